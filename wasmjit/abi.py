@@ -1,0 +1,175 @@
+"""The one contract between generated code, the C runtime and Python: layouts, calling convention, builtins.
+
+`render_header()` writes ``runtime_c/wj_abi.h``; C asserts every offset against its own structs.
+Layouts count bytes. All structures are for 64-bit little-endian targets.
+
+Calling convention of every wasm function (see docs/rationale.md): the platform's C convention, parameters
+``(ptr vmctx, [ptr results_area if more than two results,] wasm parameters...)``; up to two results come back in
+registers (LLVM ``void``, ``T`` or ``{T0, T1}``), further ones through 8-byte slots of the results area
+(a v128 takes two slots). i32 occupies the low half of its register or slot; the high half is unspecified.
+References are pointers: a funcref is a ``VMFuncRef*``, an externref a store handle; null is 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .errors import TRAPS
+
+POINTER_BYTES = 8
+SLOT_BYTES = 8
+MAX_REGISTER_RESULTS = 2
+VMCONTEXT_MAGIC = 0x78436A77  # "wjCx"
+
+
+def _fields(*names_and_sizes: tuple[str, int]) -> dict[str, int]:
+    """Field name -> offset, each field aligned to its size; the total under the name ``sizeof``."""
+    offsets: dict[str, int] = {}
+    at = 0
+    for name, size in names_and_sizes:
+        at = -(-at // size) * size
+        offsets[name] = at
+        at += size
+    offsets["sizeof"] = -(-at // 8) * 8
+    return offsets
+
+
+# A function reference. `code` uses the wasm calling convention and takes `vmctx` first. `type_id` is the process-wide
+# interned signature. `tail_code` is reserved for a second entry in a tail-call convention (0 until used).
+FUNC_REF = _fields(("code", 8), ("vmctx", 8), ("type_id", 4), ("function_index", 4), ("tail_code", 8))
+
+# The part of a linear memory that generated code reads. C's own fields follow.
+MEMORY = _fields(("base", 8), ("size_bytes", 8))
+
+# The part of a table that generated code reads. Elements are 8-byte references.
+TABLE = _fields(("elements", 8), ("length", 8))
+
+# Per Store; generated code reads `stack_limit`, writes `caller` before every import or indirect call.
+STORE = _fields(("stack_limit", 8), ("caller", 8), ("fuel", 8), ("epoch", 8), ("epoch_deadline", 8))
+
+# The fixed head of the instance context. `functions` is the module's function table (code pointer per *defined*
+# function, shared by all instances of a loaded module: a tier swaps code by one store there).
+# `builtins` is the C runtime's table of BUILTINS. `type_ids` holds a u32 per type of the module.
+VMCONTEXT = _fields(
+    ("magic", 4),
+    ("flags", 4),
+    ("store", 8),
+    ("functions", 8),
+    ("builtins", 8),
+    ("type_ids", 8),
+    ("instance", 8),  # opaque to generated code: the C instance record
+)
+
+# Strides of the arrays that follow the head, in this order.
+MEMORY_SLOT = _fields(("memory", 8), ("base", 8))  # base: a copy, invariant under guard-page policy
+TABLE_SLOT = _fields(("table", 8), ("elements", 8))  # elements: a copy; tables never move
+SEGMENT_SLOT = _fields(("start", 8), ("length", 8))  # data: bytes; elements: references; length 0 once dropped
+GLOBAL_BYTES = 16  # room for a v128
+
+
+@dataclass(frozen=True, slots=True)
+class VMContextLayout:
+    """Offsets into one module's instance context; made from counts by `layout()`."""
+
+    imported_functions: int  # array of VMFuncRef*
+    memories: int  # array of MEMORY_SLOT, imported first
+    tables: int  # array of TABLE_SLOT, imported first
+    imported_globals: int  # array of pointers to the value
+    globals: int  # array of GLOBAL_BYTES values: the module's own globals
+    data_segments: int  # array of SEGMENT_SLOT
+    element_segments: int  # array of SEGMENT_SLOT
+    func_refs: int  # array of FUNC_REF: the module's own functions that may become references, in ascending order
+    size_bytes: int
+
+
+def layout(
+    *,
+    imported_functions: int,
+    memories: int,
+    tables: int,
+    imported_globals: int,
+    defined_globals: int,
+    data_segments: int,
+    element_segments: int,
+    func_refs: int,
+) -> VMContextLayout:
+    """The context layout of a module with these counts."""
+    at = VMCONTEXT["sizeof"]
+    starts: list[int] = []  # in the order of VMContextLayout's fields
+    for count, stride, align in (
+        (imported_functions, POINTER_BYTES, 8),
+        (memories, MEMORY_SLOT["sizeof"], 8),
+        (tables, TABLE_SLOT["sizeof"], 8),
+        (imported_globals, POINTER_BYTES, 8),
+        (defined_globals, GLOBAL_BYTES, 16),
+        (data_segments, SEGMENT_SLOT["sizeof"], 8),
+        (element_segments, SEGMENT_SLOT["sizeof"], 8),
+        (func_refs, FUNC_REF["sizeof"], 8),
+    ):
+        at = -(-at // align) * align
+        starts.append(at)
+        at += count * stride
+    starts.append(-(-at // 16) * 16)
+    return VMContextLayout(*starts)
+
+
+@dataclass(frozen=True, slots=True)
+class Builtin:
+    """A C function that generated code calls through the builtins table. LLVM types; every one takes vmctx first.
+
+    Trapping builtins unwind to the entry frame and do not return.
+    """
+
+    name: str
+    result: str
+    params: tuple[str, ...]
+
+
+# memory/table/segment indices are i32; addresses, counts and deltas are i64 (zero-extended for 32-bit memories).
+BUILTINS: tuple[Builtin, ...] = (
+    Builtin("memory_grow", "i64", ("i32", "i64")),  # memory, delta pages -> previous pages or -1
+    Builtin("memory_copy", "void", ("i32", "i32", "i64", "i64", "i64")),  # dst memory, src memory, dst, src, n bytes
+    Builtin("memory_fill", "void", ("i32", "i64", "i32", "i64")),  # memory, start, byte, n bytes
+    Builtin("memory_init", "void", ("i32", "i32", "i64", "i64", "i64")),  # memory, segment, dst, src, n bytes
+    Builtin("data_drop", "void", ("i32",)),
+    Builtin("table_grow", "i64", ("i32", "ptr", "i64")),  # table, init, delta -> previous length or -1
+    Builtin("table_fill", "void", ("i32", "i64", "ptr", "i64")),  # table, start, value, n
+    Builtin("table_copy", "void", ("i32", "i32", "i64", "i64", "i64")),  # dst table, src table, dst, src, n
+    Builtin("table_init", "void", ("i32", "i32", "i64", "i64", "i64")),  # table, segment, dst, src, n
+    Builtin("elem_drop", "void", ("i32",)),
+)
+BUILTIN_INDEX: dict[str, int] = {b.name: i for i, b in enumerate(BUILTINS)}
+
+_C_TYPES = {"void": "void", "i32": "uint32_t", "i64": "uint64_t", "ptr": "void *"}
+
+
+def render_header() -> str:
+    """The text of ``runtime_c/wj_abi.h``."""
+    lines = [
+        "/* Generated by wasmjit.abi.render_header(): do not edit. `make abi` rewrites it; a test compares. */",
+        "#ifndef WJ_ABI_H",
+        "#define WJ_ABI_H",
+        "#include <stdint.h>",
+        f"#define WJ_MAGIC {VMCONTEXT_MAGIC:#x}u",
+        f"#define WJ_GLOBAL_BYTES {GLOBAL_BYTES}",
+        f"#define WJ_MAX_REGISTER_RESULTS {MAX_REGISTER_RESULTS}",
+    ]
+    for struct, fields in (
+        ("FUNC_REF", FUNC_REF),
+        ("MEMORY", MEMORY),
+        ("TABLE", TABLE),
+        ("STORE", STORE),
+        ("VMCONTEXT", VMCONTEXT),
+        ("MEMORY_SLOT", MEMORY_SLOT),
+        ("TABLE_SLOT", TABLE_SLOT),
+        ("SEGMENT_SLOT", SEGMENT_SLOT),
+    ):
+        lines += [f"#define WJ_{struct}_{name.upper()} {offset}" for name, offset in fields.items()]
+    lines += [f"#define WJ_TRAP_{trap.name} {trap.number}" for trap in TRAPS]
+    lines.append("#define WJ_BUILTINS(X) \\")
+    lines += [f"  X({b.name}) \\" for b in BUILTINS[:-1]] + [f"  X({BUILTINS[-1].name})"]
+    for b in BUILTINS:
+        params = "".join(f", {_C_TYPES[p]}" for p in b.params)
+        lines.append(f"{_C_TYPES[b.result]} wj_builtin_{b.name}(void *vmctx{params});".replace("* wj", "*wj"))
+    lines += ["#endif", ""]
+    return "\n".join(lines)

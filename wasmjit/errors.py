@@ -1,0 +1,130 @@
+"""The exception tree and the trap table: every failure that wasmjit reports is declared here, once."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class WasmError(Exception):
+    """Any failure wasmjit reports: malformed or invalid modules, link errors, incompatible artifacts, misuse.
+
+    ``offset`` is the byte offset into the module where that is known, ``function`` the function index.
+    """
+
+    def __init__(
+        self, message: str, *, offset: int | None = None, function: int | None = None, function_name: str | None = None
+    ) -> None:
+        self.reason = message
+        self.offset = offset
+        self.function = function
+        self.function_name = function_name
+        where = []
+        if function is not None:
+            where.append(f"function {function}" + (f" <{function_name}>" if function_name else ""))
+        if offset is not None:
+            where.append(f"offset {offset:#x}")
+        super().__init__(f"{message} (at {', '.join(where)})" if where else message)
+
+
+class MalformedError(WasmError):
+    """The bytes are not a module in the binary format (spec section 5)."""
+
+
+class ValidationError(WasmError):
+    """The module is well formed but invalid (spec section 3)."""
+
+
+class UnsupportedError(ValidationError):
+    """The module uses a feature that is off in the Config or that this version does not support."""
+
+
+class LinkError(WasmError):
+    """Imports and what was given for them do not fit (spec section 4.5.4)."""
+
+
+class UnknownImportError(LinkError):
+    """Nothing is defined under the names of an import: ``module``, ``name``, and the ``type`` that was wanted."""
+
+    def __init__(self, module: str, name: str, type: object = None) -> None:
+        self.module = module
+        self.name = name
+        self.type = type
+        super().__init__(f"unknown import: `{module}::{name}` has not been defined")
+
+
+class ClosedError(WasmError, ValueError):
+    """A handle was used after `close()` (a ValueError too, as in the wasmtime package)."""
+
+
+class CompileError(WasmError):
+    """LLVM refused or died on our IR: a defect of wasmjit, reported instead of crashing."""
+
+
+class ArtifactError(WasmError):
+    """A ``.cwasm`` is damaged, or was made by another version, for another target or with another Config."""
+
+
+class TrapInfo(NamedTuple):
+    """One row of the trap table."""
+
+    number: int
+    name: str
+    message: str
+
+
+# Numbers follow the wasmtime package's TrapCode; messages start with the spec's own words.
+# The number is also the immediate of the `ud1` / `brk` instruction that raises the trap (0..255).
+TRAPS: tuple[TrapInfo, ...] = (
+    TrapInfo(0, "STACK_OVERFLOW", "call stack exhausted"),
+    TrapInfo(1, "MEMORY_OUT_OF_BOUNDS", "out of bounds memory access"),
+    TrapInfo(2, "HEAP_MISALIGNED", "unaligned atomic"),
+    TrapInfo(3, "TABLE_OUT_OF_BOUNDS", "undefined element: out of bounds table access"),
+    TrapInfo(4, "INDIRECT_CALL_TO_NULL", "uninitialized element"),
+    TrapInfo(5, "BAD_SIGNATURE", "indirect call type mismatch"),
+    TrapInfo(6, "INTEGER_OVERFLOW", "integer overflow"),
+    TrapInfo(7, "INTEGER_DIVISION_BY_ZERO", "integer divide by zero"),
+    TrapInfo(8, "BAD_CONVERSION_TO_INTEGER", "invalid conversion to integer"),
+    TrapInfo(9, "UNREACHABLE", "unreachable"),
+    TrapInfo(10, "INTERRUPT", "interrupt"),
+    TrapInfo(11, "OUT_OF_FUEL", "all fuel consumed"),
+    TrapInfo(12, "ATOMIC_WAIT_NON_SHARED_MEMORY", "atomic wait on non-shared memory"),
+    TrapInfo(13, "NULL_REFERENCE", "null reference"),
+    TrapInfo(14, "ARRAY_OUT_OF_BOUNDS", "out of bounds array access"),
+    TrapInfo(15, "ALLOCATION_TOO_LARGE", "allocation size too large"),
+    TrapInfo(16, "CAST_FAILURE", "cast failure"),
+    TrapInfo(17, "CANNOT_ENTER_COMPONENT", "cannot enter component instance"),
+    TrapInfo(18, "NO_ASYNC_RESULT", "async-lifted export failed to produce a result"),
+    TrapInfo(19, "UNHANDLED_TAG", "unhandled tag"),
+    TrapInfo(20, "CONTINUATION_ALREADY_CONSUMED", "continuation already consumed"),
+    TrapInfo(21, "DISABLED_OPCODE", "disabled opcode"),
+    TrapInfo(22, "ASYNC_DEADLOCK", "deadlock detected"),
+    TrapInfo(23, "CANNOT_LEAVE_COMPONENT", "cannot leave component instance"),
+    TrapInfo(24, "CANNOT_BLOCK_SYNC_TASK", "cannot block a synchronous task before returning"),
+    TrapInfo(25, "INVALID_CHAR", "invalid `char` bit pattern"),
+    TrapInfo(26, "DEBUG_ASSERT_STRING_ENCODING_FINISHED", "should have finished string encoding"),
+    TrapInfo(27, "DEBUG_ASSERT_EQUAL_CODE_UNITS", "code unit mismatch"),
+    TrapInfo(28, "DEBUG_ASSERT_POINTER_ALIGNED", "pointer not aligned"),
+    TrapInfo(29, "DEBUG_ASSERT_UPPER_BITS_UNSET", "upper bits should be unset"),
+    TrapInfo(30, "STRING_OUT_OF_BOUNDS", "string content out-of-bounds"),
+    TrapInfo(31, "LIST_OUT_OF_BOUNDS", "list content out-of-bounds"),
+    TrapInfo(32, "INVALID_DISCRIMINANT", "invalid variant discriminant"),
+    TrapInfo(33, "UNALIGNED_POINTER", "unaligned pointer"),
+    TrapInfo(34, "TASK_CANCEL_NOT_CANCELLED", "`task.cancel` invoked in an invalid way"),
+    TrapInfo(35, "TASK_CANCEL_OR_RETURN_TWICE", "`task.cancel` or `task.return` called too many times"),
+    TrapInfo(36, "SUBTASK_CANCEL_AFTER_TERMINAL", "`subtask.cancel` invoked after the subtask finished"),
+    TrapInfo(37, "TASK_RETURN_INVALID", "invalid `task.return` signature or options"),
+    TrapInfo(38, "WAITABLE_SET_DROP_HAS_WAITERS", "cannot drop waitable set with waiters"),
+    TrapInfo(39, "SUBTASK_DROP_NOT_RESOLVED", "cannot drop a subtask which has not yet resolved"),
+    TrapInfo(40, "THREAD_NEW_INDIRECT_INVALID_TYPE", "start function does not match the expected type"),
+    TrapInfo(41, "THREAD_NEW_INDIRECT_UNINITIALIZED", "start function is an uninitialized reference"),
+    TrapInfo(42, "BACKPRESSURE_OVERFLOW", "backpressure counter overflow"),
+    TrapInfo(43, "UNSUPPORTED_CALLBACK_CODE", "unsupported callback code"),
+    TrapInfo(44, "CANNOT_RESUME_THREAD", "cannot resume a thread which is not suspended"),
+    TrapInfo(45, "CONCURRENT_FUTURE_STREAM_OP", "cannot have concurrent operations on a future or stream"),
+    TrapInfo(46, "REFERENCE_COUNT_OVERFLOW", "reference count overflow"),
+    TrapInfo(47, "STREAM_OP_TOO_BIG", "stream read or write count too large"),
+    TrapInfo(48, "WAITABLE_SYNC_AND_ASYNC", "waitable used both synchronously and asynchronously"),
+    TrapInfo(49, "UNCAUGHT_EXCEPTION", "uncaught exception"),
+)

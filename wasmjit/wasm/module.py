@@ -1,0 +1,130 @@
+"""A decoded module: what `decode` returns, what `validate`, `compile` and the artifact read. Bodies stay bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .types import FuncType, GlobalType, MemoryType, TableType
+
+# A constant expression, already parsed: ((opcode, immediate), ...) without its `end`.
+# Immediates: i32.const / i64.const signed int; f32.const / f64.const the raw bits as an unsigned int (Python floats
+# would quieten signalling NaNs); global.get / ref.func an index; ref.null the reference type; arithmetic None.
+ConstExpr = tuple[tuple[int, int | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """One import; `type` is the type index for functions, else the extern's type."""
+
+    module: str
+    name: str
+    kind: int
+    type: int | TableType | MemoryType | GlobalType
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """One export: extern kind and index in that kind's index space."""
+
+    name: str
+    kind: int
+    index: int
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionBody:
+    """The byte range of one code entry: `start` is the first byte of its locals, `end` one past its last byte."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalDefinition:
+    """A global that the module defines."""
+
+    type: GlobalType
+    init: ConstExpr
+    offset: int
+
+
+PASSIVE, ACTIVE, DECLARATIVE = range(3)
+
+
+@dataclass(frozen=True, slots=True)
+class ElementSegment:
+    """An element segment. `items` is a constant expression per element; `table` and `start` hold when ACTIVE."""
+
+    mode: int
+    element: int
+    items: tuple[ConstExpr, ...]
+    table: int
+    start: ConstExpr
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class DataSegment:
+    """A data segment: its bytes are ``wasm[data_start:data_end]``; `memory` and `start` hold when ACTIVE."""
+
+    mode: int
+    memory: int
+    start: ConstExpr
+    data_start: int
+    data_end: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class CustomSection:
+    """A custom section: its contents are ``wasm[start:end]``."""
+
+    name: str
+    start: int
+    end: int
+
+
+@dataclass(slots=True)
+class Names:
+    """What the name section tells; empty where it is missing or damaged (a bad name section is no error)."""
+
+    module: str | None = None
+    functions: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Module:
+    """A decoded module. Index spaces (`functions`, `tables`, `memories`, `globals`) start with the imports."""
+
+    wasm: bytes
+    types: list[FuncType] = field(default_factory=list)
+    imports: list[Import] = field(default_factory=list)
+    functions: list[int] = field(default_factory=list)  # type index of each function
+    tables: list[TableType] = field(default_factory=list)
+    memories: list[MemoryType] = field(default_factory=list)
+    globals: list[GlobalType] = field(default_factory=list)
+    num_imported_functions: int = 0
+    num_imported_tables: int = 0
+    num_imported_memories: int = 0
+    num_imported_globals: int = 0
+    global_definitions: list[GlobalDefinition] = field(default_factory=list)
+    exports: list[Export] = field(default_factory=list)
+    start: int | None = None
+    start_offset: int = 0
+    elements: list[ElementSegment] = field(default_factory=list)
+    data: list[DataSegment] = field(default_factory=list)
+    data_count: int | None = None
+    bodies: list[FunctionBody] = field(default_factory=list)
+    code_start: int = 0  # offset of the code section's contents
+    code_end: int = 0
+    custom_sections: list[CustomSection] = field(default_factory=list)
+    # Functions that may become a reference: in element segments, exports, or ref.func in globals (spec C.refs).
+    # `ref.func` in a body is valid only for these, so every function reference has a VMFuncRef slot.
+    referenced_functions: set[int] = field(default_factory=set)
+    names: Names = field(default_factory=Names)
+
+    def function_type(self, index: int) -> FuncType:
+        """The type of function `index`."""
+        return self.types[self.functions[index]]

@@ -1,0 +1,110 @@
+"""Types of the specification (section 2.3) as plain data: value types are small integers, the rest frozen records.
+
+Value types are the binary format's own codes, so the decoder, the validator and the artifact share them as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+I32 = 0x7F
+I64 = 0x7E
+F32 = 0x7D
+F64 = 0x7C
+V128 = 0x7B
+FUNCREF = 0x70
+EXTERNREF = 0x6F
+UNKNOWN = 0  # the validator's bottom type: an operand of unreachable code
+
+VALTYPE_NAMES: dict[int, str] = {
+    I32: "i32",
+    I64: "i64",
+    F32: "f32",
+    F64: "f64",
+    V128: "v128",
+    FUNCREF: "funcref",
+    EXTERNREF: "externref",
+    UNKNOWN: "unknown",
+}
+VALTYPE_CODES: dict[str, int] = {name: code for code, name in VALTYPE_NAMES.items() if code}
+NUMERIC_TYPES = frozenset((I32, I64, F32, F64))
+REFERENCE_TYPES = frozenset((FUNCREF, EXTERNREF))
+
+# Kinds of imports and exports (spec section 5.5.5), by their binary code.
+FUNCTION, TABLE, MEMORY, GLOBAL, TAG = range(5)
+EXTERN_KIND_NAMES = ("function", "table", "memory", "global", "tag")
+
+PAGE_SIZE_LOG2 = 16
+PAGE_SIZE_BYTES = 1 << PAGE_SIZE_LOG2
+MAX_PAGES_32 = 65536
+
+
+def valtype_name(valtype: int) -> str:
+    """The text format's name of a value type."""
+    return VALTYPE_NAMES.get(valtype, f"type {valtype:#x}")
+
+
+def result_type_text(types: tuple[int, ...]) -> str:
+    """``[i32 f64]``: a result type as the specification prints it."""
+    return "[" + " ".join(valtype_name(t) for t in types) + "]"
+
+
+@dataclass(frozen=True, slots=True)
+class FuncType:
+    """A function type: parameter types to result types."""
+
+    params: tuple[int, ...]
+    results: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{result_type_text(self.params)} -> {result_type_text(self.results)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Minimum and optional maximum, in pages (memories) or elements (tables)."""
+
+    min: int
+    max: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.min}.." + ("" if self.max is None else str(self.max))
+
+
+@dataclass(frozen=True, slots=True)
+class TableType:
+    """A table of references."""
+
+    element: int
+    limits: Limits
+    is_64: bool = False
+
+    def __str__(self) -> str:
+        return f"table {self.limits} {valtype_name(self.element)}"
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryType:
+    """A linear memory; limits count pages of ``1 << page_size_log2`` bytes."""
+
+    limits: Limits
+    is_64: bool = False
+    shared: bool = False
+    page_size_log2: int = PAGE_SIZE_LOG2
+
+    def __str__(self) -> str:
+        return f"memory {'i64 ' if self.is_64 else ''}{self.limits}{' shared' if self.shared else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalType:
+    """A global variable's content type and mutability."""
+
+    content: int
+    mutable: bool
+
+    def __str__(self) -> str:
+        return f"global {'mut ' if self.mutable else ''}{valtype_name(self.content)}"
+
+
+ExternType = FuncType | TableType | MemoryType | GlobalType
