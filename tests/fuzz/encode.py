@@ -1,0 +1,99 @@
+"""A decoded module back into bytes: an encoder for the tests, so that nothing the decoder reads goes unchecked."""
+
+from __future__ import annotations
+
+from tests.wasm_bytes import (
+    CODE,
+    DATA,
+    DATA_COUNT,
+    ELEMENT,
+    EXPORT,
+    FUNCTION,
+    GLOBAL,
+    IMPORT,
+    MEMORY,
+    START,
+    TABLE,
+    TYPE,
+    module,
+    name,
+    section,
+    signed,
+    unsigned,
+    vector,
+)
+from wasmjit.wasm.module import ACTIVE, PASSIVE, ConstExpr, DataSegment, ElementSegment, Module
+from wasmjit.wasm.types import GlobalType, Limits, MemoryType, TableType
+
+
+def _expression(expression: ConstExpr) -> bytes:
+    out = bytearray()
+    for opcode, immediate in expression:
+        out.append(opcode)
+        if immediate is None:
+            continue
+        if opcode in (0x41, 0x42):
+            out += signed(immediate)
+        elif opcode in (0x43, 0x44):
+            out += immediate.to_bytes(4 if opcode == 0x43 else 8, "little")
+        else:
+            out += unsigned(immediate)
+    return bytes(out) + b"\x0b"
+
+
+def _limits(limits: Limits) -> bytes:
+    if limits.max is None:
+        return b"\0" + unsigned(limits.min)
+    return b"\1" + unsigned(limits.min) + unsigned(limits.max)
+
+
+def _extern_type(extern: int | TableType | MemoryType | GlobalType) -> bytes:
+    if isinstance(extern, int):
+        return unsigned(extern)
+    if isinstance(extern, TableType):
+        return bytes([extern.element]) + _limits(extern.limits)
+    if isinstance(extern, MemoryType):
+        return _limits(extern.limits)
+    return bytes([extern.content, extern.mutable])
+
+
+def _element(segment: ElementSegment) -> bytes:
+    """Always with expressions: `wasm-tools print` shows both spellings of a function alike only if all agree."""
+    items = vector(*[_expression(item) for item in segment.items])
+    element = bytes([segment.element])
+    if segment.mode == ACTIVE:
+        return b"\6" + unsigned(segment.table) + _expression(segment.start) + element + items
+    return (b"\5" if segment.mode == PASSIVE else b"\7") + element + items
+
+
+def _data(decoded: Module, segment: DataSegment) -> bytes:
+    contents = decoded.wasm[segment.data_start : segment.data_end]
+    start = b"\1" if segment.mode == PASSIVE else b"\2" + unsigned(segment.memory) + _expression(segment.start)
+    return start + unsigned(len(contents)) + contents
+
+
+def encode(decoded: Module) -> bytes:
+    """The module again: custom sections are left out, every integer is as short as can be, elements are expressions."""
+    types = [
+        b"\x60" + vector(*[bytes([t]) for t in functype.params]) + vector(*[bytes([t]) for t in functype.results])
+        for functype in decoded.types
+    ]
+    imports = [name(i.module) + name(i.name) + bytes([i.kind]) + _extern_type(i.type) for i in decoded.imports]
+    defined = {
+        FUNCTION: [unsigned(index) for index in decoded.functions[decoded.num_imported_functions :]],
+        TABLE: [_extern_type(table) for table in decoded.tables[decoded.num_imported_tables :]],
+        MEMORY: [_extern_type(memory) for memory in decoded.memories[decoded.num_imported_memories :]],
+        GLOBAL: [_extern_type(g.type) + _expression(g.init) for g in decoded.global_definitions],
+        EXPORT: [name(e.name) + bytes([e.kind]) + unsigned(e.index) for e in decoded.exports],
+    }
+    bodies = [decoded.wasm[body.start : body.end] for body in decoded.bodies]
+    sections = [section(TYPE, vector(*types)), section(IMPORT, vector(*imports))]
+    sections += [section(number, vector(*entries)) for number, entries in defined.items()]
+    if decoded.start is not None:
+        sections.append(section(START, unsigned(decoded.start)))
+    sections.append(section(ELEMENT, vector(*[_element(segment) for segment in decoded.elements])))
+    if decoded.data_count is not None:
+        sections.append(section(DATA_COUNT, unsigned(decoded.data_count)))
+    sections.append(section(CODE, vector(*[unsigned(len(body)) + body for body in bodies])))
+    sections.append(section(DATA, vector(*[_data(decoded, segment) for segment in decoded.data])))
+    return module(*sections)

@@ -1,0 +1,2 @@
+;; A module may hold nothing but a name.
+(module $nothing (@custom "empty"))

@@ -1,0 +1,16 @@
+;; Instructions of every shape on numbers, constants at the edges of their encodings.
+(module
+  (func (export "i32") (param i32 i32) (result i32)
+    (i32.xor (i32.rotl (i32.clz (local.get 0)) (i32.const -2147483648)) (i32.div_s (local.get 1) (i32.const 2147483647))))
+  (func (export "i64") (param i64) (result i64)
+    (i64.add (i64.const -9223372036854775808)
+      (i64.or (i64.extend_i32_u (i64.eqz (local.get 0))) (i64.extend8_s (i64.popcnt (i64.const 9223372036854775807))))))
+  (func (export "f32") (param f32) (result f32)
+    (f32.copysign (f32.sqrt (f32.nearest (local.get 0))) (f32.demote_f64 (f64.const -nan:0x4000000000001))))
+  (func (export "f64") (param f64) (result i32) (local i64 f32 f32 i64)
+    (local.set 1 (i64.trunc_sat_f64_s (local.get 0)))
+    (local.set 2 (f32.convert_i64_u (local.get 1)))
+    (local.set 4 (i64.reinterpret_f64 (f64.promote_f32 (local.tee 3 (f32.const 0x1.8p-149)))))
+    (i32.and (i32.trunc_f32_u (local.get 2)) (f64.lt (local.get 0) (f64.const inf))))
+  (func (export "convert") (param i32) (result i64)
+    (i64.extend_i32_s (i32.wrap_i64 (i64.extend32_s (i64.extend_i32_u (i32.extend16_s (local.get 0))))))))

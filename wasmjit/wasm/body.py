@@ -1,0 +1,307 @@
+"""One loop per function body: read an instruction, check its types (spec section 3.4), and, if asked, lower it.
+
+The compiler and `validate` share this walker: validation is the walk without a `Lowering`. Fast paths for the frequent
+instructions stand in `BodyWalker.run`; the others are methods (`instructions.py`). Unreachable code is handled here,
+once: after an unconditional branch nothing is lowered until the frame's `end` or `else`, and the operand stack is
+polymorphic (spec 3.4.12 and the appendix's algorithm).
+"""
+
+from __future__ import annotations
+
+from ..errors import MalformedError, ValidationError
+from .instructions import METHODS, Instructions
+from .leb128 import read_signed, read_u32
+from .lowering import Lowering
+from .module import Module
+from .ops import BINARY, CONDITION, LOAD, OPS, SPECIAL, UNARY, Op
+from .types import I32, UNKNOWN
+
+MAX_LOCALS = 50_000  # JS API, appendix "limits"
+
+# The text of one-byte i32.const immediates.
+_SMALL_CONSTANTS = [str(byte if byte < 0x40 else byte - 0x80) for byte in range(0x80)]
+_ONE_OPERAND = frozenset((UNARY, CONDITION))
+# br_if, if, select, i32.eqz: they take the i1 of a comparison as it is.
+_TAKES_CONDITION = frozenset((0x0D, 0x04, 0x1B, 0x1C, 0x45))
+
+
+def walk_body(module: Module, function_index: int, lowering: Lowering | None = None) -> int:
+    """Validates the body of defined function `function_index`, lowering it on the way if `lowering` is given.
+
+    Returns the number of instructions. Raises MalformedError, ValidationError or UnsupportedError with the byte
+    offset and the function index.
+    """
+    walker = BodyWalker(module, function_index, lowering)
+    try:
+        return walker.run()
+    except IndexError:
+        raise MalformedError("unexpected end", offset=len(module.wasm), function=function_index) from None
+    except (MalformedError, ValidationError) as error:
+        if error.function is not None:
+            raise
+        raise type(error)(
+            error.reason,
+            offset=error.offset,
+            function=function_index,
+            function_name=module.names.functions.get(function_index),
+        ) from None
+
+
+class BodyWalker(Instructions):
+    """The walk through one body."""
+
+    def read_locals(self) -> int:
+        """Reads the local declarations; returns the offset of the first instruction."""
+        local_types = self.local_types
+        local_types.extend(self.type.params)
+        count, at = self.read_index(self.body.start)
+        total = len(local_types)
+        for _ in range(count):
+            declared_at = at
+            repeat, at = self.read_index(at)
+            valtype, at = self.value_type(at)
+            total += repeat
+            if total > MAX_LOCALS:
+                raise MalformedError("too many locals", offset=declared_at)
+            local_types.extend([valtype] * repeat)
+        if at > self.body.end:
+            raise MalformedError("unexpected end", offset=self.body.end)
+        return at
+
+    def run(self) -> int:
+        """Walks the body; returns the number of instructions."""
+        wasm = self.wasm
+        at = self.read_locals()
+        end = self.body.end
+        local_types = self.local_types
+        num_locals = len(local_types)
+        types = self.types
+        push_type = types.append
+        lowering = self.lowering
+        height = 0
+        live = True
+        count = 0
+        name = 0
+        has_memory = bool(self.module.memories)
+        fast = _FAST
+        special = METHODS
+        small = _SMALL_CONSTANTS
+        if lowering is not None:
+            lowering.begin(local_types, len(self.type.params), self.frame)
+            values = lowering.values
+            push_value = values.append
+            lines = lowering.lines
+            emit = lines.append
+            tainted = lowering.tainted
+            cache = lowering.cache
+            pending = lowering.pending
+            templates = lowering.templates
+            stores = lowering.stores
+            sites = lowering.sites
+            reads = lowering.reads
+            writes = lowering.writes
+            successors = lowering.successors
+            block_start = 0
+        while True:
+            op_at = at
+            op = wasm[at]
+            at += 1
+            count += 1
+            if live:
+                if op == 0x20:  # local.get
+                    index = wasm[at]
+                    at += 1
+                    if index >= 0x80:
+                        index, at = read_u32(wasm, at - 1)
+                    if index >= num_locals:
+                        self.invalid(f"unknown local {index}", op_at)
+                    push_type(local_types[index])
+                    if lowering is not None:
+                        hit = cache.get(index)
+                        if hit is None:
+                            reads.add(index)
+                            push_value(lowering.load_local(index))
+                        else:
+                            push_value(hit[0])
+                            if hit[1] < block_start:
+                                reads.add(index)
+                        if index in pending:
+                            del pending[index]
+                    continue
+                if op == 0x41:  # i32.const
+                    byte = wasm[at]
+                    at += 1
+                    push_type(I32)
+                    if byte < 0x80:
+                        if lowering is not None:
+                            push_value(small[byte])
+                        continue
+                    value, at = read_signed(wasm, at - 1, 32)
+                    if lowering is not None:
+                        push_value(str(value))
+                    continue
+                row = fast[op]
+                if row is not None:
+                    op_row, kind, ta, tb, result = row
+                    if kind == BINARY or (kind == CONDITION and tb):
+                        if len(types) - 2 >= height and types[-1] == tb and types[-2] == ta:
+                            types.pop()
+                            types[-1] = result
+                            if lowering is None:
+                                continue
+                            b = values.pop()
+                            a = values[-1]
+                            name += 1
+                            template = templates.get(op)
+                            if template is not None:
+                                values[-1] = r = f"%v{name}"
+                                text = template(r, a, b)
+                            elif kind == CONDITION:
+                                text = templates[-op](f"%c{name}", a, b)
+                                r = f"%v{name}"
+                            elif op_row.lowering[0] == "~":
+                                a, b = lowering.hide_constants(op_row, a, b)
+                                values[-1] = r = f"%v{name}"
+                                text = templates[-op](r, a, b)
+                            else:
+                                values[-1] = lowering.irregular(op_row, a, b, op_at)
+                                continue
+                            if a in tainted or b in tainted:
+                                tainted.add(r)
+                                text += sites.get(a) or sites.get(b) or ""
+                                if a == b or b[0] != "%" or a[0] != "%":
+                                    lowering.absorb(op_row, a, b)
+                            emit(text)
+                            if kind == CONDITION:
+                                if wasm[at] in _TAKES_CONDITION:
+                                    values[-1] = f"%c{name}"
+                                else:
+                                    values[-1] = r
+                                    emit(f"  {r} = zext i1 %c{name} to i32")
+                            continue
+                    elif kind == LOAD:
+                        if len(types) > height and types[-1] == ta and has_memory:
+                            align = wasm[at]
+                            offset = wasm[at + 1]
+                            at += 2
+                            memory = 0
+                            if align >= 0x20 or offset >= 0x80:
+                                self.op_at = op_at
+                                offset, at = self.memarg(at - 2)
+                                align = self.align
+                                memory = self.memory
+                            if 1 << align > op_row.access_bytes:
+                                self.invalid("alignment must not be larger than natural", op_at)
+                            types[-1] = result
+                            if lowering is not None:
+                                lowering.load(op_row, memory, offset, op_at)
+                            continue
+                    elif kind in _ONE_OPERAND:
+                        if len(types) > height and types[-1] == ta:
+                            types[-1] = result
+                            if lowering is None:
+                                continue
+                            a = values[-1]
+                            name += 1
+                            if kind == CONDITION:
+                                if a[:2] == "%c":
+                                    text = f"  %c{name} = xor i1 {a}, true"
+                                else:
+                                    text = templates[-op](f"%c{name}", a, "")
+                                    if a in tainted:
+                                        tainted.add(f"%v{name}")
+                                        text += sites.get(a, "")
+                                emit(text)
+                                if wasm[at] in _TAKES_CONDITION:
+                                    values[-1] = f"%c{name}"
+                                else:
+                                    values[-1] = f"%v{name}"
+                                    emit(f"  %v{name} = zext i1 %c{name} to i32")
+                                continue
+                            template = templates.get(op)
+                            if template is None:
+                                values[-1] = lowering.irregular(op_row, a, "", op_at)
+                                continue
+                            values[-1] = r = f"%v{name}"
+                            text = template(r, a, "")
+                            if a in tainted:
+                                tainted.add(r)
+                                text += sites.get(a, "")
+                            emit(text)
+                            continue
+                    elif len(types) - 2 >= height and types[-1] == tb and types[-2] == ta and has_memory:  # STORE
+                        align = wasm[at]
+                        offset = wasm[at + 1]
+                        at += 2
+                        memory = 0
+                        if align >= 0x20 or offset >= 0x80:
+                            self.op_at = op_at
+                            offset, at = self.memarg(at - 2)
+                            align = self.align
+                            memory = self.memory
+                        if 1 << align > op_row.access_bytes:
+                            self.invalid("alignment must not be larger than natural", op_at)
+                        del types[-2:]
+                        if lowering is not None:
+                            lowering.store(op_row, memory, offset, op_at)
+                        continue
+                elif op == 0x21 or op == 0x22:  # local.set, local.tee
+                    index = wasm[at]
+                    at += 1
+                    if index >= 0x80:
+                        index, at = read_u32(wasm, at - 1)
+                    if index >= num_locals:
+                        self.invalid(f"unknown local {index}", op_at)
+                    if len(types) > height and types[-1] == local_types[index]:
+                        if op == 0x21:
+                            types.pop()
+                        if lowering is not None:
+                            a = values.pop() if op == 0x21 else values[-1]
+                            emit(f"{stores[index]}{a}, ptr %l{index}")
+                            if index in pending:
+                                lowering.overwrite_pending(index)
+                            position = len(lines)
+                            cache[index] = (a, position)
+                            if index not in writes:
+                                writes[index] = len(successors)
+                            if a in tainted:
+                                pending[index] = (position - 1, a, len(successors))
+                        continue
+                    self.op_at = op_at
+                    self.pop(local_types[index])
+            # Everything else, everything unreachable, and whatever the fast paths did not accept.
+            self.op_at = op_at
+            method = special[op]
+            if method is not None:
+                at = method(self, at)
+                if self.done:
+                    break
+                live = self.live
+                height = self.frame.height
+                if at > end:
+                    raise MalformedError("unexpected end", offset=end)
+                if lowering is not None:
+                    reads = lowering.reads
+                    writes = lowering.writes
+                    successors = lowering.successors
+                    block_start = lowering.block_start
+            else:
+                at = self.generic(op, at)
+        if at != end:
+            if at > end:
+                raise MalformedError("unexpected end", offset=end)
+            raise MalformedError("operators remaining after end of function", offset=at)
+        return count
+
+
+def _fast_rows() -> list[tuple[Op, int, int, int, int] | None]:
+    """Per one-byte opcode: (row, kind, first operand type, second operand type or 0, result type)."""
+    rows: list[tuple[Op, int, int, int, int] | None] = [None] * 256
+    for code, op in OPS.items():
+        if op.kind != SPECIAL and code < 0x100:
+            second = op.params[1] if len(op.params) > 1 else UNKNOWN
+            rows[code] = (op, op.kind, op.params[0], second, op.result)
+    return rows
+
+
+_FAST = _fast_rows()

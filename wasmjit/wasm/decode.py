@@ -1,0 +1,735 @@
+"""Stage 1: the binary format (spec section 5) -> `Module`. Function bodies stay byte ranges.
+
+What later proposals add to the sections is parsed too, as far as it takes to tell a module that uses a feature
+(UnsupportedError, from `Features.check`) from one that is damaged (MalformedError).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..config import Features
+from ..errors import MalformedError, ValidationError
+from .binary import Reader
+from .module import (
+    ACTIVE,
+    DECLARATIVE,
+    PASSIVE,
+    ConstExpr,
+    CustomSection,
+    DataSegment,
+    ElementSegment,
+    Export,
+    FunctionBody,
+    GlobalDefinition,
+    Import,
+    Module,
+)
+from .names import decode_names
+from .ops import OPS, UNSUPPORTED_OPCODES
+from .types import (
+    EXTERN_KIND_NAMES,
+    EXTERNREF,
+    F32,
+    F64,
+    FUNCREF,
+    FUNCTION,
+    GLOBAL,
+    I32,
+    I64,
+    MEMORY,
+    PAGE_SIZE_LOG2,
+    TABLE,
+    TAG,
+    V128,
+    FuncType,
+    GlobalType,
+    Limits,
+    MemoryType,
+    TableType,
+)
+
+MAGIC = b"\0asm"
+VERSION = b"\1\0\0\0"
+COMPONENT_VERSION = b"\x0d\0\1\0"
+
+# Implementation limits: the WebAssembly JavaScript API's appendix, which engines share. Element segments are not
+# limited there; the number is wasm-tools'.
+MAX_MODULE_BYTES = 1 << 30
+MAX_TYPES = 1_000_000
+MAX_PARAMS = 1_000
+MAX_RESULTS = 1_000
+MAX_IMPORTS = 1_000_000
+MAX_FUNCTIONS = 1_000_000
+MAX_TABLES = 100_000
+MAX_MEMORIES = 100
+MAX_GLOBALS = 1_000_000
+MAX_EXPORTS = 1_000_000
+MAX_ELEMENT_SEGMENTS = 100_000
+MAX_ELEMENTS = 10_000_000  # of one segment
+MAX_DATA_SEGMENTS = 100_000
+MAX_BODY_BYTES = 7_654_321
+
+SECTION_NAMES = {
+    0: "custom",
+    1: "type",
+    2: "import",
+    3: "function",
+    4: "table",
+    5: "memory",
+    6: "global",
+    7: "export",
+    8: "start",
+    9: "element",
+    10: "code",
+    11: "data",
+    12: "data count",
+    13: "tag",
+}
+_CUSTOM, _CODE, _DATA, _DATA_COUNT = 0, 10, 11, 12
+_SECTION_ORDER = {section: place for place, section in enumerate((1, 2, 3, 4, 5, 13, 6, 7, 8, 9, 12, 10, 11), 1)}
+
+# Value types of one byte that need no feature check.
+_PLAIN_VALTYPES = bytes((I32, I64, F32, F64, FUNCREF))
+_REF, _REF_NULL = 0x64, 0x63  # (ref ht), (ref null ht): followed by a heap type
+_EXCEPTION_HEAP_TYPES = frozenset((0x69, 0x74))  # exn, noexn
+# array, struct, i31, eq, any, none, noextern, nofunc
+_GC_HEAP_TYPES = frozenset((0x6A, 0x6B, 0x6C, 0x6D, 0x6E, 0x71, 0x72, 0x73))
+_PACKED_TYPES = frozenset((0x77, 0x78))  # i16, i8: field types only
+_FUNC, _STRUCT, _ARRAY, _SUB, _SUB_FINAL, _REC = 0x60, 0x5F, 0x5E, 0x50, 0x4F, 0x4E
+
+_HAS_MAX, _SHARED, _IS_64, _PAGE_SIZE = 1, 2, 4, 8
+
+_END, _GLOBAL_GET = 0x0B, 0x23
+_I32_CONST, _I64_CONST, _F32_CONST, _F64_CONST = 0x41, 0x42, 0x43, 0x44
+_REF_NULL_OP, _REF_FUNC = 0xD0, 0xD2
+_ARITHMETIC = frozenset((0x6A, 0x6B, 0x6C, 0x7C, 0x7D, 0x7E))
+_GC_PREFIX, _MISC_PREFIX, _SIMD_PREFIX, _V128_CONST = 0xFB, 0xFC, 0xFD, 12
+# Constant instructions of the GC proposal -> how many indices follow:
+# struct.new, struct.new_default, array.new, array.new_default, array.new_fixed, any/extern conversions, ref.i31
+_GC_CONSTANTS = {0: 1, 1: 1, 6: 1, 7: 1, 8: 2, 26: 0, 27: 0, 28: 0}
+
+
+def decode(wasm: bytes | bytearray | memoryview, features: Features | None = None) -> Module:
+    """Decodes a binary module; `wasm` is bytes or any other buffer (copied then). Bodies are not looked into.
+
+    Raises MalformedError (not the binary format, or over an implementation limit), UnsupportedError (a feature that
+    `features` or this version leaves out) and ValidationError (an instruction that no constant expression may
+    hold), each with the byte offset.
+    """
+    if not isinstance(wasm, bytes):
+        wasm = bytes(memoryview(wasm))
+    return _Decoder(wasm, Features() if features is None else features).decode()
+
+
+class _Decoder:
+    """The state of one `decode`: the module under construction, the current section's reader, features seen."""
+
+    def __init__(self, wasm: bytes, features: Features) -> None:
+        self.module = Module(wasm)
+        self.features = features
+        self.reader = Reader(b"", 0)
+        self.used: dict[str, int] = {}  # feature -> offset of its first use
+        self.sections: dict[int, Callable[[], None]] = {
+            0: self.custom_section,
+            1: self.type_section,
+            2: self.import_section,
+            3: self.function_section,
+            4: self.table_section,
+            5: self.memory_section,
+            6: self.global_section,
+            7: self.export_section,
+            8: self.start_section,
+            9: self.element_section,
+            10: self.code_section,
+            11: self.data_section,
+            12: self.data_count_section,
+            13: self.tag_section,
+        }
+
+    # ---- the module (spec section 5.5.16) ----
+
+    def decode(self) -> Module:
+        module = self.module
+        self.header(module.wasm)
+        last_place, at, end = 0, 8, len(module.wasm)
+        while at < end:
+            section, start, section_end = self.section_header(at)
+            if section != _CUSTOM:
+                place = _SECTION_ORDER[section]
+                if place <= last_place:
+                    raise MalformedError(
+                        f"unexpected content after last section: the {SECTION_NAMES[section]} section is duplicated or "
+                        "out of order",
+                        offset=at,
+                    )
+                last_place = place
+            self.section(section, start, section_end)
+            at = section_end
+        if len(module.bodies) != len(module.functions) - module.num_imported_functions:
+            raise self.inconsistent_code(end)
+        if module.data_count is not None and module.data_count != len(module.data):
+            raise self.inconsistent_data(end)
+        for feature, offset in self.used.items():
+            self.features.check(feature, offset)
+        return module
+
+    def header(self, wasm: bytes) -> None:
+        """Magic and version."""
+        if len(wasm) > MAX_MODULE_BYTES:
+            raise MalformedError(f"module size of {len(wasm)} bytes exceeds the limit of {MAX_MODULE_BYTES}", offset=0)
+        magic, version = wasm[:4], wasm[4:8]
+        if magic != MAGIC[: len(magic)]:
+            raise MalformedError("magic header not detected", offset=0)
+        if len(magic) < 4:
+            raise MalformedError("unexpected end: the magic header is cut off", offset=len(wasm))
+        if version == COMPONENT_VERSION:
+            raise MalformedError("unknown binary version: this is a component, not a module", offset=4)
+        if version != VERSION[: len(version)]:
+            raise MalformedError(f"unknown binary version {version.hex(' ')}", offset=4)
+        if len(version) < 4:
+            raise MalformedError("unexpected end: the binary version is cut off", offset=len(wasm))
+
+    def section_header(self, at: int) -> tuple[int, int, int]:
+        """Section id, start and end of the contents, of the section at `at`."""
+        wasm = self.module.wasm
+        section = wasm[at]
+        if section not in SECTION_NAMES:
+            raise MalformedError(f"malformed section id: {section}", offset=at)
+        # A LEB128 of 32 bits takes five bytes at most, so a short slice is all there is to read.
+        reader = Reader(wasm[at + 1 : at + 6], at + 1)
+        try:
+            size = reader.unsigned()
+        except IndexError:
+            raise MalformedError("unexpected end: the section size is cut off", offset=len(wasm)) from None
+        start = at + 1 + reader.at
+        if size > len(wasm) - start:
+            raise MalformedError(
+                f"length out of bounds: the {SECTION_NAMES[section]} section has {size} bytes, "
+                f"{len(wasm) - start} are left",
+                offset=at,
+            )
+        return section, start, start + size
+
+    def section(self, section: int, start: int, end: int) -> None:
+        """Decodes the contents of one section."""
+        wasm = self.module.wasm
+        if section in (_CODE, _DATA, _CUSTOM):  # large and seldom read: no copy
+            reader = self.reader = Reader(memoryview(wasm)[start:end], start)
+        else:
+            reader = self.reader = Reader(wasm[start:end], start)
+        try:
+            self.sections[section]()
+        except IndexError:
+            raise MalformedError(
+                f"unexpected end of section or function: the {SECTION_NAMES[section]} section is cut off", offset=end
+            ) from None
+        if reader.at != end - start:
+            left = end - start - reader.at
+            raise reader.error(f"section size mismatch: {left} bytes are left in the {SECTION_NAMES[section]} section")
+
+    def count(self, what: str, limit: int, already: int = 0) -> int:
+        """The number of entries that starts a vector; `already` ones count towards the limit as well."""
+        at = self.reader.at
+        count = self.reader.unsigned()
+        if already + count > limit:
+            raise self.reader.error(f"{what} count exceeds limit of {limit}: {already + count}", at)
+        return count
+
+    def use(self, feature: str, at: int) -> None:
+        """Notes the use of a feature at position `at` of the section: checked once the whole module is well formed."""
+        self.used.setdefault(feature, self.reader.base + at)
+
+    # ---- types (spec sections 5.3 and 5.5.4) ----
+
+    def value_type(self) -> int:
+        """A value type; those of later proposals are noted as used and come back as some known type."""
+        reader = self.reader
+        at = reader.at
+        code = reader.byte()
+        if code in _PLAIN_VALTYPES:
+            return code
+        if code == V128:
+            self.use("simd", at)
+            return code
+        reader.at = at
+        return self.reference_type("malformed value type")
+
+    def reference_type(self, error: str = "malformed reference type") -> int:
+        """A reference type: funcref, externref, or the long form of either; others are noted as used."""
+        reader = self.reader
+        at = reader.at
+        code = reader.byte()
+        if code == FUNCREF:
+            return FUNCREF
+        if code == EXTERNREF:
+            self.use("reference_types", at)
+            return EXTERNREF
+        if code in (_REF, _REF_NULL):
+            if code == _REF:
+                self.use("function_references", at)
+            return self.heap_type()
+        reader.at = at
+        return self.abstract_heap_type(error)
+
+    def heap_type(self) -> int:
+        """A heap type, as the nullable reference type to it; those of later proposals are noted as used."""
+        reader = self.reader
+        at = reader.at
+        if 0x40 <= reader.data[at] < 0x80:
+            if reader.data[at] in (FUNCREF, EXTERNREF):
+                return self.reference_type()
+            return self.abstract_heap_type("malformed heap type")
+        if reader.signed(33) < 0:
+            raise reader.error("malformed heap type", at)
+        self.use("function_references", at)
+        return FUNCREF
+
+    def abstract_heap_type(self, error: str) -> int:
+        """One of the heap types of the exception and GC proposals: noted as used, and taken for funcref."""
+        at = self.reader.at
+        code = self.reader.byte()
+        if code in _GC_HEAP_TYPES:
+            self.use("gc", at)
+        elif code in _EXCEPTION_HEAP_TYPES:
+            self.use("exceptions", at)
+        else:
+            raise self.reader.error(f"{error} {code:#04x}", at)
+        return FUNCREF
+
+    def value_types(self, what: str, limit: int) -> tuple[int, ...]:
+        """A result type: a vector of value types."""
+        reader = self.reader
+        data, at = reader.data, reader.at
+        count = data[at]
+        if count < 0x80:
+            types = bytes(data[at + 1 : at + 1 + count])
+            if len(types) == count and not types.translate(None, _PLAIN_VALTYPES):
+                reader.at = at + 1 + count
+                return tuple(types)
+        count = self.count(what, limit)
+        return tuple([self.value_type() for _ in range(count)])
+
+    def type_section(self) -> None:
+        reader, types = self.reader, self.module.types
+        for _ in range(self.count("types", MAX_TYPES)):
+            if reader.byte() == _FUNC:
+                types.append(self.function_type())
+            else:
+                reader.at -= 1
+                self.recursive_type()
+
+    def function_type(self) -> FuncType:
+        """Parameters and results, after the 0x60."""
+        params = self.value_types("params", MAX_PARAMS)
+        at = self.reader.at
+        results = self.value_types("results", MAX_RESULTS)
+        if len(results) > 1:
+            self.use("multi_value", at)
+        return FuncType(params, results)
+
+    def recursive_type(self) -> None:
+        """An entry of the type section that only the GC proposal has; FuncTypes stand in for its types."""
+        reader, types = self.reader, self.module.types
+        at = reader.at
+        form = reader.byte()
+        if form == _REC:
+            self.use("gc", at)
+            for _ in range(self.count("types", MAX_TYPES, len(types))):
+                self.sub_type()
+        else:
+            reader.at = at
+            self.sub_type()
+
+    def sub_type(self) -> None:
+        reader = self.reader
+        at = reader.at
+        form = reader.byte()
+        if form in (_SUB, _SUB_FINAL):
+            self.use("gc", at)
+            for _ in range(self.count("supertypes", 1)):
+                reader.unsigned()
+            at = reader.at
+            form = reader.byte()
+        if form == _FUNC:
+            self.module.types.append(self.function_type())
+            return
+        if form == _STRUCT:
+            for _ in range(self.count("fields", 10_000)):
+                self.field_type()
+        elif form == _ARRAY:
+            self.field_type()
+        else:
+            raise reader.error(f"malformed type: unknown form {form:#04x}", at)
+        self.use("gc", at)
+        self.module.types.append(FuncType((), ()))
+
+    def field_type(self) -> None:
+        if self.reader.data[self.reader.at] in _PACKED_TYPES:
+            self.reader.at += 1
+        else:
+            self.value_type()
+        self.mutability()
+
+    def mutability(self) -> bool:
+        at = self.reader.at
+        flag = self.reader.byte()
+        if flag > 1:
+            raise self.reader.error(f"malformed mutability {flag:#04x}", at)
+        return flag == 1
+
+    def table_type(self) -> TableType:
+        element = self.reference_type()
+        at = self.reader.at
+        flags = self.reader.byte()
+        if flags & ~(_HAS_MAX | _IS_64):
+            raise self.reader.error(f"malformed limits flags {flags:#04x} of a table", at)
+        if flags & _IS_64:
+            self.use("memory64", at)
+        return TableType(element, self.limits(flags), bool(flags & _IS_64))
+
+    def memory_type(self) -> MemoryType:
+        at = self.reader.at
+        flags = self.reader.byte()
+        if flags & ~(_HAS_MAX | _SHARED | _IS_64 | _PAGE_SIZE):
+            raise self.reader.error(f"malformed limits flags {flags:#04x} of a memory", at)
+        limits = self.limits(flags)
+        page_size_log2 = PAGE_SIZE_LOG2
+        if flags > _HAS_MAX:
+            if flags & _SHARED:
+                self.use("threads", at)
+            if flags & _IS_64:
+                self.use("memory64", at)
+            if flags & _PAGE_SIZE:
+                self.use("custom_page_sizes", at)
+                page_size_log2 = self.reader.unsigned()
+        return MemoryType(limits, bool(flags & _IS_64), bool(flags & _SHARED), page_size_log2)
+
+    def limits(self, flags: int) -> Limits:
+        """The numbers that follow the flags."""
+        is_64 = bool(flags & _IS_64)
+        minimum = self.limit(is_64)
+        return Limits(minimum, self.limit(is_64) if flags & _HAS_MAX else None)
+
+    def limit(self, is_64: bool) -> int:
+        """One number of limits. One that is too large for 32 bits is the validator's matter: so it is in Wasm 3.0."""
+        at = self.reader.at
+        value = self.reader.unsigned(64)
+        if not is_64 and value < 1 << 32 and self.reader.at - at > 5:
+            raise self.reader.error("integer representation too long", at)
+        return value
+
+    def global_type(self) -> GlobalType:
+        content = self.value_type()
+        return GlobalType(content, self.mutability())
+
+    def tag_type(self) -> None:
+        """The type of an exception tag: noted as used, and dropped."""
+        at = self.reader.at
+        if self.reader.byte():
+            raise self.reader.error("malformed tag attribute", at)
+        self.reader.unsigned()
+        self.use("exceptions", at)
+
+    # ---- imports and definitions (spec sections 5.5.5 to 5.5.9) ----
+
+    def import_section(self) -> None:
+        reader, module = self.reader, self.module
+        imports = module.imports
+        for _ in range(self.count("imports", MAX_IMPORTS)):
+            at = reader.at
+            module_name = reader.name()
+            name = reader.name()
+            kind = reader.byte()
+            extern: int | TableType | MemoryType | GlobalType
+            if kind == FUNCTION:
+                extern = reader.unsigned()
+                module.functions.append(extern)
+            elif kind == TABLE:
+                extern = self.table_type()
+                module.tables.append(extern)
+            elif kind == MEMORY:
+                extern = self.memory_type()
+                module.memories.append(extern)
+            elif kind == GLOBAL:
+                extern = self.global_type()
+                module.globals.append(extern)
+            elif kind == TAG:
+                self.tag_type()
+                continue
+            else:
+                raise reader.error(f"malformed import kind {kind:#04x}", reader.at - 1)
+            imports.append(Import(module_name, name, kind, extern, reader.base + at))
+        module.num_imported_functions = len(module.functions)
+        module.num_imported_tables = len(module.tables)
+        module.num_imported_memories = len(module.memories)
+        module.num_imported_globals = len(module.globals)
+        for what, items, limit in (
+            ("functions", module.functions, MAX_FUNCTIONS),
+            ("tables", module.tables, MAX_TABLES),
+            ("memories", module.memories, MAX_MEMORIES),
+            ("globals", module.globals, MAX_GLOBALS),
+        ):
+            if len(items) > limit:
+                raise reader.error(f"{what} count exceeds limit of {limit}: {len(items)}")
+        self.count_features()
+
+    def function_section(self) -> None:
+        functions = self.module.functions
+        functions += self.indices(self.count("functions", MAX_FUNCTIONS, len(functions)))
+
+    def indices(self, count: int) -> list[int]:
+        """`count` indices."""
+        reader = self.reader
+        data, at = reader.data, reader.at
+        window = bytes(data[at : at + count])
+        if len(window) == count and window.isascii():  # each takes one byte
+            reader.at = at + count
+            return list(window)
+        indices = []
+        for _ in range(count):
+            index = data[at]
+            at += 1
+            if index >= 0x80:
+                byte = data[at]
+                at += 1
+                if byte < 0x80:
+                    index += (byte << 7) - 0x80
+                else:
+                    reader.at = at - 2
+                    index = reader.unsigned()
+                    at = reader.at
+            indices.append(index)
+        reader.at = at
+        return indices
+
+    def table_section(self) -> None:
+        reader, tables = self.reader, self.module.tables
+        for _ in range(self.count("tables", MAX_TABLES, len(tables))):
+            at = reader.at
+            if reader.data[at] != 0x40:
+                tables.append(self.table_type())
+                continue
+            reader.at += 1
+            if reader.byte():
+                raise reader.error("malformed table: a zero byte expected", at + 1)
+            self.use("function_references", at)
+            tables.append(self.table_type())
+            self.const_expr()
+        self.count_features()
+
+    def count_features(self) -> None:
+        """More than one memory or table is a feature."""
+        if len(self.module.memories) > 1:
+            self.use("multi_memory", 0)
+        if len(self.module.tables) > 1:
+            self.use("reference_types", 0)
+
+    def memory_section(self) -> None:
+        memories = self.module.memories
+        for _ in range(self.count("memories", MAX_MEMORIES, len(memories))):
+            memories.append(self.memory_type())
+        self.count_features()
+
+    def tag_section(self) -> None:
+        for _ in range(self.count("tags", MAX_TYPES)):
+            self.tag_type()
+        self.use("exceptions", 0)
+
+    def global_section(self) -> None:
+        reader, module = self.reader, self.module
+        for _ in range(self.count("globals", MAX_GLOBALS, len(module.globals))):
+            at = reader.at
+            global_type = self.global_type()
+            init = self.const_expr()
+            module.globals.append(global_type)
+            module.global_definitions.append(GlobalDefinition(global_type, init, reader.base + at))
+            if init and init[0][0] == _REF_FUNC:
+                self.note_references(init)
+
+    def note_references(self, expression: ConstExpr) -> None:
+        """Functions that `expression` refers to may become references."""
+        for opcode, immediate in expression:
+            if opcode == _REF_FUNC and immediate is not None:
+                self.module.referenced_functions.add(immediate)
+
+    def export_section(self) -> None:
+        reader, module = self.reader, self.module
+        for _ in range(self.count("exports", MAX_EXPORTS)):
+            at = reader.at
+            name = reader.name()
+            kind = reader.byte()
+            if kind >= len(EXTERN_KIND_NAMES):
+                raise reader.error(f"malformed export kind {kind:#04x}", reader.at - 1)
+            index = reader.unsigned()
+            if kind == FUNCTION:
+                module.referenced_functions.add(index)
+            elif kind == TAG:
+                self.use("exceptions", at)
+            module.exports.append(Export(name, kind, index, reader.base + at))
+
+    def start_section(self) -> None:
+        self.module.start_offset = self.reader.base
+        self.module.start = self.reader.unsigned()
+
+    # ---- segments (spec sections 5.5.12, 5.5.14 and 5.5.15) ----
+
+    def element_section(self) -> None:
+        for _ in range(self.count("element segments", MAX_ELEMENT_SEGMENTS)):
+            self.module.elements.append(self.element_segment())
+
+    def element_segment(self) -> ElementSegment:
+        """One of the eight forms. Flags: 1 passive or declarative, 2 declarative or explicit table, 4 expressions."""
+        reader = self.reader
+        at = reader.at
+        flags = reader.unsigned()
+        if flags > 7:
+            raise reader.error(f"malformed elements segment kind {flags}", at)
+        table = 0
+        start: ConstExpr = ()
+        if flags & 1:
+            mode = DECLARATIVE if flags & 2 else PASSIVE
+            self.use("bulk_memory", at)
+        else:
+            mode = ACTIVE
+            if flags & 2:
+                table = reader.unsigned()
+            start = self.const_expr()
+        element = FUNCREF
+        if flags & 4:
+            self.use("reference_types", at)
+            if flags & 3:
+                element = self.reference_type()
+        elif flags & 3 and reader.byte():
+            raise reader.error("malformed element kind", reader.at - 1)
+        count = self.count("elements", MAX_ELEMENTS)
+        items: tuple[ConstExpr, ...]
+        if flags & 4:
+            items = tuple([self.const_expr() for _ in range(count)])
+            for item in items:
+                self.note_references(item)
+        else:
+            functions = self.indices(count)
+            self.module.referenced_functions.update(functions)
+            items = tuple([((_REF_FUNC, function),) for function in functions])
+        return ElementSegment(mode, element, items, table, start, reader.base + at)
+
+    def data_count_section(self) -> None:
+        self.module.data_count = self.count("data segments", MAX_DATA_SEGMENTS)
+        self.use("bulk_memory", 0)
+
+    def data_section(self) -> None:
+        reader, module = self.reader, self.module
+        base = reader.base
+        count = self.count("data segments", MAX_DATA_SEGMENTS)
+        if module.data_count is not None and module.data_count != count:
+            raise self.inconsistent_data(base)
+        for _ in range(count):
+            at = reader.at
+            flags = reader.unsigned()
+            if flags > 2:
+                raise reader.error(f"malformed data segment kind {flags}", at)
+            mode, memory = ACTIVE, 0
+            start: ConstExpr = ()
+            if flags == 1:
+                mode = PASSIVE
+                self.use("bulk_memory", at)
+            else:
+                if flags == 2:
+                    memory = reader.unsigned()
+                start = self.const_expr()
+            length = reader.unsigned()
+            data_start = base + reader.skip(length)
+            module.data.append(DataSegment(mode, memory, start, data_start, data_start + length, base + at))
+
+    def inconsistent_data(self, offset: int) -> MalformedError:
+        return MalformedError("data count and data section have inconsistent lengths", offset=offset)
+
+    # ---- code (spec section 5.5.13) ----
+
+    def code_section(self) -> None:
+        reader, module = self.reader, self.module
+        data, base, end = reader.data, reader.base, len(reader.data)
+        module.code_start, module.code_end = base, base + end
+        count = reader.unsigned()
+        if count != len(module.functions) - module.num_imported_functions:
+            raise self.inconsistent_code(base)
+        bodies = module.bodies
+        at = reader.at
+        for _ in range(count):
+            start = at
+            size = data[at]
+            at += 1
+            if size >= 0x80 and (byte := data[at]) < 0x80:
+                size += (byte << 7) - 0x80
+                at += 1
+            elif size >= 0x80:
+                reader.at = start
+                size = reader.unsigned()
+                at = reader.at
+                if size > MAX_BODY_BYTES:
+                    raise reader.error(f"function body size exceeds limit of {MAX_BODY_BYTES}: {size}", start)
+            body_end = at + size
+            if body_end > end:
+                raise reader.error("unexpected end of section or function: a body reaches over the code section", start)
+            bodies.append(FunctionBody(base + at, base + body_end))
+            at = body_end
+        reader.at = at
+
+    def inconsistent_code(self, offset: int) -> MalformedError:
+        return MalformedError("function and code section have inconsistent lengths", offset=offset)
+
+    # ---- constant expressions (spec section 5.4.9) ----
+
+    def const_expr(self) -> ConstExpr:
+        """A constant expression up to its `end`, parsed."""
+        reader = self.reader
+        data, at = reader.data, reader.at
+        if data[at] == _I32_CONST and (value := data[at + 1]) < 0x80 and data[at + 2] == _END:  # the usual one
+            reader.at = at + 3
+            return ((_I32_CONST, value - 0x80 if value & 0x40 else value),)
+        instructions: list[tuple[int, int | None]] = []
+        while (opcode := reader.byte()) != _END:
+            if opcode == _I32_CONST:
+                instructions.append((opcode, reader.signed()))
+            elif opcode in (_GLOBAL_GET, _REF_FUNC):
+                instructions.append((opcode, reader.unsigned()))
+            elif opcode == _I64_CONST:
+                instructions.append((opcode, reader.signed(64)))
+            elif opcode in (_F32_CONST, _F64_CONST):
+                start = reader.skip(8 if opcode == _F64_CONST else 4)
+                instructions.append((opcode, int.from_bytes(data[start : reader.at], "little")))
+            elif opcode == _REF_NULL_OP:
+                instructions.append((opcode, self.heap_type()))
+            elif opcode in _ARITHMETIC:
+                instructions.append((opcode, None))
+            else:
+                self.later_const_instruction(opcode)
+        return tuple(instructions)
+
+    def later_const_instruction(self, opcode: int) -> None:
+        """Steps over a constant instruction of a later proposal and notes it; raises for any other."""
+        reader = self.reader
+        at = reader.at - 1
+        if opcode == _SIMD_PREFIX and reader.unsigned() == _V128_CONST:
+            reader.skip(16)
+            self.use("simd", at)
+        elif opcode == _GC_PREFIX and (indices := _GC_CONSTANTS.get(reader.unsigned())) is not None:
+            for _ in range(indices):
+                reader.unsigned()
+            self.use("gc", at)
+        elif opcode in OPS or opcode in UNSUPPORTED_OPCODES or opcode == _MISC_PREFIX:
+            raise ValidationError("constant expression required: not a constant instruction", offset=reader.base + at)
+        else:
+            raise reader.error(f"illegal opcode {opcode:#04x} in a constant expression", at)
+
+    # ---- custom sections (spec section 5.5.3) ----
+
+    def custom_section(self) -> None:
+        reader = self.reader
+        name = reader.name()
+        start = reader.skip(len(reader.data) - reader.at)
+        module = self.module
+        module.custom_sections.append(CustomSection(name, reader.base + start, reader.base + reader.at))
+        if name == "name":
+            decode_names(bytes(reader.data[start:]), module.names)

@@ -1,0 +1,506 @@
+"""The instructions that need a method of their own: control, calls, variables, references, bulk operations.
+
+A method is named for its instruction, reads immediates at `at`, checks types, lowers if the code is live and a lowering
+is there, and returns the offset of the next instruction.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+
+from ..errors import MalformedError, UnsupportedError
+from .leb128 import read_signed, read_u32
+from .lowering import BLOCK, ELSE, IF, LOOP, Frame
+from .operands import Operands
+from .ops import OPS, SPECIAL
+from .types import F32, F64, FUNCREF, I32, I64, REFERENCE_TYPES, UNKNOWN, valtype_name
+
+_EMPTY: tuple[int, ...] = ()
+
+
+class Instructions(Operands):
+    """See the module's docstring."""
+
+    def enter(self, opcode: int, at: int) -> int:
+        """block, loop, if: checks the parameters and pushes a frame."""
+        if self.wasm[at] == 0x40:
+            params = results = _EMPTY
+            at += 1
+        else:
+            params, results, at = self.block_type(at)
+        if opcode == IF:
+            self.pop(I32)
+        if params:
+            self.pop_all(params)
+        frame = Frame(opcode, params, results, len(self.types), not self.live)
+        if params:
+            self.types.extend(params)
+        self.frames.append(self.frame)
+        self.frame = frame
+        if self.live and self.lowering is not None:
+            if opcode == BLOCK:
+                self.lowering.block(frame)
+            elif opcode == LOOP:
+                self.lowering.loop(frame)
+            else:
+                self.lowering.if_(frame)
+        return at
+
+    def op_block(self, at: int) -> int:
+        return self.enter(BLOCK, at)
+
+    def op_loop(self, at: int) -> int:
+        return self.enter(LOOP, at)
+
+    def op_if(self, at: int) -> int:
+        return self.enter(IF, at)
+
+    def op_else(self, at: int) -> int:
+        frame = self.frame
+        if frame.opcode != IF:
+            raise MalformedError("else found outside of an `if` block", offset=self.op_at)
+        self.check_end(frame)
+        if self.lowering is not None and not frame.dead:
+            self.lowering.else_(frame, not frame.unreachable)
+        frame.opcode = ELSE
+        frame.unreachable = False
+        self.types.extend(frame.params)
+        self.live = not frame.dead
+        return at
+
+    def op_end(self, at: int) -> int:
+        frame = self.frame
+        self.check_end(frame)
+        if frame.opcode == IF and frame.params != frame.results:
+            self.invalid("type mismatch: an `if` without `else` must have equal parameter and result types")
+        if frame.results:
+            self.types.extend(frame.results)
+        lowering = self.lowering
+        if not self.frames:
+            self.done = True
+            if lowering is not None:
+                lowering.finish(frame, not frame.unreachable)
+            return at
+        if lowering is not None and not frame.dead:
+            lowering.end(frame, not frame.unreachable)
+        self.frame = self.frames.pop()
+        self.live = not frame.dead
+        return at
+
+    def target(self, depth: int) -> Frame:
+        """The frame a branch depth names."""
+        if depth > len(self.frames):
+            self.invalid(f"unknown label {depth}")
+        return self.frame if depth == 0 else self.frames[-depth]
+
+    def op_br(self, at: int) -> int:
+        depth, at = self.read_index(at)
+        frame = self.target(depth)
+        label_types = frame.label_types
+        if label_types:
+            self.pop_all(label_types)
+        if self.live and self.lowering is not None:
+            self.lowering.branch(frame, self.types)
+        self.set_unreachable()
+        return at
+
+    def op_br_if(self, at: int) -> int:
+        depth, at = self.read_index(at)
+        frame = self.target(depth)
+        types = self.types
+        if self.live and len(types) > self.frame.height and types[-1] == I32:
+            types.pop()
+        else:
+            self.pop(I32)
+        label_types = frame.label_types
+        if label_types:
+            self.pop_all(label_types)
+            types.extend(label_types)
+        if self.live and self.lowering is not None:
+            self.lowering.branch_if(frame)
+        return at
+
+    def op_br_table(self, at: int) -> int:
+        count, at = self.read_index(at)
+        if count > self.body.end - at:
+            raise MalformedError("unexpected end", offset=self.body.end)
+        depths: list[int] = []
+        for _ in range(count + 1):
+            depth, at = self.read_index(at)
+            depths.append(depth)
+        self.pop(I32)
+        frames = [self.target(depth) for depth in depths]
+        arity = len(frames[-1].label_types)
+        checked: set[int] = set()
+        for frame in frames:
+            if id(frame) in checked:
+                continue
+            checked.add(id(frame))
+            label_types = frame.label_types
+            if len(label_types) != arity:
+                self.invalid("type mismatch: br_table target labels have different number of types")
+            # What lies on the stack goes back as it was: an operand of unreachable code may fit several labels.
+            kept = self.types[self.frame.height :][-len(label_types) :] if label_types else []
+            self.pop_all(label_types)
+            self.types.extend(kept)
+        self.pop_all(frames[-1].label_types)
+        if self.live and self.lowering is not None:
+            self.lowering.branch_table(frames[:-1], frames[-1], self.types)
+        self.set_unreachable()
+        return at
+
+    def op_return(self, at: int) -> int:
+        self.pop_all(self.type.results)
+        if self.live and self.lowering is not None:
+            self.lowering.branch(self.frames[0] if self.frames else self.frame, self.types)
+        self.set_unreachable()
+        return at
+
+    def op_unreachable(self, at: int) -> int:
+        if self.live and self.lowering is not None:
+            self.lowering.unreachable(self.op_at)
+        self.set_unreachable()
+        return at
+
+    def op_nop(self, at: int) -> int:
+        return at
+
+    # ---- calls ----
+
+    def op_call(self, at: int) -> int:
+        index, at = self.read_index(at)
+        if index >= len(self.module.functions):
+            self.invalid(f"unknown function {index}")
+        functype = self.module.function_type(index)
+        self.pop_all(functype.params)
+        self.types.extend(functype.results)
+        if self.live and self.lowering is not None:
+            self.lowering.call(index, self.op_at)
+        return at
+
+    def op_call_indirect(self, at: int) -> int:
+        type_index, at = self.read_index(at)
+        table, at = self.table_index(at)
+        if type_index >= len(self.module.types):
+            self.invalid(f"unknown type {type_index}")
+        if self.module.tables[table].element != FUNCREF:
+            self.invalid("type mismatch: call_indirect needs a table of funcref")
+        functype = self.module.types[type_index]
+        self.pop(I32)
+        self.pop_all(functype.params)
+        self.types.extend(functype.results)
+        if self.live and self.lowering is not None:
+            self.lowering.call_indirect(type_index, table, self.op_at)
+        return at
+
+    # ---- parametric and variables ----
+
+    def op_drop(self, at: int) -> int:
+        valtype = self.pop(UNKNOWN)
+        if self.live and self.lowering is not None:
+            self.lowering.drop(valtype)
+        return at
+
+    def op_select(self, at: int) -> int:
+        self.pop(I32)
+        first = self.pop(UNKNOWN)
+        second = self.pop(UNKNOWN)
+        if first in REFERENCE_TYPES or second in REFERENCE_TYPES:
+            self.invalid("type mismatch: select without a type needs numeric operands")
+        if first != second and first != UNKNOWN and second != UNKNOWN:
+            self.invalid("type mismatch: select operands have different types")
+        self.types.append(first or second)
+        if self.live and self.lowering is not None:
+            self.lowering.select(first or second)
+        return at
+
+    def op_select_typed(self, at: int) -> int:
+        count, at = self.read_index(at)
+        if count != 1:
+            self.invalid("invalid result arity: select takes exactly one type")
+        valtype, at = self.value_type(at)
+        self.pop(I32)
+        self.pop(valtype)
+        self.pop(valtype)
+        self.types.append(valtype)
+        if self.live and self.lowering is not None:
+            self.lowering.select(valtype)
+        return at
+
+    def op_local_get(self, at: int) -> int:  # only in unreachable code
+        index, at = self.read_index(at)
+        if index >= len(self.local_types):
+            self.invalid(f"unknown local {index}")
+        self.types.append(self.local_types[index])
+        return at
+
+    def op_local_set(self, at: int) -> int:
+        index, at = self.read_index(at)
+        if index >= len(self.local_types):
+            self.invalid(f"unknown local {index}")
+        self.pop(self.local_types[index])
+        return at
+
+    def op_local_tee(self, at: int) -> int:
+        index, at = self.read_index(at)
+        if index >= len(self.local_types):
+            self.invalid(f"unknown local {index}")
+        self.pop(self.local_types[index])
+        self.types.append(self.local_types[index])
+        return at
+
+    def op_global_get(self, at: int) -> int:
+        index, at = self.read_index(at)
+        if index >= len(self.module.globals):
+            self.invalid(f"unknown global {index}")
+        self.types.append(self.module.globals[index].content)
+        if self.live and self.lowering is not None:
+            self.lowering.global_get(index)
+        return at
+
+    def op_global_set(self, at: int) -> int:
+        index, at = self.read_index(at)
+        if index >= len(self.module.globals):
+            self.invalid(f"unknown global {index}")
+        if not self.module.globals[index].mutable:
+            self.invalid("immutable global: global.set needs a mutable global")
+        self.pop(self.module.globals[index].content)
+        if self.live and self.lowering is not None:
+            self.lowering.global_set(index)
+        return at
+
+    # ---- constants ----
+
+    def op_i32_const(self, at: int) -> int:  # only in unreachable code
+        _, at = read_signed(self.wasm, at, 32)
+        self.types.append(I32)
+        return at
+
+    def op_i64_const(self, at: int) -> int:
+        value, at = read_signed(self.wasm, at, 64)
+        self.types.append(I64)
+        if self.live and self.lowering is not None:
+            self.lowering.values.append(str(value))
+        return at
+
+    def op_f32_const(self, at: int) -> int:
+        self.types.append(F32)
+        if at + 4 > self.body.end:
+            raise MalformedError("unexpected end", offset=at)
+        if self.live and self.lowering is not None:
+            self.lowering.float_constant(F32, struct.unpack_from("<I", self.wasm, at)[0])
+        return at + 4
+
+    def op_f64_const(self, at: int) -> int:
+        self.types.append(F64)
+        if at + 8 > self.body.end:
+            raise MalformedError("unexpected end", offset=at)
+        if self.live and self.lowering is not None:
+            self.lowering.float_constant(F64, struct.unpack_from("<Q", self.wasm, at)[0])
+        return at + 8
+
+    # ---- references and tables ----
+
+    def op_ref_null(self, at: int) -> int:
+        valtype = self.wasm[at]
+        if valtype not in REFERENCE_TYPES:
+            self.refuse_type(valtype, at)
+        self.types.append(valtype)
+        if self.live and self.lowering is not None:
+            self.lowering.ref_null()
+        return at + 1
+
+    def op_ref_is_null(self, at: int) -> int:
+        valtype = self.pop(UNKNOWN)
+        if valtype != UNKNOWN and valtype not in REFERENCE_TYPES:
+            self.invalid(f"type mismatch: expected a reference, found {valtype_name(valtype)}")
+        self.types.append(I32)
+        if self.live and self.lowering is not None:
+            self.lowering.ref_is_null()
+        return at
+
+    def op_ref_func(self, at: int) -> int:
+        index, at = self.read_index(at)
+        if index >= len(self.module.functions):
+            self.invalid(f"unknown function {index}")
+        if index not in self.module.referenced_functions:
+            self.invalid(f"undeclared function reference {index}")
+        self.types.append(FUNCREF)
+        if self.live and self.lowering is not None:
+            self.lowering.ref_func(index)
+        return at
+
+    def table_index(self, at: int) -> tuple[int, int]:
+        """A table index immediate, checked."""
+        index, at = self.read_index(at)
+        if index >= len(self.module.tables):
+            self.invalid(f"unknown table {index}")
+        return index, at
+
+    def op_table_get(self, at: int) -> int:
+        table, at = self.table_index(at)
+        self.pop(I32)
+        self.types.append(self.module.tables[table].element)
+        if self.live and self.lowering is not None:
+            self.lowering.table_get(table, self.op_at)
+        return at
+
+    def op_table_set(self, at: int) -> int:
+        table, at = self.table_index(at)
+        self.pop(self.module.tables[table].element)
+        self.pop(I32)
+        if self.live and self.lowering is not None:
+            self.lowering.table_set(table, self.op_at)
+        return at
+
+    # ---- memory, and the 0xFC page ----
+
+    def memory_index(self, at: int) -> tuple[int, int]:
+        """A memory index immediate, checked."""
+        index, at = self.read_index(at)
+        if index >= len(self.module.memories):
+            self.invalid(f"unknown memory {index}")
+        return index, at
+
+    def op_memory_size(self, at: int) -> int:
+        memory, at = self.memory_index(at)
+        self.types.append(I32)
+        if self.live and self.lowering is not None:
+            self.lowering.memory_size(memory)
+        return at
+
+    def op_memory_grow(self, at: int) -> int:
+        memory, at = self.memory_index(at)
+        self.bulk("memory_grow", (memory,), (I32,), I32)
+        return at
+
+    def op_prefix_fc(self, at: int) -> int:
+        sub, at = read_u32(self.wasm, at)
+        row = OPS.get(0xFC00 | sub) if sub < 0x100 else None
+        if row is None:
+            if 0x12 <= sub <= 0x16:
+                raise UnsupportedError(
+                    f"feature {'memory control' if sub == 0x12 else 'wide arithmetic'} is not supported yet "
+                    f"(offset {self.op_at})",
+                    offset=self.op_at,
+                )
+            raise MalformedError(f"illegal opcode 0xfc {sub:#04x}", offset=self.op_at)
+        if row.kind != SPECIAL:  # saturating truncation: one operand, one result
+            self.pop_all(row.params)
+            self.types.append(row.result)
+            if self.live and self.lowering is not None:
+                lowering = self.lowering
+                operand = lowering.values.pop()
+                result = f"%v{self.op_at}f"
+                lowering.lines.append(
+                    lowering.templates[row.code](result, operand, "") + lowering.sites.get(operand, "")
+                )
+                lowering.values.append(result)
+                if operand in lowering.tainted:
+                    lowering.tainted.add(result)
+            return at
+        method = _FC_METHODS[sub]
+        assert method is not None  # every special row has one
+        return method(self, at)
+
+    def bulk(self, name: str, indices: tuple[int, ...], params: tuple[int, ...], result: int = UNKNOWN) -> None:
+        """Checks and lowers an instruction that is a call of a runtime builtin."""
+        self.pop_all(params)
+        if result:
+            self.types.append(result)
+        if self.live and self.lowering is not None:
+            self.lowering.builtin(name, indices, params, self.op_at)
+
+    def data_index(self, at: int) -> tuple[int, int]:
+        """A data segment index, checked against the data count section."""
+        index, at = self.read_index(at)
+        if self.module.data_count is None:
+            raise MalformedError("data count section required", offset=self.op_at)
+        if index >= self.module.data_count:
+            self.invalid(f"unknown data segment {index}")
+        return index, at
+
+    def element_index(self, at: int) -> tuple[int, int]:
+        """An element segment index, checked."""
+        index, at = self.read_index(at)
+        if index >= len(self.module.elements):
+            self.invalid(f"unknown elem segment {index}")
+        return index, at
+
+    def op_memory_init(self, at: int) -> int:
+        segment, at = self.data_index(at)
+        memory, at = self.memory_index(at)
+        self.bulk("memory_init", (memory, segment), (I32, I32, I32))
+        return at
+
+    def op_data_drop(self, at: int) -> int:
+        segment, at = self.data_index(at)
+        self.bulk("data_drop", (segment,), ())
+        return at
+
+    def op_memory_copy(self, at: int) -> int:
+        destination, at = self.memory_index(at)
+        source, at = self.memory_index(at)
+        self.bulk("memory_copy", (destination, source), (I32, I32, I32))
+        return at
+
+    def op_memory_fill(self, at: int) -> int:
+        memory, at = self.memory_index(at)
+        self.bulk("memory_fill", (memory,), (I32, I32, I32))
+        return at
+
+    def op_table_init(self, at: int) -> int:
+        segment, at = self.element_index(at)
+        table, at = self.table_index(at)
+        if self.module.tables[table].element != self.module.elements[segment].element:
+            self.invalid("type mismatch: element segment and table have different types")
+        self.bulk("table_init", (table, segment), (I32, I32, I32))
+        return at
+
+    def op_elem_drop(self, at: int) -> int:
+        segment, at = self.element_index(at)
+        self.bulk("elem_drop", (segment,), ())
+        return at
+
+    def op_table_copy(self, at: int) -> int:
+        destination, at = self.table_index(at)
+        source, at = self.table_index(at)
+        if self.module.tables[destination].element != self.module.tables[source].element:
+            self.invalid("type mismatch: tables have different element types")
+        self.bulk("table_copy", (destination, source), (I32, I32, I32))
+        return at
+
+    def op_table_grow(self, at: int) -> int:
+        table, at = self.table_index(at)
+        self.bulk("table_grow", (table,), (self.module.tables[table].element, I32), I32)
+        return at
+
+    def op_table_size(self, at: int) -> int:
+        table, at = self.table_index(at)
+        self.types.append(I32)
+        if self.live and self.lowering is not None:
+            self.lowering.table_size(table)
+        return at
+
+    def op_table_fill(self, at: int) -> int:
+        table, at = self.table_index(at)
+        self.bulk("table_fill", (table,), (I32, self.module.tables[table].element, I32))
+        return at
+
+
+Method = Callable[[Instructions, int], int]
+
+
+def _methods(page: int) -> list[Method | None]:
+    """Opcode within a page (0: one-byte opcodes) -> method."""
+    methods: list[Method | None] = [None] * 256
+    for code, op in OPS.items():
+        if op.kind == SPECIAL and code >> 8 == page:
+            methods[code & 0xFF] = getattr(Instructions, "op_" + op.name.replace(".", "_"))
+    return methods
+
+
+METHODS = _methods(0)
+METHODS[0xFC] = Instructions.op_prefix_fc
+_FC_METHODS = _methods(0xFC)

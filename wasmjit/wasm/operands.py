@@ -1,0 +1,167 @@
+"""The operand stack of a body under validation (spec section 3.4 and appendix), and the immediates of instructions."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from ..errors import MalformedError, UnsupportedError, ValidationError
+from .leb128 import read_signed, read_u32, read_unsigned
+from .lowering import FUNCTION_BODY, Frame, Lowering
+from .module import Module
+from .ops import LOAD, OPS, STORE, UNSUPPORTED_OPCODES
+from .types import (
+    EXTERNREF,
+    FUNCREF,
+    NUMERIC_TYPES,
+    REFERENCE_TYPES,
+    UNKNOWN,
+    V128,
+    FuncType,
+    result_type_text,
+    valtype_name,
+)
+
+_EMPTY: tuple[int, ...] = ()
+_REF_NULL_TYPE = 0x63
+_SINGLE = {t: (t,) for t in (*NUMERIC_TYPES, FUNCREF, EXTERNREF)}
+
+
+class Operands:
+    """The state of one walk. Methods named for instructions read immediates at `at` and return the next offset."""
+
+    def __init__(self, module: Module, function_index: int, lowering: Lowering | None) -> None:
+        self.module = module
+        self.wasm = module.wasm
+        self.lowering = lowering
+        self.body = module.bodies[function_index - module.num_imported_functions]
+        self.type: FuncType = module.function_type(function_index)
+        self.local_types: list[int] = []
+        self.types: list[int] = []
+        self.frames: list[Frame] = []
+        self.frame = Frame(FUNCTION_BODY, _EMPTY, self.type.results, 0, False)
+        self.live = True  # the current instruction is reachable (as far as validation can tell)
+        self.done = False
+        self.op_at = 0
+
+    # ---- errors and the operand stack ----
+
+    def invalid(self, message: str, at: int | None = None) -> NoReturn:
+        """Raises a ValidationError at the current instruction."""
+        raise ValidationError(message, offset=self.op_at if at is None else at)
+
+    def pop(self, expected: int) -> int:
+        """Pops an operand of type `expected` (UNKNOWN: any); returns its type."""
+        types = self.types
+        frame = self.frame
+        if len(types) == frame.height:
+            if frame.unreachable:
+                return expected
+            self.invalid(f"type mismatch: expected {valtype_name(expected)}, but nothing is on the stack")
+        actual = types.pop()
+        if actual != expected and actual != UNKNOWN and expected != UNKNOWN:
+            self.invalid(f"type mismatch: expected {valtype_name(expected)}, found {valtype_name(actual)}")
+        return actual or expected
+
+    def pop_all(self, expected: tuple[int, ...]) -> None:
+        """Pops a result type."""
+        for valtype in reversed(expected):
+            self.pop(valtype)
+
+    def check_end(self, frame: Frame) -> None:
+        """At `end` and `else`: exactly the frame's results are on the stack."""
+        if frame.results:
+            self.pop_all(frame.results)
+        if len(self.types) != frame.height:
+            self.invalid(
+                f"type mismatch: values remaining on stack at end of block, expected {result_type_text(frame.results)}"
+            )
+
+    def set_unreachable(self) -> None:
+        """The rest of the frame cannot be reached: the operand stack becomes polymorphic."""
+        self.frame.unreachable = True
+        del self.types[self.frame.height :]
+        self.live = False
+
+    def read_index(self, at: int) -> tuple[int, int]:
+        """An index immediate."""
+        index = self.wasm[at]
+        if index < 0x80:
+            return index, at + 1
+        return read_u32(self.wasm, at)
+
+    def value_type(self, at: int) -> tuple[int, int]:
+        """A value type and the next offset; ``(ref null func)`` is the long form of funcref, extern likewise."""
+        code = self.wasm[at]
+        if code in NUMERIC_TYPES or code in REFERENCE_TYPES:
+            return code, at + 1
+        if code == _REF_NULL_TYPE and self.wasm[at + 1] in REFERENCE_TYPES:
+            return self.wasm[at + 1], at + 2
+        self.refuse_type(code, at)
+
+    def refuse_type(self, code: int, at: int) -> NoReturn:
+        """A type code that is not Wasm 2.0's."""
+        if code == V128:
+            raise UnsupportedError(f"feature SIMD is not supported yet (offset {at})", offset=at)
+        if 0x60 < code < 0x78 and code not in REFERENCE_TYPES:
+            raise UnsupportedError(f"feature garbage collection is not supported yet (offset {at})", offset=at)
+        raise MalformedError(f"malformed value type {code:#x}", offset=at)
+
+    # ---- regular instructions off the fast path: unreachable code, or an error to report ----
+
+    def generic(self, op: int, at: int) -> int:
+        """Checks a table row by the general rules. Never lowers: a reachable valid row took the fast path."""
+        row = OPS.get(op)
+        if row is None:
+            self.refuse_opcode(op)
+        if row.kind in (LOAD, STORE):
+            _, at = self.memarg(at)
+            if 1 << self.align > row.access_bytes:
+                self.invalid("alignment must not be larger than natural")
+        self.pop_all(row.params)
+        if row.result:
+            self.types.append(row.result)
+        return at
+
+    def refuse_opcode(self, op: int) -> NoReturn:
+        """An opcode that has no row."""
+        feature = UNSUPPORTED_OPCODES.get(op)
+        if feature is None:
+            raise MalformedError(f"illegal opcode {op:#04x}", offset=self.op_at)
+        raise UnsupportedError(f"feature {feature} is not supported yet (offset {self.op_at})", offset=self.op_at)
+
+    def memarg(self, at: int) -> tuple[int, int]:
+        """A memory argument: sets `self.align` (an exponent) and `self.memory`, returns (offset, next offset)."""
+        start = at
+        align, at = read_u32(self.wasm, at)
+        if align >= 0x80:
+            raise MalformedError("malformed memop flags", offset=start)
+        self.memory = 0
+        if align & 0x40:
+            align &= ~0x40
+            self.memory, at = self.read_index(at)
+        if self.memory >= len(self.module.memories):
+            self.invalid(f"unknown memory {self.memory}")
+        self.align = align
+        offset_at = at
+        offset, at = read_unsigned(self.wasm, at, 64)
+        if offset >> 32:
+            self.invalid("offset out of range: the memory has 32-bit addresses")
+        if at - offset_at > 5:
+            raise MalformedError("integer representation too long", offset=offset_at)
+        return offset, at
+
+    # ---- block types ----
+
+    def block_type(self, at: int) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+        """Reads a block type: (parameter types, result types, next offset)."""
+        code = self.wasm[at]
+        if code & 0xC0 == 0x40:
+            valtype, at = self.value_type(at)
+            return _EMPTY, _SINGLE[valtype], at
+        index, after = read_signed(self.wasm, at, 33)
+        if index < 0:
+            raise MalformedError("malformed block type", offset=at)
+        if index >= len(self.module.types):
+            self.invalid(f"unknown type {index}", at)
+        functype = self.module.types[index]
+        return functype.params, functype.results, after

@@ -1,0 +1,213 @@
+"""Stage 2: validation (spec section 3). Bodies are checked by `body.walk_body`, everything around them here.
+
+The compiler checks bodies while it lowers them and calls `validate_module_level` alone.
+"""
+
+from __future__ import annotations
+
+from ..errors import ValidationError
+from .binary import Reader
+from .body import walk_body
+from .module import ACTIVE, ConstExpr, ElementSegment, Module
+from .types import (
+    EXTERN_KIND_NAMES,
+    F32,
+    F64,
+    FUNCREF,
+    FUNCTION,
+    GLOBAL,
+    I32,
+    I64,
+    MAX_PAGES_32,
+    MEMORY,
+    TABLE,
+    FuncType,
+    Limits,
+    MemoryType,
+    TableType,
+    valtype_name,
+)
+
+_FUNCTION_SECTION, _TABLE_SECTION, _MEMORY_SECTION = 3, 4, 5
+_GLOBAL_GET, _REF_NULL, _REF_FUNC = 0x23, 0xD0, 0xD2
+_CONSTANTS = {0x41: I32, 0x42: I64, 0x43: F32, 0x44: F64}
+_ARITHMETIC = {0x6A: I32, 0x6B: I32, 0x6C: I32, 0x7C: I64, 0x7D: I64, 0x7E: I64}
+
+
+def validate(module: Module) -> None:
+    """Checks a whole module.
+
+    Raises ValidationError (UnsupportedError for features that are left out) with offset and function index, and
+    MalformedError where a function body is not in the binary format.
+    """
+    validate_module_level(module)
+    first = module.num_imported_functions
+    for index in range(first, first + len(module.bodies)):
+        walk_body(module, index)
+
+
+def validate_module_level(module: Module) -> None:
+    """Checks everything but the function bodies (spec section 3.5). Raises ValidationError with the byte offset."""
+    _check_types(module)
+    for definition in module.global_definitions:
+        _check_const_expr(module, definition.init, definition.type.content, definition.offset)
+    _check_exports(module)
+    _check_start(module)
+    for segment in module.elements:
+        _check_elements(module, segment)
+    for data in module.data:
+        if data.mode == ACTIVE:
+            if data.memory >= len(module.memories):
+                raise ValidationError(f"unknown memory {data.memory}", offset=data.offset)
+            address_type = I64 if module.memories[data.memory].is_64 else I32
+            _check_const_expr(module, data.start, address_type, data.offset)
+
+
+def _check_types(module: Module) -> None:
+    """Type indices of functions, and the limits of tables and memories."""
+    num_types = len(module.types)
+    for imported in module.imports:
+        extern = imported.type
+        if isinstance(extern, int):
+            if extern >= num_types:
+                raise ValidationError(f"unknown type {extern}", offset=imported.offset)
+        elif isinstance(extern, TableType):
+            _check_table(extern, imported.offset)
+        elif isinstance(extern, MemoryType):
+            _check_memory(extern, imported.offset)
+    defined_types = module.functions[module.num_imported_functions :]
+    if defined_types and max(defined_types) >= num_types:
+        raise ValidationError(f"unknown type {max(defined_types)}", offset=_section_start(module, _FUNCTION_SECTION))
+    for table in module.tables[module.num_imported_tables :]:
+        _check_table(table, _section_start(module, _TABLE_SECTION))
+    for memory in module.memories[module.num_imported_memories :]:
+        _check_memory(memory, _section_start(module, _MEMORY_SECTION))
+
+
+def _section_start(module: Module, wanted: int) -> int:
+    """Offset of the contents of a section that is there: decoded modules keep no offset of each type, table, memory."""
+    reader = Reader(module.wasm, 0)
+    reader.at = 8
+    while True:
+        section = reader.byte()
+        size = reader.unsigned()
+        if section == wanted:
+            return reader.at
+        reader.skip(size)
+
+
+def _check_limits(limits: Limits, offset: int) -> None:
+    if limits.max is not None and limits.min > limits.max:
+        raise ValidationError(f"size minimum must not be greater than maximum: {limits}", offset=offset)
+
+
+def _check_table(table: TableType, offset: int) -> None:
+    """A 32-bit table counts its elements in 32 bits."""
+    _check_limits(table.limits, offset)
+    if max(table.limits.min, table.limits.max or 0) >= 1 << (64 if table.is_64 else 32):
+        raise ValidationError(f"table size must be at most 2^32-1 elements: {table.limits}", offset=offset)
+
+
+def _check_memory(memory: MemoryType, offset: int) -> None:
+    """A 32-bit memory has at most 4 GiB, whatever its page size."""
+    _check_limits(memory.limits, offset)
+    address_bits = 64 if memory.is_64 else 32
+    most = (1 << address_bits) >> memory.page_size_log2
+    if max(memory.limits.min, memory.limits.max or 0) <= most:
+        return
+    if most == MAX_PAGES_32:
+        raise ValidationError(f"memory size must be at most {most} pages (4GiB)", offset=offset)
+    raise ValidationError(f"memory size must be at most {most} pages", offset=offset)
+
+
+def _check_exports(module: Module) -> None:
+    spaces: dict[int, int] = {
+        FUNCTION: len(module.functions),
+        TABLE: len(module.tables),
+        MEMORY: len(module.memories),
+        GLOBAL: len(module.globals),
+    }
+    names: set[str] = set()
+    for export in module.exports:
+        if export.index >= spaces.get(export.kind, 0):
+            raise ValidationError(f"unknown {EXTERN_KIND_NAMES[export.kind]} {export.index}", offset=export.offset)
+        if export.name in names:
+            raise ValidationError(f'duplicate export name "{export.name}"', offset=export.offset)
+        names.add(export.name)
+
+
+def _check_start(module: Module) -> None:
+    if module.start is None:
+        return
+    if module.start >= len(module.functions):
+        raise ValidationError(f"unknown function {module.start}", offset=module.start_offset)
+    functype = module.function_type(module.start)
+    if functype != FuncType((), ()):
+        raise ValidationError(
+            f"start function must take and return nothing, its type is {functype}",
+            offset=module.start_offset,
+            function=module.start,
+        )
+
+
+def _check_elements(module: Module, segment: ElementSegment) -> None:
+    offset = segment.offset
+    if segment.mode == ACTIVE:
+        if segment.table >= len(module.tables):
+            raise ValidationError(f"unknown table {segment.table}", offset=offset)
+        table = module.tables[segment.table]
+        if table.element != segment.element:
+            raise ValidationError(
+                f"type mismatch: elements of type {valtype_name(segment.element)} for a table of "
+                f"{valtype_name(table.element)}",
+                offset=offset,
+            )
+        _check_const_expr(module, segment.start, I64 if table.is_64 else I32, offset)
+    num_functions = len(module.functions)
+    functions_fit = segment.element == FUNCREF
+    for item in segment.items:
+        if functions_fit and len(item) == 1:  # the usual item, checked in place: segments can be long
+            opcode, immediate = item[0]
+            if opcode == _REF_FUNC and immediate is not None and immediate < num_functions:
+                continue
+        _check_const_expr(module, item, segment.element, offset)
+
+
+def _check_const_expr(module: Module, expression: ConstExpr, expected: int, offset: int) -> None:
+    """A constant expression that gives one value of type `expected` (spec section 3.3.10, extended arithmetic)."""
+    stack: list[int] = []
+    for opcode, immediate in expression:
+        if opcode in _CONSTANTS:
+            stack.append(_CONSTANTS[opcode])
+        elif opcode in _ARITHMETIC:
+            operand = _ARITHMETIC[opcode]
+            if stack[-2:] != [operand, operand]:
+                found = " ".join(map(valtype_name, stack[-2:])) or "nothing"
+                raise ValidationError(
+                    f"type mismatch: expected {valtype_name(operand)} twice, found {found}", offset=offset
+                )
+            stack.pop()
+        elif immediate is None:
+            raise ValidationError(f"constant expression required: opcode {opcode:#04x}", offset=offset)
+        elif opcode == _REF_NULL:
+            stack.append(immediate)
+        elif opcode == _REF_FUNC:
+            if immediate >= len(module.functions):
+                raise ValidationError(f"unknown function {immediate}", offset=offset)
+            stack.append(FUNCREF)
+        elif opcode == _GLOBAL_GET:
+            stack.append(_constant_global(module, immediate, offset))
+    if stack != [expected]:
+        found = " ".join(map(valtype_name, stack)) or "nothing"
+        raise ValidationError(f"type mismatch: expected {valtype_name(expected)}, found {found}", offset=offset)
+
+
+def _constant_global(module: Module, index: int, offset: int) -> int:
+    """The type of a global that a constant expression reads: an imported, immutable one until the GC proposal."""
+    if index >= len(module.globals):
+        raise ValidationError(f"unknown global {index}", offset=offset)
+    if index >= module.num_imported_globals:
+        raise ValidationError(f"unknown global {index}: only imported globals can be read here", offset=offset)
+    if module.globals[index].mutable:
+        raise ValidationError(f"constant expression required: global {index} is mutable", offset=offset)
+    return module.globals[index].content
