@@ -1,0 +1,232 @@
+"""Calls: the wasm-to-wasm calling convention of `abi`, imports, indirect calls, runtime builtins."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .. import abi
+from ..wasm.ops import LLVM_TYPES
+from ..wasm.types import I32, V128, FuncType
+from . import tables
+
+if TYPE_CHECKING:
+    from .function import FunctionLowering
+
+
+def return_type(results: tuple[int, ...]) -> str:
+    """What a function returns in registers."""
+    if not results:
+        return "void"
+    if len(results) == 1:
+        return LLVM_TYPES[results[0]]
+    return "{ " + ", ".join(LLVM_TYPES[t] for t in results[: abi.MAX_REGISTER_RESULTS]) + " }"
+
+
+def area_slots(results: tuple[int, ...]) -> list[tuple[int, int]]:
+    """(result position, byte offset in the results area) of the results that do not come back in registers."""
+    slots = []
+    offset = 0
+    for position in range(abi.MAX_REGISTER_RESULTS, len(results)):
+        slots.append((position, offset))
+        offset += abi.SLOT_BYTES * (2 if results[position] == V128 else 1)
+    return slots
+
+
+def definition(lowering: FunctionLowering) -> str:
+    """The head of the function."""
+    functype = lowering.type
+    params = ["ptr %vmctx"]
+    if len(functype.results) > abi.MAX_REGISTER_RESULTS:
+        params.append("ptr %results")
+    params += [f"{LLVM_TYPES[t]} %p{i}" for i, t in enumerate(functype.params)]
+    return (
+        f"define {return_type(functype.results)} @f{lowering.function_index}({', '.join(params)}) #0 "
+        f"!dbg !{lowering.scope} {{\nentry:"
+    )
+
+
+def emit_call(lowering: FunctionLowering, functype: FuncType, callee: str, context: str, at: int) -> None:
+    """Pops the arguments, calls, pushes the results."""
+    lowering.leaf = False
+    values = lowering.values
+    count = len(functype.params)
+    arguments = values[len(values) - count :] if count else []
+    del values[len(values) - count :]
+    results = functype.results
+    slots = area_slots(results)
+    operands = [f"ptr {context}"]
+    if slots:
+        lowering.results_area_bytes = max(lowering.results_area_bytes, slots[-1][1] + 2 * abi.SLOT_BYTES)
+        operands.append("ptr %area")
+    operands += [f"{LLVM_TYPES[t]} {value}" for t, value in zip(functype.params, arguments, strict=True)]
+    call = f"call {return_type(results)} {callee}({', '.join(operands)}){lowering.debug(at)}"
+    if not results:
+        lowering.lines.append(f"  {call}")
+        return
+    name = lowering.fresh()
+    lowering.lines.append(f"  {name} = {call}")
+    names = [name]
+    if len(results) > 1:
+        pair = return_type(results)
+        lowering.lines.append(f"  {name}a = extractvalue {pair} {name}, 0\n  {name}b = extractvalue {pair} {name}, 1")
+        names = [f"{name}a", f"{name}b"]
+    for position, offset in slots:
+        result = lowering.fresh()
+        lowering.lines.append(
+            f"  {result}p = getelementptr i8, ptr %area, i64 {offset}\n"
+            f"  {result} = load {LLVM_TYPES[results[position]]}, ptr {result}p, align 8, !tbaa !2"
+        )
+        names.append(result)
+    values.extend(names)
+    # LLVM deletes a call of a function it finds to be pure if the result is unused, and with it the call's traps.
+    lowering.tainted.update(names)
+
+
+def call(lowering: FunctionLowering, function: int, at: int) -> None:
+    """A direct call: within the unit by symbol, across units through the function table, imports by their func-ref."""
+    module = lowering.module
+    functype = module.function_type(function)
+    if function < module.num_imported_functions:
+        reference = func_ref(lowering, function)
+        announce_caller(lowering)
+        code, context = load_func_ref(lowering, reference)
+        emit_call(lowering, functype, code, context, at)
+    elif function in lowering.unit.functions:
+        emit_call(lowering, functype, f"@f{function}", "%vmctx", at)
+    else:
+        code = lowering.fresh()
+        lowering.lines.append(
+            f"  {code}p = getelementptr ptr, ptr {function_table(lowering)}, "
+            f"i64 {function - module.num_imported_functions}\n"
+            f"  {code} = load ptr, ptr {code}p, align 8, !tbaa !2"
+        )
+        emit_call(lowering, functype, code, "%vmctx", at)
+
+
+def call_indirect(lowering: FunctionLowering, type_index: int, table: int, at: int) -> None:
+    """A call through a table: bounds, null and signature are checked (spec 4.4.8)."""
+    index = lowering.values.pop()
+    place = tables.element_pointer(lowering, table, index, at)
+    reference = lowering.fresh()
+    lowering.lines.append(f"  {reference} = load ptr, ptr {place}, align 8, !tbaa !2")
+    if not lowering.unit.guard_pages:
+        null = lowering.fresh()
+        lowering.lines.append(f"  {null} = icmp eq ptr {reference}, null")
+        lowering.trap_if(null, "INDIRECT_CALL_TO_NULL", at)
+    # With guard pages the load of the type id through a null reference faults in page 0, which the handler takes.
+    expected = type_id(lowering, type_index)
+    found = lowering.fresh()
+    lowering.lines.append(
+        f"  {found}p = getelementptr i8, ptr {reference}, i64 {abi.FUNC_REF['type_id']}\n"
+        f"  {found} = load i32, ptr {found}p, align 4, !tbaa !2{lowering.debug(at)}\n"
+        f"  {found}m = icmp ne i32 {found}, {expected}"
+    )
+    lowering.trap_if(f"{found}m", "BAD_SIGNATURE", at)
+    announce_caller(lowering)
+    code, context = load_func_ref(lowering, reference)
+    emit_call(lowering, lowering.module.types[type_index], code, context, at)
+
+
+def load_func_ref(lowering: FunctionLowering, reference: str) -> tuple[str, str]:
+    """Loads code and context of a func-ref."""
+    name = lowering.fresh()
+    lowering.lines.append(
+        f"  {name} = load ptr, ptr {reference}, align 8, !tbaa !2\n"
+        f"  {name}p = getelementptr i8, ptr {reference}, i64 {abi.FUNC_REF['vmctx']}\n"
+        f"  {name}c = load ptr, ptr {name}p, align 8, !tbaa !2"
+    )
+    return name, f"{name}c"
+
+
+def announce_caller(lowering: FunctionLowering) -> None:
+    """Tells the store who calls, right before a call that may reach a host function."""
+    store(lowering)
+    if "%caller" not in lowering.prologue:
+        lowering.prologue["%caller"] = f"  %caller = getelementptr i8, ptr %store, i64 {abi.STORE['caller']}"
+    lowering.lines.append("  store ptr %vmctx, ptr %caller, align 8, !tbaa !2")
+
+
+def store(lowering: FunctionLowering) -> str:
+    """The store's record (abi.STORE)."""
+    if "%store" not in lowering.prologue:
+        lowering.prologue["%store"] = (
+            f"  %store.p = getelementptr i8, ptr %vmctx, i64 {abi.VMCONTEXT['store']}\n"
+            "  %store = load ptr, ptr %store.p, align 8, !invariant.load !0"
+        )
+    return "%store"
+
+
+def function_table(lowering: FunctionLowering) -> str:
+    """The module's function table, through which units call each other."""
+    if "%functions" not in lowering.prologue:
+        lowering.prologue["%functions"] = (
+            f"  %functions.p = getelementptr i8, ptr %vmctx, i64 {abi.VMCONTEXT['functions']}\n"
+            "  %functions = load ptr, ptr %functions.p, align 8, !invariant.load !0"
+        )
+    return "%functions"
+
+
+def type_id(lowering: FunctionLowering, type_index: int) -> str:
+    """The interned signature id of one of the module's types."""
+    name = f"%type{type_index}"
+    if "%types" not in lowering.prologue:
+        lowering.prologue["%types"] = (
+            f"  %types.p = getelementptr i8, ptr %vmctx, i64 {abi.VMCONTEXT['type_ids']}\n"
+            "  %types = load ptr, ptr %types.p, align 8, !invariant.load !0"
+        )
+    if name not in lowering.prologue:
+        lowering.prologue[name] = (
+            f"  {name}.p = getelementptr i32, ptr %types, i64 {type_index}\n"
+            f"  {name} = load i32, ptr {name}.p, align 4, !invariant.load !0"
+        )
+    return name
+
+
+def func_ref(lowering: FunctionLowering, function: int) -> str:
+    """The address of a function's func-ref: the import's own, or the slot in the instance context."""
+    name = f"%ref{function}"
+    if name not in lowering.prologue:
+        layout = lowering.unit.layout
+        if function < lowering.module.num_imported_functions:
+            lowering.prologue[name] = (
+                f"  {name}.p = getelementptr i8, ptr %vmctx, i64 {layout.imported_functions + 8 * function}\n"
+                f"  {name} = load ptr, ptr {name}.p, align 8, !invariant.load !0"
+            )
+        else:
+            offset = layout.func_refs + abi.FUNC_REF["sizeof"] * lowering.unit.func_ref_slots[function]
+            lowering.prologue[name] = f"  {name} = getelementptr i8, ptr %vmctx, i64 {offset}"
+    return name
+
+
+def builtin(lowering: FunctionLowering, name: str, indices: tuple[int, ...], params: tuple[int, ...], at: int) -> None:
+    """Calls a function of the C runtime through the builtins table: never by symbol, MCJIT would abort on one."""
+    number = abi.BUILTIN_INDEX[name]
+    row = abi.BUILTINS[number]
+    pointer = f"%builtin{number}"
+    if "%builtins" not in lowering.prologue:
+        lowering.prologue["%builtins"] = (
+            f"  %builtins.p = getelementptr i8, ptr %vmctx, i64 {abi.VMCONTEXT['builtins']}\n"
+            "  %builtins = load ptr, ptr %builtins.p, align 8, !invariant.load !0"
+        )
+    if pointer not in lowering.prologue:
+        lowering.prologue[pointer] = (
+            f"  {pointer}.p = getelementptr ptr, ptr %builtins, i64 {number}\n"
+            f"  {pointer} = load ptr, ptr {pointer}.p, align 8, !invariant.load !0"
+        )
+    operands = ["ptr %vmctx", *(f"i32 {index}" for index in indices)]
+    values = lowering.values
+    arguments = values[len(values) - len(params) :] if params else []
+    del values[len(values) - len(params) :]
+    for valtype, llvm, value in zip(params, row.params[len(indices) :], arguments, strict=True):
+        if valtype == I32 and llvm == "i64":
+            wide = lowering.fresh()
+            lowering.lines.append(f"  {wide} = zext i32 {value} to i64")
+            value = wide
+        operands.append(f"{llvm} {value}")
+    call_text = f"call {row.result} {pointer}({', '.join(operands)}){lowering.debug(at)}"
+    if row.result == "void":
+        lowering.lines.append(f"  {call_text}")
+        return
+    result = lowering.fresh()
+    lowering.lines.append(f"  {result}w = {call_text}\n  {result} = trunc i64 {result}w to i32")
+    values.append(result)

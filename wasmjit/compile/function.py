@@ -1,0 +1,588 @@
+"""Lowers one function body to LLVM IR text: control flow, variables, calls. The walker (`wasm.body`) drives it.
+
+Values are LLVM operand texts on a stack that runs parallel to the walker's operand types. Locals are allocas that SROA
+promotes; within straight-line code their current value is cached, so most local.get cost no instruction.
+
+Exact traps. LLVM deletes a load whose value is unused, and with it the trap. A value is *tainted* if it comes from a
+load or a call, directly or through pure instructions. A tainted value that is dropped, discarded by a branch, or stored
+to a local that is not read again on any path (`liveness.py`) is anchored by an empty `asm sideeffect`.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from .. import abi
+from ..errors import TRAPS
+from ..wasm.lowering import IF, LOOP, Frame
+from ..wasm.ops import LLVM_TYPES, Op
+from ..wasm.types import F64, FuncType
+from . import calls, lower, memory, tables
+from .liveness import Block, PendingStore, dead_stores
+
+if TYPE_CHECKING:
+    from .unit import Unit
+
+TRAP_NUMBERS = {trap.name: trap.number for trap in TRAPS}
+
+_NO_OPERANDS: list[str] = []
+# Locals beyond this many bytes count in the prologue's stack check: a frame must not skip the headroom below the limit.
+_LARGE_FRAME_BYTES = 4096
+
+
+class FunctionLowering:
+    """One function on its way to text; implements `wasm.body.Lowering`."""
+
+    def __init__(self, unit: Unit, function_index: int, scope: int) -> None:
+        self.unit = unit
+        self.module = unit.module
+        self.function_index = function_index
+        self.type: FuncType = unit.module.function_type(function_index)
+        self.scope = scope
+        self.debug_tail = f", scope: !{scope})"
+        self.values: list[str] = []
+        self.lines: list[str] = []
+        self.cold: list[str] = []
+        self.prologue: dict[str, str] = {}
+        self.guard_pages = unit.guard_pages
+        self.bases: dict[int, str] = {}  # memories whose base is in the prologue
+        self.cache: dict[int, tuple[str, int]] = {}
+        self.local_types: list[int] = []
+        self.num_params = 0
+        self.loaded: set[int] = set()
+        self.stores: list[str] = []
+        self.templates = lower.TEMPLATES
+        self.counter = 0
+        self.current = "start"  # label of the LLVM block being written, for phi edges
+        self.leaf = True
+        self.results_area_bytes = 0
+        # liveness
+        self.tainted: set[str] = set()
+        self.sites: dict[str, str] = {}
+        self.promoted: set[str] = set()
+        self.pending: dict[int, tuple[int, str, int]] = {}
+        self.block_record = Block()
+        self.blocks: list[Block] = [self.block_record]
+        self.successors = self.block_record.successors
+        self.reads = self.block_record.reads
+        self.writes = self.block_record.writes
+        self.block_start = 0
+
+    # ---- small tools ----
+
+    def fresh(self) -> str:
+        """A new value name."""
+        self.counter += 1
+        return f"%x{self.counter}"
+
+    def debug(self, at: int) -> str:
+        """The debug location that maps an instruction to wasm offset `at`."""
+        return f", !dbg !DILocation(line: {at}{self.debug_tail}"
+
+    def start_label(self, label: str) -> None:
+        """Starts an LLVM block."""
+        self.lines.append(f"{label}:")
+        self.current = label
+
+    def trap_if(self, condition: str, trap: str, at: int) -> None:
+        """Traps where i1 `condition` holds."""
+        self.counter += 1
+        label = f"k{self.counter}"
+        self.lines.append(
+            f"  br i1 {condition}, label %{self.trap_block(trap, at)}, label %{label}, !prof !3\n{label}:"
+        )
+        self.current = label
+
+    def trap_block(self, trap: str, at: int) -> str:
+        """A cold block that raises `trap`; returns its label."""
+        self.counter += 1
+        label = f"t{self.counter}"
+        # ubsantrap is noreturn and reads no memory: without the clobber, stores before it die.
+        self.cold.append(
+            f'{label}:\n  call void asm sideeffect "", "~{{memory}}"(){self.debug(at)}\n{self.trap(trap, at)}'
+        )
+        return label
+
+    def trap(self, trap: str, at: int) -> str:
+        """The trapping instruction and the end of its block."""
+        return f"  call void @llvm.ubsantrap(i8 {TRAP_NUMBERS[trap]}) #1{self.debug(at)}\n  unreachable"
+
+    def begin(self, local_types: list[int], num_params: int, frame: Frame) -> None:
+        """Called once the locals are known."""
+        self.local_types = local_types
+        self.num_params = num_params
+        self.stores = [f"  store {LLVM_TYPES[t]} " for t in local_types]
+        for index in range(num_params):
+            self.cache[index] = (f"%p{index}", -1)
+        for index in range(num_params, len(local_types)):
+            self.cache[index] = (lower.ZEROS[local_types[index]], -1)
+        frame.label = "return"
+        frame.edges = []
+
+    # ---- locals and liveness ----
+
+    def load_local(self, index: int) -> str:
+        """Emits a load of a local that is not cached."""
+        name = self.fresh()
+        self.lines.append(f"  {name} = load {LLVM_TYPES[self.local_types[index]]}, ptr %l{index}")
+        self.loaded.add(index)
+        self.cache[index] = (name, len(self.lines))
+        # Its value may come from a load or call in an earlier block: keep that alive through this one's uses too.
+        self.tainted.add(name)
+        return name
+
+    def overwrite_pending(self, index: int) -> None:
+        """A tainted value in a local is overwritten; unless a branch left in between, nothing can have read it."""
+        line, value, first = self.pending.pop(index)
+        if len(self.successors) > first:
+            self.defer(PendingStore(index, line, value, first, len(self.successors)))
+        else:
+            self.lines[line] += "\n" + lower.anchor_text(self.unit, value, self.local_types[index])
+
+    def defer(self, store: PendingStore) -> None:
+        """Leaves the decision to `liveness.dead_stores`, at the end of the function."""
+        if self.block_record.pending is None:
+            self.block_record.pending = []
+        self.block_record.pending.append(store)
+
+    def open_block(self, block: Block) -> None:
+        """Makes `block` the current liveness block; the caller links the edges."""
+        self.close_block()
+        self.block_record = block
+        self.blocks.append(block)
+        self.successors = block.successors
+        self.reads = block.reads
+        self.writes = block.writes
+        self.block_start = len(self.lines)
+
+    def close_block(self) -> None:
+        """What is still pending at the end of a block depends on its successors: `liveness.dead_stores` decides."""
+        if self.pending:
+            for index, (line, value, first) in self.pending.items():
+                self.defer(PendingStore(index, line, value, first, None))
+            self.pending.clear()
+
+    def anchor(self, value: str, valtype: int) -> None:
+        """Keeps the computation of `value`, and so its traps, although nothing uses it."""
+        if value[0] == "%":
+            self.lines.append(lower.anchor_text(self.unit, value, valtype))
+
+    def absorb(self, row: Op, a: str, b: str) -> None:
+        """An operation LLVM may fold without looking at its tainted operand (x & 0, x - x): anchors that operand."""
+        if lower.may_fold(row, a, b):
+            for value, valtype in zip((a, b), row.params, strict=True):
+                if value in self.tainted:
+                    self.anchor(value, valtype)
+
+    def discard(self, types: list[int], height: int, arity: int) -> None:
+        """Anchors the tainted operands that a branch throws away: those between `height` and its `arity` operands."""
+        for position in range(height, len(self.values) - arity):
+            if self.values[position] in self.tainted:
+                self.anchor(self.values[position], types[position])
+
+    # ---- regular instructions that need more than a template ----
+
+    def hide_constants(self, row: Op, a: str, b: str) -> tuple[str, str]:
+        """See `lower.hide_constants`."""
+        return lower.hide_constants(self, row, a, b)
+
+    def irregular(self, row: Op, a: str, b: str, at: int) -> str:
+        """Rows whose lowering is ``@name``."""
+        result = lower.IRREGULAR[row.lowering](self, row, a, b, at)
+        if a in self.tainted or b in self.tainted:
+            self.tainted.add(result)
+        return result
+
+    def float_constant(self, valtype: int, bits: int) -> None:
+        """f32.const, f64.const from raw bits."""
+        if valtype == F64:
+            self.values.append(f"0x{bits:016X}")
+        elif bits & 0x7F800000 == 0x7F800000 and bits & 0x7FFFFF:
+            # LLVM writes floats as doubles, and widening would quieten a signalling NaN.
+            self.values.append(f"bitcast (i32 {bits} to float)")
+        else:
+            wide = struct.unpack("<Q", struct.pack("<d", struct.unpack("<f", struct.pack("<I", bits))[0]))[0]
+            self.values.append(f"0x{wide:016X}")
+
+    def load(self, row: Op, memory_index: int, offset: int, at: int) -> None:
+        """A load of any width."""
+        address = self.values.pop()
+        place = memory.pointer(self, memory_index, address, offset, row.access_bytes, at)
+        self.counter += 1
+        result = f"%x{self.counter}"
+        memory_type, value_type = row.memory_type, row.value_type
+        load = f"load {self.unit.volatile}{memory_type}, ptr {place}, align 1, !tbaa !1"
+        # LLVM folds loads into the instructions that use them, and those keep their own location: they get this one.
+        self.sites[result] = site = f", !dbg !DILocation(line: {at}{self.debug_tail}"
+        if memory_type == value_type:
+            self.lines.append(f"  {result} = {load}{site}")
+        else:
+            widen = "sext" if row.name[-1] == "s" else "zext"
+            self.lines.append(
+                f"  {result}n = {load}{site}\n  {result} = {widen} {memory_type} {result}n to {value_type}{site}"
+            )
+        self.values.append(result)
+        self.tainted.add(result)
+
+    def store(self, row: Op, memory_index: int, offset: int, at: int) -> None:
+        """A store of any width."""
+        value = self.values.pop()
+        address = self.values.pop()
+        place = memory.pointer(self, memory_index, address, offset, row.access_bytes, at)
+        memory_type, value_type = row.memory_type, row.value_type
+        if memory_type != value_type:
+            self.counter += 1
+            name = f"%x{self.counter}"
+            self.lines.append(f"  {name} = trunc {value_type} {value} to {memory_type}")
+            value = name
+        self.lines.append(
+            f"  store {self.unit.volatile}{memory_type} {value}, ptr {place}, align 1, !tbaa !1"
+            f", !dbg !DILocation(line: {at}{self.debug_tail}"
+        )
+
+    # ---- control ----
+
+    def condition(self) -> str:
+        """Pops an i32 as an i1."""
+        value = self.values.pop()
+        if value[:2] == "%c":
+            return value
+        name = self.fresh()
+        self.lines.append(f"  {name} = icmp ne i32 {value}, 0{self.sites.get(value, '')}")
+        return name
+
+    def block(self, frame: Frame) -> None:
+        self.counter += 1
+        frame.label = f"b{self.counter}"
+        frame.mark = len(self.lines)
+        frame.value_height = len(self.values) - len(frame.params)
+        frame.edges = []
+
+    def edge(self, frame: Frame) -> None:
+        """Records a branch from the current block to a frame's label, with the operands on top of the stack."""
+        if frame.label_types:
+            frame.edges.append((self.values[-len(frame.label_types) :], self.current))
+        else:
+            frame.edges.append((_NO_OPERANDS, self.current))
+        target = frame.target
+        if target is None:
+            frame.target = target = Block()
+        self.successors.append(target)
+
+    def loop(self, frame: Frame) -> None:
+        self.counter += 1
+        frame.label = f"b{self.counter}"
+        frame.value_height = len(self.values) - len(frame.params)
+        frame.target = Block()
+        self.successors.append(frame.target)
+        frame.edges = [(self.values[frame.value_height :], self.current)]
+        self.lines.append(f"  br label %{frame.label}")
+        self.start_label(frame.label)
+        # Any local may change in the loop, and the header is reached again: nothing cached holds there.
+        self.cache.clear()
+        self.open_block(frame.target)
+        frame.header = len(self.lines)
+        self.lines.append("")  # the parameters' phis, once all back edges are known
+        for position in range(len(frame.params)):
+            name = f"%{frame.label}.{position}"
+            self.values[frame.value_height + position] = name
+            self.tainted.add(name)
+        self.block_start = len(self.lines)
+
+    def if_(self, frame: Frame) -> None:
+        condition = self.condition()
+        self.counter += 1
+        frame.label = f"b{self.counter}"
+        frame.else_label = f"e{self.counter}"
+        then_label = f"h{self.counter}"
+        frame.value_height = len(self.values) - len(frame.params)
+        frame.values = self.values[frame.value_height :]
+        frame.edges = []
+        frame.otherwise = Block()
+        self.successors.append(frame.otherwise)
+        self.lines.append(f"  br i1 {condition}, label %{then_label}, label %{frame.else_label}")
+        self.start_label(then_label)
+        frame.mark = len(self.lines)
+
+    def else_(self, frame: Frame, fallthrough: bool) -> None:
+        if fallthrough:
+            self.jump(frame)
+        del self.values[frame.value_height :]
+        self.values.extend(frame.values)
+        self.start_label(frame.else_label)
+        self.filter_cache(frame.mark)
+        self.open_block(frame.otherwise)
+
+    def filter_cache(self, mark: int) -> None:
+        """Forgets cached locals that were cached or written after line `mark`; in place, the walker holds the dict."""
+        cache = self.cache
+        for index in [k for k, v in cache.items() if v[1] >= mark]:
+            del cache[index]
+
+    def jump(self, frame: Frame) -> None:
+        """Falls through to, or branches to, a frame's label, with the operands on top of the stack."""
+        self.edge(frame)
+        self.lines.append(f"  br label %{frame.label}")
+
+    def end(self, frame: Frame, fallthrough: bool) -> None:
+        if frame.opcode == LOOP:
+            self.lines[frame.header] = self.phis(frame, frame.params, frame.label)
+            if not fallthrough:
+                self.dead_end(frame)
+            return
+        if frame.opcode == IF:  # no else: the parameters are the results
+            self.else_(frame, fallthrough)
+            fallthrough = True
+        if fallthrough and not frame.edges:
+            return  # nobody branches here: straight on
+        if fallthrough:
+            self.jump(frame)
+        if not frame.edges:
+            self.dead_end(frame)
+            return
+        self.join(frame)
+
+    def join(self, frame: Frame) -> None:
+        """Starts the block that a frame's branches meet in."""
+        del self.values[frame.value_height :]
+        self.start_label(frame.label)
+        if frame.results:
+            self.lines.append(self.phis(frame, frame.results, frame.label))
+            for position in range(len(frame.results)):
+                self.values.append(f"%{frame.label}.{position}")
+                self.tainted.add(f"%{frame.label}.{position}")
+        self.filter_cache(frame.mark)
+        self.open_block(frame.target)
+
+    def dead_end(self, frame: Frame) -> None:
+        """After a frame that is never left: validation goes on, LLVM deletes what follows."""
+        del self.values[frame.value_height :]
+        self.counter += 1
+        self.start_label(f"d{self.counter}")
+        self.values.extend("poison" for _ in frame.results)
+        self.open_block(Block())
+
+    def phis(self, frame: Frame, types: tuple[int, ...], label: str) -> str:
+        """One phi per operand, with an entry for every edge (LLVM counts the edges of a br_table one by one)."""
+        lines = []
+        for position, valtype in enumerate(types):
+            incoming = ", ".join(f"[ {values[position]}, %{source} ]" for values, source in frame.edges)
+            lines.append(f"  %{label}.{position} = phi {LLVM_TYPES[valtype]} {incoming}")
+        return "\n".join(lines)
+
+    def branch(self, frame: Frame, types: list[int]) -> None:
+        """br and return: the rest of the frame is unreachable, so its operands go."""
+        arity = len(frame.label_types)
+        if len(self.values) > frame.value_height + arity:
+            self.discard(types, frame.value_height, arity)
+        self.jump(frame)
+        self.close_block()
+
+    def branch_if(self, frame: Frame) -> None:
+        condition = self.values.pop()
+        if condition[:2] != "%c":
+            self.values.append(condition)
+            condition = self.condition()
+        self.edge(frame)
+        self.counter += 1
+        self.current = label = f"n{self.counter}"
+        self.lines.append(f"  br i1 {condition}, label %{frame.label}, label %{label}\n{label}:")
+
+    def branch_table(self, targets: list[Frame], default: Frame, types: list[int]) -> None:
+        index = self.values.pop()
+        arity = len(default.label_types)
+        height = min(frame.value_height for frame in (*targets, default))
+        if len(self.values) > height + arity:
+            self.discard(types, height, arity)
+        cases = []
+        for number, frame in enumerate(targets):
+            self.edge(frame)
+            cases.append(f"i32 {number}, label %{frame.label}")
+        self.edge(default)
+        self.lines.append(f"  switch i32 {index}, label %{default.label} [ {' '.join(cases)} ]")
+        self.close_block()
+
+    def unreachable(self, at: int) -> None:
+        self.lines.append(
+            f'  call void asm sideeffect "", "~{{memory}}"(){self.debug(at)}\n{self.trap("UNREACHABLE", at)}'
+        )
+        self.close_block()
+
+    # ---- calls ----
+
+    def call(self, function: int, at: int) -> None:
+        calls.call(self, function, at)
+
+    def call_indirect(self, type_index: int, table: int, at: int) -> None:
+        calls.call_indirect(self, type_index, table, at)
+
+    def builtin(self, name: str, indices: tuple[int, ...], params: tuple[int, ...], at: int) -> None:
+        calls.builtin(self, name, indices, params, at)
+
+    # ---- parametric, variables, references ----
+
+    def drop(self, valtype: int) -> None:
+        value = self.values.pop()
+        if value in self.tainted:
+            self.anchor(value, valtype)
+
+    def select(self, valtype: int) -> None:
+        condition = self.condition()
+        b = self.values.pop()
+        a = self.values.pop()
+        name = self.fresh()
+        llvm = LLVM_TYPES[valtype]
+        # Compilers emit `select` where they expect a branch to be mispredicted; LLVM must not make it one again.
+        self.lines.append(f"  {name} = select i1 {condition}, {llvm} {a}, {llvm} {b}, !unpredictable !0")
+        self.values.append(name)
+        if a in self.tainted or b in self.tainted:
+            self.tainted.add(name)
+
+    def global_pointer(self, index: int) -> str:
+        """The address of a global's value."""
+        name = f"%g{index}"
+        if name not in self.prologue:
+            layout = self.unit.layout
+            imported = self.module.num_imported_globals
+            if index < imported:
+                self.prologue[name] = (
+                    f"  {name}.p = getelementptr i8, ptr %vmctx, i64 {layout.imported_globals + 8 * index}\n"
+                    f"  {name} = load ptr, ptr {name}.p, align 8, !invariant.load !0"
+                )
+            else:
+                offset = layout.globals + abi.GLOBAL_BYTES * (index - imported)
+                self.prologue[name] = f"  {name} = getelementptr i8, ptr %vmctx, i64 {offset}"
+        return name
+
+    def global_get(self, index: int) -> None:
+        pointer = self.global_pointer(index)
+        name = self.fresh()
+        globaltype = self.module.globals[index]
+        mark = "!tbaa !2" if globaltype.mutable else "!invariant.load !0"
+        self.lines.append(f"  {name} = load {LLVM_TYPES[globaltype.content]}, ptr {pointer}, align 8, {mark}")
+        self.values.append(name)
+
+    def global_set(self, index: int) -> None:
+        pointer = self.global_pointer(index)
+        llvm = LLVM_TYPES[self.module.globals[index].content]
+        self.lines.append(f"  store {llvm} {self.values.pop()}, ptr {pointer}, align 8, !tbaa !2")
+
+    def memory_size(self, memory_index: int) -> None:
+        size = memory.size_bytes(self, memory_index)
+        name = self.fresh()
+        shift = self.module.memories[memory_index].page_size_log2
+        self.lines.append(f"  {name}p = lshr i64 {size}, {shift}\n  {name} = trunc i64 {name}p to i32")
+        self.values.append(name)
+
+    def ref_null(self) -> None:
+        self.values.append("null")
+
+    def ref_is_null(self) -> None:
+        name = self.fresh()
+        value = self.values.pop()
+        self.lines.append(f"  {name}n = icmp eq ptr {value}, null\n  {name} = zext i1 {name}n to i32")
+        if value in self.tainted:
+            self.tainted.add(name)
+        self.values.append(name)
+
+    def ref_func(self, function: int) -> None:
+        self.values.append(calls.func_ref(self, function))
+
+    def table_get(self, table: int, at: int) -> None:
+        tables.get(self, table, at)
+
+    def table_set(self, table: int, at: int) -> None:
+        tables.set_(self, table, at)
+
+    def table_size(self, table: int) -> None:
+        tables.size(self, table)
+
+    # ---- the whole function ----
+
+    def finish(self, frame: Frame, fallthrough: bool) -> None:
+        """At the body's `end`."""
+        if fallthrough:
+            if frame.edges:
+                self.jump(frame)
+            else:
+                self.return_(self.values)
+                self.close_block()
+        if frame.edges:
+            self.start_label("return")
+            phis = self.phis(frame, frame.results, "return")
+            if phis:
+                self.lines.append(phis)
+            self.return_([f"%return.{position}" for position in range(len(frame.results))])
+        for store in dead_stores(self.blocks):
+            anchor = lower.anchor_text(self.unit, store.value, self.local_types[store.local])
+            self.lines[store.line] += "\n" + anchor
+
+    def return_(self, values: list[str]) -> None:
+        """Returns: two results in registers, the rest through the results area."""
+        results = self.type.results
+        for position, offset in calls.area_slots(results):
+            pointer = self.fresh()
+            self.lines.append(
+                f"  {pointer} = getelementptr i8, ptr %results, i64 {offset}\n"
+                f"  store {LLVM_TYPES[results[position]]} {values[position]}, ptr {pointer}, align 8, !tbaa !2"
+            )
+        if not results:
+            self.lines.append("  ret void")
+        elif len(results) == 1:
+            self.lines.append(f"  ret {LLVM_TYPES[results[0]]} {values[0]}")
+        else:
+            pair = calls.return_type(results)
+            name = self.fresh()
+            self.lines.append(
+                f"  {name}a = insertvalue {pair} poison, {LLVM_TYPES[results[0]]} {values[0]}, 0\n"
+                f"  {name} = insertvalue {pair} {name}a, {LLVM_TYPES[results[1]]} {values[1]}, 1\n"
+                f"  ret {pair} {name}"
+            )
+
+    def text(self) -> str:
+        """The function as LLVM IR."""
+        used = set(self.loaded)
+        for block in self.blocks:
+            used.update(block.writes)
+        large = 8 * len(used) > _LARGE_FRAME_BYTES
+        head = [calls.definition(self)]
+        if self.results_area_bytes:
+            head.append(f"  %area = alloca [{self.results_area_bytes} x i8], align 16")
+        for index in sorted(used):
+            valtype = self.local_types[index]
+            llvm = LLVM_TYPES[valtype]
+            initial = f"%p{index}" if index < self.num_params else lower.ZEROS[valtype]
+            head.append(f"  %l{index} = alloca {llvm}\n  store {llvm} {initial}, ptr %l{index}")
+        # The allocas come first: LLVM promotes only those of the entry block.
+        if not self.leaf or large:
+            head.append(self.stack_check(8 * len(used) if large else 0))
+        head.extend(self.prologue.values())
+        head.append("  br label %start\nstart:")
+        return "\n".join((*head, *self.lines, *self.cold, "}\n"))
+
+    def stack_check(self, frame_bytes: int) -> str:
+        """Compares the frame address with the limit before the function does anything.
+
+        Without it, recursion would run off the thread's stack, whatever lies below it.
+        """
+        at = self.module.bodies[self.function_index - self.module.num_imported_functions].start
+        offset = abi.VMCONTEXT["store"]
+        self.prologue.pop("%store", None)
+        label = self.trap_block("STACK_OVERFLOW", at)
+        frame = "%stack.f"
+        adjust = ""
+        if frame_bytes:
+            adjust = f"  %stack.g = sub i64 %stack.f, {frame_bytes}\n"
+            frame = "%stack.g"
+        return (
+            f"  %store.p = getelementptr i8, ptr %vmctx, i64 {offset}\n"
+            "  %store = load ptr, ptr %store.p, align 8, !invariant.load !0\n"
+            f"  %stack.p = getelementptr i8, ptr %store, i64 {abi.STORE['stack_limit']}\n"
+            "  %stack.l = load i64, ptr %stack.p, align 8, !tbaa !2\n"
+            "  %stack.a = call ptr @llvm.frameaddress.p0(i32 0)\n"
+            "  %stack.f = ptrtoint ptr %stack.a to i64\n"
+            f"{adjust}"
+            f"  %stack.o = icmp ult i64 {frame}, %stack.l\n"
+            f"  br i1 %stack.o, label %{label}, label %body, !prof !3\nbody:"
+        )

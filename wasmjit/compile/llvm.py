@@ -1,0 +1,137 @@
+"""LLVM: IR text to ELF object bytes. Runs in worker processes (`pipeline`), where `serve` is the main function.
+
+The only file of the compiler that imports llvmlite. Besides the
+message format it imports nothing of wasmjit, so a worker starts quickly.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+import time
+from typing import Any, BinaryIO
+
+import llvmlite.binding as llvm
+
+from .wire import read_message, write_message
+
+# LLVM recurses over large functions; the main thread's stack is not ours to size.
+_STACK_BYTES = 512 << 20
+
+_PROCESS_OPTIONS = (
+    # These move a load to the only branch that uses its value: on the other path its trap would be lost.
+    "-instcombine-code-sinking=false",
+    "-disable-machine-sink",
+    "-x86-cmov-converter-force-mem-operand=false",
+    # A leaf function that traps before its frame is set up would hide its caller from the backtrace.
+    "-enable-shrink-wrap=false",
+)
+
+
+@functools.cache
+def initialise(all_targets: bool) -> None:
+    """Initialises LLVM's targets; the assembly parser too, without which inline asm aborts the process."""
+    if all_targets:
+        llvm.initialize_all_targets()
+        llvm.initialize_all_asmprinters()
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    llvm.initialize_native_asmparser()
+
+
+def resolve_target(triple: str | None, cpu: str | None, features: str | None) -> tuple[str, str, str]:
+    """The triple, CPU name and feature string that a Config's options mean on this machine."""
+    if triple is None:
+        host = llvm.get_host_cpu_features().flatten()
+        triple = llvm.get_process_triple()
+        if cpu is None:
+            cpu = llvm.get_host_cpu_name()
+            features = ",".join(filter(None, (host, features)))
+    elif cpu is None and triple.startswith(("x86_64", "amd64")):
+        # The oldest CPU our code runs on: without SSE4.1 rounding would call libm, which generated code cannot reach.
+        cpu = "x86-64-v2"
+    return triple, cpu or "generic", features or ""
+
+
+@functools.lru_cache(maxsize=8)
+def target_machine(triple: str, cpu: str, features: str, opt_level: str) -> llvm.TargetMachine:
+    """A target machine; position-independent small code, because that is what the loader links."""
+    target = llvm.Target.from_triple(triple)
+    codegen = {"none": 0, "speed": 2, "speed_and_size": 2}[opt_level]
+    return target.create_target_machine(cpu=cpu, features=features, opt=codegen, reloc="pic", codemodel="small")
+
+
+def optimise(module: llvm.ModuleRef, machine: llvm.TargetMachine, opt_level: str) -> None:
+    """Runs the pass pipeline of an opt level."""
+    tuning = llvm.create_pipeline_tuning_options(speed_level=2)
+    tuning.loop_vectorization = True
+    tuning.slp_vectorization = False  # made hash loops 1.8x slower and gained nothing elsewhere
+    builder = llvm.create_pass_builder(machine, tuning)
+    if opt_level == "none":
+        passes = llvm.create_new_module_pass_manager()
+        passes.add_sroa_pass()  # locals are allocas
+        passes.add_simplify_cfg_pass()
+    else:
+        passes = builder.getModulePassManager()
+    passes.run(module, builder)
+
+
+def compile_text(text: str, request: dict[str, Any]) -> tuple[bytes, dict[str, Any]]:
+    """Compiles one LLVM module; returns the object (or assembly, or optimised IR) and the seconds each step took."""
+    triple, cpu, features = resolve_target(request["triple"], request["cpu"], request["features"])
+    initialise(request["triple"] is not None)
+    machine = target_machine(triple, cpu, features, request["opt_level"])
+    started = time.perf_counter()
+    module = llvm.parse_assembly(f'target triple = "{triple}"\n{text}')
+    module.data_layout = str(machine.target_data)
+    if request["verify"]:
+        module.verify()
+    parsed = time.perf_counter()
+    optimise(module, machine, request["opt_level"])
+    if request["verify"]:
+        module.verify()
+    optimised = time.perf_counter()
+    output = request["output"]
+    if output == "object":
+        result = machine.emit_object(module)
+    elif output == "assembly":
+        result = machine.emit_assembly(module).encode()
+    else:
+        result = str(module).encode()
+    emitted = time.perf_counter()
+    return result, {
+        "triple": triple,
+        "cpu": cpu,
+        "features": features,
+        "parse_seconds": parsed - started,
+        "optimise_seconds": optimised - parsed,
+        "emit_seconds": emitted - optimised,
+    }
+
+
+def _serve(requests: BinaryIO, replies: BinaryIO) -> None:
+    for option in _PROCESS_OPTIONS:
+        llvm.set_option("wasmjit", option)
+    while (message := read_message(requests)) is not None:
+        fields, body = message
+        try:
+            if fields["output"] == "target":
+                triple, cpu, features = resolve_target(fields["triple"], fields["cpu"], fields["features"])
+                write_message(replies, {"triple": triple, "cpu": cpu, "features": features}, b"")
+                continue
+            result, facts = compile_text(body.decode(), fields)
+            write_message(replies, facts, result)
+        except Exception as error:
+            write_message(replies, {"error": f"{type(error).__name__}: {error}"}, b"")
+
+
+def serve() -> None:
+    """A worker's main function: answers requests on stdin until it closes."""
+    requests = os.fdopen(os.dup(0), "rb")
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever LLVM prints must not get between the replies
+    threading.stack_size(_STACK_BYTES)
+    thread = threading.Thread(target=_serve, args=(requests, replies))
+    thread.start()
+    thread.join()

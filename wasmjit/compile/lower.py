@@ -1,0 +1,215 @@
+"""Instructions whose lowering is more than a line of the table, and the renderers of those lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..wasm.ops import LLVM_TYPES, LOAD, OPS, SPECIAL, STORE, Op
+from ..wasm.types import EXTERNREF, F32, F64, FUNCREF, I32, I64
+
+if TYPE_CHECKING:
+    from .function import FunctionLowering
+    from .unit import Unit
+
+ZEROS = {I32: "0", I64: "0", F32: "0.0", F64: "0.0", FUNCREF: "null", EXTERNREF: "null"}
+
+_MINIMUM_MAXIMUM = tuple(str(n) for bits in (31, 63) for n in (-(1 << bits), (1 << bits) - 1))
+# Operations LLVM folds to a constant when both operands are the same.
+_FOLDS_EQUAL = frozenset(
+    ("sub", "xor", "eq", "ne", "lt_s", "lt_u", "gt_s", "gt_u", "le_s", "le_u", "ge_s", "ge_u", "rem_s", "rem_u")
+)
+# Operations LLVM folds to a constant when one operand is one of these, whatever the other one is.
+_FOLDS_CONSTANT: dict[str, tuple[str, ...]] = {
+    "and": ("0",),
+    "or": ("-1",),
+    "mul": ("0",),
+    "shl": ("0",),
+    "shr_s": ("0", "-1"),
+    "shr_u": ("0",),
+    "div_s": ("0",),
+    "div_u": ("0",),
+    "rem_s": ("0", "1", "-1"),
+    "rem_u": ("0", "1"),
+    **dict.fromkeys(("lt_u", "gt_u", "le_u", "ge_u"), ("0", "-1")),
+    **dict.fromkeys(("lt_s", "gt_s", "le_s", "ge_s"), _MINIMUM_MAXIMUM),
+}
+
+
+def may_fold(row: Op, a: str, b: str) -> bool:
+    """Whether LLVM may compute the row's result without one of the operands, and so without the load it came from."""
+    operation = row.name[4:]
+    if a == b:
+        return operation in _FOLDS_EQUAL
+    constants = _FOLDS_CONSTANT.get(operation, ())
+    return a in constants or b in constants
+
+
+def _renderers() -> dict[int, Callable[[str, str, str], str]]:
+    """Opcode -> function from (result, a, b) to IR text. Rows of `?` and `~` stand under the negated opcode.
+
+    The table's texts become f-strings once, here: formatting is what IR generation spends its time on.
+    """
+    renderers: dict[int, Callable[[str, str, str], str]] = {}
+    for code, op in OPS.items():
+        text = op.lowering
+        if op.kind in (SPECIAL, LOAD, STORE) or text.startswith("@"):
+            continue
+        key = code
+        if text.startswith("~"):
+            key, text = -code, text[1:]
+        if text.startswith("?"):
+            key = -code
+            source = "  {r} = " + text[1:]
+        else:
+            source = "\\n".join("  " + line.strip() for line in text.split(";"))
+        renderers[key] = eval(f'lambda r, a, b: f"{source}"')
+    return renderers
+
+
+TEMPLATES = _renderers()
+
+
+def anchor_text(unit: Unit, value: str, valtype: int) -> str:
+    """An instruction that uses `value` and does nothing: LLVM must compute it, so its traps happen."""
+    register = unit.float_register if valtype in (F32, F64) else "r"
+    return f'  call void asm sideeffect "", "{register}"({LLVM_TYPES[valtype]} {value})'
+
+
+# ---- floating point that LLVM folds without quietening a signalling NaN ----
+
+_ONE = ("0x3FF0000000000000", "0xBFF0000000000000")
+_ZERO = ("0.0", "0x0000000000000000", "0x8000000000000000")
+
+
+def opaque(lowering: FunctionLowering, value: str, llvm: str) -> str:
+    """A copy of `value` that LLVM knows nothing about; it costs no instruction."""
+    name = lowering.fresh()
+    register = lowering.unit.float_register
+    lowering.lines.append(f'  {name} = call {llvm} asm "", "={register},0"({llvm} {value}) #2')
+    return name
+
+
+def hide_constants(lowering: FunctionLowering, row: Op, a: str, b: str) -> tuple[str, str]:
+    """Hides the constants of x * 1, x / 1, x + -0, x - 0, -0 - x, which LLVM folds to x or -x.
+
+    LLVM may treat a signalling NaN as a quiet one; wasm requires a quiet result (spec 4.3.3, nan propagation).
+    """
+    hidden = _ONE if row.name[4:] in ("mul", "div") else _ZERO
+    llvm = LLVM_TYPES[row.result]
+    if a in hidden:
+        a = opaque(lowering, a, llvm)
+    if b in hidden:
+        b = opaque(lowering, b, llvm)
+    return a, b
+
+
+def promote(lowering: FunctionLowering, row: Op, a: str, b: str, at: int) -> str:
+    """f64.promote_f32; remembered, because LLVM folds a demotion of it."""
+    name = lowering.fresh()
+    lowering.lines.append(f"  {name} = fpext float {a} to double")
+    lowering.promoted.add(name)
+    return name
+
+
+def demote(lowering: FunctionLowering, row: Op, a: str, b: str, at: int) -> str:
+    """f32.demote_f64."""
+    if a in lowering.promoted:
+        a = opaque(lowering, a, "double")
+    name = lowering.fresh()
+    lowering.lines.append(f"  {name} = fptrunc double {a} to float")
+    return name
+
+
+def minimum_maximum(lowering: FunctionLowering, row: Op, a: str, b: str, at: int) -> str:
+    """min and max: NaN if an operand is NaN (quiet, hence the addition), and -0 < +0."""
+    name = lowering.fresh()
+    llvm = LLVM_TYPES[row.result]
+    bits = row.name[1:3]
+    which = "minimum" if row.name.endswith("min") else "maximum"
+    lowering.lines.append(
+        f"  {name}u = fcmp uno {llvm} {a}, {b}\n"
+        f"  {name}q = fadd {llvm} {a}, {b}\n"
+        f"  {name}m = call {llvm} @llvm.{which}.f{bits}({llvm} {a}, {llvm} {b})\n"
+        f"  {name} = select i1 {name}u, {llvm} {name}q, {llvm} {name}m"
+    )
+    return name
+
+
+# ---- integers ----
+
+
+def divide(lowering: FunctionLowering, row: Op, a: str, b: str, at: int) -> str:
+    """div and rem: LLVM's are undefined where wasm traps, and for the remainder of MIN by -1."""
+    llvm = LLVM_TYPES[row.result]
+    operation = {"div_s": "sdiv", "div_u": "udiv", "rem_s": "srem", "rem_u": "urem"}[row.name[4:]]
+    constant = None if b[0] == "%" or b == "poison" else int(b)
+    if constant is None or constant == 0:
+        zero = lowering.fresh()
+        lowering.lines.append(f"  {zero} = icmp eq {llvm} {b}, 0")
+        lowering.trap_if(zero, "INTEGER_DIVISION_BY_ZERO", at)
+    if operation in ("sdiv", "srem") and constant in (None, -1):
+        minus_one = lowering.fresh()
+        lowering.lines.append(f"  {minus_one} = icmp eq {llvm} {b}, -1")
+        if operation == "sdiv":
+            minimum = -(1 << (31 if llvm == "i32" else 63))
+            overflow = lowering.fresh()
+            lowering.lines.append(
+                f"  {overflow}m = icmp eq {llvm} {a}, {minimum}\n  {overflow} = and i1 {overflow}m, {minus_one}"
+            )
+            lowering.trap_if(overflow, "INTEGER_OVERFLOW", at)
+        else:
+            divisor = lowering.fresh()
+            lowering.lines.append(f"  {divisor} = select i1 {minus_one}, {llvm} 1, {llvm} {b}")
+            b = divisor
+    name = lowering.fresh()
+    lowering.lines.append(f"  {name} = {operation} {llvm} {a}, {b}")
+    return name
+
+
+# (source, result, signed) -> exclusive bounds of what truncates into range, as LLVM constants exact in the source type.
+_TRUNCATE_BOUNDS = {
+    (F32, I32, True): ("0xC1E0000020000000", "0x41E0000000000000"),  # -2147483904, 2147483648
+    (F32, I32, False): ("0xBFF0000000000000", "0x41F0000000000000"),  # -1, 4294967296
+    (F64, I32, True): ("0xC1E0000000200000", "0x41E0000000000000"),  # -2147483649, 2147483648
+    (F64, I32, False): ("0xBFF0000000000000", "0x41F0000000000000"),
+    (F32, I64, True): ("0xC3E0000020000000", "0x43E0000000000000"),  # next below -2^63 in f32, 2^63
+    (F32, I64, False): ("0xBFF0000000000000", "0x43F0000000000000"),  # -1, 2^64
+    (F64, I64, True): ("0xC3E0000000000001", "0x43E0000000000000"),  # next below -2^63 in f64, 2^63
+    (F64, I64, False): ("0xBFF0000000000000", "0x43F0000000000000"),
+}
+
+
+def truncate(lowering: FunctionLowering, row: Op, a: str, b: str, at: int) -> str:
+    """iNN.trunc_fMM: LLVM's conversion is poison out of range, so the range is checked first."""
+    source = row.params[0]
+    signed = row.name.endswith("_s")
+    low, high = _TRUNCATE_BOUNDS[source, row.result, signed]
+    llvm = LLVM_TYPES[source]
+    name = lowering.fresh()
+    lowering.counter += 1
+    failed, passed = f"t{lowering.counter}", f"k{lowering.counter}"
+    lowering.lines.append(
+        f"  {name}l = fcmp ogt {llvm} {a}, {low}\n"
+        f"  {name}h = fcmp olt {llvm} {a}, {high}\n"
+        f"  {name}o = and i1 {name}l, {name}h\n"
+        f"  br i1 {name}o, label %{passed}, label %{failed}, !prof !4\n{passed}:"
+    )
+    lowering.current = passed
+    overflow = lowering.trap_block("INTEGER_OVERFLOW", at)
+    invalid = lowering.trap_block("BAD_CONVERSION_TO_INTEGER", at)
+    lowering.cold.append(
+        f"{failed}:\n  {name}n = fcmp uno {llvm} {a}, {a}\n  br i1 {name}n, label %{invalid}, label %{overflow}"
+    )
+    conversion = "fptosi" if signed else "fptoui"
+    lowering.lines.append(f"  {name} = {conversion} {llvm} {a} to {LLVM_TYPES[row.result]}")
+    return name
+
+
+IRREGULAR: dict[str, Callable[[FunctionLowering, Op, str, str, int], str]] = {
+    "@divide": divide,
+    "@truncate": truncate,
+    "@promote": promote,
+    "@demote": demote,
+    "@minimum_maximum": minimum_maximum,
+}

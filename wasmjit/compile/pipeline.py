@@ -1,0 +1,265 @@
+"""From a decoded module to objects: units are generated here and compiled in worker processes.
+
+LLVM aborts the process on some fatal errors and holds one global lock, so it runs in processes of its own: a crash
+becomes a CompileError that names the functions, and units compile side by side.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..config import Config
+from ..errors import CompileError
+from ..target import Target, host_machine, normal_machine, parse_features
+from ..wasm.module import Module
+from .unit import CodePolicy, Unit, module_layout, plan_units
+from .wire import read_message, write_message
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+# A bare package object stands in for wasmjit, so that a worker imports llvmlite and one of our files, not the runtime.
+_WORKER_PROGRAM = """
+import json, sys, types
+sys.path[:], package = json.loads(sys.argv[1])
+module = types.ModuleType("wasmjit")
+module.__path__ = [package]
+sys.modules["wasmjit"] = module
+from wasmjit.compile.llvm import serve
+serve()
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledUnit:
+    """The object of functions `first_function` ... + `count` (indices of the module's function index space)."""
+
+    first_function: int
+    count: int
+    object: bytes
+
+
+@dataclass(slots=True)
+class CompileStatistics:
+    """Where the time of one compilation went, in seconds of work (units compile side by side)."""
+
+    instructions: int = 0
+    ir_bytes: int = 0
+    units: int = 0
+    generate_seconds: float = 0.0
+    parse_seconds: float = 0.0
+    optimise_seconds: float = 0.0
+    emit_seconds: float = 0.0
+
+
+class Worker:
+    """One compiler process. Used by one thread at a time."""
+
+    def __init__(self) -> None:
+        argument = json.dumps([[p for p in sys.path if p], str(_PACKAGE)])
+        self.process = subprocess.Popen(
+            [sys.executable, "-S", "-E", "-c", _WORKER_PROGRAM, argument],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def request(self, fields: dict[str, Any], body: bytes = b"") -> tuple[dict[str, Any], bytes]:
+        """Sends one request and waits for the reply. Raises CompileError if LLVM refuses or the process dies."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        try:
+            write_message(self.process.stdin, fields, body)
+            reply = read_message(self.process.stdout)
+        except (OSError, ValueError):
+            reply = None
+        if reply is None:
+            self.close()
+            raise CompileError(f"the compiler process died ({describe_exit(self.process.returncode)})")
+        if "error" in reply[0]:
+            raise CompileError(f"LLVM refused the generated code: {reply[0]['error']}")
+        return reply
+
+    def close(self) -> None:
+        """Ends the process."""
+        with contextlib.suppress(OSError):
+            if self.process.stdin:
+                self.process.stdin.close()
+        try:
+            self.process.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        if self.process.stdout:
+            self.process.stdout.close()
+
+
+def describe_exit(code: int | None) -> str:
+    """What a process's exit code says."""
+    if code is None:
+        return "still running"
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+class WorkerPool:
+    """Idle workers of this process; they start when first needed and end with it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.idle: list[Worker] = []
+        self.pid = os.getpid()
+        self.size = max(1, min(os.cpu_count() or 1, 8))
+        self.threads = ThreadPoolExecutor(max_workers=self.size, thread_name_prefix="wasmjit-compile")
+
+    def request(self, fields: dict[str, Any], body: bytes = b"") -> tuple[dict[str, Any], bytes]:
+        """Runs one request on an idle or new worker."""
+        with self.lock:
+            worker = self.idle.pop() if self.idle else None
+        if worker is None:
+            worker = Worker()
+        try:
+            reply = worker.request(fields, body)
+        except CompileError:
+            if worker.process.poll() is None:
+                self.give_back(worker)
+            raise
+        except BaseException:
+            worker.process.kill()  # interrupted in the middle of a message: the pipe's state is unknown
+            worker.close()
+            raise
+        self.give_back(worker)
+        return reply
+
+    def give_back(self, worker: Worker) -> None:
+        """Keeps a worker for later."""
+        with self.lock:
+            if len(self.idle) < self.size:
+                self.idle.append(worker)
+                return
+        worker.close()
+
+    def close(self) -> None:
+        """Ends all idle workers."""
+        with self.lock:
+            idle, self.idle = self.idle, []
+        for worker in idle:
+            worker.close()
+
+
+_pool: WorkerPool | None = None
+_pool_lock = threading.Lock()
+
+
+def pool() -> WorkerPool:
+    """This process's pool; a forked child starts its own, the pipes of the parent are not its to use."""
+    global _pool
+    with _pool_lock:
+        if _pool is None or _pool.pid != os.getpid():
+            _pool = WorkerPool()
+        return _pool
+
+
+@atexit.register
+def _close_pool() -> None:
+    if _pool is not None and _pool.pid == os.getpid():
+        _pool.close()
+
+
+def _request_fields(config: Config, output: str) -> dict[str, Any]:
+    return {
+        "triple": config.target,
+        "cpu": config.cpu,
+        "features": config.cpu_features,
+        "opt_level": config.opt_level,
+        "verify": config.verify_ir,
+        "output": output,
+    }
+
+
+_targets: dict[tuple[str | None, str | None, str | None], Target] = {}
+
+
+def resolve_target(config: Config) -> Target:
+    """The target that `config` compiles for: asks LLVM, once per process and choice."""
+    key = (config.target, config.cpu, config.cpu_features)
+    if key not in _targets:
+        fields, _ = pool().request(_request_fields(config, "target"))
+        _targets[key] = Target(fields["triple"], fields["cpu"], parse_features(fields["features"]))
+    return _targets[key]
+
+
+def target_architecture(config: Config) -> str:
+    """The architecture that `config` compiles for, without asking LLVM."""
+    return normal_machine(config.target.partition("-")[0]) if config.target else host_machine()
+
+
+def compile_module(module: Module, config: Config, statistics: CompileStatistics | None = None) -> list[CompiledUnit]:
+    """Validates and compiles every function body of `module` (module-level validation is the caller's).
+
+    Raises ValidationError or MalformedError for invalid bodies, CompileError if LLVM fails. Nothing is left half-done:
+    the objects are returned all together.
+    """
+    statistics = statistics if statistics is not None else CompileStatistics()
+    policy = CodePolicy.from_config(config, target_architecture(config))
+    layout = module_layout(module)
+    fields = _request_fields(config, "object")
+    workers = pool()
+    units = list(plan_units(module))
+    futures: list[tuple[range, Future[tuple[dict[str, Any], bytes]]]] = []
+    replies: list[tuple[range, dict[str, Any], bytes]] = []
+    parallel = config.parallel_compilation and len(units) > 1
+    try:
+        for functions in units:
+            started = time.perf_counter()
+            unit = Unit(module, functions, policy, layout)
+            body = unit.text().encode()
+            statistics.generate_seconds += time.perf_counter() - started
+            statistics.instructions += unit.num_instructions
+            statistics.ir_bytes += len(body)
+            if parallel:
+                futures.append((functions, workers.threads.submit(_compile_unit, workers, functions, fields, body)))
+            else:
+                replies.append((functions, *_compile_unit(workers, functions, fields, body)))
+        replies.extend((functions, *future.result()) for functions, future in futures)
+    finally:
+        for _, future in futures:
+            future.cancel()
+    result = []
+    for functions, facts, object_bytes in replies:
+        statistics.units += 1
+        statistics.parse_seconds += facts["parse_seconds"]
+        statistics.optimise_seconds += facts["optimise_seconds"]
+        statistics.emit_seconds += facts["emit_seconds"]
+        result.append(CompiledUnit(functions.start, len(functions), object_bytes))
+    return result
+
+
+def _compile_unit(
+    workers: WorkerPool, functions: range, fields: dict[str, Any], body: bytes
+) -> tuple[dict[str, Any], bytes]:
+    try:
+        return workers.request(fields, body)
+    except CompileError as error:
+        raise CompileError(f"functions {functions.start} to {functions.stop - 1}: {error.reason}") from None
+
+
+def render(module: Module, config: Config, output: str) -> str:
+    """The code of all units as text, for tools and tests: `output` is "ir" (generated), "optimised" or "assembly"."""
+    policy = CodePolicy.from_config(config, target_architecture(config))
+    layout = module_layout(module)
+    texts = []
+    for functions in plan_units(module):
+        text = Unit(module, functions, policy, layout).text()
+        if output != "ir":
+            text = _compile_unit(pool(), functions, _request_fields(config, output), text.encode())[1].decode()
+        texts.append(text)
+    return "\n".join(texts)

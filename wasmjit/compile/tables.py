@@ -1,0 +1,90 @@
+"""Tables: the only code that makes a native pointer from a table index."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .. import abi
+
+if TYPE_CHECKING:
+    from .function import FunctionLowering
+
+
+def record(lowering: FunctionLowering, table: int) -> str:
+    """The address of the table's record (abi.TABLE)."""
+    name = f"%table{table}"
+    if name not in lowering.prologue:
+        slot = lowering.unit.layout.tables + abi.TABLE_SLOT["sizeof"] * table + abi.TABLE_SLOT["table"]
+        lowering.prologue[name] = (
+            f"  {name}.p = getelementptr i8, ptr %vmctx, i64 {slot}\n"
+            f"  {name} = load ptr, ptr {name}.p, align 8, !invariant.load !0\n"
+            f"  {name}.length = getelementptr i8, ptr {name}, i64 {abi.TABLE['length']}"
+        )
+    return name
+
+
+def elements(lowering: FunctionLowering, table: int) -> str:
+    """The table's elements; tables never move, so this is an invariant."""
+    name = f"%elements{table}"
+    if name not in lowering.prologue:
+        slot = lowering.unit.layout.tables + abi.TABLE_SLOT["sizeof"] * table + abi.TABLE_SLOT["elements"]
+        lowering.prologue[name] = (
+            f"  {name}.p = getelementptr i8, ptr %vmctx, i64 {slot}\n"
+            f"  {name} = load ptr, ptr {name}.p, align 8, !invariant.load !0"
+        )
+    return name
+
+
+def length(lowering: FunctionLowering, table: int) -> str:
+    """The table's length as an i32 operand: a constant if the table cannot grow."""
+    limits = lowering.module.tables[table].limits
+    if limits.max == limits.min:
+        return str(limits.min)
+    record(lowering, table)
+    name = lowering.fresh()
+    # Lengths stay below 2^32, so the low half is the length.
+    lowering.lines.append(f"  {name} = load i32, ptr %table{table}.length, align 8, !tbaa !2")
+    return name
+
+
+def element_pointer(lowering: FunctionLowering, table: int, index: str, at: int) -> str:
+    """The address of an element, bounds-checked, and masked so that a mispredicted check reads nothing outside.
+
+    The masked index is hidden from LLVM behind an empty asm: it would prove the mask redundant after the check.
+    """
+    count = length(lowering, table)
+    name = lowering.fresh()
+    emit = lowering.lines.append
+    emit(f"  {name}o = icmp uge i32 {index}, {count}")
+    emit(f'  {name}h = call i32 asm "", "=r,0"(i32 {index}) #2')
+    if count[0] == "%":
+        emit(f"  {name}i = icmp ult i32 {name}h, {count}\n  {name}m = select i1 {name}i, i32 {name}h, i32 0")
+    else:
+        mask = (1 << max(int(count) - 1, 0).bit_length()) - 1
+        emit(f"  {name}m = and i32 {name}h, {mask}")
+    lowering.trap_if(f"{name}o", "TABLE_OUT_OF_BOUNDS", at)
+    emit(
+        f"  {name}z = zext i32 {name}m to i64\n"
+        f"  {name} = getelementptr ptr, ptr {elements(lowering, table)}, i64 {name}z"
+    )
+    return name
+
+
+def get(lowering: FunctionLowering, table: int, at: int) -> None:
+    """table.get"""
+    place = element_pointer(lowering, table, lowering.values.pop(), at)
+    name = lowering.fresh()
+    lowering.lines.append(f"  {name} = load ptr, ptr {place}, align 8, !tbaa !2")
+    lowering.values.append(name)
+
+
+def set_(lowering: FunctionLowering, table: int, at: int) -> None:
+    """table.set"""
+    value = lowering.values.pop()
+    place = element_pointer(lowering, table, lowering.values.pop(), at)
+    lowering.lines.append(f"  store ptr {value}, ptr {place}, align 8, !tbaa !2")
+
+
+def size(lowering: FunctionLowering, table: int) -> None:
+    """table.size"""
+    lowering.values.append(length(lowering, table))

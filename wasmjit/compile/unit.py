@@ -1,0 +1,157 @@
+"""Units: groups of functions that become one LLVM module each, and the text around the functions."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .. import abi
+from ..config import Config
+from ..wasm.body import walk_body
+from ..wasm.module import Module
+from .function import FunctionLowering
+
+# Small enough that units compile side by side and LLVM's passes stay near linear, large enough that most calls stay
+# direct. Counted in bytes of wasm code.
+UNIT_BODY_BYTES = 96 * 1024
+
+_FIRST_SCOPE = 20  # metadata numbers below are the fixed ones of `_METADATA`
+
+_METADATA = """
+!0 = !{}
+!1 = !{!5, !5, i64 0}
+!2 = !{!6, !6, i64 0}
+!3 = !{!"branch_weights", i32 1, i32 1048575}
+!4 = !{!"branch_weights", i32 1048575, i32 1}
+!5 = !{!"linear memory", !7}
+!6 = !{!"instance context", !7}
+!7 = !{!"wasmjit"}
+!10 = !{i32 2, !"Debug Info Version", i32 3}
+!11 = !{i32 7, !"Dwarf Version", i32 5}
+!12 = distinct !DICompileUnit(language: DW_LANG_C, file: !13, emissionKind: LineTablesOnly, nameTableKind: None)
+!13 = !DIFile(filename: "wasm", directory: "")
+!14 = !DISubroutineType(types: !0)
+!llvm.module.flags = !{!10, !11}
+!llvm.dbg.cu = !{!12}
+"""
+
+# What every function needs (docs/rationale.md names the failure behind each):
+# no-builtins: a loop that fills memory must not become memset@PLT, whose fault would lie outside our code
+# disable-tail-calls: LLVM turns unbounded recursion into an endless loop, instead of the trap
+# null_pointer_is_valid: call_indirect loads through a null reference and the fault handler makes it a trap
+# probe-stack: a frame larger than a page must not step over the stack's guard page
+# noinline: trap frames are exact
+_ATTRIBUTES = (
+    'nounwind noinline null_pointer_is_valid "frame-pointer"="all" "no-builtins" "disable-tail-calls"="true" '
+    '"probe-stack"="inline-asm"'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CodePolicy:
+    """The choices of a Config that the generators look at."""
+
+    guard_pages: bool
+    exact_traps: bool
+    optimise_size: bool
+    machine: str  # "x86_64" or "aarch64"
+
+    @classmethod
+    def from_config(cls, config: Config, machine: str) -> CodePolicy:
+        """The policy a Config asks for."""
+        return cls(
+            guard_pages=config.memory_policy.guarded,
+            exact_traps=config.exact_traps,
+            optimise_size=config.opt_level == "speed_and_size",
+            machine=machine,
+        )
+
+
+def module_layout(module: Module) -> abi.VMContextLayout:
+    """The instance context of `module`: the runtime makes contexts by the same call."""
+    return abi.layout(
+        imported_functions=module.num_imported_functions,
+        memories=len(module.memories),
+        tables=len(module.tables),
+        imported_globals=module.num_imported_globals,
+        defined_globals=len(module.globals) - module.num_imported_globals,
+        data_segments=len(module.data),
+        element_segments=len(module.elements),
+        func_refs=len(func_ref_functions(module)),
+    )
+
+
+def func_ref_functions(module: Module) -> list[int]:
+    """The defined functions that have a func-ref slot in the instance context, in slot order."""
+    return sorted(f for f in module.referenced_functions if f >= module.num_imported_functions)
+
+
+def plan_units(module: Module) -> Iterator[range]:
+    """Splits the defined functions into ranges of about UNIT_BODY_BYTES; the same module always splits alike."""
+    first = module.num_imported_functions
+    start = first
+    size = 0
+    for number, body in enumerate(module.bodies):
+        if size and size + body.end - body.start > UNIT_BODY_BYTES:
+            yield range(start, first + number)
+            start = first + number
+            size = 0
+        size += body.end - body.start
+    if start < first + len(module.bodies):
+        yield range(start, first + len(module.bodies))
+
+
+class Unit:
+    """One LLVM module in the making: what its functions share."""
+
+    def __init__(self, module: Module, functions: range, policy: CodePolicy, layout: abi.VMContextLayout) -> None:
+        self.module = module
+        self.functions = functions
+        self.policy = policy
+        self.layout = layout
+        self.guard_pages = policy.guard_pages
+        self.volatile = "volatile " if policy.exact_traps else ""
+        self.float_register = "x" if policy.machine == "x86_64" else "w"
+        self.func_ref_slots = {f: slot for slot, f in enumerate(func_ref_functions(module))}
+        self.num_instructions = 0
+
+    def text(self) -> str:
+        """Validates and lowers the unit's functions; returns the LLVM module. Raises what `walk_body` raises."""
+        # Generation makes objects by the million and no cycles among them: collections would only cost time.
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            return self._text()
+        finally:
+            if collecting:
+                gc.enable()
+
+    def _text(self) -> str:
+        scope = _FIRST_SCOPE
+        parts = []
+        scopes = []
+        for function in self.functions:
+            lowering = FunctionLowering(self, function, scope)
+            self.num_instructions += walk_body(self.module, function, lowering)
+            parts.append(lowering.text())
+            line = self.module.bodies[function - self.module.num_imported_functions].start
+            scopes.append(
+                f'!{scope} = distinct !DISubprogram(name: "f{function}", scope: !13, file: !13, line: {line}, '
+                f"scopeLine: {line}, type: !14, spFlags: DISPFlagDefinition, unit: !12)"
+            )
+            scope += 1
+        table = ", ".join(f"ptr @f{function}" for function in self.functions)
+        size = " optsize" if self.policy.optimise_size else ""
+        return "\n".join(
+            (
+                *parts,
+                f"@wj_functions_{self.functions.start} = constant [{len(self.functions)} x ptr] [{table}]",
+                f"attributes #0 = {{ {_ATTRIBUTES}{size} }}",
+                "attributes #1 = { nomerge noreturn nounwind }",
+                "attributes #2 = { nounwind willreturn memory(none) }",
+                _METADATA,
+                *scopes,
+                "",
+            )
+        )
