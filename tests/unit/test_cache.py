@@ -1,0 +1,179 @@
+"""The on-disk cache: hits, misses, damage, size, trust, many processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wasmjit import cache as cache_module
+from wasmjit.artifact import Artifact
+from wasmjit.cache import Cache, entry_key
+from wasmjit.config import Config
+
+KEY = Config().cache_key()
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    return Cache(tmp_path / "deep" / "cache")
+
+
+def entries(cache: Cache) -> list[Path]:
+    return sorted(cache.directory.iterdir())
+
+
+def test_the_second_time_nothing_is_made(cache: Cache, objects: Any) -> None:
+    made = []
+
+    def make() -> Artifact:
+        made.append(1)
+        return objects.make_artifact()
+
+    first = cache.get_or_make(b"wasm", KEY, make)
+    second = cache.get_or_make(b"wasm", KEY, make)
+    assert made == [1]
+    assert second is not first
+    assert second.to_bytes() == first.to_bytes()
+    cache.get_or_make(b"other wasm", KEY, make)
+    assert made == [1, 1]
+    assert len(entries(cache)) == 2
+
+
+def test_keys_tell_everything_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [entry_key(b"a", KEY), entry_key(b"b", KEY), entry_key(b"a", Config(opt_level="none").cache_key())]
+    keys.append(entry_key(b"a", Config(cpu="generic").cache_key()))
+    assert entry_key(b"a", KEY) == keys[0] == entry_key(memoryview(b"a"), Config().cache_key())
+    changes = {"VERSION": "99", "FORMAT_VERSION": 99, "abi_hash": lambda: "x", "host_fingerprint": str}
+    for name, value in changes.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(cache_module, name, value)
+            keys.append(entry_key(b"a", KEY))
+    assert len(set(keys)) == len(keys) == 8
+
+
+@pytest.mark.parametrize("damage", ["flip in code", "flip in metadata", "truncated", "empty", "other file"])
+def test_damaged_entries_are_made_again(cache: Cache, objects: Any, damage: str) -> None:
+    artifact = objects.make_artifact()
+    key = entry_key(b"wasm", KEY)
+    assert cache.store(key, artifact)
+    (path,) = entries(cache)
+    data = bytearray(path.read_bytes())
+    if damage.startswith("flip"):
+        at = data.index(bytes(artifact.text)) + 100 if "code" in damage else 600
+        data[at] ^= 1
+    elif damage == "truncated":
+        del data[-100:]
+    else:
+        data = bytearray(b"" if damage == "empty" else b"\0asm" * 1000)
+    path.write_bytes(data)
+    assert cache.load(key, KEY) is None
+    assert entries(cache) == []
+    made = cache.get_or_make(b"wasm", KEY, objects.make_artifact)
+    assert cache.load(key, KEY).to_bytes() == made.to_bytes()
+
+
+def test_incompatible_entries_are_not_used(cache: Cache, objects: Any) -> None:
+    other = next(machine for machine in objects.machines if machine != objects.make_artifact().target.machine)
+    cache.store("a" * 64, objects.make_artifact(other))
+    assert cache.load("a" * 64) is None
+    cache.store("b" * 64, objects.make_artifact())
+    assert cache.load("b" * 64, Config(opt_level="none").cache_key()) is None
+
+
+def test_least_recently_used_entries_go(cache: Cache, objects: Any) -> None:
+    artifact = objects.make_artifact()
+    size = len(artifact.to_bytes())
+    cache.max_bytes = 10 * size
+    keys = [f"{i:064x}" for i in range(10)]
+    for i, key in enumerate(keys):
+        assert cache.store(key, artifact)
+        old = time.time() - 1000 + i
+        os.utime(cache.directory / f"{key}.cwasm", (old, old))
+    assert cache.load(keys[0]) is not None  # now it was used last
+    assert cache.store("f" * 64, artifact)
+    left = {path.stem for path in entries(cache)}
+    assert left == {keys[0], *keys[5:], "f" * 64}
+
+
+def test_leftovers_of_dead_processes_go(cache: Cache, objects: Any) -> None:
+    cache.store("a" * 64, objects.make_artifact())
+    old, new, foreign = (cache.directory / name for name in (".new-old", ".new-young", "README"))
+    for path in (old, new, foreign):
+        path.write_bytes(b"x")
+    os.utime(old, (1, 1))
+    os.utime(foreign, (1, 1))
+    assert cache.clean_up() == 0
+    assert not old.exists() and new.exists() and foreign.exists()
+
+
+def test_what_does_not_fit_is_not_kept(cache: Cache, objects: Any) -> None:
+    cache.max_bytes = 100
+    assert not cache.store("a" * 64, objects.make_artifact())
+    assert not cache.directory.exists()
+
+
+def test_an_unusable_directory_is_no_error(tmp_path: Path, objects: Any) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    cache = Cache(tmp_path / "file" / "cache")
+    assert cache.load("a" * 64) is None
+    assert not cache.store("a" * 64, objects.make_artifact())
+    assert cache.get_or_make(b"wasm", KEY, objects.make_artifact).module.exports
+
+
+def test_entries_that_others_can_write_are_not_taken(cache: Cache, objects: Any) -> None:
+    cache.store("a" * 64, objects.make_artifact())
+    (path,) = entries(cache)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    path.chmod(0o666)
+    assert cache.load("a" * 64) is None
+    path.chmod(0o644)
+    assert cache.load("a" * 64) is not None
+
+
+def test_the_artifact_survives_the_entry(cache: Cache, objects: Any) -> None:
+    cache.store("a" * 64, objects.make_artifact())
+    artifact = cache.load("a" * 64)
+    (path,) = entries(cache)
+    path.unlink()
+    artifact.verify()
+
+
+def test_threads_may_store_and_load_at_once(cache: Cache, objects: Any) -> None:
+    artifact = objects.make_artifact()
+    expected = artifact.to_bytes()
+    failures: list[object] = []
+
+    def work() -> None:
+        for _ in range(30):
+            if not cache.store("a" * 64, artifact):
+                failures.append("store")
+            loaded = cache.load("a" * 64)
+            if loaded is None or loaded.to_bytes() != expected:
+                failures.append(loaded)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert len(entries(cache)) == 1
+
+
+def test_loading_from_the_cache_imports_no_compiler(cache: Cache, objects: Any) -> None:
+    cache.store("a" * 64, objects.make_artifact())
+    program = (
+        "import sys; from wasmjit.cache import Cache\n"
+        "assert Cache(sys.argv[1]).load('a' * 64) is not None\n"
+        "print([name for name in sys.modules if name.startswith(('llvmlite', 'wasmjit.compile'))])"
+    )
+    command = [sys.executable, "-c", program, str(cache.directory)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"

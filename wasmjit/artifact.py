@@ -1,0 +1,418 @@
+"""A compiled module: linked machine code and everything else that running it takes, and its ``.cwasm`` form.
+
+A ``.cwasm`` is an ELF file, so that readelf and objdump can look at it, but loading reads only our own header, the
+first section: fixed fields and a table of sections, checksummed as a whole. There are two more kinds of checksum. One
+covers everything behind the header: bytes from memory must pass it, files when `Artifact.verify` is called. The other
+is one per section: metadata and function ranges are checked when opened, names and address maps when first used.
+
+Sections: ``.wasmjit.header``, ``.wasmjit.meta`` (JSON), ``.wasmjit.funcs`` (code offset and size of each function),
+``.wasmjit.bodies``, ``.wasmjit.names``, ``.wasmjit.addrmap``, ``.wasmjit.data``, ``.text``, ``.rodata``, symbols.
+The distance between ``.text`` and ``.rodata`` is the same in the file as in memory: one mapping makes the image.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import mmap
+import os
+import struct
+import threading
+import zlib
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from . import abi, metadata
+from .errors import ArtifactError
+from .target import Target, host_machine, missing_features
+from .version import VERSION
+from .wasm.module import FunctionBody, Module, Names
+
+if TYPE_CHECKING:
+    from .link import Unit
+
+HEADER_MAGIC = b"\0wjcwasm"
+FORMAT_VERSION = 1
+KIND_MODULE, KIND_COMPONENT = 1, 2
+KIND_NAMES = {KIND_MODULE: "module", KIND_COMPONENT: "component"}
+
+# magic, format version, kind, file size, number of sections, CRC of the head (this field as 0), CRC of the rest
+_HEADER = struct.Struct("<8sIIQIII4x")
+_ENTRY = struct.Struct("<16sQQI4x")  # name, offset in the file, size in bytes, CRC
+_ELF_MAGIC = b"\x7fELF"
+_HEADER_AT = 64  # behind the ELF header
+_HEAD_CRC_AT = _HEADER_AT + 28
+_LARGEST_SECTION_COUNT = 64
+
+META, FUNCTIONS, BODIES, NAMES, ADDRESS_MAP, DATA, TEXT, RODATA = (
+    "meta",
+    "funcs",
+    "bodies",
+    "names",
+    "addrmap",
+    "data",
+    "text",
+    "rodata",
+)
+_SECTION_NAMES = (META, FUNCTIONS, BODIES, NAMES, ADDRESS_MAP, DATA, TEXT, RODATA)
+_CHECKED_WHEN_OPENED = (META, FUNCTIONS)
+RECOMPILE = "compile the module again with this version (`wasmjit compile`, Module.serialize)"
+# Parts of Config.cache_key() that say what the code runs on: the artifact's Target is compared with the host instead.
+_TARGET_OPTIONS = frozenset(("target", "cpu", "cpu_features"))
+
+Buffer = bytes | bytearray | memoryview | mmap.mmap
+
+
+@functools.cache
+def abi_hash() -> str:
+    """A checksum of the contract between generated code and runtime."""
+    return f"{zlib.crc32(abi.render_header().encode()):08x}"
+
+
+class Artifact:
+    """A compiled module. Made by `from_compiled`, `from_bytes` or `open_file`; immutable and thread-safe."""
+
+    def __init__(
+        self,
+        properties: Mapping[str, Any],
+        sections: Mapping[str, memoryview],
+        *,
+        checksums: Mapping[str, int] | None = None,
+        serialized: memoryview | None = None,
+    ) -> None:
+        """`properties` is the metadata section's JSON. Raises ArtifactError where it is damaged."""
+        self._sections = sections
+        self._checksums = checksums
+        self._serialized = serialized
+        self._lock = threading.Lock()
+        self._mapping: tuple[mmap.mmap, int] | None = None
+        self._functions_by_offset: tuple[list[int], list[int]] | None = None  # sorted starts, and whose they are
+        self._address_map: tuple[Sequence[int], Sequence[int]] | None = None
+        try:
+            self.version: str = properties["version"]
+            self.abi_hash: str = properties["abi"]
+            self.config_key: str = properties["config"]
+            self.source_hash: str = properties["source"]
+            self.target = Target(properties["triple"], properties["cpu"], tuple(properties["features"]))
+            self.image_alignment: int = properties["image_alignment"]
+            module = properties["module"]
+        except (KeyError, TypeError) as error:
+            raise ArtifactError(f"the artifact's metadata is damaged ({error!r})") from None
+        self.module: Module = metadata.decode_module(module, bytes(sections[DATA]), self._load_names, self._load_bodies)
+        ranges = self._numbers(FUNCTIONS)
+        count = len(self.module.functions) - self.module.num_imported_functions
+        if len(ranges) != 2 * count or not 0 < self.image_alignment <= 1 << 20:
+            raise ArtifactError("the artifact's function table is damaged")
+        self.function_offsets: Sequence[int] = ranges[:count]
+        self.function_sizes: Sequence[int] = ranges[count:]
+
+    # ---- making ----
+    @classmethod
+    def from_compiled(
+        cls,
+        module: Module,
+        units: Iterable[Unit],
+        *,
+        target: Target,
+        config_key: str,
+        source_hash: str | None = None,
+    ) -> Artifact:
+        """Link `units`, the compiled functions of the decoded `module`, into an artifact.
+
+        `config_key` is `Config.cache_key()`. `source_hash` (hex) identifies the wasm; by default it is computed.
+        Raises CompileError where the objects are not what the loader can take.
+        """
+        # Only here: running an artifact needs neither.
+        import hashlib
+
+        from . import link
+
+        first = module.num_imported_functions
+        image = link.link(units, first, len(module.functions) - first)
+        stripped = metadata.strip(module)
+        properties = {
+            "version": VERSION,
+            "abi": abi_hash(),
+            "config": config_key,
+            "source": source_hash or hashlib.sha256(module.wasm).hexdigest(),
+            "triple": target.triple,
+            "cpu": target.cpu,
+            "features": list(target.features),
+            "image_alignment": image.alignment,
+            "module": metadata.encode_module(stripped),
+        }
+        sections = {
+            META: metadata.dump_json(properties),
+            FUNCTIONS: image.function_offsets.tobytes() + image.function_sizes.tobytes(),
+            BODIES: metadata.encode_bodies(module),
+            NAMES: metadata.encode_names(module.names),
+            ADDRESS_MAP: image.address_offsets.tobytes() + image.address_lines.tobytes(),
+            DATA: stripped.wasm,
+            TEXT: image.text,
+            RODATA: image.rodata,
+        }
+        # Through JSON, so that a fresh artifact cannot differ from the same one deserialized.
+        return cls(json.loads(sections[META]), {name: memoryview(data) for name, data in sections.items()})
+
+    # ---- bytes ----
+    def to_bytes(self) -> bytes:
+        """The ``.cwasm`` file's contents: the same for the same module, config, target and version."""
+        if self._serialized is None:
+            self._serialized = memoryview(self._serialize())
+        return bytes(self._serialized)
+
+    def _serialize(self) -> bytes:
+        from . import elf
+
+        header_size = _HEADER.size + len(_SECTION_NAMES) * _ENTRY.size
+        alignments = {TEXT: self.image_alignment, RODATA: self.image_alignment}
+        flags = {TEXT: elf.SHF_ALLOC | elf.SHF_EXECINSTR, RODATA: elf.SHF_ALLOC}
+        to_write = [elf.SectionToWrite(".wasmjit.header", bytes(header_size))]
+        for name in _SECTION_NAMES:
+            elf_name = "." + name if name in flags else ".wasmjit." + name
+            contents = bytes(self._sections[name])
+            to_write.append(
+                elf.SectionToWrite(elf_name, contents, flags=flags.get(name, 0), alignment=alignments.get(name, 8))
+            )
+        first = self.module.num_imported_functions
+        names = self.module.names.functions
+        text_position = 1 + _SECTION_NAMES.index(TEXT)
+        symbols = [
+            (f"wasm[{index}]" + (f"::{names[index]}" if index in names else ""), text_position, offset, size)
+            for index, (offset, size) in enumerate(zip(self.function_offsets, self.function_sizes, strict=True), first)
+        ]
+        data, offsets = elf.write(elf.MACHINE_NUMBERS[self.target.machine], to_write, symbols)
+        entries = b"".join(
+            _ENTRY.pack(name.encode(), offset, len(section.data), zlib.crc32(section.data))
+            for name, offset, section in zip(_SECTION_NAMES, offsets[1:], to_write[1:], strict=True)
+        )
+        head_end = _HEADER_AT + header_size
+        contents_crc = zlib.crc32(memoryview(data)[head_end:])
+        count = len(_SECTION_NAMES)
+        data[_HEADER_AT:head_end] = (
+            _HEADER.pack(HEADER_MAGIC, FORMAT_VERSION, KIND_MODULE, len(data), count, 0, contents_crc) + entries
+        )
+        struct.pack_into("<I", data, _HEAD_CRC_AT, zlib.crc32(memoryview(data)[:head_end]))
+        return bytes(data)
+
+    @classmethod
+    def from_bytes(cls, data: bytes | bytearray | memoryview) -> Artifact:
+        """Read a ``.cwasm`` from memory; everything is checksummed. Raises ArtifactError if it is damaged, is not a
+        compiled module, or has another format version. Whether it can run here is for `check_compatible` to say."""
+        view = memoryview(bytes(data))
+        artifact = cls._parse(view)
+        artifact.verify()
+        return artifact
+
+    @classmethod
+    def open_file(cls, path: str | os.PathLike[str]) -> Artifact:
+        """Map the ``.cwasm`` file at `path`. Header, metadata and function ranges are checked; the machine code only
+        when `verify` is called. The file must not be changed in place while the artifact lives (replacing it is fine).
+        Raises ArtifactError, naming the path; OSError where the file cannot be read."""
+        with open(path, "rb") as file:
+            return cls.map_file(file.fileno(), os.fspath(path))
+
+    @classmethod
+    def map_file(cls, descriptor: int, path: str = "artifact") -> Artifact:
+        """As `open_file`, for an open file descriptor, which may be closed afterwards."""
+        size = os.fstat(descriptor).st_size
+        try:
+            if size < _HEADER_AT + _HEADER.size:
+                raise ArtifactError(f"not a compiled wasmjit module: {size} bytes")
+            mapping = mmap.mmap(descriptor, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
+            artifact = cls._parse(memoryview(mapping))
+            artifact._mapping = (mapping, artifact._text_offset_in_file)
+            return artifact
+        except ArtifactError as error:
+            raise ArtifactError(f"{path}: {error.reason}") from None
+
+    _text_offset_in_file = 0
+
+    @classmethod
+    def _parse(cls, view: memoryview) -> Artifact:
+        entries = _read_head(view)
+        sections: dict[str, memoryview] = {}
+        checksums: dict[str, int] = {}
+        offsets: dict[str, int] = {}
+        for raw_name, offset, size, checksum in entries:
+            name = raw_name.rstrip(b"\0").decode("ascii", "replace")
+            if offset > len(view) or size > len(view) - offset:
+                raise ArtifactError(f"truncated: section {name} lies outside the file")
+            sections[name], checksums[name], offsets[name] = view[offset : offset + size], checksum, offset
+        if set(sections) != set(_SECTION_NAMES):
+            raise ArtifactError("the artifact's section table is damaged")
+        for name in _CHECKED_WHEN_OPENED:
+            if zlib.crc32(sections[name]) != checksums[name]:
+                raise ArtifactError(f"damaged: section {name} has a wrong checksum")
+        try:
+            properties = json.loads(bytes(sections[META]))
+        except (ValueError, RecursionError):
+            raise ArtifactError("the artifact's metadata is damaged") from None
+        artifact = cls(properties, sections, checksums=checksums, serialized=view)
+        artifact._text_offset_in_file = offsets[TEXT]
+        if offsets[RODATA] - offsets[TEXT] != artifact.rodata_offset and artifact.rodata:
+            raise ArtifactError("the artifact's code and constants are not where they belong")
+        return artifact
+
+    def verify(self) -> None:
+        """Checksum everything, the machine code too. Raises ArtifactError if anything is damaged."""
+        view = self._serialized
+        if view is not None:
+            head_end = _HEADER_AT + _HEADER.size + len(_SECTION_NAMES) * _ENTRY.size
+            if zlib.crc32(view[head_end:]) != _HEADER.unpack_from(view, _HEADER_AT)[6]:
+                raise ArtifactError("damaged: the contents have a wrong checksum")
+        text_end = len(self.text)
+        for offset, size in zip(self.function_offsets, self.function_sizes, strict=True):
+            if offset + size > text_end:
+                raise ArtifactError("the artifact's function table is damaged")
+
+    # ---- contents ----
+    @property
+    def text(self) -> memoryview:
+        """The machine code."""
+        return self._sections[TEXT]
+
+    @property
+    def rodata(self) -> memoryview:
+        """The constants that the code refers to; they belong at `rodata_offset` of the image."""
+        return self._sections[RODATA]
+
+    @property
+    def rodata_offset(self) -> int:
+        """Distance in bytes of the constants from the start of the code."""
+        return -(-len(self.text) // self.image_alignment) * self.image_alignment
+
+    def take_file_mapping(self) -> tuple[mmap.mmap, int] | None:
+        """The mapped file and the code's offset in it, if this artifact came from a file; once, then None.
+
+        Only one loaded copy of the code can live in the mapping.
+        """
+        with self._lock:
+            mapping, self._mapping = self._mapping, None
+        return mapping
+
+    def address_map(self) -> tuple[Sequence[int], Sequence[int]]:
+        """Code offsets, ascending, and the wasm module offset (0: unknown) that holds from each up to the next."""
+        if self._address_map is None:
+            numbers = self._numbers(ADDRESS_MAP) if self._is_intact(ADDRESS_MAP) else memoryview(b"").cast("I")
+            half = len(numbers) // 2
+            self._address_map = numbers[:half], numbers[half:]
+        return self._address_map
+
+    def function_at(self, text_offset: int) -> int | None:
+        """The index of the function whose code holds `text_offset`, None if there is none."""
+        if self._functions_by_offset is None:
+            order = sorted(range(len(self.function_offsets)), key=self.function_offsets.__getitem__)
+            self._functions_by_offset = [self.function_offsets[i] for i in order], order
+        starts, order = self._functions_by_offset
+        found = bisect_right(starts, text_offset) - 1
+        if found < 0 or text_offset >= starts[found] + self.function_sizes[order[found]]:
+            return None
+        return self.module.num_imported_functions + order[found]
+
+    def wasm_offset_at(self, text_offset: int) -> int | None:
+        """The offset in the wasm module of the instruction that the code at `text_offset` belongs to, if known."""
+        offsets, lines = self.address_map()
+        i = bisect_right(offsets, text_offset) - 1
+        return (lines[i] or None) if i >= 0 else None
+
+    def _numbers(self, name: str) -> memoryview[int]:
+        data = self._sections[name]
+        if len(data) % 4:
+            raise ArtifactError(f"damaged: section {name} has {len(data)} bytes")
+        return data.cast("I")
+
+    def _is_intact(self, name: str) -> bool:
+        """Whether a section that is parsed when first used, then too late for errors, passes its checksum."""
+        data = self._sections[name]
+        return len(data) % 8 == 0 and (self._checksums is None or zlib.crc32(data) == self._checksums[name])
+
+    def _load_names(self) -> Names:
+        data = self._sections[NAMES]
+        if self._checksums is not None and zlib.crc32(data) != self._checksums[NAMES]:
+            return Names()
+        return metadata.decode_names(bytes(data))
+
+    def _load_bodies(self) -> list[FunctionBody]:
+        count = len(self.function_offsets)
+        if not self._is_intact(BODIES) or len(self._sections[BODIES]) != 8 * count:
+            return [FunctionBody(0, 0)] * count
+        return metadata.decode_bodies(bytes(self._sections[BODIES]))
+
+    # ---- compatibility ----
+    def check_compatible(self, config_key: str | None = None) -> None:
+        """Raises ArtifactError, saying what differs and what to do, unless this process can run the artifact.
+
+        With `config_key` (`Config.cache_key()`) it must also have been compiled with an equivalent Config.
+        """
+        if self.version != VERSION:
+            raise ArtifactError(f"compiled by wasmjit {self.version}, this is wasmjit {VERSION}: {RECOMPILE}")
+        if self.abi_hash != abi_hash():
+            raise ArtifactError(
+                f"compiled for the runtime interface {self.abi_hash}, this one's is {abi_hash()}: {RECOMPILE}"
+            )
+        if self.target.machine != host_machine():
+            raise ArtifactError(
+                f"compiled for {self.target.triple}, this machine is {host_machine()}: compile it for this machine"
+            )
+        missing = missing_features(self.target.features)
+        if missing:
+            raise ArtifactError(
+                f"compiled for CPU {self.target.cpu} with {', '.join(missing)}, which this CPU lacks:"
+                " compile it on this machine, or with Config.cpu set to a generic one"
+            )
+        if config_key is not None:
+            difference = _config_difference(self.config_key, config_key)
+            if difference:
+                raise ArtifactError(
+                    f"compiled with another Config ({difference}): use the same options or compile the module again"
+                )
+
+
+def _config_difference(mine: str, other: str) -> str:
+    """``opt_level is none, expected speed``: how two Config.cache_key() differ in what no Target tells."""
+    theirs = dict(part.partition("=")[::2] for part in other.split(";"))
+    ours = dict(part.partition("=")[::2] for part in mine.split(";"))
+    names = sorted((set(ours) | set(theirs)) - _TARGET_OPTIONS)
+    return ", ".join(
+        f"{name} is {ours.get(name, 'unset')}, expected {theirs.get(name, 'unset')}"
+        for name in names
+        if ours.get(name) != theirs.get(name)
+    )
+
+
+def _read_head(view: memoryview) -> list[tuple[bytes, int, int, int]]:
+    """Check ELF header, our header and section table; returns the table's rows."""
+    kind = detect(view)
+    if kind is None:
+        raise ArtifactError("not a compiled wasmjit module")
+    _, version, _, size, count, head_crc, _ = _HEADER.unpack_from(view, _HEADER_AT)
+    if version != FORMAT_VERSION:
+        raise ArtifactError(f"artifact format {version}, this version reads {FORMAT_VERSION}: {RECOMPILE}")
+    table_at = _HEADER_AT + _HEADER.size
+    head_end = table_at + count * _ENTRY.size
+    if count > _LARGEST_SECTION_COUNT or len(view) < head_end:
+        raise ArtifactError("truncated or damaged: the section table lies outside the file")
+    head = bytearray(view[:head_end])
+    head[_HEAD_CRC_AT : _HEAD_CRC_AT + 4] = bytes(4)
+    if zlib.crc32(head) != head_crc:
+        raise ArtifactError("damaged: the header has a wrong checksum")
+    if size != len(view):
+        raise ArtifactError(f"truncated or extended: {len(view)} bytes of {size}")
+    if kind != "module":
+        raise ArtifactError(f"a compiled {kind}, not a module")
+    return list(_ENTRY.iter_unpack(view[table_at:head_end]))
+
+
+def detect(data: Buffer) -> str | None:
+    """``module`` or ``component`` if `data` starts as a ``.cwasm`` does, else None.
+
+    >>> detect(b"\\0asm") is None
+    True
+    """
+    view = memoryview(data)
+    if len(view) < _HEADER_AT + _HEADER.size or bytes(view[:4]) != _ELF_MAGIC:
+        return None
+    magic, _, kind, *_ = _HEADER.unpack_from(view, _HEADER_AT)
+    return KIND_NAMES.get(kind) if magic == HEADER_MAGIC else None
