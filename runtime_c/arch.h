@@ -1,0 +1,107 @@
+/* What differs between processors: the shape of a call frame, the trap instruction, registers in a signal context.
+ * The two entry stubs in arch_x86_64.c / arch_aarch64.c use the same offsets. */
+#ifndef WJ_ARCH_H
+#define WJ_ARCH_H
+
+#include <stdint.h>
+#include <ucontext.h>
+
+/* Offsets as plain numbers because assembly pastes them; wj.h asserts them against the structs. */
+#if defined(__x86_64__)
+#define WJ_INT_REGISTERS 6
+#define WJ_FRAME_FLOATS 48
+#define WJ_FRAME_INT_RESULTS 176
+#define WJ_FRAME_FLOAT_RESULTS 192
+#define WJ_FRAME_LINK 224
+#define WJ_FRAME_STACK 240
+#elif defined(__aarch64__)
+#define WJ_INT_REGISTERS 8
+#define WJ_FRAME_FLOATS 64
+#define WJ_FRAME_INT_RESULTS 192
+#define WJ_FRAME_FLOAT_RESULTS 208
+#define WJ_FRAME_LINK 240
+#define WJ_FRAME_STACK 256
+#else
+#error "wasmjit supports x86-64 and AArch64 only"
+#endif
+#define WJ_FLOAT_REGISTERS 8
+
+#define WJ_ENTRY_LANDING_SP 0
+#define WJ_ENTRY_LANDING_FP 8
+#define WJ_ENTRY_LANDING_PC 16
+
+#define WJ_TEXT_OF(x) #x
+#define WJ_TEXT(x) WJ_TEXT_OF(x)
+
+/* The registers of interrupted code. */
+typedef struct {
+    uintptr_t pc, sp, fp;
+} wj_registers;
+
+#if defined(__x86_64__)
+
+#define WJ_TRAP_SIGNAL SIGILL
+#define WJ_TRAP_INSTRUCTION_BYTES 4 /* the shortest form */
+
+static inline wj_registers wj_context_registers(const ucontext_t *context)
+{
+    const greg_t *registers = context->uc_mcontext.gregs;
+    return (wj_registers){(uintptr_t)registers[REG_RIP], (uintptr_t)registers[REG_RSP], (uintptr_t)registers[REG_RBP]};
+}
+
+/* Makes the interrupted thread go on at `target` with `status` as the landing point expects it. */
+static inline void wj_context_redirect(ucontext_t *context, wj_registers target, int status)
+{
+    greg_t *registers = context->uc_mcontext.gregs;
+    registers[REG_RIP] = (greg_t)target.pc;
+    registers[REG_RSP] = (greg_t)target.sp;
+    registers[REG_RBP] = (greg_t)target.fp;
+    registers[REG_RAX] = status;
+}
+
+/* The code of the trap instruction at pc (`llvm.ubsantrap`: ud1l code(%eax), %eax), or -1. */
+static inline int wj_trap_instruction_code(const uint8_t *pc)
+{
+    if (pc[0] == 0x67 && pc[1] == 0x0f && pc[2] == 0xb9 && pc[3] == 0x40) {
+        return pc[4];
+    }
+    if (pc[0] == 0x67 && pc[1] == 0x0f && pc[2] == 0xb9 && pc[3] == 0x00) {
+        return 0; /* a displacement of 0 has no byte of its own */
+    }
+    return -1;
+}
+
+#else /* aarch64 */
+
+#define WJ_TRAP_SIGNAL SIGTRAP
+#define WJ_TRAP_INSTRUCTION_BYTES 4
+
+static inline wj_registers wj_context_registers(const ucontext_t *context)
+{
+    const mcontext_t *registers = &context->uc_mcontext;
+    return (wj_registers){registers->pc, registers->sp, registers->regs[29]};
+}
+
+/* Makes the interrupted thread go on at `target` with `status` as the landing point expects it. */
+static inline void wj_context_redirect(ucontext_t *context, wj_registers target, int status)
+{
+    mcontext_t *registers = &context->uc_mcontext;
+    registers->pc = target.pc;
+    registers->sp = target.sp;
+    registers->regs[29] = target.fp;
+    registers->regs[0] = (unsigned int)status;
+}
+
+/* The code of the trap instruction at pc (`llvm.ubsantrap`: brk #0x5500 | code), or -1. */
+static inline int wj_trap_instruction_code(const uint8_t *pc)
+{
+    uint32_t instruction = (uint32_t)pc[0] | (uint32_t)pc[1] << 8 | (uint32_t)pc[2] << 16 | (uint32_t)pc[3] << 24;
+    uint32_t immediate = (instruction >> 5) & 0xffff;
+    if ((instruction & 0xffe0001fu) == 0xd4200000u && (immediate & 0xff00) == 0x5500) {
+        return (int)(immediate & 0xff);
+    }
+    return -1;
+}
+
+#endif
+#endif

@@ -1,0 +1,69 @@
+"""Builds the C runtime as the extension module ``wasmjit.runtime._native`` (cffi, API mode).
+
+``python runtime_c/build.py`` builds it in place; setuptools uses ``ffibuilder`` (see setup.py). wj_api.h is both the
+cdef that cffi reads and the header that C includes. The module uses Python.h, so it is built per Python version.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+
+from cffi import FFI
+
+ROOT = Path(__file__).resolve().parent.parent
+MODULE = "wasmjit.runtime._native"
+SOURCES = ["arch_aarch64.c", "arch_x86_64.c", "boundary.c", "builtins.c", "code.c", "memory.c", "store.c", "trap.c"]
+# Warnings are for our files; the code that cffi generates has its own taste.
+PREAMBLE = """
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+#pragma GCC diagnostic ignored "-Wsign-compare"
+#include <stdint.h>
+#include "wj_api.h"
+"""
+FLAGS = ["-std=gnu11", "-O2", "-fno-omit-frame-pointer", "-fvisibility=hidden", "-Wall", "-Wextra"]
+
+
+def make_ffibuilder(directory: str, extra_flags: list[str]) -> FFI:
+    """The cffi builder; `directory` is the path of runtime_c (setuptools wants it relative to the repository root)."""
+    ffi = FFI()
+    ffi.cdef((ROOT / "runtime_c" / "wj_api.h").read_text())
+    ffi.set_source(
+        MODULE,
+        PREAMBLE,
+        sources=[f"{directory}/{name}" for name in SOURCES],
+        include_dirs=[directory],
+        depends=[f"{directory}/{name}" for name in ("arch.h", "wj.h", "wj_abi.h", "wj_api.h")],
+        extra_compile_args=FLAGS + extra_flags,
+        libraries=["pthread"],
+        py_limited_api=False,
+    )
+    return ffi
+
+
+ffibuilder = make_ffibuilder("runtime_c", [])
+
+
+def build(force: bool = False) -> Path:
+    """Builds in place and returns the extension's path; does nothing if it is newer than every source."""
+    os.chdir(ROOT)
+    target = ROOT / "wasmjit" / "runtime" / ("_native" + sysconfig.get_config_var("EXT_SUFFIX"))
+    newest = max(path.stat().st_mtime for path in (ROOT / "runtime_c").iterdir() if path.is_file())
+    (ROOT / "build").mkdir(exist_ok=True)
+    with (ROOT / "build" / "native.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not force and target.exists() and target.stat().st_mtime > newest:
+            return target
+        with tempfile.TemporaryDirectory(dir=ROOT / "build") as directory:
+            built = make_ffibuilder(str(ROOT / "runtime_c"), ["-Werror"]).compile(tmpdir=directory, verbose=False)
+            # A process may have the old file mapped: a new file takes its place, the old one stays intact.
+            os.replace(built, target)
+        return target
+
+
+if __name__ == "__main__":
+    print(build(force="--force" in sys.argv[1:]))

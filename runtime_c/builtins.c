@@ -1,0 +1,132 @@
+/* The functions that generated code calls through its instance context (abi.BUILTINS). Sizes and positions come from
+ * wasm: every check happens before anything is written, and no sum may wrap (wj_in_bounds). */
+#include "wj.h"
+
+#include <string.h>
+
+static wj_memory *memory_of(void *vmctx, uint32_t index)
+{
+    const wj_vmcontext *context = vmctx;
+    const uint8_t *slots = (const uint8_t *)vmctx + context->instance->memories;
+    return ((const wj_memory_slot *)(const void *)slots)[index].memory;
+}
+
+static wj_table *table_of(void *vmctx, uint32_t index)
+{
+    const wj_vmcontext *context = vmctx;
+    const uint8_t *slots = (const uint8_t *)vmctx + context->instance->tables;
+    return ((const wj_table_slot *)(const void *)slots)[index].table;
+}
+
+static wj_segment_slot *data_segment_of(void *vmctx, uint32_t index)
+{
+    const wj_vmcontext *context = vmctx;
+    uint8_t *slots = (uint8_t *)vmctx + context->instance->data_segments;
+    return (wj_segment_slot *)(void *)slots + index;
+}
+
+static wj_segment_slot *element_segment_of(void *vmctx, uint32_t index)
+{
+    const wj_vmcontext *context = vmctx;
+    uint8_t *slots = (uint8_t *)vmctx + context->instance->element_segments;
+    return (wj_segment_slot *)(void *)slots + index;
+}
+
+uint64_t wj_builtin_memory_grow(void *vmctx, uint32_t memory, uint64_t delta_pages)
+{
+    return wj_memory_grow(memory_of(vmctx, memory), delta_pages);
+}
+
+void wj_builtin_memory_copy(void *vmctx, uint32_t destination_memory, uint32_t source_memory, uint64_t destination,
+                            uint64_t source, uint64_t size_bytes)
+{
+    wj_memory *to = memory_of(vmctx, destination_memory);
+    wj_memory *from = memory_of(vmctx, source_memory);
+    if (!wj_in_bounds(source, size_bytes, wj_memory_size_bytes(from)) ||
+        !wj_in_bounds(destination, size_bytes, wj_memory_size_bytes(to))) {
+        wj_trap(WJ_TRAP_MEMORY_OUT_OF_BOUNDS, 0);
+    }
+    memmove(to->base + destination, from->base + source, size_bytes);
+}
+
+void wj_builtin_memory_fill(void *vmctx, uint32_t memory, uint64_t start, uint32_t byte, uint64_t size_bytes)
+{
+    wj_memory *to = memory_of(vmctx, memory);
+    if (!wj_in_bounds(start, size_bytes, wj_memory_size_bytes(to))) {
+        wj_trap(WJ_TRAP_MEMORY_OUT_OF_BOUNDS, 0);
+    }
+    memset(to->base + start, (int)(byte & 0xff), size_bytes);
+}
+
+void wj_builtin_memory_init(void *vmctx, uint32_t memory, uint32_t segment, uint64_t destination, uint64_t source,
+                            uint64_t size_bytes)
+{
+    wj_memory *to = memory_of(vmctx, memory);
+    const wj_segment_slot *from = data_segment_of(vmctx, segment);
+    if (!wj_in_bounds(source, size_bytes, from->length) ||
+        !wj_in_bounds(destination, size_bytes, wj_memory_size_bytes(to))) {
+        wj_trap(WJ_TRAP_MEMORY_OUT_OF_BOUNDS, 0);
+    }
+    if (size_bytes != 0) { /* a dropped or empty segment may have no start */
+        memcpy(to->base + destination, (const uint8_t *)from->start + source, size_bytes);
+    }
+}
+
+void wj_builtin_data_drop(void *vmctx, uint32_t segment)
+{
+    data_segment_of(vmctx, segment)->length = 0;
+}
+
+uint64_t wj_builtin_table_grow(void *vmctx, uint32_t table, void *init, uint64_t delta)
+{
+    return wj_table_grow(table_of(vmctx, table), delta, (uintptr_t)init);
+}
+
+void wj_builtin_table_fill(void *vmctx, uint32_t table, uint64_t start, void *value, uint64_t count)
+{
+    wj_table *to = table_of(vmctx, table);
+    if (!wj_in_bounds(start, count, wj_table_length(to))) {
+        wj_trap(WJ_TRAP_TABLE_OUT_OF_BOUNDS, 0);
+    }
+    for (uint64_t i = 0; i < count; i++) {
+        to->elements[start + i] = (uintptr_t)value;
+    }
+}
+
+void wj_builtin_table_copy(void *vmctx, uint32_t destination_table, uint32_t source_table, uint64_t destination,
+                           uint64_t source, uint64_t count)
+{
+    wj_table *to = table_of(vmctx, destination_table);
+    wj_table *from = table_of(vmctx, source_table);
+    if (!wj_in_bounds(source, count, wj_table_length(from)) ||
+        !wj_in_bounds(destination, count, wj_table_length(to))) {
+        wj_trap(WJ_TRAP_TABLE_OUT_OF_BOUNDS, 0);
+    }
+    memmove(to->elements + destination, from->elements + source, count * sizeof(uint64_t));
+}
+
+void wj_builtin_table_init(void *vmctx, uint32_t table, uint32_t segment, uint64_t destination, uint64_t source,
+                           uint64_t count)
+{
+    wj_table *to = table_of(vmctx, table);
+    const wj_segment_slot *from = element_segment_of(vmctx, segment);
+    if (!wj_in_bounds(source, count, from->length) || !wj_in_bounds(destination, count, wj_table_length(to))) {
+        wj_trap(WJ_TRAP_TABLE_OUT_OF_BOUNDS, 0);
+    }
+    if (count != 0) {
+        memcpy(to->elements + destination, (const uint64_t *)from->start + source, count * sizeof(uint64_t));
+    }
+}
+
+void wj_builtin_elem_drop(void *vmctx, uint32_t segment)
+{
+    element_segment_of(vmctx, segment)->length = 0;
+}
+
+uintptr_t wj_builtins(void)
+{
+#define ADDRESS_OF(name) (const void *)wj_builtin_##name,
+    static const void *const table[] = {WJ_BUILTINS(ADDRESS_OF)};
+#undef ADDRESS_OF
+    return (uintptr_t)table;
+}

@@ -1,0 +1,493 @@
+/* Address space: linear memories, tables, and the allocations of a store. No Python here. */
+#include "wj.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define HUGE_PAGE_BYTES (UINT64_C(2) << 20)
+#define HUGE_PAGE_MINIMUM_BYTES (UINT64_C(4) << 20) /* below this huge pages would cost more memory than they save time */
+#define ALIGN_RESERVATION_BYTES (UINT64_C(1) << 30)
+#define SMALL_TABLE_ELEMENTS 512u
+
+/* The longest mapping we ask for: half of a 47-bit address space keeps every sum below free of overflow. */
+#define MAX_MAPPING_BYTES (UINT64_C(1) << 46)
+
+struct wj_allocation {
+    wj_allocation *next;
+    uint64_t padding; /* keeps the bytes behind it 16-byte aligned */
+};
+_Static_assert(sizeof(wj_allocation) == 16, "store allocations are 16-byte aligned");
+
+static uint64_t host_page_bytes(void)
+{
+    static uint64_t bytes;
+    uint64_t known = __atomic_load_n(&bytes, __ATOMIC_RELAXED);
+    if (known == 0) {
+        known = (uint64_t)sysconf(_SC_PAGESIZE);
+        __atomic_store_n(&bytes, known, __ATOMIC_RELAXED);
+    }
+    return known;
+}
+
+/* Callers keep `value` below 2^63. */
+static uint64_t round_up(uint64_t value, uint64_t alignment)
+{
+    return (value + alignment - 1) / alignment * alignment;
+}
+
+static uint64_t at_most(uint64_t value, uint64_t limit)
+{
+    return value < limit ? value : limit;
+}
+
+/* Inaccessible address space, or NULL with errno. */
+static uint8_t *reserve(uint64_t size_bytes)
+{
+    if (size_bytes > MAX_MAPPING_BYTES) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    void *mapping = mmap(NULL, size_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return mapping == MAP_FAILED ? NULL : mapping;
+}
+
+static bool commit(uint8_t *start, uint64_t size_bytes)
+{
+    return size_bytes == 0 || mprotect(start, size_bytes, PROT_READ | PROT_WRITE) == 0;
+}
+
+int wj_can_reserve(uint64_t reservation_bytes)
+{
+    if (reservation_bytes == 0) {
+        return 1;
+    }
+    uint8_t *mapping = reserve(reservation_bytes);
+    if (mapping == NULL) {
+        return 0;
+    }
+    munmap(mapping, reservation_bytes);
+    return 1;
+}
+
+/* ---- store allocations ---- */
+
+void *wj_store_alloc(wj_store *store, uint64_t size_bytes)
+{
+    if (size_bytes > MAX_MAPPING_BYTES) {
+        return NULL;
+    }
+    wj_allocation *allocation = calloc(1, sizeof(wj_allocation) + size_bytes);
+    if (allocation == NULL) {
+        return NULL;
+    }
+    pthread_mutex_lock(&store->lock);
+    allocation->next = store->allocations;
+    store->allocations = allocation;
+    pthread_mutex_unlock(&store->lock);
+    return allocation + 1;
+}
+
+void *wj_instance_new(wj_store *store, const void *template_bytes, uint64_t size_bytes, uint32_t memories_offset,
+                      uint32_t tables_offset, uint32_t data_segments_offset, uint32_t element_segments_offset)
+{
+    if (size_bytes < sizeof(wj_vmcontext) || size_bytes > MAX_MAPPING_BYTES) {
+        return NULL;
+    }
+    uint64_t instance_at = round_up(size_bytes, 16);
+    wj_vmcontext *context = wj_store_alloc(store, instance_at + sizeof(wj_instance));
+    if (context == NULL) {
+        return NULL;
+    }
+    wj_instance *instance = (wj_instance *)((uint8_t *)context + instance_at);
+    *instance = (wj_instance){memories_offset, tables_offset, data_segments_offset, element_segments_offset};
+    memcpy(context, template_bytes, size_bytes);
+    context->magic = WJ_MAGIC;
+    context->store = store;
+    context->builtins = (const void *)wj_builtins();
+    context->instance = instance;
+    return context;
+}
+
+bool wj_store_runs_elsewhere(const wj_store *store)
+{
+    return __atomic_load_n(&store->depth, __ATOMIC_RELAXED) != 0 && store->thread != &wj_this_thread;
+}
+
+void wj_store_set_limits(wj_store *store, uint64_t max_memory_bytes, uint64_t max_table_elements)
+{
+    pthread_mutex_lock(&store->lock);
+    store->max_memory_bytes = max_memory_bytes;
+    store->max_table_elements = max_table_elements;
+    pthread_mutex_unlock(&store->lock);
+}
+
+/* ---- memories ---- */
+
+/* Transparent huge pages for what is large: page faults and TLB misses otherwise dominate. A refusal is harmless. */
+static void prefer_huge_pages(const wj_memory *memory)
+{
+#ifdef MADV_HUGEPAGE
+    if (memory->committed_bytes >= HUGE_PAGE_MINIMUM_BYTES) {
+        (void)madvise(memory->base, memory->committed_bytes, MADV_HUGEPAGE);
+    }
+#else
+    (void)memory;
+#endif
+}
+
+/* Maps guard, capacity, guard and commits the first committed_bytes. On failure nothing changes but errno. */
+static bool map_memory(wj_memory *memory, uint64_t capacity_bytes, uint64_t committed_bytes)
+{
+    uint64_t guards_bytes = 2 * memory->guard_bytes;
+    uint64_t slack_bytes = capacity_bytes >= ALIGN_RESERVATION_BYTES ? HUGE_PAGE_BYTES : 0;
+    uint64_t mapping_bytes = capacity_bytes + guards_bytes + slack_bytes;
+    if (mapping_bytes == 0) {
+        mapping_bytes = host_page_bytes(); /* an empty memory still gets an address that is its own */
+    }
+    uint8_t *mapping = reserve(mapping_bytes);
+    if (mapping == NULL) {
+        return false;
+    }
+    uint8_t *base = mapping + memory->guard_bytes;
+    if (slack_bytes != 0) {
+        base += (HUGE_PAGE_BYTES - (uintptr_t)base % HUGE_PAGE_BYTES) % HUGE_PAGE_BYTES;
+    }
+    if (!commit(base, committed_bytes)) {
+        int error = errno;
+        munmap(mapping, mapping_bytes);
+        errno = error;
+        return false;
+    }
+    memory->mapping = mapping;
+    memory->mapping_bytes = mapping_bytes;
+    memory->base = base;
+    memory->capacity_bytes = capacity_bytes;
+    memory->committed_bytes = committed_bytes;
+    prefer_huge_pages(memory);
+    return true;
+}
+
+/* pages << page_size_log2, or UINT64_MAX where that does not fit. */
+static uint64_t pages_to_bytes(uint64_t pages, uint32_t page_size_log2)
+{
+    return pages > (UINT64_MAX >> page_size_log2) ? UINT64_MAX : pages << page_size_log2;
+}
+
+wj_memory *wj_memory_new(wj_store *store, uint64_t min_pages, uint64_t max_pages, uint32_t page_size_log2,
+                         uint64_t reservation_bytes, uint64_t guard_bytes, int *error)
+{
+    if (page_size_log2 > 32 || min_pages > max_pages) {
+        *error = EINVAL;
+        return NULL;
+    }
+    uint64_t page_bytes = host_page_bytes();
+    uint64_t size_bytes = pages_to_bytes(min_pages, page_size_log2);
+    if (size_bytes > MAX_MAPPING_BYTES || reservation_bytes > MAX_MAPPING_BYTES || guard_bytes > MAX_MAPPING_BYTES) {
+        *error = ENOMEM;
+        return NULL;
+    }
+    pthread_mutex_lock(&store->lock);
+    bool allowed = size_bytes <= store->max_memory_bytes;
+    pthread_mutex_unlock(&store->lock);
+    if (!allowed) {
+        *error = EDQUOT;
+        return NULL;
+    }
+    wj_memory *memory = calloc(1, sizeof *memory);
+    if (memory == NULL) {
+        *error = ENOMEM;
+        return NULL;
+    }
+    memory->store = store;
+    memory->max_pages = max_pages;
+    memory->page_size_log2 = page_size_log2;
+    memory->guard_bytes = round_up(guard_bytes, page_bytes);
+    memory->moves = reservation_bytes == 0;
+    uint64_t committed_bytes = round_up(size_bytes, page_bytes);
+    uint64_t capacity_bytes = round_up(reservation_bytes, page_bytes);
+    if (capacity_bytes < committed_bytes) {
+        capacity_bytes = committed_bytes;
+    }
+    if (!map_memory(memory, capacity_bytes, committed_bytes)) {
+        *error = errno;
+        free(memory);
+        return NULL;
+    }
+    memory->size_bytes = size_bytes;
+    pthread_mutex_lock(&store->lock);
+    memory->next = store->memories;
+    __atomic_store_n(&store->memories, memory, __ATOMIC_RELEASE);
+    pthread_mutex_unlock(&store->lock);
+    *error = 0;
+    return memory;
+}
+
+uintptr_t wj_memory_base(wj_memory *memory)
+{
+    return (uintptr_t)memory->base;
+}
+
+uint64_t wj_memory_size_bytes(wj_memory *memory)
+{
+    return __atomic_load_n(&memory->size_bytes, __ATOMIC_ACQUIRE);
+}
+
+/* A new, larger mapping with the old contents. */
+static bool move_memory(wj_memory *memory, uint64_t committed_bytes)
+{
+    wj_memory old = *memory;
+    if (!map_memory(memory, committed_bytes, committed_bytes)) {
+        return false;
+    }
+    if (old.committed_bytes != 0) {
+        /* Moving page table entries is cheaper than copying pages, but the kernel may refuse it. */
+        void *moved = mremap(old.base, old.committed_bytes, old.committed_bytes, MREMAP_MAYMOVE | MREMAP_FIXED,
+                             memory->base);
+        if (moved == MAP_FAILED) {
+            memcpy(memory->base, old.base, old.size_bytes);
+        }
+    }
+    munmap(old.mapping, old.mapping_bytes); /* what mremap took away is a hole by now, which munmap permits */
+    return true;
+}
+
+/* Needs store->lock. */
+static uint64_t grow_memory(wj_memory *memory, uint64_t delta_pages)
+{
+    uint64_t old_pages = memory->size_bytes >> memory->page_size_log2;
+    if (delta_pages == 0) {
+        return old_pages;
+    }
+    if (delta_pages > memory->max_pages - old_pages) {
+        return WJ_REFUSED;
+    }
+    uint64_t size_bytes = pages_to_bytes(old_pages + delta_pages, memory->page_size_log2);
+    if (size_bytes > MAX_MAPPING_BYTES || size_bytes > memory->store->max_memory_bytes) {
+        return WJ_REFUSED;
+    }
+    uint64_t committed_bytes = round_up(size_bytes, host_page_bytes());
+    if (committed_bytes > memory->capacity_bytes) {
+        if (!memory->moves || !move_memory(memory, committed_bytes)) {
+            return WJ_REFUSED;
+        }
+    } else if (committed_bytes > memory->committed_bytes) {
+        uint64_t added_bytes = committed_bytes - memory->committed_bytes;
+        if (!commit(memory->base + memory->committed_bytes, added_bytes)) {
+            return WJ_REFUSED;
+        }
+        memory->committed_bytes = committed_bytes;
+        prefer_huge_pages(memory);
+    }
+    __atomic_store_n(&memory->size_bytes, size_bytes, __ATOMIC_RELEASE);
+    return old_pages;
+}
+
+uint64_t wj_memory_grow(wj_memory *memory, uint64_t delta_pages)
+{
+    wj_store *store = memory->store;
+    if (memory->moves && wj_store_runs_elsewhere(store)) {
+        return WJ_REFUSED; /* that thread's code may hold the base in a register */
+    }
+    pthread_mutex_lock(&store->lock);
+    uint64_t old_pages = grow_memory(memory, delta_pages);
+    pthread_mutex_unlock(&store->lock);
+    return old_pages;
+}
+
+int wj_memory_write(wj_memory *memory, uint64_t start, const void *source, uint64_t size_bytes)
+{
+    if (!wj_in_bounds(start, size_bytes, wj_memory_size_bytes(memory))) {
+        return 1;
+    }
+    memmove(memory->base + start, source, size_bytes);
+    return 0;
+}
+
+int wj_memory_read(wj_memory *memory, uint64_t start, void *destination, uint64_t size_bytes)
+{
+    if (!wj_in_bounds(start, size_bytes, wj_memory_size_bytes(memory))) {
+        return 1;
+    }
+    memmove(destination, memory->base + start, size_bytes);
+    return 0;
+}
+
+/* ---- tables ---- */
+
+static void fill_elements(uint64_t *elements, uint64_t count, uint64_t value)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        elements[i] = value;
+    }
+}
+
+/* Storage for table->capacity elements, with the first `length` usable. Small tables live in the store's own
+ * allocations: two system calls would dominate an instantiation. */
+static bool map_table(wj_table *table, uint64_t length)
+{
+    if (table->capacity <= SMALL_TABLE_ELEMENTS) {
+        table->elements = wj_store_alloc(table->store, table->capacity * 8);
+        errno = ENOMEM;
+        return table->elements != NULL;
+    }
+    uint64_t page_bytes = host_page_bytes();
+    table->mapping_bytes = round_up(table->capacity * 8, page_bytes);
+    table->committed_bytes = round_up(length * 8, page_bytes);
+    uint8_t *mapping = reserve(table->mapping_bytes);
+    if (mapping == NULL) {
+        return false;
+    }
+    if (!commit(mapping, table->committed_bytes)) {
+        int error = errno;
+        munmap(mapping, table->mapping_bytes);
+        errno = error;
+        return false;
+    }
+    table->elements = (uint64_t *)(void *)mapping;
+    return true;
+}
+
+wj_table *wj_table_new(wj_store *store, uint64_t min, uint64_t max, uint64_t init, int *error)
+{
+    if (min > max) {
+        *error = EINVAL;
+        return NULL;
+    }
+    if (min > WJ_MAX_TABLE_ELEMENTS) {
+        *error = ENOMEM;
+        return NULL;
+    }
+    pthread_mutex_lock(&store->lock);
+    bool allowed = min <= store->max_table_elements;
+    pthread_mutex_unlock(&store->lock);
+    if (!allowed) {
+        *error = EDQUOT;
+        return NULL;
+    }
+    wj_table *table = calloc(1, sizeof *table);
+    if (table == NULL) {
+        *error = ENOMEM;
+        return NULL;
+    }
+    table->store = store;
+    table->capacity = at_most(max, WJ_MAX_TABLE_ELEMENTS);
+    if (!map_table(table, min)) {
+        *error = errno;
+        free(table);
+        return NULL;
+    }
+    if (init != 0) {
+        fill_elements(table->elements, min, init);
+    }
+    table->length = min;
+    pthread_mutex_lock(&store->lock);
+    table->next = store->tables;
+    store->tables = table;
+    pthread_mutex_unlock(&store->lock);
+    *error = 0;
+    return table;
+}
+
+uintptr_t wj_table_elements(wj_table *table)
+{
+    return (uintptr_t)table->elements;
+}
+
+uint64_t wj_table_length(wj_table *table)
+{
+    return __atomic_load_n(&table->length, __ATOMIC_ACQUIRE);
+}
+
+/* Needs store->lock. */
+static uint64_t grow_table(wj_table *table, uint64_t delta, uint64_t init)
+{
+    uint64_t old_length = table->length;
+    if (delta == 0) {
+        return old_length;
+    }
+    if (delta > table->capacity - old_length) {
+        return WJ_REFUSED;
+    }
+    uint64_t length = old_length + delta;
+    if (length > table->store->max_table_elements) {
+        return WJ_REFUSED;
+    }
+    if (table->mapping_bytes != 0) {
+        uint64_t committed_bytes = round_up(length * 8, host_page_bytes());
+        if (committed_bytes > table->committed_bytes) {
+            uint8_t *end = (uint8_t *)table->elements + table->committed_bytes;
+            if (!commit(end, committed_bytes - table->committed_bytes)) {
+                return WJ_REFUSED;
+            }
+            table->committed_bytes = committed_bytes;
+        }
+    }
+    if (init != 0) { /* fresh storage is zero, and tables never shrink */
+        fill_elements(table->elements + old_length, delta, init);
+    }
+    __atomic_store_n(&table->length, length, __ATOMIC_RELEASE);
+    return old_length;
+}
+
+uint64_t wj_table_grow(wj_table *table, uint64_t delta, uint64_t init)
+{
+    pthread_mutex_lock(&table->store->lock);
+    uint64_t old_length = grow_table(table, delta, init);
+    pthread_mutex_unlock(&table->store->lock);
+    return old_length;
+}
+
+int wj_table_get(wj_table *table, uint64_t index, uint64_t *value)
+{
+    if (index >= wj_table_length(table)) {
+        return 1;
+    }
+    *value = table->elements[index];
+    return 0;
+}
+
+int wj_table_set(wj_table *table, uint64_t index, uint64_t value)
+{
+    if (index >= wj_table_length(table)) {
+        return 1;
+    }
+    table->elements[index] = value;
+    return 0;
+}
+
+int wj_table_write(wj_table *table, uint64_t start, const uint64_t *source, uint64_t count)
+{
+    if (!wj_in_bounds(start, count, wj_table_length(table))) {
+        return 1;
+    }
+    memmove(table->elements + start, source, count * 8);
+    return 0;
+}
+
+/* ---- the end of a store ---- */
+
+void wj_store_release(wj_store *store)
+{
+    for (wj_memory *memory = store->memories, *next; memory != NULL; memory = next) {
+        next = memory->next;
+        munmap(memory->mapping, memory->mapping_bytes);
+        free(memory);
+    }
+    for (wj_table *table = store->tables, *next; table != NULL; table = next) {
+        next = table->next;
+        if (table->mapping_bytes != 0) {
+            munmap(table->elements, table->mapping_bytes);
+        }
+        free(table);
+    }
+    for (wj_allocation *allocation = store->allocations, *next; allocation != NULL; allocation = next) {
+        next = allocation->next;
+        free(allocation);
+    }
+    store->memories = NULL;
+    store->tables = NULL;
+    store->allocations = NULL;
+}

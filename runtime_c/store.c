@@ -1,0 +1,138 @@
+/* The life of a store: its record, the Python references it holds, and what shows those to the garbage collector. */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <stdlib.h>
+
+#include "wj.h"
+
+void wj_store_release_record(wj_store *store)
+{
+    if (__atomic_sub_fetch(&store->references, 1, __ATOMIC_ACQ_REL) == 0) {
+        pthread_mutex_destroy(&store->lock);
+        free(store);
+    }
+}
+
+static void drop_callables(wj_store *store)
+{
+    for (wj_host_func *host = store->host_funcs; host != NULL; host = host->next) {
+        PyObject *callable = host->callable;
+        host->callable = NULL;
+        Py_XDECREF(callable);
+    }
+}
+
+/* Shows the garbage collector the host functions' callables, which only C holds. */
+typedef struct {
+    PyObject_HEAD
+    wj_store *store; /* one reference on the record */
+} roots_object;
+
+static int roots_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    for (wj_host_func *host = ((roots_object *)self)->store->host_funcs; host != NULL; host = host->next) {
+        PyObject *callable = host->callable;
+        Py_VISIT(callable);
+    }
+    return 0;
+}
+
+static int roots_clear(PyObject *self)
+{
+    drop_callables(((roots_object *)self)->store);
+    return 0;
+}
+
+static void roots_dealloc(PyObject *self_object)
+{
+    roots_object *self = (roots_object *)self_object;
+    PyTypeObject *type = Py_TYPE(self_object);
+    PyObject_GC_UnTrack(self_object);
+    self->store->roots = NULL;
+    wj_store_release_record(self->store);
+    PyObject_GC_Del(self_object);
+    Py_DECREF(type);
+}
+
+static PyType_Slot roots_slots[] = {{Py_tp_traverse, (void *)roots_traverse},
+                                    {Py_tp_clear, (void *)roots_clear},
+                                    {Py_tp_dealloc, (void *)roots_dealloc},
+                                    {0, NULL}};
+
+static PyType_Spec roots_spec = {
+    .name = "wasmjit.runtime._native.Roots",
+    .basicsize = sizeof(roots_object),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = roots_slots,
+};
+
+static PyTypeObject *roots_type; /* made on first use, with the GIL held */
+
+uintptr_t wj_store_roots(wj_store *store)
+{
+    PyGILState_STATE state = PyGILState_Ensure();
+    PyObject *roots = Py_XNewRef((PyObject *)store->roots);
+    if (roots == NULL && roots_type == NULL) {
+        roots_type = (PyTypeObject *)PyType_FromSpec(&roots_spec);
+    }
+    if (roots == NULL && roots_type != NULL) {
+        roots_object *self = PyObject_GC_New(roots_object, roots_type);
+        if (self != NULL) {
+            __atomic_add_fetch(&store->references, 1, __ATOMIC_RELAXED);
+            self->store = store;
+            store->roots = self;
+            PyObject_GC_Track((PyObject *)self);
+            roots = (PyObject *)self;
+        }
+    }
+    if (roots == NULL) {
+        PyErr_Clear();
+    }
+    PyGILState_Release(state);
+    return (uintptr_t)roots;
+}
+
+wj_store *wj_store_new(uint64_t max_wasm_stack_bytes)
+{
+    wj_store *store = calloc(1, sizeof *store);
+    if (store == NULL) {
+        return NULL;
+    }
+    if (pthread_mutex_init(&store->lock, NULL) != 0) {
+        free(store);
+        return NULL;
+    }
+    store->references = 1;
+    store->max_wasm_stack_bytes = max_wasm_stack_bytes;
+    store->max_memory_bytes = UINT64_MAX;
+    store->max_table_elements = UINT64_MAX;
+    return store;
+}
+
+int wj_store_is_running(wj_store *store)
+{
+    return __atomic_load_n(&store->depth, __ATOMIC_RELAXED) != 0;
+}
+
+void wj_store_free(wj_store *store)
+{
+    bool alive = Py_IsInitialized();
+    PyGILState_STATE state = alive ? PyGILState_Ensure() : PyGILState_UNLOCKED;
+    bool running = store->depth != 0;
+    if (!running) {
+        store->closed = true; /* with the GIL held: no call can be on its way in */
+        if (alive) {
+            drop_callables(store);
+        }
+        store->host_funcs = NULL;
+    }
+    if (alive) {
+        PyGILState_Release(state);
+    }
+    if (!running) { /* a running store is kept rather than pulled away from under its code */
+        wj_store_release(store);
+        wj_store_release_record(store);
+    }
+}

@@ -1,0 +1,257 @@
+/* Internal structures of the C runtime. Who owns what: a wj_store owns everything made in it; a wj_entry lives on the
+ * C stack of the thread that entered wasm; a wj_thread is thread-local. */
+#ifndef WJ_H
+#define WJ_H
+
+/* Include this before any system header (boundary.c: after Python.h, which defines it too). */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "arch.h"
+#include "wj_abi.h"
+#include "wj_api.h"
+
+#define WJ_INTERNAL __attribute__((visibility("hidden")))
+#define WJ_MAX_BACKTRACE 128
+#define WJ_MAX_TABLE_ELEMENTS 10000000u
+#define WJ_REFUSED UINT64_MAX /* growth */
+
+/* How wj_enter returns. */
+enum { WJ_STATUS_OK = 0, WJ_STATUS_TRAP = 1, WJ_STATUS_EXCEPTION = 2 };
+
+typedef struct wj_thread wj_thread;
+typedef struct wj_entry wj_entry;
+typedef struct wj_host_func wj_host_func;
+typedef struct wj_allocation wj_allocation;
+
+/* ---- contract with generated code: offsets in wj_abi.h ---- */
+
+struct wj_func_ref {
+    const void *code;
+    void *vmctx;
+    uint32_t type_id;
+    uint32_t function_index;
+    const void *tail_code;
+};
+
+struct wj_memory {
+    uint8_t *base;
+    uint64_t size_bytes; /* what wasm sees; written last on growth */
+    /* C's own */
+    wj_memory *next; /* in store->memories */
+    wj_store *store;
+    uint8_t *mapping; /* whole reservation with guards, what the fault handler compares with */
+    uint64_t mapping_bytes;
+    uint64_t capacity_bytes;  /* address space for contents behind base */
+    uint64_t committed_bytes; /* readable and writable, a multiple of the host's page */
+    uint64_t guard_bytes;
+    uint64_t max_pages;
+    uint32_t page_size_log2;
+    bool moves; /* no reservation: growth makes a new mapping */
+};
+
+struct wj_table {
+    uint64_t *elements;
+    uint64_t length;
+    /* C's own */
+    wj_table *next;
+    wj_store *store;
+    uint64_t capacity;        /* elements: growth past it is refused */
+    uint64_t mapping_bytes;   /* 0: elements come from wj_store_alloc */
+    uint64_t committed_bytes;
+};
+
+struct wj_store {
+    uint64_t stack_limit;
+    void *caller; /* instance context of the code that makes an import or indirect call */
+    uint64_t fuel;
+    uint64_t epoch;
+    uint64_t epoch_deadline;
+    /* C's own */
+    uint32_t references; /* atomic: one for wj_store_free, one for each callable */
+    bool closed;         /* written with the GIL held */
+    uint32_t depth;      /* entries that are active now */
+    wj_thread *thread;   /* on this thread, if depth > 0 */
+    uint64_t max_wasm_stack_bytes;
+    uint64_t max_memory_bytes;
+    uint64_t max_table_elements;
+    pthread_mutex_t lock;   /* guards what follows against other threads: cffi calls run without the GIL */
+    wj_memory *memories;    /* new ones are pushed in front with release order; the fault handler reads the list */
+    wj_table *tables;
+    wj_allocation *allocations;
+    wj_host_func *host_funcs; /* guarded by the GIL instead */
+    void *roots;              /* borrowed PyObject, see wj_store_roots; guarded by the GIL */
+};
+
+typedef struct {
+    wj_memory *memory;
+    uint8_t *base;
+} wj_memory_slot;
+
+typedef struct {
+    wj_table *table;
+    uint64_t *elements;
+} wj_table_slot;
+
+typedef struct {
+    const void *start;
+    uint64_t length;
+} wj_segment_slot;
+
+/* Where the arrays of one module's instance context lie. */
+typedef struct {
+    uint32_t memories, tables, data_segments, element_segments;
+} wj_instance;
+
+typedef struct {
+    uint32_t magic;
+    uint32_t flags;
+    wj_store *store;
+    void *functions;
+    const void *builtins;
+    void *type_ids;
+    const wj_instance *instance;
+} wj_vmcontext;
+
+#define WJ_ASSERT_OFFSET(type, field, offset) \
+    _Static_assert(offsetof(type, field) == (offset), #type "." #field " differs from wasmjit/abi.py")
+WJ_ASSERT_OFFSET(struct wj_func_ref, code, WJ_FUNC_REF_CODE);
+WJ_ASSERT_OFFSET(struct wj_func_ref, vmctx, WJ_FUNC_REF_VMCTX);
+WJ_ASSERT_OFFSET(struct wj_func_ref, type_id, WJ_FUNC_REF_TYPE_ID);
+WJ_ASSERT_OFFSET(struct wj_func_ref, function_index, WJ_FUNC_REF_FUNCTION_INDEX);
+WJ_ASSERT_OFFSET(struct wj_func_ref, tail_code, WJ_FUNC_REF_TAIL_CODE);
+WJ_ASSERT_OFFSET(struct wj_memory, base, WJ_MEMORY_BASE);
+WJ_ASSERT_OFFSET(struct wj_memory, size_bytes, WJ_MEMORY_SIZE_BYTES);
+WJ_ASSERT_OFFSET(struct wj_table, elements, WJ_TABLE_ELEMENTS);
+WJ_ASSERT_OFFSET(struct wj_table, length, WJ_TABLE_LENGTH);
+WJ_ASSERT_OFFSET(struct wj_store, stack_limit, WJ_STORE_STACK_LIMIT);
+WJ_ASSERT_OFFSET(struct wj_store, caller, WJ_STORE_CALLER);
+WJ_ASSERT_OFFSET(struct wj_store, fuel, WJ_STORE_FUEL);
+WJ_ASSERT_OFFSET(struct wj_store, epoch, WJ_STORE_EPOCH);
+WJ_ASSERT_OFFSET(struct wj_store, epoch_deadline, WJ_STORE_EPOCH_DEADLINE);
+WJ_ASSERT_OFFSET(wj_memory_slot, memory, WJ_MEMORY_SLOT_MEMORY);
+WJ_ASSERT_OFFSET(wj_memory_slot, base, WJ_MEMORY_SLOT_BASE);
+WJ_ASSERT_OFFSET(wj_table_slot, table, WJ_TABLE_SLOT_TABLE);
+WJ_ASSERT_OFFSET(wj_table_slot, elements, WJ_TABLE_SLOT_ELEMENTS);
+WJ_ASSERT_OFFSET(wj_segment_slot, start, WJ_SEGMENT_SLOT_START);
+WJ_ASSERT_OFFSET(wj_segment_slot, length, WJ_SEGMENT_SLOT_LENGTH);
+WJ_ASSERT_OFFSET(wj_vmcontext, magic, WJ_VMCONTEXT_MAGIC);
+WJ_ASSERT_OFFSET(wj_vmcontext, flags, WJ_VMCONTEXT_FLAGS);
+WJ_ASSERT_OFFSET(wj_vmcontext, store, WJ_VMCONTEXT_STORE);
+WJ_ASSERT_OFFSET(wj_vmcontext, functions, WJ_VMCONTEXT_FUNCTIONS);
+WJ_ASSERT_OFFSET(wj_vmcontext, builtins, WJ_VMCONTEXT_BUILTINS);
+WJ_ASSERT_OFFSET(wj_vmcontext, type_ids, WJ_VMCONTEXT_TYPE_IDS);
+WJ_ASSERT_OFFSET(wj_vmcontext, instance, WJ_VMCONTEXT_INSTANCE);
+_Static_assert(sizeof(struct wj_func_ref) == WJ_FUNC_REF_SIZEOF, "VMFuncRef size");
+_Static_assert(sizeof(wj_memory_slot) == WJ_MEMORY_SLOT_SIZEOF, "memory slot size");
+_Static_assert(sizeof(wj_table_slot) == WJ_TABLE_SLOT_SIZEOF, "table slot size");
+_Static_assert(sizeof(wj_segment_slot) == WJ_SEGMENT_SLOT_SIZEOF, "segment slot size");
+_Static_assert(sizeof(wj_vmcontext) == WJ_VMCONTEXT_SIZEOF, "vmcontext head size");
+
+/* ---- the boundary (boundary.c, arch_*.c) ---- */
+
+/* The registers and stack slots of one call, in either direction. Argument and result places are slot numbers here
+ * (a slot is 8 bytes), so one table per signature serves wasm -> host and host -> wasm. */
+typedef struct {
+    uint64_t ints[WJ_INT_REGISTERS]; /* the first is vmctx */
+    uint64_t floats[WJ_FLOAT_REGISTERS][2];
+    uint64_t int_results[2];
+    uint64_t float_results[2][2];
+    uint64_t link[2]; /* host stub: saved frame pointer, return address; wj_enter: number of stack slots, unused */
+    uint64_t stack[]; /* stack arguments */
+} wj_frame;
+_Static_assert(offsetof(wj_frame, floats) == WJ_FRAME_FLOATS, "frame offset in assembly");
+_Static_assert(offsetof(wj_frame, int_results) == WJ_FRAME_INT_RESULTS, "frame offset in assembly");
+_Static_assert(offsetof(wj_frame, float_results) == WJ_FRAME_FLOAT_RESULTS, "frame offset in assembly");
+_Static_assert(offsetof(wj_frame, link) == WJ_FRAME_LINK, "frame offset in assembly");
+_Static_assert(offsetof(wj_frame, stack) == WJ_FRAME_STACK, "frame offset in assembly");
+_Static_assert(WJ_FRAME_STACK % 16 == 0 && WJ_FRAME_FLOATS % 16 == 0, "v128 places are aligned");
+
+/* One activation of wasm from Python. Lives on the C stack; the fault handler writes into it. */
+struct wj_entry {
+    uintptr_t landing_sp, landing_fp, landing_pc; /* set by wj_enter */
+    wj_entry *outer;                              /* the entry that was active before on this thread */
+    wj_store *store;
+    void *thread_state;    /* PyThreadState while the GIL is released, else NULL */
+    uintptr_t host_fp;     /* frame record of the host stub while wasm waits for a host function, else 0 */
+    uint64_t stack_limit;  /* store->stack_limit and caller to put back */
+    void *caller;
+    int trap_code;
+    uint32_t pc_count;
+    uintptr_t fault_address;
+    uintptr_t pcs[WJ_MAX_BACKTRACE];
+};
+WJ_ASSERT_OFFSET(wj_entry, landing_sp, WJ_ENTRY_LANDING_SP);
+WJ_ASSERT_OFFSET(wj_entry, landing_fp, WJ_ENTRY_LANDING_FP);
+WJ_ASSERT_OFFSET(wj_entry, landing_pc, WJ_ENTRY_LANDING_PC);
+
+/* A host function. Its func-ref's vmctx is this record. */
+struct wj_host_func {
+    struct wj_func_ref func_ref;
+    wj_host_func *next;
+    wj_store *store;
+    void *callable; /* PyObject, owned; NULL once cleared */
+    struct wj_signature *signature;
+    uint32_t flags;
+};
+
+/* Calls code with the registers and stack slots of `frame` and stores its results there. Returns a WJ_STATUS: what
+ * the wasm code left through (its end, or the landing point recorded in *entry). */
+WJ_INTERNAL int wj_enter(wj_entry *entry, const void *code, wj_frame *frame);
+/* Leaves wasm code (and the C code it called) for the landing point of `entry`. */
+WJ_INTERNAL void wj_unwind(wj_entry *entry, int status) __attribute__((noreturn));
+WJ_INTERNAL void wj_host_stub(void);
+/* Called by wj_host_stub. */
+WJ_INTERNAL void wj_host_dispatch(wj_host_func *host, wj_frame *frame);
+
+/* ---- threads and traps (trap.c) ---- */
+
+struct wj_thread {
+    wj_entry *entry; /* innermost; NULL outside wasm */
+    bool ready;      /* the rest up to alternate_stack is set */
+    uintptr_t stack_low, stack_high;
+    uint64_t stack_guard_bytes;
+    uint64_t stack_headroom_bytes; /* kept free below wasm for host functions and the runtime */
+    void *alternate_stack;         /* our own mapping, or NULL */
+    /* Chaining to a previous handler, see wj_chain */
+    uintptr_t chain_frame;
+    uint32_t chain_depth;
+    int repeat_signal;
+    uint32_t repeat_count;
+    uintptr_t repeat_pc, repeat_address;
+};
+
+/* Initial-exec: reading it in a signal handler must never allocate. */
+extern WJ_INTERNAL _Thread_local wj_thread wj_this_thread __attribute__((tls_model("initial-exec")));
+
+/* Makes this thread fit to run wasm: stack bounds, signal stack, our handlers on top. False: out of memory. */
+WJ_INTERNAL bool wj_thread_prepare(wj_thread *thread);
+/* Records a trap in an entry that did not run yet; only entry->outer is set. */
+WJ_INTERNAL void wj_trap_at_entry(const wj_thread *thread, wj_entry *entry, int code);
+/* Leaves the innermost entry of this thread with a trap, from a C function that generated code called. */
+WJ_INTERNAL void wj_trap(int code, uintptr_t fault_address) __attribute__((noreturn));
+
+/* ---- store.c ---- */
+
+/* Gives up one reference on the record. */
+WJ_INTERNAL void wj_store_release_record(wj_store *store);
+
+/* ---- memory.c ---- */
+
+/* Frees everything of the store but its record. */
+WJ_INTERNAL void wj_store_release(wj_store *store);
+WJ_INTERNAL bool wj_store_runs_elsewhere(const wj_store *store);
+
+static inline bool wj_in_bounds(uint64_t start, uint64_t count, uint64_t size)
+{
+    return start <= size && count <= size - start;
+}
+
+#endif

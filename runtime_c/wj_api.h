@@ -1,0 +1,89 @@
+/* What Python may call in the C runtime. Plain declarations without directives: cffi reads this file as it is,
+ * wj.h includes it. Every object belongs to a wj_store and is freed by wj_store_free, never alone, so no dangling
+ * pointer can stay behind in an instance context, table or func-ref of the same store. */
+
+typedef struct wj_store wj_store;
+typedef struct wj_memory wj_memory;   /* starts with the abi.MEMORY fields */
+typedef struct wj_table wj_table;     /* starts with the abi.TABLE fields */
+typedef struct wj_func_ref wj_func_ref; /* abi.FUNC_REF */
+
+/* ---- process ---- */
+/* Installs the fault handlers once (idempotent). Returns 0 or an errno value. */
+int wj_runtime_init(void);
+/* PyObject of a callable(code: int, fault_address: int, pcs: tuple[int, ...]) -> BaseException instance, which makes
+ * the exception raised for a trap. pcs: innermost first; return addresses are already adjusted to lie inside the call. */
+void wj_set_trap_factory(uintptr_t callable);
+/* Address of the table of builtins, in the order of abi.BUILTINS. */
+uintptr_t wj_builtins(void);
+/* Registers / forgets an executable range of generated code. Register returns 0 or an errno value. */
+int wj_code_register(uintptr_t start, uintptr_t end);
+void wj_code_unregister(uintptr_t start);
+/* Makes whole pages readable and executable, or read-only; never writable. Returns 0 or an errno value. */
+int wj_code_protect(uintptr_t start, uint64_t size_bytes, int executable);
+
+/* ---- store ---- */
+wj_store *wj_store_new(uint64_t max_wasm_stack_bytes);
+/* Frees the store and everything made in it. Must not be running (check wj_store_is_running first): nothing happens
+ * then. */
+void wj_store_free(wj_store *store);
+int wj_store_is_running(wj_store *store);
+/* Limits for each single memory and table (as StoreLimits of wasmtime); UINT64_MAX is "no limit". Growth past them
+ * fails (-1), creation returns NULL with *error EDQUOT. */
+void wj_store_set_limits(wj_store *store, uint64_t max_memory_bytes, uint64_t max_table_elements);
+
+/* ---- memories ---- */
+/* 1 if `reservation_bytes` of address space can be reserved now. */
+int wj_can_reserve(uint64_t reservation_bytes);
+/* reservation_bytes: address space kept for the memory (0: only what it needs; the base then moves on growth);
+ * guard_bytes: inaccessible space before and after. NULL on failure with *error an errno value. */
+wj_memory *wj_memory_new(wj_store *store, uint64_t min_pages, uint64_t max_pages, uint32_t page_size_log2,
+                         uint64_t reservation_bytes, uint64_t guard_bytes, int *error);
+uintptr_t wj_memory_base(wj_memory *memory);
+uint64_t wj_memory_size_bytes(wj_memory *memory);
+/* Previous size in pages, or UINT64_MAX if the growth is refused. */
+uint64_t wj_memory_grow(wj_memory *memory, uint64_t delta_pages);
+/* memcpy into / out of memory with bounds check: 0, or 1 if out of bounds (then nothing is written). */
+int wj_memory_write(wj_memory *memory, uint64_t start, const void *source, uint64_t size_bytes);
+int wj_memory_read(wj_memory *memory, uint64_t start, void *destination, uint64_t size_bytes);
+
+/* ---- tables: elements are references as raw 64-bit values (func-ref address or externref handle; 0 is null) ---- */
+wj_table *wj_table_new(wj_store *store, uint64_t min, uint64_t max, uint64_t init, int *error);
+uintptr_t wj_table_elements(wj_table *table);
+uint64_t wj_table_length(wj_table *table);
+uint64_t wj_table_grow(wj_table *table, uint64_t delta, uint64_t init); /* UINT64_MAX if refused */
+int wj_table_get(wj_table *table, uint64_t index, uint64_t *value);    /* 0, or 1 if out of bounds */
+int wj_table_set(wj_table *table, uint64_t index, uint64_t value);
+/* Copies `count` references from `source` to table[start...]: 0, or 1 if out of bounds (then nothing is written). */
+int wj_table_write(wj_table *table, uint64_t start, const uint64_t *source, uint64_t count);
+
+/* ---- zeroed 16-byte aligned storage that lives as long as the store: instance contexts, host globals, segments ---- */
+void *wj_store_alloc(wj_store *store, uint64_t size_bytes);
+/* An instance context: allocates size_bytes from the store, copies `template` (size_bytes long), then sets the magic,
+ * store, builtins and instance fields (abi.VMCONTEXT). The offsets say where in the context the arrays of MEMORY_SLOT,
+ * TABLE pointers and SEGMENT_SLOTs start (the builtins find memories, tables and segments through them). NULL if there
+ * is no memory. */
+void *wj_instance_new(wj_store *store, const void *template_bytes, uint64_t size_bytes, uint32_t memories_offset,
+                      uint32_t tables_offset, uint32_t data_segments_offset, uint32_t element_segments_offset);
+
+/* ---- function boundary ---- */
+/* Signatures are strings, one letter a value: i i32, I i64, f f32, F f64, V v128 (an unsigned 128-bit int in Python),
+ * r reference (a raw unsigned int in Python). NULL or 0 for any other letter and for more than 1000 of them.
+ * Makes a func-ref that calls `callable` (PyObject*, a reference is taken until the store is freed).
+ * flags: 1 = pass the calling instance context's address (int, 0 if none) as the first argument;
+ *        2 = unchecked: call with one argument (after the context address of flag 1), a list of raw slots (ints, the
+ *            bits; a v128 takes two, low half first), expects a sequence of such.
+ * A result count of 1 takes the value itself, more take a sequence, 0 takes None. NULL on failure (MemoryError). */
+wj_func_ref *wj_host_func_new(wj_store *store, uintptr_t callable, const char *params, const char *results,
+                              uint32_t type_id, uint32_t flags);
+/* A new reference to a builtin (METH_FASTCALL) that calls func_ref with the wasm arguments as Python numbers and returns
+ * None, the value, or a list. `owner` (PyObject*) is kept alive as long as the builtin is. After the store was freed with
+ * wj_store_free the builtin must raise instead of crash: it holds the store record, not its contents.
+ * flags: 2 = unchecked: takes raw slots (ints, the bits; a v128 takes two), always returns a list of such (unsigned).
+ *        4 = keep the GIL while wasm runs. 0 on failure. */
+uintptr_t wj_callable_new(wj_store *store, wj_func_ref *func_ref, const char *params, const char *results,
+                          uintptr_t owner, uint32_t flags);
+/* A new reference to the store's roots object (always the same one): it shows the garbage collector the callables of the
+ * store's host functions. Keep it as an attribute of the Python object that owns the store, then cycles through host
+ * functions are collected. 0 on failure. */
+uintptr_t wj_store_roots(wj_store *store);
+void wj_decref(uintptr_t object); /* takes the GIL */
