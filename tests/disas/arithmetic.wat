@@ -9,7 +9,7 @@
   (func (param i64) (result i32) (i32.eqz (i64.eqz (local.get 0)))))
 
 ;;; IR
-;; define i32 @f0(ptr %vmctx, i32 %p0, i32 %p1) #0 !dbg !20 {
+;; define weak dso_local i32 @f0(ptr %vmctx, i32 %p0, i32 %p1) #0 !dbg !20 {
 ;; entry:
 ;;   br label %start
 ;; start:
@@ -42,7 +42,7 @@
 ;;   unreachable
 ;; }
 
-;; define double @f1(ptr %vmctx, double %p0) #0 !dbg !21 {
+;; define weak dso_local double @f1(ptr %vmctx, double %p0) #0 !dbg !21 {
 ;; entry:
 ;;   br label %start
 ;; start:
@@ -51,7 +51,7 @@
 ;;   ret double %v1
 ;; }
 
-;; define i32 @f2(ptr %vmctx, float %p0) #0 !dbg !22 {
+;; define weak dso_local i32 @f2(ptr %vmctx, float %p0) #0 !dbg !22 {
 ;; entry:
 ;;   br label %start
 ;; start:
@@ -75,7 +75,7 @@
 ;;   br i1 %x1n, label %t4, label %t3
 ;; }
 
-;; define i32 @f3(ptr %vmctx, i64 %p0) #0 !dbg !23 {
+;; define weak dso_local i32 @f3(ptr %vmctx, i64 %p0) #0 !dbg !23 {
 ;; entry:
 ;;   br label %start
 ;; start:

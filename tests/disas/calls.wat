@@ -13,14 +13,14 @@
   (func (param i32) (result i32) (call_indirect $growing (type $t) (i32.const 5) (local.get 0))))
 
 ;;; IR
-;; define i32 @f1(ptr %vmctx, i32 %p0) #0 !dbg !20 {
+;; define weak dso_local i32 @f1(ptr %vmctx, i32 %p0) #0 !dbg !20 {
 ;; entry:
 ;;   br label %start
 ;; start:
 ;;   ret i32 %p0
 ;; }
 
-;; define { i32, i64 } @f2(ptr %vmctx, ptr %results) #0 !dbg !21 {
+;; define weak dso_local { i32, i64 } @f2(ptr %vmctx, ptr %results) #0 !dbg !21 {
 ;; entry:
 ;;   br label %start
 ;; start:
@@ -33,7 +33,7 @@
 ;;   ret { i32, i64 } %x3
 ;; }
 
-;; define double @f3(ptr %vmctx) #0 !dbg !22 {
+;; define weak dso_local double @f3(ptr %vmctx) #0 !dbg !22 {
 ;; entry:
 ;;   %area = alloca [24 x i8], align 16
 ;;   %l0 = alloca double
@@ -57,9 +57,6 @@
 ;;   %x3p = getelementptr i8, ptr %area, i64 8
 ;;   %x3 = load double, ptr %x3p, align 8, !tbaa !2
 ;;   store double %x3, ptr %l0
-;;   call void asm sideeffect "", "x"(float %x2)
-;;   call void asm sideeffect "", "r"(i64 %x1b)
-;;   call void asm sideeffect "", "r"(i32 %x1a)
 ;;   ret double %x3
 ;; t4:
 ;;   call void asm sideeffect "", "~{memory}"(), !dbg !DILocation(line: 103, scope: !22)
@@ -67,7 +64,7 @@
 ;;   unreachable
 ;; }
 
-;; define float @f4(ptr %vmctx) #0 !dbg !23 {
+;; define weak dso_local float @f4(ptr %vmctx) #0 !dbg !23 {
 ;; entry:
 ;;   %store.p = getelementptr i8, ptr %vmctx, i64 8
 ;;   %store = load ptr, ptr %store.p, align 8, !invariant.load !0
@@ -95,7 +92,7 @@
 ;;   unreachable
 ;; }
 
-;; define i32 @f5(ptr %vmctx, i32 %p0) #0 !dbg !24 {
+;; define weak dso_local i32 @f5(ptr %vmctx, i32 %p0) #0 !dbg !24 {
 ;; entry:
 ;;   %store.p = getelementptr i8, ptr %vmctx, i64 8
 ;;   %store = load ptr, ptr %store.p, align 8, !invariant.load !0
@@ -149,7 +146,7 @@
 ;;   unreachable
 ;; }
 
-;; define i32 @f6(ptr %vmctx, i32 %p0) #0 !dbg !25 {
+;; define weak dso_local i32 @f6(ptr %vmctx, i32 %p0) #0 !dbg !25 {
 ;; entry:
 ;;   %store.p = getelementptr i8, ptr %vmctx, i64 8
 ;;   %store = load ptr, ptr %store.p, align 8, !invariant.load !0

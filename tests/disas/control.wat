@@ -12,7 +12,7 @@
       (br_if $l (i32.gt_u (local.get 0) (i32.const 5))))))
 
 ;;; IR
-;; define i32 @f0(ptr %vmctx, i32 %p0) #0 !dbg !20 {
+;; define weak dso_local i32 @f0(ptr %vmctx, i32 %p0) #0 !dbg !20 {
 ;; entry:
 ;;   br label %start
 ;; start:
@@ -26,7 +26,7 @@
 ;;   ret i32 %b1.0
 ;; }
 
-;; define i32 @f1(ptr %vmctx, i32 %p0) #0 !dbg !21 {
+;; define weak dso_local i32 @f1(ptr %vmctx, i32 %p0) #0 !dbg !21 {
 ;; entry:
 ;;   %l0 = alloca i32
 ;;   store i32 %p0, ptr %l0

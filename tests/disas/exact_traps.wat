@@ -11,7 +11,7 @@
   (func $stored_then_unreachable (param i32) (i32.store (local.get 0) (i32.const 1)) (unreachable)))
 
 ;;; IR
-;; define void @f0(ptr %vmctx, i32 %p0) #0 !dbg !20 {
+;; define weak dso_local void @f0(ptr %vmctx, i32 %p0) #0 !dbg !20 {
 ;; entry:
 ;;   %base0.p = getelementptr i8, ptr %vmctx, i64 56
 ;;   %base0 = load ptr, ptr %base0.p, align 8, !invariant.load !0
@@ -24,7 +24,7 @@
 ;;   ret void
 ;; }
 
-;; define void @f1(ptr %vmctx, i32 %p0) #0 !dbg !21 {
+;; define weak dso_local void @f1(ptr %vmctx, i32 %p0) #0 !dbg !21 {
 ;; entry:
 ;;   %l1 = alloca i32
 ;;   store i32 0, ptr %l1
@@ -41,7 +41,7 @@
 ;;   ret void
 ;; }
 
-;; define void @f2(ptr %vmctx, i32 %p0) #0 !dbg !22 {
+;; define weak dso_local void @f2(ptr %vmctx, i32 %p0) #0 !dbg !22 {
 ;; entry:
 ;;   %l1 = alloca i32
 ;;   store i32 0, ptr %l1
@@ -58,7 +58,7 @@
 ;;   ret void
 ;; }
 
-;; define i32 @f3(ptr %vmctx, i32 %p0) #0 !dbg !23 {
+;; define weak dso_local i32 @f3(ptr %vmctx, i32 %p0) #0 !dbg !23 {
 ;; entry:
 ;;   %base0.p = getelementptr i8, ptr %vmctx, i64 56
 ;;   %base0 = load ptr, ptr %base0.p, align 8, !invariant.load !0
@@ -72,7 +72,7 @@
 ;;   ret i32 %v1
 ;; }
 
-;; define void @f4(ptr %vmctx, i32 %p0) #0 !dbg !24 {
+;; define weak dso_local void @f4(ptr %vmctx, i32 %p0) #0 !dbg !24 {
 ;; entry:
 ;;   %store.p = getelementptr i8, ptr %vmctx, i64 8
 ;;   %store = load ptr, ptr %store.p, align 8, !invariant.load !0
@@ -86,7 +86,6 @@
 ;;   br label %start
 ;; start:
 ;;   %x1 = call i32 @f3(ptr %vmctx, i32 %p0), !dbg !DILocation(line: 93, scope: !24)
-;;   call void asm sideeffect "", "r"(i32 %x1)
 ;;   ret void
 ;; t2:
 ;;   call void asm sideeffect "", "~{memory}"(), !dbg !DILocation(line: 90, scope: !24)
@@ -94,7 +93,7 @@
 ;;   unreachable
 ;; }
 
-;; define i32 @f5(ptr %vmctx, i32 %p0) #0 !dbg !25 {
+;; define weak dso_local i32 @f5(ptr %vmctx, i32 %p0) #0 !dbg !25 {
 ;; entry:
 ;;   %base0.p = getelementptr i8, ptr %vmctx, i64 56
 ;;   %base0 = load ptr, ptr %base0.p, align 8, !invariant.load !0
@@ -110,7 +109,7 @@
 ;;   ret i32 %return.0
 ;; }
 
-;; define void @f6(ptr %vmctx, i32 %p0) #0 !dbg !26 {
+;; define weak dso_local void @f6(ptr %vmctx, i32 %p0) #0 !dbg !26 {
 ;; entry:
 ;;   %base0.p = getelementptr i8, ptr %vmctx, i64 56
 ;;   %base0 = load ptr, ptr %base0.p, align 8, !invariant.load !0

@@ -15,14 +15,14 @@
   (func (param i32 i32 i32) (memory.fill (local.get 0) (local.get 1) (local.get 2))))
 
 ;;; IR
-;; define void @f0(ptr %vmctx) #0 !dbg !20 {
+;; define weak dso_local void @f0(ptr %vmctx) #0 !dbg !20 {
 ;; entry:
 ;;   br label %start
 ;; start:
 ;;   ret void
 ;; }
 
-;; define i32 @f1(ptr %vmctx) #0 !dbg !21 {
+;; define weak dso_local i32 @f1(ptr %vmctx) #0 !dbg !21 {
 ;; entry:
 ;;   %g0.p = getelementptr i8, ptr %vmctx, i64 80
 ;;   %g0 = load ptr, ptr %g0.p, align 8, !invariant.load !0
@@ -32,7 +32,7 @@
 ;;   ret i32 %x1
 ;; }
 
-;; define void @f2(ptr %vmctx) #0 !dbg !22 {
+;; define weak dso_local void @f2(ptr %vmctx) #0 !dbg !22 {
 ;; entry:
 ;;   %g1 = getelementptr i8, ptr %vmctx, i64 96
 ;;   br label %start
@@ -43,7 +43,7 @@
 ;;   ret void
 ;; }
 
-;; define ptr @f3(ptr %vmctx, i32 %p0) #0 !dbg !23 {
+;; define weak dso_local ptr @f3(ptr %vmctx, i32 %p0) #0 !dbg !23 {
 ;; entry:
 ;;   %table0.p = getelementptr i8, ptr %vmctx, i64 64
 ;;   %table0 = load ptr, ptr %table0.p, align 8, !invariant.load !0
@@ -69,7 +69,7 @@
 ;;   unreachable
 ;; }
 
-;; define void @f4(ptr %vmctx, i32 %p0, ptr %p1) #0 !dbg !24 {
+;; define weak dso_local void @f4(ptr %vmctx, i32 %p0, ptr %p1) #0 !dbg !24 {
 ;; entry:
 ;;   %table0.p = getelementptr i8, ptr %vmctx, i64 64
 ;;   %table0 = load ptr, ptr %table0.p, align 8, !invariant.load !0
@@ -95,7 +95,7 @@
 ;;   unreachable
 ;; }
 
-;; define ptr @f5(ptr %vmctx) #0 !dbg !25 {
+;; define weak dso_local ptr @f5(ptr %vmctx) #0 !dbg !25 {
 ;; entry:
 ;;   %ref0 = getelementptr i8, ptr %vmctx, i64 128
 ;;   br label %start
@@ -103,7 +103,7 @@
 ;;   ret ptr %ref0
 ;; }
 
-;; define i32 @f6(ptr %vmctx) #0 !dbg !26 {
+;; define weak dso_local i32 @f6(ptr %vmctx) #0 !dbg !26 {
 ;; entry:
 ;;   br label %start
 ;; start:
@@ -112,7 +112,7 @@
 ;;   ret i32 %x1
 ;; }
 
-;; define void @f7(ptr %vmctx, i32 %p0, i32 %p1, i32 %p2) #0 !dbg !27 {
+;; define weak dso_local void @f7(ptr %vmctx, i32 %p0, i32 %p1, i32 %p2) #0 !dbg !27 {
 ;; entry:
 ;;   %builtins.p = getelementptr i8, ptr %vmctx, i64 24
 ;;   %builtins = load ptr, ptr %builtins.p, align 8, !invariant.load !0

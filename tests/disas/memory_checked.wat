@@ -5,7 +5,7 @@
   (func (param i32 i32) (i32.store8 (local.get 0) (local.get 1))))
 
 ;;; IR
-;; define i32 @f0(ptr %vmctx, i32 %p0) #0 !dbg !20 {
+;; define weak dso_local i32 @f0(ptr %vmctx, i32 %p0) #0 !dbg !20 {
 ;; entry:
 ;;   %memory0.p = getelementptr i8, ptr %vmctx, i64 48
 ;;   %memory0 = load ptr, ptr %memory0.p, align 8, !invariant.load !0
@@ -30,7 +30,7 @@
 ;;   unreachable
 ;; }
 
-;; define void @f1(ptr %vmctx, i32 %p0, i32 %p1) #0 !dbg !21 {
+;; define weak dso_local void @f1(ptr %vmctx, i32 %p0, i32 %p1) #0 !dbg !21 {
 ;; entry:
 ;;   %memory0.p = getelementptr i8, ptr %vmctx, i64 48
 ;;   %memory0 = load ptr, ptr %memory0.p, align 8, !invariant.load !0

@@ -8,7 +8,7 @@
   (func (result i32) (memory.grow (memory.size))))
 
 ;;; IR
-;; define i32 @f0(ptr %vmctx, i32 %p0) #0 !dbg !20 {
+;; define weak dso_local i32 @f0(ptr %vmctx, i32 %p0) #0 !dbg !20 {
 ;; entry:
 ;;   %base0.p = getelementptr i8, ptr %vmctx, i64 56
 ;;   %base0 = load ptr, ptr %base0.p, align 8, !invariant.load !0
@@ -21,7 +21,7 @@
 ;;   ret i32 %x2
 ;; }
 
-;; define i64 @f1(ptr %vmctx, i32 %p0) #0 !dbg !21 {
+;; define weak dso_local i64 @f1(ptr %vmctx, i32 %p0) #0 !dbg !21 {
 ;; entry:
 ;;   %base0.p = getelementptr i8, ptr %vmctx, i64 56
 ;;   %base0 = load ptr, ptr %base0.p, align 8, !invariant.load !0
@@ -34,7 +34,7 @@
 ;;   ret i64 %x2
 ;; }
 
-;; define void @f2(ptr %vmctx, i32 %p0, i64 %p1) #0 !dbg !22 {
+;; define weak dso_local void @f2(ptr %vmctx, i32 %p0, i64 %p1) #0 !dbg !22 {
 ;; entry:
 ;;   %base0.p = getelementptr i8, ptr %vmctx, i64 56
 ;;   %base0 = load ptr, ptr %base0.p, align 8, !invariant.load !0
@@ -47,7 +47,7 @@
 ;;   ret void
 ;; }
 
-;; define i32 @f3(ptr %vmctx) #0 !dbg !23 {
+;; define weak dso_local i32 @f3(ptr %vmctx) #0 !dbg !23 {
 ;; entry:
 ;;   %base0.p = getelementptr i8, ptr %vmctx, i64 56
 ;;   %base0 = load ptr, ptr %base0.p, align 8, !invariant.load !0
@@ -58,7 +58,7 @@
 ;;   ret i32 %x2
 ;; }
 
-;; define i32 @f4(ptr %vmctx, i32 %p0) #0 !dbg !24 {
+;; define weak dso_local i32 @f4(ptr %vmctx, i32 %p0) #0 !dbg !24 {
 ;; entry:
 ;;   %memory0.p = getelementptr i8, ptr %vmctx, i64 48
 ;;   %memory0 = load ptr, ptr %memory0.p, align 8, !invariant.load !0
@@ -84,7 +84,7 @@
 ;;   unreachable
 ;; }
 
-;; define i32 @f5(ptr %vmctx) #0 !dbg !25 {
+;; define weak dso_local i32 @f5(ptr %vmctx) #0 !dbg !25 {
 ;; entry:
 ;;   %memory0.p = getelementptr i8, ptr %vmctx, i64 48
 ;;   %memory0 = load ptr, ptr %memory0.p, align 8, !invariant.load !0

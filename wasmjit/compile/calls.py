@@ -33,14 +33,18 @@ def area_slots(results: tuple[int, ...]) -> list[tuple[int, int]]:
 
 
 def definition(lowering: FunctionLowering) -> str:
-    """The head of the function."""
+    """The head of the function.
+
+    `weak` keeps LLVM from looking into a function when it compiles its callers: it would delete calls it finds to be
+    pure, arguments it finds unused and all code behind calls it finds never to return, each with the traps in there.
+    """
     functype = lowering.type
     params = ["ptr %vmctx"]
     if len(functype.results) > abi.MAX_REGISTER_RESULTS:
         params.append("ptr %results")
     params += [f"{LLVM_TYPES[t]} %p{i}" for i, t in enumerate(functype.params)]
     return (
-        f"define {return_type(functype.results)} @f{lowering.function_index}({', '.join(params)}) #0 "
+        f"define weak dso_local {return_type(functype.results)} @f{lowering.function_index}({', '.join(params)}) #0 "
         f"!dbg !{lowering.scope} {{\nentry:"
     )
 
@@ -78,8 +82,6 @@ def emit_call(lowering: FunctionLowering, functype: FuncType, callee: str, conte
         )
         names.append(result)
     values.extend(names)
-    # LLVM deletes a call of a function it finds to be pure if the result is unused, and with it the call's traps.
-    lowering.tainted.update(names)
 
 
 def call(lowering: FunctionLowering, function: int, at: int) -> None:
@@ -106,6 +108,9 @@ def call(lowering: FunctionLowering, function: int, at: int) -> None:
 def call_indirect(lowering: FunctionLowering, type_index: int, table: int, at: int) -> None:
     """A call through a table: bounds, null and signature are checked (spec 4.4.8)."""
     index = lowering.values.pop()
+    params = lowering.module.types[type_index].params
+    if params:
+        lowering.settle_values(lowering.values[-len(params) :], params)
     place = tables.element_pointer(lowering, table, index, at)
     reference = lowering.fresh()
     lowering.lines.append(f"  {reference} = load ptr, ptr {place}, align 8, !tbaa !2")

@@ -10,14 +10,16 @@ to a local that is not read again on any path (`liveness.py`) is anchored by an 
 
 from __future__ import annotations
 
+import re
 import struct
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .. import abi
 from ..errors import TRAPS
 from ..wasm.lowering import IF, LOOP, Frame
 from ..wasm.ops import LLVM_TYPES, Op
-from ..wasm.types import F64, FuncType
+from ..wasm.types import F64, I32, FuncType
 from . import calls, lower, memory, tables
 from .liveness import Block, PendingStore, dead_stores
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 TRAP_NUMBERS = {trap.name: trap.number for trap in TRAPS}
 
 _NO_OPERANDS: list[str] = []
+_SHORT_BRANCH_LINES = 12
+_EFFECT = re.compile(r"\b(store|call|ret|switch)\b|br i1")
 # Locals beyond this many bytes count in the prologue's stack check: a frame must not skip the headroom below the limit.
 _LARGE_FRAME_BYTES = 4096
 
@@ -59,6 +63,8 @@ class FunctionLowering:
         self.results_area_bytes = 0
         # liveness
         self.tainted: set[str] = set()
+        self.settled: set[str] = set()
+        self.types: list[int] = []
         self.sites: dict[str, str] = {}
         self.promoted: set[str] = set()
         self.pending: dict[int, tuple[int, str, int]] = {}
@@ -108,8 +114,9 @@ class FunctionLowering:
         """The trapping instruction and the end of its block."""
         return f"  call void @llvm.ubsantrap(i8 {TRAP_NUMBERS[trap]}) #1{self.debug(at)}\n  unreachable"
 
-    def begin(self, local_types: list[int], num_params: int, frame: Frame) -> None:
-        """Called once the locals are known."""
+    def begin(self, local_types: list[int], num_params: int, frame: Frame, types: list[int]) -> None:
+        """Called once the locals are known; `types` is the walker's operand stack."""
+        self.types = types
         self.local_types = local_types
         self.num_params = num_params
         self.stores = [f"  store {LLVM_TYPES[t]} " for t in local_types]
@@ -175,11 +182,30 @@ class FunctionLowering:
                 if value in self.tainted:
                     self.anchor(value, valtype)
 
-    def discard(self, types: list[int], height: int, arity: int) -> None:
+    def settle(self, operands: int = 0) -> None:
+        """Anchors the tainted values on the stack and in locals, before something LLVM may find never to return.
+
+        The top `operands` values are left out: they are the instruction's own.
+
+        If it finds so, all code behind is dead, and the loads whose values only that code uses would go with it.
+        """
+        self.settle_values(self.values[: len(self.values) - operands], self.types)
+        for index, (_, value, _) in self.pending.items():
+            self.settle_values((value,), (self.local_types[index],))
+        self.pending.clear()
+
+    def settle_values(self, values: Sequence[str], types: Sequence[int]) -> None:
+        """Anchors those of `values` that are tainted, each once in the function."""
+        for value, valtype in zip(values, types, strict=False):
+            if value in self.tainted and value not in self.settled:
+                self.settled.add(value)
+                self.anchor(value, valtype)
+
+    def discard(self, height: int, arity: int) -> None:
         """Anchors the tainted operands that a branch throws away: those between `height` and its `arity` operands."""
-        for position in range(height, len(self.values) - arity):
-            if self.values[position] in self.tainted:
-                self.anchor(self.values[position], types[position])
+        end = len(self.values) - arity
+        if end > height:
+            self.settle_values(self.values[height:end], self.types[height:end])
 
     # ---- regular instructions that need more than a template ----
 
@@ -250,6 +276,8 @@ class FunctionLowering:
             return value
         name = self.fresh()
         self.lines.append(f"  {name} = icmp ne i32 {value}, 0{self.sites.get(value, '')}")
+        if value in self.tainted:
+            self.tainted.add(name)
         return name
 
     def block(self, frame: Frame) -> None:
@@ -301,9 +329,27 @@ class FunctionLowering:
         frame.edges = []
         frame.otherwise = Block()
         self.successors.append(frame.otherwise)
+        self.note_condition(frame, condition)
         self.lines.append(f"  br i1 {condition}, label %{then_label}, label %{frame.else_label}")
         self.start_label(then_label)
         frame.mark = len(self.lines)
+
+    def note_condition(self, frame: Frame, condition: str) -> None:
+        """Remembers a branch on a tainted condition, for `anchor_conditions`."""
+        if condition in self.tainted:
+            if frame.conditions is None:
+                frame.conditions = []
+            frame.conditions.append((len(self.lines), condition))
+
+    def anchor_conditions(self, frame: Frame) -> None:
+        """At a join: LLVM drops a branch whose two ways do the same, and the load its condition came from with it.
+
+        Code from compilers has no such branches; what is looked for is a handful of lines without any effect.
+        """
+        for line, condition in frame.conditions or ():
+            between = self.lines[line + 1 :]
+            if len(between) <= _SHORT_BRANCH_LINES and not _EFFECT.search("\n".join(between)):
+                self.lines[line] = lower.anchor_condition_text(self.unit, condition) + "\n" + self.lines[line]
 
     def else_(self, frame: Frame, fallthrough: bool) -> None:
         if fallthrough:
@@ -345,6 +391,8 @@ class FunctionLowering:
 
     def join(self, frame: Frame) -> None:
         """Starts the block that a frame's branches meet in."""
+        if frame.conditions:
+            self.anchor_conditions(frame)
         del self.values[frame.value_height :]
         self.start_label(frame.label)
         if frame.results:
@@ -371,11 +419,9 @@ class FunctionLowering:
             lines.append(f"  %{label}.{position} = phi {LLVM_TYPES[valtype]} {incoming}")
         return "\n".join(lines)
 
-    def branch(self, frame: Frame, types: list[int]) -> None:
+    def branch(self, frame: Frame) -> None:
         """br and return: the rest of the frame is unreachable, so its operands go."""
-        arity = len(frame.label_types)
-        if len(self.values) > frame.value_height + arity:
-            self.discard(types, frame.value_height, arity)
+        self.discard(frame.value_height, len(frame.label_types))
         self.jump(frame)
         self.close_block()
 
@@ -387,23 +433,27 @@ class FunctionLowering:
         self.edge(frame)
         self.counter += 1
         self.current = label = f"n{self.counter}"
+        self.discard(frame.value_height, len(frame.label_types))
+        self.note_condition(frame, condition)
         self.lines.append(f"  br i1 {condition}, label %{frame.label}, label %{label}\n{label}:")
 
-    def branch_table(self, targets: list[Frame], default: Frame, types: list[int]) -> None:
+    def branch_table(self, targets: list[Frame], default: Frame) -> None:
         index = self.values.pop()
         arity = len(default.label_types)
         height = min(frame.value_height for frame in (*targets, default))
-        if len(self.values) > height + arity:
-            self.discard(types, height, arity)
+        self.discard(height, arity)
         cases = []
         for number, frame in enumerate(targets):
             self.edge(frame)
             cases.append(f"i32 {number}, label %{frame.label}")
         self.edge(default)
+        if len({id(frame) for frame in (*targets, default)}) == 1 and index in self.tainted:
+            self.anchor(index, I32)
         self.lines.append(f"  switch i32 {index}, label %{default.label} [ {' '.join(cases)} ]")
         self.close_block()
 
     def unreachable(self, at: int) -> None:
+        self.settle()
         self.lines.append(
             f'  call void asm sideeffect "", "~{{memory}}"(){self.debug(at)}\n{self.trap("UNREACHABLE", at)}'
         )
@@ -424,7 +474,7 @@ class FunctionLowering:
 
     def drop(self, valtype: int) -> None:
         value = self.values.pop()
-        if value in self.tainted:
+        if value in self.tainted and value not in self.settled:
             self.anchor(value, valtype)
 
     def select(self, valtype: int) -> None:
@@ -436,8 +486,14 @@ class FunctionLowering:
         # Compilers emit `select` where they expect a branch to be mispredicted; LLVM must not make it one again.
         self.lines.append(f"  {name} = select i1 {condition}, {llvm} {a}, {llvm} {b}, !unpredictable !0")
         self.values.append(name)
-        if a in self.tainted or b in self.tainted:
+        if a in self.tainted or b in self.tainted or condition in self.tainted:
             self.tainted.add(name)
+            if a == b and condition in self.tainted:
+                self.anchor_condition(condition)
+
+    def anchor_condition(self, condition: str) -> None:
+        """Anchors an i1."""
+        self.lines.append(lower.anchor_condition_text(self.unit, condition))
 
     def global_pointer(self, index: int) -> str:
         """The address of a global's value."""
@@ -505,6 +561,7 @@ class FunctionLowering:
         if fallthrough:
             if frame.edges:
                 self.jump(frame)
+                self.anchor_conditions(frame)
             else:
                 self.return_(self.values)
                 self.close_block()

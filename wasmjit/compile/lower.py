@@ -76,6 +76,13 @@ def anchor_text(unit: Unit, value: str, valtype: int) -> str:
     return f'  call void asm sideeffect "", "{register}"({LLVM_TYPES[valtype]} {value})'
 
 
+def anchor_condition_text(unit: Unit, condition: str) -> str:
+    """As `anchor_text`, for an i1."""
+    unit.num_anchors += 1
+    name = f"%w{unit.num_anchors}"
+    return f"  {name} = zext i1 {condition} to i32\n{anchor_text(unit, name, I32)}"
+
+
 # ---- floating point that LLVM folds without quietening a signalling NaN ----
 
 _ONE = ("0x3FF0000000000000", "0xBFF0000000000000")
@@ -143,6 +150,8 @@ def divide(lowering: FunctionLowering, row: Op, a: str, b: str, at: int) -> str:
     """div and rem: LLVM's are undefined where wasm traps, and for the remainder of MIN by -1."""
     llvm = LLVM_TYPES[row.result]
     operation = {"div_s": "sdiv", "div_u": "udiv", "rem_s": "srem", "rem_u": "urem"}[row.name[4:]]
+    lowering.settle_values((a,), row.params)  # all behind the checks is dead if LLVM finds that they always trap
+    lowering.settle(operands=1)
     constant = None if b[0] == "%" or b == "poison" else int(b)
     if constant is None or constant == 0:
         zero = lowering.fresh()
@@ -187,6 +196,7 @@ def truncate(lowering: FunctionLowering, row: Op, a: str, b: str, at: int) -> st
     low, high = _TRUNCATE_BOUNDS[source, row.result, signed]
     llvm = LLVM_TYPES[source]
     name = lowering.fresh()
+    lowering.settle(operands=1)
     lowering.counter += 1
     failed, passed = f"t{lowering.counter}", f"k{lowering.counter}"
     lowering.lines.append(

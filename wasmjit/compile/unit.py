@@ -115,6 +115,7 @@ class Unit:
         self.float_register = "x" if policy.machine == "x86_64" else "w"
         self.func_ref_slots = {f: slot for slot, f in enumerate(func_ref_functions(module))}
         self.num_instructions = 0
+        self.num_anchors = 0  # for names
 
     def text(self) -> str:
         """Validates and lowers the unit's functions; returns the LLVM module. Raises what `walk_body` raises."""

@@ -87,7 +87,7 @@ class BodyWalker(Instructions):
         special = METHODS
         small = _SMALL_CONSTANTS
         if lowering is not None:
-            lowering.begin(local_types, len(self.type.params), self.frame)
+            lowering.begin(local_types, len(self.type.params), self.frame, types)
             values = lowering.values
             push_value = values.append
             lines = lowering.lines
@@ -168,6 +168,8 @@ class BodyWalker(Instructions):
                                 continue
                             if a in tainted or b in tainted:
                                 tainted.add(r)
+                                if kind == CONDITION:
+                                    tainted.add(f"%c{name}")
                                 text += sites.get(a) or sites.get(b) or ""
                                 if a == b or b[0] != "%" or a[0] != "%":
                                     lowering.absorb(op_row, a, b)
@@ -206,10 +208,12 @@ class BodyWalker(Instructions):
                             if kind == CONDITION:
                                 if a[:2] == "%c":
                                     text = f"  %c{name} = xor i1 {a}, true"
+                                    if a in tainted:
+                                        tainted.update((f"%v{name}", f"%c{name}"))
                                 else:
                                     text = templates[-op](f"%c{name}", a, "")
                                     if a in tainted:
-                                        tainted.add(f"%v{name}")
+                                        tainted.update((f"%v{name}", f"%c{name}"))
                                         text += sites.get(a, "")
                                 emit(text)
                                 if wasm[at] in _TAKES_CONDITION:

@@ -101,7 +101,7 @@ class Instructions(Operands):
         if label_types:
             self.pop_all(label_types)
         if self.live and self.lowering is not None:
-            self.lowering.branch(frame, self.types)
+            self.lowering.branch(frame)
         self.set_unreachable()
         return at
 
@@ -146,14 +146,14 @@ class Instructions(Operands):
             self.types.extend(kept)
         self.pop_all(frames[-1].label_types)
         if self.live and self.lowering is not None:
-            self.lowering.branch_table(frames[:-1], frames[-1], self.types)
+            self.lowering.branch_table(frames[:-1], frames[-1])
         self.set_unreachable()
         return at
 
     def op_return(self, at: int) -> int:
         self.pop_all(self.type.results)
         if self.live and self.lowering is not None:
-            self.lowering.branch(self.frames[0] if self.frames else self.frame, self.types)
+            self.lowering.branch(self.frames[0] if self.frames else self.frame)
         self.set_unreachable()
         return at
 

@@ -1,0 +1,97 @@
+# `make demo` and `make test` need nothing installed by hand: every target makes .venv first.
+# A second run does nothing that is done already; an edited C file is rebuilt.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PYTEST := $(PY) -m pytest
+
+NATIVE_SOURCES := setup.py $(wildcard runtime_c/*.c runtime_c/*.h runtime_c/*.S runtime_c/*.py)
+C_FILES := $(filter-out runtime_c/_%,$(wildcard runtime_c/*.c))
+C_FLAGS := -std=gnu11 -O2 -Wall -Wextra -Werror -Iruntime_c
+
+FUZZ_CASES := 10000
+
+# Stamps: when each step was last done.
+MADE := $(VENV)/.made
+DEPENDENCIES := $(VENV)/.dependencies
+NATIVE := $(VENV)/.native
+
+.PHONY: help venv demo test check format bench examples abi spec spec-matrix fuzz clean distclean
+
+help:
+	@echo "make venv         the environment: dependencies and the C runtime, built in place"
+	@echo "make demo         compile and run the example programs on real input"
+	@echo "make test         all tests (conformance suite included where it is found)"
+	@echo "make check        formatting, lint, types, C warnings, generated files"
+	@echo "make format       let ruff rewrite what 'make check' refuses"
+	@echo "make bench        compile, call and execution benchmarks"
+	@echo "make examples     rebuild examples/*.wasm from their sources"
+	@echo "make abi          regenerate runtime_c/wj_abi.h from wasmjit/abi.py"
+	@echo "make spec         conformance scripts, one configuration"
+	@echo "make spec-matrix  conformance scripts at every opt level, memory policy, and through .cwasm"
+	@echo "make fuzz         mutated modules, accepted or refused as wasm-tools does (FUZZ_CASES=10000)"
+	@echo "make clean        remove build outputs (distclean: the environment too)"
+
+venv: $(NATIVE)
+
+$(MADE): tools/find_python.sh
+	python=$$(tools/find_python.sh) && "$$python" -m venv $(VENV)
+	@touch $@
+
+# The editable install builds the C runtime as well, hence the touch of both stamps.
+$(DEPENDENCIES): $(MADE) pyproject.toml
+	$(PY) -m pip install --quiet --disable-pip-version-check --upgrade pip 'setuptools>=77' 'cffi>=1.17'
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[test,lint]'
+	@touch $@ $(NATIVE)
+
+$(NATIVE): $(DEPENDENCIES) $(NATIVE_SOURCES)
+	$(PY) runtime_c/build.py
+	@touch $@
+
+demo: venv
+	$(PY) examples/demo.py
+
+test: venv
+	$(PYTEST)
+
+check: venv
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	include=$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("include"))'); \
+	for file in $(C_FILES); do \
+	    $(CC) $(C_FLAGS) -I$$include -c $$file -o /dev/null || exit 1; \
+	done; \
+	$(VENV)/bin/clang-tidy --quiet --warnings-as-errors='*' $(C_FILES) -- -std=gnu11 -Iruntime_c -isystem $$include
+	$(PY) tools/abi.py --check
+
+format: venv
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+bench: venv
+	$(PY) -m bench
+
+examples: venv
+	$(PY) examples/rebuild.py
+
+abi: venv
+	$(PY) tools/abi.py
+
+spec: venv
+	$(PYTEST) tests/spec
+
+spec-matrix: venv
+	WASMJIT_SPEC=matrix $(PYTEST) tests/spec
+
+fuzz: venv
+	$(PY) -m tests.fuzz.run_mutations --count $(FUZZ_CASES)
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name $(VENV) -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf
+	find wasmjit runtime_c -name '*.so' -delete -o -name '*.o' -delete
+	rm -f $(NATIVE)
+
+distclean: clean
+	rm -rf $(VENV)

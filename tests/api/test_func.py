@@ -1,0 +1,283 @@
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from wasmjit import ClosedError, Engine, Func, FuncType, Instance, Module, Store, Trap, Val, ValType, WasmError
+
+I32, I64, F32, F64 = ValType.i32(), ValType.i64(), ValType.f32(), ValType.f64()
+EXTERNREF, FUNCREF = ValType.externref(), ValType.funcref()
+
+
+def identity(store: Store, valtype: ValType) -> Func:
+    return Func(store, FuncType([valtype], [valtype]), lambda value: value)
+
+
+@pytest.mark.parametrize(
+    ("valtype", "given", "seen"),
+    [
+        (I32, 7, 7),
+        (I32, 1 << 31, -(1 << 31)),
+        (I32, (1 << 33) + 7, 7),
+        (I32, -(1 << 40), 0),
+        (I32, True, 1),
+        (I64, 1 << 63, -(1 << 63)),
+        (I64, 1 << 70, 0),
+        (F32, 0.1, 0.10000000149011612),
+        (F32, 1e300, float("inf")),
+        (F64, 0.1, 0.1),
+        (I32, Val.i32(3), 3),
+        (F64, Val.f64(2.5), 2.5),
+        (EXTERNREF, None, None),
+        (EXTERNREF, "any", "any"),
+        (EXTERNREF, Val.externref("any"), "any"),
+        (FUNCREF, None, None),
+    ],
+)
+def test_values_through_wasm_and_back(store: Store, instantiate: Any, valtype: ValType, given: Any, seen: Any) -> None:
+    assert identity(store, valtype)(store, given) == seen
+    host = Func(store, FuncType([valtype], [valtype]), lambda value: given)
+    text = f"""(module (import "" "" (func $h (param {valtype}) (result {valtype})))
+    (func (export "f") (param {valtype}) (result {valtype}) local.get 0 call $h))"""
+    result = instantiate(text, host)["f"](store, given)
+    assert result == seen and type(result) is type(seen)
+
+
+@pytest.mark.parametrize(
+    ("valtype", "value", "message"),
+    [
+        (I32, "x", "don't know how to convert 'x' to i32"),
+        (I32, 1.0, "don't know how to convert 1.0 to i32"),
+        (I64, None, "don't know how to convert None to i64"),
+        (F32, 1, "don't know how to convert 1 to f32"),
+        (F64, "1", "don't know how to convert '1' to f64"),
+        (FUNCREF, 3, "don't know how to convert 3 to funcref"),
+        (FUNCREF, print, "don't know how to convert <built-in function print> to funcref"),
+        (I32, Val.i64(3), "wrong type of `Val` provided"),
+        (EXTERNREF, Val.i32(3), "wrong type of `Val` provided"),
+    ],
+)
+def test_wrong_values_in_both_directions(store: Store, valtype: ValType, value: Any, message: str) -> None:
+    calls = []
+    function = Func(store, FuncType([valtype], []), calls.append)
+    with pytest.raises(TypeError) as caught:
+        function(store, value)
+    assert str(caught.value) == message
+    assert calls == []
+    with pytest.raises(TypeError) as caught:
+        Func(store, FuncType([], [valtype]), lambda: value)(store)
+    assert str(caught.value) == message
+
+
+def test_number_of_arguments(store: Store) -> None:
+    function = identity(store, I32)
+    with pytest.raises(WasmError, match="too few parameters provided: given 0, expected 1"):
+        function(store)
+    with pytest.raises(WasmError, match="too many parameters provided: given 2, expected 1"):
+        function(store, 1, 2)
+
+
+def test_number_of_results(store: Store) -> None:
+    def give(results: list[ValType], value: Any) -> Any:
+        return Func(store, FuncType([], results), lambda: value)(store)
+
+    assert give([], None) is None
+    assert give([I32], 3) == 3
+    for pair in ((3, 4.5), [3, 4.5]):
+        assert give([I32, F64], pair) == [3, 4.5]
+    assert give([I32] * 10, range(10)) == list(range(10))
+    assert give([EXTERNREF, I64, FUNCREF], ("a", 2, None)) == ["a", 2, None]
+    with pytest.raises(WasmError, match="callback produced results when it shouldn't"):
+        give([], 3)
+    with pytest.raises(WasmError, match="callback produced wrong number of results"):
+        give([I32, I32], [3])
+    with pytest.raises(TypeError):
+        give([I32, I32], 3)
+    with pytest.raises(TypeError, match="don't know how to convert None to i32"):
+        give([I32], None)
+
+
+def test_many_parameters_of_all_kinds(store: Store, instantiate: Any) -> None:
+    kinds = [I32, F64, I64, F32, EXTERNREF] * 6
+    text = " ".join(map(str, kinds))
+    gets = " ".join(f"local.get {i}" for i in range(len(kinds)))
+    host = Func(store, FuncType(kinds, kinds), lambda *values: values)
+    exports = instantiate(
+        f"""(module (import "" "" (func $h (param {text}) (result {text})))
+        (func (export "f") (param {text}) (result {text}) {gets} call $h))""",
+        host,
+    )
+    values = [v for i in range(6) for v in (i, i + 0.5, -i, i * 0.25, f"object {i}")]
+    assert exports["f"](store, *values) == values
+
+
+def test_functions_as_values(store: Store, instantiate: Any) -> None:
+    function = identity(store, I32)
+    assert identity(store, FUNCREF)(store, function) is function
+    exports = instantiate(
+        """(module (func $two (export "two") (result i32) i32.const 2)
+        (func (export "get") (result funcref) ref.func $two))"""
+    )
+    two = exports["get"](store)
+    assert two is exports["two"]
+    assert two(store) == 2
+
+
+@pytest.mark.parametrize(
+    "exception", [ValueError("mine"), KeyboardInterrupt(), SystemExit(3), Trap("own trap"), TypeError("t")]
+)
+def test_exceptions_pass_through_wasm(store: Store, instantiate: Any, exception: BaseException) -> None:
+    def fail() -> None:
+        raise exception
+
+    exports = instantiate(
+        '(module (import "" "" (func $h)) (func (export "f") call $h))', Func(store, FuncType([], []), fail)
+    )
+    for _ in range(3):
+        with pytest.raises(type(exception)) as caught:
+            exports["f"](store)
+        assert caught.value is exception
+    names = []
+    traceback = caught.tb
+    while traceback is not None:
+        names.append(traceback.tb_frame.f_code.co_name)
+        traceback = traceback.tb_next
+    assert names[-1] == "fail"
+
+
+def test_a_host_function_runs_once_even_if_it_raises_typeerror(store: Store) -> None:
+    """The call is repeated with converted arguments only if C refused them before entering."""
+    calls = []
+
+    def fail(*values: Any) -> None:
+        calls.append(values)
+        raise TypeError("from inside")
+
+    for kinds, values in (
+        ([I32], [1]),
+        ([I32], [True]),
+        ([I32, F32], [Val.i32(1), 2.0]),
+        ([EXTERNREF], [Val.externref(1)]),
+    ):
+        calls.clear()
+        with pytest.raises(TypeError, match="from inside"):
+            Func(store, FuncType(kinds, []), fail)(store, *values)
+        assert len(calls) == 1
+
+
+def test_nesting(store: Store, instantiate: Any) -> None:
+    exports: Any = None
+
+    def down(n: int) -> int:
+        return 0 if n == 0 else 1 + int(exports["f"](store, n - 1))
+
+    exports = instantiate(
+        """(module (import "" "" (func $h (param i32) (result i32)))
+        (func (export "f") (param i32) (result i32) local.get 0 call $h))""",
+        Func(store, FuncType([I32], [I32]), down),
+    )
+    assert exports["f"](store, 50) == 50
+
+
+def test_call_unchecked_moves_bits(store: Store, instantiate: Any) -> None:
+    exports = instantiate(
+        """(module (func (export "f") (param f32 f64 i32 i64) (result i64 i32 f64 f32)
+        local.get 3 local.get 2 local.get 1 local.get 0)
+        (func (export "none")) (func (export "one") (result f32) f32.const nan:0x200001))"""
+    )
+    nan, long_nan = 0x7FA00001, 0x7FF0000000000001  # signalling
+    slots = exports["f"].call_unchecked(store, [nan, long_nan, 0xFFFFFFFF, 1 << 63])
+    assert [slots[0], slots[1] & 0xFFFFFFFF, slots[2], slots[3] & 0xFFFFFFFF] == [1 << 63, 0xFFFFFFFF, long_nan, nan]
+    assert exports["none"].call_unchecked(store, []) == []
+    assert exports["one"].call_unchecked(store, []) == [nan]
+    with pytest.raises(WasmError, match="too few parameters"):
+        exports["f"].call_unchecked(store, [1])
+
+
+def test_type_and_constructor(store: Store) -> None:
+    kind = FuncType([I32], [F64, F64])
+    assert Func(store, kind, lambda n: (1.0, 2.0)).type(store) == kind
+    with pytest.raises(TypeError, match="expected a Store"):
+        Func(3, kind, print)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="expected a FuncType"):
+        Func(store, 3, print)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="expected a callable"):
+        Func(store, kind, 3)  # type: ignore[arg-type]
+
+
+def test_stores_do_not_mix(engine: Engine, store: Store) -> None:
+    function = identity(store, I32)
+    assert function(store, 1) == 1
+    with Store(engine) as other:
+        for use in (
+            lambda: function(other, 1),
+            lambda: function.type(other),
+            lambda: function.call_unchecked(other, [1]),
+        ):
+            with pytest.raises(WasmError, match="function belongs to another Store"):
+                use()
+        with pytest.raises(WasmError, match="function belongs to another Store"):
+            identity(other, FUNCREF)(other, function)
+    for wrong in (3, None, function):
+        with pytest.raises(TypeError, match="expected a Store"):
+            function(wrong, 1)  # type: ignore[arg-type]
+    store.close()
+    closed: list[Callable[[], Any]] = [
+        lambda: function(store, 1),
+        lambda: function.type(store),
+        lambda: Func(store, FuncType([], []), print),
+    ]
+    for use in closed:
+        with pytest.raises(ClosedError, match="store is closed"):
+            use()
+
+
+def test_one_thread_at_a_time(engine: Engine) -> None:
+    store = Store(engine)
+    inside, leave = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        inside.set()
+        assert leave.wait(20)
+
+    function = Func(store, FuncType([], []), wait)
+    other = Func(store, FuncType([], []), lambda: None)
+    thread = threading.Thread(target=function, args=(store,))
+    thread.start()
+    try:
+        assert inside.wait(20)
+        with pytest.raises(WasmError, match="another thread"):
+            other(store)
+        with pytest.raises(WasmError, match="cannot be closed while its code is running"):
+            store.close()
+    finally:
+        leave.set()
+        thread.join()
+    other(store)
+    store.close()
+
+
+def test_host_functions_do_not_keep_their_store(engine: Engine) -> None:
+    """A host function that refers to its own store is a cycle through C; the collector must see it."""
+
+    class Payload:
+        pass
+
+    payload = Payload()
+    seen = weakref.ref(payload)
+    store = Store(engine)
+
+    def host(kept: Any = payload, own: Store = store) -> None:
+        own.data()
+
+    module = Module(engine, '(module (import "" "" (func $h)) (func (export "f") call $h))')
+    instance = Instance(store, module, [Func(store, FuncType([], []), host)])
+    instance.exports(store)["f"](store)
+    del store, host, payload, instance
+    gc.collect()
+    assert seen() is None

@@ -1,0 +1,66 @@
+"""What all tests share: where things are, and how to run the command line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from wasmjit.runtime import trap
+from wasmjit.runtime.native import set_trap_factory
+
+ROOT = Path(__file__).resolve().parent.parent
+CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def trap_factory(request: pytest.FixtureRequest) -> None:
+    """Tests of the C runtime by itself make traps of a kind of their own; there is one factory per process."""
+    if "test_native" in request.module.__name__:
+        from tests.unit.native_code import TrapError
+
+        set_trap_factory(TrapError)
+    else:
+        set_trap_factory(trap._make_trap)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def examples(root: Path) -> Path:
+    """The example programs and their .wasm files."""
+    return root / "examples"
+
+
+@pytest.fixture
+def wasmjit(tmp_path: Path) -> CommandLine:
+    """Runs ``python -m wasmjit`` in `tmp_path` and returns the finished process; keywords go to subprocess.run."""
+
+    def run(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+        settings: dict[str, object] = {"cwd": tmp_path, "capture_output": True, "text": True, "timeout": 120}
+        if "input" not in options:
+            settings["stdin"] = subprocess.DEVNULL
+        return subprocess.run(  # type: ignore[call-overload, no-any-return]
+            [sys.executable, "-m", "wasmjit", *map(str, arguments)], **{**settings, **options}
+        )
+
+    return run
+
+
+@pytest.fixture
+def write_wat(tmp_path: Path) -> Callable[[str, str], Path]:
+    """Writes a module's text to a file in `tmp_path` and returns its path."""
+
+    def write(name: str, text: str) -> Path:
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write

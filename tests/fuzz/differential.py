@@ -1,0 +1,177 @@
+"""Random programs run by wasmjit and by the wasmtime package must behave alike: results, traps, globals, memory.
+
+    python -m tests.fuzz.differential [--count N] [--seed S] [--opt-level LEVEL] [--explicit-checks] [--exact-traps]
+        [--through-artifact]
+
+Modules come from `wasm-tools smith --ensure-termination`. Each export is called once; after a trap a module is left,
+because the order of other stores around a trap is not promised (it is with --exact-traps, where memory is compared too).
+Prints each disagreement and leaves its module in build/differential/; exit code 1 if there was any.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import wasmtime
+
+import wasmjit
+from wasmjit.wasm.text import find_wasm_tools
+
+SMITH_OPTIONS = {
+    "allow-start-export": "true",
+    "bulk-memory-enabled": "true",
+    "canonicalize-nans": "true",
+    "compact-imports-enabled": "false",
+    "custom-descriptors-enabled": "false",
+    "custom-page-sizes-enabled": "false",
+    "exceptions-enabled": "false",
+    "export-everything": "true",
+    "extended-const-enabled": "true",
+    "gc-enabled": "false",
+    "max-imports": "0",
+    "max-instructions": "400",
+    "max-memory32-bytes": "1048576",
+    "max-memories": "2",
+    "max-table-elements": "1000",
+    "memory64-enabled": "false",
+    "memory-max-size-required": "true",
+    "min-funcs": "4",
+    "multi-value-enabled": "true",
+    "reference-types-enabled": "true",
+    "relaxed-simd-enabled": "false",
+    "saturating-float-to-int-enabled": "true",
+    "shared-everything-threads-enabled": "false",
+    "sign-extension-ops-enabled": "true",
+    "simd-enabled": "false",
+    "table-max-size-required": "true",
+    "tail-call-enabled": "false",
+    "threads-enabled": "false",
+    "wide-arithmetic-enabled": "false",
+}
+FAILED_MODULES = Path("build/differential")
+INTERESTING = (0, 1, -1, 2, 7, 31, 32, 63, 64, 255, 65535, 65536, -(1 << 31), (1 << 31) - 1)
+FLOATS = (0.0, -0.0, 1.0, -1.5, 1e10, -1e30, 0.1, float("inf"))
+
+
+def generate(seed: int) -> bytes | None:
+    """A random module; the same seed gives the same module."""
+    source = random.Random(seed)
+    entropy = source.randbytes(source.choice((400, 1500, 4000)))
+    options = [f"--{name}={value}" for name, value in SMITH_OPTIONS.items()]
+    done = subprocess.run(
+        [find_wasm_tools(), "smith", "--ensure-termination", *options], input=entropy, capture_output=True, check=False
+    )
+    return done.stdout if done.returncode == 0 else None
+
+
+def argument(kind: str, source: random.Random) -> Any:
+    """A value for a parameter."""
+    if kind in ("i32", "i64"):
+        return source.choice(INTERESTING) if source.random() < 0.7 else source.getrandbits(31)
+    return source.choice(FLOATS) if kind in ("f32", "f64") else None
+
+
+def plain(value: Any) -> Any:
+    """A result in a form that compares across engines: NaNs alike, references as null or not."""
+    if isinstance(value, wasmtime.Val):  # how that package gives a null reference
+        value = value.value
+    if isinstance(value, list):
+        return [plain(v) for v in value]
+    if isinstance(value, float):
+        return "nan" if value != value else (value, str(value))
+    return value if value is None or isinstance(value, int) else "reference"
+
+
+def run(api: Any, config: Any, wasm: bytes, seed: int, memory_after_trap: bool, through_artifact: bool) -> list[Any]:
+    """What happens, step by step: an entry per observation."""
+    source = random.Random(seed)
+    engine = api.Engine(config)
+    store = api.Store(engine)
+    module = api.Module(engine, wasm)
+    if through_artifact and api is wasmjit:
+        module = api.Module.deserialize(engine, module.serialize())
+    seen: list[Any] = []
+    try:
+        exports = api.Instance(store, module, []).exports(store)
+    except api.Trap as trap:
+        return [("instantiation trapped", trap.trap_code.name)]
+    except api.WasmtimeError:
+        return [("instantiation failed",)]
+
+    def state() -> list[Any]:
+        values: list[Any] = []
+        for item in module.exports:
+            extern = exports[item.name]
+            if isinstance(extern, api.Memory):
+                values.append(hashlib.sha256(bytes(extern.read(store, 0, extern.data_len(store)))).hexdigest())
+            elif isinstance(extern, api.Global):
+                values.append(plain(extern.value(store)))
+            elif isinstance(extern, api.Table):
+                values.append(extern.size(store))
+        return values
+
+    seen.append(state())
+    for item in module.exports:
+        if not isinstance(item.type, api.FuncType):
+            continue
+        arguments = [argument(str(t), source) for t in item.type.params]
+        try:
+            result = plain(exports[item.name](store, *arguments))
+            seen.append((item.name, result, state()))
+        except api.Trap as trap:
+            seen.append((item.name, "trap", trap.trap_code.name, *([state()] if memory_after_trap else [])))
+            break
+    return seen
+
+
+def same(ours: list[Any], theirs: list[Any]) -> bool:
+    """Whether both saw the same, up to where one's stack was exhausted (how much fits is not specified)."""
+    for mine, other in zip(ours, theirs, strict=False):
+        if "STACK_OVERFLOW" in (*mine[1:], *other[1:]):
+            return True
+        if mine != other:
+            return False
+    return len(ours) == len(theirs)
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--opt-level", default="speed")
+    parser.add_argument("--explicit-checks", action="store_true")
+    parser.add_argument("--exact-traps", action="store_true")
+    parser.add_argument("--through-artifact", action="store_true")
+    options = parser.parse_args()
+    config = wasmjit.Config(
+        opt_level=options.opt_level, exact_traps=options.exact_traps, signals_based_traps=not options.explicit_checks
+    )
+    compared = calls = disagreements = 0
+    for seed in range(options.seed, options.seed + options.count):
+        wasm = generate(seed)
+        if wasm is None:
+            continue
+        theirs = run(wasmtime, wasmtime.Config(), wasm, seed, options.exact_traps, False)
+        ours = run(wasmjit, config, wasm, seed, options.exact_traps, options.through_artifact)
+        compared += 1
+        calls += len(theirs) - 1
+        if not same(ours, theirs):
+            disagreements += 1
+            FAILED_MODULES.mkdir(parents=True, exist_ok=True)
+            path = FAILED_MODULES / f"{seed}.wasm"
+            path.write_bytes(wasm)
+            first = next((pair for pair in zip(ours, theirs, strict=False) if pair[0] != pair[1]), (ours, theirs))
+            print(f"{path}: ours {first[0]}\n    theirs {first[1]}")
+    print(f"{compared} modules, {calls} calls compared: {disagreements} disagreements")
+    return 1 if disagreements or not calls else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""The tree keeps the shape that docs and README say it has: who imports whom, and what lives where."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "wasmjit"
+
+# Each part of the package, and the parts it may import. A part is a top-level file or folder of the package;
+# "public" is `wasmjit/__init__.py`. A part may always import itself.
+LEAVES = {"errors", "version"}
+WASM = LEAVES | {"config", "wasm"}
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "version": set(),
+    "config": {"errors"},
+    "abi": {"errors"},
+    "target": {"errors"},
+    "elf": {"errors"},
+    "dwarf": {"errors", "elf"},
+    "link": {"errors", "elf", "dwarf"},
+    "metadata": {"errors", "wasm"},
+    "wasm": {"errors", "config"},
+    "compile": WASM | {"abi", "target"},
+    "artifact": WASM | {"abi", "target", "elf", "dwarf", "link", "metadata"},
+    "cache": {"errors", "version", "target", "artifact"},
+    "inspection": WASM | {"artifact", "compile", "target"},
+    "runtime": WASM | {"abi", "target", "elf", "artifact", "cache", "metadata", "compile"},
+    "wasi": {"errors", "runtime"},
+    "component": WASM | {"runtime"},
+    "public": WASM | {"runtime", "wasi", "component"},
+    "cli": {"public", "inspection"},
+    "__main__": {"cli"},
+}
+# Files that may be longer, each for a reason.
+LONG_FILES = {"wasm/body.py": 1100}  # one loop with a step per instruction, which have to share their state
+# Libraries that only these files may import.
+LIBRARY_HOMES = {
+    "llvmlite": {"compile/llvm.py", "runtime/code.py"},
+    "_native": {"runtime/native.py"},
+    "cffi": set(),
+}
+
+
+def python_files() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def part_of(path: Path) -> str:
+    """The part a file of the package belongs to."""
+    relative = path.relative_to(PACKAGE)
+    name = relative.parts[0]
+    return name if len(relative.parts) > 1 else "public" if name == "__init__.py" else name.removesuffix(".py")
+
+
+def modules_imported(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and full dotted name of everything a file imports, also inside functions; not for type checkers only."""
+    package = ["wasmjit", *path.relative_to(PACKAGE).parts[:-1]]
+    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - (node.level - 1)] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            for alias in node.names:
+                yield node.lineno, f"{module}.{alias.name}"
+
+
+def part_imported(name: str) -> str | None:
+    """The part that a dotted name lies in, None outside the package."""
+    words = name.split(".")
+    if words[0] != "wasmjit":
+        return None
+    if len(words) > 1 and ((PACKAGE / words[1]).is_dir() or (PACKAGE / f"{words[1]}.py").is_file()):
+        return words[1]
+    return "public"
+
+
+@pytest.mark.parametrize("path", python_files(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_follow_the_layers(path: Path) -> None:
+    part = part_of(path)
+    assert part in ALLOWED, f"say in ALLOWED what {part} may import, and in docs/rationale.md why it exists"
+    wrong = [
+        f"{path}:{line}: {part} may not import {other} ({name})"
+        for line, name in modules_imported(path)
+        if (other := part_imported(name)) is not None and other != part and other not in ALLOWED[part]
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("library", LIBRARY_HOMES)
+def test_libraries_have_one_home(library: str) -> None:
+    homes = {
+        str(path.relative_to(PACKAGE))
+        for path in python_files()
+        for _, name in modules_imported(path)
+        if library in name.split(".")
+    }
+    assert homes <= LIBRARY_HOMES[library]
+
+
+def test_the_layers_have_no_cycle() -> None:
+    done: set[str] = set()
+    while remaining := set(ALLOWED) - done:
+        free = {part for part in remaining if ALLOWED[part] & set(ALLOWED) <= done | {part}}
+        assert free, f"cycle among {sorted(remaining)}"
+        done |= free
+
+
+def stage_table() -> list[list[str]]:
+    """The rows of README's stage table, as cells."""
+    rows = [line for line in (ROOT / "README.md").read_text().splitlines() if re.match(r"\| *\d+ *\|", line)]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+
+
+def test_readme_names_files_that_exist() -> None:
+    table = stage_table()
+    assert len(table) >= 9, "README has lost its stage table"
+    homes = [(row[1], home) for row in table for home in re.findall(r"`([^`]+)`", row[2])]
+    assert len({stage for stage, _ in homes}) == len(table), "a stage has no home"
+    missing = [f"{stage}: {home}" for stage, home in homes if not (ROOT / home).exists()]
+    assert not missing, f"README's stage table is out of date: {missing}"
+
+
+def test_readme_names_every_part_of_the_package() -> None:
+    """A new file or folder beside the stages is mentioned where newcomers look first."""
+    text = (ROOT / "README.md").read_text()
+    parts = {part_of(path) for path in python_files()} - {"public", "__main__"}
+    assert not {part for part in parts if not re.search(rf"\b{part}\b", text)}
+
+
+@pytest.mark.parametrize("path", python_files(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_stay_readable(path: Path) -> None:
+    """A file becomes a folder past about 800 lines."""
+    limit = LONG_FILES.get(str(path.relative_to(PACKAGE)), 900)
+    assert len(path.read_text().splitlines()) <= limit

@@ -1,0 +1,77 @@
+"""wasmjit: run WebAssembly from Python as native code, compiled by LLVM.
+
+>>> import wasmjit
+>>> store = wasmjit.Store()
+>>> module = wasmjit.Module(store.engine, '(module (func (export "answer") (result i32) i32.const 42))')
+>>> wasmjit.Instance(store, module, []).exports(store)["answer"](store)
+42
+"""
+
+from __future__ import annotations
+
+from .config import Config
+from .errors import (
+    ArtifactError,
+    ClosedError,
+    CompileError,
+    LinkError,
+    MalformedError,
+    UnknownImportError,
+    UnsupportedError,
+    ValidationError,
+    WasmError,
+)
+from .runtime.engine import Engine
+from .runtime.externs import Caller, Func, Global, Memory, Table
+from .runtime.instance import Instance, InstanceExports
+from .runtime.linker import InstancePre, Linker
+from .runtime.module import Module, wat2wasm
+from .runtime.store import Store
+from .runtime.trap import ExitTrap, Frame, Trap, TrapCode
+from .runtime.values import ExportType, FuncType, GlobalType, ImportType, Limits, MemoryType, TableType, Val, ValType
+from .version import VERSION as __version__
+from .wasi.config import WasiConfig
+
+WasmtimeError = WasmError  # for programs written for the wasmtime package
+
+__all__ = [
+    "ArtifactError",
+    "Caller",
+    "ClosedError",
+    "CompileError",
+    "Config",
+    "Engine",
+    "ExitTrap",
+    "ExportType",
+    "Frame",
+    "Func",
+    "FuncType",
+    "Global",
+    "GlobalType",
+    "ImportType",
+    "Instance",
+    "InstanceExports",
+    "InstancePre",
+    "Limits",
+    "LinkError",
+    "Linker",
+    "MalformedError",
+    "Memory",
+    "MemoryType",
+    "Module",
+    "Store",
+    "Table",
+    "TableType",
+    "Trap",
+    "TrapCode",
+    "UnknownImportError",
+    "UnsupportedError",
+    "Val",
+    "ValType",
+    "ValidationError",
+    "WasiConfig",
+    "WasmError",
+    "WasmtimeError",
+    "__version__",
+    "wat2wasm",
+]

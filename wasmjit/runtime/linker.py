@@ -1,0 +1,338 @@
+"""Linker: names to items, and instantiation by name."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import LinkError, UnknownImportError, WasmError
+from ..wasm import types as wt
+from .engine import Engine
+from .externs import (
+    AsExtern,
+    Func,
+    Item,
+    item_of,
+    new_global_item,
+    new_memory_item,
+    new_table_item,
+    wrap_item,
+)
+from .func import FuncItem, new_host_item
+from .handle import Handle
+from .instance import Instance, checked_load, instantiate
+from .module import Module
+from .store import Storelike, StoreRecord, record_of
+from .values import FuncType, wrap_extern_type
+
+# What a WASI command may export besides functions.
+_COMMAND_EXPORTS = {
+    "memory": wt.MEMORY,
+    "table": wt.TABLE,
+    "__indirect_function_table": wt.TABLE,
+    "__data_end": wt.GLOBAL,
+    "__heap_base": wt.GLOBAL,
+    "__dso_handle": wt.GLOBAL,
+    "__rtti_base": wt.GLOBAL,
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _HostDefinition:
+    """A host function that belongs to no store: each store gets one of its own when first needed."""
+
+    type: wt.FuncType
+    function: Callable[..., Any]
+    access_caller: bool
+
+    def item(self, record: StoreRecord, name: str) -> Item:
+        """This store's function."""
+        record.open()
+        found: FuncItem | None = record.linker_functions.get(self)
+        if found is None:
+            found = new_host_item(record, self.type, self.function, self.access_caller)
+            record.linker_functions[self] = found
+        return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _StoreDefinition:
+    """An item of one store."""
+
+    record: StoreRecord
+    bound: Item
+
+    def item(self, record: StoreRecord, name: str) -> Item:
+        """The item. Raises WasmError for any other store."""
+        if record is not self.record:
+            raise WasmError(f"`{name}` in this Linker belongs to another Store than the one given")
+        record.open()
+        return self.bound
+
+
+_Definition = _HostDefinition | _StoreDefinition
+
+
+class Linker(Handle):
+    """Defines items by module and name, and instantiates modules with them.
+
+    Host functions made by `define_func` belong to no Store: one Linker serves many Stores.
+
+    >>> from wasmjit import Store, ValType
+    >>> store = Store(Engine())
+    >>> linker = Linker(store.engine)
+    >>> linker.define_func("host", "five", FuncType([], [ValType.i32()]), lambda: 5)
+    >>> text = '(module (import "host" "five" (func $five (result i32))) (export "run" (func $five)))'
+    >>> linker.instantiate(store, Module(store.engine, text)).exports(store)["run"](store)
+    5
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        if not isinstance(engine, Engine):
+            raise TypeError("expected an Engine")
+        engine._check_open()
+        self.engine = engine
+        self._allow_shadowing = False
+        self._definitions: dict[tuple[str, str], _Definition] = {}
+
+    def close(self) -> None:
+        """Forgets all definitions. Later use raises ClosedError."""
+        super().close()
+        self._definitions = {}
+
+    @property
+    def allow_shadowing(self) -> bool:
+        """Whether a name may be defined again; the last definition wins."""
+        self._check_open()
+        return self._allow_shadowing
+
+    @allow_shadowing.setter
+    def allow_shadowing(self, allow: bool) -> None:
+        self._check_open()
+        self._allow_shadowing = bool(allow)
+
+    # ---- defining ----
+
+    def _insert(self, module: str, name: str, definition: _Definition) -> None:
+        self._check_open()
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise TypeError("expected a str for module and name")
+        if not self._allow_shadowing and (module, name) in self._definitions:
+            raise LinkError(f"import of `{module}::{name}` defined twice")
+        self._definitions[module, name] = definition
+
+    def define(self, store: Storelike, module: str, name: str, item: AsExtern) -> None:
+        """Defines an item of `store`. Raises LinkError if the name is taken, WasmError for another Store's item."""
+        record = record_of(store)
+        self._insert(module, name, _StoreDefinition(record, item_of(item, record)))
+
+    def define_func(
+        self, module: str, name: str, ty: FuncType, func: Callable[..., Any], access_caller: bool = False
+    ) -> None:
+        """Defines a function implemented in Python (see `Func`) for any Store. Raises LinkError for a taken name."""
+        if not isinstance(ty, FuncType):
+            raise TypeError("expected a FuncType")
+        if not callable(func):
+            raise TypeError("expected a callable")
+        self._insert(module, name, _HostDefinition(ty._type, func, bool(access_caller)))
+
+    def define_instance(self, store: Storelike, name: str, instance: Instance) -> None:
+        """Defines all exports of an instance under module `name`. Raises LinkError if a name is taken."""
+        if not isinstance(instance, Instance):
+            raise TypeError("expected an `Instance`")
+        record = record_of(store)
+        if instance._owner is not record:
+            raise WasmError("instance belongs to another Store than the one given")
+        exported = instance._instance
+        for export in exported.loaded.exports.values():
+            self._insert(name, export.name, _StoreDefinition(record, exported.item(export)))
+
+    def define_module(self, store: Storelike, name: str, module: Module) -> None:
+        """Defines a module's exports under `name`, the way WASI means it.
+
+        A command (exports ``_start``) is instantiated anew for every call of one of its functions; anything else is a
+        reactor: instantiated now, and ``_initialize`` called if there is one. Raises LinkError if the module is both,
+        if a command exports something that would have to be shared, or if a name is taken.
+        """
+        if not isinstance(module, Module):
+            raise TypeError("expected a `Module`")
+        record = record_of(store)
+        kinds = {export.name: export.kind for export in module._decoded.exports}
+        if "_start" in kinds and "_initialize" in kinds:
+            raise LinkError("a program cannot be both a command (_start) and a reactor (_initialize)")
+        for entry in ("_start", "_initialize"):
+            if kinds.get(entry, wt.FUNCTION) != wt.FUNCTION:
+                raise LinkError(f"`{entry}` must be a function")
+        if "_start" in kinds:
+            self._define_command(name, module)
+            return
+        instance = self.instantiate(store, module)
+        if "_initialize" in kinds:
+            initialize = instance._instance.export(record, "_initialize")
+            assert isinstance(initialize, Func)
+            initialize(store)
+        self.define_instance(store, name, instance)
+
+    def _define_command(self, name: str, module: Module) -> None:
+        prepared = self.instantiate_pre(module)
+        decoded = module._decoded
+        for export in decoded.exports:
+            if export.kind == wt.FUNCTION:
+                type = decoded.function_type(export.index)
+                self._insert(name, export.name, _HostDefinition(type, _command_function(prepared, export.name), True))
+            elif _COMMAND_EXPORTS.get(export.name) != export.kind:
+                raise LinkError(f"command export '{export.name}' is not a function")
+
+    def define_wasi(self) -> None:
+        """Defines the functions of WASI preview 1; they work on what `Store.set_wasi` was given."""
+        self._check_open()
+        # The WASI part stands on this one, so it is looked up only here, when somebody asks for it.
+        importlib.import_module("wasmjit.wasi.link").add_to_linker(self)
+
+    def define_unknown_imports_as_traps(self, module: Module) -> None:
+        """Defines the functions that `module` imports and that have no definition: they raise when called."""
+        for key, type in self._unknown_imports(module):
+            if isinstance(type, wt.FuncType):
+                self._insert(*key, _HostDefinition(type, _unknown_function(*key, type), False))
+
+    def define_unknown_imports_as_default_values(self, store: Storelike, module: Module) -> None:
+        """Defines all that `module` imports and that has no definition: functions that return zeros and nulls, globals
+        that hold such, memories and tables of the minimum size."""
+        record = record_of(store)
+        for key, type in self._unknown_imports(module):
+            if isinstance(type, wt.FuncType):
+                self._insert(*key, _HostDefinition(type, _default_function(type), False))
+            else:
+                self._insert(*key, _StoreDefinition(record, _default_item(record, type)))
+
+    def _unknown_imports(self, module: Module) -> list[tuple[tuple[str, str], wt.ExternType]]:
+        """The imports without a definition, each once."""
+        self._check_open()
+        if not isinstance(module, Module):
+            raise TypeError("expected a `Module`")
+        unknown: dict[tuple[str, str], wt.ExternType] = {}
+        for item in module.imports:
+            key = (item.module, item.name)
+            if key not in self._definitions:
+                unknown.setdefault(key, item._extern_type)
+        return list(unknown.items())
+
+    # ---- using ----
+
+    def _resolve(self, module: Module) -> list[tuple[str, _Definition]]:
+        """The definition of each import. Raises UnknownImportError."""
+        self._check_open()
+        if not isinstance(module, Module):
+            raise TypeError("expected a `Module`")
+        if module._engine is not self.engine:
+            raise WasmError(
+                "cross-`Engine` instantiation is not supported: the Module and the Linker have different Engines"
+            )
+        resolved = []
+        for position, item in enumerate(module._decoded.imports):
+            definition = self._definitions.get((item.module, item.name))
+            if definition is None:
+                raise UnknownImportError(item.module, item.name, module.imports[position].type)
+            resolved.append((f"{item.module}::{item.name}", definition))
+        return resolved
+
+    def instantiate(self, store: Storelike, module: Module) -> Instance:
+        """Instantiates `module`, its imports by name.
+
+        Raises UnknownImportError for the first import without a definition, else what `Instance` raises.
+        """
+        record = record_of(store)
+        return _instantiate(record, module, self._resolve(module))
+
+    def instantiate_pre(self, module: Module) -> InstancePre:
+        """Resolves the imports now, for instantiating later. Raises UnknownImportError."""
+        return InstancePre(module, self._resolve(module))
+
+    def get(self, store: Storelike, module: str, name: str) -> AsExtern:
+        """The item under this name. Raises WasmError if there is none or if it belongs to another Store."""
+        self._check_open()
+        record = record_of(store)
+        definition = self._definitions.get((module, name))
+        if definition is None:
+            raise WasmError("item not defined in linker")
+        return wrap_item(record, definition.item(record, f"{module}::{name}"))
+
+    def get_default(self, store: Storelike, name: str) -> Func:
+        """What running module `name` means: its export ``""``, else ``_start``, else a function that does nothing."""
+        self._check_open()
+        record = record_of(store)
+        for entry in ("", "_start"):
+            definition = self._definitions.get((name, entry))
+            if definition is not None:
+                item = definition.item(record, f"{name}::{entry}")
+                if not isinstance(item, FuncItem):
+                    raise LinkError(f"default export in '{name}' is not a function")
+                return Func._wrap(record, item)
+        return Func._wrap(record, new_host_item(record, wt.FuncType((), ()), lambda: None))
+
+
+class InstancePre(Handle):
+    """A module whose imports are resolved; made by `Linker.instantiate_pre`."""
+
+    def __init__(self, module: Module, resolved: list[tuple[str, _Definition]]) -> None:
+        self._module = module
+        self._resolved = resolved
+
+    @property
+    def module(self) -> Module:
+        """The module it was made from."""
+        self._check_open()
+        return self._module
+
+    def instantiate(self, store: Storelike) -> Instance:
+        """Instantiates in `store`. Raises what `Linker.instantiate` raises."""
+        self._check_open()
+        return _instantiate(record_of(store), self._module, self._resolved)
+
+
+def _instantiate(record: StoreRecord, module: Module, resolved: list[tuple[str, _Definition]]) -> Instance:
+    loaded = checked_load(record, module)
+    return Instance._wrap(
+        record, instantiate(record, loaded, [definition.item(record, name) for name, definition in resolved])
+    )
+
+
+def _command_function(prepared: InstancePre, name: str) -> Callable[..., Any]:
+    def call(caller: Any, *arguments: Any) -> Any:
+        function = prepared.instantiate(caller)._instance.export(caller._record, name)
+        assert isinstance(function, Func)
+        return function(caller, *arguments)
+
+    return call
+
+
+def _unknown_function(module: str, name: str, type: wt.FuncType) -> Callable[..., Any]:
+    def call(*arguments: Any) -> Any:
+        raise UnknownImportError(module, name, wrap_extern_type(type))
+
+    return call
+
+
+def _default_function(type: wt.FuncType) -> Callable[..., Any]:
+    defaults = [_default_value(result) for result in type.results]
+    value = None if not defaults else defaults[0] if len(defaults) == 1 else defaults
+    return lambda *arguments: value
+
+
+def _default_value(valtype: int) -> Any:
+    if valtype in wt.REFERENCE_TYPES:
+        return None
+    return 0.0 if valtype in (wt.F32, wt.F64) else 0
+
+
+def _default_item(record: StoreRecord, type: wt.TableType | wt.MemoryType | wt.GlobalType) -> Item:
+    if isinstance(type, wt.MemoryType):
+        return new_memory_item(record, type)
+    if isinstance(type, wt.TableType):
+        return new_table_item(record, type, 0)
+    return new_global_item(record, type, record.allocate(16))
+
+
+__all__ = ["InstancePre", "Linker"]

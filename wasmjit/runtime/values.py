@@ -1,0 +1,491 @@
+"""The public type classes (ValType, FuncType, ...), Val, and numbers <-> raw 64-bit slots.
+
+The classes wrap the plain records of `wasmjit.wasm.types`; `_wrap`/`_type` convert.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..errors import WasmError
+from ..wasm import types as wt
+from .handle import Handle
+
+if TYPE_CHECKING:
+    from .func import Func
+
+# The letter of a value type in the C runtime's signature strings (runtime_c/wj_api.h).
+SIGNATURE_LETTERS = {
+    wt.I32: "i",
+    wt.I64: "I",
+    wt.F32: "f",
+    wt.F64: "F",
+    wt.V128: "V",
+    wt.FUNCREF: "r",
+    wt.EXTERNREF: "r",
+}
+MAX_TABLE_ELEMENTS = (1 << 32) - 1
+
+
+def signature(types: Iterable[int]) -> str:
+    """The C runtime's signature string for these value types."""
+    return "".join(SIGNATURE_LETTERS[t] for t in types)
+
+
+def number_to_bits(valtype: int, value: Any) -> int:
+    """The raw slot of a number: integers wrap to the type's width, floats are rounded to it (as ctypes does)."""
+    if valtype == wt.I32:
+        return int(value) & 0xFFFFFFFF
+    if valtype == wt.I64:
+        return int(value) & 0xFFFFFFFFFFFFFFFF
+    if valtype == wt.F32:
+        return int.from_bytes(bytes(ctypes.c_float(value)), "little")
+    return int.from_bytes(struct.pack("<d", value), "little")
+
+
+def bits_to_number(valtype: int, bits: int) -> int | float:
+    """The Python number in a raw slot: signed integers, and floats (a NaN may lose its signalling bit)."""
+    number: int | float
+    if valtype == wt.I32:
+        (number,) = struct.unpack("<i", (bits & 0xFFFFFFFF).to_bytes(4, "little"))
+    elif valtype == wt.I64:
+        (number,) = struct.unpack("<q", bits.to_bytes(8, "little"))
+    elif valtype == wt.F32:
+        (number,) = struct.unpack("<f", (bits & 0xFFFFFFFF).to_bytes(4, "little"))
+    else:
+        (number,) = struct.unpack("<d", bits.to_bytes(8, "little"))
+    return number
+
+
+class ValType(Handle):
+    """A value type, made by `ValType.i32()` and so on; equal by value and hashable."""
+
+    _code: int
+
+    def __init__(self) -> None:
+        raise WasmError("cannot construct directly")
+
+    @classmethod
+    def _wrap(cls, code: int) -> ValType:
+        self = cls.__new__(cls)
+        self._code = code
+        return self
+
+    @classmethod
+    def i32(cls) -> ValType:
+        """32-bit integer."""
+        return cls._wrap(wt.I32)
+
+    @classmethod
+    def i64(cls) -> ValType:
+        """64-bit integer."""
+        return cls._wrap(wt.I64)
+
+    @classmethod
+    def f32(cls) -> ValType:
+        """32-bit float."""
+        return cls._wrap(wt.F32)
+
+    @classmethod
+    def f64(cls) -> ValType:
+        """64-bit float."""
+        return cls._wrap(wt.F64)
+
+    @classmethod
+    def externref(cls) -> ValType:
+        """Nullable reference to any Python object."""
+        return cls._wrap(wt.EXTERNREF)
+
+    @classmethod
+    def funcref(cls) -> ValType:
+        """Nullable reference to a function."""
+        return cls._wrap(wt.FUNCREF)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ValType):
+            return False
+        self._check_open()
+        other._check_open()
+        return self._code == other._code
+
+    def __hash__(self) -> int:
+        return hash(self._code)
+
+    def __str__(self) -> str:
+        self._check_open()
+        return wt.valtype_name(self._code)
+
+    __repr__ = __str__
+
+
+def _codes(types: Iterable[ValType]) -> tuple[int, ...]:
+    codes = []
+    for valtype in types:
+        if not isinstance(valtype, ValType):
+            raise TypeError("expected ValType")
+        valtype._check_open()
+        codes.append(valtype._code)
+    return tuple(codes)
+
+
+class _TypeHandle(Handle):
+    """What the composite types share: equality, hash and text follow the wrapped record."""
+
+    _record_type: Any
+
+    @property
+    def _type(self) -> Any:
+        self._check_open()
+        return self._record_type
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self._type == other._type
+
+    def __hash__(self) -> int:
+        return hash(self._type)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._record_type}>"
+
+
+class FuncType(_TypeHandle):
+    """A function type: parameter types to result types.
+
+    >>> FuncType([ValType.i32()], [ValType.f64()]).results
+    [f64]
+    """
+
+    _record_type: wt.FuncType
+
+    def __init__(self, params: Iterable[ValType], results: Iterable[ValType]) -> None:
+        self._record_type = wt.FuncType(_codes(params), _codes(results))
+
+    @classmethod
+    def _wrap(cls, type: wt.FuncType) -> FuncType:
+        self = cls.__new__(cls)
+        self._record_type = type
+        return self
+
+    @property
+    def params(self) -> list[ValType]:
+        """The parameter types."""
+        return [ValType._wrap(code) for code in self._type.params]
+
+    @property
+    def results(self) -> list[ValType]:
+        """The result types."""
+        return [ValType._wrap(code) for code in self._type.results]
+
+
+class GlobalType(_TypeHandle):
+    """A global's content type and mutability."""
+
+    _record_type: wt.GlobalType
+
+    def __init__(self, valtype: ValType, mutable: bool) -> None:
+        if not isinstance(valtype, ValType):
+            raise TypeError("expected valtype")
+        valtype._check_open()
+        self._record_type = wt.GlobalType(valtype._code, bool(mutable))
+
+    @classmethod
+    def _wrap(cls, type: wt.GlobalType) -> GlobalType:
+        self = cls.__new__(cls)
+        self._record_type = type
+        return self
+
+    @property
+    def content(self) -> ValType:
+        """The type of its value."""
+        return ValType._wrap(self._type.content)
+
+    @property
+    def mutable(self) -> bool:
+        """Whether it can be set."""
+        return bool(self._type.mutable)
+
+
+@dataclass
+class Limits:
+    """A minimum and an optional maximum, in elements (tables) or pages (memories)."""
+
+    min: int
+    max: int | None = None
+
+
+def _check_limits(limits: Limits, what: str) -> None:
+    for name, value in (("minimum", limits.min), ("maximum", limits.max)):
+        if value is not None and (not isinstance(value, int) or value < 0):
+            raise WasmError(f"{what}: {name} {value!r} is not a size")
+
+
+class TableType(_TypeHandle):
+    """A table's element type and limits, in elements."""
+
+    _record_type: wt.TableType
+
+    def __init__(self, valtype: ValType, limits: Limits) -> None:
+        if not isinstance(limits, Limits):
+            raise TypeError("expected Limits")
+        if not isinstance(valtype, ValType):
+            raise TypeError("expected valtype")
+        valtype._check_open()
+        if valtype._code not in wt.REFERENCE_TYPES:
+            raise WasmError(f"a table cannot hold {valtype}: expected a reference type")
+        _check_limits(limits, "table type")
+        if limits.min > MAX_TABLE_ELEMENTS or (limits.max or 0) > MAX_TABLE_ELEMENTS:
+            raise WasmError(f"table type: more than {MAX_TABLE_ELEMENTS} elements")
+        if limits.max is not None and limits.max < limits.min:
+            raise WasmError("maximum table size cannot be smaller than the minimum table size")
+        self._record_type = wt.TableType(valtype._code, wt.Limits(limits.min, limits.max))
+
+    @classmethod
+    def _wrap(cls, type: wt.TableType) -> TableType:
+        self = cls.__new__(cls)
+        self._record_type = type
+        return self
+
+    @property
+    def element(self) -> ValType:
+        """The type of its elements."""
+        return ValType._wrap(self._type.element)
+
+    @property
+    def limits(self) -> Limits:
+        """Its limits, in elements."""
+        return Limits(self._type.limits.min, self._type.limits.max)
+
+
+class MemoryType(_TypeHandle):
+    """A linear memory's limits, in pages of ``1 << page_size_log2`` bytes, and its address type."""
+
+    _record_type: wt.MemoryType
+
+    def __init__(self, limits: Limits, is_64: bool = False, shared: bool = False, page_size_log2: int = 16) -> None:
+        if not isinstance(limits, Limits):
+            raise TypeError("expected Limits")
+        _check_limits(limits, "memory type")
+        if page_size_log2 not in (0, wt.PAGE_SIZE_LOG2):
+            raise WasmError("page size must be 1 or 65536 bytes (page_size_log2 0 or 16)")
+        if limits.max is not None and limits.max < limits.min:
+            raise WasmError("maximum page size cannot be smaller than the minimum page size")
+        most_pages = 1 << ((64 if is_64 else 32) - page_size_log2)
+        if limits.min > most_pages:
+            raise WasmError("minimum size is too large for this memory type's index type")
+        if limits.max is not None and limits.max > most_pages:
+            raise WasmError("maximum size is too large for this memory type's index type")
+        if shared and limits.max is None:
+            raise WasmError("shared memories must have a maximum size")
+        self._record_type = wt.MemoryType(wt.Limits(limits.min, limits.max), bool(is_64), bool(shared), page_size_log2)
+
+    @classmethod
+    def _wrap(cls, type: wt.MemoryType) -> MemoryType:
+        self = cls.__new__(cls)
+        self._record_type = type
+        return self
+
+    @property
+    def limits(self) -> Limits:
+        """Its limits, in pages."""
+        return Limits(self._type.limits.min, self._type.limits.max)
+
+    @property
+    def is_64(self) -> bool:
+        """Whether addresses are 64-bit."""
+        return bool(self._type.is_64)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether threads may share it."""
+        return bool(self._type.shared)
+
+    @property
+    def page_size(self) -> int:
+        """Page size in bytes."""
+        return 1 << self.page_size_log2
+
+    @property
+    def page_size_log2(self) -> int:
+        """Log2 of the page size in bytes."""
+        return int(self._type.page_size_log2)
+
+
+AsExternType = FuncType | TableType | MemoryType | GlobalType
+
+
+def wrap_extern_type(type: wt.ExternType) -> AsExternType:
+    """The public class for a plain type record."""
+    if isinstance(type, wt.FuncType):
+        return FuncType._wrap(type)
+    if isinstance(type, wt.TableType):
+        return TableType._wrap(type)
+    if isinstance(type, wt.MemoryType):
+        return MemoryType._wrap(type)
+    return GlobalType._wrap(type)
+
+
+class ImportType(Handle):
+    """One import of a module: `module`, `name` and `type`."""
+
+    def __init__(self, module: str, name: str, type: wt.ExternType) -> None:
+        self._module = module
+        self._name = name
+        self._extern_type = type
+
+    @property
+    def module(self) -> str:
+        """The module name that the import asks for."""
+        self._check_open()
+        return self._module
+
+    @property
+    def name(self) -> str:
+        """The name inside that module."""
+        self._check_open()
+        return self._name
+
+    @property
+    def type(self) -> AsExternType:
+        """What kind of item it must be."""
+        self._check_open()
+        return wrap_extern_type(self._extern_type)
+
+    def __repr__(self) -> str:
+        return f"<ImportType {self._module}::{self._name} {self._extern_type}>"
+
+
+class ExportType(Handle):
+    """One export of a module: `name` and `type`."""
+
+    def __init__(self, name: str, type: wt.ExternType) -> None:
+        self._name = name
+        self._extern_type = type
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        self._check_open()
+        return self._name
+
+    @property
+    def type(self) -> AsExternType:
+        """What kind of item it is."""
+        self._check_open()
+        return wrap_extern_type(self._extern_type)
+
+    def __repr__(self) -> str:
+        return f"<ExportType {self._name} {self._extern_type}>"
+
+
+class Val:
+    """A WebAssembly value with its type, for where a bare Python value would not do.
+
+    >>> Val.i32(-1).value, Val.i32(2**31).value
+    (-1, -2147483648)
+    """
+
+    __slots__ = ("_code", "_val")
+
+    def __init__(self, code: int, value: Any) -> None:
+        """`code` is the binary format's code of the type; prefer `Val.i32(...)` and so on."""
+        self._code = code
+        self._val = value
+
+    @classmethod
+    def i32(cls, val: int) -> Val:
+        """An i32; wraps to 32 bits. Raises TypeError for anything but an int."""
+        return cls._number(wt.I32, val, int, "expected an integer")
+
+    @classmethod
+    def i64(cls, val: int) -> Val:
+        """An i64; wraps to 64 bits. Raises TypeError for anything but an int."""
+        return cls._number(wt.I64, val, int, "expected an integer")
+
+    @classmethod
+    def f32(cls, val: float) -> Val:
+        """An f32; rounds to it. Raises TypeError for anything but a float."""
+        return cls._number(wt.F32, val, float, "expected a float")
+
+    @classmethod
+    def f64(cls, val: float) -> Val:
+        """An f64. Raises TypeError for anything but a float."""
+        return cls._number(wt.F64, val, float, "expected a float")
+
+    @classmethod
+    def _number(cls, code: int, val: Any, kind: Any, message: str) -> Val:
+        if not isinstance(val, kind):
+            raise TypeError(message)
+        return cls(code, bits_to_number(code, number_to_bits(code, val)))
+
+    @classmethod
+    def externref(cls, extern: Any) -> Val:
+        """A reference to any Python object; None is the null reference."""
+        return cls(wt.EXTERNREF, extern)
+
+    @classmethod
+    def funcref(cls, f: Func | None) -> Val:
+        """A reference to a function; None is the null reference."""
+        return cls(wt.FUNCREF, f)
+
+    @classmethod
+    def ref_null(cls, ty: ValType) -> Val:
+        """The null reference of type `ty`. Raises WasmError unless that is a reference type."""
+        if ty._code not in wt.REFERENCE_TYPES:
+            raise WasmError(f"Invalid reference type for `ref_null`: {ty}")
+        return cls(ty._code, None)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Val):
+            return self._code == other._code and bool(self._val == other._val)
+        return bool(self._val == other)
+
+    __hash__ = None  # type: ignore[assignment]  # equal to bare values of other types, so no hash fits
+
+    def __repr__(self) -> str:
+        return f"Val.{wt.valtype_name(self._code)}({self._val!r})"
+
+    @property
+    def value(self) -> Any:
+        """The value as a Python object."""
+        return self._val
+
+    @property
+    def type(self) -> ValType:
+        """Its type."""
+        return ValType._wrap(self._code)
+
+    def _value_as(self, code: int) -> Any:
+        return self._val if self._code == code else None
+
+    def as_i32(self) -> int | None:
+        """Its value if it is an i32, else None."""
+        value: int | None = self._value_as(wt.I32)
+        return value
+
+    def as_i64(self) -> int | None:
+        """Its value if it is an i64, else None."""
+        value: int | None = self._value_as(wt.I64)
+        return value
+
+    def as_f32(self) -> float | None:
+        """Its value if it is an f32, else None."""
+        value: float | None = self._value_as(wt.F32)
+        return value
+
+    def as_f64(self) -> float | None:
+        """Its value if it is an f64, else None."""
+        value: float | None = self._value_as(wt.F64)
+        return value
+
+    def as_externref(self) -> Any:
+        """Its object if it is an externref, else None."""
+        return self._value_as(wt.EXTERNREF)
+
+    def as_funcref(self) -> Func | None:
+        """Its function if it is a funcref, else None."""
+        value: Func | None = self._value_as(wt.FUNCREF)
+        return value
