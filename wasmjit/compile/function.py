@@ -57,6 +57,7 @@ class FunctionLowering:
         self.loaded: set[int] = set()
         self.stores: list[str] = []
         self.templates = lower.TEMPLATES
+        self.rows = lower.ROWS
         self.counter = 0
         self.current = "start"  # label of the LLVM block being written, for phi edges
         self.leaf = True

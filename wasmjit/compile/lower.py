@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..wasm.ops import LLVM_TYPES, LOAD, OPS, SPECIAL, STORE, Op
+from ..wasm.lowering import fast_rows
+from ..wasm.ops import COMPARISON, CONDITION, LLVM_TYPES, LOAD, OPS, SPECIAL, STORE, Op
 from ..wasm.types import EXTERNREF, F32, F64, FUNCREF, I32, I64
 
 if TYPE_CHECKING:
@@ -46,28 +47,24 @@ def may_fold(row: Op, a: str, b: str) -> bool:
 
 
 def _renderers() -> dict[int, Callable[[str, str, str], str]]:
-    """Opcode -> function from (result, a, b) to IR text. Rows of `?` and `~` stand under the negated opcode.
+    """Opcode -> function from (result, a, b) to IR text; the result of a comparison is an i1.
 
     The table's texts become f-strings once, here: formatting is what IR generation spends its time on.
     """
     renderers: dict[int, Callable[[str, str, str], str]] = {}
     for code, op in OPS.items():
-        text = op.lowering
-        if op.kind in (SPECIAL, LOAD, STORE) or text.startswith("@"):
+        if op.kind in (SPECIAL, LOAD, STORE) or op.lowering.startswith("@"):
             continue
-        key = code
-        if text.startswith("~"):
-            key, text = -code, text[1:]
-        if text.startswith("?"):
-            key = -code
-            source = "  {r} = " + text[1:]
-        else:
-            source = "\\n".join("  " + line.strip() for line in text.split(";"))
-        renderers[key] = eval(f'lambda r, a, b: f"{source}"')
+        text = op.lowering.lstrip("?~")
+        if op.kind in (COMPARISON, CONDITION):
+            text = "{r} = " + text
+        source = "\\n".join("  " + line.strip() for line in text.split(";"))
+        renderers[code] = eval(f'lambda r, a, b: f"{source}"')
     return renderers
 
 
 TEMPLATES = _renderers()
+ROWS = fast_rows(TEMPLATES)
 
 
 def anchor_text(unit: Unit, value: str, valtype: int) -> str:

@@ -11,16 +11,15 @@ from __future__ import annotations
 from ..errors import MalformedError, ValidationError
 from .instructions import METHODS, Instructions
 from .leb128 import read_signed, read_u32
-from .lowering import Lowering
+from .lowering import ABSORBING, Lowering, fast_rows
 from .module import Module
-from .ops import BINARY, CONDITION, LOAD, OPS, SPECIAL, UNARY, Op
-from .types import I32, UNKNOWN
+from .ops import COMPARISON, CONDITION, FLOAT_BINARY, LOAD, UNARY
+from .types import I32, I64
 
 MAX_LOCALS = 50_000  # JS API, appendix "limits"
 
 # The text of one-byte i32.const immediates.
 _SMALL_CONSTANTS = [str(byte if byte < 0x40 else byte - 0x80) for byte in range(0x80)]
-_ONE_OPERAND = frozenset((UNARY, CONDITION))
 # br_if, if, select, i32.eqz: they take the i1 of a comparison as it is.
 _TAKES_CONDITION = frozenset((0x0D, 0x04, 0x1B, 0x1C, 0x45))
 
@@ -83,7 +82,8 @@ class BodyWalker(Instructions):
         count = 0
         name = 0
         has_memory = bool(self.module.memories)
-        fast = _FAST
+        fast = _FAST if lowering is None else lowering.rows
+        absorbing = ABSORBING
         special = METHODS
         small = _SMALL_CONSTANTS
         if lowering is not None:
@@ -95,7 +95,6 @@ class BodyWalker(Instructions):
             tainted = lowering.tainted
             cache = lowering.cache
             pending = lowering.pending
-            templates = lowering.templates
             stores = lowering.stores
             sites = lowering.sites
             reads = lowering.reads
@@ -140,10 +139,21 @@ class BodyWalker(Instructions):
                     if lowering is not None:
                         push_value(str(value))
                     continue
+                if op == 0x42:  # i64.const
+                    byte = wasm[at]
+                    if byte < 0x80:
+                        at += 1
+                        value = byte if byte < 0x40 else byte - 0x80
+                    else:
+                        value, at = read_signed(wasm, at, 64)
+                    push_type(I64)
+                    if lowering is not None:
+                        push_value(str(value))
+                    continue
                 row = fast[op]
                 if row is not None:
-                    op_row, kind, ta, tb, result = row
-                    if kind == BINARY or (kind == CONDITION and tb):
+                    op_row, kind, ta, tb, result, template = row
+                    if kind <= FLOAT_BINARY:
                         if len(types) - 2 >= height and types[-1] == tb and types[-2] == ta:
                             types.pop()
                             types[-1] = result
@@ -151,35 +161,43 @@ class BodyWalker(Instructions):
                                 continue
                             b = values.pop()
                             a = values[-1]
-                            name += 1
-                            template = templates.get(op)
-                            if template is not None:
-                                values[-1] = r = f"%v{name}"
-                                text = template(r, a, b)
-                            elif kind == CONDITION:
-                                text = templates[-op](f"%c{name}", a, b)
-                                r = f"%v{name}"
-                            elif op_row.lowering[0] == "~":
-                                a, b = lowering.hide_constants(op_row, a, b)
-                                values[-1] = r = f"%v{name}"
-                                text = templates[-op](r, a, b)
-                            else:
+                            if template is None:
                                 values[-1] = lowering.irregular(op_row, a, b, op_at)
                                 continue
+                            if kind == FLOAT_BINARY:
+                                a, b = lowering.hide_constants(op_row, a, b)
+                            name += 1
+                            values[-1] = r = f"%v{name}"
+                            text = template(r, a, b)
                             if a in tainted or b in tainted:
                                 tainted.add(r)
-                                if kind == CONDITION:
-                                    tainted.add(f"%c{name}")
                                 text += sites.get(a) or sites.get(b) or ""
-                                if a == b or b[0] != "%" or a[0] != "%":
+                                if a == b or a in absorbing or b in absorbing:
                                     lowering.absorb(op_row, a, b)
                             emit(text)
-                            if kind == CONDITION:
-                                if wasm[at] in _TAKES_CONDITION:
-                                    values[-1] = f"%c{name}"
-                                else:
-                                    values[-1] = r
-                                    emit(f"  {r} = zext i1 %c{name} to i32")
+                            continue
+                    elif kind == COMPARISON:
+                        if len(types) - 2 >= height and types[-1] == tb and types[-2] == ta:
+                            types.pop()
+                            types[-1] = I32
+                            if lowering is None:
+                                continue
+                            b = values.pop()
+                            a = values[-1]
+                            name += 1
+                            condition = f"%c{name}"
+                            text = template(condition, a, b)
+                            if a in tainted or b in tainted:
+                                tainted.update((condition, f"%v{name}"))
+                                text += sites.get(a) or sites.get(b) or ""
+                                if a == b or a in absorbing or b in absorbing:
+                                    lowering.absorb(op_row, a, b)
+                            emit(text)
+                            if wasm[at] in _TAKES_CONDITION:
+                                values[-1] = condition
+                            else:
+                                values[-1] = r = f"%v{name}"
+                                emit(f"  {r} = zext i1 {condition} to i32")
                             continue
                     elif kind == LOAD:
                         if len(types) > height and types[-1] == ta and has_memory:
@@ -198,40 +216,44 @@ class BodyWalker(Instructions):
                             if lowering is not None:
                                 lowering.load(op_row, memory, offset, op_at)
                             continue
-                    elif kind in _ONE_OPERAND:
+                    elif kind == UNARY:
                         if len(types) > height and types[-1] == ta:
                             types[-1] = result
                             if lowering is None:
                                 continue
                             a = values[-1]
-                            name += 1
-                            if kind == CONDITION:
-                                if a[:2] == "%c":
-                                    text = f"  %c{name} = xor i1 {a}, true"
-                                    if a in tainted:
-                                        tainted.update((f"%v{name}", f"%c{name}"))
-                                else:
-                                    text = templates[-op](f"%c{name}", a, "")
-                                    if a in tainted:
-                                        tainted.update((f"%v{name}", f"%c{name}"))
-                                        text += sites.get(a, "")
-                                emit(text)
-                                if wasm[at] in _TAKES_CONDITION:
-                                    values[-1] = f"%c{name}"
-                                else:
-                                    values[-1] = f"%v{name}"
-                                    emit(f"  %v{name} = zext i1 %c{name} to i32")
-                                continue
-                            template = templates.get(op)
                             if template is None:
                                 values[-1] = lowering.irregular(op_row, a, "", op_at)
                                 continue
+                            name += 1
                             values[-1] = r = f"%v{name}"
                             text = template(r, a, "")
                             if a in tainted:
                                 tainted.add(r)
                                 text += sites.get(a, "")
                             emit(text)
+                            continue
+                    elif kind == CONDITION:  # i32.eqz, i64.eqz
+                        if len(types) > height and types[-1] == ta:
+                            types[-1] = I32
+                            if lowering is None:
+                                continue
+                            a = values[-1]
+                            name += 1
+                            condition = f"%c{name}"
+                            if a[:2] == "%c":
+                                text = f"  {condition} = xor i1 {a}, true"
+                            else:
+                                text = template(condition, a, "")
+                            if a in tainted:
+                                tainted.update((condition, f"%v{name}"))
+                                text += sites.get(a, "")
+                            emit(text)
+                            if wasm[at] in _TAKES_CONDITION:
+                                values[-1] = condition
+                            else:
+                                values[-1] = r = f"%v{name}"
+                                emit(f"  {r} = zext i1 {condition} to i32")
                             continue
                     elif len(types) - 2 >= height and types[-1] == tb and types[-2] == ta and has_memory:  # STORE
                         align = wasm[at]
@@ -284,7 +306,7 @@ class BodyWalker(Instructions):
                 height = self.frame.height
                 if at > end:
                     raise MalformedError("unexpected end", offset=end)
-                if lowering is not None:
+                if lowering is not None and lowering.reads is not reads:  # another block
                     reads = lowering.reads
                     writes = lowering.writes
                     successors = lowering.successors
@@ -298,14 +320,4 @@ class BodyWalker(Instructions):
         return count
 
 
-def _fast_rows() -> list[tuple[Op, int, int, int, int] | None]:
-    """Per one-byte opcode: (row, kind, first operand type, second operand type or 0, result type)."""
-    rows: list[tuple[Op, int, int, int, int] | None] = [None] * 256
-    for code, op in OPS.items():
-        if op.kind != SPECIAL and code < 0x100:
-            second = op.params[1] if len(op.params) > 1 else UNKNOWN
-            rows[code] = (op, op.kind, op.params[0], second, op.result)
-    return rows
-
-
-_FAST = _fast_rows()
+_FAST = fast_rows({})

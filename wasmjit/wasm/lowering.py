@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from .ops import Op
+from .ops import OPS, SPECIAL, Op
+from .types import UNKNOWN
 
 # Opcodes that open a control frame; a function body is the outermost one.
 BLOCK, LOOP, IF, ELSE, FUNCTION_BODY = 0x02, 0x03, 0x04, 0x05, 0x00
@@ -40,6 +41,24 @@ class Frame:
 Render = Callable[[str, str, str], str]
 
 
+# What the fast paths know of a one-byte opcode: row, kind, first and second operand type, result type, renderer.
+FastRow = tuple[Op, int, int, int, int, Any]
+
+
+def fast_rows(templates: dict[int, Render]) -> list[FastRow | None]:
+    """A FastRow per one-byte opcode that is not special; the renderer is None where `templates` has none."""
+    rows: list[FastRow | None] = [None] * 256
+    for code, op in OPS.items():
+        if op.kind != SPECIAL and code < 0x100:
+            second = op.params[1] if len(op.params) > 1 else UNKNOWN
+            rows[code] = (op, op.kind, op.params[0], second, op.result, templates.get(code))
+    return rows
+
+
+# Constants that let LLVM fold some integer operation without looking at the other operand.
+ABSORBING = frozenset(("0", "-1", "1", *(str(n) for bits in (31, 63) for n in (-(1 << bits), (1 << bits) - 1))))
+
+
 class Lowering(Protocol):
     """What `compile.function.FunctionLowering` gives the walker; `values` runs parallel to the operand types."""
 
@@ -52,6 +71,7 @@ class Lowering(Protocol):
     reads: set[int]
     writes: dict[int, int]
     block_start: int
+    rows: list[FastRow | None]
     templates: dict[int, Render]
     stores: list[str]
     sites: dict[str, str]  # value of a load -> debug location, for the instruction that LLVM may fold the load into

@@ -262,7 +262,7 @@ UNSUPPORTED_OPCODES: dict[int, str] = {
 }
 
 # How a row is handled by the body walker.
-SPECIAL, UNARY, BINARY, CONDITION, LOAD, STORE = range(6)
+BINARY, FLOAT_BINARY, COMPARISON, LOAD, STORE, UNARY, CONDITION, SPECIAL = range(8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +297,9 @@ def _parse_row(line: str) -> Op:
         access, memory_type, value_type = lowering.split()
         kind = LOAD if access == "load" else STORE
     elif lowering.startswith("?"):
-        kind = CONDITION
+        kind = CONDITION if len(params) == 1 else COMPARISON
+    elif lowering.startswith("~"):
+        kind = FLOAT_BINARY
     else:
         kind = UNARY if len(params) == 1 else BINARY
     return Op(int(code, 16), name, kind, params, result, lowering, memory_type, value_type, _WIDTHS[memory_type])
