@@ -86,6 +86,9 @@ spec-matrix: venv
 
 fuzz: venv
 	$(PY) -m tests.fuzz.run_mutations --count $(FUZZ_CASES)
+	$(PY) -m tests.fuzz.differential --count 1000
+	$(PY) -m tests.fuzz.differential --count 1000 --exact-traps
+	$(PY) -m tests.fuzz.differential --count 1000 --opt-level none --explicit-checks --through-artifact
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

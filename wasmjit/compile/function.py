@@ -19,7 +19,7 @@ from .. import abi
 from ..errors import TRAPS
 from ..wasm.lowering import IF, LOOP, Frame
 from ..wasm.ops import LLVM_TYPES, Op
-from ..wasm.types import F64, I32, FuncType
+from ..wasm.types import I32, FuncType
 from . import calls, lower, memory, tables
 from .liveness import Block, PendingStore, dead_stores
 
@@ -221,11 +221,9 @@ class FunctionLowering:
             self.tainted.add(result)
         return result
 
-    def float_constant(self, valtype: int, bits: int) -> None:
-        """f32.const, f64.const from raw bits."""
-        if valtype == F64:
-            self.values.append(f"0x{bits:016X}")
-        elif bits & 0x7F800000 == 0x7F800000 and bits & 0x7FFFFF:
+    def float_constant(self, bits: int) -> None:
+        """f32.const from raw bits."""
+        if bits & 0x7F800000 == 0x7F800000 and bits & 0x7FFFFF:
             # LLVM writes floats as doubles, and widening would quieten a signalling NaN.
             self.values.append(f"bitcast (i32 {bits} to float)")
         else:

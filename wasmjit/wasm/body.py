@@ -14,7 +14,7 @@ from .leb128 import read_signed, read_u32
 from .lowering import ABSORBING, Lowering, fast_rows
 from .module import Module
 from .ops import COMPARISON, CONDITION, FLOAT_BINARY, LOAD, UNARY
-from .types import I32, I64
+from .types import F64, I32, I64
 
 MAX_LOCALS = 50_000  # JS API, appendix "limits"
 
@@ -86,6 +86,7 @@ class BodyWalker(Instructions):
         absorbing = ABSORBING
         special = METHODS
         small = _SMALL_CONSTANTS
+        from_bytes = int.from_bytes
         if lowering is not None:
             lowering.begin(local_types, len(self.type.params), self.frame, types)
             values = lowering.values
@@ -149,6 +150,14 @@ class BodyWalker(Instructions):
                     push_type(I64)
                     if lowering is not None:
                         push_value(str(value))
+                    continue
+                if op == 0x44:  # f64.const
+                    push_type(F64)
+                    if lowering is not None:
+                        push_value(f"0x{from_bytes(wasm[at : at + 8], 'little'):016X}")
+                    at += 8
+                    if at > end:
+                        raise MalformedError("unexpected end", offset=end)
                     continue
                 row = fast[op]
                 if row is not None:

@@ -277,11 +277,9 @@ class Instructions(Operands):
         self.types.append(I32)
         return at
 
-    def op_i64_const(self, at: int) -> int:
-        value, at = read_signed(self.wasm, at, 64)
+    def op_i64_const(self, at: int) -> int:  # only in unreachable code
+        _, at = read_signed(self.wasm, at, 64)
         self.types.append(I64)
-        if self.live and self.lowering is not None:
-            self.lowering.values.append(str(value))
         return at
 
     def op_f32_const(self, at: int) -> int:
@@ -289,15 +287,11 @@ class Instructions(Operands):
         if at + 4 > self.body.end:
             raise MalformedError("unexpected end", offset=at)
         if self.live and self.lowering is not None:
-            self.lowering.float_constant(F32, struct.unpack_from("<I", self.wasm, at)[0])
+            self.lowering.float_constant(struct.unpack_from("<I", self.wasm, at)[0])
         return at + 4
 
-    def op_f64_const(self, at: int) -> int:
+    def op_f64_const(self, at: int) -> int:  # only in unreachable code
         self.types.append(F64)
-        if at + 8 > self.body.end:
-            raise MalformedError("unexpected end", offset=at)
-        if self.live and self.lowering is not None:
-            self.lowering.float_constant(F64, struct.unpack_from("<Q", self.wasm, at)[0])
         return at + 8
 
     # ---- references and tables ----
