@@ -92,13 +92,22 @@ def new_host_item(
     record: StoreRecord, type: wt.FuncType, function: Callable[..., Any], access_caller: bool = False
 ) -> FuncItem:
     """Makes a function of this store that calls `function` with Python values (a Caller first if `access_caller`)."""
-    native = record.open()
     if access_caller or _has_references(type.params):
         called = _converting_trampoline(weakref.ref(record), type, function, access_caller)
     elif type.results:
         called = _plain_trampoline(weakref.ref(record), type, function)
     else:
         called = function  # C converts numbers and checks that it returns None
+    return new_native_item(record, type, called, access_caller)
+
+
+def new_native_item(
+    record: StoreRecord, type: wt.FuncType, called: Callable[..., Any], access_caller: bool = False
+) -> FuncItem:
+    """Makes a function for which C calls `called` itself: with plain numbers, references as raw ints, and first, if
+    `access_caller`, the address of the calling instance. `called` must not hold the store.
+    """
+    native = record.open()
     params, results = signature(type.params), signature(type.results)
     flags = CALLER if access_caller else 0
     func_ref = host_func_new(native.pointer, called, params, results, type_id(type), flags)

@@ -20,7 +20,7 @@ from .externs import (
     new_table_item,
     wrap_item,
 )
-from .func import FuncItem, new_host_item
+from .func import FuncItem, new_host_item, new_native_item
 from .handle import Handle
 from .instance import Instance, checked_load, instantiate
 from .module import Module
@@ -58,6 +58,23 @@ class _HostDefinition:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class _NativeDefinition:
+    """As _HostDefinition, for functions that C calls directly (see `new_native_item`): `bind` makes one for a store."""
+
+    type: wt.FuncType
+    bind: Callable[[StoreRecord], Callable[..., Any]]
+
+    def item(self, record: StoreRecord, name: str) -> Item:
+        """This store's function."""
+        record.open()
+        found: FuncItem | None = record.linker_functions.get(self)
+        if found is None:
+            found = new_native_item(record, self.type, self.bind(record), access_caller=True)
+            record.linker_functions[self] = found
+        return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _StoreDefinition:
     """An item of one store."""
 
@@ -72,7 +89,7 @@ class _StoreDefinition:
         return self.bound
 
 
-_Definition = _HostDefinition | _StoreDefinition
+_Definition = _HostDefinition | _NativeDefinition | _StoreDefinition
 
 
 class Linker(Handle):
@@ -137,6 +154,12 @@ class Linker(Handle):
         if not callable(func):
             raise TypeError("expected a callable")
         self._insert(module, name, _HostDefinition(ty._type, func, bool(access_caller)))
+
+    def _define_native(
+        self, module: str, name: str, type: wt.FuncType, bind: Callable[[StoreRecord], Callable[..., Any]]
+    ) -> None:
+        """By what C calls; for WASI, where a Caller and conversions would cost more than the call."""
+        self._insert(module, name, _NativeDefinition(type, bind))
 
     def define_instance(self, store: Storelike, name: str, instance: Instance) -> None:
         """Defines all exports of an instance under module `name`. Raises LinkError if a name is taken."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
 import os
 import sys
@@ -22,8 +23,8 @@ class WasiContext:
         self.arguments = arguments
         self.environment = environment
         self.descriptors = descriptors
-        # The memory that `link` looked at last, and its bytes.
-        self.last_view: tuple[object, memoryview] = None, memoryview(b"")
+        # Kept by `link`: instance address -> where C keeps the size of its memory, and the memory's bytes.
+        self.views: dict[int, tuple[ctypes.c_uint64, memoryview]] = {}
         self.close = weakref.finalize(self, descriptors.close_all)
 
 

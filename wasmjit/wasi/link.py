@@ -2,56 +2,68 @@
 
 from __future__ import annotations
 
+import ctypes
+import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
+from .. import abi
 from ..errors import WasmError
 from ..runtime.externs import Memory
-from ..runtime.store import StoreRecord, record_of
-from ..runtime.values import FuncType, ValType
+from ..runtime.func import Caller
+from ..runtime.store import StoreRecord, address_of
+from ..wasm.types import I32, I64, FuncType
 from .config import WasiConfig, WasiContext
 from .preview1 import FUNCTIONS, MODULE_NAME, WasiFunction, call
 
 if TYPE_CHECKING:
-    from ..runtime.func import Caller
     from ..runtime.linker import Linker
 
-_VALUE_TYPES = {"i": ValType.i32, "I": ValType.i64}
+_VALUE_TYPES = {"i": I32, "I": I64}
 
 
 def _context_of(record: StoreRecord) -> WasiContext:
     """The context of a Store: made from the WasiConfig given to ``set_wasi`` when it is first needed."""
     if isinstance(record.wasi, WasiConfig):
         record.wasi = record.wasi.build()
-    if record.wasi is None:
+    if not isinstance(record.wasi, WasiContext):
         raise WasmError("WASI is not configured in this Store: call Store.set_wasi(WasiConfig()) first")
-    return cast(WasiContext, record.wasi)
+    return record.wasi
 
 
-def _view_of(memory: Memory, caller: Caller, context: WasiContext) -> memoryview:
-    """The bytes of the guest's memory. The last view is used again while memory and size are the same.
+def _new_view(record: StoreRecord, instance_address: int, function: WasiFunction) -> tuple[ctypes.c_uint64, memoryview]:
+    """The memory of the calling instance: where C keeps its size, and its bytes."""
+    caller = Caller(record, instance_address)
+    memory = caller.get("memory")
+    if not isinstance(memory, Memory):
+        raise WasmError(f"{MODULE_NAME}::{function.name}: the calling module exports no memory named `memory`")
+    size_address = address_of(memory._item.pointer) + abi.MEMORY["size_bytes"]
+    view = memoryview(memory.get_buffer_ptr(caller)).cast("B")
+    return ctypes.c_uint64.from_address(size_address), view
 
-    A memory that may move (explicit bounds checks) moves only when it grows.
-    """
-    owner, view = context.last_view
-    if owner is not memory._item or len(view) != memory.data_len(caller):
-        view = memoryview(memory.get_buffer_ptr(caller)).cast("B")
-        context.last_view = memory._item, view
-    return view
 
+def _bind(function: WasiFunction) -> Callable[[StoreRecord], Callable[..., int | None]]:
+    """What makes `function` a host function of a store; C calls it with the calling instance's address and ints."""
 
-def _host_function(function: WasiFunction) -> Callable[..., int | None]:
-    """`function` as a host function that takes a Caller."""
+    def bind(record: StoreRecord) -> Callable[..., int | None]:
+        weak_record = weakref.ref(record)  # C holds `host` as long as the store lives
 
-    def host(caller: Caller, *arguments: int) -> int | None:
-        memory = caller.get("memory")
-        if not isinstance(memory, Memory):
-            raise WasmError(f"{MODULE_NAME}::{function.name}: the calling module exports no memory named `memory`")
-        context = _context_of(record_of(caller))
-        code = call(function, context, _view_of(memory, caller, context), arguments)
-        return code if function.results else None
+        def host(instance_address: int, *arguments: int) -> int | None:
+            record = weak_record()
+            assert record is not None, "a running store is alive"
+            context = record.wasi
+            if type(context) is not WasiContext:
+                context = _context_of(record)
+            # The view is made anew when the memory has grown: only then can it have moved (explicit bounds checks).
+            known = context.views.get(instance_address)
+            if known is None or known[0].value != len(known[1]):
+                known = context.views[instance_address] = _new_view(record, instance_address, function)
+            code = call(function, context, known[1], arguments)
+            return code if function.results else None
 
-    return host
+        return host
+
+    return bind
 
 
 def add_to_linker(linker: Linker) -> None:
@@ -60,8 +72,6 @@ def add_to_linker(linker: Linker) -> None:
     Raises WasmError if one of the names is defined already and shadowing is not allowed.
     """
     for function in FUNCTIONS.values():
-        type = FuncType(
-            [_VALUE_TYPES[letter]() for letter in function.params],
-            [_VALUE_TYPES[letter]() for letter in function.results],
-        )
-        linker.define_func(MODULE_NAME, function.name, type, _host_function(function), access_caller=True)
+        params = tuple(_VALUE_TYPES[letter] for letter in function.params)
+        results = tuple(_VALUE_TYPES[letter] for letter in function.results)
+        linker._define_native(MODULE_NAME, function.name, FuncType(params, results), _bind(function))
