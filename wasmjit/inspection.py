@@ -16,6 +16,19 @@ from pathlib import Path
 from .artifact import Artifact, detect
 from .config import Config
 from .errors import WasmError
+from .target import Target
+from .wasm.text import find_wasm_tools
+
+__all__ = [
+    "FORMS",
+    "FunctionPlace",
+    "compile_target",
+    "disassemble",
+    "find_wasm_tools",
+    "functions",
+    "llvm_text",
+    "precompiled_kind",
+]
 
 # As generated; after LLVM's passes; what the processor gets.
 FORMS = ("ir", "optimised", "assembly")
@@ -58,6 +71,13 @@ def functions(artifact: bytes) -> list[FunctionPlace]:
         )
         for i, body in enumerate(module.bodies)
     ]
+
+
+def compile_target(config: Config) -> Target:
+    """The machine that `config` compiles for: LLVM's triple, CPU name and features."""
+    from .compile.pipeline import resolve_target
+
+    return resolve_target(config)
 
 
 def llvm_text(wasm: bytes, config: Config, form: str, wanted: Iterable[int] | None = None) -> str:

@@ -122,6 +122,7 @@ def test_settings_names_every_option(wasmjit: CommandLine) -> None:
     from wasmjit import Config
 
     printed = wasmjit("settings").stdout
+    assert printed.startswith("Host: ") and platform.machine() in printed.splitlines()[0]
     for name, option in Config.options().items():
         assert f"{name} = {option.default!r}" in printed
 

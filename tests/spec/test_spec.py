@@ -30,7 +30,7 @@ CONFIGURATIONS = {
     f"{level}-{'explicit' if explicit else 'guard'}{'-artifact' if artifact else ''}": WastOptions(
         level, explicit, artifact
     )
-    for level in ("speed", "none")
+    for level in ("speed", "none", "speed_and_size")
     for explicit in (False, True)
     for artifact in (False, True)
 }

@@ -9,7 +9,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from .. import Config, Engine, Module, WasmError
+from .. import Config, Engine, Module, WasmError, inspection
 from .options import add_engine_options, config_from, read_binary
 
 WRAP_COLUMNS = 100
@@ -87,8 +87,11 @@ def validate(arguments: argparse.Namespace) -> int:
 
 
 def settings(arguments: argparse.Namespace) -> int:
-    """Prints the options of Config with their defaults and meaning."""
-    print("Options of Config (name, default, meaning):")
+    """Prints the host, and the options of Config with their defaults and meaning."""
+    target = inspection.compile_target(Config())
+    print(f"Host: {target.triple}, CPU {target.cpu}")
+    print(textwrap.fill(f"CPU features: {' '.join(target.features)}", WRAP_COLUMNS, subsequent_indent="    "))
+    print("\nOptions of Config (name, default, meaning):")
     for name, option in Config.options().items():
         print(f"\n{name} = {option.default!r}")
         print(textwrap.fill(option.__doc__ or "", WRAP_COLUMNS, initial_indent="    ", subsequent_indent="    "))

