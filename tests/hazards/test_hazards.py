@@ -97,6 +97,13 @@ DEAD = """(module (memory 1)
   (func (export "never_below_zero") (param i32) (result i32) (i32.lt_u (i32.load (local.get 0)) (i32.const 0)))
   (func (export "dropped_sum") (param i32) (drop (i64.add (i64.load (local.get 0)) (i64.const 1))))
   (func (export "dropped_float") (param i32) (drop (f64.add (f64.load (local.get 0)) (f64.const 1))))
+  (func (export "same_targets") (param i32) (block (br_table 0 0 (i32.load (local.get 0)))))
+  (func (export "branch_to_what_follows") (param i32) (block (br_if 0 (i32.load (local.get 0)))))
+  (func (export "empty_arms") (param i32) (if (i32.eqz (i32.load (local.get 0))) (then) (else)))
+  (func (export "same_choice") (param i32) (result i32)
+    (select (i32.const 3) (i32.const 3) (i32.load (local.get 0))))
+  (func $ignores (param i32))
+  (func (export "ignored_argument") (param i32) (call $ignores (i32.load (local.get 0))))
   (func (export "used_on_one_path") (param i32) (result i32) (local i32)
     (local.set 1 (i32.load (local.get 0)))
     (if (result i32) (i32.eq (local.get 0) (i32.const 8)) (then (local.get 1)) (else (i32.const 5))))
@@ -123,6 +130,17 @@ def test_dropped_call_of_a_pure_function_still_traps(config: Config) -> None:
     for name in ("f", "g"):
         program(name, 0)
         assert program.trap(name, 65536).trap_code == TrapCode.MEMORY_OUT_OF_BOUNDS
+
+
+def test_load_before_a_call_that_never_returns_traps(config: Config) -> None:
+    """LLVM would find that $never does not return, and delete the code behind it with the load's only use."""
+    program = Program(
+        """(module (memory 1) (func $never unreachable)
+          (func (export "f") (param i32) (result i32) (i32.load (local.get 0)) (call $never)))""",
+        config,
+    )
+    assert program.trap("f", 0).trap_code == TrapCode.UNREACHABLE
+    assert program.trap("f", -1).trap_code == TrapCode.MEMORY_OUT_OF_BOUNDS
 
 
 def test_stores_before_a_trap_happen(config: Config) -> None:

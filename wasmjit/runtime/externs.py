@@ -10,12 +10,13 @@ import ctypes
 from dataclasses import dataclass
 from typing import Any
 
+from .. import abi
 from ..errors import TRAPS, WasmError
 from ..wasm import types as wt
 from .engine import Engine
 from .func import Caller, Func, FuncItem, bits_to_python, python_to_bits
 from .native import ffi, lib
-from .store import NativeStore, Storelike, StoreRecord, check_store, read_u64s, record_of
+from .store import NativeStore, Storelike, StoreRecord, address_of, check_store, read_u64s, record_of
 from .values import GlobalType, MemoryType, TableType
 
 REFUSED = (1 << 64) - 1
@@ -34,6 +35,10 @@ class MemoryItem:
     def size_pages(self) -> int:
         """Current size."""
         return int(lib.wj_memory_size_bytes(self.pointer)) >> self.type.page_size_log2
+
+    def size_counter(self) -> ctypes.c_uint64:
+        """Where C keeps the current size in bytes: valid as long as the store is."""
+        return ctypes.c_uint64.from_address(address_of(self.pointer) + abi.MEMORY["size_bytes"])
 
     def current_type(self) -> wt.MemoryType:
         """The type that import matching sees: the minimum is the current size."""

@@ -7,19 +7,18 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .. import abi
 from ..errors import WasmError
 from ..runtime.externs import Memory
 from ..runtime.func import Caller
-from ..runtime.store import StoreRecord, address_of
-from ..wasm.types import I32, I64, FuncType
+from ..runtime.store import StoreRecord
+from ..runtime.values import FuncType, ValType
 from .config import WasiConfig, WasiContext
 from .preview1 import FUNCTIONS, MODULE_NAME, WasiFunction, call
 
 if TYPE_CHECKING:
     from ..runtime.linker import Linker
 
-_VALUE_TYPES = {"i": I32, "I": I64}
+_VALUE_TYPES = {"i": ValType.i32, "I": ValType.i64}
 
 
 def _context_of(record: StoreRecord) -> WasiContext:
@@ -37,9 +36,7 @@ def _new_view(record: StoreRecord, instance_address: int, function: WasiFunction
     memory = caller.get("memory")
     if not isinstance(memory, Memory):
         raise WasmError(f"{MODULE_NAME}::{function.name}: the calling module exports no memory named `memory`")
-    size_address = address_of(memory._item.pointer) + abi.MEMORY["size_bytes"]
-    view = memoryview(memory.get_buffer_ptr(caller)).cast("B")
-    return ctypes.c_uint64.from_address(size_address), view
+    return memory._item.size_counter(), memoryview(memory.get_buffer_ptr(caller)).cast("B")
 
 
 def _bind(function: WasiFunction) -> Callable[[StoreRecord], Callable[..., int | None]]:
@@ -72,6 +69,8 @@ def add_to_linker(linker: Linker) -> None:
     Raises WasmError if one of the names is defined already and shadowing is not allowed.
     """
     for function in FUNCTIONS.values():
-        params = tuple(_VALUE_TYPES[letter] for letter in function.params)
-        results = tuple(_VALUE_TYPES[letter] for letter in function.results)
-        linker._define_native(MODULE_NAME, function.name, FuncType(params, results), _bind(function))
+        type = FuncType(
+            [_VALUE_TYPES[letter]() for letter in function.params],
+            [_VALUE_TYPES[letter]() for letter in function.results],
+        )
+        linker._define_native(MODULE_NAME, function.name, type._type, _bind(function))
