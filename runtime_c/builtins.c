@@ -123,6 +123,12 @@ void wj_builtin_elem_drop(void *vmctx, uint32_t segment)
     element_segment_of(vmctx, segment)->length = 0;
 }
 
+void wj_builtin_epoch_deadline_reached(void *vmctx)
+{
+    (void)vmctx;
+    wj_trap(WJ_TRAP_INTERRUPT, 0);
+}
+
 uintptr_t wj_builtins(void)
 {
 #define ADDRESS_OF(name) (const void *)wj_builtin_##name,

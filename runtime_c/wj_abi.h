@@ -100,7 +100,8 @@
   X(table_fill) \
   X(table_copy) \
   X(table_init) \
-  X(elem_drop)
+  X(elem_drop) \
+  X(epoch_deadline_reached)
 uint64_t wj_builtin_memory_grow(void *vmctx, uint32_t, uint64_t);
 void wj_builtin_memory_copy(void *vmctx, uint32_t, uint32_t, uint64_t, uint64_t, uint64_t);
 void wj_builtin_memory_fill(void *vmctx, uint32_t, uint64_t, uint32_t, uint64_t);
@@ -111,4 +112,5 @@ void wj_builtin_table_fill(void *vmctx, uint32_t, uint64_t, void *, uint64_t);
 void wj_builtin_table_copy(void *vmctx, uint32_t, uint32_t, uint64_t, uint64_t, uint64_t);
 void wj_builtin_table_init(void *vmctx, uint32_t, uint32_t, uint64_t, uint64_t, uint64_t);
 void wj_builtin_elem_drop(void *vmctx, uint32_t);
+void wj_builtin_epoch_deadline_reached(void *vmctx);
 #endif

@@ -44,7 +44,9 @@ MEMORY = _fields(("base", 8), ("size_bytes", 8))
 # The part of a table that generated code reads. Elements are 8-byte references.
 TABLE = _fields(("elements", 8), ("length", 8))
 
-# Per Store; generated code reads `stack_limit`, writes `caller` before every import or indirect call.
+# Per Store; generated code reads `stack_limit`, writes `caller` before every import or indirect call. With
+# Config.consume_fuel it keeps what is left in `fuel` (signed). With Config.epoch_interruption `epoch` points to the
+# engine's counter, which is compared with `epoch_deadline`.
 STORE = _fields(("stack_limit", 8), ("caller", 8), ("fuel", 8), ("epoch", 8), ("epoch_deadline", 8))
 
 # The fixed head of the instance context. `functions` is the module's function table (code pointer per *defined*
@@ -137,6 +139,7 @@ BUILTINS: tuple[Builtin, ...] = (
     Builtin("table_copy", "void", ("i32", "i32", "i64", "i64", "i64")),  # dst table, src table, dst, src, n
     Builtin("table_init", "void", ("i32", "i32", "i64", "i64", "i64")),  # table, segment, dst, src, n
     Builtin("elem_drop", "void", ("i32",)),
+    Builtin("epoch_deadline_reached", "void", ()),  # traps, or sets a later deadline and returns
 )
 BUILTIN_INDEX: dict[str, int] = {b.name: i for i, b in enumerate(BUILTINS)}
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from .. import abi
 from ..wasm.ops import LLVM_TYPES
 from ..wasm.types import I32, V128, FuncType
-from . import tables
+from . import metering, tables
 
 if TYPE_CHECKING:
     from .function import FunctionLowering
@@ -56,6 +56,9 @@ def emit_call(lowering: FunctionLowering, functype: FuncType, callee: str, conte
     count = len(functype.params)
     arguments = values[len(values) - count :] if count else []
     del values[len(values) - count :]
+    if lowering.fuel:
+        metering.charge(lowering)
+        metering.save_fuel(lowering)
     results = functype.results
     slots = area_slots(results)
     operands = [f"ptr {context}"]
@@ -64,11 +67,12 @@ def emit_call(lowering: FunctionLowering, functype: FuncType, callee: str, conte
         operands.append("ptr %area")
     operands += [f"{LLVM_TYPES[t]} {value}" for t, value in zip(functype.params, arguments, strict=True)]
     call = f"call {return_type(results)} {callee}({', '.join(operands)}){lowering.debug(at)}"
-    if not results:
-        lowering.lines.append(f"  {call}")
-        return
     name = lowering.fresh()
-    lowering.lines.append(f"  {name} = {call}")
+    lowering.lines.append(f"  {name} = {call}" if results else f"  {call}")
+    if lowering.fuel:
+        metering.load_fuel(lowering)
+    if not results:
+        return
     names = [name]
     if len(results) > 1:
         pair = return_type(results)
@@ -203,10 +207,8 @@ def func_ref(lowering: FunctionLowering, function: int) -> str:
     return name
 
 
-def builtin(lowering: FunctionLowering, name: str, indices: tuple[int, ...], params: tuple[int, ...], at: int) -> None:
-    """Calls a function of the C runtime through the builtins table: never by symbol, MCJIT would abort on one."""
-    number = abi.BUILTIN_INDEX[name]
-    row = abi.BUILTINS[number]
+def builtin_pointer(lowering: FunctionLowering, number: int) -> str:
+    """The code of a function of the C runtime, from the builtins table."""
     pointer = f"%builtin{number}"
     if "%builtins" not in lowering.prologue:
         lowering.prologue["%builtins"] = (
@@ -218,6 +220,14 @@ def builtin(lowering: FunctionLowering, name: str, indices: tuple[int, ...], par
             f"  {pointer}.p = getelementptr ptr, ptr %builtins, i64 {number}\n"
             f"  {pointer} = load ptr, ptr {pointer}.p, align 8, !invariant.load !0"
         )
+    return pointer
+
+
+def builtin(lowering: FunctionLowering, name: str, indices: tuple[int, ...], params: tuple[int, ...], at: int) -> None:
+    """Calls a function of the C runtime through the builtins table: never by symbol, MCJIT would abort on one."""
+    number = abi.BUILTIN_INDEX[name]
+    row = abi.BUILTINS[number]
+    pointer = builtin_pointer(lowering, number)
     operands = ["ptr %vmctx", *(f"i32 {index}" for index in indices)]
     values = lowering.values
     arguments = values[len(values) - len(params) :] if params else []
@@ -228,6 +238,9 @@ def builtin(lowering: FunctionLowering, name: str, indices: tuple[int, ...], par
             lowering.lines.append(f"  {wide} = zext i32 {value} to i64")
             value = wide
         operands.append(f"{llvm} {value}")
+    if lowering.fuel:  # growth may ask a limiter in Python, which may look at the fuel
+        metering.charge(lowering)
+        metering.save_fuel(lowering)
     call_text = f"call {row.result} {pointer}({', '.join(operands)}){lowering.debug(at)}"
     if row.result == "void":
         lowering.lines.append(f"  {call_text}")

@@ -20,7 +20,7 @@ from ..errors import TRAPS
 from ..wasm.lowering import IF, LOOP, Frame
 from ..wasm.ops import LLVM_TYPES, Op
 from ..wasm.types import I32, FuncType
-from . import calls, lower, memory, tables
+from . import calls, lower, memory, metering, tables
 from .liveness import Block, PendingStore, dead_stores
 
 if TYPE_CHECKING:
@@ -61,6 +61,10 @@ class FunctionLowering:
         self.counter = 0
         self.current = "start"  # label of the LLVM block being written, for phi edges
         self.leaf = True
+        self.fuel = unit.policy.fuel
+        self.fuel_seen = 0  # cost of the instructions walked so far; the walker counts
+        self.fuel_charged = 0
+        self.body_start = unit.module.bodies[function_index - unit.module.num_imported_functions].start
         self.results_area_bytes = 0
         # liveness
         self.tainted: set[str] = set()
@@ -92,22 +96,22 @@ class FunctionLowering:
         self.lines.append(f"{label}:")
         self.current = label
 
-    def trap_if(self, condition: str, trap: str, at: int) -> None:
-        """Traps where i1 `condition` holds."""
+    def trap_if(self, condition: str, trap: str, at: int, first: str = "") -> None:
+        """Traps where i1 `condition` holds, after doing `first`."""
         self.counter += 1
         label = f"k{self.counter}"
         self.lines.append(
-            f"  br i1 {condition}, label %{self.trap_block(trap, at)}, label %{label}, !prof !3\n{label}:"
+            f"  br i1 {condition}, label %{self.trap_block(trap, at, first)}, label %{label}, !prof !3\n{label}:"
         )
         self.current = label
 
-    def trap_block(self, trap: str, at: int) -> str:
+    def trap_block(self, trap: str, at: int, first: str = "") -> str:
         """A cold block that raises `trap`; returns its label."""
         self.counter += 1
         label = f"t{self.counter}"
         # ubsantrap is noreturn and reads no memory: without the clobber, stores before it die.
         self.cold.append(
-            f'{label}:\n  call void asm sideeffect "", "~{{memory}}"(){self.debug(at)}\n{self.trap(trap, at)}'
+            f'{label}:\n{first}  call void asm sideeffect "", "~{{memory}}"(){self.debug(at)}\n{self.trap(trap, at)}'
         )
         return label
 
@@ -127,6 +131,7 @@ class FunctionLowering:
             self.cache[index] = (lower.ZEROS[local_types[index]], -1)
         frame.label = "return"
         frame.edges = []
+        metering.enter_function(self, self.body_start)
 
     # ---- locals and liveness ----
 
@@ -297,7 +302,9 @@ class FunctionLowering:
             frame.target = target = Block()
         self.successors.append(target)
 
-    def loop(self, frame: Frame) -> None:
+    def loop(self, frame: Frame, at: int) -> None:
+        if self.fuel:
+            metering.charge(self)
         self.counter += 1
         frame.label = f"b{self.counter}"
         frame.value_height = len(self.values) - len(frame.params)
@@ -315,9 +322,12 @@ class FunctionLowering:
             name = f"%{frame.label}.{position}"
             self.values[frame.value_height + position] = name
             self.tainted.add(name)
+        metering.enter_loop(self, at)
         self.block_start = len(self.lines)
 
     def if_(self, frame: Frame) -> None:
+        if self.fuel:
+            metering.charge(self)
         condition = self.condition()
         self.counter += 1
         frame.label = f"b{self.counter}"
@@ -367,6 +377,8 @@ class FunctionLowering:
 
     def jump(self, frame: Frame) -> None:
         """Falls through to, or branches to, a frame's label, with the operands on top of the stack."""
+        if self.fuel:
+            metering.charge(self)
         self.edge(frame)
         self.lines.append(f"  br label %{frame.label}")
 
@@ -425,6 +437,8 @@ class FunctionLowering:
         self.close_block()
 
     def branch_if(self, frame: Frame) -> None:
+        if self.fuel:
+            metering.charge(self)
         condition = self.values.pop()
         if condition[:2] != "%c":
             self.values.append(condition)
@@ -437,6 +451,8 @@ class FunctionLowering:
         self.lines.append(f"  br i1 {condition}, label %{frame.label}, label %{label}\n{label}:")
 
     def branch_table(self, targets: list[Frame], default: Frame) -> None:
+        if self.fuel:
+            metering.charge(self)
         index = self.values.pop()
         arity = len(default.label_types)
         height = min(frame.value_height for frame in (*targets, default))
@@ -453,6 +469,9 @@ class FunctionLowering:
 
     def unreachable(self, at: int) -> None:
         self.settle()
+        if self.fuel:
+            metering.charge(self)
+            metering.save_fuel(self)
         self.lines.append(
             f'  call void asm sideeffect "", "~{{memory}}"(){self.debug(at)}\n{self.trap("UNREACHABLE", at)}'
         )
@@ -576,6 +595,9 @@ class FunctionLowering:
 
     def return_(self, values: list[str]) -> None:
         """Returns: two results in registers, the rest through the results area."""
+        if self.fuel:
+            metering.charge(self)
+            metering.save_fuel(self)
         results = self.type.results
         for position, offset in calls.area_slots(results):
             pointer = self.fresh()
@@ -603,6 +625,8 @@ class FunctionLowering:
             used.update(block.writes)
         large = 8 * len(used) > _LARGE_FRAME_BYTES
         head = [calls.definition(self)]
+        if self.fuel:
+            head.append("  %fuel = alloca i64")
         if self.results_area_bytes:
             head.append(f"  %area = alloca [{self.results_area_bytes} x i8], align 16")
         for index in sorted(used):
@@ -622,7 +646,7 @@ class FunctionLowering:
 
         Without it, recursion would run off the thread's stack, whatever lies below it.
         """
-        at = self.module.bodies[self.function_index - self.module.num_imported_functions].start
+        at = self.body_start
         offset = abi.VMCONTEXT["store"]
         self.prologue.pop("%store", None)
         label = self.trap_block("STACK_OVERFLOW", at)

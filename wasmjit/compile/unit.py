@@ -55,6 +55,8 @@ class CodePolicy:
     guard_pages: bool
     exact_traps: bool
     optimise_size: bool
+    fuel: bool
+    epochs: bool
     machine: str  # "x86_64" or "aarch64"
 
     @classmethod
@@ -64,6 +66,8 @@ class CodePolicy:
             guard_pages=config.memory_policy.guarded,
             exact_traps=config.exact_traps,
             optimise_size=config.opt_level == "speed_and_size",
+            fuel=config.consume_fuel,
+            epochs=config.epoch_interruption,
             machine=machine,
         )
 

@@ -24,6 +24,10 @@ _SMALL_CONSTANTS = [str(byte if byte < 0x40 else byte - 0x80) for byte in range(
 _TAKES_CONDITION = frozenset((0x0D, 0x04, 0x1B, 0x1C, 0x45))
 
 
+# Instructions that make no code of their own: unreachable, nop, block, loop, else, end, return, drop.
+_FREE_OF_FUEL = frozenset((0x00, 0x01, 0x02, 0x03, 0x05, 0x0B, 0x0F, 0x1A))
+
+
 def walk_body(module: Module, function_index: int, lowering: Lowering | None = None) -> int:
     """Validates the body of defined function `function_index`, lowering it on the way if `lowering` is given.
 
@@ -80,6 +84,7 @@ class BodyWalker(Instructions):
         height = 0
         live = True
         count = 0
+        free = 0  # instructions that cost no fuel
         name = 0
         has_memory = bool(self.module.memories)
         fast = _FAST if lowering is None else lowering.rows
@@ -306,6 +311,10 @@ class BodyWalker(Instructions):
                     self.pop(local_types[index])
             # Everything else, everything unreachable, and whatever the fast paths did not accept.
             self.op_at = op_at
+            if lowering is not None and lowering.fuel:
+                if not live or op in _FREE_OF_FUEL:
+                    free += 1
+                lowering.fuel_seen = 1 + count - free  # entering the function costs 1
             method = special[op]
             if method is not None:
                 at = method(self, at)

@@ -42,7 +42,7 @@ class Instructions(Operands):
             if opcode == BLOCK:
                 self.lowering.block(frame)
             elif opcode == LOOP:
-                self.lowering.loop(frame)
+                self.lowering.loop(frame, self.op_at)
             else:
                 self.lowering.if_(frame)
         return at

@@ -1,0 +1,104 @@
+"""Fuel and epochs: code that counts what it runs, and code that looks at a clock. Both are off unless asked for.
+
+Fuel: what is left lives in a local of each function, is written back to the store before calls, and read again after
+them. An instruction costs 1, those that make no code nothing, and entering a function 1, as in wasmtime. The cost of a
+straight stretch is subtracted where it ends; whether anything is left is looked at where a function or a loop begins,
+so counts are the same in every run and at every opt level.
+
+Epochs: where a function or a loop begins, the engine's counter is compared with the store's deadline.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .. import abi
+from . import calls
+
+if TYPE_CHECKING:
+    from .function import FunctionLowering
+
+
+def enter_function(lowering: FunctionLowering, at: int) -> None:
+    """At the start of a body."""
+    policy = lowering.unit.policy
+    if policy.fuel:
+        load_fuel(lowering)
+        check_fuel(lowering, at)
+        lowering.fuel_seen = 1  # entering costs 1: recursion of empty functions ends too
+    if policy.epochs:
+        check_epoch(lowering, at)
+
+
+def enter_loop(lowering: FunctionLowering, at: int) -> None:
+    """At a loop's header."""
+    if lowering.unit.policy.fuel:
+        check_fuel(lowering, at)
+    if lowering.unit.policy.epochs:
+        check_epoch(lowering, at)
+
+
+def _fuel_pointer(lowering: FunctionLowering) -> str:
+    calls.store(lowering)
+    if "%fuel.p" not in lowering.prologue:
+        lowering.prologue["%fuel.p"] = f"  %fuel.p = getelementptr i8, ptr %store, i64 {abi.STORE['fuel']}"
+    return "%fuel.p"
+
+
+def load_fuel(lowering: FunctionLowering) -> None:
+    """Takes over what the store says is left."""
+    name = lowering.fresh()
+    lowering.lines.append(
+        f"  {name} = load i64, ptr {_fuel_pointer(lowering)}, align 8, !tbaa !2\n  store i64 {name}, ptr %fuel"
+    )
+
+
+def save_fuel(lowering: FunctionLowering) -> None:
+    """Tells the store what is left."""
+    name = lowering.fresh()
+    lowering.lines.append(
+        f"  {name} = load i64, ptr %fuel\n  store i64 {name}, ptr {_fuel_pointer(lowering)}, align 8, !tbaa !2"
+    )
+
+
+def charge(lowering: FunctionLowering) -> None:
+    """Subtracts what has been walked since the last charge."""
+    cost = lowering.fuel_seen - lowering.fuel_charged
+    if cost:
+        lowering.fuel_charged = lowering.fuel_seen
+        name = lowering.fresh()
+        lowering.lines.append(
+            f"  {name} = load i64, ptr %fuel\n  {name}r = sub i64 {name}, {cost}\n  store i64 {name}r, ptr %fuel"
+        )
+
+
+def check_fuel(lowering: FunctionLowering, at: int) -> None:
+    """Traps if nothing is left."""
+    name = lowering.fresh()
+    pointer = _fuel_pointer(lowering)
+    lowering.lines.append(f"  {name} = load i64, ptr %fuel\n  {name}o = icmp sle i64 {name}, 0")
+    lowering.trap_if(f"{name}o", "OUT_OF_FUEL", at, first=f"  store i64 {name}, ptr {pointer}, align 8, !tbaa !2\n")
+
+
+def check_epoch(lowering: FunctionLowering, at: int) -> None:
+    """Calls the runtime if the deadline is reached; it traps or sets a later one."""
+    calls.store(lowering)
+    if "%epoch" not in lowering.prologue:
+        lowering.prologue["%epoch"] = (
+            f"  %epoch.p = getelementptr i8, ptr %store, i64 {abi.STORE['epoch']}\n"
+            "  %epoch = load ptr, ptr %epoch.p, align 8, !tbaa !2\n"
+            f"  %deadline.p = getelementptr i8, ptr %store, i64 {abi.STORE['epoch_deadline']}"
+        )
+    callee = calls.builtin_pointer(lowering, abi.BUILTIN_INDEX["epoch_deadline_reached"])
+    name = lowering.fresh()
+    lowering.counter += 1
+    reached, on = f"t{lowering.counter}", f"k{lowering.counter}"
+    # Volatile: another thread advances the epoch, and the callback moves the deadline.
+    lowering.lines.append(
+        f"  {name} = load volatile i64, ptr %epoch, align 8\n"
+        f"  {name}d = load volatile i64, ptr %deadline.p, align 8\n"
+        f"  {name}r = icmp uge i64 {name}, {name}d\n"
+        f"  br i1 {name}r, label %{reached}, label %{on}, !prof !3\n{on}:"
+    )
+    lowering.current = on
+    lowering.cold.append(f"{reached}:\n  call void {callee}(ptr %vmctx){lowering.debug(at)}\n  br label %{on}")
