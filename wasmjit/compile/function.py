@@ -19,7 +19,7 @@ from .. import abi
 from ..errors import TRAPS
 from ..wasm.lowering import IF, LOOP, Frame
 from ..wasm.ops import LLVM_TYPES, Op
-from ..wasm.types import I32, FuncType
+from ..wasm.types import F32, F64, I32, FuncType
 from . import calls, lower, memory, metering, tables
 from .liveness import Block, PendingStore, dead_stores
 
@@ -57,7 +57,7 @@ class FunctionLowering:
         self.loaded: set[int] = set()
         self.stores: list[str] = []
         self.templates = lower.TEMPLATES
-        self.rows = lower.ROWS
+        self.rows = lower.canonical_rows() if unit.policy.canonical_nans else lower.ROWS
         self.counter = 0
         self.current = "start"  # label of the LLVM block being written, for phi edges
         self.leaf = True
@@ -222,6 +222,9 @@ class FunctionLowering:
     def irregular(self, row: Op, a: str, b: str, at: int) -> str:
         """Rows whose lowering is ``@name``."""
         result = lower.IRREGULAR[row.lowering](self, row, a, b, at)
+        if self.unit.policy.canonical_nans and row.result in (F32, F64):
+            raw, result = result, self.fresh()
+            self.lines.extend(lower.canonical_text(result, raw, LLVM_TYPES[row.result]).split("; "))
         if a in self.tainted or b in self.tainted:
             self.tainted.add(result)
         return result

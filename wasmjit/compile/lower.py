@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..wasm.lowering import fast_rows
+from ..wasm.lowering import FastRow, fast_rows
 from ..wasm.ops import COMPARISON, CONDITION, LLVM_TYPES, LOAD, OPS, SPECIAL, STORE, Op
 from ..wasm.types import EXTERNREF, F32, F64, FUNCREF, I32, I64
 
@@ -46,7 +47,21 @@ def may_fold(row: Op, a: str, b: str) -> bool:
     return a in constants or b in constants
 
 
-def _renderers() -> dict[int, Callable[[str, str, str], str]]:
+_CANONICAL_NANS = {"float": ("i32", 0x7FC00000), "double": ("i64", 0x7FF8000000000000)}
+_MAKES_NANS = frozenset(("add", "sub", "mul", "div", "sqrt", "ceil", "floor", "trunc", "nearest"))
+
+
+def canonical_text(result: str, raw: str, llvm: str) -> str:
+    """`result` is `raw`, or the canonical NaN if that is a NaN: chosen as integers, to LLVM all float NaNs are one."""
+    integer, bits = _CANONICAL_NANS[llvm]
+    return (
+        f"{result}n = fcmp uno {llvm} {raw}, {raw}; {result}i = bitcast {llvm} {raw} to {integer}; "
+        f"{result}s = select i1 {result}n, {integer} {bits}, {integer} {result}i; "
+        f"{result} = bitcast {integer} {result}s to {llvm}"
+    )
+
+
+def _renderers(canonical: bool) -> dict[int, Callable[[str, str, str], str]]:
     """Opcode -> function from (result, a, b) to IR text; the result of a comparison is an i1.
 
     The table's texts become f-strings once, here: formatting is what IR generation spends its time on.
@@ -58,13 +73,21 @@ def _renderers() -> dict[int, Callable[[str, str, str], str]]:
         text = op.lowering.lstrip("?~")
         if op.kind in (COMPARISON, CONDITION):
             text = "{r} = " + text
+        if canonical and op.result in (F32, F64) and op.name[4:] in _MAKES_NANS:
+            text = text.replace("{r} =", "{r}x =") + "; " + canonical_text("{r}", "{r}x", LLVM_TYPES[op.result])
         source = "\\n".join("  " + line.strip() for line in text.split(";"))
         renderers[code] = eval(f'lambda r, a, b: f"{source}"')
     return renderers
 
 
-TEMPLATES = _renderers()
+TEMPLATES = _renderers(canonical=False)
 ROWS = fast_rows(TEMPLATES)
+
+
+@functools.cache
+def canonical_rows() -> list[FastRow | None]:
+    """The rows for Config.nan_canonicalization."""
+    return fast_rows(_renderers(canonical=True))
 
 
 def anchor_text(unit: Unit, value: str, valtype: int) -> str:

@@ -55,6 +55,7 @@ class CodePolicy:
     guard_pages: bool
     exact_traps: bool
     optimise_size: bool
+    canonical_nans: bool
     fuel: bool
     epochs: bool
     machine: str  # "x86_64" or "aarch64"
@@ -66,6 +67,7 @@ class CodePolicy:
             guard_pages=config.memory_policy.guarded,
             exact_traps=config.exact_traps,
             optimise_size=config.opt_level == "speed_and_size",
+            canonical_nans=config.nan_canonicalization,
             fuel=config.consume_fuel,
             epochs=config.epoch_interruption,
             machine=machine,

@@ -34,7 +34,7 @@ class Engine(Handle):
             config = Config()
         elif not isinstance(config, Config):
             raise TypeError("expected Config")
-        for option in ("consume_fuel", "epoch_interruption", "nan_canonicalization"):
+        for option in ("consume_fuel", "epoch_interruption"):
             if getattr(config, option):
                 raise UnsupportedError(f"Config.{option} is not supported yet")
         self._config = _definite(config)
@@ -50,6 +50,43 @@ class Engine(Handle):
 
         self._check_open()
         return bytearray(compile_artifact(self, wasm).to_bytes())
+
+    def precompile_compatibility_hash(self) -> bytes:
+        """32 bytes that are equal for Engines whose precompiled modules can be exchanged: the key for storing them.
+
+        >>> other = Engine(Config(max_wasm_stack=1 << 20))
+        >>> Engine().precompile_compatibility_hash() == other.precompile_compatibility_hash()
+        True
+        """
+        import hashlib
+
+        from ..artifact import FORMAT_VERSION, abi_hash
+        from ..compile.pipeline import resolve_target
+        from ..version import VERSION
+
+        self._check_open()
+        parts = (VERSION, FORMAT_VERSION, abi_hash(), resolve_target(self._config), self._config.cache_key())
+        return hashlib.sha256(repr(parts).encode()).digest()
+
+    @staticmethod
+    def detect_precompiled(encoded: bytes | bytearray | memoryview) -> str | None:
+        """``"module"`` or ``"component"`` if `encoded` begins as a precompiled one does, else None. Checks no more.
+
+        >>> Engine.detect_precompiled(b"\\0asm") is None
+        True
+        """
+        from ..artifact import detect
+
+        if not isinstance(encoded, (bytes, bytearray, memoryview)):
+            raise TypeError("expected bytes")
+        return detect(encoded)
+
+    @staticmethod
+    def same(a: Engine, b: Engine) -> bool:
+        """Whether Modules of `a` can be used in Stores of `b`: both are one Engine."""
+        if not isinstance(a, Engine) or not isinstance(b, Engine):
+            raise TypeError("expected an Engine")
+        return a is b
 
     def increment_epoch(self) -> None:
         """Advances the epoch by one; from any thread. Looked at by code compiled with `Config.epoch_interruption`."""
