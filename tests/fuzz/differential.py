@@ -82,7 +82,7 @@ def argument(kind: str, source: random.Random) -> Any:
 
 def plain(value: Any) -> Any:
     """A result in a form that compares across engines: NaNs alike, references as null or not."""
-    if isinstance(value, wasmtime.Val):  # how that package gives a null reference
+    if isinstance(value, (wasmtime.Val, wasmjit.Val)):  # a null reference
         value = value.value
     if isinstance(value, list):
         return [plain(v) for v in value]

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .. import abi
-from ..errors import TRAPS
+from ..errors import TRAPS, CompileError
 from ..wasm.lowering import IF, LOOP, Frame
 from ..wasm.ops import LLVM_TYPES, Op
 from ..wasm.types import F32, F64, I32, FuncType
@@ -30,6 +30,8 @@ TRAP_NUMBERS = {trap.name: trap.number for trap in TRAPS}
 
 _NO_OPERANDS: list[str] = []
 _SHORT_BRANCH_LINES = 12
+_MAX_PHI_OPERANDS = 5_000_000
+_MAX_CACHED_ZEROS = 200
 _EFFECT = re.compile(r"\b(store|call|ret|switch)\b|br i1")
 # Locals beyond this many bytes count in the prologue's stack check: a frame must not skip the headroom below the limit.
 _LARGE_FRAME_BYTES = 4096
@@ -64,6 +66,7 @@ class FunctionLowering:
         self.fuel = unit.policy.fuel
         self.fuel_seen = 0  # cost of the instructions walked so far; the walker counts
         self.fuel_charged = 0
+        self.num_phi_operands = 0
         self.body_start = unit.module.bodies[function_index - unit.module.num_imported_functions].start
         self.results_area_bytes = 0
         # liveness
@@ -127,7 +130,8 @@ class FunctionLowering:
         self.stores = [f"  store {LLVM_TYPES[t]} " for t in local_types]
         for index in range(num_params):
             self.cache[index] = (f"%p{index}", -1)
-        for index in range(num_params, len(local_types)):
+        # Every join walks over the cache: functions with very many locals start without their zeros in it.
+        for index in range(num_params, min(len(local_types), num_params + _MAX_CACHED_ZEROS)):
             self.cache[index] = (lower.ZEROS[local_types[index]], -1)
         frame.label = "return"
         frame.edges = []
@@ -294,16 +298,24 @@ class FunctionLowering:
         frame.value_height = len(self.values) - len(frame.params)
         frame.edges = []
 
-    def edge(self, frame: Frame) -> None:
-        """Records a branch from the current block to a frame's label, with the operands on top of the stack."""
+    def edge(self, frame: Frame, again: bool = False) -> None:
+        """Records a branch from the current block to a frame's label, with the operands on top of the stack.
+
+        `again`: the same instruction branched there before; LLVM counts edges, the liveness search needs one.
+        Raises CompileError where a function would become gigabytes of phis.
+        """
         if frame.label_types:
+            self.num_phi_operands += len(frame.label_types)
+            if self.num_phi_operands > _MAX_PHI_OPERANDS:
+                raise CompileError(f"function {self.function_index} is too large: its branches carry too many operands")
             frame.edges.append((self.values[-len(frame.label_types) :], self.current))
         else:
             frame.edges.append((_NO_OPERANDS, self.current))
-        target = frame.target
-        if target is None:
-            frame.target = target = Block()
-        self.successors.append(target)
+        if not again:
+            target = frame.target
+            if target is None:
+                frame.target = target = Block()
+            self.successors.append(target)
 
     def loop(self, frame: Frame, at: int) -> None:
         if self.fuel:
@@ -358,9 +370,9 @@ class FunctionLowering:
 
         Code from compilers has no such branches; what is looked for is a handful of lines without any effect.
         """
+        last = len(self.lines) - 1
         for line, condition in frame.conditions or ():
-            between = self.lines[line + 1 :]
-            if len(between) <= _SHORT_BRANCH_LINES and not _EFFECT.search("\n".join(between)):
+            if last - line <= _SHORT_BRANCH_LINES and not _EFFECT.search("\n".join(self.lines[line + 1 :])):
                 self.lines[line] = lower.anchor_condition_text(self.unit, condition) + "\n" + self.lines[line]
 
     def else_(self, frame: Frame, fallthrough: bool) -> None:
@@ -461,11 +473,13 @@ class FunctionLowering:
         height = min(frame.value_height for frame in (*targets, default))
         self.discard(height, arity)
         cases = []
+        reached: set[str] = set()
         for number, frame in enumerate(targets):
-            self.edge(frame)
+            self.edge(frame, again=frame.label in reached)
+            reached.add(frame.label)
             cases.append(f"i32 {number}, label %{frame.label}")
-        self.edge(default)
-        if len({id(frame) for frame in (*targets, default)}) == 1 and index in self.tainted:
+        self.edge(default, again=default.label in reached)
+        if reached <= {default.label} and index in self.tainted:
             self.anchor(index, I32)
         self.lines.append(f"  switch i32 {index}, label %{default.label} [ {' '.join(cases)} ]")
         self.close_block()
