@@ -128,7 +128,8 @@ def call_indirect(lowering: FunctionLowering, type_index: int, table: int, at: i
     lowering.lines.append(
         f"  {found}p = getelementptr i8, ptr {reference}, i64 {abi.FUNC_REF['type_id']}\n"
         f"  {found} = load i32, ptr {found}p, align 4, !tbaa !2{lowering.debug(at)}\n"
-        f"  {found}m = icmp ne i32 {found}, {expected}"
+        # The processor may compare in memory: then it is the comparison's location that counts.
+        f"  {found}m = icmp ne i32 {found}, {expected}{lowering.debug(at)}"
     )
     lowering.trap_if(f"{found}m", "BAD_SIGNATURE", at)
     announce_caller(lowering)
@@ -240,6 +241,8 @@ def builtin(lowering: FunctionLowering, name: str, indices: tuple[int, ...], par
         operands.append(f"{llvm} {value}")
     if lowering.fuel:  # growth may ask a limiter in Python, which may look at the fuel
         metering.charge(lowering)
+        if params:  # the last operand is a count, or a growth
+            metering.charge_count(lowering, arguments[-1])
         metering.save_fuel(lowering)
     call_text = f"call {row.result} {pointer}({', '.join(operands)}){lowering.debug(at)}"
     if row.result == "void":

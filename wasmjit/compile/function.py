@@ -519,7 +519,8 @@ class FunctionLowering:
         name = self.fresh()
         llvm = LLVM_TYPES[valtype]
         # Compilers emit `select` where they expect a branch to be mispredicted; LLVM must not make it one again.
-        self.lines.append(f"  {name} = select i1 {condition}, {llvm} {a}, {llvm} {b}, !unpredictable !0")
+        site = self.sites.get(a) or self.sites.get(b) or ""
+        self.lines.append(f"  {name} = select i1 {condition}, {llvm} {a}, {llvm} {b}, !unpredictable !0{site}")
         self.values.append(name)
         if a in self.tainted or b in self.tainted or condition in self.tainted:
             self.tainted.add(name)

@@ -1,9 +1,9 @@
 """Fuel and epochs: code that counts what it runs, and code that looks at a clock. Both are off unless asked for.
 
 Fuel: what is left lives in a local of each function, is written back to the store before calls, and read again after
-them. An instruction costs 1, those that make no code nothing, and entering a function 1, as in wasmtime. The cost of a
-straight stretch is subtracted where it ends; whether anything is left is looked at where a function or a loop begins,
-so counts are the same in every run and at every opt level.
+them. An instruction costs 1, those that make no code nothing, bulk instructions their count on top, and entering a
+function 1, as in wasmtime. The cost of a straight stretch is subtracted where it ends; whether anything is left is
+looked at where a function or a loop begins, so counts are the same in every run and at every opt level.
 
 Epochs: where a function or a loop begins, the engine's counter is compared with the store's deadline.
 """
@@ -70,6 +70,15 @@ def charge(lowering: FunctionLowering) -> None:
         lowering.lines.append(
             f"  {name} = load i64, ptr %fuel\n  {name}r = sub i64 {name}, {cost}\n  store i64 {name}r, ptr %fuel"
         )
+
+
+def charge_count(lowering: FunctionLowering, count: str) -> None:
+    """Subtracts the i32 operand `count`: a bulk instruction costs 1 for each byte, element or page, as in wasmtime."""
+    name = lowering.fresh()
+    lowering.lines.append(
+        f"  {name}n = zext i32 {count} to i64\n  {name} = load i64, ptr %fuel\n"
+        f"  {name}r = sub i64 {name}, {name}n\n  store i64 {name}r, ptr %fuel"
+    )
 
 
 def check_fuel(lowering: FunctionLowering, at: int) -> None:
