@@ -456,12 +456,14 @@ void wj_host_dispatch(wj_host_func *host, wj_frame *frame)
     }
     bool called = call_host(host, frame);
     if (!called) { /* the exception stays set, and the GIL held, until the entry returns to the interpreter */
+        wj_record_frames(thread, entry, 0, entry->host_fp);
         wj_unwind(entry, WJ_STATUS_EXCEPTION);
     }
     if (state != NULL) {
         entry->thread_state = PyEval_SaveThread();
     }
     entry->host_fp = 0;
+    wj_resume(thread, &frame->link);
 }
 
 wj_func_ref *wj_host_func_new(wj_store *store, uintptr_t callable, const char *params, const char *results,
@@ -502,6 +504,45 @@ typedef struct {
     uint32_t flags;
 } callable_object;
 
+/* Looks at what came before the code runs; a status other than OK if it must not. With the GIL held. */
+static int may_start(wj_store *store, wj_thread *thread, wj_entry *entry, bool outermost)
+{
+    if (outermost && store->timeout_ns != 0 && !wj_interrupt_begin(thread, entry, store->timeout_ns)) {
+        set_wasm_error("timeouts need a timer, and the system refuses to make one");
+        return WJ_STATUS_EXCEPTION;
+    }
+    if (__atomic_load_n(&thread->pending, __ATOMIC_SEQ_CST) == 0 &&
+        __atomic_load_n(&store->interrupt_id, __ATOMIC_SEQ_CST) != store->call_id) {
+        return WJ_STATUS_OK;
+    }
+    if ((thread->pending & WJ_PENDING_SIGNALS) != 0) {
+        __atomic_and_fetch(&thread->pending, ~WJ_PENDING_SIGNALS, __ATOMIC_SEQ_CST);
+        if (PyErr_CheckSignals() != 0) {
+            return WJ_STATUS_EXCEPTION;
+        }
+    }
+    if (wj_trap_is_pending(thread)) {
+        wj_trap_at_entry(thread, entry, WJ_TRAP_INTERRUPT);
+        return WJ_STATUS_TRAP;
+    }
+    return WJ_STATUS_OK;
+}
+
+/* Undoes what enter() did. With the GIL held. */
+static void leave(wj_store *store, wj_thread *thread, const wj_entry *entry, bool outermost)
+{
+    if (outermost) {
+        __atomic_store_n(&store->call_id, store->call_id + 1, __ATOMIC_SEQ_CST);
+    }
+    thread->entry = entry->outer;
+    if (entry->deadline_ns != 0 || thread->pending != 0) {
+        wj_interrupt_end(thread, entry);
+    }
+    __atomic_store_n(&store->depth, store->depth - 1, __ATOMIC_RELAXED);
+    store->stack_limit = entry->stack_limit;
+    store->caller = entry->caller;
+}
+
 /* Runs func_ref with the prepared frame. Returns a WJ_STATUS with *entry filled in, or -1 with an exception. */
 static int enter(wj_store *store, const wj_func_ref *func_ref, wj_frame *frame, bool keep_gil, wj_entry *entry)
 {
@@ -511,7 +552,7 @@ static int enter(wj_store *store, const wj_func_ref *func_ref, wj_frame *frame, 
         return -1;
     }
     if (store->depth != 0 && store->thread != thread) {
-        set_wasm_error("store is running on another thread");
+        set_wasm_error("store is running on another thread: a Store is for one thread at a time");
         return -1;
     }
     if (thread->entry == NULL && !wj_thread_prepare(thread)) {
@@ -531,25 +572,38 @@ static int enter(wj_store *store, const wj_func_ref *func_ref, wj_frame *frame, 
     }
     entry->store = store;
     entry->host_fp = 0;
+    entry->own_pc_count = 0;
+    entry->deadline_ns = 0;
     entry->stack_limit = store->stack_limit;
     entry->caller = store->caller;
     store->stack_limit = limit;
     store->caller = NULL;
     store->thread = thread;
+    bool outermost = store->depth == 0;
     __atomic_store_n(&store->depth, store->depth + 1, __ATOMIC_RELAXED);
-    thread->entry = entry;
-    frame->ints[0] = (uint64_t)(uintptr_t)func_ref->vmctx;
-    entry->thread_state = keep_gil ? NULL : PyEval_SaveThread();
-
-    int status = wj_enter(entry, func_ref->code, frame);
-
-    thread->entry = entry->outer;
-    if (entry->thread_state != NULL) {
-        PyEval_RestoreThread(entry->thread_state);
+    if (outermost) {
+        __atomic_store_n(&store->call_id, store->call_id + 1, __ATOMIC_SEQ_CST);
     }
-    __atomic_store_n(&store->depth, store->depth - 1, __ATOMIC_RELAXED);
-    store->stack_limit = entry->stack_limit;
-    store->caller = entry->caller;
+    __atomic_store_n(&thread->entry, entry, __ATOMIC_SEQ_CST); /* whoever interrupts from now on finds it */
+    frame->ints[0] = (uint64_t)(uintptr_t)func_ref->vmctx;
+    entry->thread_state = NULL;
+    int status = may_start(store, thread, entry, outermost);
+    if (status == WJ_STATUS_OK) {
+        /* CPython counted the builtin against its recursion limit, which protects the C stack. Here our stack limit
+         * does, so nesting is as deep as without us. */
+        Py_LeaveRecursiveCall();
+        entry->thread_state = keep_gil ? NULL : PyEval_SaveThread();
+        status = wj_enter(entry, func_ref->code, frame);
+        entry->host_fp = (uintptr_t)frame; /* not in wasm code any more */
+        if (entry->thread_state != NULL) {
+            PyEval_RestoreThread(entry->thread_state);
+        }
+        (void)Py_EnterRecursiveCall(""); /* the count was as high before: it cannot fail */
+    }
+    leave(store, thread, entry, outermost);
+    if (status == WJ_STATUS_SIGNALS) {
+        status = PyErr_CheckSignals() != 0 ? WJ_STATUS_EXCEPTION : WJ_STATUS_TRAP;
+    }
     return status;
 }
 
@@ -613,6 +667,9 @@ static PyObject *call_in_slots(callable_object *self, PyObject *const *arguments
     }
     if (status == WJ_STATUS_TRAP) {
         set_trap(&entry);
+    }
+    if (status > WJ_STATUS_OK) {
+        wj_add_traceback(&entry);
     }
     return NULL;
 }

@@ -4,6 +4,15 @@
 
 #include <string.h>
 
+/* Interrupts are looked at between pieces of this size: some milliseconds. */
+#define PIECE_BYTES (UINT64_C(64) << 20)
+
+/* The last thing that a builtin does: see wj_resume. */
+static inline void resume(void)
+{
+    wj_resume(&wj_this_thread, __builtin_frame_address(0));
+}
+
 static wj_memory *memory_of(void *vmctx, uint32_t index)
 {
     const wj_vmcontext *context = vmctx;
@@ -34,7 +43,22 @@ static wj_segment_slot *element_segment_of(void *vmctx, uint32_t index)
 
 uint64_t wj_builtin_memory_grow(void *vmctx, uint32_t memory, uint64_t delta_pages)
 {
-    return wj_memory_grow(memory_of(vmctx, memory), delta_pages);
+    wj_memory *grown = memory_of(vmctx, memory);
+    wj_store *store = ((wj_vmcontext *)vmctx)->store;
+    if (store->limiter != NULL && delta_pages != 0) {
+        uint64_t current = wj_memory_size_bytes(grown);
+        uint64_t most = UINT64_MAX >> grown->page_size_log2;
+        uint64_t delta = delta_pages > most ? UINT64_MAX : delta_pages << grown->page_size_log2;
+        uint64_t desired = delta > UINT64_MAX - current ? UINT64_MAX : current + delta;
+        uint64_t maximum = grown->max_pages > most ? UINT64_MAX : grown->max_pages << grown->page_size_log2;
+        if (!wj_limiter_allows(store, 0, current, desired, maximum, __builtin_frame_address(0))) {
+            resume();
+            return WJ_REFUSED;
+        }
+    }
+    uint64_t old_pages = wj_memory_grow(grown, delta_pages);
+    resume();
+    return old_pages;
 }
 
 void wj_builtin_memory_copy(void *vmctx, uint32_t destination_memory, uint32_t source_memory, uint64_t destination,
@@ -47,6 +71,7 @@ void wj_builtin_memory_copy(void *vmctx, uint32_t destination_memory, uint32_t s
         wj_trap(WJ_TRAP_MEMORY_OUT_OF_BOUNDS, 0);
     }
     memmove(to->base + destination, from->base + source, size_bytes);
+    resume();
 }
 
 void wj_builtin_memory_fill(void *vmctx, uint32_t memory, uint64_t start, uint32_t byte, uint64_t size_bytes)
@@ -55,7 +80,14 @@ void wj_builtin_memory_fill(void *vmctx, uint32_t memory, uint64_t start, uint32
     if (!wj_in_bounds(start, size_bytes, wj_memory_size_bytes(to))) {
         wj_trap(WJ_TRAP_MEMORY_OUT_OF_BOUNDS, 0);
     }
+    while (size_bytes > PIECE_BYTES) {
+        memset(to->base + start, (int)(byte & 0xff), PIECE_BYTES);
+        start += PIECE_BYTES;
+        size_bytes -= PIECE_BYTES;
+        resume();
+    }
     memset(to->base + start, (int)(byte & 0xff), size_bytes);
+    resume();
 }
 
 void wj_builtin_memory_init(void *vmctx, uint32_t memory, uint32_t segment, uint64_t destination, uint64_t source,
@@ -70,6 +102,7 @@ void wj_builtin_memory_init(void *vmctx, uint32_t memory, uint32_t segment, uint
     if (size_bytes != 0) { /* a dropped or empty segment may have no start */
         memcpy(to->base + destination, (const uint8_t *)from->start + source, size_bytes);
     }
+    resume();
 }
 
 void wj_builtin_data_drop(void *vmctx, uint32_t segment)
@@ -79,7 +112,19 @@ void wj_builtin_data_drop(void *vmctx, uint32_t segment)
 
 uint64_t wj_builtin_table_grow(void *vmctx, uint32_t table, void *init, uint64_t delta)
 {
-    return wj_table_grow(table_of(vmctx, table), delta, (uintptr_t)init);
+    wj_table *grown = table_of(vmctx, table);
+    wj_store *store = ((wj_vmcontext *)vmctx)->store;
+    if (store->limiter != NULL && delta != 0) {
+        uint64_t current = wj_table_length(grown);
+        uint64_t desired = delta > UINT64_MAX - current ? UINT64_MAX : current + delta;
+        if (!wj_limiter_allows(store, 1, current, desired, grown->capacity, __builtin_frame_address(0))) {
+            resume();
+            return WJ_REFUSED;
+        }
+    }
+    uint64_t old_length = wj_table_grow(grown, delta, (uintptr_t)init);
+    resume();
+    return old_length;
 }
 
 void wj_builtin_table_fill(void *vmctx, uint32_t table, uint64_t start, void *value, uint64_t count)
@@ -91,6 +136,7 @@ void wj_builtin_table_fill(void *vmctx, uint32_t table, uint64_t start, void *va
     for (uint64_t i = 0; i < count; i++) {
         to->elements[start + i] = (uintptr_t)value;
     }
+    resume();
 }
 
 void wj_builtin_table_copy(void *vmctx, uint32_t destination_table, uint32_t source_table, uint64_t destination,
@@ -103,6 +149,7 @@ void wj_builtin_table_copy(void *vmctx, uint32_t destination_table, uint32_t sou
         wj_trap(WJ_TRAP_TABLE_OUT_OF_BOUNDS, 0);
     }
     memmove(to->elements + destination, from->elements + source, count * sizeof(uint64_t));
+    resume();
 }
 
 void wj_builtin_table_init(void *vmctx, uint32_t table, uint32_t segment, uint64_t destination, uint64_t source,
@@ -116,17 +163,12 @@ void wj_builtin_table_init(void *vmctx, uint32_t table, uint32_t segment, uint64
     if (count != 0) {
         memcpy(to->elements + destination, (const uint64_t *)from->start + source, count * sizeof(uint64_t));
     }
+    resume();
 }
 
 void wj_builtin_elem_drop(void *vmctx, uint32_t segment)
 {
     element_segment_of(vmctx, segment)->length = 0;
-}
-
-void wj_builtin_epoch_deadline_reached(void *vmctx)
-{
-    (void)vmctx;
-    wj_trap(WJ_TRAP_INTERRUPT, 0);
 }
 
 uintptr_t wj_builtins(void)

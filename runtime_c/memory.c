@@ -50,7 +50,10 @@ static uint8_t *reserve(uint64_t size_bytes)
         errno = ENOMEM;
         return NULL;
     }
-    void *mapping = mmap(NULL, size_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *mapping;
+    do {
+        mapping = mmap(NULL, size_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    } while (mapping == MAP_FAILED && wj_pool_drain());
     return mapping == MAP_FAILED ? NULL : mapping;
 }
 
@@ -113,7 +116,7 @@ void *wj_instance_new(wj_store *store, const void *template_bytes, uint64_t size
 
 bool wj_store_runs_elsewhere(const wj_store *store)
 {
-    return __atomic_load_n(&store->depth, __ATOMIC_RELAXED) != 0 && store->thread != &wj_this_thread;
+    return __atomic_load_n(&store->depth, __ATOMIC_RELAXED) != 0 && store->thread != &wj_this_thread && !store->lent;
 }
 
 void wj_store_set_limits(wj_store *store, uint64_t max_memory_bytes, uint64_t max_table_elements)
@@ -130,23 +133,31 @@ void wj_store_set_limits(wj_store *store, uint64_t max_memory_bytes, uint64_t ma
 static void prefer_huge_pages(const wj_memory *memory)
 {
 #ifdef MADV_HUGEPAGE
-    if (memory->committed_bytes >= HUGE_PAGE_MINIMUM_BYTES) {
-        (void)madvise(memory->base, memory->committed_bytes, MADV_HUGEPAGE);
+    uint64_t start = memory->image_start + memory->image_bytes; /* pages of a file are never huge */
+    if (memory->committed_bytes >= start + HUGE_PAGE_MINIMUM_BYTES) {
+        (void)madvise(memory->base + start, memory->committed_bytes - start, MADV_HUGEPAGE);
     }
 #else
     (void)memory;
 #endif
 }
 
+static uint64_t slack_bytes_for(uint64_t capacity_bytes)
+{
+    return capacity_bytes >= ALIGN_RESERVATION_BYTES ? HUGE_PAGE_BYTES : 0;
+}
+
+static uint64_t mapping_bytes_for(uint64_t capacity_bytes, uint64_t guard_bytes)
+{
+    uint64_t mapping_bytes = capacity_bytes + 2 * guard_bytes + slack_bytes_for(capacity_bytes);
+    return mapping_bytes != 0 ? mapping_bytes : host_page_bytes(); /* an empty memory still gets an address of its own */
+}
+
 /* Maps guard, capacity, guard and commits the first committed_bytes. On failure nothing changes but errno. */
 static bool map_memory(wj_memory *memory, uint64_t capacity_bytes, uint64_t committed_bytes)
 {
-    uint64_t guards_bytes = 2 * memory->guard_bytes;
-    uint64_t slack_bytes = capacity_bytes >= ALIGN_RESERVATION_BYTES ? HUGE_PAGE_BYTES : 0;
-    uint64_t mapping_bytes = capacity_bytes + guards_bytes + slack_bytes;
-    if (mapping_bytes == 0) {
-        mapping_bytes = host_page_bytes(); /* an empty memory still gets an address that is its own */
-    }
+    uint64_t slack_bytes = slack_bytes_for(capacity_bytes);
+    uint64_t mapping_bytes = mapping_bytes_for(capacity_bytes, memory->guard_bytes);
     uint8_t *mapping = reserve(mapping_bytes);
     if (mapping == NULL) {
         return false;
@@ -176,8 +187,81 @@ static uint64_t pages_to_bytes(uint64_t pages, uint32_t page_size_log2)
     return pages > (UINT64_MAX >> page_size_log2) ? UINT64_MAX : pages << page_size_log2;
 }
 
+/* Shows the image in committed space. A refusal is harmless: the contents are copied then. */
+static void map_image(wj_memory *memory, const wj_image *image)
+{
+    uint8_t *start = memory->base + image->start;
+    if (!wj_in_bounds(image->start, image->size_bytes, memory->committed_bytes) ||
+        mmap(start, image->size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, image->file,
+             0) == MAP_FAILED) {
+        return;
+    }
+    memory->image_id = image->id;
+    memory->image_start = image->start;
+    memory->image_bytes = image->size_bytes;
+}
+
+/* Makes a pooled mapping what a fresh one would be. */
+static bool renew(wj_memory *memory, uint64_t committed_bytes, uint64_t image_id)
+{
+    if (memory->image_id != image_id && memory->image_id != 0) {
+        if (mmap(memory->base, memory->committed_bytes, PROT_NONE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED) {
+            return false;
+        }
+        memory->committed_bytes = 0;
+        memory->image_id = memory->image_start = memory->image_bytes = 0;
+    }
+    if (memory->committed_bytes > committed_bytes &&
+        mprotect(memory->base + committed_bytes, memory->committed_bytes - committed_bytes, PROT_NONE) != 0) {
+        return false;
+    }
+    if (memory->committed_bytes < committed_bytes &&
+        !commit(memory->base + memory->committed_bytes, committed_bytes - memory->committed_bytes)) {
+        return false;
+    }
+    if (memory->committed_bytes != committed_bytes) {
+        memory->committed_bytes = committed_bytes;
+        prefer_huge_pages(memory);
+    }
+    return true;
+}
+
+/* A record with a mapping: from the pool, or new. NULL with errno. */
+static wj_memory *take_or_map(uint64_t capacity_bytes, uint64_t guard_bytes, uint64_t committed_bytes, uint64_t image_id)
+{
+    wj_memory *memory = wj_pool_take(mapping_bytes_for(capacity_bytes, guard_bytes), guard_bytes, image_id);
+    if (memory != NULL) {
+        if (renew(memory, committed_bytes, image_id)) {
+            memory->capacity_bytes = capacity_bytes;
+            return memory;
+        }
+        munmap(memory->mapping, memory->mapping_bytes);
+        free(memory);
+    }
+    memory = calloc(1, sizeof *memory);
+    if (memory == NULL) {
+        return NULL;
+    }
+    memory->guard_bytes = guard_bytes;
+    if (!map_memory(memory, capacity_bytes, committed_bytes)) {
+        int error = errno;
+        free(memory);
+        errno = error;
+        return NULL;
+    }
+    return memory;
+}
+
 wj_memory *wj_memory_new(wj_store *store, uint64_t min_pages, uint64_t max_pages, uint32_t page_size_log2,
                          uint64_t reservation_bytes, uint64_t guard_bytes, int *error)
+{
+    return wj_memory_new_from_image(store, min_pages, max_pages, page_size_log2, reservation_bytes, guard_bytes, NULL,
+                                    error);
+}
+
+wj_memory *wj_memory_new_from_image(wj_store *store, uint64_t min_pages, uint64_t max_pages, uint32_t page_size_log2,
+                                    uint64_t reservation_bytes, uint64_t guard_bytes, const wj_image *image, int *error)
 {
     if (page_size_log2 > 32 || min_pages > max_pages) {
         *error = EINVAL;
@@ -196,25 +280,23 @@ wj_memory *wj_memory_new(wj_store *store, uint64_t min_pages, uint64_t max_pages
         *error = EDQUOT;
         return NULL;
     }
-    wj_memory *memory = calloc(1, sizeof *memory);
-    if (memory == NULL) {
-        *error = ENOMEM;
-        return NULL;
-    }
-    memory->store = store;
-    memory->max_pages = max_pages;
-    memory->page_size_log2 = page_size_log2;
-    memory->guard_bytes = round_up(guard_bytes, page_bytes);
-    memory->moves = reservation_bytes == 0;
     uint64_t committed_bytes = round_up(size_bytes, page_bytes);
     uint64_t capacity_bytes = round_up(reservation_bytes, page_bytes);
     if (capacity_bytes < committed_bytes) {
         capacity_bytes = committed_bytes;
     }
-    if (!map_memory(memory, capacity_bytes, committed_bytes)) {
+    wj_memory *memory = take_or_map(capacity_bytes, round_up(guard_bytes, page_bytes), committed_bytes,
+                                    image != NULL ? image->id : 0);
+    if (memory == NULL) {
         *error = errno;
-        free(memory);
         return NULL;
+    }
+    memory->store = store;
+    memory->max_pages = max_pages;
+    memory->page_size_log2 = page_size_log2;
+    memory->moves = reservation_bytes == 0;
+    if (image != NULL && memory->image_id != image->id && !memory->moves) {
+        map_image(memory, image);
     }
     memory->size_bytes = size_bytes;
     pthread_mutex_lock(&store->lock);
@@ -235,12 +317,53 @@ uint64_t wj_memory_size_bytes(wj_memory *memory)
     return __atomic_load_n(&memory->size_bytes, __ATOMIC_ACQUIRE);
 }
 
+wj_view *wj_memory_view(wj_memory *memory)
+{
+    if (!memory->moves) {
+        return NULL;
+    }
+    pthread_mutex_lock(&memory->store->lock);
+    wj_view *view = memory->views;
+    if (view == NULL) {
+        view = memory->views = calloc(1, sizeof *view);
+        if (view != NULL) {
+            view->references = 1; /* the memory's */
+        }
+    }
+    if (view != NULL) {
+        __atomic_add_fetch(&view->references, 1, __ATOMIC_RELAXED);
+    }
+    pthread_mutex_unlock(&memory->store->lock);
+    return view;
+}
+
+void wj_view_release(wj_view *view)
+{
+    if (view != NULL && __atomic_sub_fetch(&view->references, 1, __ATOMIC_ACQ_REL) == 0) {
+        if (view->mapping != NULL) {
+            munmap(view->mapping, view->mapping_bytes);
+        }
+        free(view);
+    }
+}
+
 /* A new, larger mapping with the old contents. */
 static bool move_memory(wj_memory *memory, uint64_t committed_bytes)
 {
     wj_memory old = *memory;
     if (!map_memory(memory, committed_bytes, committed_bytes)) {
         return false;
+    }
+    if (old.views != NULL) {
+        memory->views = NULL;
+        if (__atomic_load_n(&old.views->references, __ATOMIC_ACQUIRE) > 1) {
+            memcpy(memory->base, old.base, old.size_bytes);
+            old.views->mapping = old.mapping; /* the last view unmaps it */
+            old.views->mapping_bytes = old.mapping_bytes;
+            wj_view_release(old.views);
+            return true;
+        }
+        wj_view_release(old.views);
     }
     if (old.committed_bytes != 0) {
         /* Moving page table entries is cheaper than copying pages, but the kernel may refuse it. */
@@ -288,11 +411,11 @@ static uint64_t grow_memory(wj_memory *memory, uint64_t delta_pages)
 uint64_t wj_memory_grow(wj_memory *memory, uint64_t delta_pages)
 {
     wj_store *store = memory->store;
-    if (memory->moves && wj_store_runs_elsewhere(store)) {
-        return WJ_REFUSED; /* that thread's code may hold the base in a register */
-    }
+    uint64_t old_pages = WJ_REFUSED; /* if that thread's code may hold the base in a register */
     pthread_mutex_lock(&store->lock);
-    uint64_t old_pages = grow_memory(memory, delta_pages);
+    if (!memory->moves || (store->frozen == 0 && !wj_store_runs_elsewhere(store))) {
+        old_pages = grow_memory(memory, delta_pages);
+    }
     pthread_mutex_unlock(&store->lock);
     return old_pages;
 }
@@ -473,8 +596,8 @@ void wj_store_release(wj_store *store)
 {
     for (wj_memory *memory = store->memories, *next; memory != NULL; memory = next) {
         next = memory->next;
-        munmap(memory->mapping, memory->mapping_bytes);
-        free(memory);
+        wj_view_release(memory->views);
+        wj_pool_give(memory);
     }
     for (wj_table *table = store->tables, *next; table != NULL; table = next) {
         next = table->next;

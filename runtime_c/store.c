@@ -21,9 +21,15 @@ static void drop_callables(wj_store *store)
         host->callable = NULL;
         Py_XDECREF(callable);
     }
+    PyObject *epoch_callback = store->epoch_callback;
+    PyObject *limiter = store->limiter;
+    store->epoch_callback = NULL;
+    store->limiter = NULL;
+    Py_XDECREF(epoch_callback);
+    Py_XDECREF(limiter);
 }
 
-/* Shows the garbage collector the host functions' callables, which only C holds. */
+/* Shows the garbage collector the callables that only C holds: host functions', epoch callback, limiter. */
 typedef struct {
     PyObject_HEAD
     wj_store *store; /* one reference on the record */
@@ -32,7 +38,12 @@ typedef struct {
 static int roots_traverse(PyObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
-    for (wj_host_func *host = ((roots_object *)self)->store->host_funcs; host != NULL; host = host->next) {
+    const wj_store *store = ((roots_object *)self)->store;
+    PyObject *epoch_callback = store->epoch_callback;
+    PyObject *limiter = store->limiter;
+    Py_VISIT(epoch_callback);
+    Py_VISIT(limiter);
+    for (wj_host_func *host = store->host_funcs; host != NULL; host = host->next) {
         PyObject *callable = host->callable;
         Py_VISIT(callable);
     }
@@ -114,6 +125,18 @@ wj_store *wj_store_new(uint64_t max_wasm_stack_bytes)
 int wj_store_is_running(wj_store *store)
 {
     return __atomic_load_n(&store->depth, __ATOMIC_RELAXED) != 0;
+}
+
+void wj_store_lend(wj_store *store, int lent)
+{
+    pthread_mutex_lock(&store->lock);
+    store->lent = lent != 0;
+    pthread_mutex_unlock(&store->lock);
+}
+
+void wj_epoch_increment(uint64_t *epoch)
+{
+    __atomic_add_fetch(epoch, 1, __ATOMIC_RELAXED);
 }
 
 void wj_store_free(wj_store *store)

@@ -185,7 +185,30 @@ static void capture(const wj_thread *thread, wj_entry *entry, uintptr_t fp, uint
 {
     uintptr_t readable_from = sp > thread->stack_low ? sp : thread->stack_low;
     walk_frames(thread, entry, fp, entry->landing_fp, readable_from);
+    entry->own_pc_count = entry->pc_count;
     capture_outer(thread, entry, readable_from);
+}
+
+bool wj_code_is_registered(uintptr_t pc)
+{
+    return registered_end(pc) != 0;
+}
+
+void wj_record_trap(const wj_thread *thread, wj_entry *entry, int code, wj_registers at)
+{
+    entry->trap_code = code;
+    entry->fault_address = 0;
+    entry->pc_count = 0;
+    add_pc(entry, at.pc);
+    capture(thread, entry, at.fp, at.sp);
+}
+
+void wj_record_frames(const wj_thread *thread, wj_entry *entry, uintptr_t pc, uintptr_t fp)
+{
+    entry->pc_count = 0;
+    add_pc(entry, pc);
+    walk_frames(thread, entry, fp, entry->landing_fp, (uintptr_t)__builtin_frame_address(0));
+    entry->own_pc_count = entry->pc_count;
 }
 
 void wj_trap_at_entry(const wj_thread *thread, wj_entry *entry, int code)
@@ -193,6 +216,7 @@ void wj_trap_at_entry(const wj_thread *thread, wj_entry *entry, int code)
     entry->trap_code = code;
     entry->fault_address = 0;
     entry->pc_count = 0;
+    entry->own_pc_count = 0;
     capture_outer(thread, entry, (uintptr_t)__builtin_frame_address(0));
 }
 
@@ -478,6 +502,11 @@ static void on_thread_end(void *value)
 {
     wj_thread *thread = value;
     stack_t current;
+    wj_interrupt_thread_end(thread);
+    thread->ready = false;
+    if (thread->alternate_stack == NULL) {
+        return;
+    }
     if (sigaltstack(NULL, &current) == 0 && current.ss_sp == thread->alternate_stack) {
         stack_t none;
         memset(&none, 0, sizeof none);
@@ -486,7 +515,6 @@ static void on_thread_end(void *value)
     }
     munmap(thread->alternate_stack, ALTERNATE_STACK_BYTES);
     thread->alternate_stack = NULL;
-    thread->ready = false;
 }
 
 /* A signal stack for this thread, unless it has one of sufficient size: after a stack overflow there is no other. */
@@ -501,10 +529,6 @@ static bool ensure_alternate_stack(wj_thread *thread)
         void *mapping = mmap(NULL, ALTERNATE_STACK_BYTES, PROT_READ | PROT_WRITE,
                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (mapping == MAP_FAILED) {
-            return false;
-        }
-        if (pthread_setspecific(thread_end_key, thread) != 0) {
-            munmap(mapping, ALTERNATE_STACK_BYTES);
             return false;
         }
         thread->alternate_stack = mapping;
@@ -551,11 +575,23 @@ static bool find_stack_bounds(wj_thread *thread)
 
 bool wj_thread_prepare(wj_thread *thread)
 {
+    if (thread->is_main) {
+        wj_watch_sigint(thread);
+    }
     if (!thread->ready) {
         if (!find_stack_bounds(thread) || !ensure_alternate_stack(thread)) {
             return false;
         }
+        if (pthread_setspecific(thread_end_key, thread) != 0) {
+            return false;
+        }
         thread->ready = true;
+    }
+    if (!thread->has_timer) { /* also after a fork */
+        wj_interrupt_thread_start(thread);
+        if (thread->is_main) {
+            wj_watch_sigint(thread);
+        }
     }
     /* Another library may have installed its handler over ours since the last call (faulthandler does). */
     struct sigaction found;
@@ -568,10 +604,18 @@ bool wj_thread_prepare(wj_thread *thread)
 static void before_fork(void)
 {
     pthread_mutex_lock(&registry_lock);
+    wj_interrupt_before_fork();
 }
 
-static void after_fork(void)
+static void after_fork_in_parent(void)
 {
+    wj_interrupt_after_fork_in_parent();
+    pthread_mutex_unlock(&registry_lock);
+}
+
+static void after_fork_in_child(void)
+{
+    wj_interrupt_after_fork_in_child();
     pthread_mutex_unlock(&registry_lock);
 }
 
@@ -582,7 +626,10 @@ static void init(void)
 {
     init_error = pthread_key_create(&thread_end_key, on_thread_end);
     if (init_error == 0) {
-        init_error = pthread_atfork(before_fork, after_fork, after_fork);
+        init_error = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+    }
+    if (init_error == 0) {
+        init_error = wj_interrupt_init();
     }
     if (init_error == 0) {
         init_error = install();

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "arch.h"
 #include "wj_abi.h"
@@ -24,7 +25,10 @@
 #define WJ_REFUSED UINT64_MAX /* growth */
 
 /* How wj_enter returns. */
-enum { WJ_STATUS_OK = 0, WJ_STATUS_TRAP = 1, WJ_STATUS_EXCEPTION = 2 };
+enum { WJ_STATUS_OK = 0, WJ_STATUS_TRAP = 1, WJ_STATUS_EXCEPTION = 2, WJ_STATUS_SIGNALS = 3 };
+
+/* Bits of wj_thread.pending: something to look at before wasm code goes on. */
+enum { WJ_PENDING_TRAP = 1, WJ_PENDING_SIGNALS = 2 };
 
 typedef struct wj_thread wj_thread;
 typedef struct wj_entry wj_entry;
@@ -55,6 +59,17 @@ struct wj_memory {
     uint64_t max_pages;
     uint32_t page_size_log2;
     bool moves; /* no reservation: growth makes a new mapping */
+    uint64_t image_id;    /* of the image mapped at image_start, or 0 */
+    uint64_t image_bytes; /* from image_start, which is relative to base */
+    uint64_t image_start;
+    wj_view *views; /* of the present mapping; NULL before there are any */
+};
+
+/* Who uses one mapping of a memory that moves: the memory itself, and the views that Python has. */
+struct wj_view {
+    uint32_t references; /* atomic; taken with store->lock held */
+    uint8_t *mapping;    /* what to unmap with the last one; NULL while the memory has it */
+    uint64_t mapping_bytes;
 };
 
 struct wj_table {
@@ -79,6 +94,13 @@ struct wj_store {
     bool closed;         /* written with the GIL held */
     uint32_t depth;      /* entries that are active now */
     wj_thread *thread;   /* on this thread, if depth > 0 */
+    uint64_t call_id;      /* of the outermost call, odd while it runs; atomic */
+    uint64_t interrupt_id; /* the call that is to be ended: equal to call_id if it is the present one; atomic */
+    uint32_t frozen;       /* > 0: memories may not move now */
+    bool lent;             /* the thread waits in a host function, others may act for it; guarded by `lock` */
+    int64_t timeout_ns;    /* for each outermost call; 0: none */
+    void *epoch_callback;  /* PyObjects, owned, or NULL; guarded by the GIL */
+    void *limiter;
     uint64_t max_wasm_stack_bytes;
     uint64_t max_memory_bytes;
     uint64_t max_table_elements;
@@ -183,7 +205,9 @@ struct wj_entry {
     uintptr_t host_fp;     /* frame record of the host stub while wasm waits for a host function, else 0 */
     uint64_t stack_limit;  /* store->stack_limit and caller to put back */
     void *caller;
+    int64_t deadline_ns; /* CLOCK_MONOTONIC, of the call's timeout; 0: none */
     int trap_code;
+    uint32_t own_pc_count; /* how many of pcs belong to this entry; the rest to outer ones */
     uint32_t pc_count;
     uintptr_t fault_address;
     uintptr_t pcs[WJ_MAX_BACKTRACE];
@@ -226,6 +250,17 @@ struct wj_thread {
     int repeat_signal;
     uint32_t repeat_count;
     uintptr_t repeat_pc, repeat_address;
+    /* Interrupts, see interrupt.c */
+    uint32_t pending; /* WJ_PENDING_*; atomic */
+    uint32_t sigint_depth;
+    int64_t sigint_tick;    /* when wj_watch_sigint looked last */
+    int64_t sigint_look_ns; /* when it will look again, by the timer; 0: not */
+    pthread_t pthread;
+    wj_thread *next_live;
+    bool live; /* in the list of threads */
+    bool is_main;
+    bool has_timer;
+    timer_t timer;
 };
 
 /* Initial-exec: reading it in a signal handler must never allocate. */
@@ -238,6 +273,49 @@ WJ_INTERNAL void wj_trap_at_entry(const wj_thread *thread, wj_entry *entry, int 
 /* Leaves the innermost entry of this thread with a trap, from a C function that generated code called. */
 WJ_INTERNAL void wj_trap(int code, uintptr_t fault_address) __attribute__((noreturn));
 
+/* Async-signal-safe. */
+WJ_INTERNAL bool wj_code_is_registered(uintptr_t pc);
+/* Records a trap of code that was interrupted at these registers. Async-signal-safe. */
+WJ_INTERNAL void wj_record_trap(const wj_thread *thread, wj_entry *entry, int code, wj_registers at);
+/* Records the wasm frames of this entry from pc (0: none) and the frame record fp on, for wj_add_traceback. */
+WJ_INTERNAL void wj_record_frames(const wj_thread *thread, wj_entry *entry, uintptr_t pc, uintptr_t fp);
+
+/* ---- interrupts (interrupt.c) ---- */
+
+WJ_INTERNAL int wj_interrupt_init(void); /* 0 or an errno value */
+WJ_INTERNAL void wj_interrupt_thread_start(wj_thread *thread);
+WJ_INTERNAL void wj_interrupt_thread_end(wj_thread *thread);
+WJ_INTERNAL void wj_interrupt_before_fork(void);
+WJ_INTERNAL void wj_interrupt_after_fork_in_parent(void);
+WJ_INTERNAL void wj_interrupt_after_fork_in_child(void);
+/* Puts our handler in front of Python's for SIGINT. Main thread only. */
+WJ_INTERNAL void wj_watch_sigint(wj_thread *thread);
+/* Around an outermost call; false: there is no timer for the timeout. */
+WJ_INTERNAL bool wj_interrupt_begin(wj_thread *thread, wj_entry *entry, int64_t timeout_ns);
+WJ_INTERNAL void wj_interrupt_end(wj_thread *thread, const wj_entry *entry);
+/* Whether the calls that are active now have to end. */
+WJ_INTERNAL bool wj_trap_is_pending(wj_thread *thread);
+/* The slow part of wj_resume. */
+WJ_INTERNAL void wj_resume_pending(void *fp);
+
+/* C functions call this right before they return to wasm code; fp: their own frame address. May not return. */
+static inline void wj_resume(wj_thread *thread, void *fp)
+{
+    if (__builtin_expect(__atomic_load_n(&thread->pending, __ATOMIC_RELAXED) != 0, 0)) {
+        wj_resume_pending(fp);
+    }
+}
+
+/* ---- callbacks.c ---- */
+
+/* Runs Python's signal handlers below wasm code that stands at pc and fp; false: one raised, and the GIL is held. */
+WJ_INTERNAL bool wj_python_signals(wj_thread *thread, wj_entry *entry, uintptr_t pc, uintptr_t fp);
+/* Asks the store's limiter about a growth (bytes or elements) from below wasm code; unwinds if it raises. */
+WJ_INTERNAL bool wj_limiter_allows(wj_store *store, int is_table, uint64_t current, uint64_t desired, uint64_t maximum,
+                                   void *fp);
+/* Puts the entry's wasm frames into the traceback of the current exception. */
+WJ_INTERNAL void wj_add_traceback(const wj_entry *entry);
+
 /* ---- store.c ---- */
 
 /* Gives up one reference on the record. */
@@ -248,6 +326,29 @@ WJ_INTERNAL void wj_store_release_record(wj_store *store);
 /* Frees everything of the store but its record. */
 WJ_INTERNAL void wj_store_release(wj_store *store);
 WJ_INTERNAL bool wj_store_runs_elsewhere(const wj_store *store);
+
+/* ---- pool.c ---- */
+
+/* A freed memory with this layout, preferably showing the image, or NULL. Everything but its mapping (mapping,
+ * mapping_bytes, base, guard_bytes, committed_bytes, image_*) is left over from its former life. */
+WJ_INTERNAL wj_memory *wj_pool_take(uint64_t mapping_bytes, uint64_t guard_bytes, uint64_t image_id);
+/* Frees a memory that nothing refers to, or keeps its mapping for later. */
+WJ_INTERNAL void wj_pool_give(wj_memory *memory);
+/* Unmaps what is kept, where address space is short; false if there was nothing. */
+WJ_INTERNAL bool wj_pool_drain(void);
+/* Unmaps what shows an image that is going away. */
+WJ_INTERNAL void wj_pool_forget(uint64_t image_id);
+
+/* ---- instance.c ---- */
+
+enum { WJ_SEGMENT_PASSIVE = 0, WJ_SEGMENT_ACTIVE = 1, WJ_SEGMENT_DECLARATIVE = 2 }; /* wasmjit/wasm/module.py */
+enum { WJ_OUT_OF_BOUNDS = 1, WJ_NO_MEMORY = 2 };
+
+struct wj_image {
+    uint64_t id; /* never used again: tells whether a mapping shows this image */
+    uint64_t start, size_bytes;
+    int file; /* memfd */
+};
 
 static inline bool wj_in_bounds(uint64_t start, uint64_t count, uint64_t size)
 {

@@ -13,6 +13,8 @@ int wj_runtime_init(void);
 /* PyObject of a callable(code: int, fault_address: int, pcs: tuple[int, ...]) -> BaseException instance, which makes
  * the exception raised for a trap. pcs: innermost first; return addresses are already adjusted to lie inside the call. */
 void wj_set_trap_factory(uintptr_t callable);
+/* PyObject of a callable(pcs) -> list of (file, function, line), one for each pc in wasm code: what tracebacks show. */
+void wj_set_frame_describer(uintptr_t callable);
 /* Address of the table of builtins, in the order of abi.BUILTINS. */
 uintptr_t wj_builtins(void);
 /* Registers / forgets an executable range of generated code. Register returns 0 or an errno value. */
@@ -27,9 +29,30 @@ wj_store *wj_store_new(uint64_t max_wasm_stack_bytes);
  * then. */
 void wj_store_free(wj_store *store);
 int wj_store_is_running(wj_store *store);
+/* On the thread that runs the store: whether it waits in a host function now, and memories may grow from other threads. */
+void wj_store_lend(wj_store *store, int lent);
 /* Limits for each single memory and table (as StoreLimits of wasmtime); UINT64_MAX is "no limit". Growth past them
  * fails (-1), creation returns NULL with *error EDQUOT. */
 void wj_store_set_limits(wj_store *store, uint64_t max_memory_bytes, uint64_t max_table_elements);
+
+/* Ends the outermost call that runs now with an INTERRUPT trap; from any thread. 0 if none runs, else 1. */
+int wj_store_interrupt(wj_store *store);
+/* Whether the wasm calls of this thread are to end: what a host function that blocks has to look at. */
+int wj_is_interrupted(void);
+/* On the thread that runs the store, outside of its wasm: takes an interrupt back, so that the call that runs goes on. */
+void wj_store_forget_interrupt(wj_store *store);
+/* For each outermost call from the next on; 0: none. */
+void wj_store_set_timeout(wj_store *store, int64_t timeout_ns);
+/* ppoll(2) on `count` struct pollfd at `descriptors`, without the GIL, that an interrupt ends with -EINTR; negative
+ * timeout: none. Returns the number of ready ones, or a negative errno value. */
+int wj_wait(uintptr_t descriptors, uint64_t count, int64_t timeout_ns);
+/* PyObject of a callable() -> ticks, or 0: called when the epoch deadline is reached; what it raises passes through wasm.
+ * PyObject of a callable(is_table, current, desired, maximum) -> bool, or 0: asked when wasm grows a memory (bytes) or
+ * table (elements); no maximum is UINT64_MAX. References are taken. */
+void wj_store_set_epoch_callback(wj_store *store, uintptr_t callable);
+void wj_store_set_limiter(wj_store *store, uintptr_t callable);
+/* Adds 1 to an engine's epoch. */
+void wj_epoch_increment(uint64_t *epoch);
 
 /* ---- memories ---- */
 /* 1 if `reservation_bytes` of address space can be reserved now. */
@@ -42,6 +65,12 @@ uintptr_t wj_memory_base(wj_memory *memory);
 uint64_t wj_memory_size_bytes(wj_memory *memory);
 /* Previous size in pages, or UINT64_MAX if the growth is refused. */
 uint64_t wj_memory_grow(wj_memory *memory, uint64_t delta_pages);
+/* Keeps the present mapping of a memory whose base moves (NULL: it never moves, or no memory): until every view of it is
+ * released, growth leaves a copy of the contents there, so a pointer into it stays readable and writable. The store must
+ * live as long as the view, except during interpreter exit. */
+typedef struct wj_view wj_view;
+wj_view *wj_memory_view(wj_memory *memory);
+void wj_view_release(wj_view *view);
 /* memcpy into / out of memory with bounds check: 0, or 1 if out of bounds (then nothing is written). */
 int wj_memory_write(wj_memory *memory, uint64_t start, const void *source, uint64_t size_bytes);
 int wj_memory_read(wj_memory *memory, uint64_t start, void *destination, uint64_t size_bytes);
@@ -64,6 +93,47 @@ void *wj_store_alloc(wj_store *store, uint64_t size_bytes);
  * is no memory. */
 void *wj_instance_new(wj_store *store, const void *template_bytes, uint64_t size_bytes, uint32_t memories_offset,
                       uint32_t tables_offset, uint32_t data_segments_offset, uint32_t element_segments_offset);
+
+/* ---- instances: what is the same for all instances of a module, see wasmjit/runtime/plan.py ---- */
+/* What initial memory contents are mapped from, copy-on-write: bytes `start`... of a memory. Zero until written. `start`
+ * and `size_bytes` count whole pages of the host. NULL where the system does not have it. Free it after the last
+ * wj_memory_new_from_image; memories do not need it. */
+typedef struct wj_image wj_image;
+wj_image *wj_image_new(uint64_t start, uint64_t size_bytes);
+int wj_image_write(wj_image *image, uint64_t start, const void *bytes, uint64_t size_bytes); /* 0, or not written */
+void wj_image_free(wj_image *image);
+/* As wj_memory_new, with the image's contents where it can be mapped (wj_instance_data finds out). */
+wj_memory *wj_memory_new_from_image(wj_store *store, uint64_t min_pages, uint64_t max_pages, uint32_t page_size_log2,
+                                    uint64_t reservation_bytes, uint64_t guard_bytes, const wj_image *image, int *error);
+/* Offsets are in the instance context. Func-refs lie one behind the other. */
+typedef struct {
+    const void *template_bytes;
+    uint64_t size_bytes;
+    uint32_t imported_functions_offset, imported_function_count;
+    uint32_t imported_globals_offset, imported_global_count;
+    uint32_t memories_offset, memory_count;
+    uint32_t tables_offset, table_count;
+    uint32_t func_refs_offset, func_ref_count;
+    uint32_t data_segments_offset, element_segments_offset;
+} wj_instance_plan;
+/* A context: the template with everything of this instance but segments. `words` are addresses: of imported func-refs and
+ * globals, then of all memories and tables, in the order of their index spaces. NULL if there is no memory. */
+void *wj_instance_make(wj_store *store, const wj_instance_plan *plan, const uint64_t *words);
+/* `mode`: 0 passive, 1 active, 2 declarative. `references`: context offsets of func-refs, with the lowest bit set of
+ * pointers to one; UINT32_MAX is null. */
+typedef struct {
+    uint32_t mode, table;
+    uint64_t start, count;
+    const uint32_t *references;
+} wj_element_plan;
+typedef struct {
+    uint32_t mode, memory;
+    uint64_t start;
+} wj_data_plan;
+/* Evaluates all segments, then runs the active ones in order, up to one that does not fit (1). 2: out of memory. Data of a
+ * memory that was made from `image` (or NULL) are there already. */
+int wj_instance_elements(void *context, const wj_element_plan *segments, uint32_t count);
+int wj_instance_data(void *context, const wj_data_plan *segments, uint32_t count, const wj_image *image);
 
 /* ---- function boundary ---- */
 /* Signatures are strings, one letter a value: i i32, I i64, f f32, F f64, V v128 (an unsigned 128-bit int in Python),

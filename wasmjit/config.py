@@ -162,8 +162,12 @@ def _cpu_features(name: str, value: Any) -> str | None:
 
 
 def _cache(name: str, value: Any) -> bool | str:
-    if not isinstance(value, (bool, str)):
+    if isinstance(value, bool):
+        return value
+    if not isinstance(value, str):
         raise TypeError("expected string or bool")
+    if value.endswith(".toml"):
+        _directory_from_toml(value)  # so that an unreadable one is refused here
     return value
 
 
@@ -249,6 +253,12 @@ class Config:
     debug_info = Option(False, _bool, "Keep what debuggers need in the generated code.", changes_code=True)
     native_unwind_info = Option(
         True, _bool, "Accepted; our backtraces walk frame pointers and need no unwind tables.", changes_code=False
+    )
+    generate_address_map = Option(
+        True,
+        _bool,
+        "Keep which machine code belongs to which wasm instruction, for backtraces and `Module.address_map`.",
+        changes_code=True,
     )
     consume_fuel = Option(False, _bool, "Code counts fuel and traps when it is used up.", changes_code=True)
     epoch_interruption = Option(

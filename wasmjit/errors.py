@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+Self = TypeVar("Self", bound="Closable")
 
 
-class WasmError(Exception):
+class Closable:
+    """`close()` and `with` for exceptions and frames, as in the wasmtime package; there is nothing to release."""
+
+    __slots__ = ()
+
+    def close(self) -> None:
+        """Does nothing; what it says stays readable."""
+
+    def __enter__(self: Self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class WasmError(Closable, Exception):
     """Any failure wasmjit reports: malformed or invalid modules, link errors, incompatible artifacts, misuse.
 
     ``offset`` is the byte offset into the module where that is known, ``function`` the function index.
+
+    >>> from wasmjit import Engine, Module
+    >>> try:
+    ...     Module(Engine(), "(module (func (result i32)))")
+    ... except WasmError as error:
+    ...     print(error.offset, error.function, error.reason)
+    24 0 type mismatch: expected i32, but nothing is on the stack
     """
 
     def __init__(
@@ -27,23 +51,60 @@ class WasmError(Exception):
 
 
 class MalformedError(WasmError):
-    """The bytes are not a module in the binary format (spec section 5)."""
+    """The bytes are not a module in the binary format (spec section 5).
+
+    >>> from wasmjit import Engine, Module
+    >>> Module.validate(Engine(), b"no module")
+    Traceback (most recent call last):
+    ...
+    wasmjit.errors.MalformedError: magic header not detected (at offset 0x0)
+    """
 
 
 class ValidationError(WasmError):
-    """The module is well formed but invalid (spec section 3)."""
+    """The module is well formed but invalid (spec section 3).
+
+    >>> from wasmjit import Engine, Module
+    >>> Module(Engine(), "(module (func local.get 0 drop))")
+    Traceback (most recent call last):
+    ...
+    wasmjit.errors.ValidationError: unknown local 0 (at function 0, offset 0x17)
+    """
 
 
 class UnsupportedError(ValidationError):
-    """The module uses a feature that is off in the Config or that this version does not support."""
+    """The module uses a feature that is off in the Config or that this version does not support.
+
+    >>> from wasmjit import Config, Engine, Module
+    >>> Module(Engine(Config(wasm_multi_memory=False)), "(module (memory 1) (memory 1))")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    wasmjit.errors.UnsupportedError: feature multi_memory is off in the Config (wasm_multi_memory) (at offset ...)
+    """
 
 
 class LinkError(WasmError):
-    """Imports and what was given for them do not fit (spec section 4.5.4)."""
+    """Imports and what was given for them do not fit (spec section 4.5.4).
+
+    >>> from wasmjit import Instance, Module, Store
+    >>> store = Store()
+    >>> Instance(store, Module(store.engine, '(module (import "host" "f" (func)))'), [])
+    Traceback (most recent call last):
+    ...
+    wasmjit.errors.LinkError: expected 1 imports, found 0
+    """
 
 
 class UnknownImportError(LinkError):
-    """Nothing is defined under the names of an import: ``module``, ``name``, and the ``type`` that was wanted."""
+    """Nothing is defined under the names of an import: ``module``, ``name``, and the ``type`` that was wanted.
+
+    >>> from wasmjit import Linker, Module, Store
+    >>> store = Store()
+    >>> Linker(store.engine).instantiate(store, Module(store.engine, '(module (import "host" "f" (func)))'))
+    Traceback (most recent call last):
+    ...
+    wasmjit.errors.UnknownImportError: unknown import: `host::f` has not been defined
+    """
 
     def __init__(self, module: str, name: str, type: object = None) -> None:
         self.module = module
@@ -53,15 +114,36 @@ class UnknownImportError(LinkError):
 
 
 class ClosedError(WasmError, ValueError):
-    """A handle was used after `close()` (a ValueError too, as in the wasmtime package)."""
+    """A handle was used after `close()` (a ValueError too, as in the wasmtime package).
+
+    >>> from wasmjit import Engine, Module
+    >>> engine = Engine()
+    >>> engine.close()
+    >>> Module(engine, "(module)")
+    Traceback (most recent call last):
+    ...
+    wasmjit.errors.ClosedError: engine is closed
+    """
 
 
 class CompileError(WasmError):
-    """LLVM refused or died on our IR: a defect of wasmjit, reported instead of crashing."""
+    """LLVM refused or died on our IR: a defect of wasmjit, reported instead of crashing.
+
+    >>> issubclass(CompileError, WasmError)
+    True
+    """
 
 
 class ArtifactError(WasmError):
-    """A ``.cwasm`` is damaged, or was made by another version, for another target or with another Config."""
+    """A ``.cwasm`` is damaged, or was made by another version, for another target or with another Config.
+
+    >>> from wasmjit import Engine, Module
+    >>> try:
+    ...     Module.deserialize(Engine(), b"something else")
+    ... except ArtifactError:
+    ...     print("compile it again")
+    compile it again
+    """
 
 
 class TrapInfo(NamedTuple):
@@ -72,7 +154,7 @@ class TrapInfo(NamedTuple):
     message: str
 
 
-# Numbers follow the wasmtime package's TrapCode; messages start with the spec's own words.
+# Numbers follow the wasmtime package's TrapCode, and so do messages; they contain the spec's own words.
 # The number is also the immediate of the `ud1` / `brk` instruction that raises the trap (0..255).
 TRAPS: tuple[TrapInfo, ...] = (
     TrapInfo(0, "STACK_OVERFLOW", "call stack exhausted"),
@@ -84,9 +166,9 @@ TRAPS: tuple[TrapInfo, ...] = (
     TrapInfo(6, "INTEGER_OVERFLOW", "integer overflow"),
     TrapInfo(7, "INTEGER_DIVISION_BY_ZERO", "integer divide by zero"),
     TrapInfo(8, "BAD_CONVERSION_TO_INTEGER", "invalid conversion to integer"),
-    TrapInfo(9, "UNREACHABLE", "unreachable"),
+    TrapInfo(9, "UNREACHABLE", "wasm `unreachable` instruction executed"),
     TrapInfo(10, "INTERRUPT", "interrupt"),
-    TrapInfo(11, "OUT_OF_FUEL", "all fuel consumed"),
+    TrapInfo(11, "OUT_OF_FUEL", "all fuel consumed by WebAssembly"),
     TrapInfo(12, "ATOMIC_WAIT_NON_SHARED_MEMORY", "atomic wait on non-shared memory"),
     TrapInfo(13, "NULL_REFERENCE", "null reference"),
     TrapInfo(14, "ARRAY_OUT_OF_BOUNDS", "out of bounds array access"),

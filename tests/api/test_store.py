@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import threading
@@ -11,6 +12,7 @@ import pytest
 
 from wasmjit import (
     ClosedError,
+    Config,
     Engine,
     Func,
     FuncType,
@@ -24,6 +26,8 @@ from wasmjit import (
     Store,
     Table,
     TableType,
+    Trap,
+    TrapCode,
     ValType,
     WasiConfig,
     WasmError,
@@ -171,14 +175,285 @@ def test_counts(store: Store) -> None:
         store.set_limits(tables="3")  # type: ignore[arg-type]
 
 
+# ---- limiter ----
+
+
+def test_limiter_is_asked(store: Store, instantiate: Any) -> None:
+    asked: list[Any] = []
+
+    def limiter(kind: str, current: int, desired: int, maximum: int | None) -> bool:
+        asked.append((kind, current, desired, maximum))
+        return desired <= (2 * 65536 if kind == "memory" else 10)
+
+    store.limiter = limiter
+    assert store.limiter is limiter
+    exports = instantiate(
+        """(module (memory (export "m") 1) (table (export "t") 5 20 funcref)
+        (func (export "grow") (param i32) (result i32) local.get 0 memory.grow)
+        (func (export "tgrow") (param i32) (result i32) ref.null func local.get 0 table.grow))"""
+    )
+    assert asked == [("memory", 0, 65536, None), ("table", 0, 5, 20)]
+    asked.clear()
+    assert exports["grow"](store, 1) == 1
+    assert exports["grow"](store, 1) == -1
+    assert exports["grow"](store, 0) == 2
+    assert exports["grow"](store, -1) == -1
+    assert exports["tgrow"](store, 5) == 5
+    assert exports["tgrow"](store, 1) == -1
+    assert asked == [
+        ("memory", 65536, 2 * 65536, None),
+        ("memory", 2 * 65536, 3 * 65536, None),
+        ("memory", 2 * 65536, (2 + 0xFFFFFFFF) * 65536, None),
+        ("table", 5, 10, 20),
+        ("table", 10, 11, 20),
+    ]
+    with pytest.raises(WasmError, match="failed to grow memory"):
+        exports["m"].grow(store, 1)
+    with pytest.raises(WasmError, match="failed to grow table"):
+        exports["t"].grow(store, 1, None)
+    with pytest.raises(WasmError, match="the limiter refused it"):
+        Memory(store, MemoryType(Limits(3, None)))
+    with pytest.raises(WasmError, match="the limiter refused it"):
+        Table(store, TableType(ValType.funcref(), Limits(11, None)), None)
+    store.limiter = None
+    assert store.limiter is None
+    assert exports["grow"](store, 1) == 2
+    assert exports["m"].grow(store, 1) == 3
+
+
+def test_limiter_object(store: Store, instantiate: Any) -> None:
+    class Limiter:
+        def memory_growing(self, current: int, desired: int, maximum: int | None) -> bool:
+            return maximum == 4 * 65536
+
+    store.limiter = Limiter()
+    grow = """(module (memory 1 {}) (table 1 funcref) (func (export "f") (result i32) i32.const 1 memory.grow))"""
+    assert instantiate(grow.format(4))["f"](store) == 1
+    with pytest.raises(WasmError, match="limiter"):
+        instantiate(grow.format(5))
+    with pytest.raises(TypeError, match="memory_growing"):
+        store.limiter = 3
+
+
+def test_what_a_limiter_raises_passes_through(store: Store, instantiate: Any) -> None:
+    class Stop(BaseException):
+        pass
+
+    def limiter(kind: str, current: int, desired: int, maximum: int | None) -> bool:
+        if current:
+            raise Stop(kind)
+        return True
+
+    store.limiter = limiter
+    exports = instantiate(
+        """(module (memory 1) (table 1 externref)
+        (func (export "memory") (result i32) i32.const 1 memory.grow)
+        (func (export "table") (result i32) ref.null extern i32.const 1 table.grow))"""
+    )
+    for kind in ("memory", "table"):
+        for _ in range(3):
+            with pytest.raises(Stop, match=kind):
+                exports[kind](store)
+
+
+def test_a_limiter_may_call_back(store: Store, instantiate: Any) -> None:
+    exports: Any = None
+
+    def limiter(kind: str, current: int, desired: int, maximum: int | None) -> bool:
+        return current == 0 or exports["two"](store) == 2
+
+    store.limiter = limiter
+    exports = instantiate(
+        """(module (memory 1) (func (export "two") (result i32) i32.const 2)
+        (func (export "grow") (result i32) i32.const 1 memory.grow))"""
+    )
+    assert exports["grow"](store) == 1
+
+
+def test_a_limiter_does_not_keep_its_store(engine: Engine) -> None:
+    store = Store(engine)
+    store.limiter = functools.partial(max, store)
+    store.epoch_deadline_callback(functools.partial(max, store))
+    seen = weakref.ref(store._record.native)
+    del store
+    gc.collect()
+    assert seen() is None
+
+
+def test_max_memory(engine: Engine) -> None:
+    store = Store(engine, max_memory=65536)
+    with pytest.raises(WasmError, match="exceeds memory limits"):
+        Memory(store, MemoryType(Limits(2, None)))
+
+
+# ---- fuel ----
+
+LOOP = """(module (func (export "loop") (param i32)
+ (loop (local.set 0 (i32.sub (local.get 0) (i32.const 1))) (br_if 0 (local.get 0))))
+ (func (export "forever") (loop br 0)))"""
+
+
 def test_fuel_and_epochs_need_their_option(store: Store) -> None:
-    for use in (lambda: store.set_fuel(1), store.get_fuel):
+    for use in (lambda: store.set_fuel(1), store.get_fuel, lambda: Store(store.engine, fuel=3)):
         with pytest.raises(WasmError, match="fuel is not configured in this store"):
             use()
-    with pytest.raises(WasmError, match="epoch interruption is not configured"):
-        store.set_epoch_deadline(1)
+    store.set_epoch_deadline(1)  # as in the wasmtime package: code does not look
     with pytest.raises(TypeError):
         store.set_fuel("1")  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        store.set_epoch_deadline("1")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("opt_level", ["none", "speed"])
+def test_fuel(opt_level: str) -> None:
+    engine = Engine(Config(consume_fuel=True, opt_level=opt_level))
+    store = Store(engine)
+    assert store.get_fuel() == 0
+    exports = Instance(store, Module(engine, LOOP), []).exports(store)
+    with pytest.raises(Trap) as caught:
+        exports["loop"](store, 1)
+    assert caught.value.trap_code is TrapCode.OUT_OF_FUEL
+    assert caught.value.message.endswith("wasm trap: all fuel consumed by WebAssembly")
+    store.set_fuel(10_000)
+    exports["loop"](store, 10)
+    used = 10_000 - store.get_fuel()
+    assert used > 10
+    store.set_fuel(10_000)
+    exports["loop"](store, 10)
+    assert 10_000 - store.get_fuel() == used
+    with pytest.raises(Trap):
+        exports["forever"](store)
+    assert store.get_fuel() == 0
+    with pytest.raises(Trap):
+        exports["loop"](store, 1)
+    store.set_fuel(used + 1)
+    exports["loop"](store, 10)
+    assert store.get_fuel() == 1
+
+
+def test_host_functions_see_and_set_fuel() -> None:
+    engine = Engine(Config(consume_fuel=True))
+    store = Store(engine, fuel=1000)
+    seen = []
+
+    def host() -> None:
+        seen.append(store.get_fuel())
+        store.set_fuel(500)
+
+    text = '(module (import "" "h" (func $h)) (func (export "f") call $h call $h))'
+    exports = Instance(store, Module(engine, text), [Func(store, FuncType([], []), host)]).exports(store)
+    exports["f"](store)
+    assert 990 < seen[0] < 1000
+    assert 490 < seen[1] < 500
+    assert 490 < store.get_fuel() <= 500
+
+
+def test_fuel_at_the_limits() -> None:
+    store = Store(Engine(Config(consume_fuel=True)))
+    store.set_fuel(2**64 - 1)
+    assert store.get_fuel() == 2**63 - 1
+    store.set_fuel(0)
+    assert store.get_fuel() == 0
+
+
+# ---- epochs ----
+
+
+@pytest.fixture(scope="module")
+def epoch_engine() -> Engine:
+    return Engine(Config(epoch_interruption=True))
+
+
+def test_epoch_deadline_traps(epoch_engine: Engine) -> None:
+    store = Store(epoch_engine)
+    exports = Instance(store, Module(epoch_engine, LOOP), []).exports(store)
+    with pytest.raises(Trap) as caught:  # a new store's deadline has been reached
+        exports["loop"](store, 1)
+    assert caught.value.trap_code is TrapCode.INTERRUPT
+    store.set_epoch_deadline(1)
+    exports["loop"](store, 1000)
+    threading.Timer(0.02, epoch_engine.increment_epoch).start()
+    with pytest.raises(Trap) as caught:
+        exports["forever"](store)
+    assert caught.value.trap_code is TrapCode.INTERRUPT
+    store.set_epoch_deadline(2**64 - 1)
+    exports["loop"](store, 1)
+
+
+def test_epoch_callback(epoch_engine: Engine) -> None:
+    store = Store(epoch_engine)
+    exports = Instance(store, Module(epoch_engine, LOOP), []).exports(store)
+    calls = []
+
+    class Stop(BaseException):
+        pass
+
+    def callback() -> int:
+        calls.append(1)
+        if len(calls) == 5:
+            raise Stop
+        if len(calls) > 1:
+            epoch_engine.increment_epoch()
+        return 1 if len(calls) > 1 else 0
+
+    store.epoch_deadline_callback(callback)
+    with pytest.raises(Stop):
+        for _ in range(100):
+            epoch_engine.increment_epoch()
+            exports["loop"](store, 3)
+    assert len(calls) == 5
+    store.epoch_deadline_callback(lambda: 1000)
+    epoch_engine.increment_epoch()
+    exports["loop"](store, 1000)
+    store.set_epoch_deadline(0)
+    for wrong in ("text", -1, None):
+        store.epoch_deadline_callback(lambda wrong=wrong: wrong)
+        with pytest.raises((TypeError, OverflowError)):
+            exports["loop"](store, 3)
+    store.epoch_deadline_trap()
+    with pytest.raises(Trap):
+        exports["loop"](store, 3)
+    with pytest.raises(TypeError, match="callable"):
+        store.epoch_deadline_callback(3)  # type: ignore[arg-type]
+
+
+def test_an_epoch_callback_may_call_wasm(epoch_engine: Engine) -> None:
+    store, other = Store(epoch_engine), Store(epoch_engine)
+    other.set_epoch_deadline(1000)
+    module = Module(epoch_engine, LOOP)
+    nested = Instance(other, module, []).exports(other)["loop"]
+    store.epoch_deadline_callback(lambda: nested(other, 3) or 5)
+    Instance(store, module, []).exports(store)["loop"](store, 3)
+
+
+def test_epochs_from_many_threads(epoch_engine: Engine) -> None:
+    before = int(epoch_engine._epoch[0])
+    threads = [threading.Thread(target=lambda: [epoch_engine.increment_epoch() for _ in range(1000)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert int(epoch_engine._epoch[0]) == before + 4000
+
+
+def test_another_thread_is_refused_while_code_runs(store: Store) -> None:
+    errors: list[Any] = []
+    function: Any = None
+
+    def host() -> None:
+        def intrude() -> None:
+            try:
+                function(store)
+            except WasmError as error:
+                errors.append(str(error))
+
+        thread = threading.Thread(target=intrude)
+        thread.start()
+        thread.join()
+
+    function = Func(store, FuncType([], []), host)
+    function(store)
+    assert errors == ["store is running on another thread: a Store is for one thread at a time"]
 
 
 def test_wasi_config_is_checked(store: Store) -> None:

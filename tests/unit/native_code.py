@@ -271,16 +271,16 @@ define {kind} @{name}({parameter_list(params, results)}) {ATTRIBUTES} {{
 
 def call_builtin(builtin: abi.Builtin) -> str:
     """IR of a function named like a builtin that passes its i32/i64/ptr parameters on to it."""
-    params = ", ".join(f"{kind} %p{i}" for i, kind in enumerate(builtin.params))
+    params = ", ".join(["ptr %vm", *(f"{kind} %p{i}" for i, kind in enumerate(builtin.params))])
     bind = "" if builtin.result == "void" else "%r = "
     give = "ret void" if builtin.result == "void" else f"ret {builtin.result} %r"
     return f"""
-define {builtin.result} @{builtin.name}(ptr %vm, {params}) {ATTRIBUTES} {{
+define {builtin.result} @{builtin.name}({params}) {ATTRIBUTES} {{
   %tablep = getelementptr i8, ptr %vm, i64 {abi.VMCONTEXT["builtins"]}
   %table = load ptr, ptr %tablep
   %slot = getelementptr ptr, ptr %table, i64 {abi.BUILTIN_INDEX[builtin.name]}
   %code = load ptr, ptr %slot
-  {bind}call {builtin.result} %code(ptr %vm, {params})
+  {bind}call {builtin.result} %code({params})
   {give}
 }}
 """

@@ -7,6 +7,7 @@ import mmap
 import resource
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -144,9 +145,11 @@ def test_reservation_that_fails_is_reported(monkeypatch: pytest.MonkeyPatch) -> 
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     with Instance() as instance:
         error = ffi.new("int *")
-        resource.setrlimit(resource.RLIMIT_AS, (4 * GIB, hard))
         try:
-            assert lib.wj_can_reserve(8 * GIB) == 0
+            resource.setrlimit(resource.RLIMIT_AS, (GIB, hard))
+            assert lib.wj_can_reserve(8 * GIB) == 0  # also empties the pool of freed memories
+            used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (used + GIB, hard))
             assert lib.wj_memory_new(instance.store, 1, 100, 16, 4 * GIB, 2 * GIB, error) == ffi.NULL
             assert error[0] == errno.ENOMEM
             assert lib.wj_memory_new(instance.store, 1, 100, 16, 0, 0, error) != ffi.NULL

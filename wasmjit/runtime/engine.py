@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import functools
-import threading
 
 from ..config import Config
-from ..errors import UnsupportedError
 from .handle import Handle
-from .native import lib
+from .native import ffi, lib
 
 # C aligns large reservations to huge pages with this much slack (runtime_c/memory.c).
 _RESERVATION_SLACK_BYTES = 2 << 20
@@ -23,7 +21,7 @@ class Engine(Handle):
     """Compiles Modules and owns what Stores share. Thread-safe.
 
     Takes a copy of `config`. Where guard-page reservations fail (ulimit, containers), its Modules check memory accesses
-    explicitly. Raises UnsupportedError for options that this version does not implement.
+    explicitly.
 
     >>> Engine(Config(opt_level="none"))
     <Engine Config(opt_level='none')>
@@ -34,12 +32,12 @@ class Engine(Handle):
             config = Config()
         elif not isinstance(config, Config):
             raise TypeError("expected Config")
-        for option in ("consume_fuel", "epoch_interruption"):
-            if getattr(config, option):
-                raise UnsupportedError(f"Config.{option} is not supported yet")
         self._config = _definite(config)
-        self._epoch_lock = threading.Lock()
-        self._epoch = 0
+        # What every Store and Memory asks for; reading options takes longer than making those.
+        self._memory_policy = self._config.memory_policy
+        self._max_wasm_stack = self._config.max_wasm_stack
+        self._has_epochs = self._config.epoch_interruption
+        self._epoch = ffi.new("uint64_t *")  # generated code reads it: every Store keeps it alive
 
     def precompile_module(self, wasm: str | bytes) -> bytearray:
         """Compiles a module (binary or text) for `Module.deserialize`, also for another target than this machine.
@@ -89,10 +87,13 @@ class Engine(Handle):
         return a is b
 
     def increment_epoch(self) -> None:
-        """Advances the epoch by one; from any thread. Looked at by code compiled with `Config.epoch_interruption`."""
+        """Advances the epoch by one; from any thread. Code compiled with `Config.epoch_interruption` looks at it.
+
+        >>> engine = Engine(Config(epoch_interruption=True))
+        >>> engine.increment_epoch()
+        """
         self._check_open()
-        with self._epoch_lock:
-            self._epoch += 1
+        lib.wj_epoch_increment(self._epoch)
 
     def is_pulley(self) -> bool:
         """Whether code is interpreted instead of compiled: never."""

@@ -6,8 +6,10 @@ Addresses are plain ints; `lib` and `ffi` are cffi's. Importing this module inst
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Mapping
 from typing import Any
 
 try:
@@ -25,10 +27,13 @@ __all__ = [
     "callable_new",
     "ffi",
     "host_func_new",
+    "is_interrupted",
     "lib",
+    "set_frame_describer",
     "set_trap_factory",
     "store_roots",
     "take_object",
+    "wait",
 ]
 
 # Flags of `host_func_new` and `callable_new`.
@@ -40,6 +45,35 @@ KEEP_GIL = 4
 def set_trap_factory(factory: Callable[[int, int, tuple[int, ...]], BaseException]) -> None:
     """Sets what makes the exception of a trap from (trap code, fault address, pcs innermost first)."""
     lib.wj_set_trap_factory(id(factory))
+
+
+def set_frame_describer(describer: Callable[[tuple[int, ...]], list[tuple[str, str, int]]]) -> None:
+    """Sets what makes traceback entries (file, function, line) from pcs; it leaves out those that are no wasm code."""
+    lib.wj_set_frame_describer(id(describer))
+
+
+def is_interrupted() -> bool:
+    """Whether the wasm calls of this thread are to end: what a host function that blocks has to look at."""
+    return bool(lib.wj_is_interrupted())
+
+
+def wait(descriptors: Mapping[int, int], timeout_ns: int | None) -> dict[int, int]:
+    """As ``select.poll().poll``, but an interrupt of the wasm code that called us ends it: descriptor -> events.
+
+    `descriptors` has the events to wait for; `timeout_ns` None waits for ever. Empty when the time is over and after a
+    signal; the caller looks at the clock. Raises OSError.
+    """
+    entries = struct.pack(
+        "=" + "ihh" * len(descriptors), *(n for fd, mask in descriptors.items() for n in (fd, mask, 0))
+    )
+    array = ffi.new("char[]", entries)
+    found = lib.wj_wait(int(ffi.cast("uintptr_t", array)), len(descriptors), -1 if timeout_ns is None else timeout_ns)
+    if found < 0 and found != -errno.EINTR:
+        raise OSError(-found, os.strerror(-found))
+    if found <= 0:
+        return {}
+    results = struct.iter_unpack("=ihh", ffi.buffer(array, len(entries)))
+    return {fd: events for fd, _, events in results if events}
 
 
 def host_func_new(

@@ -9,11 +9,14 @@ only where a host function refers to its own store.
 from __future__ import annotations
 
 import ctypes
+import functools
+import sys
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Union
 
+from .. import abi
 from ..errors import ClosedError, WasmError
 from ..wasm import types as wt
 from .engine import Engine
@@ -27,6 +30,13 @@ if TYPE_CHECKING:
 UNLIMITED = (1 << 64) - 1
 # Externref handles are swept when their number has doubled since the last sweep, but not below this.
 FIRST_SWEEP_HANDLES = 4096
+# What C knows as the maximum of a table, and of a 32-bit and a 64-bit memory in bytes, that have none of their own.
+NO_TABLE_MAXIMUM = 10_000_000
+NO_MEMORY_MAXIMUM = (1 << 32, UNLIMITED)
+# Longer ones are as good as none, and overflow a 64-bit count of nanoseconds.
+MAX_TIMEOUT_SECONDS = 1e9
+# Generated code counts fuel down in a signed 64-bit integer.
+MAX_FUEL = (1 << 63) - 1
 # What the wasmtime package allows a store by default.
 DEFAULT_MAX_ITEMS = 10_000
 
@@ -43,18 +53,17 @@ class NativeStore:
         self.pointer = pointer
         self.keepalive: set[object] = set()
         self._roots: object = None
-        # At interpreter exit the process's memory goes anyway, and views may still be in use.
-        weakref.finalize(self, _free_store, pointer, self.keepalive).atexit = False
+
+    # Not at interpreter exit: the process's memory goes anyway, and threads may still be in there.
+    def __del__(self, free: Any = lib.wj_store_free, is_exiting: Callable[[], bool] = sys.is_finalizing) -> None:
+        pointer = getattr(self, "pointer", None)
+        if pointer is not None and not is_exiting():
+            free(pointer)
 
     def keep_roots(self) -> None:
         """Shows the garbage collector the host functions that C holds. Call after making one."""
         if self._roots is None:
             self._roots = store_roots(self.pointer)
-
-
-def _free_store(pointer: object, keepalive: set[object]) -> None:
-    lib.wj_store_free(pointer)
-    keepalive.clear()
 
 
 @dataclass(slots=True)
@@ -68,18 +77,49 @@ class StoreLimits:
     memories: int = DEFAULT_MAX_ITEMS
 
 
+class _Limiter:
+    """A limiter as the user gave it, behind one way of asking. Refers to no store."""
+
+    def __init__(self, limiter: Any) -> None:
+        self.given = limiter
+        by_kind = {kind: getattr(limiter, f"{kind}_growing", None) for kind in ("memory", "table")}
+        self._by_kind = by_kind if any(by_kind.values()) else None
+        if self._by_kind is None and not callable(limiter):
+            raise TypeError("expected a callable, or an object with memory_growing or table_growing")
+        self.ask_from_code = functools.partial(_ask_from_code, self)
+
+    def ask(self, kind: str, current: int, desired: int, maximum: int | None) -> bool:
+        """Whether it allows that."""
+        if self._by_kind is None:
+            return bool(self.given(kind, current, desired, maximum))
+        question = self._by_kind[kind]
+        return question is None or bool(question(current, desired, maximum))
+
+
+def _ask_from_code(limiter: _Limiter, is_table: int, current: int, desired: int, maximum: int) -> bool:
+    """What C calls when wasm code grows something."""
+    if is_table:
+        return limiter.ask("table", current, desired, None if maximum == NO_TABLE_MAXIMUM else maximum)
+    return limiter.ask("memory", current, desired, None if maximum in NO_MEMORY_MAXIMUM else maximum)
+
+
 class StoreRecord:
     """The state of one Store. `native` is None once the store is closed."""
 
     def __init__(self, engine: Engine, data: Any) -> None:
         self.engine = engine
         self.data = data
-        self.native: NativeStore | None = NativeStore(engine._config.max_wasm_stack)
+        self.native: NativeStore | None = NativeStore(engine._max_wasm_stack)
+        if engine._has_epochs:
+            self.native.keepalive.add(engine._epoch)
+            self.write_field("epoch", address_of(engine._epoch))
         self.limits = StoreLimits()
+        self.limiter: _Limiter | None = None
+        self.timeout: float | None = None
         self.instances: dict[int, InstanceRecord] = {}  # by context address
         self.wasi: Any = None
         self.linker_functions: dict[object, Any] = {}  # a Linker's Store-independent definition -> FuncItem here
-        self.functions: weakref.WeakValueDictionary[int, Func] = weakref.WeakValueDictionary()  # by func-ref address
+        self._functions: weakref.WeakValueDictionary[int, Func] | None = None
         self.num_memories = 0
         self.num_tables = 0
         # Externrefs: wasm sees small integers.
@@ -89,6 +129,13 @@ class StoreRecord:
         self._sweep_at = FIRST_SWEEP_HANDLES
         # Where externrefs can be found: callables that list handles in use.
         self.externref_roots: list[Callable[[], list[int]]] = []
+
+    @property
+    def functions(self) -> weakref.WeakValueDictionary[int, Func]:
+        """The handles there are of functions, by func-ref address."""
+        if self._functions is None:
+            self._functions = weakref.WeakValueDictionary()
+        return self._functions
 
     @property
     def pointer(self) -> Any:
@@ -112,6 +159,19 @@ class StoreRecord:
             raise MemoryError(f"no memory for {size_bytes} bytes in a Store")
         return int(ffi.cast("uintptr_t", pointer))
 
+    def read_field(self, name: str) -> int:
+        """A field of the C store that generated code uses, one of abi.STORE, as a signed integer."""
+        return ctypes.c_int64.from_address(address_of(self.pointer) + abi.STORE[name]).value
+
+    def write_field(self, name: str, value: int) -> None:
+        """Writes such a field."""
+        ctypes.c_int64.from_address(address_of(self.pointer) + abi.STORE[name]).value = value
+
+    def interrupt(self) -> bool:
+        """Ends the outermost call that runs now; False if none does. From any thread, at any time."""
+        native = self.native
+        return native is not None and bool(lib.wj_store_interrupt(native.pointer))
+
     def close(self) -> None:
         """Lets go of everything. Raises WasmError while wasm code of this store runs."""
         if self.native is None:
@@ -124,9 +184,21 @@ class StoreRecord:
         self.externref_roots.clear()
         self.externrefs.clear()
         self._externref_ids.clear()
-        self.data = self.wasi = None
+        self.data = self.wasi = self.limiter = None
 
     # ---- limits ----
+
+    def set_limiter(self, limiter: object) -> None:
+        """What is asked before memories and tables are made or grow; None: nothing is."""
+        native = self.open()
+        made = None if limiter is None else _Limiter(limiter)
+        lib.wj_store_set_limiter(native.pointer, 0 if made is None else id(made.ask_from_code))
+        native.keep_roots()
+        self.limiter = made
+
+    def allows_growth(self, kind: str, current: int, desired: int, maximum: int | None) -> bool:
+        """Whether the limiter lets a ``"memory"`` (bytes) or ``"table"`` (elements) grow. Raises what it raises."""
+        return self.limiter is None or self.limiter.ask(kind, current, desired, maximum)
 
     def check_new_instance(self) -> None:
         """Raises WasmError if there may be no further instance."""
@@ -139,6 +211,11 @@ class StoreRecord:
             raise WasmError(f"resource limit exceeded: memory count too high at {self.num_memories + 1}")
         if type.limits.min << type.page_size_log2 > self.limits.memory_size:
             raise WasmError(f"memory minimum size of {type.limits.min} pages exceeds memory limits")
+        maximum = None if type.limits.max is None else type.limits.max << type.page_size_log2
+        if not self.allows_growth("memory", 0, type.limits.min << type.page_size_log2, maximum):
+            raise WasmError(
+                f"memory minimum size of {type.limits.min} pages exceeds memory limits: the limiter refused it"
+            )
 
     def check_new_table(self, type: wt.TableType) -> None:
         """Raises WasmError if `set_limits` forbids another table of this type."""
@@ -146,6 +223,10 @@ class StoreRecord:
             raise WasmError(f"resource limit exceeded: table count too high at {self.num_tables + 1}")
         if type.limits.min > self.limits.table_elements:
             raise WasmError(f"table minimum size of {type.limits.min} elements exceeds table limits")
+        if not self.allows_growth("table", 0, type.limits.min, type.limits.max):
+            raise WasmError(
+                f"table minimum size of {type.limits.min} elements exceeds table limits: the limiter refused it"
+            )
 
     # ---- externrefs ----
 
@@ -185,7 +266,30 @@ class Store(Handle):
     'mine'
     """
 
-    def __init__(self, engine: Engine | None = None, data: Any = None) -> None:
+    def __init__(
+        self,
+        engine: Engine | None = None,
+        data: Any = None,
+        *,
+        fuel: int | None = None,
+        timeout: float | None = None,
+        max_memory: int | None = None,
+    ) -> None:
+        """Makes an empty store; `data` is yours. `fuel` as for `set_fuel`, `timeout` in seconds, `max_memory` the size
+        in bytes that no memory of it may exceed.
+
+        Raises WasmError for `fuel` without `Config.consume_fuel`, ValueError for a `timeout` that is not positive.
+
+        >>> from wasmjit import Instance, Module, Store
+        >>> store = Store(timeout=0.05)
+        >>> module = Module(store.engine, '(module (func (export "f") (loop br 0)))')
+        >>> Instance(store, module, []).exports(store)["f"](store)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        wasmjit.runtime.trap.Trap: error while executing at wasm backtrace:
+        ...
+            wasm trap: interrupt
+        """
         if engine is None:
             engine = Engine()
         elif not isinstance(engine, Engine):
@@ -193,6 +297,12 @@ class Store(Handle):
         engine._check_open()
         self.engine = engine
         self._record = StoreRecord(engine, data)
+        if fuel is not None:
+            self.set_fuel(fuel)
+        if timeout is not None:
+            self.timeout = timeout
+        if max_memory is not None:
+            self.set_limits(memory_size=max_memory)
 
     def close(self) -> None:
         """Frees what lives in this store, memory that Python still has views of when the last view goes.
@@ -242,24 +352,134 @@ class Store(Handle):
         self._record.open()
         self._record.wasi = wasi
 
+    @property
+    def limiter(self) -> Any:
+        """What is asked before a memory or table of this store is made or grows; None (the default): nothing is.
+
+        A callable ``(kind, current, desired, maximum) -> bool`` with the kind ``"memory"`` (sizes in bytes) or
+        ``"table"`` (in elements) and a maximum of None where there is none; or an object with methods
+        ``memory_growing(current, desired, maximum)`` and ``table_growing``. If it says no, growth fails and creation is
+        a WasmError. What it raises passes through the wasm code. It comes in addition to `set_limits`.
+
+        >>> from wasmjit import Limits, Memory, MemoryType, Store
+        >>> store = Store()
+        >>> store.limiter = lambda kind, current, desired, maximum: desired <= 1 << 20
+        >>> Memory(store, MemoryType(Limits(17, None)))
+        Traceback (most recent call last):
+        ...
+        wasmjit.errors.WasmError: memory minimum size of 17 pages exceeds memory limits: the limiter refused it
+        """
+        self._record.open()
+        return None if self._record.limiter is None else self._record.limiter.given
+
+    @limiter.setter
+    def limiter(self, limiter: Any) -> None:
+        self._record.set_limiter(limiter)
+
+    # ---- interrupts ----
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds after which a call into this store ends with an INTERRUPT Trap; None (the default): never.
+
+        Nested calls share the time of the outermost one. Time in host functions counts, but Python code is not
+        interrupted: the call ends when it returns to wasm. A new value holds from the next outermost call on.
+        """
+        self._record.open()
+        return self._record.timeout
+
+    @timeout.setter
+    def timeout(self, seconds: float | None) -> None:
+        record = self._record
+        pointer = record.pointer
+        if seconds is not None:
+            if not isinstance(seconds, (int, float)):
+                raise TypeError("expected a number of seconds")
+            if not seconds > 0:
+                raise ValueError("a timeout must be positive")
+        nanoseconds = 0 if seconds is None or seconds > MAX_TIMEOUT_SECONDS else max(1, round(seconds * 1e9))
+        lib.wj_store_set_timeout(pointer, nanoseconds)
+        record.timeout = seconds
+
+    def interrupt(self) -> bool:
+        """Ends the call into this store that is running, with a Trap of code INTERRUPT; from any thread.
+
+        The whole call ends, also where a host function in it catches the Trap: its wasm code does not go on. Python
+        code is not interrupted: a host function ends first. Returns whether a call was running; if not, the next
+        call is not affected.
+
+        >>> import threading
+        >>> from wasmjit import Instance, Module, Store, Trap
+        >>> store = Store()
+        >>> module = Module(store.engine, '(module (func (export "f") (loop br 0)))')
+        >>> threading.Timer(0.05, store.interrupt).start()
+        >>> try:
+        ...     Instance(store, module, []).exports(store)["f"](store)
+        ... except Trap as trap:
+        ...     print(trap.trap_code)
+        TrapCode.INTERRUPT
+        """
+        self._record.open()
+        return self._record.interrupt()
+
+    # ---- fuel and epochs ----
+
+    def _check_fuel(self) -> None:
+        self._record.open()
+        if not self.engine._config.consume_fuel:
+            raise WasmError("fuel is not configured in this store")
+
     def set_fuel(self, fuel: int) -> None:
-        """Sets the fuel left. Raises WasmError unless `Config.consume_fuel` is on."""
+        """Sets the fuel left, at most 2**63-1 (larger values mean that). Code that runs out of it ends with a Trap of
+        code OUT_OF_FUEL; after setting more, further calls run. A new store has none.
+
+        An interrupted call may be charged less than it used. Raises WasmError unless `Config.consume_fuel` is on.
+
+        >>> from wasmjit import Config, Engine, Store
+        >>> store = Store(Engine(Config(consume_fuel=True)), fuel=100)
+        >>> store.get_fuel()
+        100
+        """
         if not isinstance(fuel, int):
             raise TypeError("expected an int")
-        self._record.open()
-        raise WasmError("fuel is not configured in this store")
+        self._check_fuel()
+        self._record.write_field("fuel", min(fuel & UNLIMITED, MAX_FUEL))
 
     def get_fuel(self) -> int:
         """The fuel left. Raises WasmError unless `Config.consume_fuel` is on."""
-        self._record.open()
-        raise WasmError("fuel is not configured in this store")
+        self._check_fuel()
+        return max(0, self._record.read_field("fuel"))
 
     def set_epoch_deadline(self, ticks_after_current: int) -> None:
-        """Sets when code is interrupted. Raises WasmError unless `Config.epoch_interruption` is on."""
+        """Code ends with a Trap of code INTERRUPT, or calls the callback, when the engine's epoch has advanced by this.
+
+        Only code compiled with `Config.epoch_interruption` looks; in a new store the deadline is reached already.
+        """
         if not isinstance(ticks_after_current, int):
             raise TypeError("expected an int")
-        self._record.open()
-        raise WasmError("epoch interruption is not configured in this store")
+        record = self._record
+        record.open()
+        deadline = min(int(self.engine._epoch[0]) + (ticks_after_current & UNLIMITED), UNLIMITED)
+        record.write_field("epoch_deadline", ctypes.c_int64(deadline).value)
+
+    def epoch_deadline_trap(self) -> None:
+        """At the deadline code ends with a Trap of code INTERRUPT: the default."""
+        lib.wj_store_set_epoch_callback(self._record.pointer, 0)
+
+    def epoch_deadline_callback(self, callback: Callable[[], int]) -> None:
+        """At the deadline code calls `callback`, and goes on for as many ticks as it returns.
+
+        What it raises passes through the wasm code.
+
+        >>> from wasmjit import Config, Engine, Store
+        >>> store = Store(Engine(Config(epoch_interruption=True)))
+        >>> store.epoch_deadline_callback(lambda: 10)
+        """
+        if not callable(callback):
+            raise TypeError("expected a callable")
+        native = self._record.open()
+        lib.wj_store_set_epoch_callback(native.pointer, id(callback))
+        native.keep_roots()
 
 
 Storelike = Union[Store, "Caller"]

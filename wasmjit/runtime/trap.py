@@ -6,9 +6,9 @@ import enum
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..errors import TRAPS, WasmError
+from ..errors import TRAPS, Closable, WasmError
 from .code import lookup_pc
-from .native import set_trap_factory
+from .native import set_frame_describer, set_trap_factory
 
 _NUMBERS = {trap.name: trap.number for trap in TRAPS}
 
@@ -17,6 +17,9 @@ class TrapCode(enum.Enum):
     """Why a trap happened; names and numbers are those of the wasmtime package, messages are in errors.TRAPS.
 
     The names stand here for type checkers; the numbers come from the table.
+
+    >>> TrapCode.UNREACHABLE.value, TrapCode(0).name
+    (9, 'STACK_OVERFLOW')
     """
 
     @staticmethod
@@ -81,8 +84,18 @@ SHOWN_FRAMES = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
-    """One wasm activation in a backtrace. Offsets are in bytes; `func_name` and `module_name` are None if unknown."""
+class Frame(Closable):
+    """One wasm activation in a backtrace. Offsets are in bytes; `func_name` and `module_name` are None if unknown.
+
+    >>> from wasmjit import Instance, Module, Store
+    >>> store = Store()
+    >>> module = Module(store.engine, '(module $m (func $f (export "f") unreachable))')
+    >>> try:
+    ...     Instance(store, module, []).exports(store)["f"](store)
+    ... except Trap as trap:
+    ...     print(trap.frames[0].module_name, trap.frames[0].func_name, trap.frames[0].func_offset)
+    m f 1
+    """
 
     func_index: int
     func_name: str | None
@@ -95,7 +108,7 @@ class Frame:
         return f"{self.module_offset:#8x} - {self.module_name or '<unknown>'}!{name}"
 
 
-class Trap(Exception):
+class Trap(Closable, Exception):
     """WebAssembly code trapped, or a host function raised this to make it trap.
 
     >>> Trap("stop here").message
@@ -152,7 +165,11 @@ class Trap(Exception):
 
 
 class ExitTrap(WasmError):
-    """The program ended through WASI's ``proc_exit``; `code` is its exit code."""
+    """The program ended through WASI's ``proc_exit``; `code` is its exit code, also when that is 0.
+
+    >>> ExitTrap(3).code
+    3
+    """
 
     def __init__(self, code: int) -> None:
         self.code = code
@@ -177,4 +194,18 @@ def _make_trap(code: int, fault_address: int, pcs: tuple[int, ...]) -> Trap:
     return Trap._from_code(code, (frame for frame in map(_frame_at, pcs) if frame is not None))
 
 
+def _describe(pcs: tuple[int, ...]) -> list[tuple[str, str, int]]:
+    """What Python tracebacks show of wasm frames: the module as file, and as line the byte offset in it."""
+    frames = [frame for frame in map(_frame_at, pcs) if frame is not None]
+    return [
+        (
+            f"<wasm module {frame.module_name}>" if frame.module_name else "<wasm module>",
+            frame.func_name if frame.func_name is not None else f"<wasm function {frame.func_index}>",
+            frame.module_offset,
+        )
+        for frame in frames
+    ]
+
+
 set_trap_factory(_make_trap)
+set_frame_describer(_describe)

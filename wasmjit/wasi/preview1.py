@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from operator import and_
 from typing import NamedTuple
 
+from ..runtime.native import is_interrupted, wait
 from ..runtime.trap import ExitTrap
 from .config import WasiContext
 from .constants import (
@@ -56,7 +57,7 @@ _SUBSCRIPTION = struct.Struct("<QBxxxxxxxIxxxxQQHxxxxxx")  # userdata, tag, cloc
 _EVENT = struct.Struct("<QHBxxxxxQHxxxxxx")  # userdata, error, type, bytes, flags
 
 _MAX_SUBSCRIPTIONS = 65536
-_MAX_SLEEP_SECONDS = 1_000_000.0
+_MAX_SLEEP_NS = 10**15
 _RANDOM_CHUNK_BYTES = 1 << 16
 
 
@@ -534,25 +535,19 @@ def _poll_events(context: WasiContext, subscriptions: list[_Subscription]) -> It
 
 
 def _wait(waiting: list[tuple[int, int, _Subscription]], deadline_ns: int | None) -> dict[int, int]:
-    """Host descriptor -> poll events, once there are any or the deadline (monotonic; None: never) has passed."""
-    if not waiting:
-        while deadline_ns is not None and (left_ns := deadline_ns - time.monotonic_ns()) > 0:
-            time.sleep(min(left_ns / 1e9, _MAX_SLEEP_SECONDS))
-        return {}
+    """Host descriptor -> poll events, once there are any, the deadline (monotonic; None: never) has passed, or the
+    calling code is interrupted: it ends when we return."""
     masks: dict[int, int] = {}
     for host_fd, mask, _ in waiting:
         masks[host_fd] = masks.get(host_fd, 0) | mask
-    poll = select.poll()
-    for host_fd, mask in masks.items():
-        poll.register(host_fd, mask)
-    while True:
-        if deadline_ns is None:
-            left_ms = _MAX_SLEEP_SECONDS * 1e3
-        else:  # rounded up: waking early would mean another round
-            left_ms = min(max(0, -(-(deadline_ns - time.monotonic_ns()) // 1_000_000)), _MAX_SLEEP_SECONDS * 1e3)
-        signalled = dict(poll.poll(left_ms))
-        if signalled or (deadline_ns is not None and time.monotonic_ns() >= deadline_ns):
+    left_ns = None
+    while masks or deadline_ns is not None:
+        if deadline_ns is not None:
+            left_ns = min(max(0, deadline_ns - time.monotonic_ns()), _MAX_SLEEP_NS)
+        signalled = wait(masks, left_ns)
+        if signalled or left_ns == 0 or is_interrupted():
             return signalled
+    return {}
 
 
 @_wasi("iiii")

@@ -1,0 +1,193 @@
+/* Where wasm code calls Python other than by a host function: Python's signal handlers, the epoch callback, the store's
+ * limiter; and the wasm frames that exceptions show in their tracebacks. */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <frameobject.h>
+
+#include "wj.h"
+
+/* ---- to Python and back, from below wasm code ---- */
+
+/* Takes the GIL if this entry gave it up. `fp`: the frame record where the backtrace goes on. */
+static void *python_begin(wj_entry *entry, uintptr_t fp)
+{
+    PyThreadState *state = entry->thread_state;
+    entry->host_fp = fp;
+    if (state != NULL) {
+        PyEval_RestoreThread(state);
+        entry->thread_state = NULL;
+    }
+    return state;
+}
+
+static void python_end(wj_entry *entry, void *state)
+{
+    if (state != NULL) {
+        entry->thread_state = PyEval_SaveThread();
+    }
+    entry->host_fp = 0;
+}
+
+bool wj_python_signals(wj_thread *thread, wj_entry *entry, uintptr_t pc, uintptr_t fp)
+{
+    void *state = python_begin(entry, fp);
+    __atomic_and_fetch(&thread->pending, ~WJ_PENDING_SIGNALS, __ATOMIC_SEQ_CST);
+    wj_store *store = entry->store;
+    store->frozen++; /* the code stands anywhere: it may hold a memory's base in a register */
+    int failed = PyErr_CheckSignals();
+    store->frozen--;
+    if (failed) { /* the GIL stays held until the entry returns to the interpreter */
+        wj_record_frames(thread, entry, pc, fp);
+        return false;
+    }
+    python_end(entry, state);
+    return true;
+}
+
+/* ---- epochs ---- */
+
+void wj_builtin_epoch_deadline_reached(void *vmctx)
+{
+    wj_store *store = ((wj_vmcontext *)vmctx)->store;
+    if (store->epoch_callback == NULL) {
+        wj_trap(WJ_TRAP_INTERRUPT, 0);
+    }
+    wj_thread *thread = &wj_this_thread;
+    wj_entry *entry = thread->entry;
+    void *frame = __builtin_frame_address(0);
+    void *state = python_begin(entry, (uintptr_t)frame);
+    PyObject *callback = Py_NewRef((PyObject *)store->epoch_callback);
+    PyObject *ticks = PyObject_CallNoArgs(callback);
+    Py_DECREF(callback);
+    uint64_t delta = ticks == NULL ? 0 : PyLong_AsUnsignedLongLong(ticks);
+    Py_XDECREF(ticks);
+    if (PyErr_Occurred()) {
+        wj_record_frames(thread, entry, 0, (uintptr_t)frame);
+        wj_unwind(entry, WJ_STATUS_EXCEPTION);
+    }
+    uint64_t now = __atomic_load_n((uint64_t *)(uintptr_t)store->epoch, __ATOMIC_RELAXED);
+    store->epoch_deadline = delta > UINT64_MAX - now ? UINT64_MAX : now + delta;
+    python_end(entry, state);
+    wj_resume(thread, frame);
+}
+
+void wj_store_set_epoch_callback(wj_store *store, uintptr_t callable)
+{
+    PyGILState_STATE state = PyGILState_Ensure();
+    PyObject *old = store->epoch_callback;
+    store->epoch_callback = Py_XNewRef((PyObject *)callable);
+    Py_XDECREF(old);
+    PyGILState_Release(state);
+}
+
+/* ---- limits ---- */
+
+void wj_store_set_limiter(wj_store *store, uintptr_t callable)
+{
+    PyGILState_STATE state = PyGILState_Ensure();
+    PyObject *old = store->limiter;
+    store->limiter = Py_XNewRef((PyObject *)callable);
+    Py_XDECREF(old);
+    PyGILState_Release(state);
+}
+
+bool wj_limiter_allows(wj_store *store, int is_table, uint64_t current, uint64_t desired, uint64_t maximum, void *fp)
+{
+    wj_thread *thread = &wj_this_thread;
+    wj_entry *entry = thread->entry;
+    void *state = python_begin(entry, (uintptr_t)fp);
+    int allowed = 1;
+    if (store->limiter != NULL) { /* it may have gone while we waited for the GIL */
+        PyObject *limiter = Py_NewRef((PyObject *)store->limiter);
+        PyObject *answer =
+            PyObject_CallFunction(limiter, "iKKK", is_table, (unsigned long long)current, (unsigned long long)desired,
+                                  (unsigned long long)maximum);
+        Py_DECREF(limiter);
+        allowed = answer == NULL ? -1 : PyObject_IsTrue(answer);
+        Py_XDECREF(answer);
+    }
+    if (allowed < 0) {
+        wj_record_frames(thread, entry, 0, (uintptr_t)fp);
+        wj_unwind(entry, WJ_STATUS_EXCEPTION);
+    }
+    python_end(entry, state);
+    return allowed != 0;
+}
+
+/* ---- wasm frames in tracebacks ---- */
+
+static PyObject *frame_describer; /* owned; replaced with the GIL held */
+
+void wj_set_frame_describer(uintptr_t callable)
+{
+    PyGILState_STATE state = PyGILState_Ensure();
+    PyObject *old = frame_describer;
+    frame_describer = Py_XNewRef((PyObject *)callable);
+    Py_XDECREF(old);
+    PyGILState_Release(state);
+}
+
+/* The frame of a (file, function, line); NULL, without an exception, if it cannot be made. */
+static PyFrameObject *make_frame(PyObject *description, PyObject *globals)
+{
+    const char *file = NULL;
+    const char *name = NULL;
+    int line = 0;
+    PyCodeObject *code = NULL;
+    if (PyArg_ParseTuple(description, "ssi", &file, &name, &line)) {
+        code = PyCode_NewEmpty(file, name, line);
+    }
+    PyFrameObject *frame = code == NULL ? NULL : PyFrame_New(PyThreadState_Get(), code, globals, NULL);
+    Py_XDECREF(code);
+    PyErr_Clear();
+    return frame;
+}
+
+/* What the describer makes of the entry's frames: a list, or NULL without an exception. */
+static PyObject *describe_frames(const wj_entry *entry)
+{
+    PyObject *pcs = PyTuple_New(entry->own_pc_count);
+    for (uint32_t i = 0; pcs != NULL && i < entry->own_pc_count; i++) {
+        PyObject *pc = PyLong_FromUnsignedLongLong(entry->pcs[i]);
+        if (pc == NULL) {
+            Py_CLEAR(pcs);
+            break;
+        }
+        PyTuple_SET_ITEM(pcs, i, pc);
+    }
+    PyObject *frames = pcs == NULL ? NULL : PyObject_CallOneArg(frame_describer, pcs);
+    Py_XDECREF(pcs);
+    if (frames != NULL && !PyList_Check(frames)) {
+        Py_CLEAR(frames);
+    }
+    PyErr_Clear();
+    return frames;
+}
+
+void wj_add_traceback(const wj_entry *entry)
+{
+    if (frame_describer == NULL || entry->own_pc_count == 0) {
+        return;
+    }
+    /* The exception is put aside while frames are made: what fails in here must not replace it. */
+    PyObject *type;
+    PyObject *value;
+    PyObject *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *globals = PyDict_New();
+    PyObject *frames = globals == NULL ? NULL : describe_frames(entry);
+    for (Py_ssize_t i = 0; frames != NULL && i < PyList_GET_SIZE(frames); i++) {
+        PyFrameObject *frame = make_frame(PyList_GET_ITEM(frames, i), globals);
+        if (frame == NULL) {
+            break;
+        }
+        PyErr_Restore(type, value, traceback);
+        (void)PyTraceBack_Here(frame);
+        PyErr_Fetch(&type, &value, &traceback);
+        Py_DECREF(frame);
+    }
+    Py_XDECREF(frames);
+    Py_XDECREF(globals);
+    PyErr_Clear();
+    PyErr_Restore(type, value, traceback);
+}

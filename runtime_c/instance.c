@@ -1,0 +1,171 @@
+/* Instances: contexts made from a module's plan, segments, and copy-on-write images of initial contents. No Python here.
+ * Everything that is the same for all instances of a module was worked out once, in wasmjit/runtime/plan.py. */
+#include "wj.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define NULL_REFERENCE UINT32_MAX
+#define IMPORTED_REFERENCE 1u /* the low bit of a context offset, which is otherwise a multiple of 8 */
+
+static const uint64_t *put_words(uint8_t *destination, const uint64_t *words, uint32_t count)
+{
+    if (count != 0) {
+        memcpy(destination, words, count * sizeof *words);
+    }
+    return words + count;
+}
+
+void *wj_instance_make(wj_store *store, const wj_instance_plan *plan, const uint64_t *words)
+{
+    uint8_t *context = wj_instance_new(store, plan->template_bytes, plan->size_bytes, plan->memories_offset,
+                                       plan->tables_offset, plan->data_segments_offset, plan->element_segments_offset);
+    if (context == NULL) {
+        return NULL;
+    }
+    words = put_words(context + plan->imported_functions_offset, words, plan->imported_function_count);
+    words = put_words(context + plan->imported_globals_offset, words, plan->imported_global_count);
+    wj_memory_slot *memories = (wj_memory_slot *)(void *)(context + plan->memories_offset);
+    for (uint32_t i = 0; i < plan->memory_count; i++) {
+        wj_memory *memory = (wj_memory *)(uintptr_t)*words++;
+        memories[i] = (wj_memory_slot){memory, memory->base};
+    }
+    wj_table_slot *tables = (wj_table_slot *)(void *)(context + plan->tables_offset);
+    for (uint32_t i = 0; i < plan->table_count; i++) {
+        wj_table *table = (wj_table *)(uintptr_t)*words++;
+        tables[i] = (wj_table_slot){table, table->elements};
+    }
+    struct wj_func_ref *references = (struct wj_func_ref *)(void *)(context + plan->func_refs_offset);
+    for (uint32_t i = 0; i < plan->func_ref_count; i++) {
+        references[i].vmctx = context;
+    }
+    return context;
+}
+
+static uint64_t reference_at(uint8_t *context, uint32_t encoded)
+{
+    if (encoded == NULL_REFERENCE) {
+        return 0;
+    }
+    uint8_t *place = context + (encoded & ~IMPORTED_REFERENCE);
+    return (encoded & IMPORTED_REFERENCE) != 0 ? *(uint64_t *)(void *)place : (uint64_t)(uintptr_t)place;
+}
+
+int wj_instance_elements(void *context, const wj_element_plan *segments, uint32_t count)
+{
+    const wj_vmcontext *head = context;
+    wj_segment_slot *slots = (wj_segment_slot *)(void *)((uint8_t *)context + head->instance->element_segments);
+    const wj_table_slot *tables = (const wj_table_slot *)(void *)((uint8_t *)context + head->instance->tables);
+    /* Passive ones first: all segments are evaluated before any is copied. */
+    for (uint32_t i = 0; i < count; i++) {
+        const wj_element_plan *segment = &segments[i];
+        if (segment->mode != WJ_SEGMENT_PASSIVE || segment->count == 0) {
+            continue;
+        }
+        uint64_t *references = wj_store_alloc(head->store, segment->count * sizeof *references);
+        if (references == NULL) {
+            return WJ_NO_MEMORY;
+        }
+        for (uint64_t at = 0; at < segment->count; at++) {
+            references[at] = reference_at(context, segment->references[at]);
+        }
+        slots[i] = (wj_segment_slot){references, segment->count};
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        const wj_element_plan *segment = &segments[i];
+        if (segment->mode != WJ_SEGMENT_ACTIVE) {
+            continue;
+        }
+        wj_table *table = tables[segment->table].table;
+        if (!wj_in_bounds(segment->start, segment->count, wj_table_length(table))) {
+            return WJ_OUT_OF_BOUNDS;
+        }
+        for (uint64_t at = 0; at < segment->count; at++) {
+            table->elements[segment->start + at] = reference_at(context, segment->references[at]);
+        }
+    }
+    return 0;
+}
+
+int wj_instance_data(void *context, const wj_data_plan *segments, uint32_t count, const wj_image *image)
+{
+    const wj_vmcontext *head = context;
+    wj_segment_slot *slots = (wj_segment_slot *)(void *)((uint8_t *)context + head->instance->data_segments);
+    const wj_memory_slot *memories = (const wj_memory_slot *)(void *)((uint8_t *)context + head->instance->memories);
+    for (uint32_t i = 0; i < count; i++) {
+        if (segments[i].mode != WJ_SEGMENT_ACTIVE) {
+            continue;
+        }
+        wj_memory *memory = memories[segments[i].memory].memory;
+        bool mapped = image != NULL && memory->image_id == image->id;
+        if (!mapped && wj_memory_write(memory, segments[i].start, slots[i].start, slots[i].length) != 0) {
+            return WJ_OUT_OF_BOUNDS;
+        }
+        slots[i].length = 0; /* dropped */
+    }
+    return 0;
+}
+
+/* ---- images ---- */
+
+static bool write_all(int file, const uint8_t *bytes, uint64_t size_bytes, uint64_t offset)
+{
+    while (size_bytes != 0) {
+        ssize_t written = pwrite(file, bytes, size_bytes, (off_t)offset);
+        if (written < 0 && errno == EINTR) {
+            continue;
+        }
+        if (written <= 0) {
+            return false;
+        }
+        bytes += written;
+        offset += (uint64_t)written;
+        size_bytes -= (uint64_t)written;
+    }
+    return true;
+}
+
+wj_image *wj_image_new(uint64_t start, uint64_t size_bytes)
+{
+    static uint64_t last_id;
+    uint64_t page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
+    if (start % page_bytes != 0 || size_bytes % page_bytes != 0) {
+        return NULL;
+    }
+    wj_image *image = calloc(1, sizeof *image);
+    if (image == NULL) {
+        return NULL;
+    }
+    image->file = memfd_create("wasmjit", MFD_CLOEXEC);
+    if (image->file < 0 || ftruncate(image->file, (off_t)size_bytes) != 0) {
+        if (image->file >= 0) {
+            close(image->file);
+        }
+        free(image);
+        return NULL;
+    }
+    image->id = __atomic_add_fetch(&last_id, 1, __ATOMIC_RELAXED);
+    image->start = start;
+    image->size_bytes = size_bytes;
+    return image;
+}
+
+int wj_image_write(wj_image *image, uint64_t start, const void *bytes, uint64_t size_bytes)
+{
+    if (start < image->start || !wj_in_bounds(start - image->start, size_bytes, image->size_bytes)) {
+        return WJ_OUT_OF_BOUNDS;
+    }
+    return write_all(image->file, bytes, size_bytes, start - image->start) ? 0 : WJ_NO_MEMORY;
+}
+
+void wj_image_free(wj_image *image)
+{
+    if (image != NULL) {
+        wj_pool_forget(image->id);
+        close(image->file);
+        free(image);
+    }
+}
