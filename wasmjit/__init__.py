@@ -21,18 +21,33 @@ from .errors import (
     ValidationError,
     WasmError,
 )
+from .runtime.annotations import externref, f32, f64, funcref, i32, i64
 from .runtime.engine import Engine
-from .runtime.externs import Caller, Func, Global, Memory, Table
+from .runtime.externs import Caller, Func, Global, Memory, SharedMemory, Table, Tag
+from .runtime.handle import Handle as Managed
 from .runtime.instance import Instance, InstanceExports
 from .runtime.linker import InstancePre, Linker
-from .runtime.module import Module, wat2wasm
-from .runtime.store import Store
+from .runtime.module import Module, ModuleExport, ModuleFunction, ResourcesRequired, wat2wasm
+from .runtime.store import Store, Storelike
 from .runtime.trap import ExitTrap, Frame, Trap, TrapCode
-from .runtime.values import ExportType, FuncType, GlobalType, ImportType, Limits, MemoryType, TableType, Val, ValType
+from .runtime.values import (
+    ExportType,
+    FuncType,
+    GlobalType,
+    ImportType,
+    Limits,
+    MemoryType,
+    TableType,
+    TagType,
+    Val,
+    ValType,
+)
 from .version import VERSION as __version__
 from .wasi.config import WasiConfig
 
-WasmtimeError = WasmError  # for programs written for the wasmtime package
+# For programs written for the wasmtime package, which has these names.
+WasmtimeError = WasmError
+StoreContext = Caller
 
 __all__ = [
     "ArtifactError",
@@ -56,12 +71,21 @@ __all__ = [
     "LinkError",
     "Linker",
     "MalformedError",
+    "Managed",
     "Memory",
     "MemoryType",
     "Module",
+    "ModuleExport",
+    "ModuleFunction",
+    "ResourcesRequired",
+    "SharedMemory",
     "Store",
+    "StoreContext",
+    "Storelike",
     "Table",
     "TableType",
+    "Tag",
+    "TagType",
     "Trap",
     "TrapCode",
     "UnknownImportError",
@@ -73,5 +97,11 @@ __all__ = [
     "WasmError",
     "WasmtimeError",
     "__version__",
+    "externref",
+    "f32",
+    "f64",
+    "funcref",
+    "i32",
+    "i64",
     "wat2wasm",
 ]

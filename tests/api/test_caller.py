@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from wasmjit import Caller, Func, FuncType, Global, GlobalType, Memory, Store, Table, ValType, WasmError
+from wasmjit import Caller, Engine, Func, FuncType, Global, GlobalType, Memory, Store, Table, ValType, WasmError
 
 I32 = ValType.i32()
 TEXT = """(module (import "" "" (func $h (param i32)))
@@ -37,6 +37,20 @@ def test_reaches_the_calling_instance(store: Store, instantiate: Any) -> None:
     exports["run"](store)
     assert seen == [(5, b"data", 6, 3)]
     assert exports["memory"].read(store, 8, 12) == b"DATA"
+
+
+def test_data(engine: Engine) -> None:
+    kept: list[Caller] = []
+
+    def host(caller: Caller) -> None:
+        kept.append(caller)
+        caller.data().append("seen")
+
+    with Store(engine, []) as store:
+        Func(store, FuncType([], []), host, access_caller=True)(store)
+        assert store.data() == ["seen"]
+        with pytest.raises(ValueError, match="caller is no longer valid"):
+            kept[0].data()
 
 
 def test_ends_with_the_call(store: Store, instantiate: Any) -> None:

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from wasmjit import ClosedError, Config, Engine, Module, Store, UnsupportedError
+from wasmjit import ClosedError, Config, Engine, Module, Store
 
 
 def test_takes_a_copy_of_its_config() -> None:
@@ -19,12 +19,6 @@ def test_takes_a_copy_of_its_config() -> None:
 def test_refuses_other_things() -> None:
     with pytest.raises(TypeError, match="expected Config"):
         Engine("speed")  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("option", ["consume_fuel", "epoch_interruption", "nan_canonicalization"])
-def test_options_without_an_implementation_are_refused(option: str) -> None:
-    with pytest.raises(UnsupportedError, match=option):
-        Engine(Config(**{option: True}))
 
 
 def test_epoch_and_pulley(engine: Engine) -> None:

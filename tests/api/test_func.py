@@ -14,6 +14,11 @@ I32, I64, F32, F64 = ValType.i32(), ValType.i64(), ValType.f32(), ValType.f64()
 EXTERNREF, FUNCREF = ValType.externref(), ValType.funcref()
 
 
+def wat_name(valtype: ValType) -> str:
+    """The text format's name; str() has another one for externref, for compatibility."""
+    return "externref" if valtype == EXTERNREF else str(valtype)
+
+
 def identity(store: Store, valtype: ValType) -> Func:
     return Func(store, FuncType([valtype], [valtype]), lambda value: value)
 
@@ -42,8 +47,9 @@ def identity(store: Store, valtype: ValType) -> Func:
 def test_values_through_wasm_and_back(store: Store, instantiate: Any, valtype: ValType, given: Any, seen: Any) -> None:
     assert identity(store, valtype)(store, given) == seen
     host = Func(store, FuncType([valtype], [valtype]), lambda value: given)
-    text = f"""(module (import "" "" (func $h (param {valtype}) (result {valtype})))
-    (func (export "f") (param {valtype}) (result {valtype}) local.get 0 call $h))"""
+    name = wat_name(valtype)
+    text = f"""(module (import "" "" (func $h (param {name}) (result {name})))
+    (func (export "f") (param {name}) (result {name}) local.get 0 call $h))"""
     result = instantiate(text, host)["f"](store, given)
     assert result == seen and type(result) is type(seen)
 
@@ -104,7 +110,7 @@ def test_number_of_results(store: Store) -> None:
 
 def test_many_parameters_of_all_kinds(store: Store, instantiate: Any) -> None:
     kinds = [I32, F64, I64, F32, EXTERNREF] * 6
-    text = " ".join(map(str, kinds))
+    text = " ".join(map(wat_name, kinds))
     gets = " ".join(f"local.get {i}" for i in range(len(kinds)))
     host = Func(store, FuncType(kinds, kinds), lambda *values: values)
     exports = instantiate(
@@ -281,3 +287,61 @@ def test_host_functions_do_not_keep_their_store(engine: Engine) -> None:
     del store, host, payload, instance
     gc.collect()
     assert seen() is None
+
+
+def test_typed(store: Store, engine: Engine, instantiate: Any) -> None:
+    exports = instantiate(
+        """(module (func (export "add") (param i32 f64) (result f64) local.get 0 f64.convert_i32_s local.get 1 f64.add)
+        (func (export "swap") (param i32 i64) (result i64 i32) local.get 1 local.get 0)
+        (func (export "none")) (func (export "same") (param externref funcref) (result externref funcref)
+        local.get 0 local.get 1) (func (export "trap") unreachable))"""
+    )
+    add = exports["add"].typed(store)
+    assert type(add) is type(len)  # a builtin
+    assert add(2, 0.5) == 2.5
+    assert exports["add"].typed(store) is add
+    assert exports["swap"].typed(store)(1, 2) == [2, 1]
+    assert exports["none"].typed(store)() is None
+    assert exports["same"].typed(store)("any", add and exports["add"]) == ["any", exports["add"]]
+    assert exports["same"].typed(store)(None, None) == [None, None]
+    with pytest.raises(Trap, match="unreachable"):
+        exports["trap"].typed(store)()
+    for arguments in ((1,), (1, 2.0, 3)):
+        with pytest.raises(WasmError, match="parameters provided"):
+            add(*arguments)
+    for arguments in (("1", 2.0), (Val.i32(1), 2.0)):
+        with pytest.raises(TypeError):
+            add(*arguments)
+    with Store(engine) as other, pytest.raises(WasmError, match="function belongs to another Store"):
+        exports["add"].typed(other)
+    store.close()
+    with pytest.raises(WasmError, match="store is closed"):
+        add(2, 0.5)
+    with pytest.raises(ClosedError):
+        exports["add"].typed(store)
+
+
+def test_typed_keeps_its_store(engine: Engine) -> None:
+    def make() -> Callable[..., Any]:
+        store = Store(engine)
+        return Func(store, FuncType([I32], [I32]), lambda n: n + 1).typed(store)
+
+    call = make()
+    gc.collect()
+    assert call(1) == 2
+
+
+def test_native_address(store: Store, engine: Engine, instantiate: Any) -> None:
+    exports = instantiate('(module (func (export "a")) (func (export "b") nop) (func (export "c") unreachable))')
+    addresses = [function.native_address for function in exports.values()]
+    assert len(set(addresses)) == 3 and all(0 < address < 1 << 64 for address in addresses)
+    for address in addresses:
+        with open("/proc/self/maps") as maps:
+            ranges = [line.split()[:2] for line in maps]
+        assert any(
+            int(span.split("-")[0], 16) <= address < int(span.split("-")[1], 16) and "x" in rights
+            for span, rights in ranges
+        )
+    store.close()
+    with pytest.raises(ClosedError):
+        exports["a"].native_address  # noqa: B018

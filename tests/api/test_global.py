@@ -52,7 +52,8 @@ def test_functions(store: Store) -> None:
     variable = Global(store, GlobalType(ValType.funcref(), True), function)
     assert variable.value(store) is function
     variable.set_value(store, Val.funcref(None))
-    assert variable.value(store) is None
+    null = variable.value(store)
+    assert isinstance(null, Val) and null.value is None and null == None  # noqa: E711
 
 
 def test_immutable(store: Store) -> None:

@@ -134,7 +134,7 @@ def test_number_and_kind_of_imports(store: Store) -> None:
         with pytest.raises(LinkError, match=f"expected 1 imports, found {len(imports)}"):
             Instance(store, module, imports)
     for wrong in (3, print, None, store):
-        with pytest.raises(TypeError, match="expected a Func, Global, Memory, or Table"):
+        with pytest.raises(TypeError, match="expected a Func, Global, Memory, SharedMemory, Tag, or Table"):
             Instance(store, module, [wrong])  # type: ignore[list-item]
     with pytest.raises(TypeError, match="expected a Module"):
         Instance(store, b"", [])  # type: ignore[arg-type]
@@ -191,7 +191,8 @@ def test_segments(store: Store, instantiate: Any) -> None:
     )
     memory, table = exports["m"], exports["t"]
     assert memory.read(store, 0, 6) == b"abcXYf"
-    assert [table.get(store, i) and table.get(store, i)(store) for i in range(5)] == [None, None, 1, 2, None]
+    elements = [table.get(store, i) for i in range(5)]
+    assert [i(store) if isinstance(i, Func) else i for i in elements] == [None, None, 1, 2, None]
     exports["init"](store)
     assert memory.read(store, 10, 17) == b"passive"
     assert table.get(store, 0)(store) == 2
@@ -278,3 +279,42 @@ def test_instances_of_one_module_are_separate(store: Store) -> None:
     assert [first["next"](store), first["next"](store), second["next"](store)] == [1, 2, 1]
     first["m"].write(store, b"1")
     assert second["m"].read(store, 0, 1) == b"\0"
+
+
+def test_getters_by_kind(store: Store) -> None:
+    module = Module(
+        store.engine,
+        """(module (memory (export "m") 1) (table (export "t") 1 funcref) (global (export "g") i32 (i32.const 7))
+        (func (export "f") (result i32) i32.const 5))""",
+    )
+    instance = Instance(store, module, [])
+    getters = {
+        "m": (instance.get_memory, Memory),
+        "t": (instance.get_table, Table),
+        "g": (instance.get_global, Global),
+        "f": (instance.get_func, Func),
+    }
+    for wanted, (get, kind) in getters.items():
+        for name in (*getters, "missing"):
+            found = get(store, name)
+            assert isinstance(found, kind) if name == wanted else found is None
+        with pytest.raises(TypeError, match="expected a str"):
+            get(store, 0)  # type: ignore[arg-type]
+        with Store(store.engine) as other, pytest.raises(WasmError, match="instance belongs to another Store"):
+            get(other, wanted)
+        assert isinstance(instance.get_export(store, wanted), kind)
+    assert instance.get_export(store, "missing") is None
+    function = instance.get_func(store, "f")
+    assert function is not None and function(store) == 5
+    assert function is instance.exports(store)["f"]
+
+
+def test_exports_stay_the_same_handles(instantiate: Any, store: Store) -> None:
+    exports = instantiate('(module (memory (export "m") 1) (func (export "f")))')
+    assert exports["m"] is exports["m"] is exports[0] is exports.by_index[0]
+    assert exports["f"] is exports[-1]
+    with pytest.raises(KeyError):
+        exports["missing"]
+    with pytest.raises(IndexError):
+        exports[2]
+    assert "missing" not in exports and exports.get("missing") is None and "m" in exports

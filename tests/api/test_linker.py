@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import copy
+import threading
 from typing import Any
 
 import pytest
 
+import wasmjit
 from wasmjit import (
     Caller,
     ClosedError,
@@ -20,6 +23,7 @@ from wasmjit import (
     Store,
     Table,
     UnknownImportError,
+    Val,
     ValType,
     WasmError,
 )
@@ -255,7 +259,7 @@ def test_unknown_imports_as_default_values(linker: Linker, store: Store) -> None
     assert exports["one"](store) == 0.0
     memory, table, variable = (linker.get(store, "m", name) for name in ("mem", "t", "g"))
     assert isinstance(memory, Memory) and memory.size(store) == 2
-    assert isinstance(table, Table) and table.get(store, 3) is None
+    assert isinstance(table, Table) and table.get(store, 3) == Val.externref(None)
     assert isinstance(variable, Global) and variable.value(store) == 0
 
 
@@ -285,3 +289,293 @@ def test_a_failing_start_leaves_the_linker_usable(linker: Linker, store: Store) 
     with pytest.raises(Exception, match="unreachable"):
         linker.instantiate(store, Module(linker.engine, "(module (func $s unreachable) (start $s))"))
     assert isinstance(linker.instantiate(store, Module(linker.engine, "(module)")), Instance)
+
+
+def test_define_name(linker: Linker, store: Store) -> None:
+    function = Func(store, FuncType([], [I32]), lambda: 8)
+    linker.define_name(store, "one", function)
+    assert linker.get_default(store, "one") is linker.get(store, "one", "") is function
+    text = USES_HOST.replace('"m" "n"', '"one" ""')
+    assert linker.instantiate(store, Module(linker.engine, text)).exports(store)["run"](store) == 8
+    with pytest.raises(LinkError, match="import of `one::` defined twice"):
+        linker.define_name(store, "one", function)
+    with Store(linker.engine) as other, pytest.raises(WasmError, match="another Store"):
+        linker.define_name(other, "two", function)
+    with pytest.raises(TypeError, match="expected a str"):
+        linker.define_name(store, 3, function)  # type: ignore[arg-type]
+
+
+def test_func_new_is_define_func(linker: Linker, store: Store) -> None:
+    linker.func_new("m", "n", FuncType([], [I32]), lambda caller: caller.data() or 4, access_caller=True)
+    assert linker.get(store, "m", "n")(store) == 4  # type: ignore[operator]
+
+
+def test_func_wrap(linker: Linker, engine: Engine) -> None:
+    def host(caller: Caller, a: wasmjit.i32, b: float) -> tuple[wasmjit.f32, int]:
+        assert caller.data() in (1, 2)
+        return b / 2, a
+
+    linker.func_wrap("m", "n", host)
+    for data in (1, 2):
+        with Store(engine, data) as store:
+            function = linker.get(store, "m", "n")
+            assert isinstance(function, Func)
+            assert function.type(store) == FuncType([I32, ValType.f64()], [ValType.f32(), ValType.i64()])
+            assert function(store, 7, 3.0) == [1.5, 7]
+    with pytest.raises(LinkError, match="defined twice"):
+        linker.func_wrap("m", "n", host)
+    with pytest.raises(TypeError, match="has no annotation"):
+        linker.func_wrap("m", "o", lambda a: None)
+
+
+def test_func_new_unchecked(linker: Linker, store: Store) -> None:
+    seen: list[Any] = []
+
+    def host(slots: list[int]) -> list[int]:
+        seen.append(slots)
+        return [slots[1], slots[0] & 0xFFFFFFFF, 0x3FF8000000000000]
+
+    types = FuncType([I32, ValType.i64()], [ValType.i64(), I32, ValType.f64()])
+    linker.func_new_unchecked("m", "f", types, host)
+    function = linker.get(store, "m", "f")
+    assert isinstance(function, Func)
+    assert function(store, -1, -2) == [-2, -1, 1.5]
+    assert seen[0][0] & 0xFFFFFFFF == 0xFFFFFFFF and seen[0][1] == (1 << 64) - 2
+
+    def with_caller(caller: Caller, slots: list[int]) -> list[int]:
+        memory = caller["memory"]
+        assert isinstance(memory, Memory)
+        return [memory.read_u32(caller, slots[0] & 0xFFFFFFFF)]
+
+    linker.func_new_unchecked("m", "load", FuncType([I32], [I32]), with_caller, access_caller=True)
+    text = """(module (import "m" "load" (func $l (param i32) (result i32))) (memory (export "memory") 1)
+    (data (i32.const 4) "\\2a") (func (export "run") (result i32) i32.const 4 call $l))"""
+    assert linker.instantiate(store, Module(linker.engine, text)).exports(store)["run"](store) == 42
+
+
+def test_func_new_unchecked_errors(linker: Linker, store: Store) -> None:
+    for wrong in ([], [1, 2], None, ["x"], [1.0]):
+        linker.allow_shadowing = True
+        linker.func_new_unchecked("m", "n", FuncType([], [I32]), lambda slots, wrong=wrong: wrong)
+        with pytest.raises((WasmError, TypeError)):
+            linker.get(store, "m", "n")(store)  # type: ignore[operator]
+    linker.allow_shadowing = False
+    with pytest.raises(LinkError, match="defined twice"):
+        linker.func_new_unchecked("m", "n", NOTHING, list)
+    with pytest.raises(TypeError, match="expected a FuncType"):
+        linker.func_new_unchecked("m", "x", 3, list)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="expected a callable"):
+        linker.func_new_unchecked("m", "x", NOTHING, 3)  # type: ignore[arg-type]
+
+    def fails(slots: list[int]) -> list[int]:
+        raise KeyError("mine")
+
+    linker.func_new_unchecked("m", "fails", NOTHING, fails)
+    with pytest.raises(KeyError, match="mine"):
+        linker.get(store, "m", "fails")(store)  # type: ignore[operator]
+
+
+def test_a_name_is_defined_by_all_or_none_of_an_instance(linker: Linker, store: Store) -> None:
+    text = '(module (func (export "a")) (func (export "b")))'
+    instance = linker.instantiate(store, Module(linker.engine, text))
+    linker.define_func("m", "b", NOTHING, lambda: None)
+    with pytest.raises(LinkError, match="import of `m::b` defined twice"):
+        linker.instance(store, "m", instance)
+    assert [(module, name) for module, name, _ in linker.iter(store)] == [("m", "b")]
+    linker.allow_shadowing = True
+    linker.instance(store, "m", instance)
+    assert linker.get(store, "m", "b") is instance.exports(store)["b"]
+
+
+def test_module_is_define_module(linker: Linker, store: Store) -> None:
+    linker.module(store, "r", Module(linker.engine, f"(module {COUNTER})"))
+    assert linker.get(store, "r", "next")(store) == 1  # type: ignore[operator]
+
+
+def test_what_commands_may_export(linker: Linker, store: Store) -> None:
+    tolerated = """(module (func (export "_start")) (memory (export "memory") 1)
+    (table (export "table") 1 funcref) (table (export "__indirect_function_table") 1 funcref)
+    (global (export "__data_end") i32 (i32.const 0)) (global (export "__heap_base") i32 (i32.const 0))
+    (global (export "__dso_handle") i32 (i32.const 0)) (global (export "__rtti_base") i32 (i32.const 0)))"""
+    linker.define_module(store, "c", Module(linker.engine, tolerated))
+    assert [name for _, name, _ in linker.iter(store)] == ["_start"]
+    unknown = Module(linker.engine, '(module (func (export "_start")) (global (export "g") i32 (i32.const 0)))')
+    assert linker.allow_unknown_exports is False
+    with pytest.raises(LinkError, match="command export 'g' is not a function"):
+        linker.define_module(store, "d", unknown)
+    assert len(list(linker.iter(store))) == 1
+    linker.allow_unknown_exports = True
+    linker.define_module(store, "d", unknown)
+    assert [name for module, name, _ in linker.iter(store) if module == "d"] == ["_start"]
+
+
+def test_command_functions_pass_values_and_errors(linker: Linker, store: Store) -> None:
+    linker.define_func("host", "fail", NOTHING, lambda: 1 / 0)
+    text = """(module (import "host" "fail" (func $f)) (func (export "_start") call $f)
+    (func (export "swap") (param i32 f64) (result f64 i32) local.get 1 local.get 0))"""
+    linker.define_module(store, "c", Module(linker.engine, text))
+    assert linker.get(store, "c", "swap")(store, 1, 2.5) == [2.5, 1]  # type: ignore[operator]
+    with pytest.raises(ZeroDivisionError):
+        linker.get_default(store, "c")(store)
+    with Store(linker.engine) as other:  # a command belongs to no store
+        assert linker.get(other, "c", "swap")(other, 3, 4.5) == [4.5, 3]  # type: ignore[operator]
+
+
+def test_reactors_that_fail(linker: Linker, store: Store) -> None:
+    for text, error in (
+        ('(module (func (export "_initialize") unreachable))', "unreachable"),
+        ('(module (func (export "_initialize") (param i32)))', "too few parameters"),
+        ('(module (memory (export "_initialize") 1))', "`_initialize` must be a function"),
+    ):
+        with pytest.raises((WasmError, wasmjit.Trap), match=error):
+            linker.define_module(store, "r", Module(linker.engine, text))
+    assert list(linker.iter(store)) == []
+
+
+def test_alias(linker: Linker, store: Store) -> None:
+    linker.define_func("m", "n", FuncType([], [I32]), lambda: 1)
+    linker.alias("m", "n", "other", "name")
+    assert linker.get(store, "other", "name") is linker.get(store, "m", "n")
+    with pytest.raises(LinkError, match="`m::missing`: it has not been defined"):
+        linker.alias("m", "missing", "x", "y")
+    with pytest.raises(LinkError, match="import of `other::name` defined twice"):
+        linker.alias("m", "n", "other", "name")
+    linker.allow_shadowing = True
+    linker.define_func("m", "n", FuncType([], [I32]), lambda: 2)
+    assert linker.get(store, "other", "name")(store) == 1  # type: ignore[operator]
+    linker.alias("m", "n", "other", "name")
+    assert linker.get(store, "other", "name")(store) == 2  # type: ignore[operator]
+    with pytest.raises(TypeError, match="expected a str"):
+        linker.alias("m", "n", 3, "x")  # type: ignore[arg-type]
+
+
+def test_alias_module(linker: Linker, store: Store) -> None:
+    for name in ("a", "b"):
+        linker.define_func("m", name, NOTHING, lambda: None)
+    linker.alias_module("m", "copy")
+    assert [(module, name) for module, name, _ in linker.iter(store)] == [
+        ("m", "a"),
+        ("m", "b"),
+        ("copy", "a"),
+        ("copy", "b"),
+    ]
+    with pytest.raises(LinkError, match="nothing is defined in it"):
+        linker.alias_module("missing", "x")
+    linker.define_func("partly", "b", NOTHING, lambda: None)
+    with pytest.raises(LinkError, match="`partly::b` defined twice"):
+        linker.alias_module("m", "partly")
+    with pytest.raises(WasmError, match="not defined"):
+        linker.get(store, "partly", "a")
+    with pytest.raises(LinkError, match="defined twice"):
+        linker.alias_module("m", "m")
+    linker.allow_shadowing = True
+    linker.alias_module("m", "m")
+
+
+def test_get_by_import(linker: Linker, store: Store) -> None:
+    (wanted,) = Module(linker.engine, USES_HOST).imports
+    with pytest.raises(UnknownImportError) as caught:
+        linker.get_by_import(store, wanted)
+    assert (caught.value.module, caught.value.name, caught.value.type) == ("m", "n", wanted.type)
+    linker.define_func("m", "n", NOTHING, lambda: None)
+    assert linker.get_by_import(store, wanted) is linker.get(store, "m", "n")
+    with pytest.raises(TypeError, match="expected an ImportType"):
+        linker.get_by_import(store, "m")  # type: ignore[arg-type]
+
+
+def test_iter(linker: Linker, store: Store) -> None:
+    assert list(linker.iter(store)) == []
+    linker.define_func("b", "x", NOTHING, lambda: None)
+    variable = Global(store, GlobalType(I32, False), 3)
+    linker.define(store, "a", "y", variable)
+    found = linker.iter(store)
+    linker.define_func("c", "z", NOTHING, lambda: None)
+    items = list(found)
+    assert [(module, name, type(item)) for module, name, item in items] == [("b", "x", Func), ("a", "y", Global)]
+    assert items[1][2].value(store) == 3  # type: ignore[union-attr]
+    with (
+        Store(linker.engine) as other,
+        pytest.raises(WasmError, match="`a::y` in this Linker belongs to another Store"),
+    ):
+        linker.iter(other)
+
+
+def test_copies_are_independent(linker: Linker, store: Store) -> None:
+    linker.define_func("m", "n", FuncType([], [I32]), lambda: 1)
+    linker.allow_unknown_exports = True
+    copied = copy.copy(linker)
+    assert copied.engine is linker.engine
+    assert (copied.allow_shadowing, copied.allow_unknown_exports) == (False, True)
+    copied.define_func("only", "here", NOTHING, lambda: None)
+    copied.allow_shadowing = True
+    linker.define_func("only", "there", NOTHING, lambda: None)
+    assert [name for _, name, _ in copied.iter(store)] == ["n", "here"]
+    assert [name for _, name, _ in linker.iter(store)] == ["n", "there"]
+    assert linker.allow_shadowing is False
+    linker.close()
+    assert copied.get(store, "m", "n")(store) == 1  # type: ignore[operator]
+    with pytest.raises(ClosedError):
+        copy.copy(linker)
+
+
+def test_instantiate_pre_checks_types(linker: Linker, store: Store) -> None:
+    linker.define_func("m", "n", NOTHING, lambda: None)
+    expected = r"incompatible import type for `m::n`: expected function \[\] -> \[i32\], found function \[\] -> \[\]"
+    with pytest.raises(LinkError, match=expected):
+        linker.instantiate_pre(Module(linker.engine, USES_HOST))
+    needs_memory = Module(linker.engine, '(module (import "m" "memory" (memory 2 3)))')
+    linker.define(store, "m", "memory", Memory(store, wasmjit.MemoryType(wasmjit.Limits(1, 3))))
+    with pytest.raises(LinkError, match=r"expected memory 2..3, found memory 1..3"):
+        linker.instantiate_pre(needs_memory)
+    linker.get(store, "m", "memory").grow(store, 1)  # type: ignore[union-attr, call-arg, arg-type]
+    prepared = linker.instantiate_pre(needs_memory)
+    prepared.instantiate(store)
+    store.close()
+    for use in (lambda: linker.instantiate_pre(needs_memory), lambda: prepared.instantiate(store)):
+        with pytest.raises(ClosedError):
+            use()
+
+
+def test_instance_pre_keeps_what_was_defined(linker: Linker, store: Store) -> None:
+    linker.allow_shadowing = True
+    linker.define_func("m", "n", FuncType([], [I32]), lambda: 1)
+    prepared = linker.instantiate_pre(Module(linker.engine, USES_HOST))
+    linker.define_func("m", "n", FuncType([], [I32]), lambda: 2)
+    assert prepared.instantiate(store).exports(store)["run"](store) == 1
+    with pytest.raises(WasmError, match="cross-`Engine`"):
+        prepared.instantiate(Store(Engine()))
+
+
+def test_one_instance_pre_in_many_threads(linker: Linker, engine: Engine) -> None:
+    linker.func_wrap("m", "n", thread_number)
+    prepared = linker.instantiate_pre(Module(engine, USES_HOST))
+    results: dict[int, set[int]] = {}
+
+    def work() -> None:
+        found = set()
+        for _ in range(50):
+            with Store(engine) as store:
+                found.add(prepared.instantiate(store).exports(store)["run"](store))
+        results[thread_number()] = found
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 6 and all(found == {number} for number, found in results.items())
+
+
+def thread_number() -> wasmjit.i32:
+    return threading.get_native_id()
+
+
+def test_tags_and_shared_memories_are_refused_clearly(linker: Linker, engine: Engine, store: Store) -> None:
+    sharing = Engine(wasmjit.Config(shared_memory=True))
+    shared = wasmjit.SharedMemory(sharing, wasmjit.MemoryType(wasmjit.Limits(1, 1), shared=True))
+    tag = wasmjit.Tag(store, wasmjit.TagType(NOTHING))
+    for item, message in ((shared, "SharedMemory cannot be an import: threads"), (tag, "Tag cannot be an import")):
+        with pytest.raises(wasmjit.UnsupportedError, match=message):
+            linker.define(store, "m", "n", item)
+        with pytest.raises(wasmjit.UnsupportedError, match=message):
+            Instance(store, Module(engine, USES_HOST), [item])

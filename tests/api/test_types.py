@@ -25,7 +25,8 @@ ALL = [ValType.i32, ValType.i64, ValType.f32, ValType.f64, ValType.externref, Va
 def test_valtype(make: Callable[[], ValType]) -> None:
     assert make() == make()
     assert hash(make()) == hash(make())
-    assert str(make()) == repr(make()) == make.__name__
+    # The wasmtime package prints externref so, and programs compare it.
+    assert str(make()) == repr(make()) == make.__name__.replace("externref", "anyref")
     assert [other for other in ALL if other() == make()] == [make]
     assert make() != make.__name__
 

@@ -101,6 +101,28 @@ def new_host_item(
     return new_native_item(record, type, called, access_caller)
 
 
+def new_unchecked_item(
+    record: StoreRecord, type: wt.FuncType, function: Callable[..., Any], access_caller: bool = False
+) -> FuncItem:
+    """Makes a function that C calls with one list of raw slots, and that returns the slots of its results."""
+    native = record.open()
+    weak_record = weakref.ref(record)
+
+    def with_caller(instance_address: int, slots: list[int]) -> Any:
+        caller = Caller(_alive(weak_record), instance_address)
+        try:
+            return function(caller, slots)
+        finally:
+            caller._invalidate()
+
+    called, flags = (with_caller, UNCHECKED | CALLER) if access_caller else (function, UNCHECKED)
+    func_ref = host_func_new(
+        native.pointer, called, signature(type.params), signature(type.results), type_id(type), flags
+    )
+    native.keep_roots()
+    return FuncItem(address_of(func_ref), type)
+
+
 def new_native_item(
     record: StoreRecord, type: wt.FuncType, called: Callable[..., Any], access_caller: bool = False
 ) -> FuncItem:
@@ -227,10 +249,78 @@ class Func:
         id = ctypes.c_uint32.from_address(address + abi.FUNC_REF["type_id"]).value
         return cls._wrap(record, FuncItem(address, type_of_id(id)))
 
+    @classmethod
+    def wrap(cls, store: Storelike, func: Callable[..., Any]) -> Func:
+        """Makes a function of a Python function, with the type that its annotations say (see `wasmjit.i32`).
+
+        A first parameter annotated `Caller` gets the Caller. Raises TypeError for annotations that name no WebAssembly
+        type.
+
+        >>> import wasmjit
+        >>> def half(n: wasmjit.i32) -> tuple[wasmjit.i32, wasmjit.i32]:
+        ...     return divmod(n, 2)
+        >>> store = wasmjit.Store()
+        >>> Func.wrap(store, half)(store, 7)
+        [3, 1]
+        """
+        from .annotations import function_type
+
+        ty, takes_caller = function_type(func)
+        return cls(store, ty, func, access_caller=takes_caller)
+
+    @classmethod
+    def new_async(cls, store: Storelike, ty: FuncType, func: Callable[..., Any], access_caller: bool = False) -> Func:
+        """Makes a function of an ``async def``, for wasm run with `call_async` (see `Linker.func_new_async`)."""
+        from .asynchronous import synchronous
+
+        return cls(store, ty, synchronous(func), access_caller)
+
+    @classmethod
+    def wrap_async(cls, store: Storelike, func: Callable[..., Any]) -> Func:
+        """As `new_async`, with the type that the annotations say (see `wrap`).
+
+        >>> import asyncio, wasmjit
+        >>> async def half(n: wasmjit.i32) -> wasmjit.f64:
+        ...     return n / 2
+        >>> store = wasmjit.Store()
+        >>> asyncio.run(Func.wrap_async(store, half).call_async(store, 5))
+        2.5
+        """
+        from .annotations import function_type
+
+        ty, takes_caller = function_type(func)
+        return cls.new_async(store, ty, func, takes_caller)
+
     def type(self, store: Storelike) -> FuncType:
         """Its type."""
         check_store(store, self._owner, "function")
         return FuncType._wrap(self._item.type)
+
+    def typed(self, store: Storelike) -> Callable[..., Any]:
+        """What calls it with the WebAssembly arguments alone, as fast as calls get: without a store, and for numbers a
+        builtin of the C extension. It converts as a call of the Func does, but takes no Val, and keeps the store alive.
+
+        Raises WasmError for another Store; the callable raises WasmError once the store is closed.
+
+        >>> from wasmjit import Store, ValType
+        >>> store = Store()
+        >>> add = Func(store, FuncType([ValType.i32(), ValType.i32()], [ValType.i32()]), lambda a, b: a + b)
+        >>> add.typed(store)(40, 2)
+        42
+        """
+        check_store(store, self._owner, "function")
+        if self._native is None:
+            self._native = self._bind()
+        return self._native
+
+    @property
+    def native_address(self) -> int:
+        """The address of its machine code, for debuggers and profilers. It follows wasmjit's own calling convention.
+
+        Raises ClosedError once the store is closed.
+        """
+        self._owner.open()
+        return ctypes.c_uint64.from_address(self._item.address + abi.FUNC_REF["code"]).value
 
     def __call__(self, store: Storelike, *params: Any) -> Any:
         """Calls it. Arguments are Python values or Val; returns None, the result, or a list of results.
@@ -258,6 +348,25 @@ class Func:
             if not any(isinstance(v, Val) and t in _PYTHON_TYPES for t, v in zip(types, params, strict=True)):
                 raise
         return native(*[value._val if isinstance(value, Val) else value for value in params])
+
+    async def call_async(self, store: Storelike, *params: Any) -> Any:
+        """Calls it on a thread of its own while the event loop goes on; what `async def` host functions it reaches
+        are awaited on that loop, in the calling task. Takes and returns what a plain call does.
+
+        Calls into one Store run one after another, except those that a host function being awaited makes: they run
+        inside. Cancelling stops the wasm code and ends when it has unwound. Raises what a plain call does.
+
+        >>> import asyncio
+        >>> from wasmjit import Store, ValType
+        >>> store = Store()
+        >>> double = Func(store, FuncType([ValType.i32()], [ValType.i32()]), lambda n: 2 * n)
+        >>> asyncio.run(double.call_async(store, 21))
+        42
+        """
+        from . import asynchronous
+
+        check_store(store, self._owner, "function")
+        return await asynchronous.run(self._owner, self, store, *params)
 
     def call_unchecked(self, store: Storelike, slots: Sequence[int]) -> list[int]:
         """Calls it with raw 8-byte slots (bit patterns; a v128 takes two) and returns the results' slots.
@@ -300,7 +409,18 @@ class Func:
 
 
 class Caller:
-    """The instance that called a host function; usable as a Store until that function returns."""
+    """The instance that called a host function; usable as a Store until that function returns.
+
+    >>> from wasmjit import FuncType, Instance, Module, Store
+    >>> store = Store()
+    >>> def hello(caller):
+    ...     print(caller["memory"].read(caller, 0, 5))
+    >>> show = Func(store, FuncType([], []), hello, access_caller=True)
+    >>> text = '''(module (import "" "show" (func $show)) (memory (export "memory") 1) (data (i32.const 0) "hello")
+    ...     (func (export "run") (call $show)))'''
+    >>> Instance(store, Module(store.engine, text), [show]).exports(store)["run"](store)
+    bytearray(b'hello')
+    """
 
     __slots__ = ("_instance_address", "_live_record")
 
@@ -316,6 +436,10 @@ class Caller:
 
     def _invalidate(self) -> None:
         self._live_record = None
+
+    def data(self) -> Any:
+        """The object that the store was made with, as `Store.data`. Raises ValueError when the call is over."""
+        return self._record.data
 
     def get(self, name: str) -> AsExtern | None:
         """The calling instance's export `name`; None if there is none, or if the call is over."""

@@ -10,7 +10,13 @@ Self = TypeVar("Self", bound="Handle")
 
 
 class Handle:
-    """Base of public classes that can be closed. Use after `close()` raises ClosedError, a ValueError."""
+    """Base of public classes that can be closed. Use after `close()` raises ClosedError, a ValueError.
+
+    >>> import wasmjit
+    >>> with wasmjit.Engine() as engine:
+    ...     isinstance(engine, wasmjit.Managed)
+    True
+    """
 
     _closed: bool = False
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import LinkError, UnknownImportError, WasmError
 from ..wasm import types as wt
+from .annotations import function_type
 from .engine import Engine
 from .externs import (
     AsExtern,
@@ -20,12 +21,12 @@ from .externs import (
     new_table_item,
     wrap_item,
 )
-from .func import FuncItem, new_host_item, new_native_item
+from .func import FuncItem, new_host_item, new_native_item, new_unchecked_item
 from .handle import Handle
-from .instance import Instance, checked_load, instantiate
+from .instance import Instance, check_imports, checked_load, instantiate
 from .module import Module
 from .store import Storelike, StoreRecord, record_of
-from .values import FuncType, wrap_extern_type
+from .values import FuncType, ImportType, wrap_extern_type
 
 # What a WASI command may export besides functions.
 _COMMAND_EXPORTS = {
@@ -46,13 +47,19 @@ class _HostDefinition:
     type: wt.FuncType
     function: Callable[..., Any]
     access_caller: bool
+    unchecked: bool = False  # the function works on raw slots
+
+    def current_type(self) -> wt.ExternType:
+        """Its type."""
+        return self.type
 
     def item(self, record: StoreRecord, name: str) -> Item:
         """This store's function."""
         record.open()
         found: FuncItem | None = record.linker_functions.get(self)
         if found is None:
-            found = new_host_item(record, self.type, self.function, self.access_caller)
+            make = new_unchecked_item if self.unchecked else new_host_item
+            found = make(record, self.type, self.function, self.access_caller)
             record.linker_functions[self] = found
         return found
 
@@ -63,6 +70,10 @@ class _NativeDefinition:
 
     type: wt.FuncType
     bind: Callable[[StoreRecord], Callable[..., Any]]
+
+    def current_type(self) -> wt.ExternType:
+        """Its type."""
+        return self.type
 
     def item(self, record: StoreRecord, name: str) -> Item:
         """This store's function."""
@@ -80,6 +91,11 @@ class _StoreDefinition:
 
     record: StoreRecord
     bound: Item
+
+    def current_type(self) -> wt.ExternType:
+        """Its type at present: memories and tables grow."""
+        _native = self.record.open()  # kept: another thread may close the store
+        return self.bound.current_type()
 
     def item(self, record: StoreRecord, name: str) -> Item:
         """The item. Raises WasmError for any other store."""
@@ -112,7 +128,17 @@ class Linker(Handle):
         engine._check_open()
         self.engine = engine
         self._allow_shadowing = False
+        self._allow_unknown_exports = False
         self._definitions: dict[tuple[str, str], _Definition] = {}
+
+    def __copy__(self) -> Linker:
+        """A Linker with the same definitions and settings; what is defined later in one is unknown to the other."""
+        self._check_open()
+        copied = Linker(self.engine)
+        copied._allow_shadowing = self._allow_shadowing
+        copied._allow_unknown_exports = self._allow_unknown_exports
+        copied._definitions = dict(self._definitions)
+        return copied
 
     def close(self) -> None:
         """Forgets all definitions. Later use raises ClosedError."""
@@ -130,20 +156,52 @@ class Linker(Handle):
         self._check_open()
         self._allow_shadowing = bool(allow)
 
+    @property
+    def allow_unknown_exports(self) -> bool:
+        """Whether `define_module` leaves out what a command must not export, instead of raising."""
+        self._check_open()
+        return self._allow_unknown_exports
+
+    @allow_unknown_exports.setter
+    def allow_unknown_exports(self, allow: bool) -> None:
+        self._check_open()
+        self._allow_unknown_exports = bool(allow)
+
     # ---- defining ----
 
     def _insert(self, module: str, name: str, definition: _Definition) -> None:
+        self._insert_all([((module, name), definition)])
+
+    def _insert_all(self, definitions: Iterable[tuple[tuple[str, str], _Definition]]) -> None:
+        """Defines all of them, or raises and defines none."""
         self._check_open()
-        if not isinstance(module, str) or not isinstance(name, str):
-            raise TypeError("expected a str for module and name")
-        if not self._allow_shadowing and (module, name) in self._definitions:
-            raise LinkError(f"import of `{module}::{name}` defined twice")
-        self._definitions[module, name] = definition
+        added: dict[tuple[str, str], _Definition] = {}
+        for (module, name), definition in definitions:
+            if not isinstance(module, str) or not isinstance(name, str):
+                raise TypeError("expected a str for module and name")
+            if not self._allow_shadowing and ((module, name) in self._definitions or (module, name) in added):
+                raise LinkError(f"import of `{module}::{name}` defined twice")
+            added[module, name] = definition
+        self._definitions.update(added)
 
     def define(self, store: Storelike, module: str, name: str, item: AsExtern) -> None:
         """Defines an item of `store`. Raises LinkError if the name is taken, WasmError for another Store's item."""
         record = record_of(store)
         self._insert(module, name, _StoreDefinition(record, item_of(item, record)))
+
+    def define_name(self, store: Storelike, name: str, item: AsExtern) -> None:
+        """Defines an item under a one-level name: it is module `name`, with the empty name inside.
+
+        So it is what `get_default` finds. Raises what `define` raises.
+
+        >>> from wasmjit import Store, ValType
+        >>> store = Store()
+        >>> linker = Linker(store.engine)
+        >>> linker.define_name(store, "five", Func(store, FuncType([], [ValType.i32()]), lambda: 5))
+        >>> linker.get_default(store, "five")(store)
+        5
+        """
+        self.define(store, name, "", item)
 
     def define_func(
         self, module: str, name: str, ty: FuncType, func: Callable[..., Any], access_caller: bool = False
@@ -154,6 +212,90 @@ class Linker(Handle):
         if not callable(func):
             raise TypeError("expected a callable")
         self._insert(module, name, _HostDefinition(ty._type, func, bool(access_caller)))
+
+    func_new = define_func
+
+    def func_wrap(self, module: str, name: str, func: Callable[..., Any]) -> None:
+        """As `define_func`, with the type that the annotations say (see `Func.wrap`).
+
+        A first parameter annotated `Caller` gets the Caller. Raises TypeError for annotations that name no WebAssembly
+        type, LinkError for a taken name.
+
+        >>> import wasmjit
+        >>> def half(n: wasmjit.i32) -> wasmjit.f64:
+        ...     return n / 2
+        >>> linker = Linker(Engine())
+        >>> linker.func_wrap("math", "half", half)
+        >>> store = wasmjit.Store(linker.engine)
+        >>> linker.get(store, "math", "half")(store, 5)
+        2.5
+        """
+        ty, takes_caller = function_type(func)
+        self.define_func(module, name, ty, func, takes_caller)
+
+    def func_new_unchecked(
+        self, module: str, name: str, ty: FuncType, func: Callable[..., Any], access_caller: bool = False
+    ) -> None:
+        """As `define_func`, without conversion: `func` takes one list of raw slots and returns a sequence of them.
+
+        A slot is an unsigned 64-bit int, the bits of the value (what is returned wraps); a v128 takes two, the low half
+        first; the high half of a 32-bit value is unspecified. References are raw, and a wrong one is undefined
+        behaviour. With `access_caller` a Caller comes first. Raises LinkError for a taken name.
+
+        >>> from wasmjit import Store, ValType
+        >>> store = Store()
+        >>> linker = Linker(store.engine)
+        >>> types = FuncType([ValType.i64(), ValType.i64()], [ValType.i64()])
+        >>> linker.func_new_unchecked("host", "xor", types, lambda slots: [slots[0] ^ slots[1]])
+        >>> linker.get(store, "host", "xor")(store, 6, 3)
+        5
+        """
+        if not isinstance(ty, FuncType):
+            raise TypeError("expected a FuncType")
+        if not callable(func):
+            raise TypeError("expected a callable")
+        self._insert(module, name, _HostDefinition(ty._type, func, bool(access_caller), unchecked=True))
+
+    def func_new_async(
+        self, module: str, name: str, ty: FuncType, func: Callable[..., Any], access_caller: bool = False
+    ) -> None:
+        """As `define_func`, for an ``async def``: awaited on the event loop that awaits the call, in the same task.
+
+        The wasm that reaches it has to be run with `Func.call_async` or `instantiate_async`: any other call of it
+        raises WasmError.
+
+        >>> import asyncio
+        >>> from wasmjit import Store, ValType
+        >>> async def later() -> int:
+        ...     await asyncio.sleep(0.01)
+        ...     return 5
+        >>> store = Store()
+        >>> linker = Linker(store.engine)
+        >>> linker.func_new_async("host", "five", FuncType([], [ValType.i32()]), later)
+        >>> text = '(module (import "host" "five" (func $five (result i32))) (export "run" (func $five)))'
+        >>> run = linker.instantiate(store, Module(store.engine, text)).exports(store)["run"]
+        >>> asyncio.run(run.call_async(store))
+        5
+        """
+        from .asynchronous import synchronous
+
+        self.define_func(module, name, ty, synchronous(func), access_caller)
+
+    def func_wrap_async(self, module: str, name: str, func: Callable[..., Any]) -> None:
+        """As `func_new_async`, with the type that the annotations of the ``async def`` say (see `func_wrap`).
+
+        >>> import asyncio, wasmjit
+        >>> async def half(n: wasmjit.i32) -> wasmjit.f64:
+        ...     await asyncio.sleep(0)
+        ...     return n / 2
+        >>> linker = Linker(Engine())
+        >>> linker.func_wrap_async("math", "half", half)
+        >>> store = wasmjit.Store(linker.engine)
+        >>> asyncio.run(linker.get(store, "math", "half").call_async(store, 5))
+        2.5
+        """
+        ty, takes_caller = function_type(func)
+        self.func_new_async(module, name, ty, func, takes_caller)
 
     def _define_native(
         self, module: str, name: str, type: wt.FuncType, bind: Callable[[StoreRecord], Callable[..., Any]]
@@ -169,15 +311,20 @@ class Linker(Handle):
         if instance._owner is not record:
             raise WasmError("instance belongs to another Store than the one given")
         exported = instance._instance
-        for export in exported.loaded.exports.values():
-            self._insert(name, export.name, _StoreDefinition(record, exported.item(export)))
+        self._insert_all(
+            ((name, export.name), _StoreDefinition(record, exported.item(export)))
+            for export in exported.loaded.exports.values()
+        )
+
+    instance = define_instance
 
     def define_module(self, store: Storelike, name: str, module: Module) -> None:
         """Defines a module's exports under `name`, the way WASI means it.
 
         A command (exports ``_start``) is instantiated anew for every call of one of its functions; anything else is a
         reactor: instantiated now, and ``_initialize`` called if there is one. Raises LinkError if the module is both,
-        if a command exports something that would have to be shared, or if a name is taken.
+        if a name is taken, or if a command exports something that would have to be shared: only functions can be had
+        anew; a memory, a table and what linkers add are left out, as is all else with `allow_unknown_exports`.
         """
         if not isinstance(module, Module):
             raise TypeError("expected a `Module`")
@@ -198,15 +345,42 @@ class Linker(Handle):
             initialize(store)
         self.define_instance(store, name, instance)
 
+    module = define_module
+
     def _define_command(self, name: str, module: Module) -> None:
         prepared = self.instantiate_pre(module)
         decoded = module._decoded
+        definitions = []
         for export in decoded.exports:
             if export.kind == wt.FUNCTION:
                 type = decoded.function_type(export.index)
-                self._insert(name, export.name, _HostDefinition(type, _command_function(prepared, export.name), True))
-            elif _COMMAND_EXPORTS.get(export.name) != export.kind:
+                definition = _HostDefinition(type, _command_function(prepared, export.name), True)
+                definitions.append(((name, export.name), definition))
+            elif not self._allow_unknown_exports and _COMMAND_EXPORTS.get(export.name) != export.kind:
                 raise LinkError(f"command export '{export.name}' is not a function")
+        self._insert_all(definitions)
+
+    def alias(self, module: str, name: str, as_module: str, as_name: str) -> None:
+        """Defines ``as_module::as_name`` as what ``module::name`` is now.
+
+        Raises LinkError if that is not defined, or if the new name is taken.
+        """
+        self._check_open()
+        definition = self._definitions.get((module, name))
+        if definition is None:
+            raise LinkError(f"cannot make an alias of `{module}::{name}`: it has not been defined")
+        self._insert(as_module, as_name, definition)
+
+    def alias_module(self, module: str, as_module: str) -> None:
+        """Defines in `as_module` what module `module` has now, by the same names.
+
+        Raises LinkError, and defines nothing, if it has nothing or if a name is taken.
+        """
+        self._check_open()
+        found = [(name, definition) for (of, name), definition in self._definitions.items() if of == module]
+        if not found:
+            raise LinkError(f"cannot make an alias of module `{module}`: nothing is defined in it")
+        self._insert_all(((as_module, name), definition) for name, definition in found)
 
     def define_wasi(self) -> None:
         """Defines the functions of WASI preview 1; they work on what `Store.set_wasi` was given."""
@@ -269,9 +443,27 @@ class Linker(Handle):
         record = record_of(store)
         return _instantiate(record, module, self._resolve(module))
 
+    async def instantiate_async(self, store: Storelike, module: Module) -> Instance:
+        """As `instantiate`, with the start function run like `Func.call_async` runs a function."""
+        from .asynchronous import run
+
+        instance: Instance = await run(record_of(store), self.instantiate, store, module)
+        return instance
+
+    async def module_async(self, store: Storelike, name: str, module: Module) -> None:
+        """As `define_module`, with what it runs now run like `Func.call_async` runs a function."""
+        from .asynchronous import run
+
+        await run(record_of(store), self.define_module, store, name, module)
+
     def instantiate_pre(self, module: Module) -> InstancePre:
-        """Resolves the imports now, for instantiating later. Raises UnknownImportError."""
-        return InstancePre(module, self._resolve(module))
+        """Resolves and checks the imports now, for instantiating later, in any number of Stores and threads.
+
+        Raises UnknownImportError, and LinkError for an item of another type. Items of a Store serve that Store only.
+        """
+        resolved = self._resolve(module)
+        check_imports(module._load(), [definition for _, definition in resolved])
+        return InstancePre(module, resolved)
 
     def get(self, store: Storelike, module: str, name: str) -> AsExtern:
         """The item under this name. Raises WasmError if there is none or if it belongs to another Store."""
@@ -281,6 +473,38 @@ class Linker(Handle):
         if definition is None:
             raise WasmError("item not defined in linker")
         return wrap_item(record, definition.item(record, f"{module}::{name}"))
+
+    def get_by_import(self, store: Storelike, import_: ImportType) -> AsExtern:
+        """The item under the names of an import, of whatever type.
+
+        Raises UnknownImportError if there is none, WasmError if it belongs to another Store.
+        """
+        if not isinstance(import_, ImportType):
+            raise TypeError("expected an ImportType")
+        self._check_open()
+        if (import_.module, import_.name) not in self._definitions:
+            raise UnknownImportError(import_.module, import_.name, import_.type)
+        return self.get(store, import_.module, import_.name)
+
+    def iter(self, store: Storelike) -> Iterator[tuple[str, str, AsExtern]]:
+        """All that is defined, as (module, name, item), in the order of first definition.
+
+        Raises WasmError if an item belongs to another Store. What is defined meanwhile is left out.
+
+        >>> from wasmjit import Store
+        >>> store = Store()
+        >>> linker = Linker(store.engine)
+        >>> linker.define_func("host", "log", FuncType([], []), lambda: None)
+        >>> [(module, name) for module, name, _ in linker.iter(store)]
+        [('host', 'log')]
+        """
+        self._check_open()
+        record = record_of(store)
+        items = [
+            (module, name, wrap_item(record, definition.item(record, f"{module}::{name}")))
+            for (module, name), definition in list(self._definitions.items())
+        ]
+        return iter(items)
 
     def get_default(self, store: Storelike, name: str) -> Func:
         """What running module `name` means: its export ``""``, else ``_start``, else a function that does nothing."""
@@ -297,7 +521,15 @@ class Linker(Handle):
 
 
 class InstancePre(Handle):
-    """A module whose imports are resolved; made by `Linker.instantiate_pre`."""
+    """A module whose imports are resolved; made by `Linker.instantiate_pre`. Good for many Stores and threads.
+
+    >>> from wasmjit import Store
+    >>> engine = Engine()
+    >>> module = Module(engine, '(module (func (export "two") (result i32) i32.const 2))')
+    >>> prepared = Linker(engine).instantiate_pre(module)
+    >>> [prepared.instantiate(store).exports(store)["two"](store) for store in (Store(engine), Store(engine))]
+    [2, 2]
+    """
 
     def __init__(self, module: Module, resolved: list[tuple[str, _Definition]]) -> None:
         self._module = module
@@ -313,6 +545,13 @@ class InstancePre(Handle):
         """Instantiates in `store`. Raises what `Linker.instantiate` raises."""
         self._check_open()
         return _instantiate(record_of(store), self._module, self._resolved)
+
+    async def instantiate_async(self, store: Storelike) -> Instance:
+        """As `instantiate`, with the start function run like `Func.call_async` runs a function."""
+        from .asynchronous import run
+
+        instance: Instance = await run(record_of(store), self.instantiate, store)
+        return instance
 
 
 def _instantiate(record: StoreRecord, module: Module, resolved: list[tuple[str, _Definition]]) -> Instance:

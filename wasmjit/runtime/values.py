@@ -62,7 +62,11 @@ def bits_to_number(valtype: int, bits: int) -> int | float:
 
 
 class ValType(Handle):
-    """A value type, made by `ValType.i32()` and so on; equal by value and hashable."""
+    """A value type, made by `ValType.i32()` and so on; equal by value and hashable.
+
+    >>> ValType.i32(), ValType.i32() == ValType.i64()
+    (i32, False)
+    """
 
     _code: int
 
@@ -116,8 +120,9 @@ class ValType(Handle):
         return hash(self._code)
 
     def __str__(self) -> str:
+        """``i32`` and so on; ``anyref`` for an externref, as the wasmtime package prints it: programs compare it."""
         self._check_open()
-        return wt.valtype_name(self._code)
+        return "anyref" if self._code == wt.EXTERNREF else wt.valtype_name(self._code)
 
     __repr__ = __str__
 
@@ -182,7 +187,11 @@ class FuncType(_TypeHandle):
 
 
 class GlobalType(_TypeHandle):
-    """A global's content type and mutability."""
+    """A global's content type and mutability.
+
+    >>> GlobalType(ValType.f64(), mutable=True).content
+    f64
+    """
 
     _record_type: wt.GlobalType
 
@@ -211,7 +220,11 @@ class GlobalType(_TypeHandle):
 
 @dataclass
 class Limits:
-    """A minimum and an optional maximum, in elements (tables) or pages (memories)."""
+    """A minimum and an optional maximum, in elements (tables) or pages (memories).
+
+    >>> Limits(1), Limits(1, 16)
+    (Limits(min=1, max=None), Limits(min=1, max=16))
+    """
 
     min: int
     max: int | None = None
@@ -224,7 +237,11 @@ def _check_limits(limits: Limits, what: str) -> None:
 
 
 class TableType(_TypeHandle):
-    """A table's element type and limits, in elements."""
+    """A table's element type and limits, in elements.
+
+    >>> TableType(ValType.funcref(), Limits(10)).element
+    funcref
+    """
 
     _record_type: wt.TableType
 
@@ -235,7 +252,7 @@ class TableType(_TypeHandle):
             raise TypeError("expected valtype")
         valtype._check_open()
         if valtype._code not in wt.REFERENCE_TYPES:
-            raise WasmError(f"a table cannot hold {valtype}: expected a reference type")
+            raise WasmError(f"a table cannot hold {wt.valtype_name(valtype._code)}: expected a reference type")
         _check_limits(limits, "table type")
         if limits.min > MAX_TABLE_ELEMENTS or (limits.max or 0) > MAX_TABLE_ELEMENTS:
             raise WasmError(f"table type: more than {MAX_TABLE_ELEMENTS} elements")
@@ -261,7 +278,12 @@ class TableType(_TypeHandle):
 
 
 class MemoryType(_TypeHandle):
-    """A linear memory's limits, in pages of ``1 << page_size_log2`` bytes, and its address type."""
+    """A linear memory's limits, in pages of ``1 << page_size_log2`` bytes, and its address type.
+
+    >>> memory = MemoryType(Limits(1, 16))
+    >>> memory.limits.max * memory.page_size
+    1048576
+    """
 
     _record_type: wt.MemoryType
 
@@ -314,7 +336,33 @@ class MemoryType(_TypeHandle):
         return int(self._type.page_size_log2)
 
 
-AsExternType = FuncType | TableType | MemoryType | GlobalType
+class TagType(_TypeHandle):
+    """The type of a tag: a function type whose parameters are what an exception carries.
+
+    >>> TagType(FuncType([ValType.i32()], [])).functype.params
+    [i32]
+    """
+
+    _record_type: wt.FuncType
+
+    def __init__(self, functype: FuncType) -> None:
+        if not isinstance(functype, FuncType):
+            raise TypeError("expected a FuncType")
+        self._record_type = functype._type
+
+    @classmethod
+    def _wrap(cls, type: wt.FuncType) -> TagType:
+        self = cls.__new__(cls)
+        self._record_type = type
+        return self
+
+    @property
+    def functype(self) -> FuncType:
+        """The function type that describes the payload."""
+        return FuncType._wrap(self._type)
+
+
+AsExternType = FuncType | TableType | MemoryType | GlobalType | TagType
 
 
 def wrap_extern_type(type: wt.ExternType) -> AsExternType:
@@ -329,7 +377,13 @@ def wrap_extern_type(type: wt.ExternType) -> AsExternType:
 
 
 class ImportType(Handle):
-    """One import of a module: `module`, `name` and `type`."""
+    """One import of a module: `module`, `name` and `type`.
+
+    >>> from wasmjit import Engine, Module
+    >>> (needed,) = Module(Engine(), '(module (import "host" "print" (func (param i32))))').imports
+    >>> needed.module, needed.name, needed.type.params
+    ('host', 'print', [i32])
+    """
 
     def __init__(self, module: str, name: str, type: wt.ExternType) -> None:
         self._module = module
@@ -359,7 +413,13 @@ class ImportType(Handle):
 
 
 class ExportType(Handle):
-    """One export of a module: `name` and `type`."""
+    """One export of a module: `name` and `type`.
+
+    >>> from wasmjit import Engine, Module
+    >>> (offered,) = Module(Engine(), '(module (memory (export "memory") 2))').exports
+    >>> offered.name, offered.type.limits.min
+    ('memory', 2)
+    """
 
     def __init__(self, name: str, type: wt.ExternType) -> None:
         self._name = name
@@ -390,10 +450,10 @@ class Val:
 
     __slots__ = ("_code", "_val")
 
-    def __init__(self, code: int, value: Any) -> None:
-        """`code` is the binary format's code of the type; prefer `Val.i32(...)` and so on."""
-        self._code = code
-        self._val = value
+    def __init__(self, kind: int, val: Any) -> None:
+        """`kind` is the binary format's code of the type; prefer `Val.i32(...)` and so on."""
+        self._code = kind
+        self._val = val
 
     @classmethod
     def i32(cls, val: int) -> Val:

@@ -1,0 +1,120 @@
+"""SharedMemory: a linear memory that belongs to no store, for threads."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+from ..errors import ClosedError, WasmError
+from ..wasm import types as wt
+from .engine import Engine
+from .handle import Handle
+from .native import ffi, lib
+from .store import NativeStore
+from .values import MemoryType
+
+_REFUSED = (1 << 64) - 1
+# Its C store runs no code; any stack size does.
+_STACK_BYTES = 1 << 16
+
+
+class SharedMemory(Handle):
+    """A memory that any thread may read, write and grow, and that lives as long as somebody has it.
+
+    This version cannot compile modules that share memories, so its use as an import raises UnsupportedError.
+
+    >>> from wasmjit import Config, Limits
+    >>> memory = SharedMemory(Engine(Config(shared_memory=True)), MemoryType(Limits(1, 4), shared=True))
+    >>> memory.grow(2), memory.size(), memory.data_len()
+    (1, 3, 196608)
+    """
+
+    def __init__(self, engine: Engine, ty: MemoryType) -> None:
+        """Makes a memory of `ty`'s minimum size with address space for the maximum, so it never moves.
+
+        Raises WasmError without `Config.shared_memory`, if `ty` is not shared, or if the memory cannot be had, and
+        TypeError for arguments of another kind.
+        """
+        if not isinstance(engine, Engine):
+            raise TypeError("expected an Engine")
+        engine._check_open()
+        if not isinstance(ty, MemoryType):
+            raise TypeError("expected a MemoryType")
+        if not engine._config.shared_memory:
+            raise WasmError("shared memory support is disabled for this engine: see `Config.shared_memory`")
+        type: wt.MemoryType = ty._type
+        if not type.shared or type.limits.max is None:
+            raise WasmError("shared memory must have the `shared` flag enabled on its memory type")
+        self._type = type
+        self._native: NativeStore | None = NativeStore(_STACK_BYTES)
+        error = ffi.new("int *")
+        most_bytes = type.limits.max << type.page_size_log2
+        self._pointer: Any = ffi.NULL
+        if most_bytes < _REFUSED:
+            self._pointer = lib.wj_memory_new(
+                self._native.pointer,
+                type.limits.min,
+                type.limits.max,
+                type.page_size_log2,
+                max(most_bytes, 1),
+                0,
+                error,
+            )
+        if self._pointer == ffi.NULL:
+            raise WasmError(f"cannot reserve a shared memory of at most {type.limits.max} pages (errno {error[0]})")
+
+    def close(self) -> None:
+        """Lets go of it; pointers from `data_ptr` stay valid as long as they live. Later use raises ClosedError."""
+        super().close()
+        self._native = None
+
+    def _open(self) -> tuple[NativeStore, Any]:
+        """The C store, which the caller keeps while it uses the memory: another thread may close it; and the memory."""
+        native = self._native
+        if native is None:
+            raise ClosedError("sharedmemory is closed")
+        return native, self._pointer
+
+    def type(self) -> MemoryType:
+        """Its type, as given."""
+        self._open()
+        return MemoryType._wrap(self._type)
+
+    def grow(self, delta: int) -> int:
+        """Grows by `delta` pages; returns the previous size in pages. Raises WasmError if that is not possible."""
+        _native, pointer = self._open()
+        if not isinstance(delta, int):
+            raise TypeError("expected an int for the delta")
+        if delta < 0:
+            raise WasmError("cannot grow by negative amount")
+        previous = lib.wj_memory_grow(pointer, delta) if delta < _REFUSED else _REFUSED
+        if previous == _REFUSED:
+            raise WasmError(f"failed to grow memory by `{delta}`")
+        return int(previous)
+
+    def size(self) -> int:
+        """Current size in pages."""
+        return self.data_len() >> self._type.page_size_log2
+
+    def data_len(self) -> int:
+        """Current size in bytes."""
+        _native, pointer = self._open()
+        return int(lib.wj_memory_size_bytes(pointer))
+
+    def data_ptr(self) -> ctypes._Pointer[ctypes.c_ubyte]:
+        """Raw pointer to its first byte: at most `data_len` bytes, valid as long as the pointer object lives."""
+        native, memory = self._open()
+        pointer = ctypes.cast(int(lib.wj_memory_base(memory)), ctypes.POINTER(ctypes.c_ubyte))
+        pointer._owner = native  # type: ignore[attr-defined]
+        return pointer
+
+    def view(self) -> memoryview[int]:
+        """A writable memoryview of its present bytes; growth does not enlarge it, and it stays valid after `close`."""
+        native, memory = self._open()
+        size_bytes = int(lib.wj_memory_size_bytes(memory))
+        array = (ctypes.c_ubyte * size_bytes).from_address(int(lib.wj_memory_base(memory)))
+        array._owner = native  # type: ignore[attr-defined]
+        return memoryview(array).cast("B")
+
+
+__all__ = ["SharedMemory"]
