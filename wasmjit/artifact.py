@@ -117,10 +117,12 @@ class Artifact:
         target: Target,
         config_key: str,
         source_hash: str | None = None,
+        keep_address_map: bool = True,
     ) -> Artifact:
         """Link `units`, the compiled functions of the decoded `module`, into an artifact.
 
         `config_key` is `Config.cache_key()`. `source_hash` (hex) identifies the wasm; by default it is computed.
+        Without `keep_address_map` backtraces show where functions begin instead of where they are.
         Raises CompileError where the objects are not what the loader can take.
         """
         # Only here: running an artifact needs neither.
@@ -147,7 +149,7 @@ class Artifact:
             FUNCTIONS: image.function_offsets.tobytes() + image.function_sizes.tobytes(),
             BODIES: metadata.encode_bodies(module),
             NAMES: metadata.encode_names(module.names),
-            ADDRESS_MAP: image.address_offsets.tobytes() + image.address_lines.tobytes(),
+            ADDRESS_MAP: image.address_offsets.tobytes() + image.address_lines.tobytes() if keep_address_map else b"",
             DATA: stripped.wasm,
             TEXT: image.text,
             RODATA: image.rodata,

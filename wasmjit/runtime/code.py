@@ -10,6 +10,8 @@ The code stays mapped as long as its LoadedCode lives: whoever may run it holds 
 
 from __future__ import annotations
 
+import atexit
+import ctypes
 import itertools
 import mmap
 import os
@@ -42,6 +44,7 @@ class LoadedCode:
         "function_addresses",
         "functions",
         "functions_address",
+        "keep_alive",
         "loader",
         "text_end",
         "text_start",
@@ -55,6 +58,7 @@ class LoadedCode:
         self.function_addresses: list[int] = [text_start + offset for offset in artifact.function_offsets]
         self.functions: array[int] = array("Q", self.function_addresses)
         self.functions_address: int = self.functions.buffer_info()[0]
+        self.keep_alive: object = None  # what keeps the code mapped
 
     def __repr__(self) -> str:
         return f"<LoadedCode {self.text_start:#x}-{self.text_end:#x} ({self.loader})>"
@@ -81,6 +85,7 @@ def load(artifact: Artifact, loader: str | None = None) -> LoadedCode:
         return LoadedCode(artifact, loader, 0)
     text_start, keep_alive = _load_with_mcjit(artifact) if loader == "mcjit" else _load_image(artifact)
     code = LoadedCode(artifact, loader, text_start)
+    code.keep_alive = keep_alive
     error = lib.wj_code_register(code.text_start, code.text_end)
     if error:
         raise WasmError(f"cannot register {len(artifact.text)} bytes of code: {os.strerror(error)}")
@@ -96,6 +101,21 @@ def _unload(text_start: int, keep_alive: object) -> None:
     _live.pop(text_start, None)
     _note_change()
     lib.wj_code_unregister(text_start)
+
+
+# Owners of code and of what it reads, which daemon threads may still be running when the interpreter ends.
+_used_at_exit: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def keep_at_exit(owner: object) -> None:
+    """Has `owner` survive the interpreter, if it lives until then: finalization frees what running threads use."""
+    _used_at_exit.add(owner)
+
+
+@atexit.register
+def _survive_the_interpreter() -> None:
+    for owner in _used_at_exit:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(owner))
 
 
 def _note_change() -> None:

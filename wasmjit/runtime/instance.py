@@ -5,8 +5,8 @@ from __future__ import annotations
 import ctypes
 import struct
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 from .. import abi
 from ..errors import TRAPS, LinkError, WasmError
@@ -15,9 +15,12 @@ from ..wasm.module import ACTIVE, DECLARATIVE, ConstExpr, Export
 from .externs import (
     AsExtern,
     Func,
+    Global,
     GlobalItem,
     Item,
+    Memory,
     MemoryItem,
+    Table,
     TableItem,
     item_of,
     new_global_item,
@@ -28,23 +31,22 @@ from .externs import (
     write_bits,
 )
 from .func import FuncItem
-from .module import LoadedModule, Module
+from .module import LoadedModule, Module, ModuleExport
 from .native import ffi, lib
+from .plan import F32_CONST, I32_CONST, MASK_32, MASK_64, REF_FUNC, REF_NULL
 from .store import Storelike, StoreRecord, address_of, read_u64s, record_of
 from .trap import Trap
 
 _CODES = {trap.name: trap.number for trap in TRAPS}
-_MASK_32 = (1 << 32) - 1
-_MASK_64 = (1 << 64) - 1
-_I32_CONST, _I64_CONST, _F32_CONST, _F64_CONST = 0x41, 0x42, 0x43, 0x44
-_GLOBAL_GET, _REF_NULL, _REF_FUNC = 0x23, 0xD0, 0xD2
+_NO_MEMORY = 2  # what C's segment functions return
+_GLOBAL_GET = 0x23
 _ARITHMETIC = {
-    0x6A: (int.__add__, _MASK_32),
-    0x6B: (int.__sub__, _MASK_32),
-    0x6C: (int.__mul__, _MASK_32),
-    0x7C: (int.__add__, _MASK_64),
-    0x7D: (int.__sub__, _MASK_64),
-    0x7E: (int.__mul__, _MASK_64),
+    0x6A: (int.__add__, MASK_32),
+    0x6B: (int.__sub__, MASK_32),
+    0x6C: (int.__mul__, MASK_32),
+    0x7C: (int.__add__, MASK_64),
+    0x7D: (int.__sub__, MASK_64),
+    0x7E: (int.__mul__, MASK_64),
 }
 _KIND_ITEMS = {wt.FUNCTION: FuncItem, wt.TABLE: TableItem, wt.MEMORY: MemoryItem, wt.GLOBAL: GlobalItem}
 
@@ -74,7 +76,14 @@ def _describe(type: wt.ExternType) -> str:
     return f"function {type}" if isinstance(type, wt.FuncType) else str(type)
 
 
-def check_imports(loaded: LoadedModule, items: Sequence[Item]) -> None:
+class HasType(Protocol):
+    """An item, or what stands for one before there is a store."""
+
+    def current_type(self) -> wt.ExternType:
+        """Its type, with the current size as minimum."""
+
+
+def check_imports(loaded: LoadedModule, items: Sequence[HasType]) -> None:
     """Raises LinkError unless `items` are what the module imports, in its order."""
     imports = loaded.module.imports
     if len(items) != len(imports):
@@ -91,8 +100,8 @@ def check_imports(loaded: LoadedModule, items: Sequence[Item]) -> None:
 # ---- constant expressions (spec section 4.5.4; extended constant expressions) ----
 
 
-def evaluate(expression: ConstExpr, globals: Sequence[GlobalItem], functions: Mapping[int, int]) -> int:
-    """The raw bits of a constant expression's value. `functions` has the func-ref addresses."""
+def evaluate(expression: ConstExpr, globals: Sequence[GlobalItem], func_ref: Callable[[int], int]) -> int:
+    """The raw bits of a constant expression's value. `func_ref` knows the func-ref addresses."""
     stack: list[int] = []
     for opcode, immediate in expression:
         if opcode in _ARITHMETIC:
@@ -103,12 +112,12 @@ def evaluate(expression: ConstExpr, globals: Sequence[GlobalItem], functions: Ma
         assert immediate is not None
         if opcode == _GLOBAL_GET:
             stack.append(read_bits(globals[immediate].address, globals[immediate].type.content))
-        elif opcode == _REF_FUNC:
-            stack.append(functions[immediate])
-        elif opcode == _REF_NULL:
+        elif opcode == REF_FUNC:
+            stack.append(func_ref(immediate))
+        elif opcode == REF_NULL:
             stack.append(0)
         else:
-            stack.append(immediate & (_MASK_32 if opcode in (_I32_CONST, _F32_CONST) else _MASK_64))
+            stack.append(immediate & (MASK_32 if opcode in (I32_CONST, F32_CONST) else MASK_64))
     (value,) = stack
     return value
 
@@ -119,7 +128,7 @@ def evaluate(expression: ConstExpr, globals: Sequence[GlobalItem], functions: Ma
 class InstanceRecord:
     """One instance of a store: its context (abi.VMCONTEXT) and its index spaces. Refers to no handle."""
 
-    __slots__ = ("_functions", "address", "func_refs", "globals", "loaded", "memories", "tables")
+    __slots__ = ("_functions", "address", "globals", "imported_func_refs", "loaded", "memories", "tables")
 
     def __init__(self, loaded: LoadedModule, imports: Sequence[Item]) -> None:
         self.loaded = loaded
@@ -128,18 +137,22 @@ class InstanceRecord:
         self.memories: list[MemoryItem] = []
         self.tables: list[TableItem] = []
         self.globals: list[GlobalItem] = []
-        # Func-ref addresses by function index: imports, and the module's own functions that may become references.
-        self.func_refs: dict[int, int] = {}
+        self.imported_func_refs: list[int] = []
         for item in imports:
             if isinstance(item, FuncItem):
-                self._functions[len(self.func_refs)] = item
-                self.func_refs[len(self.func_refs)] = item.address
+                self._functions[len(self.imported_func_refs)] = item
+                self.imported_func_refs.append(item.address)
             elif isinstance(item, MemoryItem):
                 self.memories.append(item)
             elif isinstance(item, TableItem):
                 self.tables.append(item)
             else:
                 self.globals.append(item)
+
+    def func_ref(self, index: int) -> int:
+        """The func-ref address of function `index`: an import, or one that may become a reference."""
+        imported = self.imported_func_refs
+        return imported[index] if index < len(imported) else self.address + self.loaded.func_ref_offsets[index]
 
     def export(self, record: StoreRecord, name: str) -> AsExtern | None:
         """The handle of an export; None if there is none of that name."""
@@ -157,7 +170,7 @@ class InstanceRecord:
         """The function `index`, which has a func-ref."""
         found = self._functions.get(index)
         if found is None:
-            found = self._functions[index] = FuncItem(self.func_refs[index], self.loaded.module.function_type(index))
+            found = self._functions[index] = FuncItem(self.func_ref(index), self.loaded.module.function_type(index))
         return found
 
 
@@ -171,49 +184,72 @@ def instantiate(record: StoreRecord, loaded: LoadedModule, imports: Sequence[Ite
     record.check_new_instance()
     instance = InstanceRecord(loaded, imports)
     native.keepalive.add(loaded)
-    module = loaded.module
-    for memory_type in module.memories[module.num_imported_memories :]:
-        instance.memories.append(new_memory_item(record, memory_type))
-    for table_type in module.tables[module.num_imported_tables :]:
+    plan = loaded.plan
+    image = ffi.NULL
+    if plan.memory_types:
+        image = plan.image(record.engine._config)
+        for position, memory_type in enumerate(plan.memory_types):
+            instance.memories.append(new_memory_item(record, memory_type, ffi.NULL if position else image))
+    for table_type in plan.table_types:
         instance.tables.append(new_table_item(record, table_type, 0))
     context = _new_context(record, instance)
-    record.instances[instance.address] = instance
-    _initialize_globals(record, instance)
-    elements = _evaluate_elements(record, instance, context)
-    _run_element_segments(instance, context, elements)
-    _run_data_segments(instance, context)
-    if module.start is not None:
+    if loaded.module.global_definitions:
+        _initialize_globals(record, instance)
+    if plan.num_elements:
+        _run_elements(record, instance, context)
+    if plan.num_data:
+        _run_data(instance, context, image)
+    if loaded.module.start is not None:
         _start_function(record, instance)()
     return instance
 
 
-def _new_context(record: StoreRecord, instance: InstanceRecord) -> memoryview[int]:
-    """Makes the instance's context; returns it as 64-bit words. Globals and element segments are still zero."""
-    loaded = instance.loaded
-    layout = loaded.layout
-    pointer = lib.wj_instance_new(
-        record.pointer,
-        ffi.from_buffer(loaded.template),
-        layout.size_bytes,
-        layout.memories,
-        layout.tables,
-        layout.data_segments,
-        layout.element_segments,
-    )
+def _new_context(record: StoreRecord, instance: InstanceRecord) -> Any:
+    """Makes the instance's context. Globals that take evaluation and element segments are still zero."""
+    words = ffi.NULL
+    if instance.imported_func_refs or instance.globals or instance.memories or instance.tables:
+        words = ffi.new(
+            "uint64_t[]",
+            [
+                *instance.imported_func_refs,
+                *[item.address for item in instance.globals],
+                *[address_of(item.pointer) for item in instance.memories],
+                *[address_of(item.pointer) for item in instance.tables],
+            ],
+        )
+    pointer = lib.wj_instance_make(record.pointer, instance.loaded.plan.native, words)
     if pointer == ffi.NULL:
         raise MemoryError("no memory for an instance")
-    address = instance.address = address_of(pointer)
-    context: memoryview[int] = memoryview(ffi.buffer(pointer, layout.size_bytes)).cast("Q")
-    _put(context, layout.imported_functions, list(instance.func_refs.values()))
-    for at, memory in _strided(layout.memories, abi.MEMORY_SLOT["sizeof"], instance.memories):
-        _put(context, at, [address_of(memory.pointer), int(lib.wj_memory_base(memory.pointer))])
-    for at, table in _strided(layout.tables, abi.TABLE_SLOT["sizeof"], instance.tables):
-        _put(context, at, [address_of(table.pointer), int(lib.wj_table_elements(table.pointer))])
-    _put(context, layout.imported_globals, [item.address for item in instance.globals])
-    for function, offset in loaded.func_ref_offsets.items():
-        context[(offset + abi.FUNC_REF["vmctx"]) // 8] = address
-        instance.func_refs[function] = address + offset
-    return context
+    instance.address = address_of(pointer)
+    record.instances[instance.address] = instance
+    return pointer
+
+
+def _run_elements(record: StoreRecord, instance: InstanceRecord, context: Any) -> None:
+    """Evaluates all element segments, then runs the active ones. Raises Trap."""
+    plan = instance.loaded.plan
+    if plan.elements is None:
+        words = _words(instance, context)
+        _run_element_segments(instance, words, _evaluate_elements(record, instance, words))
+        return
+    failure = lib.wj_instance_elements(context, plan.elements, plan.num_elements)
+    if failure == _NO_MEMORY:
+        raise MemoryError("no memory for element segments")
+    if failure:
+        raise Trap._from_code(_CODES["TABLE_OUT_OF_BOUNDS"])
+
+
+def _run_data(instance: InstanceRecord, context: Any, image: Any) -> None:
+    """Runs the active data segments; those of a memory made from `image` are in it. Raises Trap."""
+    plan = instance.loaded.plan
+    if plan.data is None:
+        _run_data_segments(instance, _words(instance, context))
+    elif lib.wj_instance_data(context, plan.data, plan.num_data, image):
+        raise Trap._from_code(_CODES["MEMORY_OUT_OF_BOUNDS"])
+
+
+def _words(instance: InstanceRecord, context: Any) -> memoryview[int]:
+    return memoryview(ffi.buffer(context, instance.loaded.layout.size_bytes)).cast("Q")
 
 
 def _put(context: memoryview[int], offset: int, words: list[int]) -> None:
@@ -226,9 +262,11 @@ def _strided(start: int, stride: int, items: Sequence[Any]) -> Iterator[tuple[in
 
 def _initialize_globals(record: StoreRecord, instance: InstanceRecord) -> None:
     at = instance.address + instance.loaded.layout.globals
-    for definition in instance.loaded.module.global_definitions:
-        bits = evaluate(definition.init, instance.globals, instance.func_refs)
-        write_bits(at, definition.type.content, bits)
+    dynamic = instance.loaded.plan.dynamic_globals
+    for position, definition in enumerate(instance.loaded.module.global_definitions):
+        if dynamic and position in dynamic:
+            bits = evaluate(definition.init, instance.globals, instance.func_ref)
+            write_bits(at, definition.type.content, bits)
         instance.globals.append(new_global_item(record, definition.type, at))
         at += abi.GLOBAL_BYTES
 
@@ -241,8 +279,7 @@ def _evaluate_elements(record: StoreRecord, instance: InstanceRecord, context: m
         slots.append(at // 8)
         if segment.mode == DECLARATIVE or not segment.items:
             continue
-        functions = instance.func_refs
-        references = array("Q", [evaluate(item, instance.globals, functions) for item in segment.items])
+        references = array("Q", [evaluate(item, instance.globals, instance.func_ref) for item in segment.items])
         address = record.allocate(8 * len(references))
         ctypes.memmove(address, references.buffer_info()[0], 8 * len(references))
         _put(context, at, [address, len(references)])
@@ -261,7 +298,7 @@ def _run_element_segments(instance: InstanceRecord, context: memoryview[int], sl
     for slot, segment in zip(slots, instance.loaded.module.elements, strict=True):
         if segment.mode != ACTIVE:
             continue
-        start = evaluate(segment.start, instance.globals, instance.func_refs)
+        start = evaluate(segment.start, instance.globals, instance.func_ref)
         source = ffi.cast("uint64_t *", context[slot])
         if lib.wj_table_write(instance.tables[segment.table].pointer, start, source, context[slot + 1]):
             raise Trap._from_code(_CODES["TABLE_OUT_OF_BOUNDS"])
@@ -274,7 +311,7 @@ def _run_data_segments(instance: InstanceRecord, context: memoryview[int]) -> No
         if segment.mode != ACTIVE:
             continue
         slot = at // 8
-        start = evaluate(segment.start, instance.globals, instance.func_refs)
+        start = evaluate(segment.start, instance.globals, instance.func_ref)
         source = ffi.cast("void *", context[slot])
         if lib.wj_memory_write(instance.memories[segment.memory].pointer, start, source, context[slot + 1]):
             raise Trap._from_code(_CODES["MEMORY_OUT_OF_BOUNDS"])
@@ -286,12 +323,13 @@ def _start_function(record: StoreRecord, instance: InstanceRecord) -> Any:
     loaded = instance.loaded
     start = loaded.module.start
     assert start is not None
-    if start not in instance.func_refs:
-        id = loaded.type_ids[loaded.module.functions[start]]
-        reference = struct.pack("<QQIIQ", loaded.function_address(start), instance.address, id, start, 0)
-        address = instance.func_refs[start] = record.allocate(len(reference))
-        ctypes.memmove(address, reference, len(reference))
-    return Func._wrap(record, instance.function(start))._bind()
+    if start < loaded.module.num_imported_functions or start in loaded.func_ref_offsets:
+        return Func._wrap(record, instance.function(start))._bind()
+    id = loaded.type_ids[loaded.module.functions[start]]
+    reference = struct.pack("<QQIIQ", loaded.function_address(start), instance.address, id, start, 0)
+    address = record.allocate(len(reference))
+    ctypes.memmove(address, reference, len(reference))
+    return Func._wrap(record, FuncItem(address, loaded.module.function_type(start)))._bind()
 
 
 class Instance:
@@ -318,6 +356,14 @@ class Instance:
         items = [item_of(item, record) for item in imports]
         self._initialize(record, instantiate(record, checked_load(record, module), items))
 
+    @classmethod
+    async def new_async(cls, store: Storelike, module: Module, imports: Sequence[AsExtern]) -> Instance:
+        """As `Instance`, with the start function run like `Func.call_async` runs a function."""
+        from .asynchronous import run
+
+        instance: Instance = await run(record_of(store), cls, store, module, imports)
+        return instance
+
     def _initialize(self, record: StoreRecord, instance: InstanceRecord) -> None:
         self._owner = record
         self._instance = instance
@@ -331,35 +377,101 @@ class Instance:
 
     def exports(self, store: Storelike) -> InstanceExports:
         """Its exports: a mapping by name that takes positions too."""
-        if record_of(store) is not self._owner:
-            raise WasmError("instance belongs to another Store than the one given")
+        self._check_store(store)
         if self._exports is None:
             self._exports = InstanceExports(self._owner, self._instance)
         return self._exports
 
+    def get_export(self, store: Storelike, name: str) -> AsExtern | None:
+        """The export `name`; None if there is none."""
+        self._check_store(store)
+        if not isinstance(name, str):
+            raise TypeError("expected a str")
+        return self._instance.export(self._owner, name)
+
+    def get_func(self, store: Storelike, name: str) -> Func | None:
+        """The exported function `name`; None if there is none, or if `name` is something else.
+
+        >>> from wasmjit import Engine, Store
+        >>> store = Store(Engine())
+        >>> text = '(module (memory (export "memory") 1) (func (export "two") (result i32) i32.const 2))'
+        >>> instance = Instance(store, Module(store.engine, text), [])
+        >>> instance.get_func(store, "two")(store), instance.get_func(store, "memory")
+        (2, None)
+        """
+        item = self.get_export(store, name)
+        return item if isinstance(item, Func) else None
+
+    def get_memory(self, store: Storelike, name: str) -> Memory | None:
+        """The exported memory `name`; None if there is none, or if `name` is something else."""
+        item = self.get_export(store, name)
+        return item if isinstance(item, Memory) else None
+
+    def get_table(self, store: Storelike, name: str) -> Table | None:
+        """The exported table `name`; None if there is none, or if `name` is something else."""
+        item = self.get_export(store, name)
+        return item if isinstance(item, Table) else None
+
+    def get_global(self, store: Storelike, name: str) -> Global | None:
+        """The exported global `name`; None if there is none, or if `name` is something else."""
+        item = self.get_export(store, name)
+        return item if isinstance(item, Global) else None
+
+    def get_module_export(self, store: Storelike, export: ModuleExport) -> AsExtern | None:
+        """The export that `Module.get_export_index` found; None if it found it in another module than this one's."""
+        self._check_store(store)
+        if not isinstance(export, ModuleExport):
+            raise TypeError("expected a ModuleExport")
+        instance = self._instance
+        if export._decoded is not instance.loaded.module:
+            return None
+        return wrap_item(self._owner, instance.item(export._export))
+
+    def _check_store(self, store: Storelike) -> None:
+        if record_of(store) is not self._owner:
+            raise WasmError("instance belongs to another Store than the one given")
+
 
 class InstanceExports(Mapping[str, AsExtern]):
-    """An instance's exports by name, ``exports["memory"]``, or by position, ``exports[0]``, in the module's order."""
+    """An instance's exports by name, ``exports["memory"]``, or by position, ``exports[0]``, in the module's order.
+
+    Handles are made when they are asked for, and stay the same.
+
+    >>> from wasmjit import Store
+    >>> store = Store()
+    >>> module = Module(store.engine, '(module (func (export "f")) (memory (export "m") 1))')
+    >>> exports = Instance(store, module, []).exports(store)
+    >>> list(exports), exports["m"].size(store), exports[1] is exports["m"]
+    (['f', 'm'], 1, True)
+    """
+
+    __slots__ = ("_handles", "_instance", "_names", "_owner")
 
     def __init__(self, record: StoreRecord, instance: InstanceRecord) -> None:
-        self._by_name = {
-            name: wrap_item(record, instance.item(export)) for name, export in instance.loaded.exports.items()
-        }
-        self._by_index = tuple(self._by_name.values())
+        self._owner = record
+        self._instance = instance
+        self._names = instance.loaded.export_names
+        self._handles: dict[str, AsExtern] = {}
 
     @property
     def by_index(self) -> Sequence[AsExtern]:
         """The exports in the module's order."""
-        return self._by_index
+        return tuple([self[name] for name in self._names])
 
     def __getitem__(self, key: str | int) -> AsExtern:
-        return self._by_index[key] if isinstance(key, int) else self._by_name[key]
+        if isinstance(key, int):
+            key = self._names[key]
+        found = self._handles.get(key)
+        if found is None:
+            export = self._instance.loaded.exports[key]
+            found = self._handles[key] = wrap_item(self._owner, self._instance.item(export))
+        return found
 
     def __len__(self) -> int:
-        return len(self._by_index)
+        return len(self._names)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._by_name)
+        return iter(self._names)
 
 
 def checked_load(record: StoreRecord, module: Module) -> LoadedModule:

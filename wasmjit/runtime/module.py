@@ -6,23 +6,37 @@ import os
 import struct
 import threading
 from array import array
-from typing import Any, Union
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol, Union
 
 from .. import abi
 from ..artifact import Artifact, detect
 from ..cache import Cache
 from ..config import Config
-from ..errors import WasmError
+from ..errors import ArtifactError, WasmError
 from ..wasm import types as wt
+from ..wasm.module import Export
 from ..wasm.module import Module as DecodedModule
-from .code import LoadedCode, load
+from .code import LoadedCode, keep_at_exit, load
 from .engine import Engine
 from .handle import Handle
 from .native import ffi
+from .plan import InstancePlan
 from .type_ids import type_id
-from .values import ExportType, ImportType
+from .values import AsExternType, ExportType, ImportType, wrap_extern_type
 
+# How much of a file it takes to know a compiled one.
+_DETECTED_BYTES = 4096
 Path = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
+
+
+class OpenFile(Protocol):
+    """A file opened for reading that the operating system knows."""
+
+    def fileno(self) -> int:
+        """Its descriptor."""
+        ...
 
 
 def wat2wasm(wat: str | bytes) -> bytearray:
@@ -45,15 +59,22 @@ def _to_binary(wasm: Any) -> bytes:
     if not isinstance(wasm, (bytes, bytearray, memoryview)):
         raise TypeError("expected wasm bytes")
     binary = bytes(wasm)
+    _refuse_precompiled(binary)
+    return binary if binary[:1] in (b"", b"\0") else bytes(wat2wasm(binary))
+
+
+def _refuse_precompiled(binary: bytes) -> None:
     if detect(binary) is not None:
         raise WasmError("this is a compiled module, not WebAssembly: use Module.deserialize")
-    return binary if binary[:1] in (b"", b"\0") else bytes(wat2wasm(binary))
 
 
 def compile_artifact(engine: Engine, wasm: Any) -> Artifact:
     """Compiles a module given as binary or text, or takes it from the cache if the Config has one."""
+    return _compile_binary(engine, _to_binary(wasm))
+
+
+def _compile_binary(engine: Engine, binary: bytes) -> Artifact:
     config = engine._config
-    binary = _to_binary(wasm)
     directory = config.cache_directory
     if directory is None or config.target is not None:  # what is made for other machines is kept elsewhere
         return _compile(config, binary)
@@ -70,7 +91,94 @@ def _compile(config: Config, binary: bytes) -> Artifact:
     validate_module_level(module)
     units = pipeline.compile_module(module, config)
     target = pipeline.resolve_target(config)
-    return Artifact.from_compiled(module, units, target=target, config_key=config.cache_key())
+    return Artifact.from_compiled(
+        module,
+        units,
+        target=target,
+        config_key=config.cache_key(),
+        keep_address_map=config.generate_address_map,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ResourcesRequired:
+    """What an instance of a module takes; what it imports does not count. See `Module.resources_required`.
+
+    Sizes are the largest initial size of any one, None without one: of memories in pages, of tables in elements.
+
+    >>> needed = Module(Engine(), "(module (memory 2) (memory 1))").resources_required()
+    >>> needed.num_memories, needed.max_initial_memory_size, needed.max_initial_table_size
+    (2, 2, None)
+    """
+
+    num_memories: int
+    max_initial_memory_size: int | None
+    num_tables: int
+    max_initial_table_size: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleFunction:
+    """A function that a module defines; see `Module.functions`.
+
+    `index` is its number in the module, `name` that of the name section. `offset` and `size` say, in bytes, where its
+    machine code lies in `Module.text`.
+
+    >>> (function,) = Module(Engine(), "(module (func $f))").functions()
+    >>> function.index, function.name
+    (0, 'f')
+    """
+
+    index: int
+    name: str | None
+    offset: int
+    size: int
+
+
+class ModuleExport:
+    """An export looked up once, for `Instance.get_module_export`; made by `Module.get_export_index`.
+
+    >>> module = Module(Engine(), '(module (func (export "run")))')
+    >>> module.get_export_index("run")
+    <ModuleExport run>
+    """
+
+    __slots__ = ("_decoded", "_export")
+
+    _decoded: DecodedModule
+    _export: Export
+
+    def __init__(self) -> None:
+        raise WasmError("ModuleExport has no constructor: use Module.get_export_index")
+
+    @classmethod
+    def _wrap(cls, decoded: DecodedModule, export: Export) -> ModuleExport:
+        self = cls.__new__(cls)
+        self._decoded = decoded
+        self._export = export
+        return self
+
+    def __repr__(self) -> str:
+        return f"<ModuleExport {self._export.name}>"
+
+
+class _Code:
+    """An artifact and its executable form, which all copies of a Module share."""
+
+    __slots__ = ("artifact", "loaded", "lock")
+
+    def __init__(self, artifact: Artifact) -> None:
+        self.artifact = artifact
+        self.loaded: LoadedModule | None = None
+        self.lock = threading.Lock()
+
+    def load(self) -> LoadedModule:
+        """The executable module; loads it on first use."""
+        if self.loaded is None:
+            with self.lock:
+                if self.loaded is None:
+                    self.loaded = LoadedModule(self.artifact)
+        return self.loaded
 
 
 class Module(Handle):
@@ -87,22 +195,34 @@ class Module(Handle):
         Raises WasmError: with byte offset and function for a malformed or invalid binary, with line and column for
         text.
         """
-        if not isinstance(engine, Engine):
-            raise TypeError("expected an Engine")
-        engine._check_open()
-        self._initialize(engine, compile_artifact(engine, wasm))
+        _check_engine(engine)
+        self._initialize(engine, _Code(compile_artifact(engine, wasm)))
 
-    def _initialize(self, engine: Engine, artifact: Artifact) -> None:
+    def _initialize(self, engine: Engine, code: _Code) -> None:
         self._engine = engine
-        self._artifact = artifact
-        self._loaded: LoadedModule | None = None
-        self._loading = threading.Lock()
+        self._code = code
 
     @classmethod
     def _wrap(cls, engine: Engine, artifact: Artifact) -> Module:
         artifact.check_compatible(engine._config.cache_key())
         self = cls.__new__(cls)
-        self._initialize(engine, artifact)
+        self._initialize(engine, _Code(artifact))
+        return self
+
+    @classmethod
+    def from_binary(cls, engine: Engine, wasm: bytes | bytearray | memoryview) -> Module:
+        """Compiles a module in the binary format. Raises WasmError as the constructor does, also for text.
+
+        >>> Module.from_binary(Engine(), b"\\0asm\\1\\0\\0\\0").exports
+        []
+        """
+        _check_engine(engine)
+        if not isinstance(wasm, (bytes, bytearray, memoryview)):
+            raise TypeError("expected wasm bytes")
+        binary = bytes(wasm)
+        _refuse_precompiled(binary)
+        self = cls.__new__(cls)
+        self._initialize(engine, _Code(_compile_binary(engine, binary)))
         return self
 
     @classmethod
@@ -117,33 +237,70 @@ class Module(Handle):
             raise
 
     @classmethod
-    def deserialize(cls, engine: Engine, encoded: bytes | bytearray) -> Module:
+    def deserialize(cls, engine: Engine, encoded: bytes | bytearray | memoryview) -> Module:
         """The module that `serialize` wrote. It holds native code: use it only if you trust where it comes from.
 
         Raises ArtifactError if it is damaged, made by another version, for another machine or with another Config.
         """
-        if not isinstance(engine, Engine):
-            raise TypeError("expected an Engine")
-        if not isinstance(encoded, (bytes, bytearray)):
+        _check_engine(engine)
+        if not isinstance(encoded, (bytes, bytearray, memoryview)):
             raise TypeError("expected bytes")
-        engine._check_open()
         return cls._wrap(engine, Artifact.from_bytes(encoded))
 
     @classmethod
-    def deserialize_file(cls, engine: Engine, path: Path) -> Module:
+    def deserialize_file(cls, engine: Engine, path: Path, *, verify: bool = False) -> Module:
         """As `deserialize`, mapping the file, which must not be changed in place while the module lives.
 
-        Header and metadata are checksummed, the native code is not: use it only if you trust the file.
+        Header, metadata and function table are checksummed. The machine code is only with `verify`, which reads the
+        whole file: damage to it that is not found this way is run, with whatever that does to the process. (Damaged
+        names and address maps are found when used, and read as missing.) Use it only if you trust the file.
         Raises ArtifactError, or WasmError if it cannot be read; both name the path.
         """
-        if not isinstance(engine, Engine):
-            raise TypeError("expected an Engine")
-        engine._check_open()
+        _check_engine(engine)
         name = os.fsdecode(path)
         try:
-            return cls._wrap(engine, Artifact.open_file(name))
+            artifact = Artifact.open_file(name)
         except OSError as error:
             raise WasmError(f"failed to open file {name}: {error.strerror}") from error
+        return cls._wrap_named(engine, artifact, name, verify)
+
+    @classmethod
+    def deserialize_open_file(cls, engine: Engine, file: OpenFile | int, *, verify: bool = False) -> Module:
+        """As `deserialize_file`, for a file opened for reading, or its descriptor; it may be closed afterwards.
+
+        Its position plays no part. Raises ArtifactError, or WasmError if it cannot be mapped (a pipe).
+        """
+        _check_engine(engine)
+        if not isinstance(file, int) and not callable(getattr(file, "fileno", None)):
+            raise TypeError("expected an open file")
+        name = str(getattr(file, "name", file))
+        try:
+            artifact = Artifact.map_file(file if isinstance(file, int) else file.fileno(), name)
+        except OSError as error:
+            raise WasmError(f"failed to map file {name}: {error.strerror or error}") from error
+        return cls._wrap_named(engine, artifact, name, verify)
+
+    @classmethod
+    def _wrap_named(cls, engine: Engine, artifact: Artifact, name: str, verify: bool) -> Module:
+        try:
+            if verify:
+                artifact.verify()
+            return cls._wrap(engine, artifact)
+        except ArtifactError as error:
+            raise ArtifactError(f"{name}: {error.reason}") from None
+
+    @classmethod
+    def from_trusted_file(cls, engine: Engine, path: Path) -> Module:
+        """The module in a file: binary, text, or compiled (``.cwasm``), whichever its contents are.
+
+        A compiled one is native code: use this only for files that you trust. Raises what `from_file` and
+        `deserialize_file` raise.
+        """
+        _check_engine(engine)
+        with open(path, "rb") as file:
+            if detect(file.read(_DETECTED_BYTES)) is not None:
+                return cls.deserialize_open_file(engine, file)
+        return cls.from_file(engine, path)
 
     @classmethod
     def validate(cls, engine: Engine, wasm: bytes | bytearray) -> None:
@@ -151,11 +308,9 @@ class Module(Handle):
         from ..wasm.decode import decode
         from ..wasm.validate import validate
 
-        if not isinstance(engine, Engine):
-            raise TypeError("expected an Engine")
+        _check_engine(engine)
         if not isinstance(wasm, (bytes, bytearray)):
             raise TypeError("expected wasm bytes")
-        engine._check_open()
         validate(decode(bytes(wasm), engine._config.features))
 
     def serialize(self) -> bytearray:
@@ -183,6 +338,99 @@ class Module(Handle):
         decoded = self._decoded
         return [ExportType(item.name, extern_type(decoded, item.kind, item.index)) for item in decoded.exports]
 
+    def get_export(self, name: str) -> AsExternType | None:
+        """The type of the export `name`; None if there is none.
+
+        >>> module = Module(Engine(), '(module (memory (export "memory") 1 2))')
+        >>> module.get_export("memory").limits.max
+        2
+        """
+        export = self._find_export(name)
+        if export is None:
+            return None
+        return wrap_extern_type(extern_type(self._decoded, export.kind, export.index))
+
+    def get_export_index(self, name: str) -> ModuleExport | None:
+        """The export `name` for `Instance.get_module_export`, which then looks up no string; None if there is none."""
+        export = self._find_export(name)
+        return None if export is None else ModuleExport._wrap(self._decoded, export)
+
+    def _find_export(self, name: str) -> Export | None:
+        if not isinstance(name, str):
+            raise TypeError("expected a str")
+        return next((export for export in self._decoded.exports if export.name == name), None)
+
+    @property
+    def engine(self) -> Engine:
+        """The Engine it was made with."""
+        self._check_open()
+        return self._engine
+
+    def resources_required(self) -> ResourcesRequired:
+        """What each instance takes; imports do not count.
+
+        >>> Module(Engine(), "(module (memory 3) (table 10 funcref))").resources_required()
+        ResourcesRequired(num_memories=1, max_initial_memory_size=3, num_tables=1, max_initial_table_size=10)
+        """
+        decoded = self._decoded
+        memories = [type.limits.min for type in decoded.memories[decoded.num_imported_memories :]]
+        tables = [type.limits.min for type in decoded.tables[decoded.num_imported_tables :]]
+        return ResourcesRequired(len(memories), max(memories, default=None), len(tables), max(tables, default=None))
+
+    @property
+    def text(self) -> bytes:
+        """The machine code, without constants: what `functions` and `address_map` give offsets into."""
+        self._check_open()
+        return bytes(self._artifact.text)
+
+    def functions(self) -> list[ModuleFunction]:
+        """The functions that the module defines (not imports), in the order of their machine code.
+
+        >>> [f.name for f in Module(Engine(), "(module (func $a) (func $b))").functions()]
+        ['a', 'b']
+        """
+        decoded, artifact = self._decoded, self._artifact
+        names, first = decoded.names.functions, decoded.num_imported_functions
+        found = [
+            ModuleFunction(index, names.get(index), offset, size)
+            for index, (offset, size) in enumerate(
+                zip(artifact.function_offsets, artifact.function_sizes, strict=True), first
+            )
+        ]
+        return sorted(found, key=lambda function: function.offset)
+
+    def address_map(self) -> Iterator[tuple[int, int | None]] | None:
+        """Pairs of an offset in `text` and the offset in the wasm module that holds from there up to the next pair.
+
+        Ascending; None for code that belongs to no wasm instruction. Exact for every call and every instruction that
+        can trap, and thereby for every frame of a backtrace. None if `Config.generate_address_map` is off.
+        """
+        self._check_open()
+        if not self._engine._config.generate_address_map:
+            return None
+        offsets, lines = self._artifact.address_map()
+        return ((offset, line or None) for offset, line in zip(offsets, lines, strict=True))
+
+    def image_range(self) -> range:
+        """The addresses of its machine code in this process; loads the code if no instance has done so."""
+        code = self._load().code
+        return range(code.text_start, code.text_end)
+
+    def initialize_copy_on_write_image(self) -> None:
+        """Builds the image that initial memory contents are mapped from, now instead of at the first instantiation (the
+        second, if they are small).
+
+        Does nothing for a module without initial contents or with widely scattered ones, with
+        `Config.memory_init_cow` off, or where the system has no memfd: they are copied into each instance then.
+        """
+        loaded = self._load()
+        if loaded.plan.memory_types:
+            loaded.plan.image(self._engine._config, wanted=True)
+
+    @property
+    def _artifact(self) -> Artifact:
+        return self._code.artifact
+
     @property
     def _decoded(self) -> DecodedModule:
         self._check_open()
@@ -191,19 +439,53 @@ class Module(Handle):
     def _load(self) -> LoadedModule:
         """The executable module; loads it on first use."""
         self._check_open()
-        if self._loaded is None:
-            with self._loading:
-                if self._loaded is None:
-                    self._loaded = LoadedModule(self._artifact)
-        return self._loaded
+        return self._code.loaded or self._code.load()
 
     def close(self) -> None:
-        """Lets go of the code; instances keep what they need. Later use raises ClosedError."""
+        """Lets go of the code; copies and instances keep what they need. Later use raises ClosedError."""
         super().close()
-        self._loaded = None
+        self._code = _Code(self._code.artifact)
+
+    def __copy__(self) -> Module:
+        """Another handle of the same compiled module; costs next to nothing."""
+        self._check_open()
+        other = type(self).__new__(type(self))
+        other._initialize(self._engine, self._code)
+        return other
+
+    def __deepcopy__(self, memo: object) -> Module:
+        return self.__copy__()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A pickled Module is its artifact and the Config of its Engine.
+
+        Unpickling raises ArtifactError where `deserialize` would, and executes native code just as that does: unpickle
+        only what you trust. All Modules of equal Configs unpickled in one process share one Engine (`Module.engine`).
+        """
+        self._check_open()
+        return _unpickle, (type(self), self._engine._config, self._artifact.to_bytes())
 
     def __repr__(self) -> str:
         return f"<Module {self._artifact.module.names.module or '(unnamed)'}>"
+
+
+_unpickling = threading.Lock()
+_unpickled_engines: dict[str, Engine] = {}  # by what the Config's options are
+
+
+def _unpickle(cls: type[Module], config: Config, artifact: bytes) -> Module:
+    with _unpickling:
+        engine = _unpickled_engines.get(repr(config))
+        if engine is None or engine._closed:
+            engine = _unpickled_engines[repr(config)] = Engine(config)
+    return cls.deserialize(engine, artifact)
+
+
+def _check_engine(engine: Engine) -> None:
+    """Raises TypeError or ClosedError."""
+    if not isinstance(engine, Engine):
+        raise TypeError("expected an Engine")
+    engine._check_open()
 
 
 def extern_type(module: DecodedModule, kind: int, index: int) -> wt.ExternType:
@@ -256,6 +538,7 @@ class LoadedModule:
         self.layout = module_layout(module)
         self.import_types = [import_type(module, position) for position in range(len(module.imports))]
         self.exports = {export.name: export for export in module.exports}
+        self.export_names = tuple(self.exports)
         self.type_ids = array("I", [type_id(type) for type in module.types])
         # Kept: from_buffer's object holds the bytes in place.
         self._data = ffi.from_buffer(module.wasm)
@@ -264,9 +547,10 @@ class LoadedModule:
             function: self.layout.func_refs + slot * abi.FUNC_REF["sizeof"]
             for slot, function in enumerate(func_ref_functions(module))
         }
-        self.template = self._make_template()
+        self.plan = InstancePlan(module, self.layout, self.func_ref_offsets, self._make_template())
+        keep_at_exit(self)
 
-    def _make_template(self) -> bytes:
+    def _make_template(self) -> bytearray:
         """What is the same in each instance's context: code, type ids, data segments, func-refs but for their vmctx."""
         module, layout = self.module, self.layout
         template = bytearray(layout.size_bytes)
@@ -281,7 +565,7 @@ class LoadedModule:
             struct.pack_into("<Q", template, offset + abi.FUNC_REF["code"], self.function_address(function))
             id = self.type_ids[module.functions[function]]
             struct.pack_into("<II", template, offset + abi.FUNC_REF["type_id"], id, function)
-        return bytes(template)
+        return template
 
     def function_address(self, function: int) -> int:
         """The code of a defined function, by its index in the module's function index space."""
