@@ -16,7 +16,7 @@ MADE := $(VENV)/.made
 DEPENDENCIES := $(VENV)/.dependencies
 NATIVE := $(VENV)/.native
 
-.PHONY: help venv demo test check format bench examples abi spec spec-matrix fuzz clean distclean
+.PHONY: help venv demo test check format bench docs examples abi spec spec-matrix fuzz clean distclean
 
 help:
 	@echo "make venv         the environment: dependencies and the C runtime, built in place"
@@ -25,6 +25,7 @@ help:
 	@echo "make check        formatting, lint, types, C warnings, generated files"
 	@echo "make format       let ruff rewrite what 'make check' refuses"
 	@echo "make bench        compile, call and execution benchmarks"
+	@echo "make docs         the documentation, into build/docs"
 	@echo "make examples     rebuild examples/*.wasm from their sources"
 	@echo "make abi          regenerate runtime_c/wj_abi.h from wasmjit/abi.py"
 	@echo "make spec         conformance scripts, one configuration"
@@ -41,7 +42,7 @@ $(MADE): tools/find_python.sh
 # The editable install builds the C runtime as well, hence the touch of both stamps.
 $(DEPENDENCIES): $(MADE) pyproject.toml
 	$(PY) -m pip install --quiet --disable-pip-version-check --upgrade pip 'setuptools>=77' 'cffi>=1.17'
-	$(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[test,lint]'
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[test,lint,docs]'
 	@touch $@ $(NATIVE)
 
 $(NATIVE): $(DEPENDENCIES) $(NATIVE_SOURCES)
@@ -71,6 +72,10 @@ format: venv
 
 bench: venv
 	$(PY) -m bench
+
+# The variable silences an advertisement for another tool; warnings of mkdocs itself fail the build (strict).
+docs: venv
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet
 
 examples: venv
 	$(PY) examples/rebuild.py

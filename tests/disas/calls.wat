@@ -123,7 +123,7 @@
 ;;   %x5 = load ptr, ptr %x2, align 8, !tbaa !2
 ;;   %x6p = getelementptr i8, ptr %x5, i64 16
 ;;   %x6 = load i32, ptr %x6p, align 4, !tbaa !2, !dbg !DILocation(line: 131, scope: !24)
-;;   %x6m = icmp ne i32 %x6, %type0
+;;   %x6m = icmp ne i32 %x6, %type0, !dbg !DILocation(line: 131, scope: !24)
 ;;   br i1 %x6m, label %t8, label %k7, !prof !3
 ;; k7:
 ;;   store ptr %vmctx, ptr %caller, align 8, !tbaa !2
@@ -181,7 +181,7 @@
 ;;   %x5 = load ptr, ptr %x2, align 8, !tbaa !2
 ;;   %x6p = getelementptr i8, ptr %x5, i64 16
 ;;   %x6 = load i32, ptr %x6p, align 4, !tbaa !2, !dbg !DILocation(line: 141, scope: !25)
-;;   %x6m = icmp ne i32 %x6, %type0
+;;   %x6m = icmp ne i32 %x6, %type0, !dbg !DILocation(line: 141, scope: !25)
 ;;   br i1 %x6m, label %t8, label %k7, !prof !3
 ;; k7:
 ;;   store ptr %vmctx, ptr %caller, align 8, !tbaa !2

@@ -107,6 +107,7 @@ def open_descriptors() -> int:
 def test_no_host_descriptor_is_left_open(tmp_path: Path, close: bool) -> None:
     engine = Engine()
     module = Module(engine, ECHO)
+    module.initialize_copy_on_write_image()  # takes a descriptor, which is the module's
     before = open_descriptors()
     for _ in range(3):
         config = WasiConfig()

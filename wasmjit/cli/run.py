@@ -155,14 +155,19 @@ def _invoke(exports: Any, store: Store, name: str, words: Sequence[str]) -> None
 def parse_arguments(name: str, kind: FuncType, words: Sequence[str]) -> list[Any]:
     """The values that command-line words stand for. Raises WasmError naming the wrong one."""
     if len(words) != len(kind.params):
-        types = " ".join(map(str, kind.params)) or "nothing"
+        types = " ".join(map(type_name, kind.params)) or "nothing"
         raise WasmError(f"{name} takes {len(kind.params)} arguments ({types}), not {len(words)}")
     return [parse_value(word, value_type) for word, value_type in zip(words, kind.params, strict=True)]
 
 
+def type_name(value_type: ValType) -> str:
+    """The specification's name of a type; `str` has the wasmtime package's ``anyref`` for an externref."""
+    return "externref" if value_type == ValType.externref() else str(value_type)
+
+
 def parse_value(word: str, value_type: ValType) -> Any:
     """The value of one command-line word: integers signed or unsigned, also hexadecimal; floats also hexadecimal."""
-    kind = str(value_type)
+    kind = type_name(value_type)
     try:
         if kind in INTEGER_BITS:
             bits = INTEGER_BITS[kind]

@@ -35,6 +35,7 @@ from .. import (
     Table,
     TableType,
     Trap,
+    Val,
     ValType,
     WasmError,
     wat2wasm,
@@ -292,7 +293,7 @@ class ScriptRunner:
         instance = self._instance(action.get("module"))
         if action["type"] == "get":
             value = self._export(instance, action["field"]).value(self.store)
-            self._compare_host([value], expected or ())
+            self._compare_host([value.value if isinstance(value, Val) else value], expected or ())
             return
         if action["type"] != "invoke":
             raise CommandFailed(f"unknown action {action['type']!r}")

@@ -22,6 +22,8 @@ MAX_LOCALS = 50_000  # JS API, appendix "limits"
 _SMALL_CONSTANTS = [str(byte if byte < 0x40 else byte - 0x80) for byte in range(0x80)]
 # br_if, if, select, i32.eqz: they take the i1 of a comparison as it is.
 _TAKES_CONDITION = frozenset((0x0D, 0x04, 0x1B, 0x1C, 0x45))
+# i32.and, i64.and: with the comparison behind it one instruction, into which the processor may take a load.
+_TESTED_IN_MEMORY = frozenset((0x71, 0x83))
 
 
 # Instructions that make no code of their own: unreachable, nop, block, loop, else, end, return, drop.
@@ -185,7 +187,10 @@ class BodyWalker(Instructions):
                             text = template(r, a, b)
                             if a in tainted or b in tainted:
                                 tainted.add(r)
-                                text += sites.get(a) or sites.get(b) or ""
+                                site = sites.get(a) or sites.get(b) or ""
+                                text += site
+                                if site and op_row.code in _TESTED_IN_MEMORY:
+                                    sites[r] = site
                                 if a == b or a in absorbing or b in absorbing:
                                     lowering.absorb(op_row, a, b)
                             emit(text)
