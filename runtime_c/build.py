@@ -17,8 +17,20 @@ from cffi import FFI
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULE = "wasmjit.runtime._native"
-SOURCES = ["arch_aarch64.c", "arch_x86_64.c", "boundary.c", "builtins.c", "callbacks.c", "code.c",
-           "instance.c", "interrupt.c", "memory.c", "pool.c", "store.c", "trap.c"]
+SOURCES = [
+    "arch_aarch64.c",
+    "arch_x86_64.c",
+    "boundary.c",
+    "builtins.c",
+    "callbacks.c",
+    "code.c",
+    "instance.c",
+    "interrupt.c",
+    "memory.c",
+    "pool.c",
+    "store.c",
+    "trap.c",
+]
 # Warnings are for our files; the code that cffi generates has its own taste.
 PREAMBLE = """
 #pragma GCC diagnostic ignored "-Wunused-parameter"
