@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from .config import Config
+from .config import CompileProgress, Config
 from .errors import (
     ArtifactError,
     ClosedError,
@@ -54,6 +54,7 @@ __all__ = [
     "Caller",
     "ClosedError",
     "CompileError",
+    "CompileProgress",
     "Config",
     "Engine",
     "ExitTrap",

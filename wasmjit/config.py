@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, NamedTuple, TypeVar, overload
 
 from .errors import UnsupportedError, WasmError
 
@@ -80,6 +80,22 @@ class MemoryPolicy:
 
     def __str__(self) -> str:
         return f"guarded:{self.reservation_bytes}:{self.guard_bytes}" if self.guarded else "checked"
+
+
+class CompileProgress(NamedTuple):
+    """How far a compilation is: what `Module` calls its `progress` with, after each unit (a group of functions).
+
+    >>> from wasmjit import Engine, Module
+    >>> seen = []
+    >>> module = Module(Engine(), "(module (func) (func))", progress=seen.append)
+    >>> seen[-1]
+    CompileProgress(functions_done=2, functions_total=2, units_done=1, units_total=1)
+    """
+
+    functions_done: int
+    functions_total: int
+    units_done: int
+    units_total: int
 
 
 class Option(Generic[Value]):

@@ -13,6 +13,7 @@ import wasmjit
 from wasmjit import (
     ArtifactError,
     ClosedError,
+    CompileProgress,
     Config,
     Engine,
     Instance,
@@ -232,3 +233,27 @@ def test_code_is_unloaded_with_its_last_user(engine: Engine) -> None:
     assert len(code._live) == before + 1
     store.close()
     assert len(code._live) == before
+
+
+def test_progress_is_told_after_each_unit() -> None:
+    functions = 40
+    big = "(i32.store (i32.const 0) (i32.const 1))" * 800
+    text = f"(module (memory 1) {f'(func {big})' * functions})"
+    seen: list[CompileProgress] = []
+    Module(Engine(Config(opt_level="none")), text, progress=seen.append)
+    assert len(seen) == seen[-1].units_total > 1
+    assert [p.units_done for p in seen] == list(range(1, len(seen) + 1))
+    assert seen[-1].functions_done == seen[-1].functions_total == functions
+    assert sorted(p.functions_done for p in seen) == [p.functions_done for p in seen]
+
+
+def test_what_progress_raises_ends_the_compilation() -> None:
+    class Enough(BaseException):
+        pass
+
+    def stop(progress: CompileProgress) -> None:
+        raise Enough
+
+    with pytest.raises(Enough):
+        Module(Engine(), "(module (func))", progress=stop)
+    assert Module(Engine(), "(module (func))").exports == []

@@ -233,3 +233,21 @@ def test_a_closed_pipe_is_no_traceback(write_wat: WriteWat, tmp_path: Path) -> N
         finally:
             os.close(write_end)
         assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
+
+
+ENDLESS = """(module (memory 1 100)
+  (func (export "f") (loop br 0))
+  (func (export "g") (result i32) (memory.grow (i32.const 9))))"""
+
+
+def test_limits_of_a_run(wasmjit: CommandLine, tmp_path: Path) -> None:
+    path = tmp_path / "endless.wat"
+    path.write_text(ENDLESS)
+    out_of_fuel = wasmjit("run", "--fuel", "10000", "--invoke", "f", path)
+    assert out_of_fuel.returncode == 134 and "all fuel consumed" in out_of_fuel.stderr
+    late = wasmjit("run", "--timeout", "0.05", "--invoke", "f", path)
+    assert late.returncode == 134 and "interrupt" in late.stderr
+    assert wasmjit("run", "--max-memory", "128k", "--invoke", "g", path).stdout.strip() == "-1"
+    assert wasmjit("run", "--max-memory", "1m", "--invoke", "g", path).stdout.strip() == "1"
+    too_small = wasmjit("run", "--max-memory", "1k", "--invoke", "g", path)
+    assert too_small.returncode == 1 and too_small.stderr

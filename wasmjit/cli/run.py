@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from .. import Engine, Func, FuncType, Linker, Store, ValType, WasiConfig, WasmError
-from .options import add_engine_options, config_from, load_module
+from .options import add_engine_options, config_from, load_module, size_bytes
 
 # The widest range a literal may have: signed or unsigned.
 INTEGER_BITS = {"i32": 32, "i64": 64}
@@ -44,6 +44,9 @@ def add_commands(commands: Any) -> None:
         metavar="NAME=FILE",
         help="a module that FILE imports as NAME",
     )
+    parser.add_argument("--fuel", type=int, metavar="N", help="trap after about N instructions")
+    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="trap when a call runs longer than this")
+    parser.add_argument("--max-memory", type=size_bytes, metavar="SIZE", help="refuse memories larger than this")
     parser.add_argument("--allow-precompiled", action="store_true", help="FILE may be a .cwasm: native code, trusted")
     add_engine_options(parser)
     parser.add_argument("file", metavar="FILE", help="a module: binary, text (.wat) or precompiled (.cwasm)")
@@ -53,9 +56,12 @@ def add_commands(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the program; its exit code arrives as the ExitTrap that this raises, or 0."""
-    engine = Engine(config_from(arguments))
+    config = config_from(arguments)
+    config.consume_fuel = arguments.fuel is not None
+    engine = Engine(config)
     module = load_module(engine, arguments.file, arguments.allow_precompiled)
-    with Store(engine) as store:
+    limits = {"fuel": arguments.fuel, "timeout": arguments.timeout, "max_memory": arguments.max_memory}
+    with Store(engine, **{name: value for name, value in limits.items() if value is not None}) as store:
         store.set_wasi(wasi_config(arguments))
         linker = Linker(engine)
         linker.define_wasi()

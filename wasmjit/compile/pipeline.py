@@ -14,12 +14,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..config import Config
+from ..config import CompileProgress, Config
 from ..errors import CompileError
 from ..target import Target, host_machine, normal_machine, parse_features
 from ..wasm.module import Module
@@ -202,11 +203,16 @@ def target_architecture(config: Config) -> str:
     return normal_machine(config.target.partition("-")[0]) if config.target else host_machine()
 
 
-def compile_module(module: Module, config: Config, statistics: CompileStatistics | None = None) -> list[CompiledUnit]:
+def compile_module(
+    module: Module,
+    config: Config,
+    statistics: CompileStatistics | None = None,
+    progress: Callable[[CompileProgress], None] | None = None,
+) -> list[CompiledUnit]:
     """Validates and compiles every function body of `module` (module-level validation is the caller's).
 
-    Raises ValidationError or MalformedError for invalid bodies, CompileError if LLVM fails. Nothing is left half-done:
-    the objects are returned all together.
+    Raises ValidationError or MalformedError for invalid bodies, CompileError if LLVM fails, and what `progress`
+    raises. Nothing is left half-done: the objects are returned all together.
     """
     statistics = statistics if statistics is not None else CompileStatistics()
     policy = CodePolicy.from_config(config, target_architecture(config))
@@ -215,7 +221,19 @@ def compile_module(module: Module, config: Config, statistics: CompileStatistics
     workers = pool()
     units = list(plan_units(module))
     futures: list[tuple[range, Future[tuple[dict[str, Any], bytes]]]] = []
-    replies: list[tuple[range, dict[str, Any], bytes]] = []
+    result: list[CompiledUnit] = []
+
+    def finish(functions: range, reply: tuple[dict[str, Any], bytes]) -> None:
+        facts, object_bytes = reply
+        statistics.units += 1
+        statistics.parse_seconds += facts["parse_seconds"]
+        statistics.optimise_seconds += facts["optimise_seconds"]
+        statistics.emit_seconds += facts["emit_seconds"]
+        result.append(CompiledUnit(functions.start, len(functions), object_bytes))
+        if progress is not None:
+            done = functions.stop - module.num_imported_functions
+            progress(CompileProgress(done, len(module.bodies), len(result), len(units)))
+
     parallel = config.parallel_compilation and len(units) > 1
     try:
         for functions in units:
@@ -228,18 +246,12 @@ def compile_module(module: Module, config: Config, statistics: CompileStatistics
             if parallel:
                 futures.append((functions, workers.threads.submit(_compile_unit, workers, functions, fields, body)))
             else:
-                replies.append((functions, *_compile_unit(workers, functions, fields, body)))
-        replies.extend((functions, *future.result()) for functions, future in futures)
+                finish(functions, _compile_unit(workers, functions, fields, body))
+        for functions, future in futures:
+            finish(functions, future.result())
     finally:
         for _, future in futures:
             future.cancel()
-    result = []
-    for functions, facts, object_bytes in replies:
-        statistics.units += 1
-        statistics.parse_seconds += facts["parse_seconds"]
-        statistics.optimise_seconds += facts["optimise_seconds"]
-        statistics.emit_seconds += facts["emit_seconds"]
-        result.append(CompiledUnit(functions.start, len(functions), object_bytes))
     return result
 
 

@@ -6,14 +6,14 @@ import os
 import struct
 import threading
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, Union
 
 from .. import abi
 from ..artifact import Artifact, detect
 from ..cache import Cache
-from ..config import Config
+from ..config import CompileProgress, Config
 from ..errors import ArtifactError, WasmError
 from ..wasm import types as wt
 from ..wasm.module import Export
@@ -68,20 +68,23 @@ def _refuse_precompiled(binary: bytes) -> None:
         raise WasmError("this is a compiled module, not WebAssembly: use Module.deserialize")
 
 
-def compile_artifact(engine: Engine, wasm: Any) -> Artifact:
+Progress = Callable[[CompileProgress], None] | None
+
+
+def compile_artifact(engine: Engine, wasm: Any, progress: Progress = None) -> Artifact:
     """Compiles a module given as binary or text, or takes it from the cache if the Config has one."""
-    return _compile_binary(engine, _to_binary(wasm))
+    return _compile_binary(engine, _to_binary(wasm), progress)
 
 
-def _compile_binary(engine: Engine, binary: bytes) -> Artifact:
+def _compile_binary(engine: Engine, binary: bytes, progress: Progress = None) -> Artifact:
     config = engine._config
     directory = config.cache_directory
     if directory is None or config.target is not None:  # what is made for other machines is kept elsewhere
-        return _compile(config, binary)
-    return Cache(directory).get_or_make(binary, config.cache_key(), lambda: _compile(config, binary))
+        return _compile(config, binary, progress)
+    return Cache(directory).get_or_make(binary, config.cache_key(), lambda: _compile(config, binary, progress))
 
 
-def _compile(config: Config, binary: bytes) -> Artifact:
+def _compile(config: Config, binary: bytes, progress: Progress) -> Artifact:
     # The stages before the artifact are imported here only, so that running a .cwasm never loads them.
     from ..compile import pipeline
     from ..wasm.decode import decode
@@ -89,7 +92,7 @@ def _compile(config: Config, binary: bytes) -> Artifact:
 
     module = decode(binary, config.features)
     validate_module_level(module)
-    units = pipeline.compile_module(module, config)
+    units = pipeline.compile_module(module, config, progress=progress)
     target = pipeline.resolve_target(config)
     return Artifact.from_compiled(
         module,
@@ -189,14 +192,19 @@ class Module(Handle):
     [<ExportType run [] -> []>]
     """
 
-    def __init__(self, engine: Engine, wasm: str | bytes | bytearray | memoryview) -> None:
+    def __init__(
+        self, engine: Engine, wasm: str | bytes | bytearray | memoryview, *, progress: Progress = None
+    ) -> None:
         """Compiles `wasm`: a binary module, or the text format as str or bytes.
+
+        `progress` is called in this thread with a CompileProgress after each group of functions; what it raises ends
+        the compilation and passes through. A module found in the cache makes no progress.
 
         Raises WasmError: with byte offset and function for a malformed or invalid binary, with line and column for
         text.
         """
         _check_engine(engine)
-        self._initialize(engine, _Code(compile_artifact(engine, wasm)))
+        self._initialize(engine, _Code(compile_artifact(engine, wasm, progress)))
 
     def _initialize(self, engine: Engine, code: _Code) -> None:
         self._engine = engine
