@@ -94,6 +94,7 @@ class BodyWalker(Instructions):
         special = METHODS
         small = _SMALL_CONSTANTS
         from_bytes = int.from_bytes
+        fuel = lowering is not None and lowering.fuel
         if lowering is not None:
             lowering.begin(local_types, len(self.type.params), self.frame, types)
             values = lowering.values
@@ -316,9 +317,10 @@ class BodyWalker(Instructions):
                     self.pop(local_types[index])
             # Everything else, everything unreachable, and whatever the fast paths did not accept.
             self.op_at = op_at
-            if lowering is not None and lowering.fuel:
+            if fuel:
                 if not live or op in _FREE_OF_FUEL:
                     free += 1
+                assert lowering is not None
                 lowering.fuel_seen = 1 + count - free  # entering the function costs 1
             method = special[op]
             if method is not None:
