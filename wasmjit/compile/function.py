@@ -4,8 +4,9 @@ Values are LLVM operand texts on a stack that runs parallel to the walker's oper
 promotes; within straight-line code their current value is cached, so most local.get cost no instruction.
 
 Exact traps. LLVM deletes a load whose value is unused, and with it the trap. A value is *tainted* if it comes from a
-load or a call, directly or through pure instructions. A tainted value that is dropped, discarded by a branch, or stored
-to a local that is not read again on any path (`liveness.py`) is anchored by an empty `asm sideeffect`.
+load, directly, through pure instructions or through a local. A tainted value that is dropped, discarded by a branch, or
+stored to a local that is not read again on any path (`liveness.py`) is anchored by an empty `asm sideeffect`. Calls
+need none: functions are opaque to their callers (`calls.definition`).
 """
 
 from __future__ import annotations
@@ -145,7 +146,7 @@ class FunctionLowering:
         self.lines.append(f"  {name} = load {LLVM_TYPES[self.local_types[index]]}, ptr %l{index}")
         self.loaded.add(index)
         self.cache[index] = (name, len(self.lines))
-        # Its value may come from a load or call in an earlier block: keep that alive through this one's uses too.
+        # Its value may come from a load in an earlier block: keep that alive through this one's uses too.
         self.tainted.add(name)
         return name
 

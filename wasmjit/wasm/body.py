@@ -24,8 +24,6 @@ _SMALL_CONSTANTS = [str(byte if byte < 0x40 else byte - 0x80) for byte in range(
 _TAKES_CONDITION = frozenset((0x0D, 0x04, 0x1B, 0x1C, 0x45))
 # i32.and, i64.and: with the comparison behind it one instruction, into which the processor may take a load.
 _TESTED_IN_MEMORY = frozenset((0x71, 0x83))
-
-
 # Instructions that make no code of their own: unreachable, nop, block, loop, else, end, return, drop.
 _FREE_OF_FUEL = frozenset((0x00, 0x01, 0x02, 0x03, 0x05, 0x0B, 0x0F, 0x1A))
 
