@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,7 @@ def _members(cls: type) -> Iterator[str]:
         function = member.__func__ if isinstance(member, (classmethod, staticmethod)) else member
         if isinstance(member, property):
             yield f"### {cls.__name__}.{name}\n\n{_text(member.__doc__)}"
-        elif inspect.isfunction(function):
+        elif inspect.isfunction(function) or _is_described(function):
             title = cls.__name__ if name in ("__call__", "__getitem__") else f"{cls.__name__}.{name}"
             kind = "async " if inspect.iscoroutinefunction(function) else ""
             signature = f"{kind}{cls.__name__.lower() if name == '__call__' else name}{_signature(function)}"
@@ -132,6 +133,11 @@ def _members(cls: type) -> Iterator[str]:
                 title += " (indexing)"
                 signature = f"{cls.__name__.lower()}[key]"
             yield f"### {title}\n\n```python\n{signature}\n```\n\n{_text(function.__doc__)}"
+
+
+def _is_described(function: Any) -> bool:
+    """Whether it is a method in C that says what its parameters are."""
+    return isinstance(function, types.MethodDescriptorType) and function.__text_signature__ is not None
 
 
 def _signature(function: Any) -> str:

@@ -317,24 +317,26 @@ uint64_t wj_memory_size_bytes(wj_memory *memory)
     return __atomic_load_n(&memory->size_bytes, __ATOMIC_ACQUIRE);
 }
 
-wj_view *wj_memory_view(wj_memory *memory)
+bool wj_memory_view(wj_memory *memory, wj_view **view, uint8_t **base, uint64_t *size_bytes)
 {
-    if (!memory->moves) {
-        return NULL;
-    }
     pthread_mutex_lock(&memory->store->lock);
-    wj_view *view = memory->views;
-    if (view == NULL) {
-        view = memory->views = calloc(1, sizeof *view);
-        if (view != NULL) {
-            view->references = 1; /* the memory's */
+    *view = NULL;
+    *base = memory->base;
+    *size_bytes = memory->size_bytes;
+    if (memory->moves) {
+        if (memory->views == NULL) {
+            memory->views = calloc(1, sizeof *memory->views);
+            if (memory->views != NULL) {
+                memory->views->references = 1; /* the memory's */
+            }
+        }
+        *view = memory->views;
+        if (*view != NULL) {
+            __atomic_add_fetch(&memory->views->references, 1, __ATOMIC_RELAXED);
         }
     }
-    if (view != NULL) {
-        __atomic_add_fetch(&view->references, 1, __ATOMIC_RELAXED);
-    }
     pthread_mutex_unlock(&memory->store->lock);
-    return view;
+    return *view != NULL || !memory->moves;
 }
 
 void wj_view_release(wj_view *view)

@@ -7,7 +7,7 @@ import mmap
 import struct
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -145,7 +145,10 @@ def test_views_of_a_memory_that_moves_stay_readable_and_writable() -> None:
     memory.grow(store, 1)
     assert len(view) == PAGE and len(second) == 2 * PAGE and bytes(second[:6]) == b"after!"
     store.close()
-    assert bytes(view[:6]) == b"Before" and bytes(second[:6]) == b"after!"
+    assert bytes(array) == b"Before" and bytes(pointer[:6]) == b"Before"
+    for closed in (view, second):
+        with pytest.raises(ValueError, match="released memoryview"):
+            closed[0]
 
 
 def test_a_mapping_goes_with_its_last_view() -> None:
@@ -237,12 +240,12 @@ def test_index_and_slices(store: Store, memory: Memory) -> None:
     ("kind", "value", "stored", "read"),
     [
         ("i8", -1, b"\xff", -1),
-        ("u8", 0x1FF, b"\xff", 255),
+        ("u8", 0xFF, b"\xff", 255),
         ("i16", -2, b"\xfe\xff", -2),
-        ("u16", 0x10203, b"\3\2", 0x203),
+        ("u16", 0x203, b"\3\2", 0x203),
         ("i32", 1 << 31, b"\0\0\0\x80", -(1 << 31)),
         ("u32", -1, b"\xff" * 4, (1 << 32) - 1),
-        ("i64", 1 << 70 | 5, b"\5" + b"\0" * 7, 5),
+        ("i64", (1 << 64) - 5, b"\xfb" + b"\xff" * 7, -5),
         ("u64", -1, b"\xff" * 8, (1 << 64) - 1),
         ("f32", 0.1, struct.pack("<f", 0.1), 0.10000000149011612),
         ("f64", 0.1, struct.pack("<d", 0.1), 0.1),
@@ -312,6 +315,13 @@ def test_use_after_close_and_with_another_store(engine: Engine, store: Store, me
         lambda: memory.grow(store, 1),
         lambda: memory.read(store),
         lambda: memory.write(store, b"1"),
+        lambda: memory.data_len(store),
+        lambda: memory.view(store),
+        lambda: memory[0:1],
+        lambda: memory.read_str(store, 0, 1),
+        lambda: memory.write_str(store, "a", 0),
+        lambda: memory.read_array(store, 0, 1, "u8"),
+        lambda: memory.write_array(store, b"1", 0),
         lambda: memory.data_ptr(store),
         lambda: memory.type(store),
         lambda: Memory(store, MemoryType(Limits(1, 1))),
@@ -360,7 +370,7 @@ def test_code_and_host_see_the_same_bytes_in_every_policy(options: dict[str, Any
 
 
 def test_a_store_closed_in_the_middle_of_an_access(engine: Engine) -> None:
-    """Arguments can run Python code; the memory stays until the access is over."""
+    """Arguments can run Python code, here such that closes the store: nothing is read or written then."""
 
     class Closing:
         def __init__(self, store: Store) -> None:
@@ -370,22 +380,38 @@ def test_a_store_closed_in_the_middle_of_an_access(engine: Engine) -> None:
             self.store.close()
             return 3
 
+        def __float__(self) -> float:
+            return float(self.__index__())
+
         def __bytes__(self) -> bytes:
             self.store.close()
             return b"abc"
+
+        def __iter__(self) -> Iterator[int]:
+            self.store.close()
+            return iter((1, 2))
 
     uses: list[Callable[[Memory, Store, Any], Any]] = [
         lambda memory, store, closing: memory.read(store, closing),
         lambda memory, store, closing: memory.write(store, b"abc", closing),
         lambda memory, store, closing: memory.write(store, closing),
         lambda memory, store, closing: memory[closing],
+        lambda memory, store, closing: memory[closing:],
         lambda memory, store, closing: memory.__setitem__(closing, 5),
+        lambda memory, store, closing: memory.__setitem__(3, closing),
+        lambda memory, store, closing: memory.__setitem__(slice(0, 3), closing),
+        lambda memory, store, closing: memory.read_u8(store, closing),
+        lambda memory, store, closing: memory.write_u8(store, closing, 0),
+        lambda memory, store, closing: memory.write_f64(store, closing, 0),
+        lambda memory, store, closing: memory.read_str(store, 0, closing),
+        lambda memory, store, closing: memory.read_array(store, 0, closing, "u8"),
+        lambda memory, store, closing: memory.write_array(store, closing, 0, "u8"),
     ]
     for use in uses:
         store = Store(engine)
-        use(Memory(store, MemoryType(Limits(1, 1))), store, Closing(store))
-        with pytest.raises(ClosedError):
-            store.data()
+        memory = Memory(store, MemoryType(Limits(1, 1)))
+        with pytest.raises(ClosedError, match="store is closed"):
+            use(memory, store, Closing(store))
 
 
 def test_a_store_closed_by_another_thread(engine: Engine) -> None:

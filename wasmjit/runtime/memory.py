@@ -10,8 +10,8 @@ from .. import abi
 from ..errors import WasmError
 from ..wasm import types as wt
 from .engine import Engine
-from .memory_access import TypedAccess
-from .native import ffi, lib
+from .memory_access import MemoryAccess
+from .native import ffi, lib, take_object
 from .store import NativeStore, Storelike, StoreRecord, address_of, check_store, record_of
 from .values import MemoryType
 
@@ -88,39 +88,42 @@ def _memory_layout(engine: Engine, type: wt.MemoryType) -> tuple[int, int]:
     return max(policy.reservation_bytes, type.limits.min << type.page_size_log2), 0
 
 
-class _Mapping:
-    """Keeps what a view points to: the C store, and, of a memory that moves, the mapping that the view was made of."""
-
-    __slots__ = ("_native", "_view")
-
-    def __init__(self, native: NativeStore, item: MemoryItem) -> None:
-        self._native = native
-        self._view: Any = None
-        if item.moves:
-            self._view = lib.wj_memory_view(item.pointer)
-            if self._view == ffi.NULL:
-                raise MemoryError("no memory for a view")
-
-    # A weakref.finalize would outlive a cycle through host functions; the C object needs no store to be released.
-    def __del__(self, release: Any = lib.wj_view_release) -> None:
-        if self._view is not None:
-            release(self._view)
-
-
-class Memory(TypedAccess):
+class Memory(MemoryAccess):
     """A linear memory in a store.
 
-    It is read and written by `read` and `write`, by typed helpers (`read_i32`, `write_utf8`, ...), by index and slice
-    (``memory[10:15]``), and without copying through `view`.
+    It is read and written by `read` and `write`, by index and slice (``memory[10:15]``), by typed helpers, and without
+    copying through `view`. Copies go through no Python code and are made once.
+
+    The typed helpers (`read_u32`, `write_f64`, `read_str`, `write_array`, ...) have little endian numbers, as wasm has.
+    Their addresses are in bytes, never negative, and need no alignment. Integers to be written may be meant signed or
+    unsigned; OverflowError for what fits neither way. TypeError for anything but an int (for floats: an int or float).
+
+    Everything raises IndexError, and writes nothing, unless all bytes lie inside the memory, and ClosedError once the
+    store is closed.
 
     >>> from wasmjit import Limits, Store
     >>> store = Store()
     >>> memory = Memory(store, MemoryType(Limits(1, 2)))
     >>> memory.write(store, b"hello", 10), memory.read(store, 10, 15)
     (5, bytearray(b'hello'))
+    >>> memory.write_i32(store, -2, 8)
+    >>> memory.read_u32(store, 8), memory.read_i8(store, 8)
+    (4294967294, -2)
+    >>> memory.write_str(store, "zażółć", 100)
+    10
+    >>> memory.read_str(store, 100, 10)
+    'zażółć'
+    >>> memory.write_array(store, [1, 2, 3], 40, "u16")
+    6
+    >>> memory.read_array(store, 40, 3, "u16")
+    array('H', [1, 2, 3])
+    >>> view = memory.view(store, 4, 8)
+    >>> view[:2] = b"hi"
+    >>> memory[4:8], memory[4]
+    (bytearray(b'hi\\x00\\x00'), 104)
     """
 
-    __slots__ = ("__weakref__", "_item", "_owner")
+    __slots__ = ("__weakref__", "_item")
 
     def __init__(self, store: Storelike, ty: MemoryType) -> None:
         """Makes a memory of `ty`'s minimum size. Raises WasmError over the store's limits or the machine's."""
@@ -129,14 +132,16 @@ class Memory(TypedAccess):
             raise TypeError("expected a MemoryType")
         if ty.is_shared:
             raise WasmError("shared memories must be created through `SharedMemory`")
-        self._owner = record
+        _native = record.open()  # as in _wrap
         self._item = new_memory_item(record, ty._type)
+        self._attach(record, address_of(self._item.pointer))
 
     @classmethod
     def _wrap(cls, record: StoreRecord, item: MemoryItem) -> Memory:
         self = cls.__new__(cls)
-        self._owner = record
         self._item = item
+        native = record.native  # kept meanwhile: another thread may close the store
+        self._attach(record, 0 if native is None else address_of(item.pointer))
         return self
 
     def _open(self, store: Storelike) -> tuple[NativeStore, Any]:
@@ -144,20 +149,14 @@ class Memory(TypedAccess):
         check_store(store, self._owner, "memory")
         return self._owner.open(), self._item.pointer
 
+    def _open_own(self) -> None:
+        """What C calls to have raised what is wrong with the store."""
+        self._owner.open()
+
     def type(self, store: Storelike) -> MemoryType:
         """Its type, with the current size as minimum."""
         _native, _ = self._open(store)
         return MemoryType._wrap(self._item.current_type())
-
-    def size(self, store: Storelike) -> int:
-        """Current size in pages."""
-        _native, _ = self._open(store)
-        return self._item.size_pages()
-
-    def data_len(self, store: Storelike) -> int:
-        """Current size in bytes."""
-        _native, pointer = self._open(store)
-        return int(lib.wj_memory_size_bytes(pointer))
 
     def page_size(self, store: Storelike) -> int:
         """Page size in bytes."""
@@ -203,97 +202,21 @@ class Memory(TypedAccess):
     ) -> ctypes.Array[ctypes.c_ubyte]:
         """A writable view of `size` bytes from `offset` (all the rest by default), without copying.
 
-        It has the buffer protocol (``numpy.frombuffer``, ``memoryview``) and stays valid after the store is closed.
+        It has the buffer protocol (``numpy.frombuffer``, ``memoryview``) and stays valid after the store is closed,
+        unlike `view`.
         Growth does not enlarge it. Where memories may move (see `Config.memory_may_move`) it shows, after the memory
         grew, what was there before: take a new one. Raises IndexError if it would not lie inside the memory.
         """
-        native, pointer = self._open(store)
+        _native, pointer = self._open(store)
         size_bytes = int(lib.wj_memory_size_bytes(pointer))
         if size is None:
             size = size_bytes - offset
         if offset < 0 or size < 0 or offset + size > size_bytes:
             raise IndexError("index out of range")
-        return self._array(native, size, offset)
-
-    def _array(self, native: NativeStore, size: int, offset: int = 0) -> ctypes.Array[ctypes.c_ubyte]:
-        """The view; `size` bytes from `offset` lie inside the memory."""
-        mapping = _Mapping(native, self._item)  # before the base is read: the memory may move
-        array = (ctypes.c_ubyte * size).from_address(int(lib.wj_memory_base(self._item.pointer)) + offset)
+        mapping = take_object(lib.wj_mapping_new(pointer))
+        array = (ctypes.c_ubyte * size).from_address(mapping.address + offset)
         array._owner = mapping  # type: ignore[attr-defined]
         return array
-
-    def view(self, store: Storelike) -> memoryview[int]:
-        """A writable memoryview of all its bytes, for slices, `struct` and ``numpy.frombuffer``; as `get_buffer_ptr`.
-
-        >>> from wasmjit import Limits, Store
-        >>> store = Store()
-        >>> memory = Memory(store, MemoryType(Limits(1)))
-        >>> memory.view(store)[4:6] = b"hi"
-        >>> bytes(memory.view(store)[4:6])
-        b'hi'
-        """
-        return memoryview(self.get_buffer_ptr(store)).cast("B")
-
-    # ---- copies ----
-
-    def read(self, store: Storelike, start: int | None = 0, stop: int | None = None) -> bytearray:
-        """A copy of the bytes ``[start:stop]``, with the rules of slices (negative counts from the end)."""
-        _native, pointer = self._open(store)
-        start, stop, _ = slice(start, stop).indices(int(lib.wj_memory_size_bytes(pointer)))
-        return self._read_bytes(pointer, start, max(stop - start, 0))
-
-    def _read_bytes(self, pointer: Any, start: int, size_bytes: int) -> bytearray:
-        copy = bytearray(size_bytes)
-        if copy and lib.wj_memory_read(pointer, start, ffi.from_buffer(copy), size_bytes):
-            raise IndexError("index out of range")
-        return copy
-
-    def write(self, store: Storelike, value: bytes | bytearray | memoryview, start: int | None = None) -> int:
-        """Writes bytes at `start` (negative counts from the end); returns their number.
-
-        Raises IndexError, and writes nothing, unless all of them lie inside the memory.
-        """
-        _native, pointer = self._open(store)
-        size_bytes = int(lib.wj_memory_size_bytes(pointer))
-        start = slice(start, None).indices(size_bytes)[0]
-        if start >= size_bytes:
-            raise IndexError("index out of range")
-        if not isinstance(value, (bytes, bytearray)):
-            value = bytes(value)
-        if value and lib.wj_memory_write(pointer, start, ffi.from_buffer(value), len(value)):
-            raise IndexError("index out of range")
-        return len(value)
-
-    def _read_exactly(self, store: Storelike, start: int, size_bytes: int) -> bytearray:
-        _native, pointer = self._open(store)
-        if not isinstance(start, int) or not isinstance(size_bytes, int):
-            raise TypeError("expected an int")
-        if start < 0 or size_bytes < 0 or start + size_bytes > int(lib.wj_memory_size_bytes(pointer)):
-            raise IndexError("index out of range")
-        return self._read_bytes(pointer, start, size_bytes)
-
-    def _write_exactly(self, store: Storelike, value: bytes, start: int) -> None:
-        _native, pointer = self._open(store)
-        if not isinstance(start, int):
-            raise TypeError("expected an int")
-        if start < 0 or start + len(value) > int(lib.wj_memory_size_bytes(pointer)):
-            raise IndexError("index out of range")
-        if value and lib.wj_memory_write(pointer, start, ffi.from_buffer(value), len(value)):
-            raise IndexError("index out of range")
-
-    def _own_view(self) -> memoryview[int]:
-        """As `view`, in the store that it belongs to."""
-        native = self._owner.open()
-        return memoryview(self._array(native, int(lib.wj_memory_size_bytes(self._item.pointer)))).cast("B")
-
-    def __getitem__(self, key: int | slice) -> int | bytearray:
-        """A byte as int, or a copy of a slice. Raises IndexError for a byte outside, ClosedError on a closed store."""
-        found = self._own_view()[key]
-        return found if isinstance(found, int) else bytearray(found)
-
-    def __setitem__(self, key: int | slice, value: Any) -> None:
-        """Writes a byte, or bytes of the slice's length. Raises IndexError, or ValueError for another length."""
-        self._own_view()[key] = value
 
 
 __all__ = ["Memory", "MemoryItem", "new_memory_item"]

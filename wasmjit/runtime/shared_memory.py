@@ -9,7 +9,7 @@ from ..errors import ClosedError, WasmError
 from ..wasm import types as wt
 from .engine import Engine
 from .handle import Handle
-from .native import ffi, lib
+from .native import ffi, lib, take_object
 from .store import NativeStore
 from .values import MemoryType
 
@@ -103,18 +103,16 @@ class SharedMemory(Handle):
 
     def data_ptr(self) -> ctypes._Pointer[ctypes.c_ubyte]:
         """Raw pointer to its first byte: at most `data_len` bytes, valid as long as the pointer object lives."""
-        native, memory = self._open()
-        pointer = ctypes.cast(int(lib.wj_memory_base(memory)), ctypes.POINTER(ctypes.c_ubyte))
-        pointer._owner = native  # type: ignore[attr-defined]
+        _native, memory = self._open()
+        mapping = take_object(lib.wj_mapping_new(memory))
+        pointer = ctypes.cast(mapping.address, ctypes.POINTER(ctypes.c_ubyte))
+        pointer._owner = mapping  # type: ignore[attr-defined]
         return pointer
 
     def view(self) -> memoryview[int]:
         """A writable memoryview of its present bytes; growth does not enlarge it, and it stays valid after `close`."""
-        native, memory = self._open()
-        size_bytes = int(lib.wj_memory_size_bytes(memory))
-        array = (ctypes.c_ubyte * size_bytes).from_address(int(lib.wj_memory_base(memory)))
-        array._owner = native  # type: ignore[attr-defined]
-        return memoryview(array).cast("B")
+        _native, memory = self._open()
+        return memoryview(take_object(lib.wj_mapping_new(memory)))
 
 
 __all__ = ["SharedMemory"]
