@@ -16,7 +16,7 @@ MADE := $(VENV)/.made
 DEPENDENCIES := $(VENV)/.dependencies
 NATIVE := $(VENV)/.native
 
-.PHONY: help venv demo test check format bench docs examples abi spec spec-matrix fuzz clean distclean
+.PHONY: help venv demo test check format bench docs examples abi spec spec-matrix fuzz asan clean distclean
 
 help:
 	@echo "make venv         the environment: dependencies and the C runtime, built in place"
@@ -31,6 +31,7 @@ help:
 	@echo "make spec         conformance scripts, one configuration"
 	@echo "make spec-matrix  conformance scripts at every opt level, memory policy, and through .cwasm"
 	@echo "make fuzz         mutated modules, accepted or refused as wasm-tools does (FUZZ_CASES=10000)"
+	@echo "make asan         tests of the boundary with the C runtime under AddressSanitizer"
 	@echo "make clean        remove build outputs (distclean: the environment too)"
 
 venv: $(NATIVE)
@@ -91,9 +92,15 @@ spec-matrix: venv
 
 fuzz: venv
 	$(PY) -m tests.fuzz.run_mutations --count $(FUZZ_CASES)
+	$(PY) -m tests.fuzz.signatures --count 1000
+	$(PY) -m tests.fuzz.signatures --count 1000 --seed 2 --opt-level speed
 	$(PY) -m tests.fuzz.differential --count 1000
 	$(PY) -m tests.fuzz.differential --count 1000 --exact-traps
 	$(PY) -m tests.fuzz.differential --count 1000 --opt-level none --explicit-checks --through-artifact
+
+asan: venv
+	$(PY) tools/asan.py
+	$(PY) tools/asan.py -m tests.fuzz.signatures --count 1000
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

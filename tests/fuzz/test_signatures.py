@@ -1,0 +1,19 @@
+"""A short run of `signatures.py`; `make fuzz` has the long one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("wasmtime")
+pytest.importorskip("numpy")
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_values_of_random_signatures_arrive_as_they_left(seed: int) -> None:
+    command = [sys.executable, "-m", "tests.fuzz.signatures", "--count", "100", "--rounds", "3", "--seed", str(seed)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "100 signatures" in done.stdout
