@@ -26,10 +26,6 @@
 #endif
 #define WJ_FLOAT_REGISTERS 8
 
-#define WJ_ENTRY_LANDING_SP 0
-#define WJ_ENTRY_LANDING_FP 8
-#define WJ_ENTRY_LANDING_PC 16
-
 #define WJ_TEXT_OF(x) #x
 #define WJ_TEXT(x) WJ_TEXT_OF(x)
 

@@ -1,17 +1,20 @@
 /* AArch64 (AAPCS64) stubs between C and generated code. See arch.h for the offsets, wj.h for the contracts. */
 #include "wj.h"
 
+#include <string.h>
+
 #if defined(__aarch64__)
 
-/* int wj_enter(wj_entry *entry x0, const void *code x1, wj_frame *frame x2)
- * The frame record, the callee-saved registers and the caller's FPCR take 176 bytes. Wasm needs the default rounding
- * mode and denormals (spec 4.3.3). The landing expects sp = x29 and the status in w0, nothing else. */
+/* void wj_boundary_gate(arguments as they are; wj_entry *entry x20)
+ * Calls entry->code with the arguments of its own caller and returns what it returns. The frame record, the callee-saved
+ * registers and the caller's FPCR take 176 bytes. Wasm needs the default rounding mode and denormals (spec 4.3.3). The
+ * landing expects sp = x29 and the status in w0, nothing else. x9 to x16 pass no arguments. */
 __asm__("    .text\n"
         "    .p2align 4\n"
-        "    .globl wj_enter\n"
-        "    .hidden wj_enter\n"
-        "    .type wj_enter, %function\n"
-        "wj_enter:\n"
+        "    .globl wj_boundary_gate\n"
+        "    .hidden wj_boundary_gate\n"
+        "    .type wj_boundary_gate, %function\n"
+        "wj_boundary_gate:\n"
         "    .cfi_startproc\n"
         "    stp x29, x30, [sp, #-176]!\n"
         "    .cfi_def_cfa_offset 176\n"
@@ -19,7 +22,7 @@ __asm__("    .text\n"
         "    .cfi_offset x30, -168\n"
         "    mov x29, sp\n"
         "    .cfi_def_cfa_register x29\n"
-        "    stp x19, x20, [sp, #16]\n"
+        "    stp x19, x20, [sp, #16]\n" /* at 24: the entry */
         "    stp x21, x22, [sp, #32]\n"
         "    stp x23, x24, [sp, #48]\n"
         "    stp x25, x26, [sp, #64]\n"
@@ -29,39 +32,28 @@ __asm__("    .text\n"
         "    stp d12, d13, [sp, #128]\n"
         "    stp d14, d15, [sp, #144]\n"
         "    .cfi_offset x19, -160\n"
+        "    .cfi_offset x20, -152\n"
         "    mrs x9, fpcr\n"
         "    str x9, [sp, #160]\n"
         "    cbnz x9, 4f\n"
         "1:  mov x10, sp\n"
-        "    str x10, [x0, #" WJ_TEXT(WJ_ENTRY_LANDING_SP) "]\n"
-        "    str x29, [x0, #" WJ_TEXT(WJ_ENTRY_LANDING_FP) "]\n"
+        "    str x10, [x20, #" WJ_TEXT(WJ_ENTRY_LANDING_SP) "]\n"
+        "    str x29, [x20, #" WJ_TEXT(WJ_ENTRY_LANDING_FP) "]\n"
         "    adr x10, 3f\n"
-        "    str x10, [x0, #" WJ_TEXT(WJ_ENTRY_LANDING_PC) "]\n"
-        "    mov x19, x2\n"
-        "    mov x16, x1\n"
-        "    ldr x9, [x19, #" WJ_TEXT(WJ_FRAME_LINK) "]\n" /* stack slots, an even number */
+        "    str x10, [x20, #" WJ_TEXT(WJ_ENTRY_LANDING_PC) "]\n"
+        "    ldr x16, [x20, #" WJ_TEXT(WJ_ENTRY_CODE) "]\n"
+        "    ldr x9, [x20, #" WJ_TEXT(WJ_ENTRY_STACK_SLOTS) "]\n" /* an even number */
         "    cbz x9, 2f\n"
         "    sub sp, sp, x9, uxtx #3\n"
-        "    add x10, x19, #" WJ_TEXT(WJ_FRAME_STACK) "\n"
+        "    add x10, x29, #176\n"
         "    mov x11, sp\n"
         "5:  ldr x12, [x10], #8\n"
         "    str x12, [x11], #8\n"
         "    subs x9, x9, #1\n"
         "    b.ne 5b\n"
-        "2:  ldp q0, q1, [x19, #" WJ_TEXT(WJ_FRAME_FLOATS) "]\n"
-        "    ldp q2, q3, [x19, #32+" WJ_TEXT(WJ_FRAME_FLOATS) "]\n"
-        "    ldp q4, q5, [x19, #64+" WJ_TEXT(WJ_FRAME_FLOATS) "]\n"
-        "    ldp q6, q7, [x19, #96+" WJ_TEXT(WJ_FRAME_FLOATS) "]\n"
-        "    ldp x0, x1, [x19]\n"
-        "    ldp x2, x3, [x19, #16]\n"
-        "    ldp x4, x5, [x19, #32]\n"
-        "    ldp x6, x7, [x19, #48]\n"
-        "    blr x16\n"
-        "    stp x0, x1, [x19, #" WJ_TEXT(WJ_FRAME_INT_RESULTS) "]\n"
-        "    stp q0, q1, [x19, #" WJ_TEXT(WJ_FRAME_FLOAT_RESULTS) "]\n"
-        "    mov w0, #0\n"
+        "2:  blr x16\n"
         "    mov sp, x29\n"
-        "3:  ldr x9, [sp, #160]\n" /* the landing */
+        "8:  ldr x9, [sp, #160]\n"
         "    cbnz x9, 6f\n"
         "7:  ldp x19, x20, [sp, #16]\n"
         "    ldp x21, x22, [sp, #32]\n"
@@ -77,10 +69,60 @@ __asm__("    .text\n"
         "    .cfi_def_cfa sp, 0\n"
         "    ret\n"
         "    .cfi_restore_state\n"
+        "3:  ldr x9, [sp, #24]\n" /* the landing */
+        "    str w0, [x9, #" WJ_TEXT(WJ_ENTRY_STATUS) "]\n"
+        "    b 8b\n"
         "4:  msr fpcr, xzr\n"
         "    b 1b\n"
         "6:  msr fpcr, x9\n"
         "    b 7b\n"
+        "    .cfi_endproc\n"
+        "    .size wj_boundary_gate, . - wj_boundary_gate\n");
+
+/* void wj_enter(wj_entry *entry x0, wj_frame *frame x1) */
+__asm__("    .text\n"
+        "    .p2align 4\n"
+        "    .globl wj_enter\n"
+        "    .hidden wj_enter\n"
+        "    .type wj_enter, %function\n"
+        "wj_enter:\n"
+        "    .cfi_startproc\n"
+        "    stp x29, x30, [sp, #-32]!\n"
+        "    .cfi_def_cfa_offset 32\n"
+        "    .cfi_offset x29, -32\n"
+        "    .cfi_offset x30, -24\n"
+        "    mov x29, sp\n"
+        "    .cfi_def_cfa_register x29\n"
+        "    stp x19, x20, [sp, #16]\n"
+        "    .cfi_offset x19, -16\n"
+        "    .cfi_offset x20, -8\n"
+        "    mov x20, x0\n"
+        "    mov x19, x1\n"
+        "    ldr x9, [x20, #" WJ_TEXT(WJ_ENTRY_STACK_SLOTS) "]\n"
+        "    cbz x9, 2f\n"
+        "    sub sp, sp, x9, uxtx #3\n"
+        "    add x10, x19, #" WJ_TEXT(WJ_FRAME_STACK) "\n"
+        "    mov x11, sp\n"
+        "1:  ldr x12, [x10], #8\n"
+        "    str x12, [x11], #8\n"
+        "    subs x9, x9, #1\n"
+        "    b.ne 1b\n"
+        "2:  ldp q0, q1, [x19, #" WJ_TEXT(WJ_FRAME_FLOATS) "]\n"
+        "    ldp q2, q3, [x19, #32+" WJ_TEXT(WJ_FRAME_FLOATS) "]\n"
+        "    ldp q4, q5, [x19, #64+" WJ_TEXT(WJ_FRAME_FLOATS) "]\n"
+        "    ldp q6, q7, [x19, #96+" WJ_TEXT(WJ_FRAME_FLOATS) "]\n"
+        "    ldp x0, x1, [x19]\n"
+        "    ldp x2, x3, [x19, #16]\n"
+        "    ldp x4, x5, [x19, #32]\n"
+        "    ldp x6, x7, [x19, #48]\n"
+        "    bl wj_boundary_gate\n"
+        "    stp x0, x1, [x19, #" WJ_TEXT(WJ_FRAME_INT_RESULTS) "]\n"
+        "    stp q0, q1, [x19, #" WJ_TEXT(WJ_FRAME_FLOAT_RESULTS) "]\n"
+        "    mov sp, x29\n"
+        "    ldp x19, x20, [sp, #16]\n"
+        "    ldp x29, x30, [sp], #32\n"
+        "    .cfi_def_cfa sp, 0\n"
+        "    ret\n"
         "    .cfi_endproc\n"
         "    .size wj_enter, . - wj_enter\n");
 
@@ -132,5 +174,16 @@ __asm__("    .text\n"
         "    ret\n"
         "    .cfi_endproc\n"
         "    .size wj_host_stub, . - wj_host_stub\n");
+
+/* adr x16, distance; ldp x15, x16, [x16]; br x16 */
+void wj_write_thunks(uint8_t *where, uint64_t count, uint64_t distance_bytes)
+{
+    for (uint64_t i = 0; i < count; i++, where += WJ_THUNK_BYTES) {
+        uint32_t low = (uint32_t)distance_bytes & 3;
+        uint32_t high = (uint32_t)(distance_bytes >> 2) & 0x7ffff; /* the distance is below 1 MiB */
+        uint32_t code[WJ_THUNK_BYTES / 4] = {0x10000010u | low << 29 | high << 5, 0xa940420fu, 0xd61f0200u, 0};
+        memcpy(where, code, sizeof code);
+    }
+}
 
 #endif

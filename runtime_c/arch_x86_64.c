@@ -1,18 +1,22 @@
 /* x86-64 System V stubs between C and generated code. See arch.h for the offsets, wj.h for the contracts. */
 #include "wj.h"
 
+#include <string.h>
+
 #if defined(__x86_64__)
 
-/* int wj_enter(wj_entry *entry %rdi, const void *code %rsi, wj_frame *frame %rdx)
- * Below %rbp: 5 callee-saved registers (40 bytes), 24 bytes of which the caller's mxcsr takes the first 4. Wasm needs
- * the default rounding mode and denormals (spec 4.3.3); loading mxcsr is slow, so only an unusual one is replaced.
- * The landing expects %rsp = %rbp - 64 and the status in %eax, nothing else. */
+/* void wj_boundary_gate(arguments as they are; wj_entry *entry %r13)
+ * Calls entry->code with the arguments of its own caller and returns what it returns. Below %rbp: 5 callee-saved
+ * registers (40 bytes), 24 bytes of which the caller's mxcsr takes the first 4. Wasm needs the default rounding mode and
+ * denormals (spec 4.3.3); loading mxcsr is slow, so only an unusual one is replaced. The landing expects %rsp = %rbp - 64
+ * and the status in %eax, nothing else: all other registers are the trapped code's, the entry's address comes from the
+ * stack. %rax, %r10 and %r11 pass no arguments. */
 __asm__("    .text\n"
         "    .p2align 4\n"
-        "    .globl wj_enter\n"
-        "    .hidden wj_enter\n"
-        "    .type wj_enter, @function\n"
-        "wj_enter:\n"
+        "    .globl wj_boundary_gate\n"
+        "    .hidden wj_boundary_gate\n"
+        "    .type wj_boundary_gate, @function\n"
+        "wj_boundary_gate:\n"
         "    .cfi_startproc\n"
         "    pushq %rbp\n"
         "    .cfi_def_cfa_offset 16\n"
@@ -21,7 +25,7 @@ __asm__("    .text\n"
         "    .cfi_def_cfa_register %rbp\n"
         "    pushq %rbx\n"
         "    pushq %r12\n"
-        "    pushq %r13\n"
+        "    pushq %r13\n" /* at -24(%rbp): the entry */
         "    pushq %r14\n"
         "    pushq %r15\n"
         "    .cfi_offset %rbx, -24\n"
@@ -35,43 +39,16 @@ __asm__("    .text\n"
         "    andl $0xffc0, %eax\n" /* without the sticky exception flags */
         "    cmpl $0x1f80, %eax\n"
         "    jne 4f\n"
-        "1:  movq %rsp, " WJ_TEXT(WJ_ENTRY_LANDING_SP) "(%rdi)\n"
-        "    movq %rbp, " WJ_TEXT(WJ_ENTRY_LANDING_FP) "(%rdi)\n"
+        "1:  movq %rsp, " WJ_TEXT(WJ_ENTRY_LANDING_SP) "(%r13)\n"
+        "    movq %rbp, " WJ_TEXT(WJ_ENTRY_LANDING_FP) "(%r13)\n"
         "    leaq 3f(%rip), %rax\n"
-        "    movq %rax, " WJ_TEXT(WJ_ENTRY_LANDING_PC) "(%rdi)\n"
-        "    movq %rdx, %rbx\n"
-        "    movq %rsi, %r11\n"
-        "    movq " WJ_TEXT(WJ_FRAME_LINK) "(%rbx), %rcx\n" /* stack slots, an even number */
-        "    testq %rcx, %rcx\n"
-        "    je 2f\n"
-        "    leaq (,%rcx,8), %rax\n"
-        "    subq %rax, %rsp\n"
-        "    leaq " WJ_TEXT(WJ_FRAME_STACK) "(%rbx), %rsi\n"
-        "    movq %rsp, %rdi\n"
-        "    cld\n"
-        "    rep movsq\n"
-        "2:  movaps " WJ_TEXT(WJ_FRAME_FLOATS) "(%rbx), %xmm0\n"
-        "    movaps 16+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rbx), %xmm1\n"
-        "    movaps 32+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rbx), %xmm2\n"
-        "    movaps 48+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rbx), %xmm3\n"
-        "    movaps 64+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rbx), %xmm4\n"
-        "    movaps 80+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rbx), %xmm5\n"
-        "    movaps 96+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rbx), %xmm6\n"
-        "    movaps 112+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rbx), %xmm7\n"
-        "    movq (%rbx), %rdi\n"
-        "    movq 8(%rbx), %rsi\n"
-        "    movq 16(%rbx), %rdx\n"
-        "    movq 24(%rbx), %rcx\n"
-        "    movq 32(%rbx), %r8\n"
-        "    movq 40(%rbx), %r9\n"
-        "    call *%r11\n"
-        "    movq %rax, " WJ_TEXT(WJ_FRAME_INT_RESULTS) "(%rbx)\n"
-        "    movq %rdx, 8+" WJ_TEXT(WJ_FRAME_INT_RESULTS) "(%rbx)\n"
-        "    movaps %xmm0, " WJ_TEXT(WJ_FRAME_FLOAT_RESULTS) "(%rbx)\n"
-        "    movaps %xmm1, 16+" WJ_TEXT(WJ_FRAME_FLOAT_RESULTS) "(%rbx)\n"
-        "    xorl %eax, %eax\n"
+        "    movq %rax, " WJ_TEXT(WJ_ENTRY_LANDING_PC) "(%r13)\n"
+        "    movq " WJ_TEXT(WJ_ENTRY_STACK_SLOTS) "(%r13), %r10\n" /* an even number */
+        "    testq %r10, %r10\n"
+        "    jne 7f\n"
+        "2:  call *" WJ_TEXT(WJ_ENTRY_CODE) "(%r13)\n"
         "    leaq -64(%rbp), %rsp\n"
-        "3:  movl (%rsp), %ecx\n" /* the landing */
+        "8:  movl (%rsp), %ecx\n"
         "    andl $0xffc0, %ecx\n"
         "    cmpl $0x1f80, %ecx\n"
         "    jne 5f\n"
@@ -86,11 +63,75 @@ __asm__("    .text\n"
         "    .cfi_def_cfa %rsp, 8\n"
         "    ret\n"
         "    .cfi_restore_state\n"
+        "3:  movq -24(%rbp), %rcx\n" /* the landing */
+        "    movl %eax, " WJ_TEXT(WJ_ENTRY_STATUS) "(%rcx)\n"
+        "    jmp 8b\n"
         "4:  movl $0x1f80, 4(%rsp)\n"
         "    ldmxcsr 4(%rsp)\n"
         "    jmp 1b\n"
         "5:  ldmxcsr (%rsp)\n"
         "    jmp 6b\n"
+        "7:  movq 8(%rbp,%r10,8), %r11\n" /* the last of the arguments first */
+        "    pushq %r11\n"
+        "    decq %r10\n"
+        "    jne 7b\n"
+        "    jmp 2b\n"
+        "    .cfi_endproc\n"
+        "    .size wj_boundary_gate, . - wj_boundary_gate\n");
+
+/* void wj_enter(wj_entry *entry %rdi, wj_frame *frame %rsi) */
+__asm__("    .text\n"
+        "    .p2align 4\n"
+        "    .globl wj_enter\n"
+        "    .hidden wj_enter\n"
+        "    .type wj_enter, @function\n"
+        "wj_enter:\n"
+        "    .cfi_startproc\n"
+        "    pushq %rbp\n"
+        "    .cfi_def_cfa_offset 16\n"
+        "    .cfi_offset %rbp, -16\n"
+        "    movq %rsp, %rbp\n"
+        "    .cfi_def_cfa_register %rbp\n"
+        "    pushq %rbx\n"
+        "    pushq %r13\n"
+        "    .cfi_offset %rbx, -24\n"
+        "    .cfi_offset %r13, -32\n"
+        "    movq %rdi, %r13\n"
+        "    movq %rsi, %rbx\n"
+        "    movq " WJ_TEXT(WJ_ENTRY_STACK_SLOTS) "(%r13), %rcx\n"
+        "    testq %rcx, %rcx\n"
+        "    je 1f\n"
+        "    leaq (,%rcx,8), %rax\n"
+        "    subq %rax, %rsp\n"
+        "    leaq " WJ_TEXT(WJ_FRAME_STACK) "(%rbx), %rsi\n"
+        "    movq %rsp, %rdi\n"
+        "    cld\n"
+        "    rep movsq\n"
+        "1:  movaps " WJ_TEXT(WJ_FRAME_FLOATS) "(%rbx), %xmm0\n"
+        "    movaps 16+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rbx), %xmm1\n"
+        "    movaps 32+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rbx), %xmm2\n"
+        "    movaps 48+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rbx), %xmm3\n"
+        "    movaps 64+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rbx), %xmm4\n"
+        "    movaps 80+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rbx), %xmm5\n"
+        "    movaps 96+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rbx), %xmm6\n"
+        "    movaps 112+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rbx), %xmm7\n"
+        "    movq (%rbx), %rdi\n"
+        "    movq 8(%rbx), %rsi\n"
+        "    movq 16(%rbx), %rdx\n"
+        "    movq 24(%rbx), %rcx\n"
+        "    movq 32(%rbx), %r8\n"
+        "    movq 40(%rbx), %r9\n"
+        "    call wj_boundary_gate\n"
+        "    movq %rax, " WJ_TEXT(WJ_FRAME_INT_RESULTS) "(%rbx)\n"
+        "    movq %rdx, 8+" WJ_TEXT(WJ_FRAME_INT_RESULTS) "(%rbx)\n"
+        "    movaps %xmm0, " WJ_TEXT(WJ_FRAME_FLOAT_RESULTS) "(%rbx)\n"
+        "    movaps %xmm1, 16+" WJ_TEXT(WJ_FRAME_FLOAT_RESULTS) "(%rbx)\n"
+        "    leaq -16(%rbp), %rsp\n"
+        "    popq %r13\n"
+        "    popq %rbx\n"
+        "    popq %rbp\n"
+        "    .cfi_def_cfa %rsp, 8\n"
+        "    ret\n"
         "    .cfi_endproc\n"
         "    .size wj_enter, . - wj_enter\n");
 
@@ -147,5 +188,18 @@ __asm__("    .text\n"
         "    ret\n"
         "    .cfi_endproc\n"
         "    .size wj_host_stub, . - wj_host_stub\n");
+
+/* movq distance(%rip), %r10; jmpq *distance+8(%rip): offsets count from the next instruction. */
+void wj_write_thunks(uint8_t *where, uint64_t count, uint64_t distance_bytes)
+{
+    for (uint64_t i = 0; i < count; i++, where += WJ_THUNK_BYTES) {
+        uint8_t code[WJ_THUNK_BYTES] = {0x4c, 0x8b, 0x15, 0, 0, 0, 0, 0xff, 0x25, 0, 0, 0, 0, 0xcc, 0xcc, 0xcc};
+        uint32_t target = (uint32_t)distance_bytes - 7;
+        uint32_t address = (uint32_t)distance_bytes + 8 - 13;
+        memcpy(code + 3, &target, sizeof target);
+        memcpy(code + 9, &address, sizeof address);
+        memcpy(where, code, sizeof code);
+    }
+}
 
 #endif

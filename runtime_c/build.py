@@ -20,17 +20,25 @@ MODULE = "wasmjit.runtime._native"
 SOURCES = [
     "arch_aarch64.c",
     "arch_x86_64.c",
-    "boundary.c",
     "builtins.c",
+    "callable.c",
     "callbacks.c",
     "code.c",
+    "enter.c",
+    "host.c",
     "instance.c",
     "interrupt.c",
+    "mapping.c",
     "memory.c",
+    "memory_object.c",
+    "memory_typed.c",
     "pool.c",
+    "signature.c",
     "store.c",
     "trap.c",
+    "values.c",
 ]
+HEADERS = ["arch.h", "boundary.h", "memory_object.h", "wj.h", "wj_abi.h", "wj_api.h"]
 # Warnings are for our files; the code that cffi generates has its own taste.
 PREAMBLE = """
 #pragma GCC diagnostic ignored "-Wunused-parameter"
@@ -38,7 +46,7 @@ PREAMBLE = """
 #include <stdint.h>
 #include "wj_api.h"
 """
-FLAGS = ["-std=gnu11", "-O2", "-fno-omit-frame-pointer", "-fvisibility=hidden", "-Wall", "-Wextra"]
+FLAGS = ["-std=gnu11", "-O2", "-fno-omit-frame-pointer", "-fno-plt", "-fvisibility=hidden", "-Wall", "-Wextra"]
 
 
 def make_ffibuilder(directory: str, extra_flags: list[str]) -> FFI:
@@ -50,7 +58,7 @@ def make_ffibuilder(directory: str, extra_flags: list[str]) -> FFI:
         PREAMBLE,
         sources=[f"{directory}/{name}" for name in SOURCES],
         include_dirs=[directory],
-        depends=[f"{directory}/{name}" for name in ("arch.h", "wj.h", "wj_abi.h", "wj_api.h")],
+        depends=[f"{directory}/{name}" for name in HEADERS],
         extra_compile_args=FLAGS + extra_flags,
         libraries=["pthread"],
         py_limited_api=False,

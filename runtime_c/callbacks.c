@@ -1,30 +1,21 @@
 /* Where wasm code calls Python other than by a host function: Python's signal handlers, the epoch callback, the store's
  * limiter; and the wasm frames that exceptions show in their tracebacks. */
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-#include <frameobject.h>
+#include "boundary.h"
 
-#include "wj.h"
+#include <frameobject.h>
 
 /* ---- to Python and back, from below wasm code ---- */
 
-/* Takes the GIL if this entry gave it up. `fp`: the frame record where the backtrace goes on. */
+/* `fp`: the frame record where the backtrace goes on. */
 static void *python_begin(wj_entry *entry, uintptr_t fp)
 {
-    PyThreadState *state = entry->thread_state;
     entry->host_fp = fp;
-    if (state != NULL) {
-        PyEval_RestoreThread(state);
-        entry->thread_state = NULL;
-    }
-    return state;
+    return wj_take_gil(entry);
 }
 
-static void python_end(wj_entry *entry, void *state)
+static void python_end(wj_entry *entry, void *taken)
 {
-    if (state != NULL) {
-        entry->thread_state = PyEval_SaveThread();
-    }
+    wj_give_gil(entry, taken);
     entry->host_fp = 0;
 }
 

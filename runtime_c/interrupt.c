@@ -333,20 +333,14 @@ static bool stand_in_front(void)
     return sigaction(SIGINT, &ours, NULL) == 0;
 }
 
-/* The look costs a system call, half the price of a call into wasm, so it is taken at most once in a tick of the coarse
- * clock; a handler that is installed after it, just before a call, is found when the timer comes. */
+/* wj_thread_prepare looks once in a tick of the clock; a handler that is installed after it, just before a call, is found
+ * when the timer comes. */
 void wj_watch_sigint(wj_thread *thread)
 {
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-    int64_t tick = (int64_t)now.tv_sec * NS_PER_SECOND + now.tv_nsec;
-    if (tick != thread->sigint_tick) {
-        thread->sigint_tick = tick;
-        (void)stand_in_front();
-        if (thread->has_timer) {
-            thread->sigint_look_ns = now_ns() + SIGINT_LOOK_NS;
-            set_timer(thread, thread->sigint_look_ns);
-        }
+    (void)stand_in_front();
+    if (thread->has_timer) {
+        thread->sigint_look_ns = now_ns() + SIGINT_LOOK_NS;
+        set_timer(thread, thread->sigint_look_ns);
     }
 }
 
@@ -480,7 +474,7 @@ void wj_interrupt_after_fork_in_child(void)
     }
     thread->has_timer = false;
     thread->sigint_look_ns = 0;
-    thread->sigint_tick = 0;
+    thread->look_tick = 0;
     pthread_mutex_unlock(&live_lock);
 }
 

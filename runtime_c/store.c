@@ -1,16 +1,20 @@
 /* The life of a store: its record, the Python references it holds, and what shows those to the garbage collector. */
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "boundary.h"
 
 #include <stdlib.h>
-
-#include "wj.h"
 
 void wj_store_release_record(wj_store *store)
 {
     if (__atomic_sub_fetch(&store->references, 1, __ATOMIC_ACQ_REL) == 0) {
         pthread_mutex_destroy(&store->lock);
         free(store);
+    }
+}
+
+void wj_store_unpin(wj_store *store)
+{
+    if (__atomic_sub_fetch(&store->pins, 1, __ATOMIC_ACQ_REL) == 0) {
+        wj_store_release(store);
     }
 }
 
@@ -23,10 +27,31 @@ static void drop_callables(wj_store *store)
     }
     PyObject *epoch_callback = store->epoch_callback;
     PyObject *limiter = store->limiter;
+    PyObject *failure = store->failure;
     store->epoch_callback = NULL;
     store->limiter = NULL;
+    store->failure = NULL;
     Py_XDECREF(epoch_callback);
     Py_XDECREF(limiter);
+    Py_XDECREF(failure);
+}
+
+void wj_store_set_record(wj_store *store, uintptr_t reference)
+{
+    PyGILState_STATE state = PyGILState_Ensure();
+    PyObject *old = store->record_reference;
+    store->record_reference = Py_XNewRef((PyObject *)reference);
+    Py_XDECREF(old);
+    PyGILState_Release(state);
+}
+
+uintptr_t wj_store_take_failure(wj_store *store)
+{
+    PyGILState_STATE state = PyGILState_Ensure();
+    uintptr_t failure = (uintptr_t)store->failure;
+    store->failure = NULL;
+    PyGILState_Release(state);
+    return failure;
 }
 
 /* Shows the garbage collector the callables that only C holds: host functions', epoch callback, limiter. */
@@ -41,8 +66,10 @@ static int roots_traverse(PyObject *self, visitproc visit, void *arg)
     const wj_store *store = ((roots_object *)self)->store;
     PyObject *epoch_callback = store->epoch_callback;
     PyObject *limiter = store->limiter;
+    PyObject *failure = store->failure;
     Py_VISIT(epoch_callback);
     Py_VISIT(limiter);
+    Py_VISIT(failure);
     for (wj_host_func *host = store->host_funcs; host != NULL; host = host->next) {
         PyObject *callable = host->callable;
         Py_VISIT(callable);
@@ -115,7 +142,9 @@ wj_store *wj_store_new(uint64_t max_wasm_stack_bytes)
         free(store);
         return NULL;
     }
+    wj_this_thread.look_tick = 0; /* its first call looks whether our fault handlers are still the first ones */
     store->references = 1;
+    store->pins = 1;
     store->max_wasm_stack_bytes = max_wasm_stack_bytes;
     store->max_memory_bytes = UINT64_MAX;
     store->max_table_elements = UINT64_MAX;
@@ -139,6 +168,17 @@ void wj_epoch_increment(uint64_t *epoch)
     __atomic_add_fetch(epoch, 1, __ATOMIC_RELAXED);
 }
 
+int wj_store_close(wj_store *store)
+{
+    PyGILState_STATE state = PyGILState_Ensure(); /* no call can be on its way in, and no copy under way */
+    int running = store->depth != 0;
+    if (!running) {
+        store->closed = true;
+    }
+    PyGILState_Release(state);
+    return running;
+}
+
 void wj_store_free(wj_store *store)
 {
     bool alive = Py_IsInitialized();
@@ -147,6 +187,9 @@ void wj_store_free(wj_store *store)
     if (!running) {
         store->closed = true; /* with the GIL held: no call can be on its way in */
         if (alive) {
+            PyObject *reference = store->record_reference;
+            store->record_reference = NULL;
+            Py_XDECREF(reference);
             drop_callables(store);
         }
         store->host_funcs = NULL;
@@ -155,7 +198,7 @@ void wj_store_free(wj_store *store)
         PyGILState_Release(state);
     }
     if (!running) { /* a running store is kept rather than pulled away from under its code */
-        wj_store_release(store);
+        wj_store_unpin(store);
         wj_store_release_record(store);
     }
 }

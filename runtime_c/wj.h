@@ -20,6 +20,7 @@
 #include "wj_api.h"
 
 #define WJ_INTERNAL __attribute__((visibility("hidden")))
+#define WJ_THUNK_BYTES 16
 #define WJ_MAX_BACKTRACE 128
 #define WJ_MAX_TABLE_ELEMENTS 10000000u
 #define WJ_REFUSED UINT64_MAX /* growth */
@@ -34,6 +35,7 @@ typedef struct wj_thread wj_thread;
 typedef struct wj_entry wj_entry;
 typedef struct wj_host_func wj_host_func;
 typedef struct wj_allocation wj_allocation;
+typedef struct wj_view wj_view;
 
 /* ---- contract with generated code: offsets in wj_abi.h ---- */
 
@@ -92,6 +94,7 @@ struct wj_store {
     /* C's own */
     uint32_t references; /* atomic: one for wj_store_free, one for each callable */
     bool closed;         /* written with the GIL held */
+    uint32_t pins;       /* atomic: what keeps memories mapped, one for the store itself and one for each mapping object */
     uint32_t depth;      /* entries that are active now */
     wj_thread *thread;   /* on this thread, if depth > 0 */
     uint64_t call_id;      /* of the outermost call, odd while it runs; atomic */
@@ -110,6 +113,9 @@ struct wj_store {
     wj_allocation *allocations;
     wj_host_func *host_funcs; /* guarded by the GIL instead */
     void *roots;              /* borrowed PyObject, see wj_store_roots; guarded by the GIL */
+    void *mappings;           /* list of the mapping objects behind Memory.view (mapping.c); guarded by the GIL */
+    void *record_reference;   /* PyObject, owned: a weakref to the StoreRecord; guarded by the GIL */
+    void *failure; /* PyObject, owned: the exception of a call that C made, or NULL; guarded by the GIL */
 };
 
 typedef struct {
@@ -177,7 +183,7 @@ _Static_assert(sizeof(wj_table_slot) == WJ_TABLE_SLOT_SIZEOF, "table slot size")
 _Static_assert(sizeof(wj_segment_slot) == WJ_SEGMENT_SLOT_SIZEOF, "segment slot size");
 _Static_assert(sizeof(wj_vmcontext) == WJ_VMCONTEXT_SIZEOF, "vmcontext head size");
 
-/* ---- the boundary (boundary.c, arch_*.c) ---- */
+/* ---- the boundary (boundary.h, arch_*.c) ---- */
 
 /* The registers and stack slots of one call, in either direction. Argument and result places are slot numbers here
  * (a slot is 8 bytes), so one table per signature serves wasm -> host and host -> wasm. */
@@ -186,7 +192,7 @@ typedef struct {
     uint64_t floats[WJ_FLOAT_REGISTERS][2];
     uint64_t int_results[2];
     uint64_t float_results[2][2];
-    uint64_t link[2]; /* host stub: saved frame pointer, return address; wj_enter: number of stack slots, unused */
+    uint64_t link[2]; /* host stub: saved frame pointer, return address */
     uint64_t stack[]; /* stack arguments */
 } wj_frame;
 _Static_assert(offsetof(wj_frame, floats) == WJ_FRAME_FLOATS, "frame offset in assembly");
@@ -198,10 +204,16 @@ _Static_assert(WJ_FRAME_STACK % 16 == 0 && WJ_FRAME_FLOATS % 16 == 0, "v128 plac
 
 /* One activation of wasm from Python. Lives on the C stack; the fault handler writes into it. */
 struct wj_entry {
-    uintptr_t landing_sp, landing_fp, landing_pc; /* set by wj_enter */
+    uintptr_t landing_sp, landing_fp, landing_pc; /* set by the gate */
+    const void *code;                             /* what the gate calls */
+    uint64_t stack_slots;                         /* of arguments; even */
+    int status;                                   /* a WJ_STATUS: how the code was left */
     wj_entry *outer;                              /* the entry that was active before on this thread */
     wj_store *store;
-    void *thread_state;    /* PyThreadState while the GIL is released, else NULL */
+    void *thread_state;    /* while the thread has not got the GIL its PyThreadState or WJ_NO_GIL, else NULL */
+    void *gil_to_give;     /* in a host function: the thread_state from before */
+    int gil_state;         /* what PyGILState_Ensure said */
+    bool began_without_gil;
     uintptr_t host_fp;     /* frame record of the host stub while wasm waits for a host function, else 0 */
     uint64_t stack_limit;  /* store->stack_limit and caller to put back */
     void *caller;
@@ -215,20 +227,28 @@ struct wj_entry {
 WJ_ASSERT_OFFSET(wj_entry, landing_sp, WJ_ENTRY_LANDING_SP);
 WJ_ASSERT_OFFSET(wj_entry, landing_fp, WJ_ENTRY_LANDING_FP);
 WJ_ASSERT_OFFSET(wj_entry, landing_pc, WJ_ENTRY_LANDING_PC);
+WJ_ASSERT_OFFSET(wj_entry, code, WJ_ENTRY_CODE);
+WJ_ASSERT_OFFSET(wj_entry, stack_slots, WJ_ENTRY_STACK_SLOTS);
+WJ_ASSERT_OFFSET(wj_entry, status, WJ_ENTRY_STATUS);
+_Static_assert(sizeof(wj_entry) <= WJ_ENTRY_BYTES, "trampolines reserve room for an entry");
 
 /* A host function. Its func-ref's vmctx is this record. */
 struct wj_host_func {
+    const void *const *boundary; /* for trampolines, as `native` */
+    const void *native;          /* the C function, if it is implemented by one */
     struct wj_func_ref func_ref;
     wj_host_func *next;
     wj_store *store;
     void *callable; /* PyObject, owned; NULL once cleared */
-    struct wj_signature *signature;
+    const wj_signature *signature;
     uint32_t flags;
 };
+WJ_ASSERT_OFFSET(wj_host_func, boundary, WJ_HOST_FUNC_BOUNDARY);
+WJ_ASSERT_OFFSET(wj_host_func, native, WJ_HOST_FUNC_NATIVE);
 
-/* Calls code with the registers and stack slots of `frame` and stores its results there. Returns a WJ_STATUS: what
- * the wasm code left through (its end, or the landing point recorded in *entry). */
-WJ_INTERNAL int wj_enter(wj_entry *entry, const void *code, wj_frame *frame);
+/* Passes the registers and stack slots of `frame` through the gate and stores the results there. The gate
+ * (wj_boundary_gate) calls entry->code and makes a landing point of the place where it returns. */
+WJ_INTERNAL void wj_enter(wj_entry *entry, wj_frame *frame);
 /* Leaves wasm code (and the C code it called) for the landing point of `entry`. */
 WJ_INTERNAL void wj_unwind(wj_entry *entry, int status) __attribute__((noreturn));
 WJ_INTERNAL void wj_host_stub(void);
@@ -253,7 +273,8 @@ struct wj_thread {
     /* Interrupts, see interrupt.c */
     uint32_t pending; /* WJ_PENDING_*; atomic */
     uint32_t sigint_depth;
-    int64_t sigint_tick;    /* when wj_watch_sigint looked last */
+    int64_t look_tick;      /* when wj_thread_prepare was called last, in ticks of the coarse clock; 0: it has to be */
+    int faulthandler_state; /* whether it was enabled then */
     int64_t sigint_look_ns; /* when it will look again, by the timer; 0: not */
     pthread_t pthread;
     wj_thread *next_live;
@@ -321,10 +342,18 @@ WJ_INTERNAL void wj_add_traceback(const wj_entry *entry);
 /* Gives up one reference on the record. */
 WJ_INTERNAL void wj_store_release_record(wj_store *store);
 
+/* Gives up one pin; with the last, everything of the store but its record is freed. */
+WJ_INTERNAL void wj_store_unpin(wj_store *store);
+
 /* ---- memory.c ---- */
 
 /* Frees everything of the store but its record. */
 WJ_INTERNAL void wj_store_release(wj_store *store);
+/* Where the contents are now, and, of a memory that moves, what keeps them there (else NULL): until every view is
+ * released, growth leaves a copy of the contents behind, so a pointer into it stays readable and writable. The store must
+ * be pinned as long as the view lives. False: out of memory. */
+WJ_INTERNAL bool wj_memory_view(wj_memory *memory, wj_view **view, uint8_t **base, uint64_t *size_bytes);
+WJ_INTERNAL void wj_view_release(wj_view *view);
 WJ_INTERNAL bool wj_store_runs_elsewhere(const wj_store *store);
 
 /* ---- pool.c ---- */

@@ -5,6 +5,7 @@
 #define WJ_MAGIC 0x78436a77u
 #define WJ_GLOBAL_BYTES 16
 #define WJ_MAX_REGISTER_RESULTS 2
+#define WJ_ENTRY_BYTES 1280
 #define WJ_FUNC_REF_CODE 0
 #define WJ_FUNC_REF_VMCTX 8
 #define WJ_FUNC_REF_TYPE_ID 16
@@ -40,6 +41,27 @@
 #define WJ_SEGMENT_SLOT_START 0
 #define WJ_SEGMENT_SLOT_LENGTH 8
 #define WJ_SEGMENT_SLOT_SIZEOF 16
+#define WJ_TARGET_BOUNDARY 0
+#define WJ_TARGET_FUNC_REF 8
+#define WJ_TARGET_SIZEOF 16
+#define WJ_ENTRY_LANDING_SP 0
+#define WJ_ENTRY_LANDING_FP 8
+#define WJ_ENTRY_LANDING_PC 16
+#define WJ_ENTRY_CODE 24
+#define WJ_ENTRY_STACK_SLOTS 32
+#define WJ_ENTRY_STATUS 40
+#define WJ_ENTRY_SIZEOF 48
+#define WJ_HOST_FUNC_BOUNDARY 0
+#define WJ_HOST_FUNC_NATIVE 8
+#define WJ_HOST_FUNC_SIZEOF 16
+#define WJ_MAP_JOB_CODE 0
+#define WJ_MAP_JOB_VMCTX 8
+#define WJ_MAP_JOB_COUNT 16
+#define WJ_MAP_JOB_DONE 24
+#define WJ_MAP_JOB_SIZEOF 32
+#define WJ_COLUMN_DATA 0
+#define WJ_COLUMN_STRIDE_BYTES 8
+#define WJ_COLUMN_SIZEOF 16
 #define WJ_TRAP_STACK_OVERFLOW 0
 #define WJ_TRAP_MEMORY_OUT_OF_BOUNDS 1
 #define WJ_TRAP_HEAP_MISALIGNED 2
@@ -102,6 +124,33 @@
   X(table_init) \
   X(elem_drop) \
   X(epoch_deadline_reached)
+#define WJ_BOUNDARY(X) \
+  X(gate) \
+  X(begin) \
+  X(end) \
+  X(to_i32) \
+  X(to_i64) \
+  X(to_f32) \
+  X(to_f64) \
+  X(to_v128) \
+  X(to_reference) \
+  X(from_i32) \
+  X(from_i64) \
+  X(from_f32) \
+  X(from_f64) \
+  X(from_v128) \
+  X(from_none) \
+  X(from_reference) \
+  X(from_results) \
+  X(host_begin) \
+  X(host_argument) \
+  X(host_call) \
+  X(host_no_result) \
+  X(host_result) \
+  X(host_results) \
+  X(host_end) \
+  X(native_begin) \
+  X(native_end)
 uint64_t wj_builtin_memory_grow(void *vmctx, uint32_t, uint64_t);
 void wj_builtin_memory_copy(void *vmctx, uint32_t, uint32_t, uint64_t, uint64_t, uint64_t);
 void wj_builtin_memory_fill(void *vmctx, uint32_t, uint64_t, uint32_t, uint64_t);
@@ -113,4 +162,31 @@ void wj_builtin_table_copy(void *vmctx, uint32_t, uint32_t, uint64_t, uint64_t, 
 void wj_builtin_table_init(void *vmctx, uint32_t, uint32_t, uint64_t, uint64_t, uint64_t);
 void wj_builtin_elem_drop(void *vmctx, uint32_t);
 void wj_builtin_epoch_deadline_reached(void *vmctx);
+typedef struct { uint64_t bits, succeeded; } wj_converted;
+void wj_boundary_gate(void);
+uint32_t wj_boundary_begin(void *, void *);
+uint32_t wj_boundary_end(void *, void *);
+wj_converted wj_boundary_to_i32(void *, void *, uint32_t);
+wj_converted wj_boundary_to_i64(void *, void *, uint32_t);
+wj_converted wj_boundary_to_f32(void *, void *, uint32_t);
+wj_converted wj_boundary_to_f64(void *, void *, uint32_t);
+uint32_t wj_boundary_to_v128(void *, void *, uint32_t, void *);
+wj_converted wj_boundary_to_reference(void *, void *, uint32_t);
+void *wj_boundary_from_i32(uint32_t);
+void *wj_boundary_from_i64(uint64_t);
+void *wj_boundary_from_f32(float);
+void *wj_boundary_from_f64(double);
+void *wj_boundary_from_v128(void *);
+void *wj_boundary_from_none(void);
+void *wj_boundary_from_reference(void *, uint64_t, uint32_t);
+void *wj_boundary_from_results(void *, void *);
+void wj_boundary_host_begin(void *, void *);
+void *wj_boundary_host_argument(void *, uint64_t, uint32_t);
+void *wj_boundary_host_call(void *, void *, uint64_t);
+void wj_boundary_host_no_result(void *, void *);
+uint64_t wj_boundary_host_result(void *, void *);
+void wj_boundary_host_results(void *, void *, void *, void *);
+void wj_boundary_host_end(void *, void *);
+uint32_t wj_boundary_native_begin(void *, void *);
+void wj_boundary_native_end(void *, void *);
 #endif

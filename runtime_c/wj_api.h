@@ -15,6 +15,8 @@ int wj_runtime_init(void);
 void wj_set_trap_factory(uintptr_t callable);
 /* PyObject of a callable(pcs) -> list of (file, function, line), one for each pc in wasm code: what tracebacks show. */
 void wj_set_frame_describer(uintptr_t callable);
+/* PyObject of faulthandler.is_enabled: calls look whether its answer has changed, and if so put our handlers on top. */
+void wj_watch_faulthandler(uintptr_t is_enabled);
 /* Address of the table of builtins, in the order of abi.BUILTINS. */
 uintptr_t wj_builtins(void);
 /* Registers / forgets an executable range of generated code. Register returns 0 or an errno value. */
@@ -29,6 +31,8 @@ wj_store *wj_store_new(uint64_t max_wasm_stack_bytes);
  * then. */
 void wj_store_free(wj_store *store);
 int wj_store_is_running(wj_store *store);
+/* From now on nothing enters the store and nothing reads its memories. 1, and nothing happens, if it is running. */
+int wj_store_close(wj_store *store);
 /* On the thread that runs the store: whether it waits in a host function now, and memories may grow from other threads. */
 void wj_store_lend(wj_store *store, int lent);
 /* Limits for each single memory and table (as StoreLimits of wasmtime); UINT64_MAX is "no limit". Growth past them
@@ -65,12 +69,13 @@ uintptr_t wj_memory_base(wj_memory *memory);
 uint64_t wj_memory_size_bytes(wj_memory *memory);
 /* Previous size in pages, or UINT64_MAX if the growth is refused. */
 uint64_t wj_memory_grow(wj_memory *memory, uint64_t delta_pages);
-/* Keeps the present mapping of a memory whose base moves (NULL: it never moves, or no memory): until every view of it is
- * released, growth leaves a copy of the contents there, so a pointer into it stays readable and writable. The store must
- * live as long as the view, except during interpreter exit. */
-typedef struct wj_view wj_view;
-wj_view *wj_memory_view(wj_memory *memory);
-void wj_view_release(wj_view *view);
+/* A new reference to an object with the buffer protocol, which keeps the present contents mapped, also when the memory
+ * moves and when the store is freed. Attributes: `address`, `size_bytes`. 0 on failure. */
+uintptr_t wj_mapping_new(wj_memory *memory);
+/* A new reference to the list of those mapping objects behind `Memory.view` that somebody uses; 0 on failure. */
+uintptr_t wj_store_mappings(wj_store *store);
+/* A new reference to the type that Memory is based on (memory_object.c); 0 on failure. */
+uintptr_t wj_memory_base_type(void);
 /* memcpy into / out of memory with bounds check: 0, or 1 if out of bounds (then nothing is written). */
 int wj_memory_write(wj_memory *memory, uint64_t start, const void *source, uint64_t size_bytes);
 int wj_memory_read(wj_memory *memory, uint64_t start, void *destination, uint64_t size_bytes);
@@ -136,22 +141,41 @@ int wj_instance_elements(void *context, const wj_element_plan *segments, uint32_
 int wj_instance_data(void *context, const wj_data_plan *segments, uint32_t count, const wj_image *image);
 
 /* ---- function boundary ---- */
-/* Signatures are strings, one letter a value: i i32, I i64, f f32, F f64, V v128 (an unsigned 128-bit int in Python),
- * r reference (a raw unsigned int in Python). NULL or 0 for any other letter and for more than 1000 of them.
- * Makes a func-ref that calls `callable` (PyObject*, a reference is taken until the store is freed).
+/* Signatures are strings, one letter a value: i i32, I i64, f f32, F f64, V v128 (16 bytes in Python), u funcref,
+ * e externref, r reference as a raw unsigned int in Python. NULL for any other letter, for more than 1000 of them, and if
+ * there is no memory. Never freed: make one per function type. */
+typedef struct wj_signature wj_signature;
+wj_signature *wj_signature_new(const char *params, const char *results);
+/* Makes a func-ref that calls `callable` (PyObject*, a reference is taken until the store is freed).
  * flags: 1 = pass the calling instance context's address (int, 0 if none) as the first argument;
  *        2 = unchecked: call with one argument (after the context address of flag 1), a list of raw slots (ints, the
- *            bits; a v128 takes two, low half first), expects a sequence of such.
- * A result count of 1 takes the value itself, more take a sequence, 0 takes None. NULL on failure (MemoryError). */
-wj_func_ref *wj_host_func_new(wj_store *store, uintptr_t callable, const char *params, const char *results,
-                              uint32_t type_id, uint32_t flags);
-/* A new reference to a builtin (METH_FASTCALL) that calls func_ref with the wasm arguments as Python numbers and returns
- * None, the value, or a list. `owner` (PyObject*) is kept alive as long as the builtin is. After the store was freed with
- * wj_store_free the builtin must raise instead of crash: it holds the store record, not its contents.
- * flags: 2 = unchecked: takes raw slots (ints, the bits; a v128 takes two), always returns a list of such (unsigned).
- *        4 = keep the GIL while wasm runs. 0 on failure. */
-uintptr_t wj_callable_new(wj_store *store, wj_func_ref *func_ref, const char *params, const char *results,
-                          uintptr_t owner, uint32_t flags);
+ *            bits; a v128 takes two, low half first), expects a sequence of such;
+ *        8 = pass a Caller as the first argument.
+ * A result count of 1 takes the value itself, more take a sequence, 0 takes None. `code`: a trampoline of its signature, or
+ * 0. `native`: the C function that a trampoline of that kind calls. NULL on failure (MemoryError). */
+wj_func_ref *wj_host_func_new(wj_store *store, uintptr_t callable, const wj_signature *signature, uint32_t type_id,
+                              uint32_t flags, uintptr_t code, uintptr_t native);
+/* Gives a host function that was made without a trampoline one; 0 if it has one. */
+int wj_host_func_set_code(wj_func_ref *func_ref, uintptr_t code);
+/* PyObject of a callable(record, letter, value, "parameter 2") -> bits as int, for values that are not simply numbers, which
+ * raises TypeError or OverflowError; and of a callable(record, letter, bits) -> object for references that are not null. */
+void wj_set_converters(uintptr_t to_bits, uintptr_t from_bits);
+/* PyObject of a callable(record, context address) -> Caller. */
+void wj_set_caller_factory(uintptr_t callable);
+/* PyObject of a weakref to the store's StoreRecord; taken over by the store. */
+void wj_store_set_record(wj_store *store, uintptr_t reference);
+/* A new reference to the base class of TypedFunc (0) or Func (1); what their methods do is in callable.c. 0 on failure. */
+uintptr_t wj_callable_base(int is_func);
+/* To be called once for each class made of them. */
+void wj_callable_finish_class(uintptr_t class_object);
+/* What the C function of a `reverse` trampoline is given: lives for ever, and refuses calls once the store is closed. */
+typedef struct wj_target wj_target;
+wj_target *wj_native_target_new(wj_store *store, wj_func_ref *func_ref, const wj_signature *signature);
+/* A new reference to the exception that ended a call made by C, or 0; it is not kept any more. */
+uintptr_t wj_store_take_failure(wj_store *store);
+/* Small pieces of code that call `code` with `target` in the register of LLVM's `nest` parameter: writes `count` of them, 16
+ * bytes each, which read the address pairs (target, code) at `distance_bytes` behind them. */
+void wj_write_thunks(uint8_t *where, uint64_t count, uint64_t distance_bytes);
 /* A new reference to the store's roots object (always the same one): it shows the garbage collector the callables of the
  * store's host functions. Keep it as an attribute of the Python object that owns the store, then cycles through host
  * functions are collected. 0 on failure. */

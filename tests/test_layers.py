@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "artifact": WASM | {"abi", "target", "elf", "dwarf", "link", "metadata"},
     "cache": {"errors", "version", "target", "artifact"},
     "inspection": WASM | {"artifact", "compile", "target"},
-    "runtime": WASM | {"abi", "target", "elf", "artifact", "cache", "metadata", "compile"},
+    "runtime": WASM | {"abi", "target", "elf", "link", "artifact", "cache", "metadata", "compile"},
     "wasi": {"errors", "runtime"},
     "component": WASM | {"runtime"},
     "public": WASM | {"runtime", "wasi", "component"},

@@ -16,6 +16,7 @@ from .errors import (
     CompileError,
     LinkError,
     MalformedError,
+    ParameterCountError,
     UnknownImportError,
     UnsupportedError,
     ValidationError,
@@ -30,6 +31,7 @@ from .runtime.linker import InstancePre, Linker
 from .runtime.module import Module, ModuleExport, ModuleFunction, ResourcesRequired, wat2wasm
 from .runtime.store import Store, Storelike
 from .runtime.trap import ExitTrap, Frame, Trap, TrapCode
+from .runtime.typed import TypedFunc
 from .runtime.values import (
     ExportType,
     FuncType,
@@ -78,6 +80,7 @@ __all__ = [
     "Module",
     "ModuleExport",
     "ModuleFunction",
+    "ParameterCountError",
     "ResourcesRequired",
     "SharedMemory",
     "Store",
@@ -89,6 +92,7 @@ __all__ = [
     "TagType",
     "Trap",
     "TrapCode",
+    "TypedFunc",
     "UnknownImportError",
     "UnsupportedError",
     "Val",

@@ -62,6 +62,17 @@ VMCONTEXT = _fields(
     ("instance", 8),  # opaque to generated code: the C instance record
 )
 
+# What the code that calls wasm from outside reads of its callee, and of an activation (runtime_c/boundary.h); see
+# compile/trampolines.py. `boundary` is the C runtime's table of BOUNDARY.
+TARGET = _fields(("boundary", 8), ("func_ref", 8))
+ENTRY = _fields(("landing_sp", 8), ("landing_fp", 8), ("landing_pc", 8), ("code", 8), ("stack_slots", 8), ("status", 8))
+ENTRY_BYTES = 1280  # room for C's whole record
+# What the code of a host function reads of its own record, which it gets as vmctx.
+HOST_FUNC = _fields(("boundary", 8), ("native", 8))
+# A loop over arrays (`typed.map`). The head is followed by a COLUMN for each parameter, then for each result.
+MAP_JOB = _fields(("code", 8), ("vmctx", 8), ("count", 8), ("done", 8))
+COLUMN = _fields(("data", 8), ("stride_bytes", 8))
+
 # Strides of the arrays that follow the head, in this order.
 MEMORY_SLOT = _fields(("memory", 8), ("base", 8))  # base: a copy, invariant under guard-page policy
 TABLE_SLOT = _fields(("table", 8), ("elements", 8))  # elements: a copy; tables never move
@@ -117,7 +128,7 @@ def layout(
 
 @dataclass(frozen=True, slots=True)
 class Builtin:
-    """A C function that generated code calls through the builtins table. LLVM types; every one takes vmctx first.
+    """A C function that generated code calls through a table. LLVM types; those of BUILTINS take vmctx first.
 
     Trapping builtins unwind to the entry frame and do not return.
     """
@@ -143,7 +154,52 @@ BUILTINS: tuple[Builtin, ...] = (
 )
 BUILTIN_INDEX: dict[str, int] = {b.name: i for i, b in enumerate(BUILTINS)}
 
-_C_TYPES = {"void": "void", "i32": "uint32_t", "i64": "uint64_t", "ptr": "void *"}
+# What trampolines call (compile/trampolines.py), by position in the table that TARGET and HOST_FUNC point to.
+# `{ i64, i64 }` is bits and whether the conversion succeeded; if not, a Python exception is set. "Leaves": unwinds on
+# failure.
+PAIR = "{ i64, i64 }"
+BOUNDARY: tuple[Builtin, ...] = (
+    # Runs `code` of the entry in the swiftself register with the arguments as they are: of every function type.
+    Builtin("gate", "void", ()),
+    Builtin("begin", "i32", ("ptr", "ptr")),  # target, entry -> 0, or nonzero with an exception
+    Builtin("end", "i32", ("ptr", "ptr")),  # as begin
+    Builtin("to_i32", PAIR, ("ptr", "ptr", "i32")),  # target, object, position
+    Builtin("to_i64", PAIR, ("ptr", "ptr", "i32")),
+    Builtin("to_f32", PAIR, ("ptr", "ptr", "i32")),
+    Builtin("to_f64", PAIR, ("ptr", "ptr", "i32")),
+    Builtin("to_v128", "i32", ("ptr", "ptr", "i32", "ptr")),  # ..., where to write it -> nonzero if it succeeded
+    Builtin("to_reference", PAIR, ("ptr", "ptr", "i32")),
+    Builtin("from_i32", "ptr", ("i32",)),  # the object, or null with an exception
+    Builtin("from_i64", "ptr", ("i64",)),
+    Builtin("from_f32", "ptr", ("float",)),
+    Builtin("from_f64", "ptr", ("double",)),
+    Builtin("from_v128", "ptr", ("ptr",)),
+    Builtin("from_none", "ptr", ()),
+    Builtin("from_reference", "ptr", ("ptr", "i64", "i32")),  # target, bits, position among the results
+    Builtin("from_results", "ptr", ("ptr", "ptr")),  # target, slots of all results -> a list
+    Builtin("host_begin", "void", ("ptr", "ptr")),  # host function, frame address: takes the GIL
+    Builtin("host_argument", "ptr", ("ptr", "i64", "i32")),  # host function, bits of a reference, position
+    Builtin("host_call", "ptr", ("ptr", "ptr", "i64")),  # host function, arguments (consumed), their number. Leaves.
+    Builtin("host_no_result", "void", ("ptr", "ptr")),  # host function, object (consumed). This and what follows leave.
+    Builtin("host_result", "i64", ("ptr", "ptr")),  # a single result that is no v128: its bits
+    Builtin(
+        "host_results", "void", ("ptr", "ptr", "ptr", "ptr")
+    ),  # ..., the first two results' slots (16 bytes each), area
+    Builtin("host_end", "void", ("ptr", "ptr")),  # host function, frame address: gives the GIL back. Leaves.
+    Builtin("native_begin", "i32", ("ptr", "ptr")),  # as begin, with or without the GIL, exceptions kept in the store
+    Builtin("native_end", "void", ("ptr", "ptr")),
+)
+BOUNDARY_INDEX: dict[str, int] = {b.name: i for i, b in enumerate(BOUNDARY)}
+
+_C_TYPES = {
+    "void": "void",
+    "i32": "uint32_t",
+    "i64": "uint64_t",
+    "ptr": "void *",
+    "float": "float",
+    "double": "double",
+    PAIR: "wj_converted",
+}
 
 
 def render_header() -> str:
@@ -156,6 +212,7 @@ def render_header() -> str:
         f"#define WJ_MAGIC {VMCONTEXT_MAGIC:#x}u",
         f"#define WJ_GLOBAL_BYTES {GLOBAL_BYTES}",
         f"#define WJ_MAX_REGISTER_RESULTS {MAX_REGISTER_RESULTS}",
+        f"#define WJ_ENTRY_BYTES {ENTRY_BYTES}",
     ]
     for struct, fields in (
         ("FUNC_REF", FUNC_REF),
@@ -166,13 +223,23 @@ def render_header() -> str:
         ("MEMORY_SLOT", MEMORY_SLOT),
         ("TABLE_SLOT", TABLE_SLOT),
         ("SEGMENT_SLOT", SEGMENT_SLOT),
+        ("TARGET", TARGET),
+        ("ENTRY", ENTRY),
+        ("HOST_FUNC", HOST_FUNC),
+        ("MAP_JOB", MAP_JOB),
+        ("COLUMN", COLUMN),
     ):
         lines += [f"#define WJ_{struct}_{name.upper()} {offset}" for name, offset in fields.items()]
     lines += [f"#define WJ_TRAP_{trap.name} {trap.number}" for trap in TRAPS]
-    lines.append("#define WJ_BUILTINS(X) \\")
-    lines += [f"  X({b.name}) \\" for b in BUILTINS[:-1]] + [f"  X({BUILTINS[-1].name})"]
+    for table, rows in (("BUILTINS", BUILTINS), ("BOUNDARY", BOUNDARY)):
+        lines.append(f"#define WJ_{table}(X) \\")
+        lines += [f"  X({b.name}) \\" for b in rows[:-1]] + [f"  X({rows[-1].name})"]
     for b in BUILTINS:
         params = "".join(f", {_C_TYPES[p]}" for p in b.params)
         lines.append(f"{_C_TYPES[b.result]} wj_builtin_{b.name}(void *vmctx{params});".replace("* wj", "*wj"))
+    lines.append("typedef struct { uint64_t bits, succeeded; } wj_converted;")
+    for b in BOUNDARY:
+        params = ", ".join(_C_TYPES[p] for p in b.params) or "void"
+        lines.append(f"{_C_TYPES[b.result]} wj_boundary_{b.name}({params});".replace("* wj", "*wj"))
     lines += ["#endif", ""]
     return "\n".join(lines)

@@ -6,6 +6,7 @@ covers everything behind the header: bytes from memory must pass it, files when 
 is one per section: metadata and function ranges are checked when opened, names and address maps when first used.
 
 Sections: ``.wasmjit.header``, ``.wasmjit.meta`` (JSON), ``.wasmjit.funcs`` (code offset and size of each function),
+``.wasmjit.trampolines`` (see `Artifact.trampolines`),
 ``.wasmjit.bodies``, ``.wasmjit.names``, ``.wasmjit.addrmap``, ``.wasmjit.data``, ``.text``, ``.rodata``, symbols.
 The distance between ``.text`` and ``.rodata`` is the same in the file as in memory: one mapping makes the image.
 """
@@ -45,9 +46,10 @@ _HEADER_AT = 64  # behind the ELF header
 _HEAD_CRC_AT = _HEADER_AT + 28
 _LARGEST_SECTION_COUNT = 64
 
-META, FUNCTIONS, BODIES, NAMES, ADDRESS_MAP, DATA, TEXT, RODATA = (
+META, FUNCTIONS, TRAMPOLINES, BODIES, NAMES, ADDRESS_MAP, DATA, TEXT, RODATA = (
     "meta",
     "funcs",
+    "trampolines",
     "bodies",
     "names",
     "addrmap",
@@ -55,8 +57,8 @@ META, FUNCTIONS, BODIES, NAMES, ADDRESS_MAP, DATA, TEXT, RODATA = (
     "text",
     "rodata",
 )
-_SECTION_NAMES = (META, FUNCTIONS, BODIES, NAMES, ADDRESS_MAP, DATA, TEXT, RODATA)
-_CHECKED_WHEN_OPENED = (META, FUNCTIONS)
+_SECTION_NAMES = (META, FUNCTIONS, TRAMPOLINES, BODIES, NAMES, ADDRESS_MAP, DATA, TEXT, RODATA)
+_CHECKED_WHEN_OPENED = (META, FUNCTIONS, TRAMPOLINES)
 RECOMPILE = "compile the module again with this version (`wasmjit compile`, Module.serialize)"
 # Parts of Config.cache_key() that say what the code runs on: the artifact's Target is compared with the host instead.
 _TARGET_OPTIONS = frozenset(("target", "cpu", "cpu_features"))
@@ -96,6 +98,7 @@ class Artifact:
             self.source_hash: str = properties["source"]
             self.target = Target(properties["triple"], properties["cpu"], tuple(properties["features"]))
             self.image_alignment: int = properties["image_alignment"]
+            self._trampolines: dict[str, list[int]] = properties["trampolines"]
             module = properties["module"]
         except (KeyError, TypeError) as error:
             raise ArtifactError(f"the artifact's metadata is damaged ({error!r})") from None
@@ -116,12 +119,14 @@ class Artifact:
         *,
         target: Target,
         config_key: str,
+        trampolines: Mapping[str, bytes | memoryview] | None = None,
         source_hash: str | None = None,
         keep_address_map: bool = True,
     ) -> Artifact:
         """Link `units`, the compiled functions of the decoded `module`, into an artifact.
 
-        `config_key` is `Config.cache_key()`. `source_hash` (hex) identifies the wasm; by default it is computed.
+        `config_key` is `Config.cache_key()`. `trampolines` is code by symbol.
+        `source_hash` (hex) identifies the wasm; by default it is computed.
         Without `keep_address_map` backtraces show where functions begin instead of where they are.
         Raises CompileError where the objects are not what the loader can take.
         """
@@ -133,6 +138,11 @@ class Artifact:
         first = module.num_imported_functions
         image = link.link(units, first, len(module.functions) - first)
         stripped = metadata.strip(module)
+        places: dict[str, list[int]] = {}
+        trampoline_code = bytearray()
+        for name, code in sorted((trampolines or {}).items()):
+            places[name] = [len(trampoline_code), len(code)]
+            trampoline_code += code
         properties = {
             "version": VERSION,
             "abi": abi_hash(),
@@ -142,11 +152,13 @@ class Artifact:
             "cpu": target.cpu,
             "features": list(target.features),
             "image_alignment": image.alignment,
+            "trampolines": places,
             "module": metadata.encode_module(stripped),
         }
         sections = {
             META: metadata.dump_json(properties),
             FUNCTIONS: image.function_offsets.tobytes() + image.function_sizes.tobytes(),
+            TRAMPOLINES: bytes(trampoline_code),
             BODIES: metadata.encode_bodies(module),
             NAMES: metadata.encode_names(module.names),
             ADDRESS_MAP: image.address_offsets.tobytes() + image.address_lines.tobytes() if keep_address_map else b"",
@@ -274,6 +286,20 @@ class Artifact:
     def text(self) -> memoryview:
         """The machine code."""
         return self._sections[TEXT]
+
+    def trampolines(self) -> dict[str, memoryview]:
+        """Code that carries calls between Python and the module's functions, by symbol (compile/trampolines.py).
+
+        Each piece stands alone. Raises ArtifactError where it is damaged.
+        """
+        code = self._sections[TRAMPOLINES]
+        try:
+            pieces = {name: code[offset : offset + size] for name, (offset, size) in self._trampolines.items()}
+            if sum(map(len, pieces.values())) == len(code):
+                return pieces
+        except (AttributeError, TypeError, ValueError):
+            pass
+        raise ArtifactError("the artifact's trampolines are damaged")
 
     @property
     def rodata(self) -> memoryview:

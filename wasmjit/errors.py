@@ -126,6 +126,18 @@ class ClosedError(WasmError, ValueError):
     """
 
 
+class ParameterCountError(WasmError, TypeError):
+    """A WebAssembly function was called with too many or too few arguments (a TypeError too, as for Python functions).
+
+    >>> from wasmjit import Func, FuncType, Store
+    >>> store = Store()
+    >>> Func(store, FuncType([], []), print)(store, 1)
+    Traceback (most recent call last):
+    ...
+    wasmjit.errors.ParameterCountError: too many parameters provided: given 1, expected 0
+    """
+
+
 class CompileError(WasmError):
     """LLVM refused or died on our IR: a defect of wasmjit, reported instead of crashing.
 

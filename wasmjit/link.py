@@ -192,6 +192,23 @@ def _relocate(p: _PlacedObject, text: bytearray, rodata: bytearray, rodata_start
                 )
 
 
+def function_code(object_bytes: bytes) -> dict[str, bytes]:
+    """The code of each function of an object whose functions refer to nothing outside of themselves, by symbol.
+
+    Raises CompileError if one does, ArtifactError if the object is damaged.
+    """
+    obj = elf.read(object_bytes)
+    found: dict[str, bytes] = {}
+    for symbol in obj.symbols:
+        if symbol.type != elf.STT_FUNC or symbol.section == elf.SHN_UNDEF:
+            continue
+        if obj.relocations(symbol.section):
+            raise CompileError(f"the code of {symbol.name} cannot stand alone: it has relocations")
+        section = obj.sections[symbol.section]
+        found[symbol.name] = bytes(section.data[symbol.value : symbol.value + symbol.size_bytes])
+    return found
+
+
 _I32 = struct.Struct("<i")
 _U32 = struct.Struct("<I")
 _I64 = struct.Struct("<q")

@@ -1,14 +1,32 @@
 from __future__ import annotations
 
+import ctypes
 import gc
+import sys
 import threading
 import weakref
 from collections.abc import Callable
 from typing import Any
 
+import cffi
+import numpy
 import pytest
 
-from wasmjit import ClosedError, Engine, Func, FuncType, Instance, Module, Store, Trap, Val, ValType, WasmError
+from wasmjit import (
+    ClosedError,
+    Engine,
+    Func,
+    FuncType,
+    Instance,
+    Linker,
+    Module,
+    Store,
+    Trap,
+    TypedFunc,
+    Val,
+    ValType,
+    WasmError,
+)
 
 I32, I64, F32, F64 = ValType.i32(), ValType.i64(), ValType.f32(), ValType.f64()
 EXTERNREF, FUNCREF = ValType.externref(), ValType.funcref()
@@ -28,11 +46,11 @@ def identity(store: Store, valtype: ValType) -> Func:
     [
         (I32, 7, 7),
         (I32, 1 << 31, -(1 << 31)),
-        (I32, (1 << 33) + 7, 7),
-        (I32, -(1 << 40), 0),
+        (I32, (1 << 32) - 1, -1),
+        (I32, -(1 << 31), -(1 << 31)),
         (I32, True, 1),
         (I64, 1 << 63, -(1 << 63)),
-        (I64, 1 << 70, 0),
+        (I64, (1 << 64) - 1, -1),
         (F32, 0.1, 0.10000000149011612),
         (F32, 1e300, float("inf")),
         (F64, 0.1, 0.1),
@@ -57,13 +75,13 @@ def test_values_through_wasm_and_back(store: Store, instantiate: Any, valtype: V
 @pytest.mark.parametrize(
     ("valtype", "value", "message"),
     [
-        (I32, "x", "don't know how to convert 'x' to i32"),
-        (I32, 1.0, "don't know how to convert 1.0 to i32"),
-        (I64, None, "don't know how to convert None to i64"),
-        (F32, 1, "don't know how to convert 1 to f32"),
-        (F64, "1", "don't know how to convert '1' to f64"),
-        (FUNCREF, 3, "don't know how to convert 3 to funcref"),
-        (FUNCREF, print, "don't know how to convert <built-in function print> to funcref"),
+        (I32, "x", "don't know how to convert 'x' to i32: expected an integer"),
+        (I32, 1.0, "don't know how to convert 1.0 to i32: expected an integer"),
+        (I64, None, "don't know how to convert None to i64: expected an integer"),
+        (F32, 1, "don't know how to convert 1 to f32: expected a float"),
+        (F64, "1", "don't know how to convert '1' to f64: expected a float"),
+        (FUNCREF, 3, "don't know how to convert 3 to funcref: expected a Func or None"),
+        (FUNCREF, print, "don't know how to convert <built-in function print> to funcref: expected a Func or None"),
         (I32, Val.i64(3), "wrong type of `Val` provided"),
         (EXTERNREF, Val.i32(3), "wrong type of `Val` provided"),
     ],
@@ -73,11 +91,11 @@ def test_wrong_values_in_both_directions(store: Store, valtype: ValType, value: 
     function = Func(store, FuncType([valtype], []), calls.append)
     with pytest.raises(TypeError) as caught:
         function(store, value)
-    assert str(caught.value) == message
+    assert str(caught.value) == f"parameter 1: {message}"
     assert calls == []
     with pytest.raises(TypeError) as caught:
         Func(store, FuncType([], [valtype]), lambda: value)(store)
-    assert str(caught.value) == message
+    assert str(caught.value) == f"result 1: {message}"
 
 
 def test_number_of_arguments(store: Store) -> None:
@@ -297,7 +315,7 @@ def test_typed(store: Store, engine: Engine, instantiate: Any) -> None:
         local.get 0 local.get 1) (func (export "trap") unreachable))"""
     )
     add = exports["add"].typed(store)
-    assert type(add) is type(len)  # a builtin
+    assert type(add) is TypedFunc and repr(add) == "<TypedFunc [i32 f64] -> [f64]>"
     assert add(2, 0.5) == 2.5
     assert exports["add"].typed(store) is add
     assert exports["swap"].typed(store)(1, 2) == [2, 1]
@@ -309,9 +327,9 @@ def test_typed(store: Store, engine: Engine, instantiate: Any) -> None:
     for arguments in ((1,), (1, 2.0, 3)):
         with pytest.raises(WasmError, match="parameters provided"):
             add(*arguments)
-    for arguments in (("1", 2.0), (Val.i32(1), 2.0)):
-        with pytest.raises(TypeError):
-            add(*arguments)
+    assert add(Val.i32(1), 2.0) == 3.0
+    with pytest.raises(TypeError, match="parameter 1"):
+        add("1", 2.0)
     with Store(engine) as other, pytest.raises(WasmError, match="function belongs to another Store"):
         exports["add"].typed(other)
     store.close()
@@ -333,7 +351,7 @@ def test_typed_keeps_its_store(engine: Engine) -> None:
 
 def test_native_address(store: Store, engine: Engine, instantiate: Any) -> None:
     exports = instantiate('(module (func (export "a")) (func (export "b") nop) (func (export "c") unreachable))')
-    addresses = [function.native_address for function in exports.values()]
+    addresses = [function.native_address(store) for function in exports.values()]
     assert len(set(addresses)) == 3 and all(0 < address < 1 << 64 for address in addresses)
     for address in addresses:
         with open("/proc/self/maps") as maps:
@@ -344,4 +362,179 @@ def test_native_address(store: Store, engine: Engine, instantiate: Any) -> None:
         )
     store.close()
     with pytest.raises(ClosedError):
-        exports["a"].native_address  # noqa: B018
+        exports["a"].native_address(store)
+
+
+# ---- C functions ----
+
+
+def test_native_imports_and_exports(store: Store, engine: Engine) -> None:
+    f64 = ValType.f64()
+    prototype = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double, ctypes.c_double)
+    power = prototype(("pow", ctypes.CDLL("libm.so.6")))
+    type = FuncType([f64, f64], [f64])
+    function = Func.native(store, type, power)
+    assert function(store, 2.0, 10.0) == 1024.0 and function.typed(store)(3.0, 2.0) == 9.0
+    linker = Linker(engine)
+    linker.define_native("math", "pow", type, power)
+    text = """(module (import "math" "pow" (func $pow (param f64 f64) (result f64)))
+        (func (export "cube") (param f64) (result f64) (call $pow (local.get 0) (f64.const 3))))"""
+    cube = linker.instantiate(store, Module(engine, text)).exports(store)["cube"]
+    assert isinstance(cube, Func) and cube(store, 3.0) == 27.0
+    back = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)(cube.native_address(store))
+    assert back(2.0) == 8.0
+    assert cube.native_address(store) == cube.native_address(store)
+    store.check_native_calls()
+
+
+def test_native_functions_of_all_kinds(store: Store) -> None:
+    ffi = cffi.FFI()
+    ffi.cdef("int abs(int); double ldexp(double, int); int printf(const char *, ...);")
+    libc = ffi.dlopen(None)
+    assert Func.native(store, FuncType([I32], [I32]), ffi.addressof(libc, "abs"))(store, -5) == 5
+    address = int(ffi.cast("uintptr_t", ffi.addressof(libc, "abs")))
+    assert Func.native(store, FuncType([I32], [I32]), address)(store, -6) == 6
+    with pytest.raises(TypeError, match=r"the C function is \(int32\) -> int32, not \(int64\) -> int32"):
+        Func.native(store, FuncType([I64], [I32]), ffi.addressof(libc, "abs"))
+    with pytest.raises(TypeError, match="variable arguments"):
+        Func.native(store, FuncType([I32], [I32]), ffi.addressof(libc, "printf"))
+    with pytest.raises(TypeError, match=r"\(float32\) -> void, not \(float64\) -> void"):
+        Func.native(store, FuncType([F64], []), ctypes.CFUNCTYPE(None, ctypes.c_float)(print))
+    with pytest.raises(TypeError, match="c_void_p"):
+        Func.native(store, FuncType([I64], []), ctypes.CFUNCTYPE(None, ctypes.c_void_p)(print))
+
+    class Compiled:  # what numba.cfunc makes, as far as we look at it
+        class _sig:
+            args = ("int32",)
+            return_type = "int32"
+
+    compiled = Compiled()
+    compiled.address = address  # type: ignore[attr-defined]
+    assert Func.native(store, FuncType([I32], [I32]), compiled)(store, -7) == 7
+    Compiled._sig.args = ("int32", "float64")  # type: ignore[assignment]
+    with pytest.raises(TypeError, match="float64"):
+        Func.native(store, FuncType([I32], [I32]), compiled)
+    for wrong in (True, 0, -1, 1 << 64, "abs", None, print):
+        with pytest.raises(TypeError, match="C function"):
+            Func.native(store, FuncType([I32], [I32]), wrong)
+    for type in (FuncType([EXTERNREF], []), FuncType([], [I32, I32])):
+        with pytest.raises(TypeError, match="C functions"):
+            Func.native(store, type, address)
+        with pytest.raises(TypeError, match="C functions"):
+            Func(store, type, lambda *_: (1, 2)).native_address(store)
+
+
+def test_failures_of_native_calls_are_raised_later(store: Store, instantiate: Any) -> None:
+    exports = instantiate('(module (func (export "trap") (result i32) unreachable) (func (export "fine")))')
+
+    def fail() -> int:
+        raise KeyError("host")
+
+    failing = Func(store, FuncType([], [I32]), fail)
+    prototypes = [ctypes.CFUNCTYPE(ctypes.c_int32), ctypes.PYFUNCTYPE(ctypes.c_int32)]
+    for prototype in prototypes:
+        assert prototype(exports["trap"].native_address(store))() == 0
+        with pytest.raises(Trap, match="unreachable"):
+            exports["fine"](store)
+        assert exports["fine"](store) is None
+        assert prototype(failing.native_address(store))() == 0
+        assert prototype(exports["trap"].native_address(store))() == 0  # the first failure is kept
+        with pytest.raises(KeyError, match="host"):
+            store.check_native_calls()
+        store.check_native_calls()
+    address = failing.native_address(store)
+    store.close()
+    assert prototypes[0](address)() == 0, "a closed store cannot be entered"
+
+
+def test_native_calls_from_threads_python_does_not_know(store: Store, instantiate: Any) -> None:
+    """A thread that C started calls wasm, which calls Python."""
+    seen = []
+    host = Func(store, FuncType([I32], [I32]), lambda n: seen.append(threading.get_ident()) or n + 1)
+    text = """(module (import "" "h" (func $h (param i32) (result i32)))
+        (func (export "f") (result i32) (call $h (i32.const 4))))"""
+    address = instantiate(text, host)["f"].native_address(store)
+    libc = ctypes.CDLL(None)
+    thread = ctypes.c_ulong()
+    assert libc.pthread_create(ctypes.byref(thread), None, ctypes.c_void_p(address), None) == 0
+    assert libc.pthread_join(thread, None) == 0
+    assert len(seen) == 1 and seen[0] != threading.get_ident()
+    store.check_native_calls()
+
+
+# ---- map ----
+
+
+def test_map(store: Store, instantiate: Any) -> None:
+    exports = instantiate(
+        """(module (func (export "add") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1)))
+        (func (export "mix") (param f32 i64) (result i64 f64 f32 i32) (local.get 1) (f64.promote_f32 (local.get 0))
+            (local.get 0) (i32.wrap_i64 (local.get 1)))
+        (global $g (mut i32) (i32.const 0))
+        (func (export "sum") (param i32) (global.set $g (i32.add (global.get $g) (local.get 0))))
+        (func (export "total") (result i32) (global.get $g))
+        (func (export "check") (param i32) (result i32) (i32.div_s (i32.const 100) (local.get 0)))
+        (func (export "refers") (param externref)))"""
+    )
+    add, mix, check = (exports[name].typed(store) for name in ("add", "mix", "check"))
+    numbers = numpy.arange(12, dtype="i4")
+    assert (add.map(numbers, numbers) == 2 * numbers).all() and add.map(numbers, numbers).dtype == numpy.int32
+    assert (add.map(numbers[::3], 5) == numbers[::3] + 5).all()
+    table = numbers.reshape(3, 4)
+    assert (add.map(table.T, table[0][:, None]) == table.T + table[0][:, None]).all()
+    assert add.map(numpy.int8(3), 4).shape == () and add.map(numpy.int8(3), 4) == 7
+    assert add.map(numpy.zeros((0, 3), "i4"), 1).shape == (0, 3)
+    assert (add.map(numpy.array([1 << 31, 1], "u4"), 0) == numpy.array([-(1 << 31), 1])).all()
+    longs = numpy.array([1 << 40, -1])
+    floats = numpy.array([1.5, numpy.nan], "f4")
+    results = mix.map(floats, longs)
+    assert [r.dtype.str for r in results] == ["<i8", "<f8", "<f4", "<i4"]
+    assert (results[0] == longs).all() and (results[3] == [0, -1]).all()
+    assert numpy.array_equal(results[1], floats, equal_nan=True) and numpy.array_equal(
+        results[2], floats, equal_nan=True
+    )
+    assert exports["sum"].typed(store).map(numbers) is None and exports["total"](store) == numbers.sum()
+    out = numpy.zeros((4, 3), "i8")
+    assert add.map(table.T, 1, out=out) is out and (out == table.T + 1).all()
+    unaligned = numpy.frombuffer(b"x" + numbers.tobytes(), "i4", offset=1)
+    assert (add.map(unaligned, 1) == numbers + 1).all()
+    with pytest.raises(Trap, match="divide by zero") as caught:
+        check.map(numpy.array([5, 2, 0, 1]), out=(made := numpy.full(4, -1, "i4")))
+    assert list(made) == [20, 50, -1, -1]
+    if sys.version_info >= (3, 11):
+        assert caught.value.__notes__ == ["in element 2 of 4 of TypedFunc.map"]
+
+
+def test_map_refuses(store: Store, instantiate: Any) -> None:
+    exports = instantiate(
+        """(module (func (export "add") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1)))
+        (func (export "refers") (param externref)) (func (export "none")))"""
+    )
+    add = exports["add"].typed(store)
+    for arguments in ((), ([1],), ([1], [2], [3])):
+        with pytest.raises(TypeError, match="expected 2 arrays"):
+            add.map(*arguments)
+    with pytest.raises(TypeError, match="expected 0 arrays"):
+        exports["none"].typed(store).map()
+    with pytest.raises(TypeError, match="parameter 2: an array of float64 does not convert to i32"):
+        add.map([1], [1.0])
+    with pytest.raises(TypeError, match=r"parameter 1: 1\.5 is no i32"):
+        add.map(1.5, [1])
+    with pytest.raises(OverflowError, match="parameter 1: 4294967296 does not fit i32"):
+        add.map(1 << 32, [1])
+    with pytest.raises(TypeError, match="no elements of type externref"):
+        exports["refers"].typed(store).map([None])
+    with pytest.raises(ValueError, match="broadcast"):
+        add.map([1, 2], [1, 2, 3])
+    for wrong, error in (
+        (numpy.zeros(3, "i4"), ValueError),
+        (numpy.zeros(2, "i2").view("V2"), TypeError),
+        ([0, 0], TypeError),
+        ((numpy.zeros(2, "i4"),) * 2, TypeError),
+        (numpy.broadcast_to(numpy.int32(0), 2), ValueError),
+    ):
+        with pytest.raises(error, match="out: "):
+            add.map([1, 2], 1, out=wrong)
+    store.close()
+    with pytest.raises(WasmError, match="store is closed"):
+        add.map([1], [2])

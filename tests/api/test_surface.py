@@ -32,7 +32,10 @@ def names(namespace: Any) -> list[str]:
 
 
 def parameters(function: Any) -> list[inspect.Parameter] | None:
-    """The parameters of a Python function; None for what has no such signature."""
+    """The parameters of a function or of a method written in C; None for what has no such signature."""
+    if isinstance(function, types.MethodDescriptorType) and function.__objclass__.__module__.startswith("wasmjit"):
+        self, *rest = inspect.signature(function).parameters.values()
+        return [self.replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD), *rest]  # it is never given by name
     if not isinstance(function, (types.FunctionType, types.MethodType)):
         return None
     return list(inspect.signature(function).parameters.values())

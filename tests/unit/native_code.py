@@ -12,7 +12,7 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from wasmjit import abi
-from wasmjit.runtime.native import callable_new, ffi, host_func_new, lib, set_trap_factory
+from wasmjit.runtime.native import TypedBase, ffi, host_func_new, lib, set_trap_factory, signature
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -130,10 +130,19 @@ class Instance:
         self.address = int(ffi.cast("uintptr_t", self.context))
 
     def host(
-        self, function: Callable[..., Any], params: str = "", results: str = "", flags: int = 0, slot: int | None = None
+        self,
+        function: Any,
+        params: str = "",
+        results: str = "",
+        flags: int = 0,
+        slot: int | None = None,
+        *,
+        code: int = 0,
+        native: int = 0,
     ) -> Any:
-        """A host func-ref; stored as imported function `slot` if given."""
-        func_ref = host_func_new(self.store, function, params, results, 1, flags)
+        """A host func-ref; stored as imported function `slot` if given. `code`: a trampoline."""
+        made = signature(params, results)
+        func_ref = host_func_new(self.store, function, made, 1, flags, code=code, native=native)
         if slot is not None:
             self.put_import(slot, func_ref)
         return func_ref
@@ -149,13 +158,34 @@ class Instance:
         ffi.buffer(record, 24)[:] = struct.pack("<QQII", address, self.address, type_id, 0)
         return ffi.cast("wj_func_ref *", record)
 
-    def function(self, address: int, params: str = "", results: str = "", flags: int = 0, owner: object = None) -> Any:
-        """A builtin that runs machine code at `address`."""
-        return self.builtin(self.func_ref(address), params, results, flags, owner)
+    def function(
+        self,
+        address: int,
+        params: str = "",
+        results: str = "",
+        flags: int = 0,
+        owner: object = None,
+        *,
+        enter: int = 0,
+    ) -> Any:
+        """What runs machine code at `address`."""
+        return self.builtin(self.func_ref(address), params, results, flags, owner, enter=enter)
 
-    def builtin(self, func_ref: Any, params: str = "", results: str = "", flags: int = 0, owner: object = None) -> Any:
-        """A builtin that calls a func-ref."""
-        return callable_new(self.store, func_ref, params, results, owner or self, flags)
+    def builtin(
+        self,
+        func_ref: Any,
+        params: str = "",
+        results: str = "",
+        flags: int = 0,
+        owner: object = None,
+        *,
+        enter: int = 0,
+    ) -> Any:
+        """What calls a func-ref; `enter`: by this trampoline."""
+        made = TypedBase()
+        addresses = [int(ffi.cast("uintptr_t", p)) for p in (self.store, func_ref, signature(params, results))]
+        made._bind(owner or self, *addresses, enter, flags)
+        return made
 
     def close(self) -> None:
         """Frees the store."""

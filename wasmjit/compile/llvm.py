@@ -19,6 +19,9 @@ from .wire import read_message, write_message
 # LLVM recurses over large functions; the main thread's stack is not ours to size.
 _STACK_BYTES = 512 << 20
 
+# The opt level of trampolines: there is nothing in them for the optimiser, which would take most of the time.
+TRAMPOLINE = "trampoline"
+
 _PROCESS_OPTIONS = (
     # These move a load to the only branch that uses its value: on the other path its trap would be lost.
     "-instcombine-code-sinking=false",
@@ -61,7 +64,7 @@ def resolve_target(triple: str | None, cpu: str | None, features: str | None) ->
 def target_machine(triple: str, cpu: str, features: str, opt_level: str) -> llvm.TargetMachine:
     """A target machine; position-independent small code, because that is what the loader links."""
     target = llvm.Target.from_triple(triple)
-    codegen = {"none": 0, "speed": 2, "speed_and_size": 2}[opt_level]
+    codegen = {"none": 0, "speed": 2, "speed_and_size": 2, TRAMPOLINE: 2}[opt_level]
     return target.create_target_machine(cpu=cpu, features=features, opt=codegen, reloc="pic", codemodel="small")
 
 
@@ -71,7 +74,7 @@ def optimise(module: llvm.ModuleRef, machine: llvm.TargetMachine, opt_level: str
     tuning.loop_vectorization = True
     tuning.slp_vectorization = False  # made hash loops 1.8x slower and gained nothing elsewhere
     builder = llvm.create_pass_builder(machine, tuning)
-    if opt_level == "none":
+    if opt_level in ("none", TRAMPOLINE):
         passes = llvm.create_new_module_pass_manager()
         passes.add_sroa_pass()  # locals are allocas
         passes.add_simplify_cfg_pass()

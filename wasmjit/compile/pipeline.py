@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,8 @@ from ..config import CompileProgress, Config
 from ..errors import CompileError
 from ..target import Target, host_machine, normal_machine, parse_features
 from ..wasm.module import Module
+from ..wasm.types import FuncType
+from . import trampolines
 from .unit import CodePolicy, Unit, module_layout, plan_units
 from .wire import read_message, write_message
 
@@ -253,6 +255,12 @@ def compile_module(
         for _, future in futures:
             future.cancel()
     return result
+
+
+def compile_trampolines(wanted: Sequence[tuple[str, FuncType]], config: Config) -> bytes:
+    """An object that defines trampolines of these kinds and types. Raises CompileError."""
+    fields = _request_fields(config, "object") | {"opt_level": "trampoline"}
+    return pool().request(fields, trampolines.module_text(wanted).encode())[1]
 
 
 def _compile_unit(

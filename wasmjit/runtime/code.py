@@ -169,23 +169,44 @@ def _load_copy(artifact: Artifact) -> tuple[int, object]:
     """Copies code and constants into anonymous memory."""
     text, rodata, rodata_offset = artifact.text, artifact.rodata, artifact.rodata_offset
     size = rodata_offset + len(rodata)
-    try:
-        mapping = mmap.mmap(
-            -1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ | mmap.PROT_WRITE
-        )
-    except OSError as error:
-        raise WasmError(f"cannot map {size} bytes for code: {error.strerror}") from error
+    mapping = _map(size)
     mapping[: len(text)] = text
     mapping[rodata_offset:] = rodata
     start = _address_of(mapping)
     # Kernel pages larger than the image's alignment: code and constants share a page.
     separate = rodata_offset % mmap.PAGESIZE == 0
-    failure = lib.wj_code_protect(start, len(text) if separate else size, 1)
-    if not failure and separate and rodata:
-        failure = lib.wj_code_protect(start + rodata_offset, len(rodata), 0)
+    _protect(start, len(text) if separate else size, executable=True)
+    if separate and rodata:
+        _protect(start + rodata_offset, len(rodata), executable=False)
+    return start, mapping
+
+
+def executable_copy(code: bytes | bytearray, data_bytes: int = 0) -> tuple[int, object]:
+    """Address of a copy of `code` that can be run, and what keeps it mapped.
+
+    Behind its last page follow `data_bytes` of writable memory. Raises WasmError if the system refuses.
+    """
+    size = -(-len(code) // mmap.PAGESIZE) * mmap.PAGESIZE
+    mapping = _map(size + data_bytes)
+    mapping[: len(code)] = bytes(code)
+    start = _address_of(mapping)
+    _protect(start, size, executable=True)
+    return start, mapping
+
+
+def _map(size_bytes: int) -> mmap.mmap:
+    try:
+        return mmap.mmap(
+            -1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ | mmap.PROT_WRITE
+        )
+    except OSError as error:
+        raise WasmError(f"cannot map {size_bytes} bytes for code: {error.strerror}") from error
+
+
+def _protect(start: int, size_bytes: int, *, executable: bool) -> None:
+    failure = lib.wj_code_protect(start, size_bytes, executable)
     if failure:
         raise WasmError(f"the system refuses executable memory: {os.strerror(failure)}")
-    return start, mapping
 
 
 def _address_of(mapping: mmap.mmap) -> int:

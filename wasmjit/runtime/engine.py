@@ -7,6 +7,7 @@ import functools
 from ..config import Config
 from .handle import Handle
 from .native import ffi, lib
+from .trampolines import Trampolines
 
 # C aligns large reservations to huge pages with this much slack (runtime_c/memory.c).
 _RESERVATION_SLACK_BYTES = 2 << 20
@@ -37,6 +38,7 @@ class Engine(Handle):
         self._memory_policy = self._config.memory_policy
         self._max_wasm_stack = self._config.max_wasm_stack
         self._has_epochs = self._config.epoch_interruption
+        self._trampolines = Trampolines(self._config)
         self._epoch = ffi.new("uint64_t *")  # generated code reads it: every Store keeps it alive
 
     def precompile_module(self, wasm: str | bytes) -> bytearray:

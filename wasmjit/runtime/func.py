@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import builtins
 import ctypes
+import operator
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,27 +12,61 @@ from typing import TYPE_CHECKING, Any
 from .. import abi
 from ..errors import WasmError
 from ..wasm import types as wt
-from .native import CALLER, UNCHECKED, callable_new, ffi, host_func_new
+from .foreign import check_native_type, foreign_function
+from .native import (
+    CALLER,
+    CALLER_OBJECT,
+    KEEP_GIL,
+    UNCHECKED,
+    FuncBase,
+    finish_callable_class,
+    host_func_new,
+    native_target_new,
+    set_caller_factory,
+    set_converters,
+)
 from .store import Storelike, StoreRecord, address_of, check_store, record_of
-from .type_ids import type_id, type_of_id
-from .values import FuncType, Val, bits_to_number, number_to_bits, signature
+from .trampolines import ENTER, HOST, NATIVE, REVERSE
+from .type_ids import signature_of, type_id, type_of_id
+from .typed import TypedFunc
+from .values import FuncType, Val, bits_to_number, number_to_bits
 
 if TYPE_CHECKING:
     from .externs import AsExtern
 
 _PYTHON_TYPES: dict[int, type] = {wt.I32: int, wt.I64: int, wt.F32: float, wt.F64: float}
+_VALTYPES = {letter: valtype for valtype, letter in wt.SIGNATURE_LETTERS.items()}
+_INT_BITS = {wt.I32: 32, wt.I64: 64}
+_EXPECTED = {
+    wt.I32: "an integer",
+    wt.I64: "an integer",
+    wt.F32: "a float",
+    wt.F64: "a float",
+    wt.FUNCREF: "a Func or None",
+}
 
 
 @dataclass(slots=True, eq=False)
 class FuncItem:
-    """A function of one store: the address of its func-ref (abi.FUNC_REF)."""
+    """A function of one store: the address of its func-ref (abi.FUNC_REF).
+
+    `signature` and `enter` are what calls of it take: the addresses of the C record and of the trampoline (0: none).
+    """
 
     address: int
     type: wt.FuncType
+    signature: int
+    enter: int
 
     def current_type(self) -> wt.FuncType:
         """Its type."""
         return self.type
+
+
+def new_func_item(record: StoreRecord, address: int, type: wt.FuncType) -> FuncItem:
+    """The item of a func-ref."""
+    enter = record.engine._trampolines.find(ENTER, type)
+    return FuncItem(address, type, signature_of(type).address, enter)
 
 
 # ---- values ----
@@ -41,8 +75,8 @@ class FuncItem:
 def python_to_bits(record: StoreRecord, valtype: int, value: Any) -> int:
     """The raw slot for a Python value (or Val) given as `valtype`.
 
-    Integers wrap to the type's width, floats round to it. Raises TypeError for a value of another kind, WasmError for a
-    function of another Store.
+    Integers wrap to the type's width, floats round to it. Raises TypeError for a value of another kind, OverflowError
+    for a v128 out of range, WasmError for a function of another Store.
     """
     if isinstance(value, Val):
         if value._code != valtype:
@@ -59,7 +93,8 @@ def python_to_bits(record: StoreRecord, valtype: int, value: Any) -> int:
             return value._item.address
     elif isinstance(value, _PYTHON_TYPES.get(valtype, ())):
         return number_to_bits(valtype, value)
-    raise TypeError(f"don't know how to convert {value!r} to {wt.valtype_name(valtype)}")
+    expected = _EXPECTED.get(valtype, "a value")
+    raise TypeError(f"don't know how to convert {value!r} to {wt.valtype_name(valtype)}: expected {expected}")
 
 
 def bits_to_python(record: StoreRecord, valtype: int, bits: int) -> Any:
@@ -71,133 +106,81 @@ def bits_to_python(record: StoreRecord, valtype: int, bits: int) -> Any:
     return bits_to_number(valtype, bits)
 
 
-def _to_native(record: StoreRecord, valtype: int, value: Any) -> Any:
-    """What the C boundary takes for a Python value: a raw int for a reference, a plain number else."""
-    bits = python_to_bits(record, valtype, value)
-    return bits if valtype in wt.REFERENCE_TYPES else bits_to_number(valtype, bits)
+# What C calls for the values that it does not convert itself.
 
 
-def _from_native(record: StoreRecord, valtype: int, value: Any) -> Any:
-    return bits_to_python(record, valtype, value) if valtype in wt.REFERENCE_TYPES else value
+def _bits_for_c(record: StoreRecord, letter: str, value: Any, where: str) -> int:
+    """The bits of a Val, of a reference, or of a number that another library's type makes an int or float of."""
+    valtype = _VALTYPES[letter]
+    bits = _INT_BITS.get(valtype)
+    try:
+        if bits is not None and hasattr(type(value), "__index__"):
+            number = operator.index(value)
+            if not -(1 << bits - 1) <= number < 1 << bits:
+                raise OverflowError(f"{where}: {value!r} does not fit {wt.valtype_name(valtype)}")
+            return number & (1 << bits) - 1
+        return python_to_bits(record, valtype, value)
+    except TypeError as error:
+        raise TypeError(f"{where}: {error}") from None
 
 
-def _has_references(types: Sequence[int]) -> bool:
-    return any(valtype in wt.REFERENCE_TYPES for valtype in types)
+def _value_for_python(record: StoreRecord, letter: str, bits: int) -> Any:
+    return bits_to_python(record, _VALTYPES[letter], bits)
 
 
-# ---- functions implemented in Python ----
+set_converters(_bits_for_c, _value_for_python)
+
+
+# ---- functions implemented outside ----
 
 
 def new_host_item(
     record: StoreRecord, type: wt.FuncType, function: Callable[..., Any], access_caller: bool = False
 ) -> FuncItem:
     """Makes a function of this store that calls `function` with Python values (a Caller first if `access_caller`)."""
-    if access_caller or _has_references(type.params):
-        called = _converting_trampoline(weakref.ref(record), type, function, access_caller)
-    elif type.results:
-        called = _plain_trampoline(weakref.ref(record), type, function)
-    else:
-        called = function  # C converts numbers and checks that it returns None
-    return new_native_item(record, type, called, access_caller)
+    return _new_item(record, type, function, CALLER_OBJECT if access_caller else 0)
 
 
 def new_unchecked_item(
     record: StoreRecord, type: wt.FuncType, function: Callable[..., Any], access_caller: bool = False
 ) -> FuncItem:
     """Makes a function that C calls with one list of raw slots, and that returns the slots of its results."""
+    return _new_item(record, type, function, UNCHECKED | (CALLER_OBJECT if access_caller else 0))
+
+
+def new_address_item(record: StoreRecord, type: wt.FuncType, called: Callable[..., Any]) -> FuncItem:
+    """Makes a function for which C calls `called` with Python values, the calling context's address first."""
+    return _new_item(record, type, called, CALLER)
+
+
+def new_foreign_item(record: StoreRecord, type: wt.FuncType, address: int, keep_alive: object) -> FuncItem:
+    """Makes a function of the C function at `address`."""
+    return _new_item(record, type, keep_alive, 0, foreign_address=address)
+
+
+def _new_item(record: StoreRecord, type: wt.FuncType, called: Any, flags: int, *, foreign_address: int = 0) -> FuncItem:
+    """`called` must not hold the store: C holds it as long as the store lives."""
     native = record.open()
-    weak_record = weakref.ref(record)
-
-    def with_caller(instance_address: int, slots: list[int]) -> Any:
-        caller = Caller(_alive(weak_record), instance_address)
-        try:
-            return function(caller, slots)
-        finally:
-            caller._invalidate()
-
-    called, flags = (with_caller, UNCHECKED | CALLER) if access_caller else (function, UNCHECKED)
+    trampolines = record.engine._trampolines
+    code = 0
+    if foreign_address:
+        code = trampolines.get(NATIVE, type)
+    elif not flags & UNCHECKED:
+        code = trampolines.find(HOST, type)
     func_ref = host_func_new(
-        native.pointer, called, signature(type.params), signature(type.results), type_id(type), flags
+        native.pointer, called, signature_of(type).pointer, type_id(type), flags, code=code, native=foreign_address
     )
-    native.keep_roots()
-    return FuncItem(address_of(func_ref), type)
-
-
-def new_native_item(
-    record: StoreRecord, type: wt.FuncType, called: Callable[..., Any], access_caller: bool = False
-) -> FuncItem:
-    """Makes a function for which C calls `called` itself: with plain numbers, references as raw ints, and first, if
-    `access_caller`, the address of the calling instance. `called` must not hold the store.
-    """
-    native = record.open()
-    params, results = signature(type.params), signature(type.results)
-    flags = CALLER if access_caller else 0
-    func_ref = host_func_new(native.pointer, called, params, results, type_id(type), flags)
-    native.keep_roots()
-    return FuncItem(address_of(func_ref), type)
-
-
-# A trampoline is what C calls where it cannot call the host function itself. It refers to its store weakly: C holds it
-# as long as the store lives, and a strong reference would leave every store to the cycle collector.
-
-
-def _converting_trampoline(
-    weak_record: weakref.ref[StoreRecord], type: wt.FuncType, function: Callable[..., Any], access_caller: bool
-) -> Callable[..., Any]:
-    """Makes the Caller and converts references."""
-    params, results = type.params, type.results
-
-    def trampoline(*arguments: Any) -> Any:
-        record = _alive(weak_record)
-        numbers = arguments[1:] if access_caller else arguments
-        values = [_from_native(record, t, v) for t, v in zip(params, numbers, strict=True)]
-        if not access_caller:
-            return _results_to_native(record, results, function(*values))
-        caller = Caller(record, arguments[0])
-        try:
-            return _results_to_native(record, results, function(caller, *values))
-        finally:
-            caller._invalidate()
-
-    return trampoline
-
-
-def _plain_trampoline(
-    weak_record: weakref.ref[StoreRecord], type: wt.FuncType, function: Callable[..., Any]
-) -> Callable[..., Any]:
-    """Converts results only. The usual one, a number of exactly the right type, goes to C as it is."""
-    results = type.results
-    passed_type = _PYTHON_TYPES.get(results[0]) if len(results) == 1 else None
-    exact_type = builtins.type
-
-    def trampoline(*arguments: Any) -> Any:
-        value = function(*arguments)
-        return value if exact_type(value) is passed_type else _results_to_native(_alive(weak_record), results, value)
-
-    return trampoline
-
-
-def _alive(weak_record: weakref.ref[StoreRecord]) -> StoreRecord:
-    record = weak_record()
-    assert record is not None, "a running store is alive"
-    return record
-
-
-def _results_to_native(record: StoreRecord, types: Sequence[int], value: Any) -> Any:
-    """Checks what a host function returned, and makes of it what the C boundary takes."""
-    if not types:
-        return value  # C checks that it is None
-    if len(types) == 1:
-        return _to_native(record, types[0], value)
-    if len(value) != len(types):
-        raise WasmError("callback produced wrong number of results")
-    return [_to_native(record, t, v) for t, v in zip(types, value, strict=True)]
+    native.keep_roots(record)
+    item = new_func_item(record, address_of(func_ref), type)
+    if not code and not flags & UNCHECKED:
+        record.slow_functions.append(item)
+    return item
 
 
 # ---- the public classes ----
 
 
-class Func:
+class Func(FuncBase):
     """A function in a store: an export of an instance, or one implemented in Python.
 
     >>> from wasmjit import Store, ValType
@@ -207,7 +190,7 @@ class Func:
     42
     """
 
-    __slots__ = ("__weakref__", "_arity", "_item", "_native", "_owner", "_unchecked")
+    __slots__ = ("__weakref__", "_item", "_native_address", "_variants")
 
     def __init__(self, store: Storelike, ty: FuncType, func: Callable[..., Any], access_caller: bool = False) -> None:
         """Makes a function that calls `func` with Python values; with `access_caller` a Caller comes first.
@@ -223,17 +206,17 @@ class Func:
         self._initialize(record, new_host_item(record, ty._type, func, access_caller))
 
     def _initialize(self, record: StoreRecord, item: FuncItem) -> None:
-        self._owner = record
+        _native = record.open()  # kept while C takes a reference of its own
         self._item = item
-        self._arity = len(item.type.params)
-        self._native: Callable[..., Any] | None = None
-        self._unchecked: Callable[..., Any] | None = None
-        record.functions[item.address] = self
+        self._native_address = 0
+        self._variants: dict[int, TypedFunc] = {}
+        self._bind(record, record.address, item.address, item.signature, item.enter, 0)
+        record.functions[item.address] = weakref.ref(self)
 
     @classmethod
     def _wrap(cls, record: StoreRecord, item: FuncItem) -> Func:
         """The one handle of this function, as long as anybody keeps it."""
-        known = record.functions.get(item.address)
+        known = _known(record, item.address)
         if known is not None:
             return known
         self = cls.__new__(cls)
@@ -243,11 +226,11 @@ class Func:
     @classmethod
     def _from_address(cls, record: StoreRecord, address: int) -> Func:
         """The function that a non-null raw funcref refers to."""
-        known = record.functions.get(address)
+        known = _known(record, address)
         if known is not None:
             return known
         id = ctypes.c_uint32.from_address(address + abi.FUNC_REF["type_id"]).value
-        return cls._wrap(record, FuncItem(address, type_of_id(id)))
+        return cls._wrap(record, new_func_item(record, address, type_of_id(id)))
 
     @classmethod
     def wrap(cls, store: Storelike, func: Callable[..., Any]) -> Func:
@@ -296,11 +279,41 @@ class Func:
         check_store(store, self._owner, "function")
         return FuncType._wrap(self._item.type)
 
-    def typed(self, store: Storelike) -> Callable[..., Any]:
-        """What calls it with the WebAssembly arguments alone, as fast as calls get: without a store, and for numbers a
-        builtin of the C extension. It converts as a call of the Func does, but takes no Val, and keeps the store alive.
+    @classmethod
+    def native(cls, store: Storelike, ty: FuncType, function: Any) -> Func:
+        """Makes a function of a C function, which wasm calls without any Python in between and without the GIL.
 
-        Raises WasmError for another Store; the callable raises WasmError once the store is closed.
+        `function` is a ctypes or cffi function pointer, an object with an ``address`` (what ``numba.cfunc`` makes), or
+        an address. It takes the WebAssembly arguments as C's ``int32_t``, ``int64_t``, ``float`` and ``double`` and
+        returns the result, if there is one; it must not touch Python objects unless it takes the GIL (ctypes callbacks
+        do). Where `function` tells its C types, they are checked. It is kept as long as the store is.
+
+        Raises TypeError if they differ, or for `ty` with references, v128 or several results. A wrong address or a C
+        function of another type is undefined behaviour.
+
+        >>> import ctypes
+        >>> from wasmjit import Store, ValType
+        >>> f64 = ValType.f64()
+        >>> prototype = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)
+        >>> square_root = prototype(("sqrt", ctypes.CDLL("libm.so.6")))
+        >>> store = Store()
+        >>> Func.native(store, FuncType([f64], [f64]), square_root)(store, 9.0)
+        3.0
+        """
+        record = record_of(store)
+        if not isinstance(ty, FuncType):
+            raise TypeError("expected a FuncType")
+        address, keep_alive = foreign_function(function, ty._type)
+        return cls._wrap(record, new_foreign_item(record, ty._type, address, keep_alive))
+
+    def typed(self, store: Storelike, *, nogil: bool = True) -> TypedFunc:
+        """What calls it with the WebAssembly arguments alone, as fast as calls get; it keeps the store alive.
+
+        With `nogil` off the GIL is kept while wasm runs, which saves the time to let go of it and take it back (some 25
+        ns): for functions that are quick. No other thread of Python runs meanwhile, so none can interrupt the call; its
+        timeout and Ctrl-C work.
+
+        Raises WasmError for another Store; the callable raises it once the store is closed.
 
         >>> from wasmjit import Store, ValType
         >>> store = Store()
@@ -309,45 +322,48 @@ class Func:
         42
         """
         check_store(store, self._owner, "function")
-        if self._native is None:
-            self._native = self._bind()
-        return self._native
+        return self._variant(0 if nogil else KEEP_GIL)
 
-    @property
-    def native_address(self) -> int:
-        """The address of its machine code, for debuggers and profilers. It follows wasmjit's own calling convention.
+    def _variant(self, flags: int) -> TypedFunc:
+        """The one TypedFunc with these flags."""
+        found = self._variants.get(flags)
+        if found is None:
+            found = self._variants[flags] = TypedFunc._make(self._owner, self._item, flags)
+        return found
 
-        Raises ClosedError once the store is closed.
+    def native_address(self, store: Storelike) -> int:
+        """The address of a C function that calls it: for ctypes, cffi, numba and C code, with or without the GIL.
+
+        It takes and returns what `Func.native` says of types. A C caller cannot be told of a trap, an exception or a
+        closed store: it gets 0, and the first such failure is raised by the next call into the store from Python, or by
+        `Store.check_native_calls`. The function works as long as the store is open, and fails afterwards.
+
+        Raises TypeError for a type that C callers cannot use, WasmError for another Store.
+
+        >>> import ctypes
+        >>> from wasmjit import Instance, Module, Store
+        >>> store = Store()
+        >>> text = '(module (func (export "inc") (param i32) (result i32) (i32.add (local.get 0) (i32.const 1))))'
+        >>> increment = Instance(store, Module(store.engine, text), []).exports(store)["inc"]
+        >>> ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_int32)(increment.native_address(store))(41)
+        42
         """
-        self._owner.open()
-        return ctypes.c_uint64.from_address(self._item.address + abi.FUNC_REF["code"]).value
+        check_store(store, self._owner, "function")
+        if self._native_address:
+            return self._native_address
+        owner, item = self._owner, self._item
+        check_native_type(item.type)
+        native = owner.open()
+        trampolines = owner.engine._trampolines
+        code = trampolines.get(REVERSE, item.type)
+        native.keep_roots(owner)
+        target = native_target_new(native.pointer, item.address, signature_of(item.type).pointer)
+        self._native_address = trampolines.thunk(target, code)
+        return self._native_address
 
-    def __call__(self, store: Storelike, *params: Any) -> Any:
-        """Calls it. Arguments are Python values or Val; returns None, the result, or a list of results.
-
-        Raises Trap, whatever a host function raised, WasmError for a wrong number of arguments or a wrong Store,
-        TypeError for an argument of a wrong kind.
-        """
-        owner = self._owner
-        if getattr(store, "_record", None) is not owner or owner.native is None:
-            check_store(store, owner, "function")
-        if len(params) != self._arity:
-            amount = "many" if len(params) > self._arity else "few"
-            raise WasmError(f"too {amount} parameters provided: given {len(params)}, expected {self._arity}")
-        native = self._native
-        if native is None:
-            native = self._native = self._bind()
-        try:
-            return native(*params)
-        except TypeError:
-            # C checks numbers before it enters the code and knows no Val. Wrong arguments get their message here; if no
-            # number was a Val, the code has run and the error came out of a host function.
-            types = self._item.type.params
-            for valtype, value in zip(types, params, strict=True):
-                python_to_bits(owner, valtype, value)
-            if not any(isinstance(v, Val) and t in _PYTHON_TYPES for t, v in zip(types, params, strict=True)):
-                raise
-        return native(*[value._val if isinstance(value, Val) else value for value in params])
+    def _refuse_store(self, store: Any) -> None:
+        """Raises what is wrong with the store of a call; C saw that something is."""
+        check_store(store, self._owner, "function")
 
     async def call_async(self, store: Storelike, *params: Any) -> Any:
         """Calls it on a thread of its own while the event loop goes on; what `async def` host functions it reaches
@@ -374,38 +390,17 @@ class Func:
         References are raw; a wrong one is undefined behaviour. The high half of a 32-bit result is unspecified.
         """
         check_store(store, self._owner, "function")
-        if self._unchecked is None:
-            self._unchecked = self._native_callable(UNCHECKED)
-        results: list[int] = self._unchecked(*slots)
+        results: list[int] = self._variant(UNCHECKED)(*slots)
         return results
 
-    def _native_callable(self, flags: int) -> Callable[..., Any]:
-        type = self._item.type
-        func_ref = ffi.cast("wj_func_ref *", self._item.address)
-        params, results = signature(type.params), signature(type.results)
-        function: Callable[..., Any] = callable_new(self._owner.pointer, func_ref, params, results, self._owner, flags)
-        return function
 
-    def _bind(self) -> Callable[..., Any]:
-        """What calls the code with Python values; C does numbers, references are converted here."""
-        native = self._native_callable(0)
-        params, results = self._item.type.params, self._item.type.results
-        if not _has_references(params) and not _has_references(results):
-            return native
-        record = self._owner
+finish_callable_class(Func)
 
-        def call(*arguments: Any) -> Any:
-            values = native(
-                *[
-                    python_to_bits(record, t, v) if t in wt.REFERENCE_TYPES else v
-                    for t, v in zip(params, arguments, strict=True)
-                ]
-            )
-            if len(results) > 1:
-                return [_from_native(record, t, v) for t, v in zip(results, values, strict=True)]
-            return _from_native(record, results[0], values) if results else None
 
-        return call
+def _known(record: StoreRecord, address: int) -> Func | None:
+    """The handle of a func-ref, if somebody keeps it."""
+    reference = record.functions.get(address)
+    return None if reference is None else reference()
 
 
 class Caller:
@@ -457,3 +452,6 @@ class Caller:
         if item is None:
             raise KeyError(f"failed to find export {name}")
         return item
+
+
+set_caller_factory(Caller)

@@ -35,7 +35,9 @@ from .module import LoadedModule, Module, ModuleExport
 from .native import ffi, lib
 from .plan import F32_CONST, I32_CONST, MASK_32, MASK_64, REF_FUNC, REF_NULL
 from .store import Storelike, StoreRecord, address_of, read_u64s, record_of
+from .trampolines import ENTER, HOST
 from .trap import Trap
+from .typed import TypedFunc
 
 _CODES = {trap.name: trap.number for trap in TRAPS}
 _NO_MEMORY = 2  # what C's segment functions return
@@ -162,7 +164,7 @@ class InstanceRecord:
     def item(self, export: Export) -> Item:
         """The item that is exported."""
         if export.kind == wt.FUNCTION:
-            return self.function(export.index)
+            return self._functions.get(export.index) or self.function(export.index)
         spaces: dict[int, Sequence[Item]] = {wt.TABLE: self.tables, wt.MEMORY: self.memories, wt.GLOBAL: self.globals}
         return spaces[export.kind][export.index]
 
@@ -170,7 +172,7 @@ class InstanceRecord:
         """The function `index`, which has a func-ref."""
         found = self._functions.get(index)
         if found is None:
-            found = self._functions[index] = FuncItem(self.func_ref(index), self.loaded.module.function_type(index))
+            found = self._functions[index] = FuncItem(self.func_ref(index), *self.loaded.way_in(index))
         return found
 
 
@@ -182,6 +184,8 @@ def instantiate(record: StoreRecord, loaded: LoadedModule, imports: Sequence[Ite
     native = record.open()
     check_imports(loaded, imports)
     record.check_new_instance()
+    if record.slow_functions:
+        _speed_up(record)
     instance = InstanceRecord(loaded, imports)
     native.keepalive.add(loaded)
     plan = loaded.plan
@@ -202,6 +206,20 @@ def instantiate(record: StoreRecord, loaded: LoadedModule, imports: Sequence[Ite
     if loaded.module.start is not None:
         _start_function(record, instance)()
     return instance
+
+
+def _speed_up(record: StoreRecord) -> None:
+    """Gives host functions that were made before there was a trampoline for their type the one there is now."""
+    find = record.engine._trampolines.find
+    still_slow = []
+    for item in record.slow_functions:
+        code = find(HOST, item.type)
+        if code:
+            lib.wj_host_func_set_code(ffi.cast("wj_func_ref *", item.address), code)
+            item.enter = find(ENTER, item.type)
+        else:
+            still_slow.append(item)
+    record.slow_functions[:] = still_slow
 
 
 def _new_context(record: StoreRecord, instance: InstanceRecord) -> Any:
@@ -324,12 +342,12 @@ def _start_function(record: StoreRecord, instance: InstanceRecord) -> Any:
     start = loaded.module.start
     assert start is not None
     if start < loaded.module.num_imported_functions or start in loaded.func_ref_offsets:
-        return Func._wrap(record, instance.function(start))._bind()
+        return TypedFunc._make(record, instance.function(start), 0)
     id = loaded.type_ids[loaded.module.functions[start]]
     reference = struct.pack("<QQIIQ", loaded.function_address(start), instance.address, id, start, 0)
     address = record.allocate(len(reference))
     ctypes.memmove(address, reference, len(reference))
-    return Func._wrap(record, FuncItem(address, loaded.module.function_type(start)))._bind()
+    return TypedFunc._make(record, FuncItem(address, *loaded.way_in(start)), 0)
 
 
 class Instance:

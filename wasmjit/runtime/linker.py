@@ -21,7 +21,8 @@ from .externs import (
     new_table_item,
     wrap_item,
 )
-from .func import FuncItem, new_host_item, new_native_item, new_unchecked_item
+from .foreign import foreign_function
+from .func import FuncItem, new_address_item, new_foreign_item, new_host_item, new_unchecked_item
 from .handle import Handle
 from .instance import Instance, check_imports, checked_load, instantiate
 from .module import Module
@@ -65,8 +66,8 @@ class _HostDefinition:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _NativeDefinition:
-    """As _HostDefinition, for functions that C calls directly (see `new_native_item`): `bind` makes one for a store."""
+class _AddressDefinition:
+    """As _HostDefinition, for what `new_address_item` takes: `bind` makes one for a store."""
 
     type: wt.FuncType
     bind: Callable[[StoreRecord], Callable[..., Any]]
@@ -80,7 +81,29 @@ class _NativeDefinition:
         record.open()
         found: FuncItem | None = record.linker_functions.get(self)
         if found is None:
-            found = new_native_item(record, self.type, self.bind(record), access_caller=True)
+            found = new_address_item(record, self.type, self.bind(record))
+            record.linker_functions[self] = found
+        return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _ForeignDefinition:
+    """As _HostDefinition, for a C function."""
+
+    type: wt.FuncType
+    address: int
+    keep_alive: object
+
+    def current_type(self) -> wt.ExternType:
+        """Its type."""
+        return self.type
+
+    def item(self, record: StoreRecord, name: str) -> Item:
+        """This store's function."""
+        record.open()
+        found: FuncItem | None = record.linker_functions.get(self)
+        if found is None:
+            found = new_foreign_item(record, self.type, self.address, self.keep_alive)
             record.linker_functions[self] = found
         return found
 
@@ -105,7 +128,7 @@ class _StoreDefinition:
         return self.bound
 
 
-_Definition = _HostDefinition | _NativeDefinition | _StoreDefinition
+_Definition = _HostDefinition | _AddressDefinition | _ForeignDefinition | _StoreDefinition
 
 
 class Linker(Handle):
@@ -256,6 +279,25 @@ class Linker(Handle):
             raise TypeError("expected a callable")
         self._insert(module, name, _HostDefinition(ty._type, func, bool(access_caller), unchecked=True))
 
+    def define_native(self, module: str, name: str, ty: FuncType, function: Any) -> None:
+        """Defines a C function (see `Func.native`) for any Store.
+
+        Raises TypeError as that does, LinkError for a taken name.
+
+        >>> import ctypes
+        >>> from wasmjit import Store, ValType
+        >>> prototype = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)
+        >>> store = Store()
+        >>> linker = Linker(store.engine)
+        >>> type = FuncType([ValType.f64()], [ValType.f64()])
+        >>> linker.define_native("math", "cos", type, prototype(("cos", ctypes.CDLL("libm.so.6"))))
+        >>> linker.get(store, "math", "cos")(store, 0.0)
+        1.0
+        """
+        if not isinstance(ty, FuncType):
+            raise TypeError("expected a FuncType")
+        self._insert(module, name, _ForeignDefinition(ty._type, *foreign_function(function, ty._type)))
+
     def func_new_async(
         self, module: str, name: str, ty: FuncType, func: Callable[..., Any], access_caller: bool = False
     ) -> None:
@@ -297,11 +339,11 @@ class Linker(Handle):
         ty, takes_caller = function_type(func)
         self.func_new_async(module, name, ty, func, takes_caller)
 
-    def _define_native(
+    def _define_with_address(
         self, module: str, name: str, type: wt.FuncType, bind: Callable[[StoreRecord], Callable[..., Any]]
     ) -> None:
         """By what C calls; for WASI, where a Caller and conversions would cost more than the call."""
-        self._insert(module, name, _NativeDefinition(type, bind))
+        self._insert(module, name, _AddressDefinition(type, bind))
 
     def define_instance(self, store: Storelike, name: str, instance: Instance) -> None:
         """Defines all exports of an instance under module `name`. Raises LinkError if a name is taken."""

@@ -23,7 +23,8 @@ from .engine import Engine
 from .handle import Handle
 from .native import ffi
 from .plan import InstancePlan
-from .type_ids import type_id
+from .trampolines import ENTER
+from .type_ids import signature_of, type_id
 from .values import AsExternType, ExportType, ImportType, wrap_extern_type
 
 # How much of a file it takes to know a compiled one.
@@ -80,16 +81,17 @@ def _compile_binary(engine: Engine, binary: bytes, progress: Progress = None) ->
     config = engine._config
     directory = config.cache_directory
     if directory is None or config.target is not None:  # what is made for other machines is kept elsewhere
-        return _compile(config, binary, progress)
-    return Cache(directory).get_or_make(binary, config.cache_key(), lambda: _compile(config, binary, progress))
+        return _compile(engine, binary, progress)
+    return Cache(directory).get_or_make(binary, config.cache_key(), lambda: _compile(engine, binary, progress))
 
 
-def _compile(config: Config, binary: bytes, progress: Progress) -> Artifact:
+def _compile(engine: Engine, binary: bytes, progress: Progress) -> Artifact:
     # The stages before the artifact are imported here only, so that running a .cwasm never loads them.
-    from ..compile import pipeline
+    from ..compile import pipeline, trampolines
     from ..wasm.decode import decode
     from ..wasm.validate import validate_module_level
 
+    config = engine._config
     module = decode(binary, config.features)
     validate_module_level(module)
     units = pipeline.compile_module(module, config, progress=progress)
@@ -99,6 +101,7 @@ def _compile(config: Config, binary: bytes, progress: Progress) -> Artifact:
         units,
         target=target,
         config_key=config.cache_key(),
+        trampolines=engine._trampolines.compile(trampolines.module_trampolines(module)),
         keep_address_map=config.generate_address_map,
     )
 
@@ -168,9 +171,10 @@ class ModuleExport:
 class _Code:
     """An artifact and its executable form, which all copies of a Module share."""
 
-    __slots__ = ("artifact", "loaded", "lock")
+    __slots__ = ("artifact", "engine", "loaded", "lock")
 
-    def __init__(self, artifact: Artifact) -> None:
+    def __init__(self, engine: Engine, artifact: Artifact) -> None:
+        self.engine = engine
         self.artifact = artifact
         self.loaded: LoadedModule | None = None
         self.lock = threading.Lock()
@@ -180,7 +184,7 @@ class _Code:
         if self.loaded is None:
             with self.lock:
                 if self.loaded is None:
-                    self.loaded = LoadedModule(self.artifact)
+                    self.loaded = LoadedModule(self.engine, self.artifact)
         return self.loaded
 
 
@@ -204,7 +208,7 @@ class Module(Handle):
         text.
         """
         _check_engine(engine)
-        self._initialize(engine, _Code(compile_artifact(engine, wasm, progress)))
+        self._initialize(engine, _Code(engine, compile_artifact(engine, wasm, progress)))
 
     def _initialize(self, engine: Engine, code: _Code) -> None:
         self._engine = engine
@@ -214,7 +218,7 @@ class Module(Handle):
     def _wrap(cls, engine: Engine, artifact: Artifact) -> Module:
         artifact.check_compatible(engine._config.cache_key())
         self = cls.__new__(cls)
-        self._initialize(engine, _Code(artifact))
+        self._initialize(engine, _Code(engine, artifact))
         return self
 
     @classmethod
@@ -230,7 +234,7 @@ class Module(Handle):
         binary = bytes(wasm)
         _refuse_precompiled(binary)
         self = cls.__new__(cls)
-        self._initialize(engine, _Code(_compile_binary(engine, binary)))
+        self._initialize(engine, _Code(engine, _compile_binary(engine, binary)))
         return self
 
     @classmethod
@@ -452,7 +456,7 @@ class Module(Handle):
     def close(self) -> None:
         """Lets go of the code; copies and instances keep what they need. Later use raises ClosedError."""
         super().close()
-        self._code = _Code(self._code.artifact)
+        self._code = _Code(self._engine, self._code.artifact)
 
     def __copy__(self) -> Module:
         """Another handle of the same compiled module; costs next to nothing."""
@@ -539,10 +543,13 @@ class LoadedModule:
     A store keeps it alive as long as it has an instance: contexts hold addresses of its code, type ids and data bytes.
     """
 
-    def __init__(self, artifact: Artifact) -> None:
+    def __init__(self, engine: Engine, artifact: Artifact) -> None:
         self.module = artifact.module
+        self.trampolines = engine._trampolines
+        self.trampolines.install(artifact.trampolines())
         self.code: LoadedCode = load(artifact)
         module = self.module
+        self._ways_in: dict[int, tuple[wt.FuncType, int, int]] = {}
         self.layout = module_layout(module)
         self.import_types = [import_type(module, position) for position in range(len(module.imports))]
         self.exports = {export.name: export for export in module.exports}
@@ -574,6 +581,15 @@ class LoadedModule:
             id = self.type_ids[module.functions[function]]
             struct.pack_into("<II", template, offset + abi.FUNC_REF["type_id"], id, function)
         return template
+
+    def way_in(self, function: int) -> tuple[wt.FuncType, int, int]:
+        """What calls of a function take: its type, and the addresses of signature and trampoline."""
+        type = self.module.function_type(function)
+        found = self._ways_in.get(id(type))  # the module keeps its types; hashing one takes longer than all the rest
+        if found is None:
+            found = type, signature_of(type).address, self.trampolines.find(ENTER, type)
+            self._ways_in[id(type)] = found
+        return found
 
     def function_address(self, function: int) -> int:
         """The code of a defined function, by its index in the module's function index space."""

@@ -7,39 +7,28 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import faulthandler
+import functools
 import os
 import struct
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 try:
-    from ._native import ffi, lib
+    from ._native import ffi as ffi
+    from ._native import lib as lib
 except ImportError as error:
     raise ImportError(
         f"wasmjit's C runtime is not built for this Python ({error}); in a source checkout run: "
         "python runtime_c/build.py"
     ) from error
 
-__all__ = [
-    "CALLER",
-    "KEEP_GIL",
-    "UNCHECKED",
-    "callable_new",
-    "ffi",
-    "host_func_new",
-    "is_interrupted",
-    "lib",
-    "set_frame_describer",
-    "set_trap_factory",
-    "store_roots",
-    "take_object",
-    "wait",
-]
-
-# Flags of `host_func_new` and `callable_new`.
+# Flags of `host_func_new` (CALLER, UNCHECKED, CALLER_OBJECT) and of `_bind` (UNCHECKED, KEEP_GIL).
 CALLER = 1
 UNCHECKED = 2
 KEEP_GIL = 4
+CALLER_OBJECT = 8
+THUNK_BYTES = 16  # of what `write_thunks` writes
 
 
 def set_trap_factory(factory: Callable[[int, int, tuple[int, ...]], BaseException]) -> None:
@@ -76,19 +65,58 @@ def wait(descriptors: Mapping[int, int], timeout_ns: int | None) -> dict[int, in
     return {fd: events for fd, _, events in results if events}
 
 
+@functools.cache
+def signature(params: str, results: str) -> Any:
+    """The C record of a signature, a ``wj_signature *``: made once, kept for ever. Raises MemoryError."""
+    made = lib.wj_signature_new(params.encode(), results.encode())
+    if made == ffi.NULL:
+        raise MemoryError(f"the C runtime could not make the signature {params} -> {results}")
+    return made
+
+
 def host_func_new(
-    store: Any, function: Callable[..., Any], params: str, results: str, type_id: int, flags: int = 0
+    store: Any,
+    function: Callable[..., Any],
+    signature: Any,
+    type_id: int,
+    flags: int = 0,
+    *,
+    code: int = 0,
+    native: int = 0,
 ) -> Any:
     """A ``wj_func_ref *`` that calls `function`; both live as long as the store. Raises MemoryError."""
-    func_ref = lib.wj_host_func_new(store, id(function), params.encode(), results.encode(), type_id, flags)
+    func_ref = lib.wj_host_func_new(store, id(function), signature, type_id, flags, code, native)
     if func_ref == ffi.NULL:
         raise MemoryError("the C runtime could not make a host function")
     return func_ref
 
 
-def callable_new(store: Any, func_ref: Any, params: str, results: str, owner: object, flags: int = 0) -> Any:
-    """A builtin that calls `func_ref` with the wasm arguments; `owner` lives as long as it. Raises MemoryError."""
-    return take_object(lib.wj_callable_new(store, func_ref, params.encode(), results.encode(), id(owner), flags))
+def native_target_new(store: Any, func_ref: int, signature: Any) -> int:
+    """The address of what a C caller's code is given to enter `func_ref`. Raises MemoryError."""
+    target = lib.wj_native_target_new(store, ffi.cast("wj_func_ref *", func_ref), signature)
+    if target == ffi.NULL:
+        raise MemoryError("the C runtime could not make a function for C callers")
+    return int(ffi.cast("uintptr_t", target))
+
+
+def set_converters(to_bits: Callable[..., int], from_bits: Callable[..., Any]) -> None:
+    """Sets what converts values that are not simply numbers (runtime_c/wj_api.h)."""
+    lib.wj_set_converters(id(to_bits), id(from_bits))
+
+
+def set_caller_factory(factory: Callable[[Any, int], Any]) -> None:
+    """Sets what makes the Caller that host functions get, of a StoreRecord and the address of a context."""
+    lib.wj_set_caller_factory(id(factory))
+
+
+def finish_callable_class(class_object: type) -> None:
+    """Lets the interpreter call objects of a subclass of FuncBase or TypedBase directly."""
+    lib.wj_callable_finish_class(id(class_object))
+
+
+def write_thunks(code: bytearray, count: int, distance_bytes: int) -> None:
+    """Writes `count` pieces of code that read where to go at `distance_bytes` behind them (runtime_c/wj_api.h)."""
+    lib.wj_write_thunks(ffi.from_buffer(code), count, distance_bytes)
 
 
 def store_roots(store: Any) -> object:
@@ -109,10 +137,37 @@ def take_object(address: int) -> Any:
     return found
 
 
+if TYPE_CHECKING:
+
+    class _CallableBase:
+        _owner: Any
+
+        def _bind(
+            self, owner: object, store: int, func_ref: int, signature: int, enter: int, flags: int, /
+        ) -> None: ...
+        def _run_map(self, code: int, job: int, /) -> None: ...
+
+    class TypedBase(_CallableBase):
+        """See below."""
+
+        def __call__(self, *arguments: Any) -> Any: ...
+
+    class FuncBase(_CallableBase):
+        """See below."""
+
+        def __call__(self, store: Any, *arguments: Any) -> Any: ...
+
+else:
+    # What Python calls (runtime_c/callable.c): with the wasm arguments, and with a Store in front of them.
+    TypedBase = take_object(lib.wj_callable_base(0))
+    FuncBase = take_object(lib.wj_callable_base(1))
+
+
 def _start() -> None:
     number = lib.wj_runtime_init()
     if number:
         raise OSError(number, f"cannot install the fault handlers: {os.strerror(number)}")
+    lib.wj_watch_faulthandler(id(faulthandler.is_enabled))
 
 
 _start()

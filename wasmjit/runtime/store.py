@@ -1,9 +1,10 @@
 """Store: what instances and host objects live in, and its ownership of the C store.
 
 `Store` is the public handle; `StoreRecord` is what every Func, Memory, Instance... refers to; `NativeStore` owns the C
-store. The C store is freed when the last of record, memory views and running calls lets go of its NativeStore. A record
-never refers to handles of its own store, so dropping a Store frees everything at once; the cycle collector is needed
-only where a host function refers to its own store.
+store. The C store is freed when the last of record and running calls lets go of its NativeStore; its memories stay
+mapped as long as there are views of them (``runtime_c/mapping.c``). A record never refers to handles of its own store,
+so dropping a Store frees everything at once; the cycle collector is needed only where a host function refers to its own
+store.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ from ..errors import ClosedError, WasmError
 from ..wasm import types as wt
 from .engine import Engine
 from .handle import Handle
-from .native import ffi, lib, store_roots
+from .native import ffi, lib, store_roots, take_object
+from .views import release_views
 
 if TYPE_CHECKING:
     from .externs import Caller, Func
+    from .func import FuncItem
     from .instance import InstanceRecord
 
 UNLIMITED = (1 << 64) - 1
@@ -60,10 +63,12 @@ class NativeStore:
         if pointer is not None and not is_exiting():
             free(pointer)
 
-    def keep_roots(self) -> None:
-        """Shows the garbage collector the host functions that C holds. Call after making one."""
+    def keep_roots(self, record: StoreRecord) -> None:
+        """Shows the garbage collector the host functions that C holds, and C the record. Call after making one."""
         if self._roots is None:
             self._roots = store_roots(self.pointer)
+            reference = weakref.ref(record)
+            lib.wj_store_set_record(self.pointer, id(reference))
 
 
 @dataclass(slots=True)
@@ -110,6 +115,7 @@ class StoreRecord:
         self.engine = engine
         self.data = data
         self.native: NativeStore | None = NativeStore(engine._max_wasm_stack)
+        self.address = address_of(self.native.pointer)
         if engine._has_epochs:
             self.native.keepalive.add(engine._epoch)
             self.write_field("epoch", address_of(engine._epoch))
@@ -119,7 +125,9 @@ class StoreRecord:
         self.instances: dict[int, InstanceRecord] = {}  # by context address
         self.wasi: Any = None
         self.linker_functions: dict[object, Any] = {}  # a Linker's Store-independent definition -> FuncItem here
-        self._functions: weakref.WeakValueDictionary[int, Func] | None = None
+        # The handles there are of functions, by func-ref address: at most one entry a func-ref, which lives as long.
+        self.functions: dict[int, weakref.ref[Func]] = {}
+        self.slow_functions: list[FuncItem] = []  # host functions without a trampoline
         self.num_memories = 0
         self.num_tables = 0
         # Externrefs: wasm sees small integers.
@@ -129,13 +137,6 @@ class StoreRecord:
         self._sweep_at = FIRST_SWEEP_HANDLES
         # Where externrefs can be found: callables that list handles in use.
         self.externref_roots: list[Callable[[], list[int]]] = []
-
-    @property
-    def functions(self) -> weakref.WeakValueDictionary[int, Func]:
-        """The handles there are of functions, by func-ref address."""
-        if self._functions is None:
-            self._functions = weakref.WeakValueDictionary()
-        return self._functions
 
     @property
     def pointer(self) -> Any:
@@ -173,10 +174,13 @@ class StoreRecord:
         return native is not None and bool(lib.wj_store_interrupt(native.pointer))
 
     def close(self) -> None:
-        """Lets go of everything. Raises WasmError while wasm code of this store runs."""
-        if self.native is None:
+        """Lets go of everything. Raises WasmError while wasm code of this store runs, BufferError as `Store.close`."""
+        native = self.native
+        if native is None:
             return
-        if self.is_running():
+        if not self.is_running():
+            release_views(native.pointer)
+        if lib.wj_store_close(native.pointer):
             raise WasmError("store cannot be closed while its code is running")
         self.native = None
         self.instances.clear()
@@ -193,7 +197,7 @@ class StoreRecord:
         native = self.open()
         made = None if limiter is None else _Limiter(limiter)
         lib.wj_store_set_limiter(native.pointer, 0 if made is None else id(made.ask_from_code))
-        native.keep_roots()
+        native.keep_roots(self)
         self.limiter = made
 
     def allows_growth(self, kind: str, current: int, desired: int, maximum: int | None) -> bool:
@@ -305,9 +309,20 @@ class Store(Handle):
             self.set_limits(memory_size=max_memory)
 
     def close(self) -> None:
-        """Frees what lives in this store, memory that Python still has views of when the last view goes.
+        """Frees what lives in this store, memory that `Memory.data_ptr` or `get_buffer_ptr` gave out when that goes.
 
-        Later use of the store and of what belongs to it raises ClosedError. Raises WasmError while its code is running.
+        Later use of the store and of what belongs to it raises ClosedError. Memoryviews from `Memory.view` are
+        released: their later use is a ValueError. Raises BufferError, and closes nothing, while something that cannot
+        be released uses one (a numpy array, a slice of it), and WasmError while code of the store is running.
+
+        >>> from wasmjit import Limits, Memory, MemoryType, Store
+        >>> store = Store()
+        >>> view = Memory(store, MemoryType(Limits(1))).view(store)
+        >>> store.close()
+        >>> view[0]
+        Traceback (most recent call last):
+        ...
+        ValueError: operation forbidden on released memoryview object
         """
         self._record.close()
 
@@ -422,6 +437,14 @@ class Store(Handle):
         self._record.open()
         return self._record.interrupt()
 
+    def check_native_calls(self) -> None:
+        """Raises the first failure of a call that C code made through `Func.native_address`, if there was one since the
+        last failure was raised. The next call into this store from Python does that too."""
+        self._record.open()
+        failure = lib.wj_store_take_failure(self._record.pointer)
+        if failure:
+            raise take_object(failure)
+
     # ---- fuel and epochs ----
 
     def _check_fuel(self) -> None:
@@ -479,7 +502,7 @@ class Store(Handle):
             raise TypeError("expected a callable")
         native = self._record.open()
         lib.wj_store_set_epoch_callback(native.pointer, id(callback))
-        native.keep_roots()
+        native.keep_roots(self._record)
 
 
 Storelike = Union[Store, "Caller"]

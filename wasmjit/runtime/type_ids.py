@@ -1,10 +1,12 @@
-"""Process-wide interning of function types: equal types have equal ids, so call_indirect compares one u32."""
+"""What C knows of function types, the same for the whole process: ids, which call_indirect compares, and signatures."""
 
 from __future__ import annotations
 
 import threading
+from typing import Any, NamedTuple
 
-from ..wasm.types import FuncType
+from ..wasm.types import FuncType, signature_letters
+from .native import ffi, signature
 
 _lock = threading.Lock()
 _ids: dict[FuncType, int] = {}
@@ -30,3 +32,22 @@ def type_of_id(id: int) -> FuncType:
     type = _types[id]
     assert type is not None, "type id 0 names no type"
     return type
+
+
+class Signature(NamedTuple):
+    """The C record of a signature (``wj_signature *``) and its address."""
+
+    pointer: Any
+    address: int
+
+
+_signatures: dict[FuncType, Signature] = {}
+
+
+def signature_of(type: FuncType) -> Signature:
+    """The signature of `type`. Raises MemoryError."""
+    found = _signatures.get(type)
+    if found is None:
+        pointer = signature(signature_letters(type.params), signature_letters(type.results))
+        found = _signatures.setdefault(type, Signature(pointer, int(ffi.cast("uintptr_t", pointer))))
+    return found

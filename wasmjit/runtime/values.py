@@ -18,22 +18,7 @@ from .handle import Handle
 if TYPE_CHECKING:
     from .func import Func
 
-# The letter of a value type in the C runtime's signature strings (runtime_c/wj_api.h).
-SIGNATURE_LETTERS = {
-    wt.I32: "i",
-    wt.I64: "I",
-    wt.F32: "f",
-    wt.F64: "F",
-    wt.V128: "V",
-    wt.FUNCREF: "r",
-    wt.EXTERNREF: "r",
-}
 MAX_TABLE_ELEMENTS = (1 << 32) - 1
-
-
-def signature(types: Iterable[int]) -> str:
-    """The C runtime's signature string for these value types."""
-    return "".join(SIGNATURE_LETTERS[t] for t in types)
 
 
 def number_to_bits(valtype: int, value: Any) -> int:

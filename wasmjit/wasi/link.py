@@ -73,4 +73,4 @@ def add_to_linker(linker: Linker) -> None:
             [_VALUE_TYPES[letter]() for letter in function.params],
             [_VALUE_TYPES[letter]() for letter in function.results],
         )
-        linker._define_native(MODULE_NAME, function.name, type._type, _bind(function))
+        linker._define_with_address(MODULE_NAME, function.name, type._type, _bind(function))

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .types import EXTERNREF, F32, F64, FUNCREF, I32, I64, UNKNOWN, VALTYPE_CODES
+from .types import EXTERNREF, F32, F64, FUNCREF, I32, I64, UNKNOWN, V128, VALTYPE_CODES
 
 _TABLE = """
 00 unreachable            special
@@ -308,4 +308,12 @@ def _parse_row(line: str) -> Op:
 OPS: dict[int, Op] = {op.code: op for op in map(_parse_row, filter(None, _TABLE.splitlines()))}
 OP_BY_NAME: dict[str, Op] = {op.name: op for op in OPS.values()}
 
-LLVM_TYPES: dict[int, str] = {I32: "i32", I64: "i64", F32: "float", F64: "double", FUNCREF: "ptr", EXTERNREF: "ptr"}
+LLVM_TYPES: dict[int, str] = {
+    I32: "i32",
+    I64: "i64",
+    F32: "float",
+    F64: "double",
+    V128: "<2 x i64>",  # passed and returned in one vector register
+    FUNCREF: "ptr",
+    EXTERNREF: "ptr",
+}

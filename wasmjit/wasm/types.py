@@ -5,6 +5,7 @@ Value types are the binary format's own codes, so the decoder, the validator and
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 I32 = 0x7F
@@ -29,6 +30,9 @@ VALTYPE_NAMES: dict[int, str] = {
 VALTYPE_CODES: dict[str, int] = {name: code for code, name in VALTYPE_NAMES.items() if code}
 NUMERIC_TYPES = frozenset((I32, I64, F32, F64))
 REFERENCE_TYPES = frozenset((FUNCREF, EXTERNREF))
+
+# One letter a value type, as the C runtime's signatures have it (runtime_c/wj_api.h) and names of trampolines.
+SIGNATURE_LETTERS: dict[int, str] = {I32: "i", I64: "I", F32: "f", F64: "F", V128: "V", FUNCREF: "u", EXTERNREF: "e"}
 
 # Kinds of imports and exports (spec section 5.5.5), by their binary code.
 FUNCTION, TABLE, MEMORY, GLOBAL, TAG = range(5)
@@ -58,6 +62,21 @@ class FuncType:
 
     def __str__(self) -> str:
         return f"{result_type_text(self.params)} -> {result_type_text(self.results)}"
+
+
+def signature_letters(types: tuple[int, ...]) -> str:
+    """The letters of these value types."""
+    return "".join([SIGNATURE_LETTERS[t] for t in types])
+
+
+def trampoline_name(kind: str, type: FuncType) -> str:
+    """The symbol of the trampoline of a kind and type (see compile/trampolines.py), to which all references are alike.
+
+    >>> trampoline_name("enter", FuncType((I32, FUNCREF), (F64,)))
+    'wj_enter_ir_F'
+    """
+    params, results = (re.sub("[ue]", "r", signature_letters(types)) for types in (type.params, type.results))
+    return f"wj_{kind}_{params}_{results}"
 
 
 @dataclass(frozen=True, slots=True)

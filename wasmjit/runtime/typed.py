@@ -1,0 +1,176 @@
+"""TypedFunc: a function bound to its store, called with the WebAssembly arguments alone, or over whole arrays."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING, Any
+
+from .. import abi
+from ..wasm import types as wt
+from .native import KEEP_GIL, UNCHECKED, TypedBase, finish_callable_class
+from .trampolines import MAP
+from .values import FuncType
+
+if TYPE_CHECKING:
+    from .func import FuncItem
+    from .store import StoreRecord
+
+# What NumPy calls the value types; in little endian, as wasm has them.
+_DTYPES = {wt.I32: "<i4", wt.I64: "<i8", wt.F32: "<f4", wt.F64: "<f8"}
+_WORD_BYTES = 8
+
+
+class TypedFunc(TypedBase):
+    """A WebAssembly function bound to its store; made by `Func.typed`.
+
+    It is called with the WebAssembly arguments, converts as a call of the Func does, and holds the store.
+
+    >>> from wasmjit import Instance, Module, Store
+    >>> store = Store()
+    >>> text = '(module (func (export "double") (param f64) (result f64) (f64.add (local.get 0) (local.get 0))))'
+    >>> double = Instance(store, Module(store.engine, text), []).exports(store)["double"].typed(store)
+    >>> double(21.0)
+    42.0
+    """
+
+    __slots__ = ("__weakref__", "_flags", "_type")
+
+    _type: wt.FuncType
+    _flags: int
+
+    def __init__(self) -> None:
+        raise TypeError("TypedFunc has no constructor: use Func.typed")
+
+    @classmethod
+    def _make(cls, record: StoreRecord, item: FuncItem, flags: int) -> TypedFunc:
+        self = cls.__new__(cls)
+        self._type = item.type
+        self._flags = flags
+        _native = record.open()  # kept while C takes a reference of its own
+        self._bind(record, record.address, item.address, item.signature, item.enter, flags)
+        return self
+
+    @property
+    def type(self) -> FuncType:
+        """Its type."""
+        return FuncType._wrap(self._type)
+
+    @property
+    def nogil(self) -> bool:
+        """Whether the GIL is released while wasm runs."""
+        return not self._flags & KEEP_GIL
+
+    def __repr__(self) -> str:
+        return f"<TypedFunc {self._type}>"
+
+    def map(self, *arrays: Any, out: Any = None) -> Any:
+        """Calls it for each element of NumPy arrays, in a loop of machine code; returns an array of the results.
+
+        There is an array or number for each parameter, broadcast together as NumPy does. Arrays of another type are
+        converted if NumPy calls them of the "same kind" (``numpy.can_cast``). Several results give a tuple of
+        arrays, none gives None. `out` is the array to write the results to, or a tuple of them.
+
+        The elements are called in order (row by row). A trap or an exception ends the loop: results of the elements
+        before it are in `out`, and the exception says in a note, from Python 3.11 on, which element it was.
+
+        Raises TypeError for a wrong number of arrays, types that do not convert, or a function with references or v128;
+        ValueError for shapes that do not fit; ImportError without NumPy; and what a call raises.
+
+        >>> import numpy
+        >>> from wasmjit import Instance, Module, Store
+        >>> store = Store()
+        >>> text = '(module (func (export "add") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1))))'
+        >>> add = Instance(store, Module(store.engine, text), []).exports(store)["add"].typed(store)
+        >>> add.map(numpy.arange(4, dtype="i4"), 10)
+        array([10, 11, 12, 13], dtype=int32)
+        """
+        import numpy
+
+        type = self._type
+        if self._flags & UNCHECKED:
+            raise TypeError("unchecked functions have no map")
+        for valtype in (*type.params, *type.results):
+            if valtype not in _DTYPES:
+                raise TypeError(f"{type}: arrays have no elements of type {wt.valtype_name(valtype)}")
+        if len(arrays) != len(type.params) or not arrays:
+            raise TypeError(f"expected {len(type.params)} arrays, one for each parameter, got {len(arrays)}")
+        given = [
+            _converted(numpy, array, valtype, position)
+            for position, (array, valtype) in enumerate(zip(arrays, type.params, strict=True), 1)
+        ]
+        inputs = numpy.broadcast_arrays(*given)
+        shape = inputs[0].shape
+        outputs, results = _outputs(numpy, type, shape, out)
+        # Rows of all arrays in the same order: one dimension, a view where that is possible.
+        columns = [array.reshape(-1) for array in inputs] + [array.reshape(-1) for array in outputs]
+        self._run(columns, inputs[0].size)
+        if not results:
+            return None
+        for result, output in zip(results, outputs, strict=True):
+            if result is not output:
+                result[...] = output
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def _run(self, columns: list[Any], count: int) -> None:
+        words = [0, 0, count, 0]
+        for column in columns:
+            words += [column.ctypes.data, column.strides[0] if count > 1 else 0]
+        job = (ctypes.c_int64 * len(words))(*[word if word < 1 << 63 else word - (1 << 64) for word in words])
+        code = self._owner.engine._trampolines.get(MAP, self._type)
+        try:
+            self._run_map(code, ctypes.addressof(job))
+        except BaseException as error:
+            done = job[abi.MAP_JOB["done"] // _WORD_BYTES]
+            if hasattr(error, "add_note"):
+                error.add_note(f"in element {done} of {count} of TypedFunc.map")
+            raise
+
+
+finish_callable_class(TypedFunc)
+
+
+def _converted(numpy: Any, array: Any, valtype: int, position: int) -> Any:
+    """An array of the parameter's type. Raises TypeError."""
+    dtype = numpy.dtype(_DTYPES[valtype])
+    made = numpy.asarray(array)
+    if isinstance(array, (int, float)) and not isinstance(array, bool):
+        # A number of Python's has no type of its own: it must keep its value.
+        if isinstance(array, float) and dtype.kind == "i":
+            raise TypeError(f"parameter {position}: {array!r} is no {wt.valtype_name(valtype)}")
+        if isinstance(array, int) and dtype.kind == "i":
+            bits = 8 * dtype.itemsize
+            if not -(1 << bits - 1) <= array < 1 << bits:
+                raise OverflowError(f"parameter {position}: {array!r} does not fit {wt.valtype_name(valtype)}")
+            array = array - (1 << bits) if array >= 1 << bits - 1 else array
+        return numpy.array(array, dtype=dtype)
+    if made.dtype.kind == "u" and dtype.kind == "i" and made.dtype.itemsize == dtype.itemsize:
+        return made.astype(made.dtype.newbyteorder("<"), copy=False).view(dtype)  # the same bits, read as signed
+    if not numpy.can_cast(made.dtype, dtype, casting="same_kind"):
+        raise TypeError(
+            f"parameter {position}: an array of {made.dtype} does not convert to {wt.valtype_name(valtype)}"
+        )
+    return made.astype(dtype, copy=False)
+
+
+def _outputs(numpy: Any, type: wt.FuncType, shape: tuple[int, ...], out: Any) -> tuple[list[Any], list[Any]]:
+    """The arrays that the loop writes to, whose rows lie one behind the other, and those that the caller gets."""
+    dtypes = [numpy.dtype(_DTYPES[valtype]) for valtype in type.results]
+    if out is None:
+        made = [numpy.empty(shape, dtype) for dtype in dtypes]
+        return made, made
+    given = list(out) if isinstance(out, tuple) else [out]
+    if len(given) != len(dtypes):
+        raise TypeError(f"out: expected {len(dtypes)} arrays, one for each result, got {len(given)}")
+    outputs = []
+    for array, dtype in zip(given, dtypes, strict=True):
+        if not isinstance(array, numpy.ndarray):
+            raise TypeError(f"out: expected a NumPy array, not {array!r}")
+        if not array.flags.writeable:
+            raise ValueError("out: the array is read-only")
+        if array.shape != shape:
+            raise ValueError(f"out: shape {array.shape} is not {shape}, the shape of the arguments")
+        if not numpy.can_cast(dtype, array.dtype, casting="same_kind"):
+            raise TypeError(f"out: results of type {dtype} do not convert to {array.dtype}")
+        direct = array.dtype == dtype and (array.flags.c_contiguous or array.ndim == 1)
+        outputs.append(array if direct else numpy.empty(shape, dtype))
+    return outputs, given
