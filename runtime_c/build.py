@@ -60,7 +60,7 @@ def make_ffibuilder(directory: str, extra_flags: list[str]) -> FFI:
         include_dirs=[directory],
         depends=[f"{directory}/{name}" for name in HEADERS],
         extra_compile_args=FLAGS + extra_flags,
-        libraries=["pthread"],
+        libraries=["pthread", "m"],
         py_limited_api=False,
     )
     return ffi

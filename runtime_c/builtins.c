@@ -2,6 +2,7 @@
  * wasm: every check happens before anything is written, and no sum may wrap (wj_in_bounds). */
 #include "wj.h"
 
+#include <math.h>
 #include <string.h>
 
 /* Interrupts are looked at between pieces of this size: some milliseconds. */
@@ -177,4 +178,38 @@ uintptr_t wj_builtins(void)
     static const void *const table[] = {WJ_BUILTINS(ADDRESS_OF)};
 #undef ADDRESS_OF
     return (uintptr_t)table;
+}
+
+/* ---- relaxed SIMD, deterministic, on processors that cannot do it in one instruction ---- */
+
+uint64_t wj_builtin_fused_multiply_add_f32(void *vmctx, uint64_t a, uint64_t b, uint64_t c)
+{
+    (void)vmctx;
+    float x;
+    float y;
+    float z;
+    memcpy(&x, &a, sizeof x);
+    memcpy(&y, &b, sizeof y);
+    memcpy(&z, &c, sizeof z);
+    float sum = fmaf(x, y, z);
+    uint32_t bits;
+    memcpy(&bits, &sum, sizeof bits);
+    resume();
+    return isnan(sum) ? UINT32_C(0x7fc00000) : bits;
+}
+
+uint64_t wj_builtin_fused_multiply_add_f64(void *vmctx, uint64_t a, uint64_t b, uint64_t c)
+{
+    (void)vmctx;
+    double x;
+    double y;
+    double z;
+    memcpy(&x, &a, sizeof x);
+    memcpy(&y, &b, sizeof y);
+    memcpy(&z, &c, sizeof z);
+    double sum = fma(x, y, z);
+    uint64_t bits;
+    memcpy(&bits, &sum, sizeof bits);
+    resume();
+    return isnan(sum) ? UINT64_C(0x7ff8000000000000) : bits;
 }

@@ -3,6 +3,7 @@
 #include "boundary.h"
 
 #include <frameobject.h>
+#include <string.h>
 
 /* ---- to Python and back, from below wasm code ---- */
 
@@ -25,7 +26,10 @@ bool wj_python_signals(wj_thread *thread, wj_entry *entry, uintptr_t pc, uintptr
     __atomic_and_fetch(&thread->pending, ~WJ_PENDING_SIGNALS, __ATOMIC_SEQ_CST);
     wj_store *store = entry->store;
     store->frozen++; /* the code stands anywhere: it may hold a memory's base in a register */
+    uint8_t tail_arguments[WJ_TAIL_ARGUMENTS_BYTES]; /* or be about to jump with arguments there */
+    memcpy(tail_arguments, store->tail_arguments, sizeof tail_arguments);
     int failed = PyErr_CheckSignals();
+    memcpy(store->tail_arguments, tail_arguments, sizeof tail_arguments);
     store->frozen--;
     if (failed) { /* the GIL stays held until the entry returns to the interpreter */
         wj_record_frames(thread, entry, pc, fp);

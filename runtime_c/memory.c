@@ -11,6 +11,7 @@
 #define HUGE_PAGE_MINIMUM_BYTES (UINT64_C(4) << 20) /* below this huge pages would cost more memory than they save time */
 #define ALIGN_RESERVATION_BYTES (UINT64_C(1) << 30)
 #define SMALL_TABLE_ELEMENTS 512u
+#define GROWTH_BYTES (UINT64_C(16) << 20)
 
 /* The longest mapping we ask for: half of a 47-bit address space keeps every sum below free of overflow. */
 #define MAX_MAPPING_BYTES (UINT64_C(1) << 46)
@@ -349,11 +350,16 @@ void wj_view_release(wj_view *view)
     }
 }
 
-/* A new, larger mapping with the old contents. */
+/* A new, larger mapping with the old contents, and with address space for growing to twice the size without moving
+ * again: growing page by page stays linear. */
 static bool move_memory(wj_memory *memory, uint64_t committed_bytes)
 {
     wj_memory old = *memory;
-    if (!map_memory(memory, committed_bytes, committed_bytes)) {
+    uint64_t largest = pages_to_bytes(memory->max_pages, memory->page_size_log2);
+    uint64_t roomy = at_most(2 * committed_bytes + GROWTH_BYTES, largest);
+    roomy = round_up(at_most(roomy, MAX_MAPPING_BYTES), host_page_bytes());
+    if ((roomy <= committed_bytes || !map_memory(memory, roomy, committed_bytes)) &&
+        !map_memory(memory, committed_bytes, committed_bytes)) {
         return false;
     }
     if (old.views != NULL) {

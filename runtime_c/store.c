@@ -2,6 +2,7 @@
 #include "boundary.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 void wj_store_release_record(wj_store *store)
 {
@@ -134,10 +135,12 @@ uintptr_t wj_store_roots(wj_store *store)
 
 wj_store *wj_store_new(uint64_t max_wasm_stack_bytes)
 {
-    wj_store *store = calloc(1, sizeof *store);
+    wj_store *store = malloc(sizeof *store + WJ_TAIL_ARGUMENTS_BYTES);
     if (store == NULL) {
         return NULL;
     }
+    memset(store, 0, sizeof *store);
+    store->tail_arguments = (uint8_t *)(store + 1);
     if (pthread_mutex_init(&store->lock, NULL) != 0) {
         free(store);
         return NULL;

@@ -91,6 +91,7 @@ struct wj_store {
     uint64_t fuel;
     uint64_t epoch;
     uint64_t epoch_deadline;
+    uint8_t *tail_arguments; /* behind this record */
     /* C's own */
     uint32_t references; /* atomic: one for wj_store_free, one for each callable */
     bool closed;         /* written with the GIL held */
@@ -164,6 +165,7 @@ WJ_ASSERT_OFFSET(struct wj_store, caller, WJ_STORE_CALLER);
 WJ_ASSERT_OFFSET(struct wj_store, fuel, WJ_STORE_FUEL);
 WJ_ASSERT_OFFSET(struct wj_store, epoch, WJ_STORE_EPOCH);
 WJ_ASSERT_OFFSET(struct wj_store, epoch_deadline, WJ_STORE_EPOCH_DEADLINE);
+WJ_ASSERT_OFFSET(struct wj_store, tail_arguments, WJ_STORE_TAIL_ARGUMENTS);
 WJ_ASSERT_OFFSET(wj_memory_slot, memory, WJ_MEMORY_SLOT_MEMORY);
 WJ_ASSERT_OFFSET(wj_memory_slot, base, WJ_MEMORY_SLOT_BASE);
 WJ_ASSERT_OFFSET(wj_table_slot, table, WJ_TABLE_SLOT_TABLE);

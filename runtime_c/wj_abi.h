@@ -6,6 +6,7 @@
 #define WJ_GLOBAL_BYTES 16
 #define WJ_MAX_REGISTER_RESULTS 2
 #define WJ_ENTRY_BYTES 1280
+#define WJ_TAIL_ARGUMENTS_BYTES 16016
 #define WJ_FUNC_REF_CODE 0
 #define WJ_FUNC_REF_VMCTX 8
 #define WJ_FUNC_REF_TYPE_ID 16
@@ -23,7 +24,8 @@
 #define WJ_STORE_FUEL 16
 #define WJ_STORE_EPOCH 24
 #define WJ_STORE_EPOCH_DEADLINE 32
-#define WJ_STORE_SIZEOF 40
+#define WJ_STORE_TAIL_ARGUMENTS 40
+#define WJ_STORE_SIZEOF 48
 #define WJ_VMCONTEXT_MAGIC 0
 #define WJ_VMCONTEXT_FLAGS 4
 #define WJ_VMCONTEXT_STORE 8
@@ -123,7 +125,9 @@
   X(table_copy) \
   X(table_init) \
   X(elem_drop) \
-  X(epoch_deadline_reached)
+  X(epoch_deadline_reached) \
+  X(fused_multiply_add_f32) \
+  X(fused_multiply_add_f64)
 #define WJ_BOUNDARY(X) \
   X(gate) \
   X(begin) \
@@ -162,6 +166,8 @@ void wj_builtin_table_copy(void *vmctx, uint32_t, uint32_t, uint64_t, uint64_t, 
 void wj_builtin_table_init(void *vmctx, uint32_t, uint32_t, uint64_t, uint64_t, uint64_t);
 void wj_builtin_elem_drop(void *vmctx, uint32_t);
 void wj_builtin_epoch_deadline_reached(void *vmctx);
+uint64_t wj_builtin_fused_multiply_add_f32(void *vmctx, uint64_t, uint64_t, uint64_t);
+uint64_t wj_builtin_fused_multiply_add_f64(void *vmctx, uint64_t, uint64_t, uint64_t);
 typedef struct { uint64_t bits, succeeded; } wj_converted;
 void wj_boundary_gate(void);
 uint32_t wj_boundary_begin(void *, void *);

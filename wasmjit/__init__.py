@@ -22,7 +22,7 @@ from .errors import (
     ValidationError,
     WasmError,
 )
-from .runtime.annotations import externref, f32, f64, funcref, i32, i64
+from .runtime.annotations import externref, f32, f64, funcref, i32, i64, v128
 from .runtime.engine import Engine
 from .runtime.externs import Caller, Func, Global, Memory, SharedMemory, Table, Tag
 from .runtime.handle import Handle as Managed
@@ -108,5 +108,6 @@ __all__ = [
     "funcref",
     "i32",
     "i64",
+    "v128",
     "wat2wasm",
 ]

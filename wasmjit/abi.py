@@ -35,7 +35,8 @@ def _fields(*names_and_sizes: tuple[str, int]) -> dict[str, int]:
 
 
 # A function reference. `code` uses the wasm calling convention and takes `vmctx` first. `type_id` is the process-wide
-# interned signature. `tail_code` is reserved for a second entry in a tail-call convention (0 until used).
+# interned signature. `tail_code` is the register entry of a function that makes tail calls and has parameters which do
+# not fit in registers, else 0 (compile/tail_calls.py).
 FUNC_REF = _fields(("code", 8), ("vmctx", 8), ("type_id", 4), ("function_index", 4), ("tail_code", 8))
 
 # The part of a linear memory that generated code reads. C's own fields follow.
@@ -46,11 +47,17 @@ TABLE = _fields(("elements", 8), ("length", 8))
 
 # Per Store; generated code reads `stack_limit`, writes `caller` before every import or indirect call. With
 # Config.consume_fuel it keeps what is left in `fuel` (signed). With Config.epoch_interruption `epoch` points to the
-# engine's counter, which is compared with `epoch_deadline`.
-STORE = _fields(("stack_limit", 8), ("caller", 8), ("fuel", 8), ("epoch", 8), ("epoch_deadline", 8))
+# engine's counter, which is compared with `epoch_deadline`. `tail_arguments` points to a buffer of
+# TAIL_ARGUMENTS_BYTES for a tail call's arguments that do not fit in registers; it holds something only from the jump
+# to the callee's first instructions.
+STORE = _fields(
+    ("stack_limit", 8), ("caller", 8), ("fuel", 8), ("epoch", 8), ("epoch_deadline", 8), ("tail_arguments", 8)
+)
+TAIL_ARGUMENTS_BYTES = 16 * 1001  # the most parameters that a function may have, and what an adapter has to know
 
 # The fixed head of the instance context. `functions` is the module's function table (code pointer per *defined*
-# function, shared by all instances of a loaded module: a tier swaps code by one store there).
+# function, then as many register entries for tail calls, 0 where there is none; shared by all instances of a loaded
+# module: a tier swaps code by one store there).
 # `builtins` is the C runtime's table of BUILTINS. `type_ids` holds a u32 per type of the module.
 VMCONTEXT = _fields(
     ("magic", 4),
@@ -151,6 +158,9 @@ BUILTINS: tuple[Builtin, ...] = (
     Builtin("table_init", "void", ("i32", "i32", "i64", "i64", "i64")),  # table, segment, dst, src, n
     Builtin("elem_drop", "void", ("i32",)),
     Builtin("epoch_deadline_reached", "void", ()),  # traps, or sets a later deadline and returns
+    # Bits of a, b, c -> bits of a * b + c rounded once; NaNs are canonical. For processors that have no instruction.
+    Builtin("fused_multiply_add_f32", "i64", ("i64", "i64", "i64")),
+    Builtin("fused_multiply_add_f64", "i64", ("i64", "i64", "i64")),
 )
 BUILTIN_INDEX: dict[str, int] = {b.name: i for i, b in enumerate(BUILTINS)}
 
@@ -213,6 +223,7 @@ def render_header() -> str:
         f"#define WJ_GLOBAL_BYTES {GLOBAL_BYTES}",
         f"#define WJ_MAX_REGISTER_RESULTS {MAX_REGISTER_RESULTS}",
         f"#define WJ_ENTRY_BYTES {ENTRY_BYTES}",
+        f"#define WJ_TAIL_ARGUMENTS_BYTES {TAIL_ARGUMENTS_BYTES}",
     ]
     for struct, fields in (
         ("FUNC_REF", FUNC_REF),

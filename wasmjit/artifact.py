@@ -100,6 +100,7 @@ class Artifact:
             self.image_alignment: int = properties["image_alignment"]
             self._trampolines: dict[str, list[int]] = properties["trampolines"]
             module = properties["module"]
+            register_entries: list[list[int]] = properties["register_entries"]
         except (KeyError, TypeError) as error:
             raise ArtifactError(f"the artifact's metadata is damaged ({error!r})") from None
         self.module: Module = metadata.decode_module(module, bytes(sections[DATA]), self._load_names, self._load_bodies)
@@ -109,6 +110,22 @@ class Artifact:
             raise ArtifactError("the artifact's function table is damaged")
         self.function_offsets: Sequence[int] = ranges[:count]
         self.function_sizes: Sequence[int] = ranges[count:]
+        first = self.module.num_imported_functions
+        # Where each function's code is: at its entry, or behind it (compile/tail_calls.py).
+        self.code_offsets: Sequence[int] = self.function_offsets
+        self.code_sizes: Sequence[int] = self.function_sizes
+        self.register_entries: dict[int, int] = {}  # function -> offset, of those whose code is behind their entry
+        if register_entries:
+            offsets, sizes = list(self.function_offsets), list(self.function_sizes)
+            try:
+                for function, offset, size in register_entries:
+                    if not first <= function < first + count:
+                        raise ValueError(f"no function {function}")
+                    offsets[function - first], sizes[function - first] = offset, size
+                    self.register_entries[function] = offset
+            except (TypeError, ValueError) as error:
+                raise ArtifactError(f"the artifact's register entries are damaged ({error})") from None
+            self.code_offsets, self.code_sizes = offsets, sizes
 
     # ---- making ----
     @classmethod
@@ -154,6 +171,7 @@ class Artifact:
             "image_alignment": image.alignment,
             "trampolines": places,
             "module": metadata.encode_module(stripped),
+            "register_entries": image.register_entries,
         }
         sections = {
             META: metadata.dump_json(properties),
@@ -194,7 +212,7 @@ class Artifact:
         text_position = 1 + _SECTION_NAMES.index(TEXT)
         symbols = [
             (f"wasm[{index}]" + (f"::{names[index]}" if index in names else ""), text_position, offset, size)
-            for index, (offset, size) in enumerate(zip(self.function_offsets, self.function_sizes, strict=True), first)
+            for index, (offset, size) in enumerate(zip(self.code_offsets, self.code_sizes, strict=True), first)
         ]
         data, offsets = elf.write(elf.MACHINE_NUMBERS[self.target.machine], to_write, symbols)
         entries = b"".join(
@@ -277,9 +295,10 @@ class Artifact:
             if zlib.crc32(view[head_end:]) != _HEADER.unpack_from(view, _HEADER_AT)[6]:
                 raise ArtifactError("damaged: the contents have a wrong checksum")
         text_end = len(self.text)
-        for offset, size in zip(self.function_offsets, self.function_sizes, strict=True):
-            if offset + size > text_end:
-                raise ArtifactError("the artifact's function table is damaged")
+        for offsets, sizes in ((self.function_offsets, self.function_sizes), (self.code_offsets, self.code_sizes)):
+            for offset, size in zip(offsets, sizes, strict=True):
+                if offset + size > text_end:
+                    raise ArtifactError("the artifact's function table is damaged")
 
     # ---- contents ----
     @property
@@ -331,11 +350,11 @@ class Artifact:
     def function_at(self, text_offset: int) -> int | None:
         """The index of the function whose code holds `text_offset`, None if there is none."""
         if self._functions_by_offset is None:
-            order = sorted(range(len(self.function_offsets)), key=self.function_offsets.__getitem__)
-            self._functions_by_offset = [self.function_offsets[i] for i in order], order
+            order = sorted(range(len(self.code_offsets)), key=self.code_offsets.__getitem__)
+            self._functions_by_offset = [self.code_offsets[i] for i in order], order
         starts, order = self._functions_by_offset
         found = bisect_right(starts, text_offset) - 1
-        if found < 0 or text_offset >= starts[found] + self.function_sizes[order[found]]:
+        if found < 0 or text_offset >= starts[found] + self.code_sizes[order[found]]:
             return None
         return self.module.num_imported_functions + order[found]
 

@@ -49,6 +49,7 @@ class Features:
     gc: bool = True
     wide_arithmetic: bool = False
     custom_page_sizes: bool = False
+    extended_const: bool = True
     stack_switching: bool = False
     component_model: bool = True
 
@@ -57,11 +58,27 @@ class Features:
         if name not in SUPPORTED_FEATURES:
             raise UnsupportedError(f"feature {name} is not supported yet", offset=offset)
         if not getattr(self, name):
-            raise UnsupportedError(f"feature {name} is off in the Config (wasm_{name})", offset=offset)
+            raise UnsupportedError(
+                f"feature {name} is off in the Config (wasm_{name}; `-W {name.replace('_', '-')}=y`)", offset=offset
+            )
 
 
 # What this version implements. A later proposal is added here when its opcodes are.
-SUPPORTED_FEATURES = frozenset({"reference_types", "bulk_memory", "multi_value", "multi_memory"})
+SUPPORTED_FEATURES = frozenset(
+    {
+        "reference_types",
+        "bulk_memory",
+        "multi_value",
+        "multi_memory",
+        "memory64",
+        "custom_page_sizes",
+        "wide_arithmetic",
+        "extended_const",
+        "simd",
+        "relaxed_simd",
+        "tail_call",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +232,7 @@ class Config:
     wasm_gc = _feature(True, "garbage collection")
     wasm_wide_arithmetic = _feature(False, "wide arithmetic")
     wasm_custom_page_sizes = _feature(False, "custom page sizes")
+    wasm_extended_const = _feature(True, "extended constant expressions")
     wasm_stack_switching = _feature(False, "stack switching")
     wasm_component_model = _feature(True, "component model")
     wasm_component_model_map = _feature(False, "component model's map types")

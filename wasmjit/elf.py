@@ -91,13 +91,13 @@ class ElfObject:
                 result.append(Relocation(offset, info & 0xFFFFFFFF, symbol, addend))
         return result
 
-    def functions(self) -> dict[int, Symbol]:
-        """Wasm function index -> the symbol ``f<index>`` of its code."""
+    def functions(self, prefix: str = "f") -> dict[int, Symbol]:
+        """Wasm function index -> the symbol ``f<index>`` of its code, or that with another prefix."""
         found: dict[int, Symbol] = {}
         for symbol in self.symbols:
-            name = symbol.name
-            if symbol.type == STT_FUNC and symbol.section != SHN_UNDEF and name[:1] == "f" and name[1:].isdecimal():
-                found[int(name[1:])] = symbol
+            head, number = symbol.name[: len(prefix)], symbol.name[len(prefix) :]
+            if symbol.type == STT_FUNC and symbol.section != SHN_UNDEF and head == prefix and number.isdecimal():
+                found[int(number)] = symbol
         return found
 
     def undefined_symbols(self) -> list[str]:

@@ -79,7 +79,7 @@ class UnsupportedError(ValidationError):
     >>> Module(Engine(Config(wasm_multi_memory=False)), "(module (memory 1) (memory 1))")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
-    wasmjit.errors.UnsupportedError: feature multi_memory is off in the Config (wasm_multi_memory) (at offset ...)
+    wasmjit.errors.UnsupportedError: feature multi_memory is off in the Config (wasm_multi_memory; ...) (at offset ...)
     """
 
 

@@ -33,7 +33,8 @@ __all__ = [
 # As generated; after LLVM's passes; what the processor gets.
 FORMS = ("ir", "optimised", "assembly")
 _DETECTED_BYTES = 4096
-_IR_DEFINITION = re.compile(r"^define [^\n]*@f(\d+)\(.*?^}\n", re.MULTILINE | re.DOTALL)
+# A function, under its name or with that of its register entry (compile/tail_calls.py).
+_IR_DEFINITION = re.compile(r"^define [^\n]*@[ft](\d+)\(.*?^}\n", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,8 @@ def functions(artifact: bytes) -> list[FunctionPlace]:
             name=module.names.functions.get(first + i, exported.get(first + i)),
             wasm_offset=body.start,
             wasm_size=body.end - body.start,
-            code_offset=contents.function_offsets[i],
-            code_size=contents.function_sizes[i],
+            code_offset=contents.code_offsets[i],
+            code_size=contents.code_sizes[i],
         )
         for i, body in enumerate(module.bodies)
     ]

@@ -15,7 +15,7 @@ import struct
 import sys
 from array import array
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from . import dwarf, elf
@@ -46,6 +46,8 @@ class Image:
     """Linked code. Arrays hold unsigned 32-bit numbers; `address_offsets` is ascending, a row holds up to the next.
 
     `function_offsets` and `function_sizes` have an entry per defined function, in bytes, relative to the image.
+    `register_entries` has (function index, offset, size) of the code of those whose entry there is but a wrapper of it
+    (compile/tail_calls.py).
     `address_lines` are offsets into the wasm module, 0 where unknown.
     """
 
@@ -56,6 +58,7 @@ class Image:
     function_sizes: array[int]
     address_offsets: array[int]
     address_lines: array[int]
+    register_entries: list[tuple[int, int, int]] = field(default_factory=list)
 
     @property
     def alignment(self) -> int:
@@ -112,7 +115,12 @@ def link(units: Iterable[Unit], first_function: int, function_count: int) -> Ima
                     continue
                 address_offsets.append(text_offset + offset)
                 address_lines.append(line)
-    return Image(machine, bytes(text), bytes(rodata), offsets, sizes, address_offsets, address_lines)
+    register_entries = [
+        (index, p.text_offsets[symbol.section] + symbol.value, symbol.size_bytes)
+        for p in placed
+        for index, symbol in sorted(p.elf.functions("body").items())
+    ]
+    return Image(machine, bytes(text), bytes(rodata), offsets, sizes, address_offsets, address_lines, register_entries)
 
 
 def _place(unit: Unit, text: bytearray, rodata: bytearray) -> _PlacedObject:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -145,6 +146,22 @@ def missing_features(features: Iterable[str]) -> list[str]:
         if feature in table and (table[feature] or feature.replace(".", "_")) not in host:
             missing.append(feature)
     return sorted(missing)
+
+
+# x86-64 CPU names that say the processor has FMA. For another one the answer is no: slower code, but right.
+_FMA_CPUS = re.compile(r"x86-64-v[34]|(broad|has)well|skylake.*|(ice|cannon|tiger|alder|rocket|cooper)lake.*|znver\d")
+
+
+def has_fused_multiply_add(machine: str, triple: str | None, cpu: str | None, features: str | None) -> bool:
+    """Whether code for a Config's target may use fused multiply-add instructions."""
+    if machine != "x86_64":
+        return True
+    stated = [item.strip() for item in (features or "").split(",") if item.strip() in ("+fma", "-fma")]
+    if stated:
+        return stated[-1] == "+fma"
+    if triple is None and cpu is None:
+        return "fma" in (host_features() or ())
+    return cpu is not None and _FMA_CPUS.fullmatch(cpu) is not None
 
 
 @functools.cache

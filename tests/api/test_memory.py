@@ -168,18 +168,30 @@ def test_a_mapping_goes_with_its_last_view() -> None:
 
 def test_growth_by_wasm_keeps_views_too() -> None:
     store = Store(Engine(Config(opt_level="none", memory_reservation=0)))
-    text = '(module (memory (export "m") 1) (func (export "grow") (result i32) i32.const 1 memory.grow))'
+    # Growth by more than what is kept in reserve, so that the memory moves every time.
+    text = """(module (memory (export "m") 1)
+      (func (export "grow") (result i32)
+        (memory.grow (i32.add (i32.const 300) (i32.mul (memory.size) (i32.const 2))))))"""
     exports = Instance(store, Module(store.engine, text), []).exports(store)
     views = []
-    for number in range(20):
+    for number in range(3):
         view = exports["m"].view(store)
         view[0] = number
         views.append(view)
-        assert exports["grow"](store) == number + 1
-    assert [view[0] for view in views] == list(range(20))
+        assert exports["grow"](store) == len(view) // PAGE
+    assert [view[0] for view in views] == list(range(3))
     del store, exports
     gc.collect()
-    assert [view[0] for view in views] == list(range(20))
+    assert [view[0] for view in views] == list(range(3))
+
+
+def test_growth_page_by_page_moves_seldom() -> None:
+    store, memory = moving_memory()
+    places = set()
+    for _ in range(1000):
+        memory.grow(store, 1)
+        places.add(ctypes.addressof(memory.get_buffer_ptr(store)))
+    assert len(places) < 5
 
 
 def test_a_view_in_a_cycle_with_its_store_is_collected() -> None:

@@ -14,8 +14,8 @@
 ;; start:
 ;;   %x1 = load i64, ptr %memory0.size, align 8, !tbaa !2
 ;;   %x2z = zext i32 %p0 to i64
-;;   %x2e = add i64 %x2z, 20
-;;   %x2 = icmp ugt i64 %x2e, %x1
+;;   %x2l = sub nuw i64 %x1, 20
+;;   %x2 = icmp ugt i64 %x2z, %x2l
 ;;   br i1 %x2, label %t4, label %k3, !prof !3
 ;; k3:
 ;;   %x5 = load ptr, ptr %memory0, align 8, !tbaa !2
@@ -39,8 +39,8 @@
 ;; start:
 ;;   %x1 = load i64, ptr %memory0.size, align 8, !tbaa !2
 ;;   %x2z = zext i32 %p0 to i64
-;;   %x2e = add i64 %x2z, 1
-;;   %x2 = icmp ugt i64 %x2e, %x1
+;;   %x2l = sub nuw i64 %x1, 1
+;;   %x2 = icmp ugt i64 %x2z, %x2l
 ;;   br i1 %x2, label %t4, label %k3, !prof !3
 ;; k3:
 ;;   %x5 = load ptr, ptr %memory0, align 8, !tbaa !2

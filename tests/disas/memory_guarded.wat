@@ -69,7 +69,7 @@
 ;; start:
 ;;   %x1 = load i64, ptr %memory0.size, align 8, !tbaa !2
 ;;   %x2z = zext i32 %p0 to i64
-;;   %x2e = add i64 %x2z, 2415919108
+;;   %x2e = add nuw nsw i64 %x2z, 2415919108
 ;;   %x2 = icmp ugt i64 %x2e, %x1
 ;;   br i1 %x2, label %t4, label %k3, !prof !3
 ;; k3:
@@ -96,10 +96,10 @@
 ;;   br label %start
 ;; start:
 ;;   %x1 = load i64, ptr %memory0.size, align 8, !tbaa !2
-;;   %x2p = lshr i64 %x1, 16
-;;   %x2 = trunc i64 %x2p to i32
-;;   %x3 = zext i32 %x2 to i64
-;;   %x4w = call i64 %builtin0(ptr %vmctx, i32 0, i64 %x3), !dbg !DILocation(line: 97, scope: !25)
-;;   %x4 = trunc i64 %x4w to i32
-;;   ret i32 %x4
+;;   %x2 = lshr i64 %x1, 16
+;;   %x3 = trunc i64 %x2 to i32
+;;   %x4 = zext i32 %x3 to i64
+;;   %x5w = call i64 %builtin0(ptr %vmctx, i32 0, i64 %x4), !dbg !DILocation(line: 97, scope: !25)
+;;   %x5 = trunc i64 %x5w to i32
+;;   ret i32 %x5
 ;; }

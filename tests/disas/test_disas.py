@@ -30,7 +30,7 @@ def _config(text: str) -> Config:
 
 
 def _render(text: str) -> str:
-    module = decode(wat2wasm(text))
+    module = decode(wat2wasm(text), _config(text).features)
     validate_module_level(module)
     ir = pipeline.render(module, _config(text), "ir")
     functions = ir[: ir.index("@wj_functions_")].rstrip()

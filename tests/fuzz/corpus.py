@@ -51,7 +51,8 @@ def smith_modules(count: int, seed: int = 0, options: tuple[str, ...] = ()) -> l
     """Up to `count` valid modules from wasm-tools smith; the same seed gives the same modules."""
     rng = random.Random(seed)
     inputs = [rng.randbytes(rng.randint(500, 20_000)) for _ in range(count)]
-    command = [find_wasm_tools(), "smith", *_SMITH_OPTIONS, *options]
+    by_name = {option.partition("=")[0]: option for option in (*_SMITH_OPTIONS, *options)}  # yours win
+    command = [find_wasm_tools(), "smith", *by_name.values()]
     with ThreadPoolExecutor(2) as pool:
         outputs = list(pool.map(lambda data: _run(command, data), inputs))
     return [wasm for wasm in outputs if wasm is not None]

@@ -24,7 +24,9 @@ from typing import Any
 import wasmtime
 
 import wasmjit
+from wasmjit.wasm.decode import decode
 from wasmjit.wasm.text import find_wasm_tools
+from wasmjit.wasm.types import EXTERN_KIND_NAMES, V128, valtype_name
 
 SMITH_OPTIONS = {
     "allow-start-export": "true",
@@ -32,7 +34,7 @@ SMITH_OPTIONS = {
     "canonicalize-nans": "true",
     "compact-imports-enabled": "false",
     "custom-descriptors-enabled": "false",
-    "custom-page-sizes-enabled": "false",
+    "custom-page-sizes-enabled": "true",
     "exceptions-enabled": "false",
     "export-everything": "true",
     "extended-const-enabled": "true",
@@ -42,24 +44,36 @@ SMITH_OPTIONS = {
     "max-memory32-bytes": "1048576",
     "max-memories": "2",
     "max-table-elements": "1000",
-    "memory64-enabled": "false",
+    "max-memory64-bytes": "1048576",
+    "memory64-enabled": "true",
     "memory-max-size-required": "true",
     "min-funcs": "4",
     "multi-value-enabled": "true",
     "reference-types-enabled": "true",
-    "relaxed-simd-enabled": "false",
+    "relaxed-simd-enabled": "true",
     "saturating-float-to-int-enabled": "true",
     "shared-everything-threads-enabled": "false",
     "sign-extension-ops-enabled": "true",
-    "simd-enabled": "false",
+    "simd-enabled": "true",
     "table-max-size-required": "true",
-    "tail-call-enabled": "false",
+    "tail-call-enabled": "true",
     "threads-enabled": "false",
-    "wide-arithmetic-enabled": "false",
+    "wide-arithmetic-enabled": "true",
 }
 FAILED_MODULES = Path("build/differential")
 INTERESTING = (0, 1, -1, 2, 7, 31, 32, 63, 64, 255, 65535, 65536, -(1 << 31), (1 << 31) - 1)
 FLOATS = (0.0, -0.0, 1.0, -1.5, 1e10, -1e30, 0.1, float("inf"))
+
+
+# What is off by default in both packages, and what makes relaxed SIMD comparable.
+PROPOSALS = ("wasm_custom_page_sizes", "wasm_wide_arithmetic", "wasm_relaxed_simd_deterministic")
+
+
+def with_proposals(config: Any) -> Any:
+    """The config, accepting what the generator makes."""
+    for option in PROPOSALS:
+        setattr(config, option, True)
+    return config
 
 
 def generate(seed: int) -> bytes | None:
@@ -91,6 +105,27 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, int) else "reference"
 
 
+def interface(wasm: bytes, config: wasmjit.Config) -> list[tuple[str, str, list[str]]]:
+    """Exports as (name, kind, parameter types), without those that have a v128 in their type.
+
+    The wasmtime package aborts the process when it is asked for such a type.
+    """
+    module = decode(wasm, config.features)
+    found: list[tuple[str, str, list[str]]] = []
+    for export in module.exports:
+        kind = EXTERN_KIND_NAMES[export.kind]
+        params: tuple[int, ...] = ()
+        types: tuple[int, ...] = ()
+        if kind == "function":
+            params = module.function_type(export.index).params
+            types = (*params, *module.function_type(export.index).results)
+        elif kind == "global":
+            types = (module.globals[export.index].content,)
+        if V128 not in types:
+            found.append((export.name, kind, [valtype_name(t) for t in params]))
+    return found
+
+
 def run(api: Any, config: Any, wasm: bytes, seed: int, memory_after_trap: bool, through_artifact: bool) -> list[Any]:
     """What happens, step by step: an entry per observation."""
     source = random.Random(seed)
@@ -100,6 +135,7 @@ def run(api: Any, config: Any, wasm: bytes, seed: int, memory_after_trap: bool, 
     if through_artifact and api is wasmjit:
         module = api.Module.deserialize(engine, module.serialize())
     seen: list[Any] = []
+    items = interface(wasm, with_proposals(wasmjit.Config()))
     try:
         exports = api.Instance(store, module, []).exports(store)
     except api.Trap as trap:
@@ -109,26 +145,26 @@ def run(api: Any, config: Any, wasm: bytes, seed: int, memory_after_trap: bool, 
 
     def state() -> list[Any]:
         values: list[Any] = []
-        for item in module.exports:
-            extern = exports[item.name]
-            if isinstance(extern, api.Memory):
+        for name, kind, _ in items:
+            extern = exports[name]
+            if kind == "memory":
                 values.append(hashlib.sha256(bytes(extern.read(store, 0, extern.data_len(store)))).hexdigest())
-            elif isinstance(extern, api.Global):
+            elif kind == "global":
                 values.append(plain(extern.value(store)))
-            elif isinstance(extern, api.Table):
+            elif kind == "table":
                 values.append(extern.size(store))
         return values
 
     seen.append(state())
-    for item in module.exports:
-        if not isinstance(item.type, api.FuncType):
+    for name, kind, params in items:
+        if kind != "function":
             continue
-        arguments = [argument(str(t), source) for t in item.type.params]
+        arguments = [argument(t, source) for t in params]
         try:
-            result = plain(exports[item.name](store, *arguments))
-            seen.append((item.name, result, state()))
+            result = plain(exports[name](store, *arguments))
+            seen.append((name, result, state()))
         except api.Trap as trap:
-            seen.append((item.name, "trap", trap.trap_code.name, *([state()] if memory_after_trap else [])))
+            seen.append((name, "trap", trap.trap_code.name, *([state()] if memory_after_trap else [])))
             break
     return seen
 
@@ -159,15 +195,14 @@ def main() -> int:
     parser.add_argument("--exact-traps", action="store_true")
     parser.add_argument("--through-artifact", action="store_true")
     options = parser.parse_args()
-    config = wasmjit.Config(
-        opt_level=options.opt_level, exact_traps=options.exact_traps, signals_based_traps=not options.explicit_checks
-    )
+    config = with_proposals(wasmjit.Config(opt_level=options.opt_level, exact_traps=options.exact_traps))
+    config.signals_based_traps = not options.explicit_checks
     compared = calls = disagreements = allowed = 0
     for seed in range(options.seed, options.seed + options.count):
         wasm = generate(seed)
         if wasm is None:
             continue
-        theirs = run(wasmtime, wasmtime.Config(), wasm, seed, options.exact_traps, False)
+        theirs = run(wasmtime, with_proposals(wasmtime.Config()), wasm, seed, options.exact_traps, False)
         ours = run(wasmjit, config, wasm, seed, options.exact_traps, options.through_artifact)
         compared += 1
         calls += len(theirs) - 1

@@ -23,12 +23,16 @@ from tests.wasm_bytes import (
     vector,
 )
 from wasmjit.wasm.module import ACTIVE, PASSIVE, ConstExpr, DataSegment, ElementSegment, Module
-from wasmjit.wasm.types import GlobalType, Limits, MemoryType, TableType
+from wasmjit.wasm.ops import V128_CONST
+from wasmjit.wasm.types import PAGE_SIZE_LOG2, GlobalType, Limits, MemoryType, TableType
 
 
 def _expression(expression: ConstExpr) -> bytes:
     out = bytearray()
     for opcode, immediate in expression:
+        if opcode == V128_CONST and immediate is not None:
+            out += b"\xfd\x0c" + immediate.to_bytes(16, "little")
+            continue
         out.append(opcode)
         if immediate is None:
             continue
@@ -41,19 +45,26 @@ def _expression(expression: ConstExpr) -> bytes:
     return bytes(out) + b"\x0b"
 
 
-def _limits(limits: Limits) -> bytes:
+def _limits(limits: Limits, flags: int = 0) -> bytes:
     if limits.max is None:
-        return b"\0" + unsigned(limits.min)
-    return b"\1" + unsigned(limits.min) + unsigned(limits.max)
+        return bytes([flags]) + unsigned(limits.min)
+    return bytes([flags | 1]) + unsigned(limits.min) + unsigned(limits.max)
+
+
+def _memory(memory: MemoryType) -> bytes:
+    flags = 4 * memory.is_64
+    if memory.page_size_log2 == PAGE_SIZE_LOG2:
+        return _limits(memory.limits, flags)
+    return _limits(memory.limits, flags | 8) + unsigned(memory.page_size_log2)
 
 
 def _extern_type(extern: int | TableType | MemoryType | GlobalType) -> bytes:
     if isinstance(extern, int):
         return unsigned(extern)
     if isinstance(extern, TableType):
-        return bytes([extern.element]) + _limits(extern.limits)
+        return bytes([extern.element]) + _limits(extern.limits, 4 * extern.is_64)
     if isinstance(extern, MemoryType):
-        return _limits(extern.limits)
+        return _memory(extern)
     return bytes([extern.content, extern.mutable])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 
-from wasmjit.config import SUPPORTED_FEATURES
+from wasmjit.config import SUPPORTED_FEATURES, Features
 from wasmjit.errors import WasmError
 from wasmjit.wasm.decode import decode
 from wasmjit.wasm.text import find_wasm_tools
@@ -14,13 +14,14 @@ from wasmjit.wasm.validate import validate
 # Wasm 2.0 without SIMD, with extended constant expressions, and whatever wasmjit has learnt since. wasm-tools uses the
 # same names, with hyphens.
 FEATURES = ",".join(["wasm2,-simd,extended-const", *sorted(name.replace("_", "-") for name in SUPPORTED_FEATURES)])
+ALL_FEATURES = Features(**dict.fromkeys(SUPPORTED_FEATURES, True))
 _FAILED_LINE = re.compile(r"failed directive on [^\n]*:(\d+):\d+")
 
 
 def our_refusal(wasm: bytes) -> WasmError | None:
     """None if wasmjit accepts the module, else its error. Any exception but WasmError goes through."""
     try:
-        validate(decode(wasm))
+        validate(decode(wasm, ALL_FEATURES))
     except WasmError as error:
         return error
     return None

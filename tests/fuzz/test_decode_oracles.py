@@ -13,13 +13,21 @@ import wasmtime
 from tests.fuzz.corpus import SEEDS, example_modules, seed_modules, smith_modules
 from tests.fuzz.encode import encode
 from tests.fuzz.mutate import join_sections, split_sections
-from tests.fuzz.oracle import our_refusal, wasm_tools_refusal
+from tests.fuzz.oracle import ALL_FEATURES, our_refusal, wasm_tools_refusal
 from wasmjit.wasm.decode import decode
 from wasmjit.wasm.module import ACTIVE, ConstExpr, Module
 from wasmjit.wasm.text import find_wasm_tools
-from wasmjit.wasm.types import FUNCREF, FuncType, GlobalType, Limits, MemoryType, TableType, valtype_name
+from wasmjit.wasm.types import FUNCREF, V128, FuncType, GlobalType, Limits, MemoryType, TableType, valtype_name
 
-MVP = ("--bulk-memory-enabled=false", "--reference-types-enabled=false", "--multi-value-enabled=false")
+MVP = (
+    "--bulk-memory-enabled=false",
+    "--custom-page-sizes-enabled=false",
+    "--memory64-enabled=false",
+    "--multi-value-enabled=false",
+    "--reference-types-enabled=false",
+    "--relaxed-simd-enabled=false",
+    "--simd-enabled=false",
+)
 REF_FUNC = 0xD2
 
 
@@ -53,7 +61,7 @@ def test_valid_modules_are_accepted(modules: list[bytes]) -> None:
 def test_sections_counts_and_ranges_are_those_of_objdump(modules: list[bytes]) -> None:
     row = re.compile(r"^ +([\w ]+?)(?: \"(.*)\")? +\| +0x([0-9a-f]+) - +0x([0-9a-f]+) \|.*\| (\d+) count$", re.M)
     for wasm in modules:
-        decoded = decode(wasm)
+        decoded = decode(wasm, ALL_FEATURES)
         defined = {
             "types": len(decoded.types),
             "imports": len(decoded.imports),
@@ -83,16 +91,16 @@ def test_sections_counts_and_ranges_are_those_of_objdump(modules: list[bytes]) -
 
 def test_encoding_what_was_decoded_gives_the_same_module(modules: list[bytes]) -> None:
     for wasm in modules:
-        decoded = decode(wasm)
+        decoded = decode(wasm, ALL_FEATURES)
         without_customs = join_sections([(number, data) for number, data in split_sections(wasm) if number != 0])
         again = encode(decoded)
         assert printed(again) == printed(without_customs), wasm.hex()
-        assert comparable(decode(again)) == comparable(decoded)
+        assert comparable(decode(again, ALL_FEATURES)) == comparable(decoded)
 
 
 def printed(wasm: bytes) -> str:
     """As WAT, every element segment spelt with expressions and an explicit table."""
-    text = wasm_tools("print", wasm=wasm)
+    text = wasm_tools("print", wasm=wasm).replace(" (pagesize 0x10000)", "")  # the default
     lines = []
     for line in text.splitlines():
         if line.startswith("  (elem "):
@@ -130,7 +138,7 @@ def test_function_names_are_those_that_wasm_tools_prints() -> None:
     named = re.compile(r"\(func \$(\S+) \(;(\d+);\)")
     found = 0
     for wasm in seed_modules():
-        names = decode(wasm).names.functions
+        names = decode(wasm, ALL_FEATURES).names.functions
         for function_name, index in named.findall(wasm_tools("print", wasm=wasm)):
             assert names[int(index)] == function_name
             found += 1
@@ -143,7 +151,7 @@ def test_wasm_tob_reads_the_same() -> None:
     assert len(modules) > 60
     seen: set[int] = set()
     for wasm in modules:
-        decoded = decode(wasm)
+        decoded = decode(wasm, ALL_FEATURES)
         if len(decoded.memories) > 1:
             continue
         for fragment in list(wasm_tob.decode_module(wasm))[1:]:
@@ -218,9 +226,15 @@ def expression(instructions: Any) -> ConstExpr:
 
 
 def test_imports_and_exports_are_those_of_the_wasmtime_package(modules: list[bytes]) -> None:
-    engine = wasmtime.Engine()
+    config = wasmtime.Config()
+    config.wasm_custom_page_sizes = config.wasm_wide_arithmetic = True
+    engine = wasmtime.Engine(config)
     for wasm in modules:
-        decoded, theirs = decode(wasm), wasmtime.Module(engine, wasm)
+        decoded, theirs = decode(wasm, ALL_FEATURES), wasmtime.Module(engine, wasm)
+        if any(V128 in (*t.params, *t.results) for t in decoded.types) or any(
+            g.content == V128 for g in decoded.globals
+        ):
+            continue  # the wasmtime package aborts on types with v128
         ours = [(i.module, i.name, described(decoded, i.type)) for i in decoded.imports]
         assert ours == [(i.module, i.name, from_wasmtime(i.type)) for i in theirs.imports]
         spaces = (decoded.functions, decoded.tables, decoded.memories, decoded.globals)
@@ -235,8 +249,12 @@ def described(decoded: Module, extern_type: int | TableType | MemoryType | Globa
     if isinstance(extern_type, TableType):
         return valtype_name(extern_type.element), extern_type.limits.min, extern_type.limits.max
     if isinstance(extern_type, MemoryType):
-        return extern_type.limits.min, extern_type.limits.max
+        return *_limits(extern_type), extern_type.is_64, 1 << extern_type.page_size_log2
     return valtype_name(extern_type.content), extern_type.mutable
+
+
+def _limits(memory: Any) -> tuple[int, int | None]:
+    return memory.limits.min, memory.limits.max
 
 
 def from_wasmtime(extern_type: Any) -> tuple[Any, ...]:
@@ -245,7 +263,7 @@ def from_wasmtime(extern_type: Any) -> tuple[Any, ...]:
     if isinstance(extern_type, wasmtime.TableType):
         return valtype_text(extern_type.element), extern_type.limits.min, extern_type.limits.max
     if isinstance(extern_type, wasmtime.MemoryType):
-        return extern_type.limits.min, extern_type.limits.max
+        return *_limits(extern_type), extern_type.is_64, extern_type.page_size
     return valtype_text(extern_type.content), extern_type.mutable
 
 

@@ -1,6 +1,6 @@
 """The official conformance scripts, run by `wasmjit.cli.wast`; a test per script and configuration.
 
-WASMJIT_SPEC chooses how much: unset, every script of level 1 as most people run wasm (``speed``, guard pages) and a
+WASMJIT_SPEC chooses how much: unset, every script of the levels as most people run wasm (``speed``, guard pages) and a
 few representative ones in the other configurations; ``matrix``, every script in every configuration.
 ``known_failures.toml`` lists what is known to fail, with the reason; an entry that passes fails the run.
 """
@@ -22,7 +22,7 @@ else:
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITE = Path(os.environ.get("WASMJIT_TESTSUITE") or ROOT.parent / "shared" / "spec" / "testsuite")
-LEVEL = Path(__file__).parent / "level1-wasm2-scalar.txt"
+LEVELS = [Path(__file__).parent / name for name in ("level1-wasm2-scalar.txt", "level2.txt")]
 KNOWN_FAILURES: dict[str, str] = tomllib.loads((Path(__file__).parent / "known_failures.toml").read_text())["failures"]
 JOBS = os.cpu_count() or 1
 
@@ -39,8 +39,15 @@ DEFAULT_CONFIGURATION = "speed-guard"
 REPRESENTATIVES = frozenset(
     """address bulk br_if call call_indirect conversions data1 endianness f32 float_memory i64 linking0 load memory
     memory_copy memory_init memory_trap ref_func skip-stack-guard-page start store switch table_copy table_grow
-    table_set traps unwind""".split()
+    table_set traps unwind simd_const simd_conversions simd_lane simd_load simd_load_extend simd_address
+    simd_store8_lane relaxed_madd_nmadd address64 memory64 memory_trap64 memory_grow64 table_copy_mixed linking1
+    proposals-custom-page-sizes-custom-page-sizes proposals-wide-arithmetic-wide-arithmetic""".split()
 )
+
+
+def listed(level: Path) -> list[str]:
+    """The names in a list."""
+    return [name for line in level.read_text().splitlines() if (name := line.partition("#")[0].strip())]
 
 
 def cases() -> list[tuple[str, str, Path]]:
@@ -48,11 +55,13 @@ def cases() -> list[tuple[str, str, Path]]:
     if not SUITE.is_dir():
         return []
     everything = os.environ.get("WASMJIT_SPEC") == "matrix"
-    names = LEVEL.read_text().split()
+    scripts = [
+        (name, path) for level in LEVELS for name, path in zip(listed(level), listed_files(level, SUITE), strict=True)
+    ]
     return [
         (configuration, name, path)
         for configuration in CONFIGURATIONS
-        for name, path in zip(names, listed_files(LEVEL, SUITE), strict=True)
+        for name, path in scripts
         if everything or configuration == DEFAULT_CONFIGURATION or name in REPRESENTATIVES
     ]
 
@@ -96,7 +105,7 @@ def test_script(
 
 
 def test_known_failures_say_why() -> None:
-    names = set(LEVEL.read_text().split())
+    names = {name for level in LEVELS for name in listed(level)}
     for key, reason in KNOWN_FAILURES.items():
         assert key.partition(":")[0] in names, f"{key}: no such script"
         assert len(reason) > 20, f"{key}: say why"

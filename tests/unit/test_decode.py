@@ -489,7 +489,12 @@ FEATURES = {
 @pytest.mark.parametrize(("feature", "wasm", "offset"), FEATURES.values(), ids=FEATURES)
 def test_features_that_are_missing_are_named(feature: str, wasm: bytes, offset: int) -> None:
     if feature in SUPPORTED_FEATURES:
-        decode(wasm)
+        decode(wasm, Features(**{feature: True}))
+        with pytest.raises(
+            UnsupportedError, match=rf"feature {feature} is off.*-W {feature.replace('_', '-')}=y"
+        ) as off:
+            decode(wasm, Features(**{feature: False}))
+        assert off.value.offset == offset
     else:
         with pytest.raises(UnsupportedError, match=f"feature {feature} is not supported yet") as caught:
             decode(wasm)

@@ -13,14 +13,14 @@ from wasmjit.compile import pipeline
 from wasmjit.config import Config
 from wasmjit.errors import ValidationError
 from wasmjit.wasm.decode import decode
-from wasmjit.wasm.ops import LOAD, OPS, SPECIAL, STORE, Op
+from wasmjit.wasm.ops import LOAD, OPS, SPECIAL, STORE, VECTOR, Op
 from wasmjit.wasm.text import wat2wasm
 from wasmjit.wasm.types import F32, F64, I32, I64, VALTYPE_NAMES
 from wasmjit.wasm.validate import validate
 
 wasmtime = pytest.importorskip("wasmtime")
 
-REGULAR = [op for op in OPS.values() if op.kind != SPECIAL]
+REGULAR = [op for op in OPS.values() if op.kind not in (SPECIAL, VECTOR)]
 COMPUTING = [op for op in REGULAR if op.kind not in (LOAD, STORE)]
 BITS = {I32: ("i32", ""), I64: ("i64", ""), F32: ("i32", "f32.reinterpret_i32"), F64: ("i64", "f64.reinterpret_i64")}
 BACK = {I32: "", I64: "", F32: "i32.reinterpret_f32", F64: "i64.reinterpret_f64"}

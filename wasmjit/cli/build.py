@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import Config, Engine, Module, WasmError, inspection
+from .language import add_language_options, apply_language_options
 from .options import add_engine_options, config_from, read_binary
 
 WRAP_COLUMNS = 100
@@ -28,6 +29,7 @@ def add_commands(commands: Any) -> None:
     parser.set_defaults(act=compile_file)
 
     parser = commands.add_parser("validate", help="check modules", description="Checks modules; silent if all is well.")
+    add_language_options(parser)
     parser.add_argument("files", metavar="FILE", nargs="+", help="a module: binary or text")
     parser.set_defaults(act=validate)
 
@@ -69,7 +71,9 @@ def write_atomically(path: Path, contents: bytes | bytearray) -> None:
 
 def validate(arguments: argparse.Namespace) -> int:
     """1 if a module is not valid, with the reason for each."""
-    engine = Engine()
+    config = Config()
+    apply_language_options(config, arguments)
+    engine = Engine(config)
     wrong = []
     for path in arguments.files:
         try:

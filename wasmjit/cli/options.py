@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from .. import Config, Engine, Module, WasmError, inspection, wat2wasm
+from .language import add_language_options, apply_language_options
 
 # -O's words: LLVM's letters and digits, and the names Config uses.
 OPT_LEVELS = {
@@ -42,6 +43,7 @@ def size_bytes(text: str) -> int:
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
     """Options of the Config that any command which compiles has."""
+    add_language_options(parser)
     group = parser.add_argument_group("compilation")
     group.add_argument(
         "-O",
@@ -73,6 +75,7 @@ def config_from(arguments: argparse.Namespace) -> Config:
         value = getattr(arguments, name)
         if value is not None:
             setattr(config, name, value)
+    apply_language_options(config, arguments)
     return config
 
 

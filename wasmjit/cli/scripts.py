@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import WasmError
+from .language import add_language_options
 from .options import opt_level
 
 
@@ -24,6 +25,7 @@ def add_commands(commands: Any) -> None:
     parser.add_argument("-O", "--opt-level", type=opt_level, default="speed", metavar="LEVEL", help="0, 2 or s")
     parser.add_argument("--explicit-checks", action="store_true", help="bounds checks in code, not guard pages")
     parser.add_argument("--through-artifact", action="store_true", help="serialize and deserialize every module")
+    add_language_options(parser)
     parser.add_argument("-j", "--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes over files")
     parser.add_argument("-v", "--verbose", action="store_true", help="show each failure with its line")
     parser.set_defaults(act=run_scripts)
@@ -38,7 +40,9 @@ def run_scripts(arguments: argparse.Namespace) -> int:
         paths += wast.listed_files(Path(arguments.list), Path(arguments.suite) if arguments.suite else None)
     if not paths:
         raise WasmError("no scripts: name files, or a list of them with --list")
-    options = wast.WastOptions(arguments.opt_level, arguments.explicit_checks, arguments.through_artifact)
+    options = wast.WastOptions(
+        arguments.opt_level, arguments.explicit_checks, arguments.through_artifact, tuple(arguments.language)
+    )
     passed = failed = 0
     for result in wast.run_files(paths, options, min(arguments.jobs, len(paths))):
         passed += result.passed

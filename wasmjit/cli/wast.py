@@ -66,6 +66,7 @@ class WastOptions:
     opt_level: str = "speed"
     explicit_checks: bool = False  # bounds checks in code instead of guard pages
     through_artifact: bool = False  # serialize and deserialize every module before use
+    settings: tuple[tuple[str, Any], ...] = ()  # further options of Config
 
     def config(self, path: Path) -> Config:
         """The Config for the script at `path`."""
@@ -74,6 +75,8 @@ class WastOptions:
         for proposal, option in PROPOSAL_OPTIONS.items():
             if proposal in str(path):
                 setattr(config, option, True)
+        for name, value in self.settings:
+            setattr(config, name, value)
         return config
 
 
@@ -176,6 +179,8 @@ def host_argument(value: Value) -> Any:
     if kind in ("f32", "f64"):
         size_bytes = WIDTHS[kind] // 8
         return struct.unpack("<f" if kind == "f32" else "<d", slots[0].to_bytes(size_bytes, "little"))[0]
+    if kind == "v128":
+        return b"".join(slot.to_bytes(8, "little") for slot in slots)
     return slots[0]
 
 
@@ -243,6 +248,8 @@ class ScriptRunner:
             define(self.store, "spectest", name, Global(self.store, GlobalType(kind, False), value))
         table_type = TableType(ValType.funcref(), Limits(10, 20))
         define(self.store, "spectest", "table", Table(self.store, table_type, None))
+        table64_type = TableType(ValType.funcref(), Limits(10, 20), is_64=True)
+        define(self.store, "spectest", "table64", Table(self.store, table64_type, None))
         define(self.store, "spectest", "memory", Memory(self.store, MemoryType(Limits(1, 2))))
 
     # ---- modules ----

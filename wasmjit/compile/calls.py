@@ -110,7 +110,15 @@ def call(lowering: FunctionLowering, function: int, at: int) -> None:
 
 
 def call_indirect(lowering: FunctionLowering, type_index: int, table: int, at: int) -> None:
-    """A call through a table: bounds, null and signature are checked (spec 4.4.8)."""
+    """A call through a table."""
+    reference = checked_reference(lowering, type_index, table, at)
+    announce_caller(lowering)
+    code, context = load_func_ref(lowering, reference)
+    emit_call(lowering, lowering.module.types[type_index], code, context, at)
+
+
+def checked_reference(lowering: FunctionLowering, type_index: int, table: int, at: int) -> str:
+    """Pops an index; the func-ref in the table there. Bounds, null and signature are checked (spec 4.4.8)."""
     index = lowering.values.pop()
     params = lowering.module.types[type_index].params
     if params:
@@ -132,9 +140,7 @@ def call_indirect(lowering: FunctionLowering, type_index: int, table: int, at: i
         f"  {found}m = icmp ne i32 {found}, {expected}{lowering.debug(at)}"
     )
     lowering.trap_if(f"{found}m", "BAD_SIGNATURE", at)
-    announce_caller(lowering)
-    code, context = load_func_ref(lowering, reference)
-    emit_call(lowering, lowering.module.types[type_index], code, context, at)
+    return reference
 
 
 def load_func_ref(lowering: FunctionLowering, reference: str) -> tuple[str, str]:
@@ -224,7 +230,9 @@ def builtin_pointer(lowering: FunctionLowering, number: int) -> str:
     return pointer
 
 
-def builtin(lowering: FunctionLowering, name: str, indices: tuple[int, ...], params: tuple[int, ...], at: int) -> None:
+def builtin(
+    lowering: FunctionLowering, name: str, indices: tuple[int, ...], params: tuple[int, ...], result_type: int, at: int
+) -> None:
     """Calls a function of the C runtime through the builtins table: never by symbol, MCJIT would abort on one."""
     number = abi.BUILTIN_INDEX[name]
     row = abi.BUILTINS[number]
@@ -242,12 +250,15 @@ def builtin(lowering: FunctionLowering, name: str, indices: tuple[int, ...], par
     if lowering.fuel:  # growth may ask a limiter in Python, which may look at the fuel
         metering.charge(lowering)
         if params:  # the last operand is a count, or a growth
-            metering.charge_count(lowering, arguments[-1])
+            metering.charge_count(lowering, arguments[-1], params[-1])
         metering.save_fuel(lowering)
     call_text = f"call {row.result} {pointer}({', '.join(operands)}){lowering.debug(at)}"
     if row.result == "void":
         lowering.lines.append(f"  {call_text}")
         return
     result = lowering.fresh()
-    lowering.lines.append(f"  {result}w = {call_text}\n  {result} = trunc i64 {result}w to i32")
+    if result_type == I32:
+        lowering.lines.append(f"  {result}w = {call_text}\n  {result} = trunc i64 {result}w to i32")
+    else:
+        lowering.lines.append(f"  {result} = {call_text}")
     values.append(result)

@@ -20,8 +20,8 @@ from .. import abi
 from ..errors import TRAPS, CompileError
 from ..wasm.lowering import IF, LOOP, Frame
 from ..wasm.ops import LLVM_TYPES, Op
-from ..wasm.types import F32, F64, I32, FuncType
-from . import calls, lower, memory, metering, tables
+from ..wasm.types import F32, F64, I32, V128, FuncType
+from . import calls, lower, memory, metering, simd, tables, tail_calls
 from .liveness import Block, PendingStore, dead_stores
 
 if TYPE_CHECKING:
@@ -53,6 +53,10 @@ class FunctionLowering:
         self.cold: list[str] = []
         self.prologue: dict[str, str] = {}
         self.guard_pages = unit.guard_pages
+        self.guarded = unit.guarded  # memories that never move and whose addresses need no check
+        self.wide_memories = unit.wide_memories
+        self.checked: dict[tuple[int, str], memory.Check] = {}  # (memory, address operand) -> its bounds check
+        self.check_lines: set[int] = set()  # where bounds checks branch
         self.bases: dict[int, str] = {}  # memories whose base is in the prologue
         self.cache: dict[int, tuple[str, int]] = {}
         self.local_types: list[int] = []
@@ -60,10 +64,15 @@ class FunctionLowering:
         self.loaded: set[int] = set()
         self.stores: list[str] = []
         self.templates = lower.TEMPLATES
-        self.rows = lower.canonical_rows() if unit.policy.canonical_nans else lower.ROWS
+        self.vector_renderers = simd.policy_renderers(unit.policy)
+        self.constant_vectors: set[str] = set()  # computed from constants alone
+        self.calls_multiply_add = unit.policy.deterministic_simd and not unit.policy.fused_multiply_add
+        self.shaped: dict[str, tuple[str, str]] = {}  # v128 -> lane shape and name of the vector it was computed as
+        self.rows = lower.rows(unit.policy.canonical_nans, unit.module.address_type)
         self.counter = 0
         self.current = "start"  # label of the LLVM block being written, for phi edges
-        self.leaf = True
+        self.leaf = True  # no calls but tail calls, which leave no frame
+        self.tail_calls = False
         self.fuel = unit.policy.fuel
         self.fuel_seen = 0  # cost of the instructions walked so far; the walker counts
         self.fuel_charged = 0
@@ -113,11 +122,14 @@ class FunctionLowering:
         """A cold block that raises `trap`; returns its label."""
         self.counter += 1
         label = f"t{self.counter}"
-        # ubsantrap is noreturn and reads no memory: without the clobber, stores before it die.
-        self.cold.append(
-            f'{label}:\n{first}  call void asm sideeffect "", "~{{memory}}"(){self.debug(at)}\n{self.trap(trap, at)}'
-        )
+        self.cold.append(self.trap_text(label, trap, at, first))
         return label
+
+    def trap_text(self, label: str, trap: str, at: int, first: str = "") -> str:
+        """The text of a block that raises `trap`, after doing `first`."""
+        # ubsantrap is noreturn and reads no memory: without the clobber, stores before it die.
+        clobber = f'  call void asm sideeffect "", "~{{memory}}"(){self.debug(at)}'
+        return f"{label}:\n{first}{clobber}\n{self.trap(trap, at)}"
 
     def trap(self, trap: str, at: int) -> str:
         """The trapping instruction and the end of its block."""
@@ -279,6 +291,10 @@ class FunctionLowering:
             f", !dbg !DILocation(line: {at}{self.debug_tail}"
         )
 
+    def vector(self, row: Op, immediate: int, memory_index: int, offset: int, at: int) -> None:
+        """A vector instruction."""
+        simd.lower(self, row, immediate, memory_index, offset, at)
+
     # ---- control ----
 
     def condition(self) -> str:
@@ -386,10 +402,15 @@ class FunctionLowering:
         self.open_block(frame.otherwise)
 
     def filter_cache(self, mark: int) -> None:
-        """Forgets cached locals that were cached or written after line `mark`; in place, the walker holds the dict."""
+        """Forgets cached locals that were cached or written after line `mark`; in place, the walker holds the dict.
+
+        The same for bounds checks: what is behind a join need not have passed those before it.
+        """
         cache = self.cache
         for index in [k for k, v in cache.items() if v[1] >= mark]:
             del cache[index]
+        if self.checked:
+            self.checked = {key: check for key, check in self.checked.items() if check.line < mark}
 
     def jump(self, frame: Frame) -> None:
         """Falls through to, or branches to, a frame's label, with the operands on top of the stack."""
@@ -503,8 +524,18 @@ class FunctionLowering:
     def call_indirect(self, type_index: int, table: int, at: int) -> None:
         calls.call_indirect(self, type_index, table, at)
 
-    def builtin(self, name: str, indices: tuple[int, ...], params: tuple[int, ...], at: int) -> None:
-        calls.builtin(self, name, indices, params, at)
+    def return_call(self, function: int, at: int) -> None:
+        tail_calls.call(self, function, at)
+
+    def return_call_indirect(self, type_index: int, table: int, at: int) -> None:
+        reference = calls.checked_reference(self, type_index, table, at)
+        tail_calls.call_reference(self, self.module.types[type_index], reference, at)
+
+    def builtin(self, name: str, indices: tuple[int, ...], params: tuple[int, ...], result: int, at: int) -> None:
+        calls.builtin(self, name, indices, params, result, at)
+
+    def wide_arithmetic(self, name: str) -> None:
+        lower.wide_arithmetic(self, name)
 
     # ---- parametric, variables, references ----
 
@@ -562,11 +593,7 @@ class FunctionLowering:
         self.lines.append(f"  store {llvm} {self.values.pop()}, ptr {pointer}, align 8, !tbaa !2")
 
     def memory_size(self, memory_index: int) -> None:
-        size = memory.size_bytes(self, memory_index)
-        name = self.fresh()
-        shift = self.module.memories[memory_index].page_size_log2
-        self.lines.append(f"  {name}p = lshr i64 {size}, {shift}\n  {name} = trunc i64 {name}p to i32")
-        self.values.append(name)
+        self.values.append(memory.size_pages(self, memory_index))
 
     def ref_null(self) -> None:
         self.values.append("null")
@@ -642,8 +669,9 @@ class FunctionLowering:
         used = set(self.loaded)
         for block in self.blocks:
             used.update(block.writes)
-        large = 8 * len(used) > _LARGE_FRAME_BYTES
-        head = [calls.definition(self)]
+        locals_bytes = sum(16 if self.local_types[index] == V128 else 8 for index in used)
+        large = locals_bytes > _LARGE_FRAME_BYTES
+        head = [tail_calls.definition(self) if self.tail_calls else calls.definition(self)]
         if self.fuel:
             head.append("  %fuel = alloca i64")
         if self.results_area_bytes:
@@ -655,7 +683,7 @@ class FunctionLowering:
             head.append(f"  %l{index} = alloca {llvm}\n  store {llvm} {initial}, ptr %l{index}")
         # The allocas come first: LLVM promotes only those of the entry block.
         if not self.leaf or large:
-            head.append(self.stack_check(8 * len(used) if large else 0))
+            head.append(self.stack_check(locals_bytes if large else 0))
         head.extend(self.prologue.values())
         head.append("  br label %start\nstart:")
         return "\n".join((*head, *self.lines, *self.cold, "}\n"))

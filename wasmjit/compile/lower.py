@@ -7,14 +7,22 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..wasm.lowering import FastRow, fast_rows
-from ..wasm.ops import COMPARISON, CONDITION, LLVM_TYPES, LOAD, OPS, SPECIAL, STORE, Op
-from ..wasm.types import EXTERNREF, F32, F64, FUNCREF, I32, I64
+from ..wasm.ops import COMPARISON, CONDITION, LLVM_TYPES, LOAD, OPS, SPECIAL, STORE, VECTOR, Op
+from ..wasm.types import EXTERNREF, F32, F64, FUNCREF, I32, I64, V128
 
 if TYPE_CHECKING:
     from .function import FunctionLowering
     from .unit import Unit
 
-ZEROS = {I32: "0", I64: "0", F32: "0.0", F64: "0.0", FUNCREF: "null", EXTERNREF: "null"}
+ZEROS = {
+    I32: "0",
+    I64: "0",
+    F32: "0.0",
+    F64: "0.0",
+    V128: "zeroinitializer",
+    FUNCREF: "null",
+    EXTERNREF: "null",
+}
 
 _MINIMUM_MAXIMUM = tuple(str(n) for bits in (31, 63) for n in (-(1 << bits), (1 << bits) - 1))
 # Operations LLVM folds to a constant when both operands are the same.
@@ -68,31 +76,36 @@ def _renderers(canonical: bool) -> dict[int, Callable[[str, str, str], str]]:
     """
     renderers: dict[int, Callable[[str, str, str], str]] = {}
     for code, op in OPS.items():
-        if op.kind in (SPECIAL, LOAD, STORE) or op.lowering.startswith("@"):
+        if op.kind in (SPECIAL, VECTOR, LOAD, STORE) or op.lowering.startswith("@"):
             continue
         text = op.lowering.lstrip("?~")
         if op.kind in (COMPARISON, CONDITION):
             text = "{r} = " + text
         if canonical and op.result in (F32, F64) and op.name[4:] in _MAKES_NANS:
-            text = text.replace("{r} =", "{r}x =") + "; " + canonical_text("{r}", "{r}x", LLVM_TYPES[op.result])
+            llvm = LLVM_TYPES[op.result]
+            text = text.replace("{r} =", "{r}x =")
+            raw = "{r}x"
+            if op.name.endswith("sqrt"):  # LLVM finds that sqrt is NaN where its operand is below 0, and folds the rest
+                text += f"; {{r}}f = call {llvm} @llvm.arithmetic.fence.{op.name[:3]}({llvm} {{r}}x)"
+                raw = "{r}f"
+            text += "; " + canonical_text("{r}", raw, llvm)
         source = "\\n".join("  " + line.strip() for line in text.split(";"))
         renderers[code] = eval(f'lambda r, a, b: f"{source}"')
     return renderers
 
 
 TEMPLATES = _renderers(canonical=False)
-ROWS = fast_rows(TEMPLATES)
 
 
 @functools.cache
-def canonical_rows() -> list[FastRow | None]:
-    """The rows for Config.nan_canonicalization."""
-    return fast_rows(_renderers(canonical=True))
+def rows(canonical: bool, address_type: int) -> list[FastRow | None]:
+    """The rows with or without Config.nan_canonicalization, for a module whose memories have this address type."""
+    return fast_rows(_renderers(canonical=True) if canonical else TEMPLATES, address_type)
 
 
 def anchor_text(unit: Unit, value: str, valtype: int) -> str:
     """An instruction that uses `value` and does nothing: LLVM must compute it, so its traps happen."""
-    register = unit.float_register if valtype in (F32, F64) else "r"
+    register = unit.float_register if valtype in (F32, F64, V128) else "r"
     return f'  call void asm sideeffect "", "{register}"({LLVM_TYPES[valtype]} {value})'
 
 
@@ -194,6 +207,39 @@ def divide(lowering: FunctionLowering, row: Op, a: str, b: str, at: int) -> str:
     name = lowering.fresh()
     lowering.lines.append(f"  {name} = {operation} {llvm} {a}, {b}")
     return name
+
+
+def wide_arithmetic(lowering: FunctionLowering, name: str) -> None:
+    """add128, sub128 and mul_wide: pops 64-bit halves (low, high, ...), pushes low and high half of the result."""
+    values = lowering.values
+    count = 2 if name.startswith("mul") else 4
+    operands = values[-count:]
+    del values[-count:]
+    result = lowering.fresh()
+    lines = lowering.lines
+    if count == 2:
+        extend, operation = ("sext" if name.endswith("_s") else "zext"), "mul"
+        for part, value in zip("ab", operands, strict=True):
+            lines.append(f"  {result}{part} = {extend} i64 {value} to i128")
+    else:
+        operation = name.removesuffix("128")
+        for part, low, high in zip("ab", operands[::2], operands[1::2], strict=True):
+            lines.append(
+                f"  {result}{part}l = zext i64 {low} to i128\n  {result}{part}h = zext i64 {high} to i128\n"
+                f"  {result}{part}s = shl nuw i128 {result}{part}h, 64\n"
+                f"  {result}{part} = or disjoint i128 {result}{part}s, {result}{part}l"
+            )
+    lines.append(
+        f"  {result}r = {operation} i128 {result}a, {result}b\n  {result}lo = trunc i128 {result}r to i64\n"
+        f"  {result}s = lshr i128 {result}r, 64\n  {result}hi = trunc i128 {result}s to i64"
+    )
+    values += (f"{result}lo", f"{result}hi")
+    if lowering.tainted.isdisjoint(operands):
+        return
+    # LLVM folds x * 0 and x - x; in all other cases a half that is dropped is anchored as any tainted value is.
+    if (count == 2 and "0" in operands) or len(set(operands)) < count:
+        lowering.settle_values(operands, (I64,) * count)
+    lowering.tainted.update(values[-2:])
 
 
 # (source, result, signed) -> exclusive bounds of what truncates into range, as LLVM constants exact in the source type.

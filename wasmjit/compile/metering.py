@@ -13,10 +13,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import abi
+from ..wasm.types import I32
 from . import calls
 
 if TYPE_CHECKING:
     from .function import FunctionLowering
+
+
+_MOST_CHARGED = 1 << 40
 
 
 def enter_function(lowering: FunctionLowering, at: int) -> None:
@@ -72,12 +76,15 @@ def charge(lowering: FunctionLowering) -> None:
         )
 
 
-def charge_count(lowering: FunctionLowering, count: str) -> None:
-    """Subtracts the i32 operand `count`: a bulk instruction costs 1 for each byte, element or page, as in wasmtime."""
+def charge_count(lowering: FunctionLowering, count: str, count_type: int) -> None:
+    """Subtracts the operand `count`: a bulk instruction costs 1 for each byte, element or page, as in wasmtime."""
     name = lowering.fresh()
+    if count_type == I32:
+        lowering.lines.append(f"  {name}n = zext i32 {count} to i64")
+    else:  # more than any memory has: it traps or is refused, and what is left must not wrap
+        lowering.lines.append(f"  {name}n = call i64 @llvm.umin.i64(i64 {count}, i64 {_MOST_CHARGED})")
     lowering.lines.append(
-        f"  {name}n = zext i32 {count} to i64\n  {name} = load i64, ptr %fuel\n"
-        f"  {name}r = sub i64 {name}, {name}n\n  store i64 {name}r, ptr %fuel"
+        f"  {name} = load i64, ptr %fuel\n  {name}r = sub i64 {name}, {name}n\n  store i64 {name}r, ptr %fuel"
     )
 
 

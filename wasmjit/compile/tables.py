@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import abi
+from ..wasm.ops import LLVM_TYPES
 
 if TYPE_CHECKING:
     from .function import FunctionLowering
+
+# Tables of more elements cannot be made, and so their code never runs.
+MAX_CONSTANT_LENGTH = 1 << 31
 
 
 def record(lowering: FunctionLowering, table: int) -> str:
@@ -36,14 +40,15 @@ def elements(lowering: FunctionLowering, table: int) -> str:
 
 
 def length(lowering: FunctionLowering, table: int) -> str:
-    """The table's length as an i32 operand: a constant if the table cannot grow."""
-    limits = lowering.module.tables[table].limits
-    if limits.max == limits.min:
-        return str(limits.min)
+    """The table's length as an operand of its address type: a constant if the table cannot grow."""
+    type = lowering.module.tables[table]
+    if type.limits.max == type.limits.min < MAX_CONSTANT_LENGTH:
+        return str(type.limits.min)
     record(lowering, table)
     name = lowering.fresh()
     # Lengths stay below 2^32, so the low half is the length.
-    lowering.lines.append(f"  {name} = load i32, ptr %table{table}.length, align 8, !tbaa !2")
+    llvm = LLVM_TYPES[type.address_type]
+    lowering.lines.append(f"  {name} = load {llvm}, ptr %table{table}.length, align 8, !tbaa !2")
     return name
 
 
@@ -53,20 +58,21 @@ def element_pointer(lowering: FunctionLowering, table: int, index: str, at: int)
     The masked index is hidden from LLVM behind an empty asm: it would prove the mask redundant after the check.
     """
     count = length(lowering, table)
+    llvm = LLVM_TYPES[lowering.module.tables[table].address_type]
     name = lowering.fresh()
     emit = lowering.lines.append
-    emit(f"  {name}o = icmp uge i32 {index}, {count}")
-    emit(f'  {name}h = call i32 asm "", "=r,0"(i32 {index}) #2')
+    emit(f"  {name}o = icmp uge {llvm} {index}, {count}")
+    emit(f'  {name}h = call {llvm} asm "", "=r,0"({llvm} {index}) #2')
     if count[0] == "%":
-        emit(f"  {name}i = icmp ult i32 {name}h, {count}\n  {name}m = select i1 {name}i, i32 {name}h, i32 0")
+        emit(f"  {name}i = icmp ult {llvm} {name}h, {count}\n  {name}m = select i1 {name}i, {llvm} {name}h, {llvm} 0")
     else:
         mask = (1 << max(int(count) - 1, 0).bit_length()) - 1
-        emit(f"  {name}m = and i32 {name}h, {mask}")
+        emit(f"  {name}m = and {llvm} {name}h, {mask}")
     lowering.trap_if(f"{name}o", "TABLE_OUT_OF_BOUNDS", at)
-    emit(
-        f"  {name}z = zext i32 {name}m to i64\n"
-        f"  {name} = getelementptr ptr, ptr {elements(lowering, table)}, i64 {name}z"
-    )
+    if llvm == "i32":
+        emit(f"  {name}z = zext i32 {name}m to i64")
+    offset = f"{name}z" if llvm == "i32" else f"{name}m"
+    emit(f"  {name} = getelementptr ptr, ptr {elements(lowering, table)}, i64 {offset}")
     return name
 
 

@@ -8,9 +8,13 @@ from dataclasses import dataclass
 
 from .. import abi
 from ..config import Config
+from ..target import has_fused_multiply_add
 from ..wasm.body import walk_body
 from ..wasm.module import Module
+from ..wasm.types import FuncType
 from .function import FunctionLowering
+from .memory import has_guard_pages
+from .tail_calls import RegisterPrototype, entries
 
 # Small enough that units compile side by side and LLVM's passes stay near linear, large enough that most calls stay
 # direct. Counted in bytes of wasm code.
@@ -56,6 +60,8 @@ class CodePolicy:
     exact_traps: bool
     optimise_size: bool
     canonical_nans: bool
+    deterministic_simd: bool
+    fused_multiply_add: bool  # the processor has it; else `deterministic_simd` calls the runtime
     fuel: bool
     epochs: bool
     machine: str  # "x86_64" or "aarch64"
@@ -68,6 +74,8 @@ class CodePolicy:
             exact_traps=config.exact_traps,
             optimise_size=config.opt_level == "speed_and_size",
             canonical_nans=config.nan_canonicalization,
+            deterministic_simd=config.wasm_relaxed_simd_deterministic,
+            fused_multiply_add=has_fused_multiply_add(machine, config.target, config.cpu, config.cpu_features),
             fuel=config.consume_fuel,
             epochs=config.epoch_interruption,
             machine=machine,
@@ -117,11 +125,30 @@ class Unit:
         self.policy = policy
         self.layout = layout
         self.guard_pages = policy.guard_pages
+        self.guarded = frozenset(
+            index
+            for index, kind in enumerate(module.memories)
+            if policy.guard_pages and not kind.is_64 and has_guard_pages(kind)
+        )
+        self.wide_memories = frozenset(index for index, kind in enumerate(module.memories) if kind.is_64)
         self.volatile = "volatile " if policy.exact_traps else ""
         self.float_register = "x" if policy.machine == "x86_64" else "w"
         self.func_ref_slots = {f: slot for slot, f in enumerate(func_ref_functions(module))}
         self.num_instructions = 0
         self.num_anchors = 0  # for names
+        # Tail calls (tail_calls.py): functions that make some, functions of this unit that are called so by their name,
+        # and the signatures for which an adapter is needed, with its number.
+        self.tail_callers: set[int] = set()
+        self.tail_called: set[int] = set()
+        self.tail_adapters: dict[FuncType, int] = {}
+        self._register_prototypes: dict[FuncType, RegisterPrototype] = {}
+
+    def register_prototype(self, functype: FuncType) -> RegisterPrototype:
+        """How the parameters of a signature travel in a tail call."""
+        prototype = self._register_prototypes.get(functype)
+        if prototype is None:
+            prototype = self._register_prototypes[functype] = RegisterPrototype(functype, self.policy.machine)
+        return prototype
 
     def text(self) -> str:
         """Validates and lowers the unit's functions; returns the LLVM module. Raises what `walk_body` raises."""
@@ -142,6 +169,8 @@ class Unit:
             lowering = FunctionLowering(self, function, scope)
             self.num_instructions += walk_body(self.module, function, lowering)
             parts.append(lowering.text())
+            if lowering.tail_calls:
+                self.tail_callers.add(function)
             line = self.module.bodies[function - self.module.num_imported_functions].start
             scopes.append(
                 f'!{scope} = distinct !DISubprogram(name: "f{function}", scope: !13, file: !13, line: {line}, '
@@ -153,6 +182,7 @@ class Unit:
         return "\n".join(
             (
                 *parts,
+                *entries(self),
                 f"@wj_functions_{self.functions.start} = constant [{len(self.functions)} x ptr] [{table}]",
                 f"attributes #0 = {{ {_ATTRIBUTES}{size} }}",
                 "attributes #1 = { nomerge noreturn nounwind }",

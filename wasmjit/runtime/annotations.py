@@ -18,6 +18,7 @@ i32 = Annotated[int, ValType.i32()]
 i64 = Annotated[int, ValType.i64()]
 f32 = Annotated[float, ValType.f32()]
 f64 = Annotated[float, ValType.f64()]
+v128 = Annotated[bytes, ValType.v128()]
 externref = Annotated[Any, ValType.externref()]
 funcref = Annotated[Func | None, ValType.funcref()]
 
@@ -28,9 +29,9 @@ _BARE = {int: wt.I64, float: wt.F64}
 def function_type(function: Callable[..., Any]) -> tuple[FuncType, bool]:
     """The type that the annotations of `function` describe, and whether its first parameter is a Caller.
 
-    Parameters are annotated ``wasmjit.i32``, ``i64``, ``f32``, ``f64``, ``externref``, ``funcref``, ``int`` (an i64) or
-    ``float`` (an f64); so is the result, or with None for no result, or ``tuple[...]`` for several. Raises TypeError
-    naming what is missing or has no WebAssembly type.
+    Parameters are annotated ``wasmjit.i32``, ``i64``, ``f32``, ``f64``, ``v128``, ``externref``, ``funcref``, ``int``
+    (an i64) or ``float`` (an f64); so is the result, or with None for no result, or ``tuple[...]`` for several. Raises
+    TypeError naming what is missing or has no WebAssembly type.
     """
     if not callable(function):
         raise TypeError("expected a callable")
@@ -85,4 +86,4 @@ def _valtype(hint: Any, what: str) -> int:
     return code
 
 
-__all__ = ["externref", "f32", "f64", "funcref", "function_type", "i32", "i64"]
+__all__ = ["externref", "f32", "f64", "funcref", "function_type", "i32", "i64", "v128"]

@@ -35,7 +35,8 @@ class LoadedCode:
 
     `function_addresses` has the entry address of every function that the module defines. `functions` is the module's
     function table, an array of code pointers that generated code calls through, at `functions_address`: storing
-    another address there redirects all later calls. ``[text_start, text_end)`` is the executable range.
+    another address there redirects all later calls. Its second half has the register entries, which some tail calls
+    take (0: there is none; see compile/tail_calls.py). ``[text_start, text_end)`` is the executable range.
     """
 
     __slots__ = (
@@ -56,9 +57,17 @@ class LoadedCode:
         self.text_start = text_start
         self.text_end = text_start + len(artifact.text)
         self.function_addresses: list[int] = [text_start + offset for offset in artifact.function_offsets]
-        self.functions: array[int] = array("Q", self.function_addresses)
+        self.functions: array[int] = array("Q", self.function_addresses + [0] * len(self.function_addresses))
+        first = artifact.module.num_imported_functions
+        for function in artifact.register_entries:
+            self.functions[function - first + len(self.function_addresses)] = self.register_entry(function)
         self.functions_address: int = self.functions.buffer_info()[0]
         self.keep_alive: object = None  # what keeps the code mapped
+
+    def register_entry(self, function: int) -> int:
+        """The address of the register entry of a defined function; 0 if it has none."""
+        offset = self.artifact.register_entries.get(function)
+        return 0 if offset is None else self.text_start + offset
 
     def __repr__(self) -> str:
         return f"<LoadedCode {self.text_start:#x}-{self.text_end:#x} ({self.loader})>"

@@ -91,7 +91,7 @@ def python_to_bits(record: StoreRecord, valtype: int, value: Any) -> int:
             if value._owner is not record:
                 raise WasmError("function belongs to another Store than the one given")
             return value._item.address
-    elif isinstance(value, _PYTHON_TYPES.get(valtype, ())):
+    elif valtype == wt.V128 or isinstance(value, _PYTHON_TYPES.get(valtype, ())):
         return number_to_bits(valtype, value)
     expected = _EXPECTED.get(valtype, "a value")
     raise TypeError(f"don't know how to convert {value!r} to {wt.valtype_name(valtype)}: expected {expected}")

@@ -12,6 +12,7 @@ from .. import abi
 from ..errors import TRAPS, LinkError, WasmError
 from ..wasm import types as wt
 from ..wasm.module import ACTIVE, DECLARATIVE, ConstExpr, Export
+from ..wasm.ops import V128_CONST
 from .externs import (
     AsExtern,
     Func,
@@ -118,6 +119,8 @@ def evaluate(expression: ConstExpr, globals: Sequence[GlobalItem], func_ref: Cal
             stack.append(func_ref(immediate))
         elif opcode == REF_NULL:
             stack.append(0)
+        elif opcode == V128_CONST:
+            stack.append(immediate)
         else:
             stack.append(immediate & (MASK_32 if opcode in (I32_CONST, F32_CONST) else MASK_64))
     (value,) = stack

@@ -48,8 +48,7 @@ def new_memory_item(record: StoreRecord, type: wt.MemoryType, image: Any = ffi.N
     """
     record.check_new_memory(type)
     reservation_bytes, guard_bytes = _memory_layout(record.engine, type)
-    most_pages = 1 << ((64 if type.is_64 else 32) - type.page_size_log2)
-    max_pages = most_pages if type.limits.max is None else min(type.limits.max, most_pages)
+    max_pages = type.most_pages if type.limits.max is None else min(type.limits.max, type.most_pages)
     error = ffi.new("int *")
     while True:
         pointer = lib.wj_memory_new_from_image(
@@ -64,7 +63,7 @@ def new_memory_item(record: StoreRecord, type: wt.MemoryType, image: Any = ffi.N
         )
         if pointer != ffi.NULL:
             break
-        if guard_bytes or not reservation_bytes:
+        if (guard_bytes and not type.is_64) or not reservation_bytes:
             raise WasmError(f"cannot allocate a memory of {type.limits.min} pages (errno {error[0]})")
         reservation_bytes = 0  # explicitly checked code does not need it: the base moves then
     record.num_memories += 1
@@ -75,17 +74,20 @@ def _memory_layout(engine: Engine, type: wt.MemoryType) -> tuple[int, int]:
     """Reservation and guard in bytes. A memory without guards still gets its address space if that is affordable,
     so that it rarely moves and views of it stay valid."""
     policy = engine._memory_policy
-    if policy.guarded and not type.is_64 and type.page_size_log2 == wt.PAGE_SIZE_LOG2:
-        return policy.reservation_bytes, policy.guard_bytes
+    guard_bytes = 0
+    if policy.guarded and type.page_size_log2 == wt.PAGE_SIZE_LOG2:
+        guard_bytes = policy.guard_bytes
+        if not type.is_64:
+            return policy.reservation_bytes, guard_bytes
     if type.limits.max is not None:
         needed_bytes = type.limits.max << type.page_size_log2
     else:
         needed_bytes = 1 << (64 if type.is_64 else 32)
     if needed_bytes <= policy.reservation_bytes:
-        return needed_bytes, 0
+        return needed_bytes, guard_bytes
     if engine._config.memory_may_move:
-        return 0, 0
-    return max(policy.reservation_bytes, type.limits.min << type.page_size_log2), 0
+        return 0, guard_bytes
+    return max(policy.reservation_bytes, type.limits.min << type.page_size_log2), guard_bytes
 
 
 class Memory(MemoryAccess):

@@ -405,9 +405,7 @@ class Module(Handle):
         names, first = decoded.names.functions, decoded.num_imported_functions
         found = [
             ModuleFunction(index, names.get(index), offset, size)
-            for index, (offset, size) in enumerate(
-                zip(artifact.function_offsets, artifact.function_sizes, strict=True), first
-            )
+            for index, (offset, size) in enumerate(zip(artifact.code_offsets, artifact.code_sizes, strict=True), first)
         ]
         return sorted(found, key=lambda function: function.offset)
 
@@ -580,6 +578,8 @@ class LoadedModule:
             struct.pack_into("<Q", template, offset + abi.FUNC_REF["code"], self.function_address(function))
             id = self.type_ids[module.functions[function]]
             struct.pack_into("<II", template, offset + abi.FUNC_REF["type_id"], id, function)
+            tail_code = self.code.register_entry(function)
+            struct.pack_into("<Q", template, offset + abi.FUNC_REF["tail_code"], tail_code)
         return template
 
     def way_in(self, function: int) -> tuple[wt.FuncType, int, int]:

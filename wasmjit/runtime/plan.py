@@ -7,15 +7,14 @@ Constant expressions are nearly always a plain constant or a function: then C ru
 from __future__ import annotations
 
 import mmap
-import struct
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import abi
 from ..config import Config
-from ..wasm import types as wt
 from ..wasm.module import ACTIVE, ConstExpr, DataSegment, ElementSegment, Module
+from ..wasm.ops import V128_CONST
 from .native import ffi, lib
 
 I32_CONST, I64_CONST, F32_CONST, F64_CONST = 0x41, 0x42, 0x43, 0x44
@@ -40,6 +39,8 @@ def constant(expression: ConstExpr) -> int | None:
         return immediate & MASK_32
     if opcode in (I64_CONST, F64_CONST) and immediate is not None:
         return immediate & MASK_64
+    if opcode == V128_CONST:
+        return immediate
     return 0 if opcode == REF_NULL else None
 
 
@@ -146,11 +147,12 @@ def _put_constant_globals(module: Module, layout: abi.VMContextLayout, template:
     """Writes the values of constant globals into the template; returns the positions of the others."""
     others = []
     for position, definition in enumerate(module.global_definitions):
-        bits = constant(definition.init) if definition.type.content != wt.V128 else None
+        bits = constant(definition.init)
         if bits is None:
             others.append(position)
         else:
-            struct.pack_into("<Q", template, layout.globals + position * abi.GLOBAL_BYTES, bits)
+            offset = layout.globals + position * abi.GLOBAL_BYTES
+            template[offset : offset + abi.GLOBAL_BYTES] = bits.to_bytes(abi.GLOBAL_BYTES, "little")
     return others
 
 

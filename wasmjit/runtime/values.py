@@ -19,10 +19,16 @@ if TYPE_CHECKING:
     from .func import Func
 
 MAX_TABLE_ELEMENTS = (1 << 32) - 1
+V128_BYTES = 16
 
 
 def number_to_bits(valtype: int, value: Any) -> int:
-    """The raw slot of a number: integers wrap to the type's width, floats are rounded to it (as ctypes does)."""
+    """The raw bits of a number: integers wrap to the type's width, floats are rounded to it (as ctypes does).
+
+    A v128, of 128 bits, is an int or a buffer of 16 bytes. Raises OverflowError and TypeError for others.
+    """
+    if valtype == wt.V128:
+        return _v128_to_bits(value)
     if valtype == wt.I32:
         return int(value) & 0xFFFFFFFF
     if valtype == wt.I64:
@@ -32,9 +38,25 @@ def number_to_bits(valtype: int, value: Any) -> int:
     return int.from_bytes(struct.pack("<d", value), "little")
 
 
-def bits_to_number(valtype: int, bits: int) -> int | float:
-    """The Python number in a raw slot: signed integers, and floats (a NaN may lose its signalling bit)."""
+def _v128_to_bits(value: Any) -> int:
+    if isinstance(value, int):
+        if not 0 <= value < 1 << 128:
+            raise OverflowError(f"{value} is not a v128: expected 0 <= n < 2**128")
+        return value
+    try:
+        contents = memoryview(value).tobytes()
+    except TypeError:
+        contents = b""
+    if len(contents) != V128_BYTES:
+        raise TypeError(f"don't know how to convert {value!r} to v128: expected 16 bytes, or an integer")
+    return int.from_bytes(contents, "little")
+
+
+def bits_to_number(valtype: int, bits: int) -> int | float | bytes:
+    """The Python value in raw bits: signed integers, floats (a NaN may lose its signalling bit), 16 bytes of a v128."""
     number: int | float
+    if valtype == wt.V128:
+        return bits.to_bytes(V128_BYTES, "little")
     if valtype == wt.I32:
         (number,) = struct.unpack("<i", (bits & 0xFFFFFFFF).to_bytes(4, "little"))
     elif valtype == wt.I64:
@@ -83,6 +105,11 @@ class ValType(Handle):
     def f64(cls) -> ValType:
         """64-bit float."""
         return cls._wrap(wt.F64)
+
+    @classmethod
+    def v128(cls) -> ValType:
+        """128-bit vector: in Python 16 bytes, in the order they have in memory; an int is taken too."""
+        return cls._wrap(wt.V128)
 
     @classmethod
     def externref(cls) -> ValType:
@@ -222,7 +249,7 @@ def _check_limits(limits: Limits, what: str) -> None:
 
 
 class TableType(_TypeHandle):
-    """A table's element type and limits, in elements.
+    """A table's element type, limits in elements, and whether its indices have 64 bits.
 
     >>> TableType(ValType.funcref(), Limits(10)).element
     funcref
@@ -230,7 +257,7 @@ class TableType(_TypeHandle):
 
     _record_type: wt.TableType
 
-    def __init__(self, valtype: ValType, limits: Limits) -> None:
+    def __init__(self, valtype: ValType, limits: Limits, is_64: bool = False) -> None:
         if not isinstance(limits, Limits):
             raise TypeError("expected Limits")
         if not isinstance(valtype, ValType):
@@ -243,7 +270,7 @@ class TableType(_TypeHandle):
             raise WasmError(f"table type: more than {MAX_TABLE_ELEMENTS} elements")
         if limits.max is not None and limits.max < limits.min:
             raise WasmError("maximum table size cannot be smaller than the minimum table size")
-        self._record_type = wt.TableType(valtype._code, wt.Limits(limits.min, limits.max))
+        self._record_type = wt.TableType(valtype._code, wt.Limits(limits.min, limits.max), bool(is_64))
 
     @classmethod
     def _wrap(cls, type: wt.TableType) -> TableType:
@@ -260,6 +287,11 @@ class TableType(_TypeHandle):
     def limits(self) -> Limits:
         """Its limits, in elements."""
         return Limits(self._type.limits.min, self._type.limits.max)
+
+    @property
+    def is_64(self) -> bool:
+        """Whether indices are 64-bit."""
+        return bool(self._type.is_64)
 
 
 class MemoryType(_TypeHandle):
@@ -467,6 +499,17 @@ class Val:
         return cls(code, bits_to_number(code, number_to_bits(code, val)))
 
     @classmethod
+    def v128(cls, val: bytes | bytearray | memoryview | int) -> Val:
+        """A v128, of 16 bytes in the order of memory or of their number (little-endian); `value` is the bytes.
+
+        Raises TypeError for anything else, OverflowError for an int that is negative or over 128 bits.
+
+        >>> Val.v128(1).value
+        b'\\x01\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00'
+        """
+        return cls(wt.V128, bits_to_number(wt.V128, _v128_to_bits(val)))
+
+    @classmethod
     def externref(cls, extern: Any) -> Val:
         """A reference to any Python object; None is the null reference."""
         return cls(wt.EXTERNREF, extern)
@@ -524,6 +567,11 @@ class Val:
     def as_f64(self) -> float | None:
         """Its value if it is an f64, else None."""
         value: float | None = self._value_as(wt.F64)
+        return value
+
+    def as_v128(self) -> bytes | None:
+        """Its 16 bytes if it is a v128, else None."""
+        value: bytes | None = self._value_as(wt.V128)
         return value
 
     def as_externref(self) -> Any:

@@ -14,7 +14,7 @@ from .leb128 import read_signed, read_u32
 from .lowering import ABSORBING, Lowering, fast_rows
 from .module import Module
 from .ops import COMPARISON, CONDITION, FLOAT_BINARY, LOAD, UNARY
-from .types import F64, I32, I64
+from .types import F64, I32, I64, UNKNOWN
 
 MAX_LOCALS = 50_000  # JS API, appendix "limits"
 
@@ -86,8 +86,7 @@ class BodyWalker(Instructions):
         count = 0
         free = 0  # instructions that cost no fuel
         name = 0
-        has_memory = bool(self.module.memories)
-        fast = _FAST if lowering is None else lowering.rows
+        fast = _FAST[self.module.address_type] if lowering is None else lowering.rows
         absorbing = ABSORBING
         special = METHODS
         small = _SMALL_CONSTANTS
@@ -218,7 +217,7 @@ class BodyWalker(Instructions):
                                 emit(f"  {r} = zext i1 {condition} to i32")
                             continue
                     elif kind == LOAD:
-                        if len(types) > height and types[-1] == ta and has_memory:
+                        if len(types) > height and types[-1] == ta:
                             align = wasm[at]
                             offset = wasm[at + 1]
                             at += 2
@@ -273,7 +272,7 @@ class BodyWalker(Instructions):
                                 values[-1] = r = f"%v{name}"
                                 emit(f"  {r} = zext i1 {condition} to i32")
                             continue
-                    elif len(types) - 2 >= height and types[-1] == tb and types[-2] == ta and has_memory:  # STORE
+                    elif len(types) - 2 >= height and types[-1] == tb and types[-2] == ta:  # STORE
                         align = wasm[at]
                         offset = wasm[at + 1]
                         at += 2
@@ -343,4 +342,4 @@ class BodyWalker(Instructions):
         return count
 
 
-_FAST = fast_rows({})
+_FAST = {address_type: fast_rows({}, address_type) for address_type in (I32, I64, UNKNOWN)}

@@ -26,7 +26,7 @@ from .module import (
     Module,
 )
 from .names import decode_names
-from .ops import OPS, UNSUPPORTED_OPCODES
+from .ops import OPS, UNSUPPORTED_OPCODES, V128_CONST
 from .types import (
     EXTERN_KIND_NAMES,
     EXTERNREF,
@@ -104,7 +104,7 @@ _END, _GLOBAL_GET = 0x0B, 0x23
 _I32_CONST, _I64_CONST, _F32_CONST, _F64_CONST = 0x41, 0x42, 0x43, 0x44
 _REF_NULL_OP, _REF_FUNC = 0xD0, 0xD2
 _ARITHMETIC = frozenset((0x6A, 0x6B, 0x6C, 0x7C, 0x7D, 0x7E))
-_GC_PREFIX, _MISC_PREFIX, _SIMD_PREFIX, _V128_CONST = 0xFB, 0xFC, 0xFD, 12
+_GC_PREFIX, _MISC_PREFIX, _SIMD_PREFIX = 0xFB, 0xFC, 0xFD
 # Constant instructions of the GC proposal -> how many indices follow:
 # struct.new, struct.new_default, array.new, array.new_default, array.new_fixed, any/extern conversions, ref.i31
 _GC_CONSTANTS = {0: 1, 1: 1, 6: 1, 7: 1, 8: 2, 26: 0, 27: 0, 28: 0}
@@ -126,7 +126,7 @@ class _Decoder:
     """The state of one `decode`: the module under construction, the current section's reader, features seen."""
 
     def __init__(self, wasm: bytes, features: Features) -> None:
-        self.module = Module(wasm)
+        self.module = Module(wasm, features=features)
         self.features = features
         self.reader = Reader(b"", 0)
         self.used: dict[str, int] = {}  # feature -> offset of its first use
@@ -403,6 +403,8 @@ class _Decoder:
             if flags & _PAGE_SIZE:
                 self.use("custom_page_sizes", at)
                 page_size_log2 = self.reader.unsigned()
+                if page_size_log2 >= 64:
+                    raise self.reader.error(f"malformed page size: the exponent {page_size_log2} is not below 64", at)
         return MemoryType(limits, bool(flags & _IS_64), bool(flags & _SHARED), page_size_log2)
 
     def limits(self, flags: int) -> Limits:
@@ -702,19 +704,29 @@ class _Decoder:
             elif opcode == _REF_NULL_OP:
                 instructions.append((opcode, self.heap_type()))
             elif opcode in _ARITHMETIC:
+                self.use("extended_const", reader.at - 1)
                 instructions.append((opcode, None))
+            elif opcode == _SIMD_PREFIX:
+                instructions.append((V128_CONST, self.vector_constant()))
             else:
                 self.later_const_instruction(opcode)
         return tuple(instructions)
+
+    def vector_constant(self) -> int:
+        """The 128 bits of a v128.const, after its prefix; raises ValidationError for any other vector instruction."""
+        reader = self.reader
+        at = reader.at - 1
+        if reader.unsigned() != V128_CONST & 0xFFF:
+            raise ValidationError("constant expression required: not a constant instruction", offset=reader.base + at)
+        self.use("simd", at)
+        start = reader.skip(16)
+        return int.from_bytes(reader.data[start : reader.at], "little")
 
     def later_const_instruction(self, opcode: int) -> None:
         """Steps over a constant instruction of a later proposal and notes it; raises for any other."""
         reader = self.reader
         at = reader.at - 1
-        if opcode == _SIMD_PREFIX and reader.unsigned() == _V128_CONST:
-            reader.skip(16)
-            self.use("simd", at)
-        elif opcode == _GC_PREFIX and (indices := _GC_CONSTANTS.get(reader.unsigned())) is not None:
+        if opcode == _GC_PREFIX and (indices := _GC_CONSTANTS.get(reader.unsigned())) is not None:
             for _ in range(indices):
                 reader.unsigned()
             self.use("gc", at)

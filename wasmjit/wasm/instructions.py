@@ -12,14 +12,19 @@ from collections.abc import Callable
 from ..errors import MalformedError, UnsupportedError
 from .leb128 import read_signed, read_u32
 from .lowering import BLOCK, ELSE, IF, LOOP, Frame
-from .operands import Operands
 from .ops import OPS, SPECIAL
-from .types import F32, F64, FUNCREF, I32, I64, REFERENCE_TYPES, UNKNOWN, valtype_name
+from .types import F32, F64, FUNCREF, I32, I64, REFERENCE_TYPES, UNKNOWN, FuncType, valtype_name
+from .vectors import VectorInstructions
 
 _EMPTY: tuple[int, ...] = ()
 
 
-class Instructions(Operands):
+def _count_type(to: int, from_: int) -> int:
+    """The type of a copy's count: I64 only where both sides have 64-bit addresses."""
+    return I64 if to == from_ == I64 else I32
+
+
+class Instructions(VectorInstructions):
     """See the module's docstring."""
 
     def enter(self, opcode: int, at: int) -> int:
@@ -180,19 +185,51 @@ class Instructions(Operands):
         return at
 
     def op_call_indirect(self, at: int) -> int:
-        type_index, at = self.read_index(at)
-        table, at = self.table_index(at)
-        if type_index >= len(self.module.types):
-            self.invalid(f"unknown type {type_index}")
-        if self.module.tables[table].element != FUNCREF:
-            self.invalid("type mismatch: call_indirect needs a table of funcref")
+        type_index, table, at = self.indirect_callee(at)
         functype = self.module.types[type_index]
-        self.pop(I32)
+        self.pop(self.module.tables[table].address_type)
         self.pop_all(functype.params)
         self.types.extend(functype.results)
         if self.live and self.lowering is not None:
             self.lowering.call_indirect(type_index, table, self.op_at)
         return at
+
+    def indirect_callee(self, at: int) -> tuple[int, int, int]:
+        """The immediates of an indirect call: (type index, table, next offset)."""
+        type_index, at = self.read_index(at)
+        table, at = self.table_index(at)
+        if type_index >= len(self.module.types):
+            self.invalid(f"unknown type {type_index}")
+        if self.module.tables[table].element != FUNCREF:
+            self.invalid("type mismatch: indirect calls need a table of funcref")
+        return type_index, table, at
+
+    def op_return_call(self, at: int) -> int:
+        self.need("tail_call")
+        index, at = self.read_index(at)
+        if index >= len(self.module.functions):
+            self.invalid(f"unknown function {index}")
+        self.pop_tail_operands(self.module.function_type(index))
+        if self.live and self.lowering is not None:
+            self.lowering.return_call(index, self.op_at)
+        self.set_unreachable()
+        return at
+
+    def op_return_call_indirect(self, at: int) -> int:
+        self.need("tail_call")
+        type_index, table, at = self.indirect_callee(at)
+        self.pop(self.module.tables[table].address_type)
+        self.pop_tail_operands(self.module.types[type_index])
+        if self.live and self.lowering is not None:
+            self.lowering.return_call_indirect(type_index, table, self.op_at)
+        self.set_unreachable()
+        return at
+
+    def pop_tail_operands(self, functype: FuncType) -> None:
+        """The operands of a tail call of a function of this type, which has to return what the present one does."""
+        if functype.results != self.type.results:
+            self.invalid("type mismatch: a tail call must have the results of the function that it is in")
+        self.pop_all(functype.params)
 
     # ---- parametric and variables ----
 
@@ -216,6 +253,7 @@ class Instructions(Operands):
         return at
 
     def op_select_typed(self, at: int) -> int:
+        self.need("reference_types")
         count, at = self.read_index(at)
         if count != 1:
             self.invalid("invalid result arity: select takes exactly one type")
@@ -297,6 +335,7 @@ class Instructions(Operands):
     # ---- references and tables ----
 
     def op_ref_null(self, at: int) -> int:
+        self.need("reference_types")
         valtype = self.wasm[at]
         if valtype not in REFERENCE_TYPES:
             self.refuse_type(valtype, at)
@@ -306,6 +345,7 @@ class Instructions(Operands):
         return at + 1
 
     def op_ref_is_null(self, at: int) -> int:
+        self.need("reference_types")
         valtype = self.pop(UNKNOWN)
         if valtype != UNKNOWN and valtype not in REFERENCE_TYPES:
             self.invalid(f"type mismatch: expected a reference, found {valtype_name(valtype)}")
@@ -315,6 +355,7 @@ class Instructions(Operands):
         return at
 
     def op_ref_func(self, at: int) -> int:
+        self.need("reference_types")
         index, at = self.read_index(at)
         if index >= len(self.module.functions):
             self.invalid(f"unknown function {index}")
@@ -333,17 +374,19 @@ class Instructions(Operands):
         return index, at
 
     def op_table_get(self, at: int) -> int:
+        self.need("reference_types")
         table, at = self.table_index(at)
-        self.pop(I32)
+        self.pop(self.module.tables[table].address_type)
         self.types.append(self.module.tables[table].element)
         if self.live and self.lowering is not None:
             self.lowering.table_get(table, self.op_at)
         return at
 
     def op_table_set(self, at: int) -> int:
+        self.need("reference_types")
         table, at = self.table_index(at)
         self.pop(self.module.tables[table].element)
-        self.pop(I32)
+        self.pop(self.module.tables[table].address_type)
         if self.live and self.lowering is not None:
             self.lowering.table_set(table, self.op_at)
         return at
@@ -359,26 +402,23 @@ class Instructions(Operands):
 
     def op_memory_size(self, at: int) -> int:
         memory, at = self.memory_index(at)
-        self.types.append(I32)
+        self.types.append(self.module.memories[memory].address_type)
         if self.live and self.lowering is not None:
             self.lowering.memory_size(memory)
         return at
 
     def op_memory_grow(self, at: int) -> int:
         memory, at = self.memory_index(at)
-        self.bulk("memory_grow", (memory,), (I32,), I32)
+        address = self.module.memories[memory].address_type
+        self.bulk("memory_grow", (memory,), (address,), address)
         return at
 
     def op_prefix_fc(self, at: int) -> int:
         sub, at = read_u32(self.wasm, at)
         row = OPS.get(0xFC00 | sub) if sub < 0x100 else None
         if row is None:
-            if 0x12 <= sub <= 0x16:
-                raise UnsupportedError(
-                    f"feature {'memory control' if sub == 0x12 else 'wide arithmetic'} is not supported yet "
-                    f"(offset {self.op_at})",
-                    offset=self.op_at,
-                )
+            if sub == 0x12:
+                raise UnsupportedError("feature memory control is not supported yet", offset=self.op_at)
             raise MalformedError(f"illegal opcode 0xfc {sub:#04x}", offset=self.op_at)
         if row.kind != SPECIAL:  # saturating truncation: one operand, one result
             self.pop_all(row.params)
@@ -404,7 +444,7 @@ class Instructions(Operands):
         if result:
             self.types.append(result)
         if self.live and self.lowering is not None:
-            self.lowering.builtin(name, indices, params, self.op_at)
+            self.lowering.builtin(name, indices, params, result, self.op_at)
 
     def data_index(self, at: int) -> tuple[int, int]:
         """A data segment index, checked against the data count section."""
@@ -423,63 +463,106 @@ class Instructions(Operands):
         return index, at
 
     def op_memory_init(self, at: int) -> int:
+        self.need("bulk_memory")
         segment, at = self.data_index(at)
         memory, at = self.memory_index(at)
-        self.bulk("memory_init", (memory, segment), (I32, I32, I32))
+        self.bulk("memory_init", (memory, segment), (self.module.memories[memory].address_type, I32, I32))
         return at
 
     def op_data_drop(self, at: int) -> int:
+        self.need("bulk_memory")
         segment, at = self.data_index(at)
         self.bulk("data_drop", (segment,), ())
         return at
 
     def op_memory_copy(self, at: int) -> int:
+        self.need("bulk_memory")
         destination, at = self.memory_index(at)
         source, at = self.memory_index(at)
-        self.bulk("memory_copy", (destination, source), (I32, I32, I32))
+        to = self.module.memories[destination].address_type
+        from_ = self.module.memories[source].address_type
+        self.bulk("memory_copy", (destination, source), (to, from_, _count_type(to, from_)))
         return at
 
     def op_memory_fill(self, at: int) -> int:
+        self.need("bulk_memory")
         memory, at = self.memory_index(at)
-        self.bulk("memory_fill", (memory,), (I32, I32, I32))
+        address = self.module.memories[memory].address_type
+        self.bulk("memory_fill", (memory,), (address, I32, address))
         return at
 
     def op_table_init(self, at: int) -> int:
+        self.need("bulk_memory")
         segment, at = self.element_index(at)
         table, at = self.table_index(at)
         if self.module.tables[table].element != self.module.elements[segment].element:
             self.invalid("type mismatch: element segment and table have different types")
-        self.bulk("table_init", (table, segment), (I32, I32, I32))
+        self.bulk("table_init", (table, segment), (self.module.tables[table].address_type, I32, I32))
         return at
 
     def op_elem_drop(self, at: int) -> int:
+        self.need("bulk_memory")
         segment, at = self.element_index(at)
         self.bulk("elem_drop", (segment,), ())
         return at
 
     def op_table_copy(self, at: int) -> int:
+        self.need("bulk_memory")
         destination, at = self.table_index(at)
         source, at = self.table_index(at)
         if self.module.tables[destination].element != self.module.tables[source].element:
             self.invalid("type mismatch: tables have different element types")
-        self.bulk("table_copy", (destination, source), (I32, I32, I32))
+        to = self.module.tables[destination].address_type
+        from_ = self.module.tables[source].address_type
+        self.bulk("table_copy", (destination, source), (to, from_, _count_type(to, from_)))
         return at
 
     def op_table_grow(self, at: int) -> int:
+        self.need("reference_types")
         table, at = self.table_index(at)
-        self.bulk("table_grow", (table,), (self.module.tables[table].element, I32), I32)
+        type = self.module.tables[table]
+        self.bulk("table_grow", (table,), (type.element, type.address_type), type.address_type)
         return at
 
     def op_table_size(self, at: int) -> int:
+        self.need("reference_types")
         table, at = self.table_index(at)
-        self.types.append(I32)
+        self.types.append(self.module.tables[table].address_type)
         if self.live and self.lowering is not None:
             self.lowering.table_size(table)
         return at
 
     def op_table_fill(self, at: int) -> int:
+        self.need("reference_types")
         table, at = self.table_index(at)
-        self.bulk("table_fill", (table,), (I32, self.module.tables[table].element, I32))
+        type = self.module.tables[table]
+        self.bulk("table_fill", (table,), (type.address_type, type.element, type.address_type))
+        return at
+
+    # ---- wide arithmetic ----
+
+    def wide_arithmetic(self, name: str, num_operands: int) -> None:
+        """Checks and lowers an instruction on 64-bit halves that gives a 128-bit result: low half, high half."""
+        self.need("wide_arithmetic")
+        self.pop_all((I64,) * num_operands)
+        self.types += (I64, I64)
+        if self.live and self.lowering is not None:
+            self.lowering.wide_arithmetic(name)
+
+    def op_i64_add128(self, at: int) -> int:
+        self.wide_arithmetic("add128", 4)
+        return at
+
+    def op_i64_sub128(self, at: int) -> int:
+        self.wide_arithmetic("sub128", 4)
+        return at
+
+    def op_i64_mul_wide_s(self, at: int) -> int:
+        self.wide_arithmetic("mul_wide_s", 2)
+        return at
+
+    def op_i64_mul_wide_u(self, at: int) -> int:
+        self.wide_arithmetic("mul_wide_u", 2)
         return at
 
 
@@ -497,4 +580,5 @@ def _methods(page: int) -> list[Method | None]:
 
 METHODS = _methods(0)
 METHODS[0xFC] = Instructions.op_prefix_fc
+METHODS[0xFD] = Instructions.op_prefix_fd
 _FC_METHODS = _methods(0xFC)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from .ops import OPS, SPECIAL, Op
-from .types import UNKNOWN
+from .ops import LOAD, OPS, SPECIAL, STORE, Op
+from .types import I32, UNKNOWN
 
 # Opcodes that open a control frame; a function body is the outermost one.
 BLOCK, LOOP, IF, ELSE, FUNCTION_BODY = 0x02, 0x03, 0x04, 0x05, 0x00
@@ -45,13 +45,20 @@ Render = Callable[[str, str, str], str]
 FastRow = tuple[Op, int, int, int, int, Any]
 
 
-def fast_rows(templates: dict[int, Render]) -> list[FastRow | None]:
-    """A FastRow per one-byte opcode that is not special; the renderer is None where `templates` has none."""
+def fast_rows(templates: dict[int, Render], address_type: int = I32) -> list[FastRow | None]:
+    """A FastRow per one-byte opcode that is not special; the renderer is None where `templates` has none.
+
+    Loads and stores take addresses of `address_type`: I32 or I64, or UNKNOWN where the fast paths must not take them,
+    because memories of both types are there (or none).
+    """
     rows: list[FastRow | None] = [None] * 256
     for code, op in OPS.items():
+        if op.kind in (LOAD, STORE) and not address_type:
+            continue
         if op.kind != SPECIAL and code < 0x100:
+            first = address_type if op.kind in (LOAD, STORE) else op.params[0]
             second = op.params[1] if len(op.params) > 1 else UNKNOWN
-            rows[code] = (op, op.kind, op.params[0], second, op.result, templates.get(code))
+            rows[code] = (op, op.kind, first, second, op.result, templates.get(code))
     return rows
 
 
@@ -99,6 +106,8 @@ class Lowering(Protocol):
     def branch_table(self, targets: list[Frame], default: Frame) -> None: ...
     def call(self, function: int, at: int) -> None: ...
     def call_indirect(self, type_index: int, table: int, at: int) -> None: ...
+    def return_call(self, function: int, at: int) -> None: ...
+    def return_call_indirect(self, type_index: int, table: int, at: int) -> None: ...
     def drop(self, valtype: int) -> None: ...
     def select(self, valtype: int) -> None: ...
     def global_get(self, index: int) -> None: ...
@@ -110,4 +119,6 @@ class Lowering(Protocol):
     def ref_null(self) -> None: ...
     def ref_is_null(self) -> None: ...
     def ref_func(self, function: int) -> None: ...
-    def builtin(self, name: str, indices: tuple[int, ...], params: tuple[int, ...], at: int) -> None: ...
+    def builtin(self, name: str, indices: tuple[int, ...], params: tuple[int, ...], result: int, at: int) -> None: ...
+    def wide_arithmetic(self, name: str) -> None: ...
+    def vector(self, row: Op, immediate: int, memory_index: int, offset: int, at: int) -> None: ...

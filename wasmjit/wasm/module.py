@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .types import FuncType, GlobalType, MemoryType, TableType
+from ..config import Features
+from .types import UNKNOWN, FuncType, GlobalType, MemoryType, TableType
 
 # A constant expression, already parsed: ((opcode, immediate), ...) without its `end`.
 # Immediates: i32.const / i64.const signed int; f32.const / f64.const the raw bits as an unsigned int (Python floats
@@ -124,6 +125,16 @@ class Module:
     # `ref.func` in a body is valid only for these, so every function reference has a VMFuncRef slot.
     referenced_functions: set[int] = field(default_factory=set)
     names: Names = field(default_factory=Names)
+    features: Features = field(default_factory=Features)  # what the bodies may use
+
+    @property
+    def address_type(self) -> int:
+        """I32 or I64 where all memories have addresses of this type, UNKNOWN where they differ or there are none."""
+        memories = self.memories
+        if len(memories) == 1:  # nearly always, and this is asked once per body
+            return memories[0].address_type
+        kinds = {memory.address_type for memory in memories}
+        return kinds.pop() if len(kinds) == 1 else UNKNOWN
 
     def function_type(self, index: int) -> FuncType:
         """The type of function `index`."""

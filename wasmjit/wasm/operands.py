@@ -23,7 +23,7 @@ from .types import (
 
 _EMPTY: tuple[int, ...] = ()
 _REF_NULL_TYPE = 0x63
-_SINGLE = {t: (t,) for t in (*NUMERIC_TYPES, FUNCREF, EXTERNREF)}
+_SINGLE = {t: (t,) for t in (*NUMERIC_TYPES, V128, FUNCREF, EXTERNREF)}
 
 
 class Operands:
@@ -42,12 +42,17 @@ class Operands:
         self.live = True  # the current instruction is reachable (as far as validation can tell)
         self.done = False
         self.op_at = 0
+        self.memory = 0  # of the memory argument read last
 
     # ---- errors and the operand stack ----
 
     def invalid(self, message: str, at: int | None = None) -> NoReturn:
         """Raises a ValidationError at the current instruction."""
         raise ValidationError(message, offset=self.op_at if at is None else at)
+
+    def need(self, feature: str) -> None:
+        """Raises UnsupportedError at the current instruction unless `feature` (of `Features`) may be used."""
+        self.module.features.check(feature, self.op_at)
 
     def pop(self, expected: int) -> int:
         """Pops an operand of type `expected` (UNKNOWN: any); returns its type."""
@@ -96,12 +101,13 @@ class Operands:
             return code, at + 1
         if code == _REF_NULL_TYPE and self.wasm[at + 1] in REFERENCE_TYPES:
             return self.wasm[at + 1], at + 2
+        if code == V128:
+            self.module.features.check("simd", at)
+            return code, at + 1
         self.refuse_type(code, at)
 
     def refuse_type(self, code: int, at: int) -> NoReturn:
         """A type code that is not Wasm 2.0's."""
-        if code == V128:
-            raise UnsupportedError(f"feature SIMD is not supported yet (offset {at})", offset=at)
         if 0x60 < code < 0x78 and code not in REFERENCE_TYPES:
             raise UnsupportedError(f"feature garbage collection is not supported yet (offset {at})", offset=at)
         raise MalformedError(f"malformed value type {code:#x}", offset=at)
@@ -109,15 +115,20 @@ class Operands:
     # ---- regular instructions off the fast path: unreachable code, or an error to report ----
 
     def generic(self, op: int, at: int) -> int:
-        """Checks a table row by the general rules. Never lowers: a reachable valid row took the fast path."""
+        """Checks a table row by the general rules. Reachable valid rows took the fast path, except some accesses."""
         row = OPS.get(op)
         if row is None:
             self.refuse_opcode(op)
         if row.kind in (LOAD, STORE):
-            _, at = self.memarg(at)
+            offset, at = self.memarg(at)
             if 1 << self.align > row.access_bytes:
                 self.invalid("alignment must not be larger than natural")
-        self.pop_all(row.params)
+            self.pop_all((self.module.memories[self.memory].address_type, *row.params[1:]))
+            if self.live and self.lowering is not None:  # a module with memories of both address types
+                access = self.lowering.load if row.kind == LOAD else self.lowering.store
+                access(row, self.memory, offset, self.op_at)
+        else:
+            self.pop_all(row.params)
         if row.result:
             self.types.append(row.result)
         return at
@@ -144,10 +155,11 @@ class Operands:
         self.align = align
         offset_at = at
         offset, at = read_unsigned(self.wasm, at, 64)
-        if offset >> 32:
-            self.invalid("offset out of range: the memory has 32-bit addresses")
-        if at - offset_at > 5:
-            raise MalformedError("integer representation too long", offset=offset_at)
+        if not self.module.memories[self.memory].is_64:
+            if offset >> 32:
+                self.invalid("offset out of range: the memory has 32-bit addresses")
+            if at - offset_at > 5:
+                raise MalformedError("integer representation too long", offset=offset_at)
         return offset, at
 
     # ---- block types ----

@@ -4,6 +4,7 @@ A row: opcode, name, immediates, operand types -> result type, lowering. What re
 check), the compiler (lowering), the tests (each template row is compiled; each row gets wrong-type negatives).
 
 Immediates: ``-`` none, or the walker's method for the row, `special`.
+The first operand of a load or store, written i32, is an address: i64 where the memory has 64-bit addresses.
 Lowerings:
   text           LLVM instruction with {r} result, {a} {b} operands; ``{r}x``-like names are free for temporaries;
                  lines are separated by ``;`` and the last one defines {r}
@@ -12,6 +13,17 @@ Lowerings:
   @name          a method of the lowering class: op(row, operands) -> result
   load T U       load LLVM type T, widen to U by the name's signedness; `store T U` likewise narrows
   special        the walker and the lowering class have a method of their own
+
+The lowering of a vector row (`_VECTOR_TABLE`) starts with ``lane shape[>result shape]``: its v128 operands come as
+vectors of the lane shape (a third one: of the result shape). Before that may stand ``load T:`` or ``store T:``, with
+LLVM type T in memory; of a load, {a} is then what was loaded. What follows is one of
+  text           as above; {s} {d} LLVM types of operand and result, {t} type in memory, {m} mask of i1 per result
+                 lane, {e} lane type, {l} lane immediate
+  =name          the LLVM intrinsic of that name over all operands
+  ?text          an i1 per lane, which is widened to the lane
+  ~...           as above
+  @name p        the template `name` of `compile.simd`, with parameter {p}; it may differ by processor
+  nothing        no instruction: the operand is the result
 """
 
 from __future__ import annotations
@@ -34,6 +46,8 @@ _TABLE = """
 0f return                 special
 10 call                   special
 11 call_indirect          special
+12 return_call            special
+13 return_call_indirect   special
 1a drop                   special
 1b select                 special
 1c select_typed           special
@@ -230,6 +244,270 @@ fc0e table.copy           special
 fc0f table.grow           special
 fc10 table.size           special
 fc11 table.fill           special
+fc13 i64.add128           special
+fc14 i64.sub128           special
+fc15 i64.mul_wide_s       special
+fc16 i64.mul_wide_u       special
+"""
+
+# Opcode: the prefix 0xFD and three digits of sub-opcode.
+_VECTOR_TABLE = """
+fd000 v128.load                           memarg i32 -> v128            load <2 x i64>: i64x2
+fd001 v128.load8x8_s                      memarg i32 -> v128            load <8 x i8>: i16x8 {r} = sext {t} {a} to {d}
+fd002 v128.load8x8_u                      memarg i32 -> v128            load <8 x i8>: i16x8 {r} = zext {t} {a} to {d}
+fd003 v128.load16x4_s                     memarg i32 -> v128            load <4 x i16>: i32x4 {r} = sext {t} {a} to {d}
+fd004 v128.load16x4_u                     memarg i32 -> v128            load <4 x i16>: i32x4 {r} = zext {t} {a} to {d}
+fd005 v128.load32x2_s                     memarg i32 -> v128            load <2 x i32>: i64x2 {r} = sext {t} {a} to {d}
+fd006 v128.load32x2_u                     memarg i32 -> v128            load <2 x i32>: i64x2 {r} = zext {t} {a} to {d}
+fd007 v128.load8_splat                    memarg i32 -> v128            load i8: i8x16 @splat
+fd008 v128.load16_splat                   memarg i32 -> v128            load i16: i16x8 @splat
+fd009 v128.load32_splat                   memarg i32 -> v128            load float: f32x4 @splat
+fd00a v128.load64_splat                   memarg i32 -> v128            load double: f64x2 @splat
+fd00b v128.store                          memarg i32 v128 ->            store <2 x i64>: i64x2
+fd00c v128.const                          bits -> v128                  i64x2
+fd00d i8x16.shuffle                       lanes v128 v128 -> v128       i8x16 @shuffle
+fd00e i8x16.swizzle                       v128 v128 -> v128             i8x16 @swizzle
+fd00f i8x16.splat                         i32 -> v128                   i8x16 @splat_narrow
+fd010 i16x8.splat                         i32 -> v128                   i16x8 @splat_narrow
+fd011 i32x4.splat                         i32 -> v128                   i32x4 @splat
+fd012 i64x2.splat                         i64 -> v128                   i64x2 @splat
+fd013 f32x4.splat                         f32 -> v128                   f32x4 @splat
+fd014 f64x2.splat                         f64 -> v128                   f64x2 @splat
+fd015 i8x16.extract_lane_s                lane v128 -> i32              i8x16 @extract_narrow sext
+fd016 i8x16.extract_lane_u                lane v128 -> i32              i8x16 @extract_narrow zext
+fd017 i8x16.replace_lane                  lane v128 i32 -> v128         i8x16 @replace_narrow
+fd018 i16x8.extract_lane_s                lane v128 -> i32              i16x8 @extract_narrow sext
+fd019 i16x8.extract_lane_u                lane v128 -> i32              i16x8 @extract_narrow zext
+fd01a i16x8.replace_lane                  lane v128 i32 -> v128         i16x8 @replace_narrow
+fd01b i32x4.extract_lane                  lane v128 -> i32              i32x4 @extract
+fd01c i32x4.replace_lane                  lane v128 i32 -> v128         i32x4 @replace
+fd01d i64x2.extract_lane                  lane v128 -> i64              i64x2 @extract
+fd01e i64x2.replace_lane                  lane v128 i64 -> v128         i64x2 @replace
+fd01f f32x4.extract_lane                  lane v128 -> f32              f32x4 @extract
+fd020 f32x4.replace_lane                  lane v128 f32 -> v128         f32x4 @replace
+fd021 f64x2.extract_lane                  lane v128 -> f64              f64x2 @extract
+fd022 f64x2.replace_lane                  lane v128 f64 -> v128         f64x2 @replace
+fd023 i8x16.eq                            v128 v128 -> v128             i8x16 ?icmp eq {s} {a}, {b}
+fd024 i8x16.ne                            v128 v128 -> v128             i8x16 ?icmp ne {s} {a}, {b}
+fd025 i8x16.lt_s                          v128 v128 -> v128             i8x16 ?icmp slt {s} {a}, {b}
+fd026 i8x16.lt_u                          v128 v128 -> v128             i8x16 ?icmp ult {s} {a}, {b}
+fd027 i8x16.gt_s                          v128 v128 -> v128             i8x16 ?icmp sgt {s} {a}, {b}
+fd028 i8x16.gt_u                          v128 v128 -> v128             i8x16 ?icmp ugt {s} {a}, {b}
+fd029 i8x16.le_s                          v128 v128 -> v128             i8x16 ?icmp sle {s} {a}, {b}
+fd02a i8x16.le_u                          v128 v128 -> v128             i8x16 ?icmp ule {s} {a}, {b}
+fd02b i8x16.ge_s                          v128 v128 -> v128             i8x16 ?icmp sge {s} {a}, {b}
+fd02c i8x16.ge_u                          v128 v128 -> v128             i8x16 ?icmp uge {s} {a}, {b}
+fd02d i16x8.eq                            v128 v128 -> v128             i16x8 ?icmp eq {s} {a}, {b}
+fd02e i16x8.ne                            v128 v128 -> v128             i16x8 ?icmp ne {s} {a}, {b}
+fd02f i16x8.lt_s                          v128 v128 -> v128             i16x8 ?icmp slt {s} {a}, {b}
+fd030 i16x8.lt_u                          v128 v128 -> v128             i16x8 ?icmp ult {s} {a}, {b}
+fd031 i16x8.gt_s                          v128 v128 -> v128             i16x8 ?icmp sgt {s} {a}, {b}
+fd032 i16x8.gt_u                          v128 v128 -> v128             i16x8 ?icmp ugt {s} {a}, {b}
+fd033 i16x8.le_s                          v128 v128 -> v128             i16x8 ?icmp sle {s} {a}, {b}
+fd034 i16x8.le_u                          v128 v128 -> v128             i16x8 ?icmp ule {s} {a}, {b}
+fd035 i16x8.ge_s                          v128 v128 -> v128             i16x8 ?icmp sge {s} {a}, {b}
+fd036 i16x8.ge_u                          v128 v128 -> v128             i16x8 ?icmp uge {s} {a}, {b}
+fd037 i32x4.eq                            v128 v128 -> v128             i32x4 ?icmp eq {s} {a}, {b}
+fd038 i32x4.ne                            v128 v128 -> v128             i32x4 ?icmp ne {s} {a}, {b}
+fd039 i32x4.lt_s                          v128 v128 -> v128             i32x4 ?icmp slt {s} {a}, {b}
+fd03a i32x4.lt_u                          v128 v128 -> v128             i32x4 ?icmp ult {s} {a}, {b}
+fd03b i32x4.gt_s                          v128 v128 -> v128             i32x4 ?icmp sgt {s} {a}, {b}
+fd03c i32x4.gt_u                          v128 v128 -> v128             i32x4 ?icmp ugt {s} {a}, {b}
+fd03d i32x4.le_s                          v128 v128 -> v128             i32x4 ?icmp sle {s} {a}, {b}
+fd03e i32x4.le_u                          v128 v128 -> v128             i32x4 ?icmp ule {s} {a}, {b}
+fd03f i32x4.ge_s                          v128 v128 -> v128             i32x4 ?icmp sge {s} {a}, {b}
+fd040 i32x4.ge_u                          v128 v128 -> v128             i32x4 ?icmp uge {s} {a}, {b}
+fd041 f32x4.eq                            v128 v128 -> v128             f32x4>i32x4 ?fcmp oeq {s} {a}, {b}
+fd042 f32x4.ne                            v128 v128 -> v128             f32x4>i32x4 ?fcmp une {s} {a}, {b}
+fd043 f32x4.lt                            v128 v128 -> v128             f32x4>i32x4 ?fcmp olt {s} {a}, {b}
+fd044 f32x4.gt                            v128 v128 -> v128             f32x4>i32x4 ?fcmp ogt {s} {a}, {b}
+fd045 f32x4.le                            v128 v128 -> v128             f32x4>i32x4 ?fcmp ole {s} {a}, {b}
+fd046 f32x4.ge                            v128 v128 -> v128             f32x4>i32x4 ?fcmp oge {s} {a}, {b}
+fd047 f64x2.eq                            v128 v128 -> v128             f64x2>i64x2 ?fcmp oeq {s} {a}, {b}
+fd048 f64x2.ne                            v128 v128 -> v128             f64x2>i64x2 ?fcmp une {s} {a}, {b}
+fd049 f64x2.lt                            v128 v128 -> v128             f64x2>i64x2 ?fcmp olt {s} {a}, {b}
+fd04a f64x2.gt                            v128 v128 -> v128             f64x2>i64x2 ?fcmp ogt {s} {a}, {b}
+fd04b f64x2.le                            v128 v128 -> v128             f64x2>i64x2 ?fcmp ole {s} {a}, {b}
+fd04c f64x2.ge                            v128 v128 -> v128             f64x2>i64x2 ?fcmp oge {s} {a}, {b}
+fd04d v128.not                            v128 -> v128                  i64x2 {r} = xor {s} {a}, splat (i64 -1)
+fd04e v128.and                            v128 v128 -> v128             i64x2 {r} = and {s} {a}, {b}
+fd04f v128.andnot                         v128 v128 -> v128             i64x2 @and_not
+fd050 v128.or                             v128 v128 -> v128             i64x2 {r} = or {s} {a}, {b}
+fd051 v128.xor                            v128 v128 -> v128             i64x2 {r} = xor {s} {a}, {b}
+fd052 v128.bitselect                      v128 v128 v128 -> v128        i64x2 @bitselect
+fd053 v128.any_true                       v128 -> i32                   i32x4 @any_true
+fd054 v128.load8_lane                     memarg lane i32 v128 -> v128  load i8: i8x16 @load_lane
+fd055 v128.load16_lane                    memarg lane i32 v128 -> v128  load i16: i16x8 @load_lane
+fd056 v128.load32_lane                    memarg lane i32 v128 -> v128  load i32: i32x4 @load_lane
+fd057 v128.load64_lane                    memarg lane i32 v128 -> v128  load i64: i64x2 @load_lane
+fd058 v128.store8_lane                    memarg lane i32 v128 ->       store i8: i8x16 @extract
+fd059 v128.store16_lane                   memarg lane i32 v128 ->       store i16: i16x8 @extract
+fd05a v128.store32_lane                   memarg lane i32 v128 ->       store i32: i32x4 @extract
+fd05b v128.store64_lane                   memarg lane i32 v128 ->       store i64: i64x2 @extract
+fd05c v128.load32_zero                    memarg i32 -> v128            load i32: i32x4 @load_zero
+fd05d v128.load64_zero                    memarg i32 -> v128            load i64: i64x2 @load_zero
+fd05e f32x4.demote_f64x2_zero             v128 -> v128                  f64x2>f32x4 @demote
+fd05f f64x2.promote_low_f32x4             v128 -> v128                  f32x4>f64x2 @promote_low
+fd060 i8x16.abs                           v128 -> v128                  i8x16 @abs
+fd061 i8x16.neg                           v128 -> v128                  i8x16 {r} = sub {s} zeroinitializer, {a}
+fd062 i8x16.popcnt                        v128 -> v128                  i8x16 =ctpop
+fd063 i8x16.all_true                      v128 -> i32                   i8x16 @all_true
+fd064 i8x16.bitmask                       v128 -> i32                   i8x16 @bitmask
+fd065 i8x16.narrow_i16x8_s                v128 v128 -> v128             i16x8>i8x16 @narrow_16_s
+fd066 i8x16.narrow_i16x8_u                v128 v128 -> v128             i16x8>i8x16 @narrow_16_u
+fd067 f32x4.ceil                          v128 -> v128                  f32x4 =ceil
+fd068 f32x4.floor                         v128 -> v128                  f32x4 =floor
+fd069 f32x4.trunc                         v128 -> v128                  f32x4 =trunc
+fd06a f32x4.nearest                       v128 -> v128                  f32x4 =roundeven
+fd06b i8x16.shl                           v128 i32 -> v128              i8x16 @shift shl
+fd06c i8x16.shr_s                         v128 i32 -> v128              i8x16 @shift_8_right ashr
+fd06d i8x16.shr_u                         v128 i32 -> v128              i8x16 @shift lshr
+fd06e i8x16.add                           v128 v128 -> v128             i8x16 {r} = add {s} {a}, {b}
+fd06f i8x16.add_sat_s                     v128 v128 -> v128             i8x16 =sadd.sat
+fd070 i8x16.add_sat_u                     v128 v128 -> v128             i8x16 =uadd.sat
+fd071 i8x16.sub                           v128 v128 -> v128             i8x16 {r} = sub {s} {a}, {b}
+fd072 i8x16.sub_sat_s                     v128 v128 -> v128             i8x16 =ssub.sat
+fd073 i8x16.sub_sat_u                     v128 v128 -> v128             i8x16 =usub.sat
+fd074 f64x2.ceil                          v128 -> v128                  f64x2 =ceil
+fd075 f64x2.floor                         v128 -> v128                  f64x2 =floor
+fd076 i8x16.min_s                         v128 v128 -> v128             i8x16 =smin
+fd077 i8x16.min_u                         v128 v128 -> v128             i8x16 =umin
+fd078 i8x16.max_s                         v128 v128 -> v128             i8x16 =smax
+fd079 i8x16.max_u                         v128 v128 -> v128             i8x16 =umax
+fd07a f64x2.trunc                         v128 -> v128                  f64x2 =trunc
+fd07b i8x16.avgr_u                        v128 v128 -> v128             i8x16 @average
+fd07c i16x8.extadd_pairwise_i8x16_s       v128 -> v128                  i8x16>i16x8 @pairwise_8_s
+fd07d i16x8.extadd_pairwise_i8x16_u       v128 -> v128                  i8x16>i16x8 @pairwise_8_u
+fd07e i32x4.extadd_pairwise_i16x8_s       v128 -> v128                  i16x8>i32x4 @pairwise_16_s
+fd07f i32x4.extadd_pairwise_i16x8_u       v128 -> v128                  i16x8>i32x4 @pairwise_16_u
+fd080 i16x8.abs                           v128 -> v128                  i16x8 @abs
+fd081 i16x8.neg                           v128 -> v128                  i16x8 {r} = sub {s} zeroinitializer, {a}
+fd082 i16x8.q15mulr_sat_s                 v128 v128 -> v128             i16x8 @q15mulr_sat
+fd083 i16x8.all_true                      v128 -> i32                   i16x8 @all_true
+fd084 i16x8.bitmask                       v128 -> i32                   i16x8 @bitmask
+fd085 i16x8.narrow_i32x4_s                v128 v128 -> v128             i32x4>i16x8 @narrow_32_s
+fd086 i16x8.narrow_i32x4_u                v128 v128 -> v128             i32x4>i16x8 @narrow_32_u
+fd087 i16x8.extend_low_i8x16_s            v128 -> v128                  i8x16>i16x8 @extend_low sext
+fd088 i16x8.extend_high_i8x16_s           v128 -> v128                  i8x16>i16x8 @extend_high sext
+fd089 i16x8.extend_low_i8x16_u            v128 -> v128                  i8x16>i16x8 @extend_low zext
+fd08a i16x8.extend_high_i8x16_u           v128 -> v128                  i8x16>i16x8 @extend_high zext
+fd08b i16x8.shl                           v128 i32 -> v128              i16x8 @shift shl
+fd08c i16x8.shr_s                         v128 i32 -> v128              i16x8 @shift ashr
+fd08d i16x8.shr_u                         v128 i32 -> v128              i16x8 @shift lshr
+fd08e i16x8.add                           v128 v128 -> v128             i16x8 {r} = add {s} {a}, {b}
+fd08f i16x8.add_sat_s                     v128 v128 -> v128             i16x8 =sadd.sat
+fd090 i16x8.add_sat_u                     v128 v128 -> v128             i16x8 =uadd.sat
+fd091 i16x8.sub                           v128 v128 -> v128             i16x8 {r} = sub {s} {a}, {b}
+fd092 i16x8.sub_sat_s                     v128 v128 -> v128             i16x8 =ssub.sat
+fd093 i16x8.sub_sat_u                     v128 v128 -> v128             i16x8 =usub.sat
+fd094 f64x2.nearest                       v128 -> v128                  f64x2 =roundeven
+fd095 i16x8.mul                           v128 v128 -> v128             i16x8 {r} = mul {s} {a}, {b}
+fd096 i16x8.min_s                         v128 v128 -> v128             i16x8 =smin
+fd097 i16x8.min_u                         v128 v128 -> v128             i16x8 =umin
+fd098 i16x8.max_s                         v128 v128 -> v128             i16x8 =smax
+fd099 i16x8.max_u                         v128 v128 -> v128             i16x8 =umax
+fd09b i16x8.avgr_u                        v128 v128 -> v128             i16x8 @average
+fd09c i16x8.extmul_low_i8x16_s            v128 v128 -> v128             i8x16>i16x8 @multiply_low sext
+fd09d i16x8.extmul_high_i8x16_s           v128 v128 -> v128             i8x16>i16x8 @multiply_high sext
+fd09e i16x8.extmul_low_i8x16_u            v128 v128 -> v128             i8x16>i16x8 @multiply_low zext
+fd09f i16x8.extmul_high_i8x16_u           v128 v128 -> v128             i8x16>i16x8 @multiply_high zext
+fd0a0 i32x4.abs                           v128 -> v128                  i32x4 @abs
+fd0a1 i32x4.neg                           v128 -> v128                  i32x4 {r} = sub {s} zeroinitializer, {a}
+fd0a3 i32x4.all_true                      v128 -> i32                   i32x4 @all_true
+fd0a4 i32x4.bitmask                       v128 -> i32                   i32x4 @bitmask
+fd0a7 i32x4.extend_low_i16x8_s            v128 -> v128                  i16x8>i32x4 @extend_low sext
+fd0a8 i32x4.extend_high_i16x8_s           v128 -> v128                  i16x8>i32x4 @extend_high sext
+fd0a9 i32x4.extend_low_i16x8_u            v128 -> v128                  i16x8>i32x4 @extend_low zext
+fd0aa i32x4.extend_high_i16x8_u           v128 -> v128                  i16x8>i32x4 @extend_high zext
+fd0ab i32x4.shl                           v128 i32 -> v128              i32x4 @shift shl
+fd0ac i32x4.shr_s                         v128 i32 -> v128              i32x4 @shift ashr
+fd0ad i32x4.shr_u                         v128 i32 -> v128              i32x4 @shift lshr
+fd0ae i32x4.add                           v128 v128 -> v128             i32x4 {r} = add {s} {a}, {b}
+fd0b1 i32x4.sub                           v128 v128 -> v128             i32x4 {r} = sub {s} {a}, {b}
+fd0b5 i32x4.mul                           v128 v128 -> v128             i32x4 {r} = mul {s} {a}, {b}
+fd0b6 i32x4.min_s                         v128 v128 -> v128             i32x4 =smin
+fd0b7 i32x4.min_u                         v128 v128 -> v128             i32x4 =umin
+fd0b8 i32x4.max_s                         v128 v128 -> v128             i32x4 =smax
+fd0b9 i32x4.max_u                         v128 v128 -> v128             i32x4 =umax
+fd0ba i32x4.dot_i16x8_s                   v128 v128 -> v128             i16x8>i32x4 @dot
+fd0bc i32x4.extmul_low_i16x8_s            v128 v128 -> v128             i16x8>i32x4 @multiply_low sext
+fd0bd i32x4.extmul_high_i16x8_s           v128 v128 -> v128             i16x8>i32x4 @multiply_high sext
+fd0be i32x4.extmul_low_i16x8_u            v128 v128 -> v128             i16x8>i32x4 @multiply_low zext
+fd0bf i32x4.extmul_high_i16x8_u           v128 v128 -> v128             i16x8>i32x4 @multiply_high zext
+fd0c0 i64x2.abs                           v128 -> v128                  i64x2 @abs
+fd0c1 i64x2.neg                           v128 -> v128                  i64x2 {r} = sub {s} zeroinitializer, {a}
+fd0c3 i64x2.all_true                      v128 -> i32                   i64x2 @all_true_64
+fd0c4 i64x2.bitmask                       v128 -> i32                   i64x2 @bitmask
+fd0c7 i64x2.extend_low_i32x4_s            v128 -> v128                  i32x4>i64x2 @extend_low sext
+fd0c8 i64x2.extend_high_i32x4_s           v128 -> v128                  i32x4>i64x2 @extend_high sext
+fd0c9 i64x2.extend_low_i32x4_u            v128 -> v128                  i32x4>i64x2 @extend_low zext
+fd0ca i64x2.extend_high_i32x4_u           v128 -> v128                  i32x4>i64x2 @extend_high zext
+fd0cb i64x2.shl                           v128 i32 -> v128              i64x2 @shift shl
+fd0cc i64x2.shr_s                         v128 i32 -> v128              i64x2 @shift ashr
+fd0cd i64x2.shr_u                         v128 i32 -> v128              i64x2 @shift lshr
+fd0ce i64x2.add                           v128 v128 -> v128             i64x2 {r} = add {s} {a}, {b}
+fd0d1 i64x2.sub                           v128 v128 -> v128             i64x2 {r} = sub {s} {a}, {b}
+fd0d5 i64x2.mul                           v128 v128 -> v128             i64x2 {r} = mul {s} {a}, {b}
+fd0d6 i64x2.eq                            v128 v128 -> v128             i64x2 ?icmp eq {s} {a}, {b}
+fd0d7 i64x2.ne                            v128 v128 -> v128             i64x2 ?icmp ne {s} {a}, {b}
+fd0d8 i64x2.lt_s                          v128 v128 -> v128             i64x2 ?icmp slt {s} {a}, {b}
+fd0d9 i64x2.gt_s                          v128 v128 -> v128             i64x2 ?icmp sgt {s} {a}, {b}
+fd0da i64x2.le_s                          v128 v128 -> v128             i64x2 ?icmp sle {s} {a}, {b}
+fd0db i64x2.ge_s                          v128 v128 -> v128             i64x2 ?icmp sge {s} {a}, {b}
+fd0dc i64x2.extmul_low_i32x4_s            v128 v128 -> v128             i32x4>i64x2 @multiply_low sext
+fd0dd i64x2.extmul_high_i32x4_s           v128 v128 -> v128             i32x4>i64x2 @multiply_high sext
+fd0de i64x2.extmul_low_i32x4_u            v128 v128 -> v128             i32x4>i64x2 @multiply_low zext
+fd0df i64x2.extmul_high_i32x4_u           v128 v128 -> v128             i32x4>i64x2 @multiply_high zext
+fd0e0 f32x4.abs                           v128 -> v128                  f32x4 =fabs
+fd0e1 f32x4.neg                           v128 -> v128                  f32x4 {r} = fneg {s} {a}
+fd0e3 f32x4.sqrt                          v128 -> v128                  f32x4 =sqrt
+fd0e4 f32x4.add                           v128 v128 -> v128             f32x4 ~{r} = fadd {s} {a}, {b}
+fd0e5 f32x4.sub                           v128 v128 -> v128             f32x4 ~{r} = fsub {s} {a}, {b}
+fd0e6 f32x4.mul                           v128 v128 -> v128             f32x4 ~{r} = fmul {s} {a}, {b}
+fd0e7 f32x4.div                           v128 v128 -> v128             f32x4 ~{r} = fdiv {s} {a}, {b}
+fd0e8 f32x4.min                           v128 v128 -> v128             f32x4 ~@minimum
+fd0e9 f32x4.max                           v128 v128 -> v128             f32x4 ~@maximum
+fd0ea f32x4.pmin                          v128 v128 -> v128             f32x4 @pseudo_minimum
+fd0eb f32x4.pmax                          v128 v128 -> v128             f32x4 @pseudo_maximum
+fd0ec f64x2.abs                           v128 -> v128                  f64x2 =fabs
+fd0ed f64x2.neg                           v128 -> v128                  f64x2 {r} = fneg {s} {a}
+fd0ef f64x2.sqrt                          v128 -> v128                  f64x2 =sqrt
+fd0f0 f64x2.add                           v128 v128 -> v128             f64x2 ~{r} = fadd {s} {a}, {b}
+fd0f1 f64x2.sub                           v128 v128 -> v128             f64x2 ~{r} = fsub {s} {a}, {b}
+fd0f2 f64x2.mul                           v128 v128 -> v128             f64x2 ~{r} = fmul {s} {a}, {b}
+fd0f3 f64x2.div                           v128 v128 -> v128             f64x2 ~{r} = fdiv {s} {a}, {b}
+fd0f4 f64x2.min                           v128 v128 -> v128             f64x2 ~@minimum
+fd0f5 f64x2.max                           v128 v128 -> v128             f64x2 ~@maximum
+fd0f6 f64x2.pmin                          v128 v128 -> v128             f64x2 @pseudo_minimum
+fd0f7 f64x2.pmax                          v128 v128 -> v128             f64x2 @pseudo_maximum
+fd0f8 i32x4.trunc_sat_f32x4_s             v128 -> v128                  f32x4>i32x4 @truncate_f32_s
+fd0f9 i32x4.trunc_sat_f32x4_u             v128 -> v128                  f32x4>i32x4 @truncate_f32_u
+fd0fa f32x4.convert_i32x4_s               v128 -> v128                  i32x4>f32x4 {r} = sitofp {s} {a} to {d}
+fd0fb f32x4.convert_i32x4_u               v128 -> v128                  i32x4>f32x4 {r} = uitofp {s} {a} to {d}
+fd0fc i32x4.trunc_sat_f64x2_s_zero        v128 -> v128                  f64x2>i32x4 @truncate_f64_s
+fd0fd i32x4.trunc_sat_f64x2_u_zero        v128 -> v128                  f64x2>i32x4 @truncate_f64_u
+fd0fe f64x2.convert_low_i32x4_s           v128 -> v128                  i32x4>f64x2 @convert_low sitofp
+fd0ff f64x2.convert_low_i32x4_u           v128 -> v128                  i32x4>f64x2 @convert_low uitofp
+fd100 i8x16.relaxed_swizzle               v128 v128 -> v128             i8x16 @relaxed_swizzle
+fd101 i32x4.relaxed_trunc_f32x4_s         v128 -> v128                  f32x4>i32x4 @relaxed_truncate_f32_s
+fd102 i32x4.relaxed_trunc_f32x4_u         v128 -> v128                  f32x4>i32x4 @relaxed_truncate_f32_u
+fd103 i32x4.relaxed_trunc_f64x2_s_zero    v128 -> v128                  f64x2>i32x4 @relaxed_truncate_f64_s
+fd104 i32x4.relaxed_trunc_f64x2_u_zero    v128 -> v128                  f64x2>i32x4 @relaxed_truncate_f64_u
+fd105 f32x4.relaxed_madd                  v128 v128 v128 -> v128        f32x4 ~@relaxed_madd
+fd106 f32x4.relaxed_nmadd                 v128 v128 v128 -> v128        f32x4 ~@relaxed_nmadd
+fd107 f64x2.relaxed_madd                  v128 v128 v128 -> v128        f64x2 ~@relaxed_madd
+fd108 f64x2.relaxed_nmadd                 v128 v128 v128 -> v128        f64x2 ~@relaxed_nmadd
+fd109 i8x16.relaxed_laneselect            v128 v128 v128 -> v128        i8x16 @relaxed_laneselect
+fd10a i16x8.relaxed_laneselect            v128 v128 v128 -> v128        i16x8 @relaxed_laneselect_16
+fd10b i32x4.relaxed_laneselect            v128 v128 v128 -> v128        i32x4 @relaxed_laneselect
+fd10c i64x2.relaxed_laneselect            v128 v128 v128 -> v128        i64x2 @relaxed_laneselect
+fd10d f32x4.relaxed_min                   v128 v128 -> v128             f32x4 ~@relaxed_minimum
+fd10e f32x4.relaxed_max                   v128 v128 -> v128             f32x4 ~@relaxed_maximum
+fd10f f64x2.relaxed_min                   v128 v128 -> v128             f64x2 ~@relaxed_minimum
+fd110 f64x2.relaxed_max                   v128 v128 -> v128             f64x2 ~@relaxed_maximum
+fd111 i16x8.relaxed_q15mulr_s             v128 v128 -> v128             i16x8 @relaxed_q15mulr
+fd112 i16x8.relaxed_dot_i8x16_i7x16_s     v128 v128 -> v128             i8x16>i16x8 @relaxed_dot
+fd113 i32x4.relaxed_dot_i8x16_i7x16_add_s v128 v128 v128 -> v128        i8x16>i32x4 @relaxed_dot_add
 """
 
 # Opcodes of later proposals, by first byte: a module that uses one is told which feature is missing.
@@ -239,8 +517,6 @@ UNSUPPORTED_OPCODES: dict[int, str] = {
     0x08: "exceptions",
     0x09: "legacy exceptions",
     0x0A: "exceptions",
-    0x12: "tail calls",
-    0x13: "tail calls",
     0x14: "typed function references",
     0x15: "typed function references",
     0x18: "legacy exceptions",
@@ -257,17 +533,16 @@ UNSUPPORTED_OPCODES: dict[int, str] = {
     0xE4: "stack switching",
     0xE5: "stack switching",
     0xFB: "garbage collection",
-    0xFD: "SIMD",
     0xFE: "threads",
 }
 
 # How a row is handled by the body walker.
-BINARY, FLOAT_BINARY, COMPARISON, LOAD, STORE, UNARY, CONDITION, SPECIAL = range(8)
+BINARY, FLOAT_BINARY, COMPARISON, LOAD, STORE, UNARY, CONDITION, SPECIAL, VECTOR = range(9)
 
 
 @dataclass(frozen=True, slots=True)
 class Op:
-    """One row. `code` is the opcode, for prefixed ones ``prefix << 8 | sub-opcode``."""
+    """One row. `code` is the opcode, for prefixed ones ``prefix << 8 | sub-opcode``, for vectors ``<< 12``."""
 
     code: int
     name: str
@@ -278,9 +553,14 @@ class Op:
     memory_type: str = ""  # LLVM type in memory, for loads and stores
     value_type: str = ""  # LLVM type of the value, for loads and stores
     access_bytes: int = 0  # width of a load or store, which is also its natural alignment
+    immediates: tuple[str, ...] = ()  # of a vector row, in order: memarg, lane, lanes (16 of them), bits (128 of them)
+    shape: str = ""  # lane shape of a vector row's operands
+    result_shape: str = ""
 
 
 _WIDTHS = {"": 0, "i8": 1, "i16": 2, "i32": 4, "i64": 8, "float": 4, "double": 8}
+_WIDTHS |= {"<8 x i8>": 8, "<4 x i16>": 8, "<2 x i32>": 8, "<2 x i64>": 16}
+_IMMEDIATES = frozenset(("memarg", "lane", "lanes", "bits"))
 
 
 def _parse_row(line: str) -> Op:
@@ -305,7 +585,39 @@ def _parse_row(line: str) -> Op:
     return Op(int(code, 16), name, kind, params, result, lowering, memory_type, value_type, _WIDTHS[memory_type])
 
 
+def _parse_vector_row(line: str) -> Op:
+    code, name, rest = line.split(None, 2)
+    operands, _, tail = rest.partition("->")
+    words = operands.split()
+    immediates = tuple(word for word in words if word in _IMMEDIATES)
+    params = tuple(VALTYPE_CODES[word] for word in words[len(immediates) :])
+    first, _, lowering = tail.strip().partition(" ")
+    result = VALTYPE_CODES.get(first, UNKNOWN)
+    lowering = lowering.strip() if result else tail.strip()
+    memory_type = ""
+    if lowering.startswith(("load ", "store ")):
+        access, _, lowering = lowering.partition(": ")
+        memory_type = access.partition(" ")[2]
+    shapes, _, lowering = lowering.partition(" ")
+    shape, _, result_shape = shapes.partition(">")
+    return Op(
+        int(code, 16),
+        name,
+        VECTOR,
+        params,
+        result,
+        lowering,
+        memory_type,
+        access_bytes=_WIDTHS[memory_type],
+        immediates=immediates,
+        shape=shape,
+        result_shape=result_shape or shape,
+    )
+
+
 OPS: dict[int, Op] = {op.code: op for op in map(_parse_row, filter(None, _TABLE.splitlines()))}
+OPS |= {op.code: op for op in map(_parse_vector_row, filter(None, _VECTOR_TABLE.splitlines()))}
+V128_CONST = 0xFD00C
 OP_BY_NAME: dict[str, Op] = {op.name: op for op in OPS.values()}
 
 LLVM_TYPES: dict[int, str] = {

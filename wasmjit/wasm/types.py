@@ -40,6 +40,7 @@ EXTERN_KIND_NAMES = ("function", "table", "memory", "global", "tag")
 
 PAGE_SIZE_LOG2 = 16
 PAGE_SIZE_BYTES = 1 << PAGE_SIZE_LOG2
+PAGE_SIZES_LOG2 = (0, PAGE_SIZE_LOG2)
 MAX_PAGES_32 = 65536
 
 
@@ -98,8 +99,13 @@ class TableType:
     limits: Limits
     is_64: bool = False
 
+    @property
+    def address_type(self) -> int:
+        """The type of its indices: I32 or I64."""
+        return I64 if self.is_64 else I32
+
     def __str__(self) -> str:
-        return f"table {self.limits} {valtype_name(self.element)}"
+        return f"table {'i64 ' if self.is_64 else ''}{self.limits} {valtype_name(self.element)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +117,21 @@ class MemoryType:
     shared: bool = False
     page_size_log2: int = PAGE_SIZE_LOG2
 
+    @property
+    def address_type(self) -> int:
+        """The type of its addresses: I32 or I64."""
+        return I64 if self.is_64 else I32
+
+    @property
+    def most_pages(self) -> int:
+        """The largest size it may have, in pages: all that its addresses reach, but below 2^32 or 2^64 pages."""
+        reach = 1 << (64 if self.is_64 else 32)
+        return min(reach >> self.page_size_log2, reach - 1)
+
     def __str__(self) -> str:
-        return f"memory {'i64 ' if self.is_64 else ''}{self.limits}{' shared' if self.shared else ''}"
+        shared = " shared" if self.shared else ""
+        pages = "" if self.page_size_log2 == PAGE_SIZE_LOG2 else f" (pagesize {1 << self.page_size_log2:#x})"
+        return f"memory {'i64 ' if self.is_64 else ''}{self.limits}{shared}{pages}"
 
 
 @dataclass(frozen=True, slots=True)

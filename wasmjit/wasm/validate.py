@@ -9,6 +9,7 @@ from ..errors import ValidationError
 from .binary import Reader
 from .body import walk_body
 from .module import ACTIVE, ConstExpr, ElementSegment, Module
+from .ops import V128_CONST
 from .types import (
     EXTERN_KIND_NAMES,
     F32,
@@ -18,9 +19,10 @@ from .types import (
     GLOBAL,
     I32,
     I64,
-    MAX_PAGES_32,
     MEMORY,
+    PAGE_SIZES_LOG2,
     TABLE,
+    V128,
     FuncType,
     Limits,
     MemoryType,
@@ -30,7 +32,7 @@ from .types import (
 
 _FUNCTION_SECTION, _TABLE_SECTION, _MEMORY_SECTION = 3, 4, 5
 _GLOBAL_GET, _REF_NULL, _REF_FUNC = 0x23, 0xD0, 0xD2
-_CONSTANTS = {0x41: I32, 0x42: I64, 0x43: F32, 0x44: F64}
+_CONSTANTS = {0x41: I32, 0x42: I64, 0x43: F32, 0x44: F64, V128_CONST: V128}
 _ARITHMETIC = {0x6A: I32, 0x6B: I32, 0x6C: I32, 0x7C: I64, 0x7D: I64, 0x7E: I64}
 
 
@@ -104,20 +106,22 @@ def _check_limits(limits: Limits, offset: int) -> None:
 def _check_table(table: TableType, offset: int) -> None:
     """A 32-bit table counts its elements in 32 bits."""
     _check_limits(table.limits, offset)
-    if max(table.limits.min, table.limits.max or 0) >= 1 << (64 if table.is_64 else 32):
+    # 64 bits are all that the binary format has, so a 64-bit table always fits.
+    if not table.is_64 and max(table.limits.min, table.limits.max or 0) >= 1 << 32:
         raise ValidationError(f"table size must be at most 2^32-1 elements: {table.limits}", offset=offset)
 
 
 def _check_memory(memory: MemoryType, offset: int) -> None:
-    """A 32-bit memory has at most 4 GiB, whatever its page size."""
+    """Pages have 1 or 65536 bytes; a 32-bit memory has at most 4 GiB, whatever its page size."""
+    if memory.page_size_log2 not in PAGE_SIZES_LOG2:
+        raise ValidationError(
+            f"invalid custom page size: 2^{memory.page_size_log2} bytes, must be 1 or 65536", offset=offset
+        )
     _check_limits(memory.limits, offset)
-    address_bits = 64 if memory.is_64 else 32
-    most = (1 << address_bits) >> memory.page_size_log2
-    if max(memory.limits.min, memory.limits.max or 0) <= most:
+    if max(memory.limits.min, memory.limits.max or 0) <= memory.most_pages:
         return
-    if most == MAX_PAGES_32:
-        raise ValidationError(f"memory size must be at most {most} pages (4GiB)", offset=offset)
-    raise ValidationError(f"memory size must be at most {most} pages", offset=offset)
+    suffix = "" if memory.is_64 else " (4GiB)"
+    raise ValidationError(f"memory size must be at most {memory.most_pages} pages{suffix}", offset=offset)
 
 
 def _check_exports(module: Module) -> None:

@@ -1,0 +1,34 @@
+"""A short run of `tail_calls.py` in each mode; and that its programs compile for the other architecture."""
+
+from __future__ import annotations
+
+from unittest import mock
+
+import pytest
+
+pytest.importorskip("wasmtime")
+
+from tests.fuzz.tail_calls import Program, compare
+from wasmjit import Config, Engine, Module
+
+
+@pytest.mark.parametrize("unit_bytes", [300, 96 << 10])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"opt_level": "none", "signals_based_traps": False}, {"exact_traps": True}],
+    ids=["speed", "none, explicit checks", "exact traps"],
+)
+def test_random_tail_calls_behave_as_in_wasmtime(options: dict[str, object], unit_bytes: int) -> None:
+    for seed in range(unit_bytes, unit_bytes + 12):
+        deep = seed % 2 == 1
+        counts = (0, 1, 10, 30, 50_000) if deep else (0, 1, 10, 30)
+        assert not compare(seed, Config(**options), unit_bytes, counts, deep), seed
+
+
+@pytest.mark.parametrize("level", ["none", "speed"])
+def test_random_tail_calls_compile_for_aarch64(level: str) -> None:
+    engine = Engine(Config(target="aarch64-unknown-linux-gnu", opt_level=level, verify_ir=True))
+    for seed in range(10):
+        with mock.patch("wasmjit.compile.unit.UNIT_BODY_BYTES", 300):
+            for text in Program(seed, deep=True).modules:
+                assert Module(engine, text).serialize()
