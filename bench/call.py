@@ -21,6 +21,7 @@ import functools
 import itertools
 import json
 import statistics
+import subprocess
 import sys
 import threading
 import time
@@ -216,6 +217,7 @@ def calls_in(ours: Subject, theirs: Subject | None, twin: Twin) -> Iterator[Row]
         },
         at_most_ns=65,
     )
+    yield Row("  the same in a process without threads", alone(), at_most_ns=65)
     yield Row(
         "add(store, 1, 2)",
         {
@@ -244,6 +246,14 @@ def calls_in(ours: Subject, theirs: Subject | None, twin: Twin) -> Iterator[Row]
             **beside(theirs, lambda subject: statement("f(store, 1)", f=subject["pair"], store=subject.store)),
         },
     )
+
+
+def alone() -> dict[str, Round]:
+    """The call with the GIL released, in a process of its own that has one thread (bench/call_alone.py)."""
+    command = [sys.executable, "-m", "bench.call_alone", str(ROUNDS + 1)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    taken: dict[str, list[float]] = json.loads(done.stdout)
+    return {column: functools.partial(next, iter(figures)) for column, figures in taken.items()}
 
 
 def calls_out(ours: Subject, theirs: Subject | None, twin: Twin) -> Iterator[Row]:

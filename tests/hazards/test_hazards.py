@@ -63,6 +63,19 @@ def optimised(wat: str, **options: object) -> str:
 # ---- exact traps ----
 
 
+@pytest.mark.parametrize("opt_level", ["none", "speed"])
+def test_a_load_that_decides_nothing_traps_with_exact_traps(opt_level: str) -> None:
+    """Both ways out of the `if` are the same, so LLVM forgets the condition (found by tests/fuzz/differential.py)."""
+    program = Program(
+        """(module (memory 0) (func $trap unreachable)
+        (func (export "f") (i32.load16_s (i32.const 0)) (call $trap) (if (then return))))""",
+        Config(opt_level=opt_level, exact_traps=True),
+    )
+    with pytest.raises(Trap) as caught:
+        program("f")
+    assert caught.value.trap_code == TrapCode.MEMORY_OUT_OF_BOUNDS
+
+
 def test_dropped_load_still_traps(config: Config) -> None:
     program = Program('(module (memory 1) (func (export "f") (param i32) (drop (i32.load (local.get 0)))))', config)
     program("f", 65532)
