@@ -63,8 +63,8 @@ def module_text(wanted: Iterable[tuple[str, FuncType]]) -> str:
 class _Text:
     """The lines of one function."""
 
-    def __init__(self, head: str) -> None:
-        self.lines = [f"{head} #0 {{", "entry:"]
+    def __init__(self, head: str, attributes: str = "#0") -> None:
+        self.lines = [f"{head} {attributes} {{", "entry:"]
         self.count = 0
 
     def fresh(self) -> str:
@@ -131,13 +131,13 @@ def _from_bits(text: _Text, valtype: int, bits: str) -> str:
     return low if valtype == I32 else text.let(f"bitcast i32 {low} to float")
 
 
-def _call_results(text: _Text, functype: FuncType, call: str, area: str) -> list[str]:
-    """Calls (`call` is all that follows the return type) and names the results, of which the later lie in the area."""
+def _call_results(text: _Text, functype: FuncType, callee: str, area: str, call: str = "call") -> list[str]:
+    """Calls (`callee` is all behind the return type) and names the results, of which the later lie in the area."""
     results = functype.results
     if not results:
-        text.add(f"call void {call}")
+        text.add(f"{call} void {callee}")
         return []
-    returned = text.let(f"call {return_type(results)} {call}")
+    returned = text.let(f"{call} {return_type(results)} {callee}")
     if len(results) == 1:
         return [returned]
     names = [text.let(f"extractvalue {return_type(results)} {returned}, {n}") for n in range(abi.MAX_REGISTER_RESULTS)]
@@ -225,13 +225,13 @@ def _to_python(text: _Text, results: Sequence[int], returned: Sequence[str], slo
     return text.boundary(f"from_{_KIND_NAMES[valtype]}", f"{LLVM_TYPES[valtype]} {returned[0]}")
 
 
-def _wasm_function(name: str, functype: FuncType) -> _Text:
+def _wasm_function(name: str, functype: FuncType, attributes: str = "#0") -> _Text:
     """The head of a function that wasm calls, with a host function as vmctx."""
     params = ["ptr %host"]
     if len(functype.results) > abi.MAX_REGISTER_RESULTS:
         params.append("ptr %area")
     params += [f"{LLVM_TYPES[t]} %p{position}" for position, t in enumerate(functype.params)]
-    return _Text(f"define {return_type(functype.results)} @{name}({', '.join(params)})")
+    return _Text(f"define {return_type(functype.results)} @{name}({', '.join(params)})", attributes)
 
 
 def _host(name: str, functype: FuncType) -> str:
@@ -288,12 +288,12 @@ def _return(text: _Text, results: Sequence[int], values: Sequence[str]) -> None:
 
 def _native(name: str, functype: FuncType) -> str:
     """Only for up to one result: what C returns."""
-    text = _wasm_function(name, functype)
+    text = _wasm_function(name, functype, "#1")  # without a frame, and tail calls are allowed
     function = text.load("ptr", "%host", abi.HOST_FUNC["native"])
     arguments = ", ".join(f"{LLVM_TYPES[t]} %p{position}" for position, t in enumerate(functype.params))
-    _return(text, functype.results, _call_results(text, functype, f"{function}({arguments})", ""))
     # A tail call where the registers allow: then it costs a few moves and a jump.
-    return text.text().replace("call", "tail call").replace("#0", "#1")
+    _return(text, functype.results, _call_results(text, functype, f"{function}({arguments})", "", "tail call"))
+    return text.text()
 
 
 def _reverse(name: str, functype: FuncType) -> str:
