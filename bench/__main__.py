@@ -1,6 +1,6 @@
 """Runs all benchmarks and prints their tables; figures also go to bench/results/<time>.json.
 
-python -m bench [compile] [instantiate] [call] [execute]
+python -m bench [compile] [instantiate] [call] [execute] [simd]
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-BENCHMARKS = ("compile", "instantiate", "call", "execute")
+BENCHMARKS = ("compile", "instantiate", "call", "execute", "simd")
 RESULTS = Path(__file__).resolve().parent / "results"
 
 

@@ -1,5 +1,6 @@
 ;; Vectors: values as <2 x i64>, operands in their lane shape, loads volatile and hidden, lanes, constants of float
-;; arithmetic, numbers that enter a lane, results in registers and through the results area.
+;; arithmetic, numbers that enter a lane, results in registers and through the results area; dot products are hidden from
+;; the addition that follows.
 (module
   (memory 1)
   (global $global (mut v128) (v128.const i64x2 1 2))
@@ -20,7 +21,9 @@
     (if (local.get 1) (then (local.set 2 (i8x16.shuffle 0 1 2 3 4 5 6 7 24 25 26 27 28 29 30 31
       (local.get 0) (local.get 2)))))
     (call $three (local.get 2) (local.get 0))
-    drop drop (global.set $global)))
+    drop drop (global.set $global))
+  (func (param v128 v128 v128) (result v128)
+    (i32x4.add (local.get 2) (i32x4.dot_i16x8_s (local.get 0) (local.get 1)))))
 
 ;;; IR
 ;; define weak dso_local { <2 x i64>, <2 x i64> } @f0(ptr %vmctx, ptr %results, <2 x i64> %p0, <2 x i64> %p1) #0 !dbg !20 {
@@ -45,8 +48,8 @@
 ;;   %a1z = zext i32 %p0 to i64
 ;;   %a1b = getelementptr i8, ptr %base0, i64 %a1z
 ;;   %a1 = getelementptr i8, ptr %a1b, i64 16
-;;   %x2 = load volatile <2 x i64>, ptr %a1, align 1, !tbaa !1, !dbg !DILocation(line: 116, scope: !21)
-;;   %x4 = call <2 x i64> asm "", "=x,0"(<2 x i64> %x2) #2, !dbg !DILocation(line: 116, scope: !21)
+;;   %x2 = load volatile <2 x i64>, ptr %a1, align 1, !tbaa !1, !dbg !DILocation(line: 124, scope: !21)
+;;   %x4 = call <2 x i64> asm "", "=x,0"(<2 x i64> %x2) #2, !dbg !DILocation(line: 124, scope: !21)
 ;;   %x5 = bitcast <2 x i64> %p1 to <8 x i16>
 ;;   %x6 = bitcast <2 x i64> %x4 to <8 x i16>
 ;;   %x7 = mul <8 x i16> %x5, %x6
@@ -65,33 +68,33 @@
 ;;   %a1z = zext i32 %p0 to i64
 ;;   %a1b = getelementptr i8, ptr %base0, i64 %a1z
 ;;   %a1 = getelementptr i8, ptr %a1b, i64 4
-;;   %x2 = load volatile float, ptr %a1, align 1, !tbaa !1, !dbg !DILocation(line: 151, scope: !22)
-;;   %x3i = insertelement <4 x float> poison, float %x2, i64 0, !dbg !DILocation(line: 151, scope: !22)
-;;   %x3 = shufflevector <4 x float> %x3i, <4 x float> poison, <4 x i32> zeroinitializer, !dbg !DILocation(line: 151, scope: !22)
-;;   %x4 = call <4 x float> asm "", "=x,0"(<4 x float> %x3) #2, !dbg !DILocation(line: 151, scope: !22)
+;;   %x2 = load volatile float, ptr %a1, align 1, !tbaa !1, !dbg !DILocation(line: 159, scope: !22)
+;;   %x3i = insertelement <4 x float> poison, float %x2, i64 0, !dbg !DILocation(line: 159, scope: !22)
+;;   %x3 = shufflevector <4 x float> %x3i, <4 x float> poison, <4 x i32> zeroinitializer, !dbg !DILocation(line: 159, scope: !22)
+;;   %x4 = call <4 x float> asm "", "=x,0"(<4 x float> %x3) #2, !dbg !DILocation(line: 159, scope: !22)
 ;;   %x5 = bitcast <4 x float> %x4 to <2 x i64>
 ;;   %a6z = zext i32 %p0 to i64
 ;;   %a6 = getelementptr i8, ptr %base0, i64 %a6z
-;;   store <2 x i64> %x5, ptr %a6, align 1, !tbaa !1, !dbg !DILocation(line: 155, scope: !22)
+;;   store <2 x i64> %x5, ptr %a6, align 1, !tbaa !1, !dbg !DILocation(line: 163, scope: !22)
 ;;   %a7z = zext i32 %p0 to i64
 ;;   %a7 = getelementptr i8, ptr %base0, i64 %a7z
-;;   %x8 = load volatile i16, ptr %a7, align 1, !tbaa !1, !dbg !DILocation(line: 165, scope: !22)
+;;   %x8 = load volatile i16, ptr %a7, align 1, !tbaa !1, !dbg !DILocation(line: 173, scope: !22)
 ;;   %x9 = bitcast <2 x i64> %p1 to <8 x i16>
-;;   %x10 = insertelement <8 x i16> %x9, i16 %x8, i64 7, !dbg !DILocation(line: 165, scope: !22)
-;;   %x11 = call <8 x i16> asm "", "=x,0"(<8 x i16> %x10) #2, !dbg !DILocation(line: 165, scope: !22)
+;;   %x10 = insertelement <8 x i16> %x9, i16 %x8, i64 7, !dbg !DILocation(line: 173, scope: !22)
+;;   %x11 = call <8 x i16> asm "", "=x,0"(<8 x i16> %x10) #2, !dbg !DILocation(line: 173, scope: !22)
 ;;   %x12 = bitcast <8 x i16> %x11 to <2 x i64>
 ;;   %a13z = zext i32 %p0 to i64
 ;;   %a13 = getelementptr i8, ptr %base0, i64 %a13z
 ;;   %x14 = extractelement <8 x i16> %x11, i64 3
-;;   store i16 %x14, ptr %a13, align 1, !tbaa !1, !dbg !DILocation(line: 170, scope: !22)
+;;   store i16 %x14, ptr %a13, align 1, !tbaa !1, !dbg !DILocation(line: 178, scope: !22)
 ;;   %a15z = zext i32 %p0 to i64
 ;;   %a15 = getelementptr i8, ptr %base0, i64 %a15z
-;;   %x16 = load i64, ptr %a15, align 1, !tbaa !1, !dbg !DILocation(line: 179, scope: !22)
-;;   %x17 = insertelement <2 x i64> zeroinitializer, i64 %x16, i64 0, !dbg !DILocation(line: 179, scope: !22)
+;;   %x16 = load i64, ptr %a15, align 1, !tbaa !1, !dbg !DILocation(line: 187, scope: !22)
+;;   %x17 = insertelement <2 x i64> zeroinitializer, i64 %x16, i64 0, !dbg !DILocation(line: 187, scope: !22)
 ;;   call void asm sideeffect "", "x"(<2 x i64> %x17)
 ;;   %a18z = zext i32 %p0 to i64
 ;;   %a18 = getelementptr i8, ptr %base0, i64 %a18z
-;;   store <2 x i64> %x17, ptr %a18, align 1, !tbaa !1, !dbg !DILocation(line: 183, scope: !22)
+;;   store <2 x i64> %x17, ptr %a18, align 1, !tbaa !1, !dbg !DILocation(line: 191, scope: !22)
 ;;   ret void
 ;; }
 
@@ -103,7 +106,7 @@
 ;; start:
 ;;   %a1z = zext i32 %p0 to i64
 ;;   %a1 = getelementptr i8, ptr %base0, i64 %a1z
-;;   %x2 = load i32, ptr %a1, align 1, !tbaa !1, !dbg !DILocation(line: 196, scope: !23)
+;;   %x2 = load i32, ptr %a1, align 1, !tbaa !1, !dbg !DILocation(line: 204, scope: !23)
 ;;   call void asm sideeffect "", "r"(i32 %x2)
 ;;   %x3 = insertelement <4 x i32> <i32 4294967295, i32 4294967295, i32 4294967295, i32 4294967295>, i32 %x2, i64 2
 ;;   %y3 = bitcast <4 x i32> %x3 to <2 x i64>
@@ -197,7 +200,7 @@
 ;;   br label %b2
 ;; b2:
 ;;   %x5 = load <2 x i64>, ptr %l2
-;;   %x6 = call { <2 x i64>, <2 x i64> } @f0(ptr %vmctx, ptr %area, <2 x i64> %x5, <2 x i64> %p0), !dbg !DILocation(line: 286, scope: !27)
+;;   %x6 = call { <2 x i64>, <2 x i64> } @f0(ptr %vmctx, ptr %area, <2 x i64> %x5, <2 x i64> %p0), !dbg !DILocation(line: 294, scope: !27)
 ;;   %x6a = extractvalue { <2 x i64>, <2 x i64> } %x6, 0
 ;;   %x6b = extractvalue { <2 x i64>, <2 x i64> } %x6, 1
 ;;   %x7p = getelementptr i8, ptr %area, i64 0
@@ -205,7 +208,22 @@
 ;;   store <2 x i64> %x6a, ptr %g0, align 8, !tbaa !2
 ;;   ret void
 ;; t8:
-;;   call void asm sideeffect "", "~{memory}"(), !dbg !DILocation(line: 250, scope: !27)
-;;   call void @llvm.ubsantrap(i8 0) #1, !dbg !DILocation(line: 250, scope: !27)
+;;   call void asm sideeffect "", "~{memory}"(), !dbg !DILocation(line: 258, scope: !27)
+;;   call void @llvm.ubsantrap(i8 0) #1, !dbg !DILocation(line: 258, scope: !27)
 ;;   unreachable
+;; }
+
+;; define weak dso_local <2 x i64> @f8(ptr %vmctx, <2 x i64> %p0, <2 x i64> %p1, <2 x i64> %p2) #0 !dbg !28 {
+;; entry:
+;;   br label %start
+;; start:
+;;   %x1 = bitcast <2 x i64> %p0 to <8 x i16>
+;;   %x2 = bitcast <2 x i64> %p1 to <8 x i16>
+;;   %x3H = call <4 x i32> @llvm.x86.sse2.pmadd.wd(<8 x i16> %x1, <8 x i16> %x2)
+;;   %x3 = call <4 x i32> asm "", "=x,0"(<4 x i32> %x3H) #2
+;;   %y3 = bitcast <4 x i32> %x3 to <2 x i64>
+;;   %x4 = bitcast <2 x i64> %p2 to <4 x i32>
+;;   %x5 = add <4 x i32> %x4, %x3
+;;   %y5 = bitcast <4 x i32> %x5 to <2 x i64>
+;;   ret <2 x i64> %y5
 ;; }

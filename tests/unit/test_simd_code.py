@@ -10,6 +10,11 @@ from types import ModuleType
 
 import pytest
 
+from wasmjit import wat2wasm
+from wasmjit.compile import pipeline
+from wasmjit.config import Config
+from wasmjit.wasm.decode import decode
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -71,3 +76,26 @@ def test_sequences_stay_short(column: str, name: str, most: int) -> None:
     (chosen,) = [c for c in TOOL.COLUMNS if c.title == column]
     (body,) = TOOL.assembly([op], chosen)
     assert TOOL.length(body) <= most, body
+
+
+SUMS = {
+    "i32x4.dot_i16x8_s": "(local.get 0) (local.get 1)",
+    "i32x4.extmul_low_i16x8_s": "(local.get 0) (local.get 1)",
+    "i32x4.extmul_high_i16x8_s": "(local.get 0) (local.get 1)",
+    "i32x4.extadd_pairwise_i16x8_s": "(local.get 0)",
+    "i32x4.relaxed_dot_i8x16_i7x16_add_s": "(local.get 0) (local.get 1) (local.get 2)",
+}
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+@pytest.mark.parametrize("name", SUMS)
+def test_sums_of_products_are_added_by_an_instruction_of_its_own(name: str, deterministic: bool) -> None:
+    """Not as part of VNNI's: its latency would be that of each step of a loop that sums up."""
+    product = f"({name} {SUMS[name]})"
+    text = f"(module (func (param v128 v128 v128) (result v128) (i32x4.add {product} (local.get 2))))"
+    config = Config(
+        target="x86_64-unknown-linux-gnu", cpu="sapphirerapids", wasm_relaxed_simd_deterministic=deterministic
+    )
+    code = pipeline.render(decode(wat2wasm(text), config.features), config, "assembly")
+    assert "vpmaddwd" in code and "vpaddd" in code
+    assert "vpdp" not in code

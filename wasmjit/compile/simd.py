@@ -56,8 +56,8 @@ class Renderers(dict[int, "Render | None"]):
         self.choices = (x86, deterministic, canonical_nans)
 
     def __missing__(self, code: int) -> Render | None:
-        source = render_source(OPS[code], *self.choices).replace("\n", "\\n")
-        self[code] = render = eval(f'lambda r, a, b, c, l: f"{source}"') if source else None
+        source = render_source(OPS[code], *self.choices)
+        self[code] = render = eval(f"lambda r, a, b, c, l: f{source!r}") if source else None
         return render
 
 

@@ -126,14 +126,22 @@ _SHIFT = (
 )
 _BY_SIGN = "{r}c = icmp slt {s} {c}, zeroinitializer; {r} = select {m} {r}c, {s} {a}, {s} {b}"
 _TABLE = "{r} = call {d} @llvm.aarch64.neon.tbl1.v16i8({s} {a}, {s} {b})"
-_SADDLP = "@llvm.aarch64.neon.saddlp.v4i32.v8i16(<8 x i16> {r}D)"
-_PMADDWD = "@llvm.x86.sse2.pmadd.wd(<8 x i16> {r}D, <8 x i16> splat (i16 1))"
+# LLVM must not make one instruction of pmaddwd and an addition behind it (vpdpwssd of VNNI): in a loop that sums up,
+# each addition would wait five cycles for the one before, not one.
+_HIDDEN_SUMS = 'call {d} asm "", "=x,0"({d} {r}H) #2'
+_PMADDWD = "{r}H = call {d} @llvm.x86.sse2.pmadd.wd(<8 x i16> {r}D, <8 x i16> splat (i16 1)); {r}S = " + _HIDDEN_SUMS
+_SADDLP = "{r}S = call {d} @llvm.aarch64.neon.saddlp.v4i32.v8i16(<8 x i16> {r}D)"
 _PMADDUBSW = "{r}D = call <8 x i16> @llvm.x86.ssse3.pmadd.ub.sw.128({s} {b}, {s} {a})"
+
+
+def _hidden(text: str) -> str:
+    """`text` with a result that LLVM does not know as one of pmaddwd."""
+    return text.replace("{r} =", "{r}H =") + "; {r} = " + _HIDDEN_SUMS
 
 
 def _sum(pairs: str) -> str:
     """Adds pairs of {r}D, widened, and {c}."""
-    return f"; {{r}}S = call <4 x i32> {pairs}; {{r}} = add {{d}} {{r}}S, {{c}}"
+    return f"; {pairs}; {{r}} = add {{d}} {{r}}S, {{c}}"
 
 
 # name -> for both processors, or (x86-64, AArch64)
@@ -196,6 +204,8 @@ TEMPLATES: dict[str, str | tuple[str, str]] = {
     "extend_high": _half("{high}"),
     "multiply_low": _product("{low}"),
     "multiply_high": _product("{high}"),
+    "multiply_low_16_s": (_hidden(_product("{low}")), _product("{low}")),
+    "multiply_high_16_s": (_hidden(_product("{high}")), _product("{high}")),
     "pairwise_8_s": (
         "{r} = call {d} @llvm.x86.ssse3.pmadd.ub.sw.128({s} splat (i8 1), {s} {a})",
         "{r} = call {d} @llvm.aarch64.neon.saddlp.v8i16.v16i8({s} {a})",
@@ -205,7 +215,7 @@ TEMPLATES: dict[str, str | tuple[str, str]] = {
         "{r} = call {d} @llvm.aarch64.neon.uaddlp.v8i16.v16i8({s} {a})",
     ),
     "pairwise_16_s": (
-        "{r} = call {d} @llvm.x86.sse2.pmadd.wd({s} {a}, {s} splat (i16 1))",
+        _hidden("{r} = call {d} @llvm.x86.sse2.pmadd.wd({s} {a}, {s} splat (i16 1))"),
         "{r} = call {d} @llvm.aarch64.neon.saddlp.v4i32.v8i16({s} {a})",
     ),
     "pairwise_16_u": (
@@ -214,7 +224,7 @@ TEMPLATES: dict[str, str | tuple[str, str]] = {
         "{r} = call {d} @llvm.aarch64.neon.uaddlp.v4i32.v8i16({s} {a})",
     ),
     "dot": (
-        "{r} = call {d} @llvm.x86.sse2.pmadd.wd({s} {a}, {s} {b})",
+        _hidden("{r} = call {d} @llvm.x86.sse2.pmadd.wd({s} {a}, {s} {b})"),
         _SIGNED_DOT.replace("{r}D", "{r}"),
     ),
     "narrow_16_s": _narrowing("sse2.packsswb.128", "sqxtn.v8i8"),

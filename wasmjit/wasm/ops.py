@@ -430,8 +430,8 @@ fd0b7 i32x4.min_u                         v128 v128 -> v128             i32x4 =u
 fd0b8 i32x4.max_s                         v128 v128 -> v128             i32x4 =smax
 fd0b9 i32x4.max_u                         v128 v128 -> v128             i32x4 =umax
 fd0ba i32x4.dot_i16x8_s                   v128 v128 -> v128             i16x8>i32x4 @dot
-fd0bc i32x4.extmul_low_i16x8_s            v128 v128 -> v128             i16x8>i32x4 @multiply_low sext
-fd0bd i32x4.extmul_high_i16x8_s           v128 v128 -> v128             i16x8>i32x4 @multiply_high sext
+fd0bc i32x4.extmul_low_i16x8_s            v128 v128 -> v128             i16x8>i32x4 @multiply_low_16_s sext
+fd0bd i32x4.extmul_high_i16x8_s           v128 v128 -> v128             i16x8>i32x4 @multiply_high_16_s sext
 fd0be i32x4.extmul_low_i16x8_u            v128 v128 -> v128             i16x8>i32x4 @multiply_low zext
 fd0bf i32x4.extmul_high_i16x8_u           v128 v128 -> v128             i16x8>i32x4 @multiply_high zext
 fd0c0 i64x2.abs                           v128 -> v128                  i64x2 @abs

@@ -1,7 +1,7 @@
 /* The vector intrinsics of the kernels: those of <wasm_simd128.h>, and their equals for a native compiler.
  *
- * The native ones are GCC vector extensions, which GCC compiles for any processor. For the four instructions that
- * vector extensions do not have, x86-64's own are named: the kernels are to be as fast as if written for the processor.
+ * The native ones are GCC vector extensions, which GCC compiles for any processor. Where they have no such operation,
+ * or GCC makes several instructions of it, x86-64's own is named: the kernels are to be as fast as if written for it.
  * Swizzle keeps WebAssembly's rule for indices above 15, as any exact translation of this source has to. */
 #ifndef SIMD_H
 #define SIMD_H
@@ -67,13 +67,9 @@ NATIVE v128_t wasm_i32x4_shl(v128_t x, int by) { return (v128_t)((u32x4)x << by)
 NATIVE v128_t wasm_u32x4_shr(v128_t x, int by) { return (v128_t)((u32x4)x >> by); }
 NATIVE v128_t wasm_f32x4_add(v128_t x, v128_t y) { return (v128_t)((f32x4)x + (f32x4)y); }
 NATIVE v128_t wasm_f32x4_mul(v128_t x, v128_t y) { return (v128_t)((f32x4)x * (f32x4)y); }
-NATIVE v128_t wasm_u16x8_load8x8(const void *from) {
-    u8x8 value;
-    memcpy(&value, from, sizeof value);
-    return (v128_t)__builtin_convertvector(value, u16x8);
-}
 
 #ifdef __SSE4_1__
+NATIVE v128_t wasm_u16x8_load8x8(const void *from) { return (v128_t)_mm_cvtepu8_epi16(_mm_loadu_si64(from)); }
 NATIVE v128_t wasm_i8x16_swizzle(v128_t x, v128_t index) {
     return (v128_t)_mm_shuffle_epi8((__m128i)x, _mm_adds_epu8((__m128i)index, _mm_set1_epi8(112)));
 }
@@ -83,6 +79,11 @@ NATIVE v128_t wasm_u8x16_narrow_i16x8(v128_t x, v128_t y) {
 }
 NATIVE v128_t wasm_i32x4_dot_i16x8(v128_t x, v128_t y) { return (v128_t)_mm_madd_epi16((__m128i)x, (__m128i)y); }
 #else
+NATIVE v128_t wasm_u16x8_load8x8(const void *from) {
+    u8x8 value;
+    memcpy(&value, from, sizeof value);
+    return (v128_t)__builtin_convertvector(value, u16x8);
+}
 NATIVE v128_t wasm_i8x16_swizzle(v128_t x, v128_t index) {
     u8x16 result;
     for (int i = 0; i < 16; i++) result[i] = ((u8x16)index)[i] < 16 ? ((u8x16)x)[((u8x16)index)[i] & 15] : 0;

@@ -83,7 +83,7 @@ int main(int argc, char **argv) {
     uint64_t found = 0;
     int at = 0;
     while (at < SIZE - 3) {
-        uint32_t character = next_random(&seed) % limits[next_random(&seed) >> 8 & 3];
+        uint32_t limit = limits[next_random(&seed) >> 8 & 3], character = next_random(&seed) % limit;
         at += put(text + at, character - 0xd800 < 0x800 ? '?' : character);
     }
     while (at < SIZE) text[at++] = '.';
