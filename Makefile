@@ -16,7 +16,7 @@ MADE := $(VENV)/.made
 DEPENDENCIES := $(VENV)/.dependencies
 NATIVE := $(VENV)/.native
 
-.PHONY: help venv demo test check format bench docs examples abi spec spec-matrix fuzz asan clean distclean
+.PHONY: help venv demo test check format bench docs examples abi spec spec-matrix fuzz asan test-aarch64 clean distclean
 
 help:
 	@echo "make venv         the environment: dependencies and the C runtime, built in place"
@@ -32,6 +32,7 @@ help:
 	@echo "make spec-matrix  conformance scripts at every opt level, memory policy, and through .cwasm"
 	@echo "make fuzz         mutated modules, accepted or refused as wasm-tools does (FUZZ_CASES=10000)"
 	@echo "make asan         tests of the boundary with the C runtime under AddressSanitizer"
+	@echo "make test-aarch64 what is particular to AArch64, under qemu; ARGS='tests/api -k trap' for other tests"
 	@echo "make clean        remove build outputs (distclean: the environment too)"
 
 venv: $(NATIVE)
@@ -101,6 +102,10 @@ fuzz: venv
 asan: venv
 	$(PY) tools/asan.py
 	$(PY) tools/asan.py -m tests.fuzz.signatures --count 1000
+
+# Needs apt-get and dpkg-deb; downloads some 200 MB into build/aarch64 at first use.
+test-aarch64: venv
+	$(PY) tools/aarch64.py $(ARGS)
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -55,6 +55,12 @@ static inline void wj_context_redirect(ucontext_t *context, wj_registers target,
     registers[REG_RAX] = status;
 }
 
+/* The return address in a frame record. */
+static inline uintptr_t wj_return_address(uintptr_t saved)
+{
+    return saved;
+}
+
 /* The code of the trap instruction at pc (`llvm.ubsantrap`: ud1l code(%eax), %eax), or -1. */
 static inline int wj_trap_instruction_code(const uint8_t *pc)
 {
@@ -71,6 +77,7 @@ static inline int wj_trap_instruction_code(const uint8_t *pc)
 
 #define WJ_TRAP_SIGNAL SIGTRAP
 #define WJ_TRAP_INSTRUCTION_BYTES 4
+#define WJ_PSTATE_BTYPE UINT64_C(0xc00)
 
 static inline wj_registers wj_context_registers(const ucontext_t *context)
 {
@@ -84,8 +91,16 @@ static inline void wj_context_redirect(ucontext_t *context, wj_registers target,
     mcontext_t *registers = &context->uc_mcontext;
     registers->pc = target.pc;
     registers->sp = target.sp;
+    registers->pstate &= ~WJ_PSTATE_BTYPE; /* the fault may have been the first instruction behind an indirect branch */
     registers->regs[29] = target.fp;
     registers->regs[0] = (unsigned int)status;
+}
+
+/* The return address in a frame record: without the signature that compilers add to it where they protect branches. */
+static inline uintptr_t wj_return_address(uintptr_t saved)
+{
+    __asm__("mov x30, %0\n\thint #7\n\tmov %0, x30" : "+r"(saved) : : "x30"); /* xpaclri; before Armv8.3 a nop */
+    return saved;
 }
 
 /* The code of the trap instruction at pc (`llvm.ubsantrap`: brk #0x5500 | code), or -1. */

@@ -5,6 +5,11 @@
 
 #if defined(__aarch64__)
 
+/* Compilers that protect branches by default (-mbranch-protection=standard, as in Ubuntu) mark this file as made of
+ * code whose indirect branches end at a BTI instruction, the assembly included. Elsewhere these do nothing. */
+#define BTI_CALL "    hint #34\n" /* bti c: what generated code calls by address */
+#define BTI_JUMP "    hint #36\n" /* bti j: where wj_unwind jumps to */
+
 /* void wj_boundary_gate(arguments as they are; wj_entry *entry x20)
  * Calls entry->code with the arguments of its own caller and returns what it returns. The frame record, the callee-saved
  * registers and the caller's FPCR take 176 bytes. Wasm needs the default rounding mode and denormals (spec 4.3.3). The
@@ -16,6 +21,7 @@ __asm__("    .text\n"
         "    .type wj_boundary_gate, %function\n"
         "wj_boundary_gate:\n"
         "    .cfi_startproc\n"
+        BTI_CALL
         "    stp x29, x30, [sp, #-176]!\n"
         "    .cfi_def_cfa_offset 176\n"
         "    .cfi_offset x29, -176\n"
@@ -69,7 +75,9 @@ __asm__("    .text\n"
         "    .cfi_def_cfa sp, 0\n"
         "    ret\n"
         "    .cfi_restore_state\n"
-        "3:  ldr x9, [sp, #24]\n" /* the landing */
+        "3:\n" /* the landing */
+        BTI_JUMP
+        "    ldr x9, [sp, #24]\n"
         "    str w0, [x9, #" WJ_TEXT(WJ_ENTRY_STATUS) "]\n"
         "    b 8b\n"
         "4:  msr fpcr, xzr\n"
@@ -150,6 +158,7 @@ __asm__("    .text\n"
         "    .type wj_host_stub, %function\n"
         "wj_host_stub:\n"
         "    .cfi_startproc\n"
+        BTI_CALL
         "    sub sp, sp, #" WJ_TEXT(WJ_FRAME_STACK) "\n"
         "    .cfi_def_cfa_offset " WJ_TEXT(WJ_FRAME_STACK) "\n"
         "    stp x29, x30, [sp, #" WJ_TEXT(WJ_FRAME_LINK) "]\n"

@@ -164,7 +164,7 @@ static void walk_frames(const wj_thread *thread, wj_entry *into, uintptr_t fp, u
     uintptr_t limit = end_fp < thread->stack_high - 16 ? end_fp : thread->stack_high - 16;
     while (into->pc_count < WJ_MAX_BACKTRACE && fp >= readable_from && fp < limit && fp % sizeof(uintptr_t) == 0) {
         const uintptr_t *record = (const uintptr_t *)fp;
-        add_pc(into, record[1] - 1); /* back into the call instruction */
+        add_pc(into, wj_return_address(record[1]) - 1); /* back into the call instruction */
         if (record[0] <= fp) {
             break;
         }

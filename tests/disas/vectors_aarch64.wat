@@ -20,11 +20,12 @@
 ;;   %a1z = zext i32 %p0 to i64
 ;;   %a1 = getelementptr i8, ptr %base0, i64 %a1z
 ;;   %x2 = load volatile <2 x i64>, ptr %a1, align 1, !tbaa !1, !dbg !DILocation(line: 55, scope: !20)
-;;   %x4 = bitcast <2 x i64> %x2 to <16 x i8>
-;;   %x5 = bitcast <2 x i64> %p1 to <16 x i8>
-;;   %x6 = call <16 x i8> @llvm.aarch64.neon.tbl1.v16i8(<16 x i8> %x4, <16 x i8> %x5)
-;;   %y6 = bitcast <16 x i8> %x6 to <2 x i64>
-;;   ret <2 x i64> %y6
+;;   %x4 = call <2 x i64> asm "", "=w,0"(<2 x i64> %x2) #2, !dbg !DILocation(line: 55, scope: !20)
+;;   %x5 = bitcast <2 x i64> %x4 to <16 x i8>
+;;   %x6 = bitcast <2 x i64> %p1 to <16 x i8>
+;;   %x7 = call <16 x i8> @llvm.aarch64.neon.tbl1.v16i8(<16 x i8> %x5, <16 x i8> %x6)
+;;   %y7 = bitcast <16 x i8> %x7 to <2 x i64>
+;;   ret <2 x i64> %y7
 ;; }
 
 ;; define weak dso_local <2 x i64> @f1(ptr %vmctx, <2 x i64> %p0, <2 x i64> %p1) #0 !dbg !21 {

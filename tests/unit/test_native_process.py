@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+TRAP_SIGNAL = signal.SIGTRAP if platform.machine() == "aarch64" else signal.SIGILL
+
 PRELUDE = """
 import ctypes, faulthandler, os, signal, sys, threading, time
 from tests.unit.native_code import Code, Instance, TrapError, memory, memory_access, trap_chain
@@ -135,7 +137,7 @@ def test_crash_in_a_host_function_or_in_unregistered_code_is_no_trap(root: Path)
     done = run(root, PRELUDE, "access.unregister()", "load8(65536, 0)")
     assert done.returncode == -signal.SIGSEGV, done.stderr
     done = run(root, PRELUDE, "chain.unregister()", "main(9)")
-    assert done.returncode == -signal.SIGILL, done.stderr
+    assert done.returncode == -TRAP_SIGNAL, done.stderr
 
 
 def test_fault_outside_of_every_memory_is_no_trap(root: Path) -> None:
@@ -167,13 +169,13 @@ def test_called_directly_within_a_host_function_generated_code_is_no_trap(root: 
         instance.function(relay_code.addresses["relay"])()
         """,
     )
-    assert done.returncode == -signal.SIGILL, done.stderr
+    assert done.returncode == -TRAP_SIGNAL, done.stderr
 
 
 def test_signals_sent_from_outside_keep_their_meaning(root: Path) -> None:
-    for name in ("SIGSEGV", "SIGILL", "SIGBUS"):
-        done = run(root, PRELUDE, "check()", f"os.kill(os.getpid(), signal.{name})", "signal.pause()")
-        assert done.returncode == -getattr(signal, name), done.stderr
+    for number in (signal.SIGSEGV, TRAP_SIGNAL, signal.SIGBUS):
+        done = run(root, PRELUDE, "check()", f"os.kill(os.getpid(), {int(number)})", "signal.pause()")
+        assert done.returncode == -number, done.stderr
     passes(
         root,
         PRELUDE,

@@ -6,9 +6,10 @@ shape it was computed in goes without (`FunctionLowering.shaped`).
 
 Exact traps. LLVM narrows a vector load to the lanes that are used, and drops it where none is: an access that reaches
 over the end of the memory would no longer trap. So vector loads are volatile. That costs little: loops with vectors in
-them do not get vectorised. On x86-64 their values are hidden from LLVM too. Else instructions would take the load as
-their memory operand, and there are some that do not read all of it: those that widen its low half, and with AVX-512 all
-that work under a mask. Without memory operands kernels are as fast as with them, or faster.
+them do not get vectorised. Their values are hidden from LLVM too. Else instructions would take the load as their
+memory operand, and there are some that do not read all of it: on x86-64 those that widen its low half, and with AVX-512
+all that work under a mask; on AArch64 `ld1r`, for a splat of the lowest lane. Without memory operands kernels are as
+fast as with them, or faster.
 """
 
 from __future__ import annotations
@@ -289,7 +290,7 @@ def _load(lowering: FunctionLowering, row: Op, lane: int, memory_index: int, off
     lowering.lines.append(f"  {loaded} = load {volatile}{row.memory_type}, ptr {place}, align 1, !tbaa !1{site}")
     if vector:
         vector = shaped(lowering, vector, row.shape)
-    result = _finish(lowering, row, [loaded, vector, ""], str(lane), site, hide=x86 and not anchored)
+    result = _finish(lowering, row, [loaded, vector, ""], str(lane), site, hide=not anchored)
     if anchored:
         lowering.anchor(result, V128)
     values.append(result)
