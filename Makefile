@@ -10,6 +10,8 @@ C_FILES := $(filter-out runtime_c/_%,$(wildcard runtime_c/*.c))
 C_FLAGS := -std=gnu11 -O2 -Wall -Wextra -Werror -Iruntime_c
 
 FUZZ_CASES := 10000
+# For example `make bench BENCH="--quick compare"`.
+BENCH :=
 
 # Stamps: when each step was last done.
 MADE := $(VENV)/.made
@@ -24,7 +26,7 @@ help:
 	@echo "make test         all tests (conformance suite included where it is found)"
 	@echo "make check        formatting, lint, types, C warnings, generated files"
 	@echo "make format       let ruff rewrite what 'make check' refuses"
-	@echo "make bench        compile, call and execution benchmarks"
+	@echo "make bench        benchmarks beside wasmtime, V8, wasm2c and native code (BENCH=\"--quick compare\")"
 	@echo "make docs         the documentation, into build/docs"
 	@echo "make examples     rebuild examples/*.wasm from their sources"
 	@echo "make abi          regenerate runtime_c/wj_abi.h from wasmjit/abi.py"
@@ -73,7 +75,7 @@ format: venv
 	$(PY) -m ruff format .
 
 bench: venv
-	$(PY) -m bench
+	$(PY) -m bench $(BENCH)
 
 # The variable silences an advertisement for another tool; warnings of mkdocs itself fail the build (strict).
 docs: venv

@@ -1,6 +1,6 @@
 """Runs all benchmarks and prints their tables; figures also go to bench/results/<time>.json.
 
-python -m bench [compile] [instantiate] [call] [execute] [simd]
+python -m bench [--quick] [compile] [instantiate] [call] [execute] [simd] [compare]
 """
 
 from __future__ import annotations
@@ -12,23 +12,29 @@ import sys
 import time
 from pathlib import Path
 
-BENCHMARKS = ("compile", "instantiate", "call", "execute", "simd")
+BENCHMARKS = ("compile", "instantiate", "call", "execute", "simd", "compare")
+QUICK = "--quick"
+TAKE_QUICK = {"compare"}
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
-def main(names: list[str]) -> int:
-    """0, or 2 for a benchmark that does not exist."""
+def main(arguments: list[str]) -> int:
+    """0; 2 for a benchmark that does not exist; 1 if kernels failed."""
+    names = [word for word in arguments if word != QUICK]
     unknown = set(names) - set(BENCHMARKS)
     if unknown:
         print(f"no such benchmark: {', '.join(sorted(unknown))} (one of {', '.join(BENCHMARKS)})", file=sys.stderr)
         return 2
-    figures = {name: importlib.import_module(f"bench.{name}").main([]) for name in names or BENCHMARKS}
+    figures = {}
+    for name in names or BENCHMARKS:
+        options = [QUICK] if QUICK in arguments and name in TAKE_QUICK else []
+        figures[name] = importlib.import_module(f"bench.{name}").main(options)
     machine = {"machine": platform.machine(), "python": platform.python_version(), "system": platform.platform()}
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{time.strftime('%Y%m%d-%H%M%S')}.json"
     path.write_text(json.dumps({"host": machine, **figures}, indent=1))
     print(f"\nfigures: {path}")
-    return 0
+    return 1 if figures.get("compare", {}).get("failed") else 0
 
 
 if __name__ == "__main__":

@@ -59,11 +59,6 @@ class CompileFigures:
         return self.instructions / self.generate_seconds
 
 
-def generated_per_second(self) -> float:
-    """Wasm instructions validated and turned into IR text per second."""
-    return self.instructions / self.generate_seconds
-
-
 def best_of(work: Callable[[], Result]) -> tuple[float, Result]:
     """The least processor time of a few runs (other load on the machine does not count), and the last result."""
     times = []

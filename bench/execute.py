@@ -27,6 +27,8 @@ from typing import Any
 
 import wasmjit
 
+from .kernels import catalogue
+
 try:
     import wasmtime
 except ImportError:  # a test extra
@@ -34,22 +36,8 @@ except ImportError:  # a test extra
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
-KERNELS = Path(__file__).resolve().parent / "kernels"
 DEFAULT_RUNS = 5
 
-# Iteration counts that take a few tenths of a second.
-KERNEL_ITERATIONS = {
-    "crc32": 3000,
-    "fib": 80,
-    "heapsort": 15,
-    "jacobi2d": 800,
-    "lz": 30,
-    "matrix": 60,
-    "nbody": 2_000_000,
-    "quicksort": 24,
-    "sieve": 150,
-    "strhash": 150,
-}
 WORDS = """a an and are as at be byte call code compile does each engine every for from function global has in instance
 is it linear load local loop machine memory module native no not of on one or page reads stack start stores table that
 the this to trap type value wasm what where which with word writes""".split()
@@ -93,7 +81,7 @@ def cases(directory: Path) -> list[Case]:
         "wordfreq": ("text.txt",),
     }
     found = [Case(name, EXAMPLES / f"{name}.wasm", arguments, directory) for name, arguments in examples.items()]
-    return found + [Case(n, KERNELS / f"{n}.wasm", (str(count),), directory) for n, count in KERNEL_ITERATIONS.items()]
+    return found + [Case(k.name, k.wasm, (str(k.iterations),), directory) for k in catalogue.KERNELS]
 
 
 class Runner:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from .. import ExitTrap, Trap, WasmError, __version__
-from . import build, objdump, run, scripts
+from . import bench, build, objdump, run, scripts
 
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 128 + 2
@@ -29,7 +29,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     parser = argparse.ArgumentParser(prog="wasmjit", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("--version", action="version", version=f"wasmjit {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for part in (run, build, objdump, scripts):
+    for part in (run, build, objdump, scripts, bench):
         part.add_commands(commands)
     return parser, dict(commands.choices)
 
