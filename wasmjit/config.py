@@ -24,6 +24,7 @@ FULL_RESERVATION_BYTES = 4 * GIB
 MIN_GUARD_BYTES = 2 * GIB
 
 OPT_LEVELS = ("none", "speed", "speed_and_size")
+BASELINE, OPTIMIZED, AUTO = TIERS = ("baseline", "optimized", "auto")
 ARCHITECTURES = ("x86_64", "aarch64")
 
 
@@ -250,6 +251,14 @@ class Config:
         "`none` (LLVM O0: quick to compile), `speed` (O2) or `speed_and_size` (Os).",
         changes_code=True,
     )
+    tier = Option(
+        OPTIMIZED,
+        _choice("tier", *TIERS),
+        "`baseline`: code as with `opt_level` `none`. `optimized`: code of `opt_level`, before `Module`"
+        " returns. `auto`: baseline code at once; another process makes the optimised code meanwhile, which replaces it"
+        " while it runs (see `Module.wait_optimized`).",
+        changes_code=False,  # but for what `cache_key` says as opt_level
+    )
     strategy = Option(
         "auto",
         _choice("strategy", "auto", "cranelift", "llvm"),
@@ -474,6 +483,21 @@ class Config:
         return MemoryPolicy(guarded, self.memory_reservation, self.memory_guard_size if guarded else 0)
 
     @property
+    def final_opt_level(self) -> str:
+        """The opt level of the code that modules have in the end, also with `tier` `auto`.
+
+        >>> Config(tier="baseline").final_opt_level, Config(tier="auto").final_opt_level
+        ('none', 'speed')
+        """
+        return "none" if self.tier == BASELINE else self.opt_level
+
+    @property
+    def starts_at_baseline(self) -> bool:
+        """Whether modules run baseline code until there is better code. Not where that would be no better, and not for
+        another target, on which they do not run here."""
+        return self.tier == AUTO and self.opt_level != "none" and self.target is None
+
+    @property
     def cache_directory(self) -> str | None:
         """Where compiled modules are kept; None when `cache` is off. Raises WasmError for an unreadable TOML file."""
         if self.cache is False:
@@ -488,7 +512,7 @@ class Config:
         parts = [f"memory={self.memory_policy}"]
         for name, option in sorted(self.options().items()):
             if option.changes_code and name not in policy_options:
-                parts.append(f"{name}={getattr(self, name)}")
+                parts.append(f"{name}={self.final_opt_level if name == 'opt_level' else getattr(self, name)}")
         return ";".join(parts)
 
 

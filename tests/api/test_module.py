@@ -27,6 +27,7 @@ from wasmjit import (
 )
 from wasmjit.compile import unit
 from wasmjit.runtime import module as runtime_module
+from wasmjit.runtime import tiers
 
 TEXT = """(module $named (import "a" "b" (func $i (param i32))) (memory (export "m") 1) (data (i32.const 3) "hello")
 (func $f (export "f") (param i32) (result i32) local.get 0 i32.const 2 i32.mul))"""
@@ -182,7 +183,7 @@ def test_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: Any) -> None:
         raise AssertionError("compiled again")
 
-    monkeypatch.setattr(runtime_module, "_compile", refuse)
+    monkeypatch.setattr(tiers, "_compile", refuse)
     assert Module(Engine(config), wat2wasm(TEXT)).serialize() == first
     for other in (Config(opt_level="speed", cache=config.cache), Config(opt_level="none")):
         with pytest.raises(AssertionError, match="compiled again"):

@@ -34,6 +34,13 @@ CONFIGURATIONS = {
     for explicit in (False, True)
     for artifact in (False, True)
 }
+CONFIGURATIONS |= {
+    f"{tier}-{'explicit' if explicit else 'guard'}{'-replaced' if replaced else ''}": WastOptions(
+        explicit_checks=explicit, settings=(("tier", tier),), wait_optimized=replaced
+    )
+    for tier, replaced in (("baseline", False), ("auto", False), ("auto", True))
+    for explicit in (False, True)
+}
 DEFAULT_CONFIGURATION = "speed-guard"
 # One script or two per area: arithmetic, control, memory and its traps, calls, tables, bulk, linking, start, stack.
 REPRESENTATIVES = frozenset(

@@ -53,6 +53,12 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
         metavar="LEVEL",
         help="0, 2 (default) or s, or by name",
     )
+    group.add_argument(
+        "--tier",
+        choices=("baseline", "optimized", "auto"),
+        default="optimized",
+        help="auto: start at once, with code that is replaced by the optimised code when that is ready",
+    )
     group.add_argument("--cpu-features", metavar="LIST", help="add or remove CPU features: +avx2,-fma")
     group.add_argument("--exact-traps", action="store_true", help="keep every memory access in order (slower loops)")
     group.add_argument("--nan-canonicalization", action="store_true", help="the same NaN bits on every processor")
@@ -67,7 +73,7 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
 
 def config_from(arguments: argparse.Namespace) -> Config:
     """The Config that the options of `add_engine_options` describe."""
-    config = Config(opt_level=arguments.opt_level)
+    config = Config(opt_level=arguments.opt_level, tier=arguments.tier)
     config.signals_based_traps = not arguments.explicit_checks
     config.exact_traps = arguments.exact_traps
     config.nan_canonicalization = arguments.nan_canonicalization

@@ -67,6 +67,7 @@ class WastOptions:
     explicit_checks: bool = False  # bounds checks in code instead of guard pages
     through_artifact: bool = False  # serialize and deserialize every module before use
     settings: tuple[tuple[str, Any], ...] = ()  # further options of Config
+    wait_optimized: bool = False  # with tier "auto": calls of an instance begin when there is optimised code
 
     def config(self, path: Path) -> Config:
         """The Config for the script at `path`."""
@@ -207,6 +208,7 @@ class ScriptRunner:
     def __init__(self, path: Path, directory: Path, options: WastOptions) -> None:
         self.directory = directory
         self.through_artifact = options.through_artifact
+        self.wait_optimized = options.wait_optimized
         self.engine = Engine(options.config(path))
         self.store = Store(self.engine)
         self.linker = Linker(self.engine)
@@ -266,6 +268,8 @@ class ScriptRunner:
         self.instances.pop(None, None)  # if it fails, later commands must not see the previous one
         self.functions.clear()  # its keys are ids of instances that may go away now
         instance = self.linker.instantiate(self.store, module)
+        if self.wait_optimized:
+            module.wait_optimized()
         self.instances[None] = instance
         if name is not None:
             self.instances[name] = instance

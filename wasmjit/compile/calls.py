@@ -97,7 +97,7 @@ def call(lowering: FunctionLowering, function: int, at: int) -> None:
         announce_caller(lowering)
         code, context = load_func_ref(lowering, reference)
         emit_call(lowering, functype, code, context, at)
-    elif function in lowering.unit.functions:
+    elif lowering.unit.calls_directly(function):
         emit_call(lowering, functype, f"@f{function}", "%vmctx", at)
     else:
         code = lowering.fresh()

@@ -26,7 +26,7 @@ from ..target import Target, host_machine, normal_machine, parse_features
 from ..wasm.module import Module
 from ..wasm.types import FuncType
 from . import trampolines
-from .unit import CodePolicy, Unit, module_layout, plan_units
+from .unit import REPLACEABLE_UNIT_BODY_BYTES, UNIT_BODY_BYTES, CodePolicy, Unit, module_layout, plan_units
 from .wire import read_message, write_message
 
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -119,6 +119,7 @@ class WorkerPool:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.idle: list[Worker] = []
+        self.warm = False  # whether `warm_up` was called
         self.pid = os.getpid()
         self.size = max(1, min(os.cpu_count() or 1, 8))
         self.threads = ThreadPoolExecutor(max_workers=self.size, thread_name_prefix="wasmjit-compile")
@@ -141,6 +142,17 @@ class WorkerPool:
             raise
         self.give_back(worker)
         return reply
+
+    def warm_up(self, requests: int) -> None:
+        """Starts the workers that will be needed for as many requests: they get ready while the caller prepares those.
+
+        Does something the first time only.
+        """
+        with self.lock:
+            missing = 0 if self.warm else min(self.size, requests) - len(self.idle)
+            self.warm = True
+        for _ in range(missing):
+            self.give_back(Worker())
 
     def give_back(self, worker: Worker) -> None:
         """Keeps a worker for later."""
@@ -182,7 +194,7 @@ def _request_fields(config: Config, output: str) -> dict[str, Any]:
         "triple": config.target,
         "cpu": config.cpu,
         "features": config.cpu_features,
-        "opt_level": config.opt_level,
+        "opt_level": config.final_opt_level,
         "verify": config.verify_ir,
         "output": output,
     }
@@ -210,18 +222,21 @@ def compile_module(
     config: Config,
     statistics: CompileStatistics | None = None,
     progress: Callable[[CompileProgress], None] | None = None,
+    *,
+    replaceable: bool = False,
 ) -> list[CompiledUnit]:
     """Validates and compiles every function body of `module` (module-level validation is the caller's).
 
+    With `replaceable`, functions call each other through the function table only, so that each can be replaced.
     Raises ValidationError or MalformedError for invalid bodies, CompileError if LLVM fails, and what `progress`
     raises. Nothing is left half-done: the objects are returned all together.
     """
     statistics = statistics if statistics is not None else CompileStatistics()
-    policy = CodePolicy.from_config(config, target_architecture(config))
+    policy = CodePolicy.from_config(config, target_architecture(config), replaceable=replaceable)
     layout = module_layout(module)
     fields = _request_fields(config, "object")
     workers = pool()
-    units = list(plan_units(module))
+    units = list(plan_units(module, REPLACEABLE_UNIT_BODY_BYTES if replaceable else UNIT_BODY_BYTES))
     futures: list[tuple[range, Future[tuple[dict[str, Any], bytes]]]] = []
     result: list[CompiledUnit] = []
 

@@ -180,7 +180,7 @@ def call(lowering: FunctionLowering, function: int, at: int) -> None:
     functype = module.function_type(function)
     if function < module.num_imported_functions:
         call_reference(lowering, functype, calls.func_ref(lowering, function), at)
-    elif function in unit.functions:
+    elif unit.calls_directly(function):
         unit.tail_called.add(function)
         _emit(lowering, unit.register_prototype(functype), f"@t{function}", "%vmctx", at)
     else:

@@ -19,6 +19,8 @@ from .tail_calls import RegisterPrototype, entries
 # Small enough that units compile side by side and LLVM's passes stay near linear, large enough that most calls stay
 # direct. Counted in bytes of wasm code.
 UNIT_BODY_BYTES = 96 * 1024
+# Of code whose functions call each other through the function table anyway: the first unit is soon with a compiler.
+REPLACEABLE_UNIT_BODY_BYTES = 12 * 1024
 
 _FIRST_SCOPE = 20  # metadata numbers below are the fixed ones of `_METADATA`
 
@@ -65,20 +67,22 @@ class CodePolicy:
     fuel: bool
     epochs: bool
     machine: str  # "x86_64" or "aarch64"
+    replaceable: bool = False  # calls within a unit go through the function table too (runtime/tiers.py)
 
     @classmethod
-    def from_config(cls, config: Config, machine: str) -> CodePolicy:
+    def from_config(cls, config: Config, machine: str, *, replaceable: bool = False) -> CodePolicy:
         """The policy a Config asks for."""
         return cls(
             guard_pages=config.memory_policy.guarded,
             exact_traps=config.exact_traps,
-            optimise_size=config.opt_level == "speed_and_size",
+            optimise_size=config.final_opt_level == "speed_and_size",
             canonical_nans=config.nan_canonicalization,
             deterministic_simd=config.wasm_relaxed_simd_deterministic,
             fused_multiply_add=has_fused_multiply_add(machine, config.target, config.cpu, config.cpu_features),
             fuel=config.consume_fuel,
             epochs=config.epoch_interruption,
             machine=machine,
+            replaceable=replaceable,
         )
 
 
@@ -101,13 +105,13 @@ def func_ref_functions(module: Module) -> list[int]:
     return sorted(f for f in module.referenced_functions if f >= module.num_imported_functions)
 
 
-def plan_units(module: Module) -> Iterator[range]:
-    """Splits the defined functions into ranges of about UNIT_BODY_BYTES; the same module always splits alike."""
+def plan_units(module: Module, unit_bytes: int = UNIT_BODY_BYTES) -> Iterator[range]:
+    """Splits the defined functions into ranges of about `unit_bytes`; the same module always splits alike."""
     first = module.num_imported_functions
     start = first
     size = 0
     for number, body in enumerate(module.bodies):
-        if size and size + body.end - body.start > UNIT_BODY_BYTES:
+        if size and size + body.end - body.start > unit_bytes:
             yield range(start, first + number)
             start = first + number
             size = 0
@@ -142,6 +146,10 @@ class Unit:
         self.tail_called: set[int] = set()
         self.tail_adapters: dict[FuncType, int] = {}
         self._register_prototypes: dict[FuncType, RegisterPrototype] = {}
+
+    def calls_directly(self, function: int) -> bool:
+        """Whether code of this unit calls a defined function by its symbol, not through the function table."""
+        return function in self.functions and not self.policy.replaceable
 
     def register_prototype(self, functype: FuncType) -> RegisterPrototype:
         """How the parameters of a signature travel in a tail call."""

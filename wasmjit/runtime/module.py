@@ -6,23 +6,24 @@ import os
 import struct
 import threading
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, Union
 
 from .. import abi
 from ..artifact import Artifact, detect
-from ..cache import Cache
-from ..config import CompileProgress, Config
+from ..config import Config
 from ..errors import ArtifactError, WasmError
 from ..wasm import types as wt
 from ..wasm.module import Export
 from ..wasm.module import Module as DecodedModule
+from . import tiers
 from .code import LoadedCode, keep_at_exit, load
 from .engine import Engine
 from .handle import Handle
 from .native import ffi
 from .plan import InstancePlan
+from .tiers import Optimisation, Progress
 from .trampolines import ENTER
 from .type_ids import signature_of, type_id
 from .values import AsExternType, ExportType, ImportType, wrap_extern_type
@@ -69,41 +70,9 @@ def _refuse_precompiled(binary: bytes) -> None:
         raise WasmError("this is a compiled module, not WebAssembly: use Module.deserialize")
 
 
-Progress = Callable[[CompileProgress], None] | None
-
-
 def compile_artifact(engine: Engine, wasm: Any, progress: Progress = None) -> Artifact:
-    """Compiles a module given as binary or text, or takes it from the cache if the Config has one."""
-    return _compile_binary(engine, _to_binary(wasm), progress)
-
-
-def _compile_binary(engine: Engine, binary: bytes, progress: Progress = None) -> Artifact:
-    config = engine._config
-    directory = config.cache_directory
-    if directory is None or config.target is not None:  # what is made for other machines is kept elsewhere
-        return _compile(engine, binary, progress)
-    return Cache(directory).get_or_make(binary, config.cache_key(), lambda: _compile(engine, binary, progress))
-
-
-def _compile(engine: Engine, binary: bytes, progress: Progress) -> Artifact:
-    # The stages before the artifact are imported here only, so that running a .cwasm never loads them.
-    from ..compile import pipeline, trampolines
-    from ..wasm.decode import decode
-    from ..wasm.validate import validate_module_level
-
-    config = engine._config
-    module = decode(binary, config.features)
-    validate_module_level(module)
-    units = pipeline.compile_module(module, config, progress=progress)
-    target = pipeline.resolve_target(config)
-    return Artifact.from_compiled(
-        module,
-        units,
-        target=target,
-        config_key=config.cache_key(),
-        trampolines=engine._trampolines.compile(trampolines.module_trampolines(module)),
-        keep_address_map=config.generate_address_map,
-    )
+    """Compiles a module given as binary or text for good, or takes it from the cache if the Config has one."""
+    return tiers.compile_artifact(engine._config, engine._trampolines, _to_binary(wasm), progress)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,23 +138,60 @@ class ModuleExport:
 
 
 class _Code:
-    """An artifact and its executable form, which all copies of a Module share."""
+    """An artifact and its executable form, which all copies of a Module share.
 
-    __slots__ = ("artifact", "engine", "loaded", "lock")
+    `artifact` may be of baseline code; then `optimisation` makes the better one.
+    """
 
-    def __init__(self, engine: Engine, artifact: Artifact) -> None:
+    __slots__ = ("artifact", "engine", "loaded", "lock", "optimisation")
+
+    def __init__(self, engine: Engine, artifact: Artifact, optimisation: Optimisation | None = None) -> None:
         self.engine = engine
         self.artifact = artifact
+        self.optimisation = optimisation
         self.loaded: LoadedModule | None = None
         self.lock = threading.Lock()
+
+    @classmethod
+    def compile(cls, engine: Engine, wasm: bytes, progress: Progress) -> _Code:
+        """Compiles a binary module to the code that is wanted first. Raises WasmError, and what `progress` raises."""
+        config, trampolines = engine._config, engine._trampolines
+        if not config.starts_at_baseline:
+            return cls(engine, tiers.compile_artifact(config, trampolines, wasm, progress))
+        artifact = tiers.cached_artifact(config, wasm)
+        if artifact is not None:
+            return cls(engine, artifact)
+        artifact = tiers.compile_baseline(config, trampolines, wasm, progress)
+        if not artifact.text:
+            return cls(engine, tiers.compile_artifact(config, trampolines, wasm))  # no code that could be better
+        optimisation = Optimisation(config, wasm)
+        optimisation.start()
+        return cls(engine, artifact, optimisation)
+
+    def final_artifact(self) -> Artifact:
+        """The artifact with optimised code; waits for it. Raises CompileError if it could not be made."""
+        if self.optimisation is None:
+            return self.artifact
+        artifact = self.optimisation.wait()
+        assert artifact is not None
+        return artifact
 
     def load(self) -> LoadedModule:
         """The executable module; loads it on first use."""
         if self.loaded is None:
             with self.lock:
                 if self.loaded is None:
-                    self.loaded = LoadedModule(self.engine, self.artifact)
+                    self.loaded = self._make_loaded()
         return self.loaded
+
+    def _make_loaded(self) -> LoadedModule:
+        if self.optimisation is None:
+            return LoadedModule(self.engine, self.artifact)
+        if self.optimisation.artifact is not None:
+            return LoadedModule(self.engine, self.optimisation.artifact)
+        loaded = LoadedModule(self.engine, self.artifact, self.optimisation)
+        self.optimisation.attach(loaded)
+        return loaded
 
 
 class Module(Handle):
@@ -208,7 +214,7 @@ class Module(Handle):
         text.
         """
         _check_engine(engine)
-        self._initialize(engine, _Code(engine, compile_artifact(engine, wasm, progress)))
+        self._initialize(engine, _Code.compile(engine, _to_binary(wasm), progress))
 
     def _initialize(self, engine: Engine, code: _Code) -> None:
         self._engine = engine
@@ -234,7 +240,7 @@ class Module(Handle):
         binary = bytes(wasm)
         _refuse_precompiled(binary)
         self = cls.__new__(cls)
-        self._initialize(engine, _Code(engine, _compile_binary(engine, binary)))
+        self._initialize(engine, _Code.compile(engine, binary, None))
         return self
 
     @classmethod
@@ -326,9 +332,30 @@ class Module(Handle):
         validate(decode(bytes(wasm), engine._config.features))
 
     def serialize(self) -> bytearray:
-        """The compiled module as bytes, for `deserialize` or a ``.cwasm`` file. Equal modules give equal bytes."""
+        """The compiled module as bytes, for `deserialize` or a ``.cwasm`` file. Equal modules give equal bytes.
+
+        With `Config.tier` ``auto`` it waits for the optimised code, as do `functions`, `text`, `address_map`,
+        `image_range` and pickling: all of them are about that. Raises CompileError if it could not be made.
+        """
         self._check_open()
         return bytearray(self._artifact.to_bytes())
+
+    def wait_optimized(self, timeout: float | None = None) -> bool:
+        """Waits, at most `timeout` seconds, until all calls go to optimised code; False if that takes longer.
+
+        Only with `Config.tier` ``auto`` is there something to wait for. Raises CompileError if the optimised code could
+        not be made (the baseline code goes on working).
+
+        >>> from wasmjit import Config
+        >>> module = Module(Engine(Config(tier="auto")), '(module (func (export "run")))')
+        >>> module.wait_optimized()
+        True
+        """
+        self._check_open()
+        if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, (int, float))):
+            raise TypeError("expected a number of seconds")
+        optimisation = self._code.optimisation
+        return optimisation is None or optimisation.wait(timeout) is not None
 
     @property
     def name(self) -> str | None:
@@ -423,6 +450,7 @@ class Module(Handle):
 
     def image_range(self) -> range:
         """The addresses of its machine code in this process; loads the code if no instance has done so."""
+        self._code.final_artifact()
         code = self._load().code
         return range(code.text_start, code.text_end)
 
@@ -439,12 +467,12 @@ class Module(Handle):
 
     @property
     def _artifact(self) -> Artifact:
-        return self._code.artifact
+        return self._code.final_artifact()
 
     @property
     def _decoded(self) -> DecodedModule:
         self._check_open()
-        return self._artifact.module
+        return self._code.artifact.module  # the same in every tier
 
     def _load(self) -> LoadedModule:
         """The executable module; loads it on first use."""
@@ -476,7 +504,7 @@ class Module(Handle):
         return _unpickle, (type(self), self._engine._config, self._artifact.to_bytes())
 
     def __repr__(self) -> str:
-        return f"<Module {self._artifact.module.names.module or '(unnamed)'}>"
+        return f"<Module {self._code.artifact.module.names.module or '(unnamed)'}>"
 
 
 _unpickling = threading.Lock()
@@ -541,11 +569,13 @@ class LoadedModule:
     A store keeps it alive as long as it has an instance: contexts hold addresses of its code, type ids and data bytes.
     """
 
-    def __init__(self, engine: Engine, artifact: Artifact) -> None:
+    def __init__(self, engine: Engine, artifact: Artifact, optimisation: Optimisation | None = None) -> None:
+        """With an `optimisation`, the code of `artifact` is what it will replace (runtime/tiers.py)."""
         self.module = artifact.module
         self.trampolines = engine._trampolines
         self.trampolines.install(artifact.trampolines())
-        self.code: LoadedCode = load(artifact)
+        self.code: LoadedCode = load(artifact)  # where new calls go
+        self._codes = [self.code]  # where calls may still be
         module = self.module
         self._ways_in: dict[int, tuple[wt.FuncType, int, int]] = {}
         self.layout = module_layout(module)
@@ -560,14 +590,33 @@ class LoadedModule:
             function: self.layout.func_refs + slot * abi.FUNC_REF["sizeof"]
             for slot, function in enumerate(func_ref_functions(module))
         }
+        self._optimisation = optimisation  # which would not be made if nobody had it
+        self._entries = tiers.Entries(self.code, self._entry_positions()) if optimisation is not None else None
         self.plan = InstancePlan(module, self.layout, self.func_ref_offsets, self._make_template())
         keep_at_exit(self)
+
+    def _entry_positions(self) -> list[int]:
+        """What func-refs refer to, as positions in the function table."""
+        first, count = self.module.num_imported_functions, len(self.code.function_addresses)
+        functions = set(self.func_ref_offsets)
+        if self.module.start is not None and self.module.start >= first:
+            functions.add(self.module.start)
+        positions = [function - first for function in sorted(functions)]
+        return positions + [p + count for p in positions if self.code.functions[p + count]]
+
+    def replace_code(self, code: LoadedCode) -> None:
+        """Has later calls go to `code`: of a module that was made with an `Optimisation`. From any thread."""
+        assert self._entries is not None
+        if code not in self._codes:
+            self._codes.append(code)
+        self._entries.redirect(code)
+        self.code = code
 
     def _make_template(self) -> bytearray:
         """What is the same in each instance's context: code, type ids, data segments, func-refs but for their vmctx."""
         module, layout = self.module, self.layout
         template = bytearray(layout.size_bytes)
-        struct.pack_into("<Q", template, abi.VMCONTEXT["functions"], self.code.functions_address)
+        struct.pack_into("<Q", template, abi.VMCONTEXT["functions"], self._functions_address())
         struct.pack_into("<Q", template, abi.VMCONTEXT["type_ids"], self.type_ids.buffer_info()[0])
         at = layout.data_segments
         for segment in module.data:
@@ -578,7 +627,7 @@ class LoadedModule:
             struct.pack_into("<Q", template, offset + abi.FUNC_REF["code"], self.function_address(function))
             id = self.type_ids[module.functions[function]]
             struct.pack_into("<II", template, offset + abi.FUNC_REF["type_id"], id, function)
-            tail_code = self.code.register_entry(function)
+            tail_code = self._register_entry(function)
             struct.pack_into("<Q", template, offset + abi.FUNC_REF["tail_code"], tail_code)
         return template
 
@@ -592,5 +641,17 @@ class LoadedModule:
         return found
 
     def function_address(self, function: int) -> int:
-        """The code of a defined function, by its index in the module's function index space."""
-        return self.code.function_addresses[function - self.module.num_imported_functions]
+        """What func-refs have as code of a defined function, by its index in the module's function index space."""
+        position = function - self.module.num_imported_functions
+        return self._entries.address(position) if self._entries else self.code.function_addresses[position]
+
+    def _register_entry(self, function: int) -> int:
+        """What func-refs have as `tail_code`."""
+        found = self.code.register_entry(function)
+        if not found or self._entries is None:
+            return found
+        position = function - self.module.num_imported_functions
+        return self._entries.address(position + len(self.code.function_addresses))
+
+    def _functions_address(self) -> int:
+        return self._entries.table_address if self._entries else self.code.functions_address
