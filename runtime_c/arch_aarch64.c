@@ -184,6 +184,47 @@ __asm__("    .text\n"
         "    .cfi_endproc\n"
         "    .size wj_host_stub, . - wj_host_stub\n");
 
+/* What the stubs of functions without code jump to (runtime/tiers.py), with the function's position in w16 and the
+ * arguments of the call as they are: has the code made, and jumps to it. Nothing is left on the stack then. */
+__asm__("    .text\n"
+        "    .p2align 4\n"
+        "    .globl wj_lazy_stub\n"
+        "    .hidden wj_lazy_stub\n"
+        "    .type wj_lazy_stub, %function\n"
+        "wj_lazy_stub:\n"
+        "    .cfi_startproc\n"
+        BTI_CALL
+        "    stp x29, x30, [sp, #-208]!\n"
+        "    .cfi_def_cfa_offset 208\n"
+        "    .cfi_offset x29, -208\n"
+        "    .cfi_offset x30, -200\n"
+        "    mov x29, sp\n"
+        "    stp x0, x1, [sp, #16]\n"
+        "    stp x2, x3, [sp, #32]\n"
+        "    stp x4, x5, [sp, #48]\n"
+        "    stp x6, x7, [sp, #64]\n"
+        "    stp q0, q1, [sp, #80]\n"
+        "    stp q2, q3, [sp, #112]\n"
+        "    stp q4, q5, [sp, #144]\n"
+        "    stp q6, q7, [sp, #176]\n"
+        "    mov w1, w16\n"
+        "    mov x2, x29\n"
+        "    bl wj_lazy_resolve\n"
+        "    mov x17, x0\n"
+        "    ldp x0, x1, [sp, #16]\n"
+        "    ldp x2, x3, [sp, #32]\n"
+        "    ldp x4, x5, [sp, #48]\n"
+        "    ldp x6, x7, [sp, #64]\n"
+        "    ldp q0, q1, [sp, #80]\n"
+        "    ldp q2, q3, [sp, #112]\n"
+        "    ldp q4, q5, [sp, #144]\n"
+        "    ldp q6, q7, [sp, #176]\n"
+        "    ldp x29, x30, [sp], #208\n"
+        "    .cfi_def_cfa_offset 0\n"
+        "    br x17\n"
+        "    .cfi_endproc\n"
+        "    .size wj_lazy_stub, . - wj_lazy_stub\n");
+
 /* adr x16, distance; ldp x15, x16, [x16]; br x16 */
 void wj_write_thunks(uint8_t *where, uint64_t count, uint64_t distance_bytes)
 {

@@ -328,6 +328,30 @@ void wj_host_dispatch(wj_host_func *host, wj_frame *frame)
     wj_boundary_host_end(host, &frame->link);
 }
 
+/* ---- functions whose code is not made yet ---- */
+
+uint64_t wj_lazy_stub_address(void)
+{
+    return (uint64_t)(uintptr_t)wj_lazy_stub;
+}
+
+uint64_t wj_lazy_resolve(void *vmctx, uint32_t position, void *frame_address)
+{
+    wj_boundary_host_begin(NULL, frame_address);
+    /* In front of the function table of a module that has such functions. Whoever keeps the table keeps the resolver. */
+    PyObject **functions = *(PyObject ***)((char *)vmctx + WJ_VMCONTEXT_FUNCTIONS);
+    PyObject *number = PyLong_FromUnsignedLong(position);
+    PyObject *found = number == NULL ? NULL : PyObject_CallOneArg(functions[-1], number);
+    Py_XDECREF(number);
+    uint64_t code = found == NULL ? 0 : PyLong_AsUnsignedLongLong(found);
+    Py_XDECREF(found);
+    if (UNLIKELY(PyErr_Occurred() != NULL)) {
+        leave_with_exception();
+    }
+    wj_boundary_host_end(NULL, frame_address);
+    return code;
+}
+
 /* ---- host functions ---- */
 
 wj_func_ref *wj_host_func_new(wj_store *store, uintptr_t callable, const wj_signature *signature, uint32_t type_id,

@@ -256,6 +256,9 @@ WJ_INTERNAL void wj_unwind(wj_entry *entry, int status) __attribute__((noreturn)
 WJ_INTERNAL void wj_host_stub(void);
 /* Called by wj_host_stub. */
 WJ_INTERNAL void wj_host_dispatch(wj_host_func *host, wj_frame *frame);
+WJ_INTERNAL void wj_lazy_stub(void);
+/* Called by wj_lazy_stub: the code of the function at this position of the caller's function table. */
+WJ_INTERNAL uint64_t wj_lazy_resolve(void *vmctx, uint32_t position, void *frame_address);
 
 /* ---- threads and traps (trap.c) ---- */
 

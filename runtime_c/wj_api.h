@@ -176,6 +176,9 @@ uintptr_t wj_store_take_failure(wj_store *store);
 /* Small pieces of code that call `code` with `target` in the register of LLVM's `nest` parameter: writes `count` of them, 16
  * bytes each, which read the address pairs (target, code) at `distance_bytes` behind them. */
 void wj_write_thunks(uint8_t *where, uint64_t count, uint64_t distance_bytes);
+/* Where functions without code jump to, with their position in the function table in eax (x86-64) or w16 (AArch64). In front
+ * of that table lies the address of a Python callable, which gets the position, has code made, and returns its address. */
+uint64_t wj_lazy_stub_address(void);
 /* A new reference to the store's roots object (always the same one): it shows the garbage collector the callables of the
  * store's host functions. Keep it as an attribute of the Python object that owns the store, then cycles through host
  * functions are collected. 0 on failure. */

@@ -12,13 +12,17 @@ from tests.unit.native_code import Code, Instance, TrapError, call_import, picke
 from tests.unit.test_native_boundary import IMPORTS_OFFSET, expected_result, sample, signatures
 from wasmjit import CompileError, Config, WasmError
 from wasmjit.compile import trampolines as generator
-from wasmjit.compile.pipeline import compile_trampolines
+from wasmjit.compile.pipeline import begin_trampolines
 from wasmjit.link import function_code
 from wasmjit.runtime.native import KEEP_GIL, UNCHECKED, ffi, native_target_new, signature
 from wasmjit.runtime.trampolines import ENTER, HOST, MAP, NATIVE, REVERSE, Trampolines
 from wasmjit.wasm.types import F32, F64, FUNCREF, I32, I64, V128, FuncType, trampoline_name
 
 TYPES = {"i": I32, "I": I64, "f": F32, "F": F64, "V": V128, "r": FUNCREF}
+
+
+def compiled(wanted: list[tuple[str, FuncType]], config: Config) -> dict[str, bytes]:
+    return function_code(begin_trampolines(wanted, config).result()[1])
 
 
 def functype(params: str, results: str) -> FuncType:
@@ -185,10 +189,10 @@ def test_many_thunks(trampolines: Trampolines) -> None:
 def test_code_is_the_same_in_any_company() -> None:
     config = Config()
     types = [functype("ii", "i"), functype("FVr", "iFV"), functype("", "")]
-    together = function_code(compile_trampolines([(kind, t) for t in types for kind in (ENTER, HOST)], config))
+    together = compiled([(kind, t) for t in types for kind in (ENTER, HOST)], config)
     for t in types:
         for kind in (ENTER, HOST):
-            (alone,) = function_code(compile_trampolines([(kind, t)], config)).items()
+            (alone,) = compiled([(kind, t)], config).items()
             assert alone == (trampoline_name(kind, t), together[trampoline_name(kind, t)])
 
 
@@ -206,7 +210,7 @@ def test_every_kind_compiles_for_every_machine(triple: str) -> None:
         if V128 not in (*type.params, *type.results):
             wanted.append((MAP, type))
     names = {trampoline_name(kind, type) for kind, type in wanted}
-    pieces = function_code(compile_trampolines([(k, t) for k, t in dict.fromkeys(wanted)], config))
+    pieces = compiled([(k, t) for k, t in dict.fromkeys(wanted)], config)
     assert set(pieces) == names and all(pieces.values())
 
 
@@ -216,7 +220,7 @@ def test_an_object_with_relocations_is_refused(monkeypatch: pytest.MonkeyPatch) 
         "module_text",
         lambda wanted: "declare void @g()\ndefine void @f() { call void @g() ret void }",
     )
-    object_bytes = compile_trampolines([(ENTER, functype("", ""))], Config())
+    _, object_bytes = begin_trampolines([(ENTER, functype("", ""))], Config()).result()
     with pytest.raises(CompileError, match="cannot stand alone"):
         function_code(object_bytes)
 

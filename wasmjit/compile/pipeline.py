@@ -76,13 +76,22 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
+        self.unread_replies = 0  # to earlier requests, which nobody wants any more
 
-    def request(self, fields: dict[str, Any], body: bytes = b"") -> tuple[dict[str, Any], bytes]:
-        """Sends one request and waits for the reply. Raises CompileError if LLVM refuses or the process dies."""
-        assert self.process.stdin is not None and self.process.stdout is not None
-        try:
+    def send(self, fields: dict[str, Any], body: bytes = b"") -> None:
+        """Sends one request; `receive` has to follow, which tells what went wrong."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(OSError, ValueError):
             write_message(self.process.stdin, fields, body)
+
+    def receive(self) -> tuple[dict[str, Any], bytes]:
+        """Waits for the reply. Raises CompileError if LLVM refuses or the process dies."""
+        assert self.process.stdout is not None
+        try:
             reply = read_message(self.process.stdout)
+            while self.unread_replies and reply is not None:
+                self.unread_replies -= 1
+                reply = read_message(self.process.stdout)
         except (OSError, ValueError):
             reply = None
         if reply is None:
@@ -113,6 +122,55 @@ def describe_exit(code: int | None) -> str:
     return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
+class Pending:
+    """A request that a worker has."""
+
+    def __init__(self, pool: WorkerPool, worker: Worker) -> None:
+        self._pool = pool
+        self._worker: Worker | None = worker
+
+    def send(self, fields: dict[str, Any], body: bytes) -> None:
+        """Sends the request."""
+        assert self._worker is not None
+        try:
+            self._worker.send(fields, body)
+        except BaseException:
+            self.abandon()  # interrupted in the middle of a message: the pipe's state is unknown
+            raise
+
+    def result(self) -> tuple[dict[str, Any], bytes]:
+        """Waits for the reply. To be called once. Raises CompileError if LLVM refuses or the process dies."""
+        worker = self._worker
+        assert worker is not None
+        try:
+            reply = worker.receive()
+        except CompileError:
+            self._worker = None
+            if worker.process.poll() is None:
+                self._pool.give_back(worker)
+            raise
+        except BaseException:
+            self.abandon()
+            raise
+        self._worker = None
+        self._pool.give_back(worker)
+        return reply
+
+    def abandon(self) -> None:
+        """Ends the worker."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.process.kill()
+            worker.close()
+
+    def __del__(self) -> None:
+        """Nobody asked for the result: whoever gets the worker next passes over it."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.unread_replies += 1
+            self._pool.give_back(worker)
+
+
 class WorkerPool:
     """Idle workers of this process; they start when first needed and end with it."""
 
@@ -122,26 +180,37 @@ class WorkerPool:
         self.warm = False  # whether `warm_up` was called
         self.pid = os.getpid()
         self.size = max(1, min(os.cpu_count() or 1, 8))
-        self.threads = ThreadPoolExecutor(max_workers=self.size, thread_name_prefix="wasmjit-compile")
+        self._threads: ThreadPoolExecutor | None = None
+
+    @property
+    def threads(self) -> ThreadPoolExecutor:
+        """Threads that wait for workers. Not made before they are needed: calls from a process without threads that
+        let go of the GIL take less time."""
+        with self.lock:
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(max_workers=self.size, thread_name_prefix="wasmjit-compile")
+            return self._threads
 
     def request(self, fields: dict[str, Any], body: bytes = b"") -> tuple[dict[str, Any], bytes]:
-        """Runs one request on an idle or new worker."""
-        with self.lock:
-            worker = self.idle.pop() if self.idle else None
-        if worker is None:
-            worker = Worker()
-        try:
-            reply = worker.request(fields, body)
-        except CompileError:
+        """Runs one request on an idle or new worker. Raises CompileError."""
+        return self.begin(fields, body).result()
+
+    def begin(self, fields: dict[str, Any], body: bytes = b"") -> Pending:
+        """Has an idle or new worker start on a request."""
+        pending = Pending(self, self._take())
+        pending.send(fields, body)
+        return pending
+
+    def _take(self) -> Worker:
+        """An idle or new worker. One that died since it was last used is nobody's error."""
+        while True:
+            with self.lock:
+                worker = self.idle.pop() if self.idle else None
+            if worker is None:
+                return Worker()
             if worker.process.poll() is None:
-                self.give_back(worker)
-            raise
-        except BaseException:
-            worker.process.kill()  # interrupted in the middle of a message: the pipe's state is unknown
+                return worker
             worker.close()
-            raise
-        self.give_back(worker)
-        return reply
 
     def warm_up(self, requests: int) -> None:
         """Starts the workers that will be needed for as many requests: they get ready while the caller prepares those.
@@ -272,10 +341,10 @@ def compile_module(
     return result
 
 
-def compile_trampolines(wanted: Sequence[tuple[str, FuncType]], config: Config) -> bytes:
-    """An object that defines trampolines of these kinds and types. Raises CompileError."""
+def begin_trampolines(wanted: Sequence[tuple[str, FuncType]], config: Config) -> Pending:
+    """Has an object made that defines trampolines of these kinds and types."""
     fields = _request_fields(config, "object") | {"opt_level": "trampoline"}
-    return pool().request(fields, trampolines.module_text(wanted).encode())[1]
+    return pool().begin(fields, trampolines.module_text(wanted).encode())
 
 
 def _compile_unit(

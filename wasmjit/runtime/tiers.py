@@ -90,7 +90,7 @@ def _compile(
     module = decode(wasm, config.features)
     validate_module_level(module)
     wanted = module_trampolines(module)
-    side_by_side = pipeline.pool().threads.submit(trampolines.compile, wanted) if config.parallel_compilation else None
+    finish_trampolines = trampolines.begin(wanted) if config.parallel_compilation else None
     units = pipeline.compile_module(module, config, progress=progress, replaceable=replaceable)
     target = pipeline.resolve_target(config)
     return Artifact.from_compiled(
@@ -98,7 +98,7 @@ def _compile(
         units,
         target=target,
         config_key=config.cache_key(),
-        trampolines=side_by_side.result() if side_by_side is not None else trampolines.compile(wanted),
+        trampolines=finish_trampolines() if finish_trampolines is not None else trampolines.compile(wanted),
         keep_address_map=config.generate_address_map,
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..config import Config
@@ -39,15 +39,25 @@ class Trampolines:
 
     def compile(self, wanted: Sequence[tuple[str, FuncType]]) -> dict[str, Piece]:
         """The code of these kinds and types by symbol, for an artifact or for `install`. Raises CompileError."""
+        return self.begin(wanted)()
+
+    def begin(self, wanted: Sequence[tuple[str, FuncType]]) -> Callable[[], dict[str, Piece]]:
+        """Has another process start on what `compile` does; the rest is done by what this returns, once."""
         names = [trampoline_name(kind, type) for kind, type in wanted]
         missing = [item for item, name in zip(wanted, names, strict=True) if name not in self._compiled]
-        if missing:
-            # Only here: running an artifact needs no compiler.
-            from ..compile.pipeline import compile_trampolines
-            from ..link import function_code
+        if not missing:
+            return lambda: {name: self._compiled[name] for name in names}
+        # Only here: running an artifact needs no compiler.
+        from ..compile.pipeline import begin_trampolines
+        from ..link import function_code
 
-            self._compiled.update(function_code(compile_trampolines(missing, self._config)))
-        return {name: self._compiled[name] for name in names}
+        pending = begin_trampolines(missing, self._config)
+
+        def finish() -> dict[str, Piece]:
+            self._compiled.update(function_code(pending.result()[1]))
+            return {name: self._compiled[name] for name in names}
+
+        return finish
 
     def install(self, pieces: Mapping[str, Piece]) -> None:
         """Makes these executable, except those that are already. Raises WasmError if the system refuses."""
