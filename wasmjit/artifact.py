@@ -190,9 +190,7 @@ class Artifact:
     # ---- bytes ----
     def to_bytes(self) -> bytes:
         """The ``.cwasm`` file's contents: the same for the same module, config, target and version."""
-        if self._serialized is None:
-            self._serialized = memoryview(self._serialize())
-        return bytes(self._serialized)
+        return bytes(self.serialized)
 
     def _serialize(self) -> bytes:
         from . import elf
@@ -246,9 +244,9 @@ class Artifact:
             return cls.map_file(file.fileno(), os.fspath(path))
 
     @classmethod
-    def map_file(cls, descriptor: int, path: str = "artifact") -> Artifact:
-        """As `open_file`, for an open file descriptor, which may be closed afterwards."""
-        size = os.fstat(descriptor).st_size
+    def map_file(cls, descriptor: int, path: str = "artifact", size_bytes: int | None = None) -> Artifact:
+        """As `open_file`, for an open file descriptor, which may be closed afterwards, and the first `size_bytes`."""
+        size = os.fstat(descriptor).st_size if size_bytes is None else size_bytes
         try:
             if size < _HEADER_AT + _HEADER.size:
                 raise ArtifactError(f"not a compiled wasmjit module: {size} bytes")
@@ -299,6 +297,13 @@ class Artifact:
             for offset, size in zip(offsets, sizes, strict=True):
                 if offset + size > text_end:
                     raise ArtifactError("the artifact's function table is damaged")
+
+    @property
+    def serialized(self) -> memoryview:
+        """What it was read from; a fresh one is serialized."""
+        if self._serialized is None:
+            self._serialized = memoryview(self._serialize())
+        return self._serialized
 
     # ---- contents ----
     @property

@@ -1,14 +1,18 @@
 """Compiled modules on disk, by content: the second run of a program starts at full speed.
 
 An entry is a ``.cwasm`` named by a hash of everything that its code depends on. Entries appear atomically, are checked
-wholly when read, and ignored and removed when damaged; a cache that cannot be read or written is no error. It holds
-native code, so entries that another user could have written are not taken.
+wholly when read, and ignored and removed when damaged; a cache that cannot be read or written is no error.
+
+It holds native code. So an entry ends with a tag that only the user's own key gives (HMAC-SHA256 of its name and
+contents), and entries that another user could write are not taken. Someone who can put files into the directory (it
+was copied, unpacked, is shared or lies on a network) cannot make us run code, nor exchange one entry for another.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import hmac
 import os
 import stat
 import tempfile
@@ -27,6 +31,47 @@ _TEMPORARY_PREFIX = ".new-"
 # Clean-up goes below the limit by this part, so that it does not run at every store.
 _CLEAN_TO = 0.75
 _ABANDONED_SECONDS = 3600
+_TAG_BYTES = 32
+_KEY_BYTES = 32
+
+
+def user_key_path() -> Path:
+    """Where this user's key is: ``wasmjit/cache.key`` below ``$XDG_STATE_HOME`` or ``~/.local/state``.
+
+    Not in the cache's directory: what is unpacked there must not bring a key of its own.
+    """
+    base = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
+    return Path(base, "wasmjit", "cache.key")
+
+
+def user_key(path: Path | None = None) -> bytes | None:
+    """The key that authenticates this user's entries; made when first asked for. None if it cannot be kept secret."""
+    path = path or user_key_path()
+    try:
+        for _ in range(2):
+            with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+                status = os.fstat(file.fileno())
+                secret = stat.S_ISREG(status.st_mode) and not status.st_mode & 0o077
+                key = file.read(_KEY_BYTES + 1)
+                return key if secret and status.st_uid == os.geteuid() and len(key) == _KEY_BYTES else None
+            _make_key(path)
+    except OSError:
+        pass
+    return None
+
+
+def _make_key(path: Path) -> None:
+    """Puts a new key there, unless another process was first."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(f".new-{os.getpid()}-{os.urandom(8).hex()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(os.urandom(_KEY_BYTES))
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, path)
+    finally:
+        os.unlink(temporary)
 
 
 def entry_key(wasm: bytes | memoryview, config_key: str) -> str:
@@ -38,12 +83,24 @@ def entry_key(wasm: bytes | memoryview, config_key: str) -> str:
 class Cache:
     """The entries in one directory, which is made when first written to.
 
-    `max_bytes` bounds their sum: the least recently used go first. Any number of processes may share a directory.
+    `max_bytes` bounds their sum: the least recently used go first. Any number of processes, and users, may share a
+    directory; users have entries of their own. `secret` authenticates them; None: the user's own key.
     """
 
-    def __init__(self, directory: str | os.PathLike[str], max_bytes: int = DEFAULT_MAX_BYTES) -> None:
+    def __init__(
+        self, directory: str | os.PathLike[str], max_bytes: int = DEFAULT_MAX_BYTES, secret: bytes | None = None
+    ) -> None:
         self.directory = Path(directory)
         self.max_bytes = max_bytes
+        self._secret = secret if secret is not None else user_key()
+
+    def _path(self, key: str, secret: bytes) -> Path:
+        return self.directory / (hmac.digest(secret, key.encode(), "sha256").hex() + _SUFFIX)
+
+    @staticmethod
+    def _tag(path: Path, contents: bytes | memoryview, secret: bytes) -> bytes:
+        # One-shot, and so without a copy; the hash of the name comes first by being part of the key.
+        return hmac.digest(secret + path.name.encode(), contents, "sha256")
 
     def get_or_make(self, wasm: bytes | memoryview, config_key: str, make: Callable[[], Artifact]) -> Artifact:
         """The entry for `wasm`, or what `make` returns, which becomes the entry."""
@@ -56,14 +113,18 @@ class Cache:
 
     def load(self, key: str, config_key: str | None = None) -> Artifact | None:
         """The entry called `key`, None if there is none that can be used. A damaged one is removed."""
-        path = self.directory / (key + _SUFFIX)
+        if self._secret is None:
+            return None
+        path = self._path(key, self._secret)
         try:
             with open(path, "rb") as file:
                 status = os.fstat(file.fileno())
                 if not _is_trusted(status):
                     return None
-                artifact = Artifact.map_file(file.fileno(), str(path))
-                artifact.verify()
+                artifact = Artifact.map_file(file.fileno(), str(path), max(status.st_size - _TAG_BYTES, 0))
+                tag = os.pread(file.fileno(), _TAG_BYTES, status.st_size - _TAG_BYTES)
+                if not hmac.compare_digest(tag, self._tag(path, artifact.serialized, self._secret)):
+                    raise ArtifactError(f"{path} was not written with this user's key")
                 artifact.check_compatible(config_key)
             with contextlib.suppress(OSError):
                 os.utime(path)  # the time of last use
@@ -77,16 +138,18 @@ class Cache:
 
     def store(self, key: str, artifact: Artifact) -> bool:
         """Make `artifact` the entry called `key`; False if that was not possible (disk full, no permission, ...)."""
-        data = artifact.to_bytes()
-        if len(data) > self.max_bytes:
+        data = artifact.serialized
+        if self._secret is None or len(data) + _TAG_BYTES > self.max_bytes:
             return False
+        path = self._path(key, self._secret)
         try:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor, temporary = tempfile.mkstemp(prefix=_TEMPORARY_PREFIX, dir=self.directory)
             try:
                 with open(descriptor, "wb") as file:
                     file.write(data)
-                os.replace(temporary, self.directory / (key + _SUFFIX))
+                    file.write(self._tag(path, data, self._secret))
+                os.replace(temporary, path)
             except BaseException:
                 with contextlib.suppress(OSError):
                     os.unlink(temporary)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -103,6 +103,17 @@ def link(units: Iterable[Unit], first_function: int, function_count: int) -> Ima
     for p in placed:
         _relocate(p, text, rodata, rodata_start)
     offsets, sizes = _function_ranges(placed, first_function, function_count)
+    address_offsets, address_lines = _address_map(placed)
+    register_entries = [
+        (index, p.text_offsets[symbol.section] + symbol.value, symbol.size_bytes)
+        for p in placed
+        for index, symbol in sorted(p.elf.functions("body").items())
+    ]
+    return Image(machine, bytes(text), bytes(rodata), offsets, sizes, address_offsets, address_lines, register_entries)
+
+
+def _address_map(placed: Iterable[_PlacedObject]) -> tuple[array[int], array[int]]:
+    """Offsets in the code, ascending, and the wasm offset that holds from each up to the next."""
     address_offsets, address_lines = array("I"), array("I")
     for p in placed:
         rows = dwarf.line_rows(p.elf)
@@ -115,12 +126,38 @@ def link(units: Iterable[Unit], first_function: int, function_count: int) -> Ima
                     continue
                 address_offsets.append(text_offset + offset)
                 address_lines.append(line)
-    register_entries = [
-        (index, p.text_offsets[symbol.section] + symbol.value, symbol.size_bytes)
-        for p in placed
-        for index, symbol in sorted(p.elf.functions("body").items())
-    ]
-    return Image(machine, bytes(text), bytes(rodata), offsets, sizes, address_offsets, address_lines, register_entries)
+    return address_offsets, address_lines
+
+
+class GroupImage:
+    """The linked code of one unit, whose functions need not be neighbours. As `Image`; see there.
+
+    `functions` are the functions, `function_offsets` and `function_sizes` in the same order.
+    """
+
+    def __init__(self, unit: Unit, functions: Sequence[int]) -> None:
+        """Raises CompileError and ArtifactError as `link`."""
+        text, rodata = bytearray(), bytearray()
+        self._placed = _place(unit, text, rodata)
+        self.machine = self._placed.elf.machine
+        alignment = IMAGE_ALIGNMENT_BYTES[self.machine]
+        self.rodata_offset = -(-len(text) // alignment) * alignment
+        _relocate(self._placed, text, rodata, self.rodata_offset)
+        self.text = bytes(text)
+        self.rodata = bytes(rodata)
+        self.functions = functions
+        self.function_offsets, self.function_sizes = array("I"), array("I")
+        defined = self._placed.elf.functions()
+        for function in functions:
+            symbol = defined.get(function)
+            if symbol is None or symbol.section not in self._placed.text_offsets:
+                raise CompileError("the unit's object does not define it", function=function)
+            self.function_offsets.append(self._placed.text_offsets[symbol.section] + symbol.value)
+            self.function_sizes.append(symbol.size_bytes)
+
+    def address_map(self) -> tuple[array[int], array[int]]:
+        """`Image.address_offsets` and `address_lines`; decoded when asked for, which is after traps only."""
+        return _address_map([self._placed])
 
 
 def _place(unit: Unit, text: bytearray, rodata: bytearray) -> _PlacedObject:

@@ -20,6 +20,11 @@ from wasmjit.config import Config
 KEY = Config().cache_key()
 
 
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
 @pytest.fixture
 def cache(tmp_path: Path) -> Cache:
     return Cache(tmp_path / "deep" / "cache")
@@ -89,13 +94,14 @@ def test_incompatible_entries_are_not_used(cache: Cache, objects: Any) -> None:
 
 def test_least_recently_used_entries_go(cache: Cache, objects: Any) -> None:
     artifact = objects.make_artifact()
-    size = len(artifact.to_bytes())
+    size = len(artifact.to_bytes()) + 32  # with the tag
     cache.max_bytes = 10 * size
     keys = [f"{i:064x}" for i in range(10)]
     for i, key in enumerate(keys):
         assert cache.store(key, artifact)
         old = time.time() - 1000 + i
-        os.utime(cache.directory / f"{key}.cwasm", (old, old))
+        assert cache._secret is not None
+        os.utime(cache._path(key, cache._secret), (old, old))
     assert cache.load(keys[0]) is not None  # now it was used last
     assert cache.store("f" * 64, artifact)
     left = {path.stem for path in entries(cache)}
@@ -136,6 +142,62 @@ def test_entries_that_others_can_write_are_not_taken(cache: Cache, objects: Any)
     assert cache.load("a" * 64) is None
     path.chmod(0o644)
     assert cache.load("a" * 64) is not None
+
+
+def test_entries_made_with_another_key_are_not_taken(cache: Cache, objects: Any) -> None:
+    """Somebody who can write the directory, but has no key of ours, cannot make us run code."""
+    cache.store("a" * 64, objects.make_artifact())
+    foreign = Cache(cache.directory, secret=b"f" * 32)
+    assert foreign.load("a" * 64) is None
+    assert len(entries(cache)) == 1  # it is somebody else's, and stays
+    assert foreign.store("a" * 64, objects.make_artifact())
+    ours, theirs = (c._path("a" * 64, c._secret) for c in (cache, foreign) if c._secret is not None)
+    assert cache.load("a" * 64) is not None and foreign.load("a" * 64) is not None
+    os.replace(theirs, ours)  # under our name
+    assert cache.load("a" * 64) is None
+    assert not ours.exists()
+
+
+def test_entries_cannot_be_exchanged(cache: Cache, objects: Any) -> None:
+    """A valid entry does not stand for another module."""
+    cache.store("a" * 64, objects.make_artifact())
+    assert cache._secret is not None
+    os.replace(cache._path("a" * 64, cache._secret), cache._path("b" * 64, cache._secret))
+    assert cache.load("b" * 64) is None
+
+
+def test_the_key_is_made_once_and_kept_secret(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "wasmjit" / "cache.key"
+    assert cache_module.user_key_path() == path
+    found: list[bytes | None] = []
+    threads = [threading.Thread(target=lambda: found.append(cache_module.user_key())) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(found)) == 1 and found[0] is not None and len(found[0]) == 32
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("trouble", ["readable by others", "too short", "a directory", "unwritable"])
+def test_without_a_secret_key_nothing_is_cached(tmp_path: Path, objects: Any, trouble: str) -> None:
+    path = cache_module.user_key_path()
+    path.parent.mkdir(parents=True)
+    if trouble == "readable by others":
+        path.write_bytes(b"k" * 32)
+        path.chmod(0o644)
+    elif trouble == "too short":
+        path.touch(0o600)
+    elif trouble == "a directory":
+        path.mkdir()
+    else:
+        path.parent.rmdir()
+        path.parent.write_bytes(b"")
+    cache = Cache(tmp_path / "cache")
+    assert not cache.store("a" * 64, objects.make_artifact())
+    assert cache.load("a" * 64) is None
+    assert cache.get_or_make(b"wasm", KEY, objects.make_artifact).module.exports
 
 
 def test_the_artifact_survives_the_entry(cache: Cache, objects: Any) -> None:

@@ -100,6 +100,7 @@ def call(lowering: FunctionLowering, function: int, at: int) -> None:
     elif lowering.unit.calls_directly(function):
         emit_call(lowering, functype, f"@f{function}", "%vmctx", at)
     else:
+        lowering.unit.callees.append(function)
         code = lowering.fresh()
         lowering.lines.append(
             f"  {code}p = getelementptr ptr, ptr {function_table(lowering)}, "

@@ -32,6 +32,8 @@ def enter_function(lowering: FunctionLowering, at: int) -> None:
         lowering.fuel_seen = 1  # entering costs 1: recursion of empty functions ends too
     if policy.epochs:
         check_epoch(lowering, at)
+    if policy.counting:
+        count(lowering)
 
 
 def enter_loop(lowering: FunctionLowering, at: int) -> None:
@@ -40,6 +42,25 @@ def enter_loop(lowering: FunctionLowering, at: int) -> None:
         check_fuel(lowering, at)
     if lowering.unit.policy.epochs:
         check_epoch(lowering, at)
+    if lowering.unit.policy.counting:
+        count(lowering)
+
+
+def count(lowering: FunctionLowering) -> None:
+    """Counts that a function or loop was begun, behind both halves of the function table: which code is hot.
+
+    Threads may lose a few counts to each other.
+    """
+    module = lowering.module
+    position = lowering.function_index - module.num_imported_functions
+    name = lowering.fresh()
+    counter = 2 * len(module.bodies) + position
+    lowering.lines.append(
+        f"  {name}p = getelementptr i64, ptr {calls.function_table(lowering)}, i64 {counter}\n"
+        f"  {name}n = load i64, ptr {name}p, align 8\n"
+        f"  {name} = add i64 {name}n, 1\n"
+        f"  store i64 {name}, ptr {name}p, align 8"
+    )
 
 
 def _fuel_pointer(lowering: FunctionLowering) -> str:

@@ -15,10 +15,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ..config import CompileProgress, Config
 from ..errors import CompileError
@@ -26,7 +26,16 @@ from ..target import Target, host_machine, normal_machine, parse_features
 from ..wasm.module import Module
 from ..wasm.types import FuncType
 from . import trampolines
-from .unit import REPLACEABLE_UNIT_BODY_BYTES, UNIT_BODY_BYTES, CodePolicy, Unit, module_layout, plan_units
+from .unit import (
+    GROUP_INSTRUCTIONS,
+    REPLACEABLE_UNIT_BODY_BYTES,
+    UNIT_BODY_BYTES,
+    CodePolicy,
+    Group,
+    Unit,
+    module_layout,
+    plan_units,
+)
 from .wire import read_message, write_message
 
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -137,6 +146,11 @@ class Pending:
         except BaseException:
             self.abandon()  # interrupted in the middle of a message: the pipe's state is unknown
             raise
+
+    def fileno(self) -> int:
+        """A descriptor that can be read from when there is a reply."""
+        assert self._worker is not None and self._worker.process.stdout is not None
+        return self._worker.process.stdout.fileno()
 
     def result(self) -> tuple[dict[str, Any], bytes]:
         """Waits for the reply. To be called once. Raises CompileError if LLVM refuses or the process dies."""
@@ -286,6 +300,28 @@ def target_architecture(config: Config) -> str:
     return normal_machine(config.target.partition("-")[0]) if config.target else host_machine()
 
 
+class Schedule(Protocol):
+    """What a compilation asks on the way; see `runtime/tiers.py`."""
+
+    def choose(self, remaining: Sequence[range]) -> int:
+        """Which of the units is to be compiled next."""
+        ...
+
+    def made(self, unit: CompiledUnit) -> None:
+        """Is called with each unit, in the thread of the compilation."""
+        ...
+
+
+class _InOrder:
+    """The schedule of a compilation that nobody watches."""
+
+    def choose(self, remaining: Sequence[range]) -> int:
+        return 0
+
+    def made(self, unit: CompiledUnit) -> None:
+        pass
+
+
 def compile_module(
     module: Module,
     config: Config,
@@ -293,6 +329,7 @@ def compile_module(
     progress: Callable[[CompileProgress], None] | None = None,
     *,
     replaceable: bool = False,
+    schedule: Schedule | None = None,
 ) -> list[CompiledUnit]:
     """Validates and compiles every function body of `module` (module-level validation is the caller's).
 
@@ -301,44 +338,99 @@ def compile_module(
     raises. Nothing is left half-done: the objects are returned all together.
     """
     statistics = statistics if statistics is not None else CompileStatistics()
+    schedule = schedule or _InOrder()
     policy = CodePolicy.from_config(config, target_architecture(config), replaceable=replaceable)
     layout = module_layout(module)
     fields = _request_fields(config, "object")
     workers = pool()
-    units = list(plan_units(module, REPLACEABLE_UNIT_BODY_BYTES if replaceable else UNIT_BODY_BYTES))
-    futures: list[tuple[range, Future[tuple[dict[str, Any], bytes]]]] = []
+    remaining = list(plan_units(module, REPLACEABLE_UNIT_BODY_BYTES if replaceable else UNIT_BODY_BYTES))
+    num_units = len(remaining)
+    futures: dict[Future[tuple[dict[str, Any], bytes]], range] = {}
     result: list[CompiledUnit] = []
+    num_functions = 0
 
     def finish(functions: range, reply: tuple[dict[str, Any], bytes]) -> None:
+        nonlocal num_functions
         facts, object_bytes = reply
         statistics.units += 1
         statistics.parse_seconds += facts["parse_seconds"]
         statistics.optimise_seconds += facts["optimise_seconds"]
         statistics.emit_seconds += facts["emit_seconds"]
         result.append(CompiledUnit(functions.start, len(functions), object_bytes))
+        num_functions += len(functions)
+        schedule.made(result[-1])
         if progress is not None:
-            done = functions.stop - module.num_imported_functions
-            progress(CompileProgress(done, len(module.bodies), len(result), len(units)))
+            progress(CompileProgress(num_functions, len(module.bodies), len(result), num_units))
 
-    parallel = config.parallel_compilation and len(units) > 1
+    # One text more than are being compiled: no worker waits for the generator, and not all texts are in memory at once.
+    most = workers.size + 1 if config.parallel_compilation and num_units > 1 else 0
     try:
-        for functions in units:
-            started = time.perf_counter()
-            unit = Unit(module, functions, policy, layout)
-            body = unit.text().encode()
-            statistics.generate_seconds += time.perf_counter() - started
-            statistics.instructions += unit.num_instructions
-            statistics.ir_bytes += len(body)
-            if parallel:
-                futures.append((functions, workers.threads.submit(_compile_unit, workers, functions, fields, body)))
-            else:
-                finish(functions, _compile_unit(workers, functions, fields, body))
-        for functions, future in futures:
-            finish(functions, future.result())
+        while remaining or futures:
+            if remaining and len(futures) <= most:
+                functions = remaining.pop(schedule.choose(remaining) if len(remaining) > 1 else 0)
+                started = time.perf_counter()
+                unit = Unit(module, functions, policy, layout)
+                body = unit.text().encode()
+                statistics.generate_seconds += time.perf_counter() - started
+                statistics.instructions += unit.num_instructions
+                statistics.ir_bytes += len(body)
+                if most:
+                    futures[workers.threads.submit(_compile_unit, workers, functions, fields, body)] = functions
+                else:
+                    finish(functions, _compile_unit(workers, functions, fields, body))
+                continue
+            for future in wait(futures, return_when=FIRST_COMPLETED).done:
+                finish(futures.pop(future), future.result())
     finally:
-        for _, future in futures:
+        for future in futures:
             future.cancel()
-    return result
+    return sorted(result, key=lambda unit: unit.first_function)
+
+
+@dataclass(slots=True)
+class PendingGroup:
+    """Functions that a worker compiles."""
+
+    functions: Sequence[int]
+    pending: Pending
+
+    def fileno(self) -> int:
+        """A descriptor that can be read from when it is done."""
+        return self.pending.fileno()
+
+    def result(self) -> CompiledUnit:
+        """Waits for it. To be called once. Raises CompileError."""
+        try:
+            _, object_bytes = self.pending.result()
+        except CompileError as error:
+            raise CompileError(f"functions {', '.join(map(str, self.functions))}: {error.reason}") from None
+        return CompiledUnit(self.functions[0], len(self.functions), object_bytes)
+
+
+class GroupCompiler:
+    """Compiles replaceable functions of a module that is known to be valid, and those that they call with them."""
+
+    def __init__(self, module: Module, config: Config) -> None:
+        self._module = module
+        self._policy = CodePolicy.from_config(config, target_architecture(config), replaceable=True, counting=True)
+        self._layout = module_layout(module)
+        self._fields = _request_fields(config, "object")
+
+    def begin(self, function: int, is_missing: Callable[[int], bool]) -> tuple[PendingGroup, Sequence[int]]:
+        """Has a worker compile `function`, and others for which `is_missing` holds.
+
+        Also says which functions they call beyond that. Raises CompileError.
+        """
+        group = Group(
+            self._module,
+            function,
+            self._policy,
+            self._layout,
+            is_missing=is_missing,
+            room_instructions=GROUP_INSTRUCTIONS,
+        )
+        body = group.text().encode()
+        return PendingGroup(list(group.functions), pool().begin(self._fields, body)), group.reached
 
 
 def begin_trampolines(wanted: Sequence[tuple[str, FuncType]], config: Config) -> Pending:

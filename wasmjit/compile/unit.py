@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from .. import abi
@@ -21,6 +22,8 @@ from .tail_calls import RegisterPrototype, entries
 UNIT_BODY_BYTES = 96 * 1024
 # Of code whose functions call each other through the function table anyway: the first unit is soon with a compiler.
 REPLACEABLE_UNIT_BODY_BYTES = 12 * 1024
+# Of functions that are compiled when first called: a request has a price of its own, and what is not called is waste.
+GROUP_INSTRUCTIONS = 2000
 
 _FIRST_SCOPE = 20  # metadata numbers below are the fixed ones of `_METADATA`
 
@@ -68,9 +71,12 @@ class CodePolicy:
     epochs: bool
     machine: str  # "x86_64" or "aarch64"
     replaceable: bool = False  # calls within a unit go through the function table too (runtime/tiers.py)
+    counting: bool = False  # count how often functions and loops begin (metering.py)
 
     @classmethod
-    def from_config(cls, config: Config, machine: str, *, replaceable: bool = False) -> CodePolicy:
+    def from_config(
+        cls, config: Config, machine: str, *, replaceable: bool = False, counting: bool = False
+    ) -> CodePolicy:
         """The policy a Config asks for."""
         return cls(
             guard_pages=config.memory_policy.guarded,
@@ -83,6 +89,7 @@ class CodePolicy:
             epochs=config.epoch_interruption,
             machine=machine,
             replaceable=replaceable,
+            counting=counting,
         )
 
 
@@ -123,7 +130,9 @@ def plan_units(module: Module, unit_bytes: int = UNIT_BODY_BYTES) -> Iterator[ra
 class Unit:
     """One LLVM module in the making: what its functions share."""
 
-    def __init__(self, module: Module, functions: range, policy: CodePolicy, layout: abi.VMContextLayout) -> None:
+    def __init__(
+        self, module: Module, functions: Sequence[int], policy: CodePolicy, layout: abi.VMContextLayout
+    ) -> None:
         self.module = module
         self.functions = functions
         self.policy = policy
@@ -139,6 +148,7 @@ class Unit:
         self.float_register = "x" if policy.machine == "x86_64" else "w"
         self.func_ref_slots = {f: slot for slot, f in enumerate(func_ref_functions(module))}
         self.num_instructions = 0
+        self.callees: list[int] = []  # functions called through the function table, as often as they are
         self.num_anchors = 0  # for names
         # Tail calls (tail_calls.py): functions that make some, functions of this unit that are called so by their name,
         # and the signatures for which an adapter is needed, with its number.
@@ -149,7 +159,11 @@ class Unit:
 
     def calls_directly(self, function: int) -> bool:
         """Whether code of this unit calls a defined function by its symbol, not through the function table."""
-        return function in self.functions and not self.policy.replaceable
+        return not self.policy.replaceable and function in self.functions
+
+    def order(self) -> Iterator[int]:
+        """The functions, as they are to be lowered."""
+        return iter(self.functions)
 
     def register_prototype(self, functype: FuncType) -> RegisterPrototype:
         """How the parameters of a signature travel in a tail call."""
@@ -173,7 +187,7 @@ class Unit:
         scope = _FIRST_SCOPE
         parts = []
         scopes = []
-        for function in self.functions:
+        for function in self.order():
             lowering = FunctionLowering(self, function, scope)
             self.num_instructions += walk_body(self.module, function, lowering)
             parts.append(lowering.text())
@@ -191,7 +205,7 @@ class Unit:
             (
                 *parts,
                 *entries(self),
-                f"@wj_functions_{self.functions.start} = constant [{len(self.functions)} x ptr] [{table}]",
+                f"@wj_functions_{self.functions[0]} = constant [{len(self.functions)} x ptr] [{table}]",
                 f"attributes #0 = {{ {_ATTRIBUTES}{size} }}",
                 "attributes #1 = { nomerge noreturn nounwind }",
                 "attributes #2 = { nounwind willreturn memory(none) }",
@@ -200,3 +214,40 @@ class Unit:
                 "",
             )
         )
+
+
+class Group(Unit):
+    """A unit of replaceable functions: one, and those that it calls, directly or not, as long as there is room.
+
+    `functions` is complete, and `reached` has those that there was no room for, once the text is made.
+    """
+
+    def __init__(
+        self,
+        module: Module,
+        function: int,
+        policy: CodePolicy,
+        layout: abi.VMContextLayout,
+        *,
+        is_missing: Callable[[int], bool],
+        room_instructions: int,
+    ) -> None:
+        """`is_missing` says of a defined function whether its code is wanted; about `room_instructions` are lowered."""
+        self._members: list[int] = []
+        super().__init__(module, self._members, policy, layout)
+        self._is_missing = is_missing
+        self._room_instructions = room_instructions
+        self.reached: deque[int] = deque([function])
+
+    def order(self) -> Iterator[int]:
+        """The functions, nearest first. What a function calls is known once it is lowered."""
+        seen = set(self.reached)
+        while self.reached and self.num_instructions < self._room_instructions:
+            function = self.reached.popleft()
+            self._members.append(function)
+            yield function
+            for callee in self.callees:
+                if callee not in seen and self._is_missing(callee):
+                    seen.add(callee)
+                    self.reached.append(callee)
+            self.callees.clear()

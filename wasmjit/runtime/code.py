@@ -18,16 +18,38 @@ import os
 import weakref
 from array import array
 from bisect import bisect_right
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
-from ..artifact import Artifact
 from ..errors import CompileError, WasmError
+from ..target import host_machine
+from ..wasm.module import Module
 from .native import ffi, lib
 
 LOADERS = ("image", "mcjit")
 _IMAGE_SYMBOL = "wasmjit_image"
 # AArch64's ADRP counts pages of this size from the image's start, whatever the kernel's pages are.
 _INSTRUCTION_PAGE_BYTES = 4096
+
+
+class Loadable(Protocol):
+    """What `load` takes: an Artifact, or something less (runtime/lazy.py)."""
+
+    module: Module
+    image_alignment: int
+    function_offsets: Sequence[int]
+    register_entries: dict[int, int]
+
+    @property
+    def text(self) -> memoryview: ...
+    @property
+    def rodata(self) -> memoryview: ...
+    @property
+    def rodata_offset(self) -> int: ...
+    def check_compatible(self) -> None: ...
+    def take_file_mapping(self) -> tuple[mmap.mmap, int] | None: ...
+    def function_at(self, text_offset: int) -> int | None: ...
+    def wasm_offset_at(self, text_offset: int) -> int | None: ...
 
 
 class LoadedCode:
@@ -51,7 +73,7 @@ class LoadedCode:
         "text_start",
     )
 
-    def __init__(self, artifact: Artifact, loader: str, text_start: int) -> None:
+    def __init__(self, artifact: Loadable, loader: str, text_start: int) -> None:
         self.artifact = artifact
         self.loader = loader
         self.text_start = text_start
@@ -81,7 +103,7 @@ _generation = 0
 _sorted_starts: tuple[int, list[int]] = (0, [])
 
 
-def load(artifact: Artifact, loader: str | None = None) -> LoadedCode:
+def load(artifact: Loadable, loader: str | None = None) -> LoadedCode:
     """Make the code of `artifact` executable. `loader` is one of LOADERS; None: ``$WASMJIT_LOADER``, else "image".
 
     Raises ArtifactError if this machine cannot run it, WasmError if the system refuses executable memory.
@@ -154,12 +176,12 @@ def lookup_pc(pc: int) -> tuple[LoadedCode, int, int | None] | None:
 
 
 # ---- the image loader ----
-def _load_image(artifact: Artifact) -> tuple[int, object]:
+def _load_image(artifact: Loadable) -> tuple[int, object]:
     """Start of the mapped code, and what keeps it mapped."""
     return _load_from_file(artifact) or _load_copy(artifact)
 
 
-def _load_from_file(artifact: Artifact) -> tuple[int, object] | None:
+def _load_from_file(artifact: Loadable) -> tuple[int, object] | None:
     """Makes the code executable where its file is mapped: nothing is copied. None if that cannot be done."""
     taken = artifact.take_file_mapping()
     if taken is None:
@@ -174,7 +196,7 @@ def _load_from_file(artifact: Artifact) -> tuple[int, object] | None:
     return start, mapping
 
 
-def _load_copy(artifact: Artifact) -> tuple[int, object]:
+def _load_copy(artifact: Loadable) -> tuple[int, object]:
     """Copies code and constants into anonymous memory."""
     text, rodata, rodata_offset = artifact.text, artifact.rodata, artifact.rodata_offset
     size = rodata_offset + len(rodata)
@@ -223,7 +245,7 @@ def _address_of(mapping: mmap.mmap) -> int:
 
 
 # ---- the MCJIT loader ----
-def _load_with_mcjit(artifact: Artifact) -> tuple[int, object]:
+def _load_with_mcjit(artifact: Loadable) -> tuple[int, object]:
     """Start of the code in MCJIT's memory, and the engine that owns it. One engine per artifact: adding and removing
     modules in a shared one leaks."""
     import llvmlite.binding as llvm
@@ -236,7 +258,7 @@ def _load_with_mcjit(artifact: Artifact) -> tuple[int, object]:
     section = elf.SectionToWrite(
         ".text", image, flags=elf.SHF_ALLOC | elf.SHF_EXECINSTR, alignment=_INSTRUCTION_PAGE_BYTES
     )
-    machine = elf.MACHINE_NUMBERS[artifact.target.machine]
+    machine = elf.MACHINE_NUMBERS[host_machine()]
     data, _ = elf.write(machine, [section], [(_IMAGE_SYMBOL, 0, 0, len(image))])
     engine = _make_mcjit_engine(llvm)
     engine.add_object_file(llvm.ObjectFileRef.from_data(bytes(data)))

@@ -6,21 +6,23 @@ import os
 import struct
 import threading
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Union
 
 from .. import abi
 from ..artifact import Artifact, detect
 from ..config import Config
-from ..errors import ArtifactError, WasmError
+from ..errors import ArtifactError, CompileError, WasmError
 from ..wasm import types as wt
 from ..wasm.module import Export
 from ..wasm.module import Module as DecodedModule
 from . import tiers
 from .code import LoadedCode, keep_at_exit, load
 from .engine import Engine
+from .entries import Entries
 from .handle import Handle
+from .lazy import GroupCode, LazyCode, LazyModule
 from .native import ffi
 from .plan import InstancePlan
 from .tiers import Optimisation, Progress
@@ -140,12 +142,14 @@ class ModuleExport:
 class _Code:
     """An artifact and its executable form, which all copies of a Module share.
 
-    `artifact` may be of baseline code; then `optimisation` makes the better one.
+    `artifact` may be of baseline code, or without any as yet; then `optimisation` makes the better one.
     """
 
     __slots__ = ("artifact", "engine", "loaded", "lock", "optimisation")
 
-    def __init__(self, engine: Engine, artifact: Artifact, optimisation: Optimisation | None = None) -> None:
+    def __init__(
+        self, engine: Engine, artifact: Artifact | LazyModule, optimisation: Optimisation | None = None
+    ) -> None:
         self.engine = engine
         self.artifact = artifact
         self.optimisation = optimisation
@@ -161,16 +165,20 @@ class _Code:
         artifact = tiers.cached_artifact(config, wasm)
         if artifact is not None:
             return cls(engine, artifact)
-        artifact = tiers.compile_baseline(config, trampolines, wasm, progress)
-        if not artifact.text:
-            return cls(engine, tiers.compile_artifact(config, trampolines, wasm))  # no code that could be better
-        optimisation = Optimisation(config, wasm)
+        first: Artifact | LazyModule | None = tiers.begin_lazily(config, trampolines, wasm)
+        if first is None:
+            baseline = tiers.compile_baseline(config, trampolines, wasm, progress)
+            if not baseline.text:
+                return cls(engine, tiers.compile_artifact(config, trampolines, wasm))  # no code that could be better
+            first = baseline
+        optimisation = Optimisation(config, wasm, first.module if isinstance(first, LazyModule) else None)
         optimisation.start()
-        return cls(engine, artifact, optimisation)
+        return cls(engine, first, optimisation)
 
     def final_artifact(self) -> Artifact:
         """The artifact with optimised code; waits for it. Raises CompileError if it could not be made."""
         if self.optimisation is None:
+            assert isinstance(self.artifact, Artifact)
             return self.artifact
         artifact = self.optimisation.wait()
         assert artifact is not None
@@ -189,7 +197,10 @@ class _Code:
             return LoadedModule(self.engine, self.artifact)
         if self.optimisation.artifact is not None:
             return LoadedModule(self.engine, self.optimisation.artifact)
-        loaded = LoadedModule(self.engine, self.artifact, self.optimisation)
+        try:
+            loaded = LoadedModule(self.engine, self.artifact, self.optimisation)
+        except CompileError as error:
+            raise CompileError(f"making trampolines failed: {error.reason}") from None
         self.optimisation.attach(loaded)
         return loaded
 
@@ -208,7 +219,8 @@ class Module(Handle):
         """Compiles `wasm`: a binary module, or the text format as str or bytes.
 
         `progress` is called in this thread with a CompileProgress after each group of functions; what it raises ends
-        the compilation and passes through. A module found in the cache makes no progress.
+        the compilation and passes through. A module found in the cache makes no progress, nor does one that is
+        compiled function by function (`Config.tier` ``auto``).
 
         Raises WasmError: with byte offset and function for a malformed or invalid binary, with line and column for
         text.
@@ -452,6 +464,7 @@ class Module(Handle):
         """The addresses of its machine code in this process; loads the code if no instance has done so."""
         self._code.final_artifact()
         code = self._load().code
+        assert code is not None
         return range(code.text_start, code.text_end)
 
     def initialize_copy_on_write_image(self) -> None:
@@ -569,13 +582,17 @@ class LoadedModule:
     A store keeps it alive as long as it has an instance: contexts hold addresses of its code, type ids and data bytes.
     """
 
-    def __init__(self, engine: Engine, artifact: Artifact, optimisation: Optimisation | None = None) -> None:
+    def __init__(
+        self, engine: Engine, artifact: Artifact | LazyModule, optimisation: Optimisation | None = None
+    ) -> None:
         """With an `optimisation`, the code of `artifact` is what it will replace (runtime/tiers.py)."""
         self.module = artifact.module
         self.trampolines = engine._trampolines
         self.trampolines.install(artifact.trampolines())
-        self.code: LoadedCode = load(artifact)  # where new calls go
-        self._codes = [self.code]  # where calls may still be
+        self._lazy = LazyCode(engine._config, artifact.module) if isinstance(artifact, LazyModule) else None
+        # Where new calls go, once all functions have code; and where calls may still be.
+        self.code: LoadedCode | None = None if isinstance(artifact, LazyModule) else load(artifact)
+        self._codes = [] if self.code is None else [self.code]
         module = self.module
         self._ways_in: dict[int, tuple[wt.FuncType, int, int]] = {}
         self.layout = module_layout(module)
@@ -591,24 +608,49 @@ class LoadedModule:
             for slot, function in enumerate(func_ref_functions(module))
         }
         self._optimisation = optimisation  # which would not be made if nobody had it
-        self._entries = tiers.Entries(self.code, self._entry_positions()) if optimisation is not None else None
+        self._entries: Entries | None = None
+        if optimisation is not None:
+            resolver = None if self._lazy is None else self._lazy.resolve
+            self._entries = Entries(len(module.bodies), self._entry_positions(), self.code, resolver)
+        if self._lazy is not None and self._entries is not None:
+            self._lazy.attach(self._entries)
+            first = self.exports.get("_start")
+            if first is not None and first.kind == wt.FUNCTION and first.index >= module.num_imported_functions:
+                self._lazy.expect(first.index)
         self.plan = InstancePlan(module, self.layout, self.func_ref_offsets, self._make_template())
         keep_at_exit(self)
 
     def _entry_positions(self) -> list[int]:
         """What func-refs refer to, as positions in the function table."""
-        first, count = self.module.num_imported_functions, len(self.code.function_addresses)
+        first, count = self.module.num_imported_functions, len(self.module.bodies)
         functions = set(self.func_ref_offsets)
         if self.module.start is not None and self.module.start >= first:
             functions.add(self.module.start)
         positions = [function - first for function in sorted(functions)]
-        return positions + [p + count for p in positions if self.code.functions[p + count]]
+        return positions + [p + count for p in positions if self.code is not None and self.code.functions[p + count]]
+
+    def weights(self, units: Sequence[range]) -> list[int]:
+        """How much groups of functions were used, by the counters in baseline code."""
+        assert self._entries is not None
+        counts, first = self._entries.counts(), self.module.num_imported_functions
+        return [sum(counts[unit.start - first : unit.stop - first]) for unit in units]
+
+    def replace_functions(self, code: LoadedCode) -> None:
+        """Has later calls of some functions, of a module that is compiled lazily, go to `code`. From any thread."""
+        assert self._lazy is not None and isinstance(code.artifact, GroupCode)
+        self._codes.append(code)
+        first = self.module.num_imported_functions
+        self._lazy.replace(
+            {f - first: address for f, address in zip(code.artifact.functions, code.function_addresses, strict=True)}
+        )
 
     def replace_code(self, code: LoadedCode) -> None:
         """Has later calls go to `code`: of a module that was made with an `Optimisation`. From any thread."""
         assert self._entries is not None
         if code not in self._codes:
             self._codes.append(code)
+        if self._lazy is not None:
+            self._lazy.replace(dict(enumerate(code.function_addresses)))
         self._entries.redirect(code)
         self.code = code
 
@@ -643,15 +685,21 @@ class LoadedModule:
     def function_address(self, function: int) -> int:
         """What func-refs have as code of a defined function, by its index in the module's function index space."""
         position = function - self.module.num_imported_functions
-        return self._entries.address(position) if self._entries else self.code.function_addresses[position]
+        if self._entries is not None:
+            return self._entries.address(position)
+        assert self.code is not None
+        return self.code.function_addresses[position]
 
     def _register_entry(self, function: int) -> int:
         """What func-refs have as `tail_code`."""
-        found = self.code.register_entry(function)
+        found = self.code.register_entry(function) if self.code is not None else 0
         if not found or self._entries is None:
             return found
         position = function - self.module.num_imported_functions
-        return self._entries.address(position + len(self.code.function_addresses))
+        return self._entries.address(position + len(self.module.bodies))
 
     def _functions_address(self) -> int:
-        return self._entries.table_address if self._entries else self.code.functions_address
+        if self._entries is not None:
+            return self._entries.table_address
+        assert self.code is not None
+        return self.code.functions_address

@@ -1,5 +1,7 @@
 """Tiers: modules of Config.tier "auto" run baseline code while another process makes their optimised code.
 
+Baseline code is made when it is called (runtime/lazy.py), or at once where that cannot be.
+
 Baseline code calls functions through the module's function table only, and func-refs refer to a jump through it
 (`Entries`), so storing an address there redirects all later calls of a function. Activations stay in the code they
 are in, which remains mapped as long as the module does. A process of its own, the *optimiser*, compiles one module
@@ -13,26 +15,27 @@ import atexit
 import contextlib
 import functools
 import json
-import mmap
 import os
 import queue
 import signal
-import struct
 import subprocess
 import sys
 import threading
+import time
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..artifact import Artifact
 from ..cache import Cache
 from ..config import OPTIMIZED, CompileProgress, Config
 from ..errors import CompileError, WasmError
-from ..target import host_machine
-from .code import LoadedCode, executable_copy, load
+from ..wasm.module import Module
+from .code import LoadedCode, load
+from .lazy import GroupCode, LazyModule
 
 if TYPE_CHECKING:
+    from ..compile.pipeline import CompiledUnit, Schedule
     from .trampolines import Trampolines
 
 Progress = Callable[[CompileProgress], None] | None
@@ -40,15 +43,17 @@ Progress = Callable[[CompileProgress], None] | None
 # ---- the stages up to the artifact ----
 
 
-def compile_artifact(config: Config, trampolines: Trampolines, wasm: bytes, progress: Progress = None) -> Artifact:
+def compile_artifact(
+    config: Config, trampolines: Trampolines, wasm: bytes, progress: Progress = None, schedule: Schedule | None = None
+) -> Artifact:
     """The code of a binary module in the end: from the cache, if the Config has one and it is there.
 
-    Raises WasmError, and what `progress` raises.
+    `schedule` is told of what is made. Raises WasmError, and what `progress` raises.
     """
     directory = _cache_directory(config)
     if directory is None:
-        return _compile(config, trampolines, wasm, progress)
-    make = functools.partial(_compile, config, trampolines, wasm, progress)
+        return _compile(config, trampolines, wasm, progress, schedule=schedule)
+    make = functools.partial(_compile, config, trampolines, wasm, progress, schedule=schedule)
     return Cache(directory).get_or_make(wasm, config.cache_key(), make)
 
 
@@ -59,6 +64,26 @@ def cached_artifact(config: Config, wasm: bytes) -> Artifact | None:
     directory = _cache_directory(config)
     key = config.cache_key()
     return None if directory is None else Cache(directory).load(entry_key(wasm, key), key)
+
+
+def begin_lazily(config: Config, trampolines: Trampolines, wasm: bytes) -> LazyModule | None:
+    """Decodes and validates a binary module. None if its functions cannot be compiled one by one.
+
+    Raises WasmError.
+    """
+    from ..compile import pipeline
+    from ..compile.trampolines import module_trampolines
+    from ..wasm.decode import decode
+    from ..wasm.validate import validate
+
+    if config.parallel_compilation:
+        pipeline.pool().warm_up(2)  # they get ready meanwhile
+    module = decode(wasm, config.features)
+    validate(module)
+    # Whether a function tail-calls decides what others find in the function table (compile/tail_calls.py).
+    if module.has_tail_calls or not module.bodies:
+        return None
+    return LazyModule(module, trampolines, module_trampolines(module))
 
 
 def compile_baseline(config: Config, trampolines: Trampolines, wasm: bytes, progress: Progress = None) -> Artifact:
@@ -79,7 +104,13 @@ def _cache_directory(config: Config) -> str | None:
 
 
 def _compile(
-    config: Config, trampolines: Trampolines, wasm: bytes, progress: Progress, *, replaceable: bool = False
+    config: Config,
+    trampolines: Trampolines,
+    wasm: bytes,
+    progress: Progress,
+    *,
+    replaceable: bool = False,
+    schedule: Schedule | None = None,
 ) -> Artifact:
     # The stages before the artifact are imported here only, so that running a .cwasm never loads them.
     from ..compile import pipeline
@@ -91,7 +122,7 @@ def _compile(
     validate_module_level(module)
     wanted = module_trampolines(module)
     finish_trampolines = trampolines.begin(wanted) if config.parallel_compilation else None
-    units = pipeline.compile_module(module, config, progress=progress, replaceable=replaceable)
+    units = pipeline.compile_module(module, config, progress=progress, replaceable=replaceable, schedule=schedule)
     target = pipeline.resolve_target(config)
     return Artifact.from_compiled(
         module,
@@ -103,67 +134,19 @@ def _compile(
     )
 
 
-# ---- redirecting calls ----
-
-# jmp *table_entry(%rip); int3; int3
-_X86_64_JUMP = struct.Struct("<HiH")
-# adrp x16, entry; ldr x16, [x16, entry]; br x16; udf. x16 is the platform's register for veneers.
-_AARCH64_JUMP = struct.Struct("<IIII")
-_AARCH64_PAGE_BYTES = 4096
-
-
-class Entries:
-    """A function table in place of `LoadedCode.functions`, and a jump through it for each of some functions.
-
-    `positions` are positions in the table: of functions that func-refs are made of, and of their register entries.
-    """
-
-    def __init__(self, code: LoadedCode, positions: Iterable[int]) -> None:
-        ordered = list(positions)
-        jump = {"x86_64": _x86_64_jump, "aarch64": _aarch64_jump}[host_machine()]
-        stride = {"x86_64": _X86_64_JUMP.size, "aarch64": _AARCH64_JUMP.size}[host_machine()]
-        jumps_bytes = len(ordered) * stride
-        table_offset = -(-max(jumps_bytes, 1) // mmap.PAGESIZE) * mmap.PAGESIZE
-        jumps = bytearray()
-        for position in ordered:
-            jumps += jump(len(jumps), table_offset + 8 * position)
-        table_bytes = -(-8 * max(len(code.functions), 1) // mmap.PAGESIZE) * mmap.PAGESIZE
-        start, self._mapping = executable_copy(jumps or b"\0", data_bytes=table_bytes)
-        self.table_address = start + table_offset
-        self._addresses = {position: start + number * stride for number, position in enumerate(ordered)}
-        assert isinstance(self._mapping, mmap.mmap)
-        # Each store is one of 8 aligned bytes: running threads find the old address or the new one.
-        self._table = memoryview(self._mapping)[table_offset : table_offset + 8 * len(code.functions)].cast("Q")
-        self.redirect(code)
-
-    def address(self, position: int) -> int:
-        """The jump through the table's entry `position`."""
-        return self._addresses[position]
-
-    def redirect(self, code: LoadedCode) -> None:
-        """Has all later calls go to `code`, which has to stay loaded from now on."""
-        table = self._table
-        # A function has a register entry in all tiers or in none, and any pairing of both entries will do.
-        for position, address in enumerate(code.functions):
-            table[position] = address
-
-
-def _x86_64_jump(at: int, entry: int) -> bytes:
-    return _X86_64_JUMP.pack(0x25FF, entry - (at + 6), 0xCCCC)
-
-
-def _aarch64_jump(at: int, entry: int) -> bytes:
-    pages = entry // _AARCH64_PAGE_BYTES - at // _AARCH64_PAGE_BYTES
-    adrp = 0x9000_0010 | (pages & 3) << 29 | (pages >> 2 & 0x7FFFF) << 5
-    ldr = 0xF940_0210 | entry % _AARCH64_PAGE_BYTES // 8 << 10
-    return _AARCH64_JUMP.pack(adrp, ldr, 0xD61F_0200, 0)
-
-
 # ---- making the optimised code in the background ----
 
 
 class Replaceable(Protocol):
     """What runs baseline code."""
+
+    def replace_functions(self, code: LoadedCode) -> None:
+        """Has later calls of the functions that `code` has go there."""
+        ...
+
+    def weights(self, units: Sequence[range]) -> list[int]:
+        """How much groups of functions were used so far."""
+        ...
 
     def replace_code(self, code: LoadedCode) -> None:
         """Has later calls go to `code`."""
@@ -176,11 +159,15 @@ class Optimisation:
     Who runs the baseline code is held weakly, and so is this by the optimiser: what nobody has any more is not made.
     """
 
-    def __init__(self, config: Config, wasm: bytes) -> None:
+    def __init__(self, config: Config, wasm: bytes, lazy_module: Module | None = None) -> None:
+        """With `lazy_module`, the decoded module, its functions can be replaced a few at a time."""
+        self._lazy_module = lazy_module
+        self._units: list[LoadedCode] = []  # those that are ready, until all are
         self.config = config
         self.wasm = wasm
         self._lock = threading.Lock()
         self._done = threading.Event()
+        self.begin_at = time.monotonic() + _PATIENCE_SECONDS
         self._artifact: Artifact | None = None
         self._error: str | None = None
         self._running: weakref.ref[Any] | None = None
@@ -203,6 +190,8 @@ class Optimisation:
                 running.replace_code(load(self._artifact))
             else:
                 self._running = weakref.ref(running)
+                for code in self._units:
+                    running.replace_functions(code)
 
     def wait(self, timeout_seconds: float | None = None) -> Artifact | None:
         """The optimised code, which runs now wherever this module does; None if it takes longer than the timeout.
@@ -210,6 +199,9 @@ class Optimisation:
         Raises CompileError if it could not be made; the module goes on with baseline code.
         """
         self._come_along()
+        if not self._done.is_set():
+            self.begin_at = 0.0  # somebody waits for it
+            _current_optimiser().look_again()
         if not self._done.wait(timeout_seconds):
             return None
         if self._error is not None:
@@ -235,7 +227,27 @@ class Optimisation:
             if running is not None:
                 running.replace_code(load(artifact))
             self._artifact = artifact
+            self._units.clear()
         self._done.set()
+
+    def weights(self, units: Sequence[range]) -> list[int]:
+        """How much the functions of each unit were used so far."""
+        running = self._running() if self._running is not None else None
+        return [0] * len(units) if running is None else running.weights(units)
+
+    def take_unit(self, first_function: int, count: int, object_bytes: bytes) -> None:
+        """Takes some of the optimised code into use. Raises WasmError if it cannot be."""
+        if self._lazy_module is None:
+            return
+        from ..compile.pipeline import CompiledUnit
+
+        functions = range(first_function, first_function + count)
+        code = load(GroupCode(self._lazy_module, CompiledUnit(first_function, count, object_bytes), functions))
+        with self._lock:
+            running = self._running() if self._running is not None else None
+            self._units.append(code)
+            if running is not None:
+                running.replace_functions(code)
 
     def fail(self, reason: str) -> None:
         """There will be no optimised code."""
@@ -254,6 +266,8 @@ from wasmjit.runtime.tiers import serve
 serve()
 """
 _IDLE_SECONDS = 20.0
+# Programs that end sooner would only be kept from ending by it.
+_PATIENCE_SECONDS = 0.5
 _NICENESS = 10
 
 
@@ -263,14 +277,22 @@ class _Optimiser:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.process: subprocess.Popen[bytes] | None = None
-        self._waiting: queue.SimpleQueue[weakref.ref[Optimisation]] = queue.SimpleQueue()
+        self._waiting: list[weakref.ref[Optimisation]] = []
+        self._changed = threading.Condition()
         self._closed = False
         self._lock = threading.Lock()  # of starting and ending the process
         threading.Thread(target=self._run, name="wasmjit-tiers", daemon=True).start()
 
     def submit(self, job: Optimisation) -> None:
         """Has the code made, unless `job` is gone when its turn comes."""
-        self._waiting.put(weakref.ref(job))
+        with self._changed:
+            self._waiting.append(weakref.ref(job))
+            self._changed.notify()
+
+    def look_again(self) -> None:
+        """Something waits less long than before."""
+        with self._changed:
+            self._changed.notify()
 
     def close(self) -> None:
         """Ends the process, whatever it does."""
@@ -280,15 +302,33 @@ class _Optimiser:
 
     def _run(self) -> None:
         while not self._closed:
-            try:
-                job = self._waiting.get(timeout=_IDLE_SECONDS)()
-            except queue.Empty:
+            with self._changed:
+                job = self._next()
+            if job is None:
                 with self._lock:
                     self._end_process()
-                job = self._waiting.get()()
-            if job is not None and not self._closed:
+            elif not self._closed:
                 self._make(job)
             del job  # not to be kept while waiting for the next one
+
+    def _next(self) -> Optimisation | None:
+        """Waits for what is to be made next; None once it has waited for long with a process to keep."""
+        idle_at = time.monotonic() + _IDLE_SECONDS
+        while True:
+            self._waiting = [reference for reference in self._waiting if reference() is not None]
+            jobs = [(job.begin_at, reference) for reference in self._waiting if (job := reference()) is not None]
+            job = None  # not to be kept while waiting
+            now = time.monotonic()
+            begin_at, reference = min(jobs, key=lambda item: item[0], default=(None, None))
+            if begin_at is not None and begin_at <= now:
+                assert reference is not None
+                self._waiting.remove(reference)
+                return reference()
+            keeps_process = self.process is not None
+            if keeps_process and now >= idle_at:
+                return None
+            ends = [at for at in (begin_at, idle_at if keeps_process else None) if at is not None]
+            self._changed.wait(min(ends) - now if ends else None)
 
     def _make(self, job: Optimisation) -> None:
         try:
@@ -305,7 +345,15 @@ class _Optimiser:
         assert process.stdin is not None and process.stdout is not None
         try:
             write_message(process.stdin, {"config": _options(job.config)}, job.wasm)
-            reply = read_message(process.stdout)
+            while (reply := read_message(process.stdout)) is not None:
+                if "choose" in reply[0]:
+                    units = [range(first, stop) for first, stop in reply[0]["choose"]]
+                    write_message(process.stdin, {"weights": job.weights(units)}, b"")
+                elif "unit" in reply[0]:
+                    first_function, count = reply[0]["unit"]
+                    job.take_unit(first_function, count, reply[1])
+                else:
+                    break
         except (OSError, ValueError):
             reply = None
         if reply is None:
@@ -405,13 +453,25 @@ def serve() -> None:
     if os.getpgrp() != os.getpid():
         raise SystemExit("the optimiser has to be started in a session of its own")
     threading.Thread(target=receive, daemon=True).start()
+
+    class Watched:
+        """Asks our parent which unit is next, and hands over what is made."""
+
+        def choose(self, remaining: Sequence[range]) -> int:
+            write_message(replies, {"choose": [[unit.start, unit.stop] for unit in remaining]}, b"")
+            weights = received.get()[0]["weights"]
+            return max(range(len(remaining)), key=weights.__getitem__)
+
+        def made(self, unit: CompiledUnit) -> None:
+            write_message(replies, {"unit": [unit.first_function, unit.count]}, unit.object)
+
     trampolines: dict[str, Trampolines] = {}
     while True:
         fields, wasm = received.get()
         config = Config(**fields["config"])
         made = trampolines.setdefault(config.cache_key(), Trampolines(config))
         try:
-            artifact = compile_artifact(config, made, wasm).to_bytes()
+            artifact = compile_artifact(config, made, wasm, schedule=Watched()).to_bytes()
         except Exception as error:
             reason = error.reason if isinstance(error, WasmError) else f"{type(error).__name__}: {error}"
             write_message(replies, {"error": reason}, b"")
@@ -420,9 +480,9 @@ def serve() -> None:
 
 
 __all__ = [
-    "Entries",
     "Optimisation",
     "Progress",
+    "begin_lazily",
     "cached_artifact",
     "compile_artifact",
     "compile_baseline",

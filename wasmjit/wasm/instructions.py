@@ -227,6 +227,7 @@ class Instructions(VectorInstructions):
 
     def pop_tail_operands(self, functype: FuncType) -> None:
         """The operands of a tail call of a function of this type, which has to return what the present one does."""
+        self.module.has_tail_calls = True
         if functype.results != self.type.results:
             self.invalid("type mismatch: a tail call must have the results of the function that it is in")
         self.pop_all(functype.params)

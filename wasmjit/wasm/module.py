@@ -126,6 +126,7 @@ class Module:
     referenced_functions: set[int] = field(default_factory=set)
     names: Names = field(default_factory=Names)
     features: Features = field(default_factory=Features)  # what the bodies may use
+    has_tail_calls: bool = False  # whether a body that was validated makes any
 
     @property
     def address_type(self) -> int:

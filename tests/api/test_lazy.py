@@ -1,0 +1,295 @@
+"""Functions that are compiled when they are first called: what `tier="auto"` does before there is optimised code."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import random
+import signal
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from wasmjit import CompileError, Config, Engine, Func, FuncType, Instance, Module, Store, Trap, TrapCode, ValType
+from wasmjit.compile import pipeline
+from wasmjit.runtime import lazy, tiers
+from wasmjit.runtime.lazy import LazyCode
+
+from .test_tiers import LAZY_WAT, STRESS_SECONDS, make, one_call
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No optimised code unless somebody waits for it."""
+    monkeypatch.setattr(tiers, "_PATIENCE_SECONDS", 600)
+
+
+@pytest.fixture
+def engine() -> Engine:
+    return Engine(Config(tier="auto"))
+
+
+def lazy_code(module: Module) -> LazyCode:
+    code = module._load()._lazy
+    assert code is not None
+    return code
+
+
+def compiled(module: Module) -> set[int]:
+    code = lazy_code(module)
+    return {function for function, group in code._groups.items() if group.addresses}
+
+
+def test_only_what_is_called_is_compiled(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lazy, "_MOST_PENDING", 1)
+    module = Module(
+        engine,
+        """(module (func (export "a") (result i32) (call $b)) (func $b (result i32) (i32.const 7))
+          (func (export "c") (result i32) (i32.const 8)))""",
+    )
+    store = Store(engine)
+    exports = Instance(store, module, []).exports(store)
+    assert compiled(module) == set()
+    assert exports["a"](store) == 7
+    assert compiled(module) == {0, 1}
+    assert exports["c"](store) == 8
+    assert compiled(module) == {0, 1, 2}
+
+
+def test_what_start_calls_is_begun_at_once(engine: Engine) -> None:
+    module = Module(engine, '(module (func (export "_start") (call $a)) (func $a))')
+    store = Store(engine)
+    Instance(store, module, []).exports(store)["_start"](store)
+    assert compiled(module) == {0, 1}
+
+
+def test_every_kind_of_argument_survives_the_first_call(engine: Engine) -> None:
+    """The stub keeps all argument registers, and leaves the stack as it was."""
+    types = ["i32", "i64", "f32", "f64", "v128", "externref"] * 4
+    params = " ".join(f"(param {t})" for t in types)
+    gets = " ".join(f"(local.get {i})" for i in range(len(types)))
+    module = Module(
+        engine,
+        f"""(module (func (export "outer") {params} (result {" ".join(types)}) (call $inner {gets}))
+          (func $inner {params} (result {" ".join(types)}) {gets}))""",
+    )
+    store = Store(engine)
+    exports = Instance(store, module, []).exports(store)
+    order = random.Random(3)
+    make_value = {
+        "i32": lambda: order.randrange(-(1 << 31), 1 << 31),
+        "i64": lambda: order.randrange(-(1 << 63), 1 << 63),
+        "f32": lambda: float(order.randrange(1 << 20)),
+        "f64": order.random,
+        "v128": lambda: order.randrange(1 << 128),
+        "externref": object,
+    }
+    values = [make_value[t]() for t in types]  # type: ignore[operator]
+    results = exports["outer"](store, *values)
+    as_numbers = [int.from_bytes(r, "little") if isinstance(r, bytes) else r for r in results]
+    assert as_numbers == values
+    assert list(exports["outer"](store, *values)) == list(results)
+
+
+def test_every_way_in(engine: Engine) -> None:
+    np = pytest.importorskip("numpy")
+    wat = '(module (func (export "f") (param i32) (result i32) (i32.add (local.get 0) (i32.const 1))))'
+
+    def fresh() -> tuple[Store, Any]:
+        store = Store(engine)
+        return store, Instance(store, Module(engine, wat + " "), []).exports(store)["f"]
+
+    store, f = fresh()
+    assert f(store, 1) == 2
+    store, f = fresh()
+    assert f.typed(store)(1) == 2
+    store, f = fresh()
+    assert f.typed(store, nogil=False)(1) == 2
+    store, f = fresh()
+    assert list(f.typed(store).map(np.arange(3, dtype=np.int32))) == [1, 2, 3]
+    store, f = fresh()
+    assert ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_int32)(f.native_address(store))(1) == 2
+
+
+def test_traps_say_where_as_optimised_code_does(engine: Engine) -> None:
+    for name, arguments in (("deep", (3,)), ("out_of_bounds", (1 << 20,))):
+        seen = []
+        for other in (engine, Engine()):
+            module = Module(other, LAZY_WAT)
+            store, exports = make(module)
+            with pytest.raises(Trap) as caught:
+                exports[name](store, *arguments)
+            seen.append([(f.func_name, f.module_offset) for f in caught.value.frames])
+        assert seen[0] == seen[1]
+
+
+def test_a_dead_compiler_is_an_error_of_those_functions(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = Module(engine, LAZY_WAT)
+    store, exports = make(module)  # runs the start function
+    begin = pipeline.WorkerPool.begin
+
+    def deadly(self: pipeline.WorkerPool, *arguments: Any) -> pipeline.Pending:
+        pending = begin(self, *arguments)
+        assert pending._worker is not None
+        pending._worker.process.kill()
+        return pending
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline.WorkerPool, "begin", deadly)
+        with pytest.raises(CompileError, match=r"functions \d+.*compiler process died"):
+            exports["fib"](store, 5)
+    with pytest.raises(CompileError, match="compiler process died"):
+        exports["fib"](store, 5)
+    assert exports["sum"](store, 10) == 110
+    assert module.wait_optimized()
+    assert exports["fib"](store, 5) == 5  # the optimised code is there
+
+
+def test_an_interrupted_compilation_is_tried_again(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = Module(engine, LAZY_WAT)
+    store, exports = make(module)
+
+    def interrupted(self: pipeline.Pending) -> Any:
+        self.abandon()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline.Pending, "result", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            exports["fib"](store, 5)
+    assert exports["fib"](store, 5) == 5
+
+
+def test_a_signal_handler_may_call_what_is_not_compiled(engine: Engine) -> None:
+    module = Module(engine, LAZY_WAT)
+    store, exports = make(module)
+    results = []
+    previous = signal.signal(signal.SIGALRM, lambda *_: results.append(exports["sum"](store, 10)))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.002)
+        assert exports["fib"](store, 20) == 6765
+        while not results:
+            time.sleep(0.001)
+    finally:
+        signal.signal(signal.SIGALRM, previous)
+    assert results == [110]
+
+
+def test_a_forked_child_compiles_for_itself(engine: Engine) -> None:
+    module = Module(engine, LAZY_WAT)
+    store, exports = make(module)
+    assert exports["fib"](store, 5) == 5
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            code = 0 if exports["fib"](store, 6) == 8 and exports["sum"](store, 10) == 110 else 2
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert exports["sum"](store, 10) == 110
+
+
+def test_a_module_made_before_a_fork_is_instantiated_behind_it(engine: Engine) -> None:
+    module = Module(engine, LAZY_WAT)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            store, exports = make(module)
+            code = 0 if exports["fib"](store, 6) == 8 else 2
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    store, exports = make(module)
+    assert exports["fib"](store, 6) == 8
+
+
+def test_a_timeout_while_compiling_ends_the_call(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = Module(engine, LAZY_WAT)
+    store, exports = make(module)
+    result = pipeline.Pending.result
+
+    def slow(self: pipeline.Pending) -> Any:
+        time.sleep(0.05)
+        return result(self)
+
+    monkeypatch.setattr(pipeline.Pending, "result", slow)
+    store.timeout = 0.01
+    with pytest.raises(Trap) as caught:
+        exports["fib"](store, 5)
+    assert caught.value.trap_code is TrapCode.INTERRUPT
+    store.timeout = None
+    assert exports["fib"](store, 5) == 5
+
+
+def test_hot_functions_are_optimised_first(engine: Engine) -> None:
+    module = Module(engine, LAZY_WAT)
+    store, exports = make(module)
+    exports["sum"](store, 1000)
+    exports["fib"](store, 3)
+    loaded = module._load()
+    names = {name: index for index, name in loaded.module.names.functions.items()}
+    double, fib, deep = (range(names[name], names[name] + 1) for name in ("double", "fib", "deep"))
+    weights = loaded.weights([double, fib, deep])
+    assert weights[0] >= 1000 and 5 <= weights[1] < 100 and weights[2] == 0
+
+
+def test_units_are_replaced_as_they_are_made(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Optimised code of a part of the module runs before the rest is there."""
+    module = Module(engine, LAZY_WAT)
+    store, exports = make(module)
+    assert exports["fib"](store, 10) == 55
+    chosen: list[int] = []
+    taken: list[int] = []
+    take_unit, weights = tiers.Optimisation.take_unit, tiers.Optimisation.weights
+
+    def note(self: tiers.Optimisation, first: int, count: int, code: bytes) -> None:
+        take_unit(self, first, count, code)
+        taken.append(first)
+        assert exports["fib"](store, 10) == 55
+
+    def count_choices(self: tiers.Optimisation, units: Any) -> list[int]:
+        chosen.append(len(units))
+        return weights(self, units)
+
+    monkeypatch.setattr(tiers.Optimisation, "take_unit", note)
+    monkeypatch.setattr(tiers.Optimisation, "weights", count_choices)
+    assert module.wait_optimized()
+    assert taken == [1]
+    assert exports["fib"](store, 10) == 55
+
+
+def test_four_threads_while_code_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls, traps and interrupts in four threads, in modules new every time: first calls, units and tiers come in."""
+    monkeypatch.setattr(tiers, "_PATIENCE_SECONDS", 0.0)
+    engine = Engine(Config(tier="auto"))
+    deadline = time.monotonic() + STRESS_SECONDS
+    failures: list[BaseException] = []
+    number = 0
+
+    def work(module: Module, seed: int) -> None:
+        order = random.Random(seed)
+        try:
+            for round in range(3):
+                with Store(engine, timeout=60) as store:
+                    function = Func(store, FuncType([ValType.i32()], [ValType.i32()]), lambda n: n + 1)
+                    exports = Instance(store, module, [function]).exports(store)
+                    for _ in range(6):
+                        one_call(order, store, exports)
+                if round == 1 and seed % 4 == 0:
+                    module.wait_optimized()
+        except BaseException as failure:
+            failures.append(failure)
+
+    while time.monotonic() < deadline or number < 2:
+        module = Module(engine, LAZY_WAT + " " * number)
+        threads = [threading.Thread(target=work, args=(module, 4 * number + i)) for i in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not failures, failures
+        number += 1

@@ -1,0 +1,130 @@
+"""Function tables of modules whose code is replaced: calls are redirected by storing an address.
+
+In memory: jumps and stubs; on pages of their own the address of the resolver (runtime_c/host.c), the function table,
+its second half (see `LoadedCode.functions`), and a counter per function, which baseline code counts up.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from ..target import host_machine
+from .code import LoadedCode, executable_copy
+from .native import lib
+
+# jmp *table_entry(%rip); int3; int3
+_X86_64_JUMP = struct.Struct("<HiH")
+# mov $position, %eax; jmp common; int3...
+_X86_64_STUB = struct.Struct("<BIBi6s")
+# adrp x16, entry; ldr x16, [x16, entry]; br x16; udf. x16 is the platform's register for veneers.
+_AARCH64_JUMP = struct.Struct("<IIII")
+# movz w16, low; movk w16, high, lsl 16; b common; udf
+_AARCH64_STUB = struct.Struct("<IIII")
+_AARCH64_PAGE_BYTES = 4096
+# What all stubs go through: a jump to the address behind it.
+_COMMON = {
+    "x86_64": struct.Struct("<HiHQ"),  # jmp *2(%rip)
+    "aarch64": struct.Struct("<IIQ"),  # ldr x17, .+8; br x17
+}
+_HEADER_BYTES = 16  # in front of the table; the resolver's address is the last word
+Resolver = Callable[[int], int]
+
+
+class Entries:
+    """A function table in place of `LoadedCode.functions`, and a jump through it for each of some functions.
+
+    `positions` are positions in the table: of functions that func-refs are made of, and of their register entries.
+    Without `code` the first call of each of the `count` functions asks the `resolver` for the address of its code.
+    """
+
+    def __init__(
+        self, count: int, positions: Iterable[int], code: LoadedCode | None = None, resolver: Resolver | None = None
+    ) -> None:
+        machine = host_machine()
+        ordered = list(positions)
+        jump, stride = {
+            "x86_64": (_x86_64_jump, _X86_64_JUMP.size),
+            "aarch64": (_aarch64_jump, _AARCH64_JUMP.size),
+        }[machine]
+        stub, stub_bytes = {
+            "x86_64": (_x86_64_stub, _X86_64_STUB.size),
+            "aarch64": (_aarch64_stub, _AARCH64_STUB.size),
+        }[machine]
+        common = b"" if resolver is None else _common(machine)
+        stubs_at = len(common)
+        jumps_at = stubs_at + (0 if resolver is None else count * stub_bytes)
+        code_bytes = max(jumps_at + len(ordered) * stride, 1)
+        table_offset = -(-code_bytes // mmap.PAGESIZE) * mmap.PAGESIZE + _HEADER_BYTES
+        pieces = bytearray(common)
+        if resolver is not None:
+            pieces += b"".join(stub(stubs_at + number * stub_bytes, number) for number in range(count))
+        for position in ordered:
+            pieces += jump(len(pieces), table_offset + 8 * position)
+        data_bytes = -(-(_HEADER_BYTES + 8 * 3 * count) // mmap.PAGESIZE) * mmap.PAGESIZE
+        start, mapping = executable_copy(pieces or b"\0", data_bytes=data_bytes)
+        assert isinstance(mapping, mmap.mmap)
+        self.table_address = start + table_offset
+        self._mapping = mapping
+        self._resolver = resolver  # the table refers to it
+        self._addresses = {position: start + jumps_at + number * stride for number, position in enumerate(ordered)}
+        # Each store is one of 8 aligned bytes: running threads find the old address or the new one.
+        words = memoryview(mapping)[table_offset - 8 : table_offset + 24 * count].cast("Q")
+        self._table = words[1 : 1 + 2 * count]
+        self._counts = words[1 + 2 * count :]
+        if resolver is not None:
+            words[0] = id(resolver)
+            for number in range(count):
+                self._table[number] = start + stubs_at + number * stub_bytes
+        if code is not None:
+            self.redirect(code)
+
+    def address(self, position: int) -> int:
+        """The jump through the table's entry `position`."""
+        return self._addresses[position]
+
+    def redirect(self, code: LoadedCode) -> None:
+        """Has all later calls go to `code`, which has to stay loaded from now on."""
+        table = self._table
+        # A function has a register entry in all tiers or in none, and any pairing of both entries will do.
+        for position, address in enumerate(code.functions):
+            table[position] = address
+
+    def redirect_functions(self, addresses: Mapping[int, int]) -> None:
+        """Has later calls of some functions, by position, go to other addresses."""
+        table = self._table
+        for position, address in addresses.items():
+            table[position] = address
+
+    def counts(self) -> Sequence[int]:
+        """How often each function and its loops began in code that counts (compile/metering.py)."""
+        return self._counts.tolist()
+
+
+def _common(machine: str) -> bytes:
+    address = lib.wj_lazy_stub_address()
+    if machine == "x86_64":
+        return _COMMON[machine].pack(0x25FF, 2, 0xCCCC, address)
+    return _COMMON[machine].pack(0x5800_0051, 0xD61F_0220, address)
+
+
+def _x86_64_stub(at: int, position: int) -> bytes:
+    return _X86_64_STUB.pack(0xB8, position, 0xE9, -(at + 10), b"\xcc" * 6)
+
+
+def _aarch64_stub(at: int, position: int) -> bytes:
+    low, high = position & 0xFFFF, position >> 16
+    branch = 0x1400_0000 | -(at + 8) // 4 & 0x03FF_FFFF
+    return _AARCH64_STUB.pack(0x5280_0010 | low << 5, 0x72A0_0010 | high << 5, branch, 0)
+
+
+def _x86_64_jump(at: int, entry: int) -> bytes:
+    return _X86_64_JUMP.pack(0x25FF, entry - (at + 6), 0xCCCC)
+
+
+def _aarch64_jump(at: int, entry: int) -> bytes:
+    pages = entry // _AARCH64_PAGE_BYTES - at // _AARCH64_PAGE_BYTES
+    adrp = 0x9000_0010 | (pages & 3) << 29 | (pages >> 2 & 0x7FFFF) << 5
+    ldr = 0xF940_0210 | entry % _AARCH64_PAGE_BYTES // 8 << 10
+    return _AARCH64_JUMP.pack(adrp, ldr, 0xD61F_0200, 0)
