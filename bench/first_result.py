@@ -22,7 +22,7 @@ from .kernels import large
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
 DATA = EXAMPLES / "data"
-VARIANTS = ("auto", "wasmtime")
+VARIANTS = ("auto", "baseline", "optimized", "wasmtime")
 # A small task for each.
 ARGUMENTS = {
     "sha256": ["/article.txt"],
