@@ -180,7 +180,7 @@ def test_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = Module(Engine(config), TEXT).serialize()
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
-    def refuse(*arguments: Any) -> None:
+    def refuse(*arguments: Any, **options: Any) -> None:
         raise AssertionError("compiled again")
 
     monkeypatch.setattr(tiers, "_compile", refuse)
