@@ -45,7 +45,12 @@ from .runtime.values import (
     ValType,
 )
 from .version import VERSION as __version__
+from .wasi.clocks import VirtualClock
 from .wasi.config import WasiConfig
+from .wasi.descriptors import DirPerms, FilePerms
+from .wasi.fsspec_fs import FsspecFS
+from .wasi.memory_fs import MemoryFS
+from .wasi.run import Result, run
 
 # For programs written for the wasmtime package, which has these names.
 WasmtimeError = WasmError
@@ -58,10 +63,13 @@ __all__ = [
     "CompileError",
     "CompileProgress",
     "Config",
+    "DirPerms",
     "Engine",
     "ExitTrap",
     "ExportType",
+    "FilePerms",
     "Frame",
+    "FsspecFS",
     "Func",
     "FuncType",
     "Global",
@@ -76,12 +84,14 @@ __all__ = [
     "MalformedError",
     "Managed",
     "Memory",
+    "MemoryFS",
     "MemoryType",
     "Module",
     "ModuleExport",
     "ModuleFunction",
     "ParameterCountError",
     "ResourcesRequired",
+    "Result",
     "SharedMemory",
     "Store",
     "StoreContext",
@@ -98,6 +108,7 @@ __all__ = [
     "Val",
     "ValType",
     "ValidationError",
+    "VirtualClock",
     "WasiConfig",
     "WasmError",
     "WasmtimeError",
@@ -108,6 +119,7 @@ __all__ = [
     "funcref",
     "i32",
     "i64",
+    "run",
     "v128",
     "wat2wasm",
 ]

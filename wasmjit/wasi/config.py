@@ -8,10 +8,20 @@ import os
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import WasmError
-from .files import Descriptor, DescriptorTable, HostDirectory, HostStream, InputStream, OutputStream
+from .clocks import HostClock, RandomSource, VirtualClock, clock_from, random_from
+from .constants import CLOCK_REALTIME
+from .descriptors import Access, Descriptor, DescriptorTable, DirPerms, FilePerms
+from .files import PLAIN_VIEW, HostDirectory, HostView, StableHostView
+from .fsspec_fs import FsspecFS, looks_like_fsspec
+from .sockets import HostSocket, duplicate_socket
+from .streams import HostStream, InputStream, LogStream, OutputStream
+from .virtual import VirtualFileSystem
+
+if TYPE_CHECKING:
+    import socket
 
 _Path = str | bytes | os.PathLike[Any]
 
@@ -19,13 +29,37 @@ _Path = str | bytes | os.PathLike[Any]
 class WasiContext:
     """The state of one running WASI program, made by `WasiConfig.build`. Closes its descriptors when it goes."""
 
-    def __init__(self, arguments: list[bytes], environment: list[bytes], descriptors: DescriptorTable) -> None:
+    def __init__(
+        self,
+        arguments: list[bytes],
+        environment: list[bytes],
+        descriptors: DescriptorTable,
+        clock: HostClock,
+        random: RandomSource,
+    ) -> None:
         self.arguments = arguments
         self.environment = environment
         self.descriptors = descriptors
+        self.clock = clock
+        self.random = random
         # Kept by `link`: instance address -> where C keeps the size of its memory, and the memory's bytes.
         self.views: dict[int, tuple[ctypes.c_uint64, memoryview]] = {}
-        self.close = weakref.finalize(self, descriptors.close_all)
+        self.close = weakref.finalize(self, _finish, descriptors)
+
+
+def _finish(descriptors: DescriptorTable) -> None:
+    try:
+        descriptors.flush_all()
+    finally:
+        descriptors.close_all()
+
+
+class _Preopened(NamedTuple):
+    """A directory that programs will find open."""
+
+    source: _HostDescriptor | VirtualFileSystem
+    guest_path: bytes
+    access: Access
 
 
 class _HostDescriptor:
@@ -61,8 +95,10 @@ class WasiConfig:
     """Configures WASI for the programs of one Store; give it to ``Store.set_wasi``.
 
     Without further settings a program sees no arguments, no environment, an empty standard input, no directories,
-    and its output is discarded. `stdin` takes ``bytes``, ``str`` or a readable file object, `stdout` and `stderr` a
-    writable one (binary, or text: then output is decoded as UTF-8).
+    and its output is discarded. `stdin` takes ``bytes``, ``str`` or a readable file object; `stdout` and `stderr` a
+    writable one (binary, or text: then output is decoded as UTF-8), a function of the bytes written, or a
+    ``logging.Logger``, which gets a record for each line. With `deterministic` a program that gets the same input sees
+    the same in every run (see the property); `clock` and `random` are those of the properties.
 
     >>> import io
     >>> output = io.BytesIO()
@@ -78,10 +114,15 @@ class WasiConfig:
         stdin: bytes | str | Any = None,
         stdout: Any = None,
         stderr: Any = None,
+        clock: Any = None,
+        random: Any = None,
+        deterministic: bool = False,
     ) -> None:
         self._arguments: list[bytes] = []
         self._environment: list[bytes] = []
-        self._preopened: list[tuple[_HostDescriptor, bytes, bool]] = []
+        self._preopened: list[_Preopened] = []
+        self._sockets: list[socket.socket] = []
+        self._random_setting: Any = None
         self._streams: list[Callable[[], Descriptor]] = [
             lambda: InputStream(io.BytesIO()),
             lambda: OutputStream(len),
@@ -89,6 +130,9 @@ class WasiConfig:
         ]
         self.argv = argv
         self.env = env
+        self.clock = clock
+        self.random = random
+        self.deterministic = deterministic
         if stdin is not None:
             self.stdin = stdin
         if stdout is not None:
@@ -103,10 +147,61 @@ class WasiConfig:
         self.close()
 
     def close(self) -> None:
-        """Lets go of the directories opened by `preopen_dir`; contexts that were built stay usable."""
-        for directory, _, _ in self._preopened:
-            directory.close()
+        """Lets go of what `preopen_dir` and `preopen_socket` opened; programs that run keep what they have."""
+        for preopened in self._preopened:
+            if isinstance(preopened.source, _HostDescriptor):
+                preopened.source.close()
         self._preopened.clear()
+        for given in self._sockets:
+            given.close()
+        self._sockets.clear()
+
+    @property
+    def clock(self) -> Any:
+        """The clocks that programs see: None for the host's, a `VirtualClock`, or an int: they stand still at this
+        time, in nanoseconds since 1970, but for sleeps, which are over at once.
+
+        >>> config = WasiConfig()
+        >>> config.clock = 1_700_000_000 * 10**9
+        """
+        return self._clock
+
+    @clock.setter
+    def clock(self, clock: Any) -> None:
+        clock_from(clock)
+        self._clock = clock
+
+    @property
+    def random(self) -> Any:
+        """Where random bytes come from: None for the host, an int or ``bytes`` as the seed of a sequence that is the
+        same in every run, or a function that is called with a number and returns so many bytes.
+
+        >>> config = WasiConfig()
+        >>> config.random = 42
+        """
+        return self._random_setting
+
+    @random.setter
+    def random(self, random: Any) -> None:
+        random_from(random)
+        self._random_setting = random
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether a program that gets the same input sees the same in every run.
+
+        Where `clock` and `random` are None it then gets ``VirtualClock()`` and the seed 0. Of host files it sees no
+        inode and device numbers, no times but the clock's start, and directories sorted by name. What it reads from
+        pipes, sockets and callables is up to who is at the other end.
+
+        >>> WasiConfig(deterministic=True).deterministic
+        True
+        """
+        return self._deterministic
+
+    @deterministic.setter
+    def deterministic(self, deterministic: bool) -> None:
+        self._deterministic = bool(deterministic)
 
     @property
     def argv(self) -> list[str]:
@@ -173,9 +268,17 @@ class WasiConfig:
         self._streams[0] = lambda: HostStream(0, "in", owned=False)
 
     def _set_output(self, number: int, target: Any, name: str) -> None:
-        if not callable(getattr(target, "write", None)):
-            raise TypeError(f"{name} must be a writable file object, not {type(target).__name__}")
-        self._streams[number] = lambda: OutputStream.to_file(target)
+        logging = sys.modules.get("logging")  # no Logger without it, and importing it takes a while
+        if logging is not None and isinstance(target, (logging.Logger, logging.LoggerAdapter)):
+            level = logging.INFO if number == 1 else logging.ERROR
+            self._streams[number] = lambda: LogStream(target, level)
+        elif callable(getattr(target, "write", None)):
+            self._streams[number] = lambda: OutputStream.to_file(target)
+        elif callable(target):
+            self._set_output_custom(number, target)
+        else:
+            expected = "a writable file object, a function or a Logger"
+            raise TypeError(f"{name} must be {expected}, not {type(target).__name__}")
 
     def _set_output_file(self, number: int, path: _Path, name: str) -> None:
         target = _open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, f"{name} file")
@@ -197,7 +300,8 @@ class WasiConfig:
 
     @property
     def stdout(self) -> Any:
-        """Standard output: a writable file object, binary or text. Write-only."""
+        """Standard output: a writable file object (binary or text), a function of the bytes written (see
+        `stdout_custom`), or a ``logging.Logger``, which gets a record of level INFO for each line. Write-only."""
         raise AttributeError("stdout can be set, but not read")
 
     @stdout.setter
@@ -228,7 +332,7 @@ class WasiConfig:
 
     @property
     def stderr(self) -> Any:
-        """Standard error: a writable file object, binary or text. Write-only."""
+        """Standard error: as `stdout`; a Logger gets records of level ERROR. Write-only."""
         raise AttributeError("stderr can be set, but not read")
 
     @stderr.setter
@@ -257,31 +361,95 @@ class WasiConfig:
         """Uses this process's standard error (descriptor 2)."""
         self._inherit_output(2)
 
-    def preopen_dir(self, path: _Path, guest_path: str, fs_mutable: bool = True) -> None:
+    def preopen_dir(
+        self,
+        path: _Path | VirtualFileSystem | Any,
+        guest_path: str,
+        fs_mutable: bool = True,
+        *,
+        dir_perms: DirPerms | None = None,
+        file_perms: FilePerms | None = None,
+    ) -> None:
         """Lets the program use the host directory `path` under the name `guest_path`.
 
-        With ``fs_mutable=False`` nothing in it can be created, changed or deleted. `WasmError` if `path` is not a
-        directory that can be opened.
+        Instead of a path it may be a `MemoryFS`, a `FsspecFS` or a file system of the fsspec package (read-only).
+        `dir_perms` are the permissions for directories below it, `file_perms` those for the contents of files; by
+        default all with `fs_mutable`, else reading. `WasmError` if `path` is not a directory that can be opened.
+
+        >>> config = WasiConfig()
+        >>> config.preopen_dir(".", "/here", file_perms=FilePerms.READ)
+        >>> config.close()
         """
-        directory = _open(path, os.O_RDONLY | os.O_DIRECTORY, "directory")
-        self._preopened.append((directory, _encode(guest_path, "guest path"), fs_mutable))
+        encoded = _encode(guest_path, "guest path")
+        if isinstance(fs_mutable, (DirPerms, FilePerms)):  # all of which are true
+            raise TypeError("permissions are given by name: dir_perms, file_perms")
+        if dir_perms is None:
+            dir_perms = DirPerms.READ_WRITE if fs_mutable else DirPerms.READ
+        if file_perms is None:
+            file_perms = FilePerms.READ_WRITE if fs_mutable else FilePerms.READ
+        if not isinstance(dir_perms, DirPerms) or not isinstance(file_perms, FilePerms):
+            raise TypeError("dir_perms must be DirPerms and file_perms must be FilePerms")
+        source: _HostDescriptor | VirtualFileSystem
+        if isinstance(path, VirtualFileSystem):
+            source = path
+        elif looks_like_fsspec(path):
+            source = FsspecFS(path)
+        else:
+            source = _open(path, os.O_RDONLY | os.O_DIRECTORY, "directory")
+        self._preopened.append(_Preopened(source, encoded, Access(dir_perms, file_perms)))
+
+    def preopen_socket(self, given: socket.socket) -> None:
+        """Gives the program a socket: one that listens, for ``sock_accept``, or one that is connected.
+
+        Sockets have the numbers behind those of the directories: 3 and up, in the order of these calls. The program
+        uses the same socket as `given`, which may be closed afterwards.
+
+        >>> import socket
+        >>> ours, theirs = socket.socketpair()
+        >>> config = WasiConfig()
+        >>> config.preopen_socket(theirs)
+        >>> for each in (ours, theirs, config):
+        ...     each.close()
+        """
+        import socket
+
+        if not isinstance(given, socket.socket):
+            raise TypeError(f"expected a socket, not {type(given).__name__}")
+        try:
+            self._sockets.append(duplicate_socket(given))
+        except OSError as error:
+            raise WasmError(f"cannot use the socket: {error}") from None
 
     def build(self) -> WasiContext:
         """The state for one run of a program, with host descriptors of its own. The config can be used again."""
+        clock = clock_from(VirtualClock() if self._deterministic and self._clock is None else self._clock)
+        random = random_from(0 if self._deterministic and self._random_setting is None else self._random_setting)
+        view = PLAIN_VIEW
+        if self._deterministic:
+            view = StableHostView(clock.start_ns if isinstance(clock, VirtualClock) else 0)
         descriptors: list[Descriptor] = []
         try:
-            for make in self._streams:
-                descriptors.append(make())
-            for directory, guest_path, mutable in self._preopened:
-                # Not dup: a duplicate shares the position that reading a directory moves.
-                host_fd = directory.duplicate()
-                try:
-                    own_fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=host_fd)
-                finally:
-                    os.close(host_fd)
-                descriptors.append(HostDirectory(own_fd, mutable, guest_path))
-        except OSError as error:
+            descriptors += [make() for make in self._streams]
+            for preopened in self._preopened:
+                descriptors.append(_open_preopened(preopened, clock, view))
+            descriptors += [HostSocket(duplicate_socket(given)) for given in self._sockets]
+        except BaseException as error:
             for descriptor in descriptors:
                 descriptor.close()
-            raise WasmError(f"failed to set up WASI: {error}") from None
-        return WasiContext(list(self._arguments), list(self._environment), DescriptorTable(descriptors))
+            if isinstance(error, OSError):
+                raise WasmError(f"failed to set up WASI: {error}") from None
+            raise
+        return WasiContext(list(self._arguments), list(self._environment), DescriptorTable(descriptors), clock, random)
+
+
+def _open_preopened(preopened: _Preopened, clock: HostClock, view: HostView) -> Descriptor:
+    source, guest_path, access = preopened
+    if isinstance(source, VirtualFileSystem):
+        return source._open_root(access, guest_path, lambda: clock.time_ns(CLOCK_REALTIME))
+    # Not dup: a duplicate shares the position that reading a directory moves.
+    host_fd = source.duplicate()
+    try:
+        own_fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=host_fd)
+    finally:
+        os.close(host_fd)
+    return HostDirectory(own_fd, access, guest_path, view)

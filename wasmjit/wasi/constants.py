@@ -102,6 +102,26 @@ def errno_from_host(code: int | None) -> Errno:
     return Errno.IO if code is None else _FROM_HOST.get(code, Errno.IO)
 
 
+# What exceptions mean that were made without a number, as file systems written in Python do.
+_FROM_EXCEPTION: tuple[tuple[type[OSError], Errno], ...] = (
+    (FileNotFoundError, Errno.NOENT),
+    (FileExistsError, Errno.EXIST),
+    (NotADirectoryError, Errno.NOTDIR),
+    (IsADirectoryError, Errno.ISDIR),
+    (PermissionError, Errno.ACCES),
+    (BlockingIOError, Errno.AGAIN),
+    (BrokenPipeError, Errno.PIPE),
+    (TimeoutError, Errno.TIMEDOUT),
+)
+
+
+def errno_of_exception(error: OSError) -> Errno:
+    """The WASI error of a host exception: by its number, else by its class; IO if neither tells."""
+    if error.errno is None:
+        return next((code for kind, code in _FROM_EXCEPTION if isinstance(error, kind)), Errno.IO)
+    return errno_from_host(error.errno)
+
+
 class WasiError(Exception):
     """A preview 1 function fails with this error code; never leaves wasmjit.wasi."""
 
@@ -139,7 +159,8 @@ def file_type_from_mode(mode: int) -> FileType:
 
 
 class Rights(enum.IntFlag):
-    """``rights``. Only FD_READ and FD_WRITE decide anything here (how a file is opened); the rest is reported."""
+    """``rights``. FD_READ and FD_WRITE decide how a file is opened; others matter once ``fd_fdstat_set_rights`` took
+    them away."""
 
     FD_DATASYNC = 1 << 0
     FD_READ = 1 << 1
@@ -169,6 +190,8 @@ class Rights(enum.IntFlag):
     PATH_REMOVE_DIRECTORY = 1 << 25
     PATH_UNLINK_FILE = 1 << 26
     POLL_FD_READWRITE = 1 << 27
+    SOCK_SHUTDOWN = 1 << 28
+    SOCK_ACCEPT = 1 << 29
 
 
 _WRITING_FILE_RIGHTS = Rights.FD_WRITE | Rights.FD_ALLOCATE | Rights.FD_FILESTAT_SET_SIZE
@@ -218,10 +241,16 @@ def file_rights(readable: bool, writable: bool) -> Rights:
     return rights if readable else rights & ~Rights.FD_READ
 
 
-def directory_rights(mutable: bool) -> tuple[Rights, Rights]:
-    """(base, inheriting) reported for a directory."""
+def directory_rights(mutable: bool, readable: bool = True, writable: bool | None = None) -> tuple[Rights, Rights]:
+    """(base, inheriting) reported for a directory; of its files, `readable` and `writable` (None: as `mutable`)."""
     base = _DIRECTORY_RIGHTS if mutable else _DIRECTORY_RIGHTS & ~_CHANGING_DIRECTORY_RIGHTS
-    return base, base | file_rights(True, mutable)
+    return base, base | file_rights(readable, mutable if writable is None else writable)
+
+
+def socket_rights(listening: bool) -> Rights:
+    """What is reported for a socket."""
+    both = Rights.POLL_FD_READWRITE | Rights.FD_FDSTAT_SET_FLAGS | Rights.FD_FILESTAT_GET
+    return both | (Rights.SOCK_ACCEPT if listening else Rights.FD_READ | Rights.FD_WRITE | Rights.SOCK_SHUTDOWN)
 
 
 SYMLINK_FOLLOW = 1  # lookupflags
@@ -230,7 +259,12 @@ OFLAGS_CREAT, OFLAGS_DIRECTORY, OFLAGS_EXCL, OFLAGS_TRUNC = 1, 2, 4, 8
 FDFLAGS_APPEND, FDFLAGS_DSYNC, FDFLAGS_NONBLOCK, FDFLAGS_RSYNC, FDFLAGS_SYNC = 1, 2, 4, 8, 16
 FSTFLAGS_ATIM, FSTFLAGS_ATIM_NOW, FSTFLAGS_MTIM, FSTFLAGS_MTIM_NOW = 1, 2, 4, 8
 WHENCE_SET, WHENCE_CUR, WHENCE_END = 0, 1, 2
+ADVICE_COUNT = 6
 CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_PROCESS_CPUTIME, CLOCK_THREAD_CPUTIME = 0, 1, 2, 3
 EVENTTYPE_CLOCK, EVENTTYPE_FD_READ, EVENTTYPE_FD_WRITE = 0, 1, 2
 SUBCLOCKFLAGS_ABSTIME = 1
+EVENTRWFLAGS_HANGUP = 1
 PREOPENTYPE_DIR = 0
+RIFLAGS_PEEK, RIFLAGS_WAITALL = 1, 2
+ROFLAGS_DATA_TRUNCATED = 1
+SDFLAGS_RD, SDFLAGS_WR = 1, 2

@@ -13,7 +13,7 @@ from ..runtime.func import Caller
 from ..runtime.store import StoreRecord
 from ..runtime.values import FuncType, ValType
 from .config import WasiConfig, WasiContext
-from .preview1 import FUNCTIONS, MODULE_NAME, WasiFunction, call
+from .preview1 import MODULES, WasiFunction, call
 
 if TYPE_CHECKING:
     from ..runtime.linker import Linker
@@ -35,7 +35,7 @@ def _new_view(record: StoreRecord, instance_address: int, function: WasiFunction
     caller = Caller(record, instance_address)
     memory = caller.get("memory")
     if not isinstance(memory, Memory):
-        raise WasmError(f"{MODULE_NAME}::{function.name}: the calling module exports no memory named `memory`")
+        raise WasmError(f"WASI's {function.name}: the calling module exports no memory named `memory`")
     return memory._item.size_counter(), memoryview(memory.get_buffer_ptr(caller)).cast("B")
 
 
@@ -68,9 +68,10 @@ def add_to_linker(linker: Linker) -> None:
 
     Raises WasmError if one of the names is defined already and shadowing is not allowed.
     """
-    for function in FUNCTIONS.values():
-        type = FuncType(
-            [_VALUE_TYPES[letter]() for letter in function.params],
-            [_VALUE_TYPES[letter]() for letter in function.results],
-        )
-        linker._define_with_address(MODULE_NAME, function.name, type._type, _bind(function))
+    types: dict[tuple[str, str], FuncType] = {}
+    for module, functions in MODULES.items():
+        for function in functions.values():
+            letters = function.params, function.results
+            if letters not in types:
+                types[letters] = FuncType(*([_VALUE_TYPES[letter]() for letter in some] for some in letters))
+            linker._define_with_address(module, function.name, types[letters]._type, _bind(function))

@@ -1,0 +1,361 @@
+"""What guest file descriptors stand for, whoever is behind them; and the table of them that a program has."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import os
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
+
+from .constants import Errno, FileType, Rights, WasiError, directory_rights, file_type_from_mode
+
+MAX_DESCRIPTORS = 65536
+
+Times = Callable[["FileStat"], tuple[int, int]]  # of the present state: (accessed, modified) in nanoseconds
+
+
+class DirPerms(enum.Flag):
+    """What a program may do with the directories below a preopened one; for `WasiConfig.preopen_dir`.
+
+    ``READ``: open, list and look at what is there. ``MUTATE``: create, rename, delete and change it.
+
+    >>> DirPerms.READ_WRITE == DirPerms.READ | DirPerms.MUTATE
+    True
+    """
+
+    READ = 1
+    MUTATE = 2
+    READ_ONLY = READ
+    WRITE_ONLY = MUTATE
+    READ_WRITE = READ | MUTATE
+
+
+class FilePerms(enum.Flag):
+    """What a program may do with the contents of files below a preopened directory; for `WasiConfig.preopen_dir`.
+
+    >>> FilePerms.READ_WRITE == FilePerms.READ | FilePerms.WRITE
+    True
+    """
+
+    READ = 1
+    WRITE = 2
+    READ_ONLY = READ
+    WRITE_ONLY = WRITE
+    READ_WRITE = READ | WRITE
+
+
+class Access:
+    """The permissions that hold below a preopened directory. Compared and tested often, so these are plain bools."""
+
+    __slots__ = ("can_list", "can_mutate", "can_read", "can_write")
+
+    def __init__(self, directories: DirPerms, files: FilePerms) -> None:
+        self.can_list = bool(directories & DirPerms.READ)
+        self.can_mutate = bool(directories & DirPerms.MUTATE)
+        self.can_read = bool(files & FilePerms.READ)
+        self.can_write = bool(files & FilePerms.WRITE)
+
+    def check_list(self) -> None:
+        """Raises PERM unless directories may be read."""
+        if not self.can_list:
+            raise WasiError(Errno.PERM)
+
+    def check_mutate(self) -> None:
+        """Raises PERM unless directories may be changed."""
+        if not self.can_mutate:
+            raise WasiError(Errno.PERM)
+
+    def check_open(self, readable: bool, writable: bool, changing: bool) -> None:
+        """Raises PERM unless a file may be opened so; `changing`: it may be created or cut."""
+        if not self.can_list or (changing and not self.can_mutate):
+            raise WasiError(Errno.PERM)
+        if (readable and not self.can_read) or (writable and not self.can_write):
+            raise WasiError(Errno.PERM)
+
+    def check_move(self, to: Access) -> None:
+        """Raises PERM if a file that comes under `to` could then be used in ways that it cannot be used here."""
+        self.check_mutate()
+        to.check_mutate()
+        for name in ("can_list", "can_read", "can_write"):
+            if getattr(to, name) and not getattr(self, name):
+                raise WasiError(Errno.PERM)
+
+
+READ_WRITE = Access(DirPerms.READ_WRITE, FilePerms.READ_WRITE)
+READ_ONLY = Access(DirPerms.READ, FilePerms.READ)
+
+
+class FileStat(NamedTuple):
+    """``filestat``; times in nanoseconds since the epoch."""
+
+    device: int
+    inode: int
+    file_type: FileType
+    links: int
+    size_bytes: int
+    accessed_ns: int
+    modified_ns: int
+    changed_ns: int
+
+    @classmethod
+    def from_host(cls, status: os.stat_result) -> FileStat:
+        """From the result of ``os.stat``."""
+        return cls(
+            status.st_dev,
+            status.st_ino,
+            file_type_from_mode(status.st_mode),
+            status.st_nlink,
+            status.st_size,
+            status.st_atime_ns,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+        )
+
+
+class DirectoryEntry(NamedTuple):
+    """One entry that ``fd_readdir`` reports."""
+
+    inode: int
+    file_type: FileType
+    name: bytes
+
+
+class Descriptor:
+    """What one guest file descriptor stands for. Operations a kind does not have fail as POSIX would have it."""
+
+    file_type: FileType = FileType.UNKNOWN
+    host_fd: int | None = None  # for poll: None means always ready
+    # Rights taken away by fd_fdstat_set_rights, as bits of `Rights`.
+    lost = 0
+    lost_inheriting = 0
+
+    def rights(self) -> tuple[Rights, Rights]:
+        """(base, inheriting) to report, as long as none is lost."""
+        return Rights(0), Rights(0)
+
+    def flags(self) -> int:
+        """``fdflags`` to report."""
+        return 0
+
+    def set_flags(self, flags: int) -> None:
+        """``fd_fdstat_set_flags``."""
+        raise WasiError(Errno.BADF)
+
+    def read(self, vectors: Sequence[memoryview]) -> int:
+        """Fills the buffers in order; bytes read, 0 at the end of the file."""
+        raise WasiError(Errno.BADF)
+
+    def write(self, vectors: Sequence[memoryview]) -> int:
+        """Writes the buffers in order; bytes written."""
+        raise WasiError(Errno.BADF)
+
+    def read_at(self, vectors: Sequence[memoryview], offset: int) -> int:
+        """As `read` from an absolute offset, leaving the position alone."""
+        raise WasiError(Errno.SPIPE)
+
+    def write_at(self, vectors: Sequence[memoryview], offset: int) -> int:
+        """As `write` to an absolute offset, leaving the position alone."""
+        raise WasiError(Errno.SPIPE)
+
+    def seek(self, offset: int, whence: int) -> int:
+        """Moves the position; the new one. whence: ``os.SEEK_*``."""
+        raise WasiError(Errno.SPIPE)
+
+    def stat(self) -> FileStat:
+        """``fd_filestat_get``."""
+        return FileStat(0, 0, self.file_type, 0, 0, 0, 0, 0)
+
+    def set_size(self, size_bytes: int) -> None:
+        """``fd_filestat_set_size``."""
+        raise WasiError(Errno.BADF)
+
+    def set_times(self, times: Times) -> None:
+        """``fd_filestat_set_times``."""
+        raise WasiError(Errno.BADF)
+
+    def advise(self, offset: int, length: int, advice: int) -> None:
+        """``fd_advise``, a hint."""
+        raise WasiError(Errno.BADF)
+
+    def allocate(self, offset: int, length: int) -> None:
+        """``fd_allocate``: makes room for these bytes, growing the file if it is shorter."""
+        raise WasiError(Errno.BADF)
+
+    def sync(self, data_only: bool) -> None:
+        """``fd_sync``, ``fd_datasync``."""
+        raise WasiError(Errno.BADF)
+
+    def available_bytes(self) -> int:
+        """How many bytes a read would give, for ``poll_oneoff``; 1 where that is not known."""
+        return 1
+
+    def flush(self) -> None:
+        """Hands on what is kept back, at the end of the program."""
+
+    def close(self) -> None:
+        """Lets go of the host's descriptor."""
+
+
+class Directory(Descriptor):
+    """An open directory, the root of a sandbox: every path operation resolves below it.
+
+    Paths are the guest's. Operations raise WasiError or OSError.
+    """
+
+    file_type = FileType.DIRECTORY
+
+    def __init__(self, access: Access, guest_path: bytes | None) -> None:
+        self.access = access
+        self.guest_path = guest_path  # set for preopened directories
+        self._entries: list[DirectoryEntry] | None = None
+
+    def rights(self) -> tuple[Rights, Rights]:
+        return directory_rights(self.access.can_mutate, self.access.can_read, self.access.can_write)
+
+    def read_at(self, vectors: Sequence[memoryview], offset: int) -> int:
+        raise WasiError(Errno.BADF)
+
+    def write_at(self, vectors: Sequence[memoryview], offset: int) -> int:
+        raise WasiError(Errno.BADF)
+
+    def seek(self, offset: int, whence: int) -> int:
+        raise WasiError(Errno.BADF)
+
+    def entries(self, refresh: bool) -> list[DirectoryEntry]:
+        """``.``, ``..`` and the contents; kept until `refresh`, so that positions stay valid between calls."""
+        self.access.check_list()
+        if self._entries is None or refresh:
+            self._entries = self._list()
+        return self._entries
+
+    def _list(self) -> list[DirectoryEntry]:
+        raise NotImplementedError
+
+    def open(self, path: bytes, follow: bool, oflags: int, readable: bool, writable: bool, fdflags: int) -> Descriptor:
+        """``path_open``: opens or creates a file, or opens a directory."""
+        raise NotImplementedError
+
+    def stat_path(self, path: bytes, follow: bool) -> FileStat:
+        """``path_filestat_get``."""
+        raise NotImplementedError
+
+    def set_times_path(self, path: bytes, follow: bool, times: Times) -> None:
+        """``path_filestat_set_times``."""
+        raise NotImplementedError
+
+    def create_directory(self, path: bytes) -> None:
+        """``path_create_directory``."""
+        raise NotImplementedError
+
+    def unlink_file(self, path: bytes) -> None:
+        """``path_unlink_file``."""
+        raise NotImplementedError
+
+    def remove_directory(self, path: bytes) -> None:
+        """``path_remove_directory``."""
+        raise NotImplementedError
+
+    def rename(self, path: bytes, to_directory: Directory, to_path: bytes) -> None:
+        """``path_rename``: both ends are resolved in their own sandbox. XDEV between different file systems."""
+        raise NotImplementedError
+
+    def link(self, path: bytes, to_directory: Directory, to_path: bytes) -> None:
+        """``path_link``: a hard link; symbolic links are never followed."""
+        raise NotImplementedError
+
+    def read_link(self, path: bytes) -> bytes:
+        """``path_readlink``: the link's contents."""
+        raise NotImplementedError
+
+    def symlink(self, target: bytes, path: bytes) -> None:
+        """``path_symlink``. Absolute targets are refused: they mean something else to the host than to the guest."""
+        raise NotImplementedError
+
+
+class DescriptorTable:
+    """Guest descriptor numbers -> descriptors. 0 to 2 are standard streams, preopened directories follow."""
+
+    def __init__(self, descriptors: Sequence[Descriptor]) -> None:
+        self._descriptors: dict[int, Descriptor] = dict(enumerate(descriptors))
+        self._lowest_free = len(descriptors)
+
+    def get(self, number: int, right: int = 0) -> Descriptor:
+        """The descriptor, or BADF; NOTCAPABLE if `right` (bits of `Rights`) was taken away from it."""
+        try:
+            descriptor = self._descriptors[number]
+        except KeyError:
+            raise WasiError(Errno.BADF) from None
+        if descriptor.lost & right:
+            raise WasiError(Errno.NOTCAPABLE)
+        return descriptor
+
+    def directory(self, number: int, right: int = 0) -> Directory:
+        """As `get`, but NOTDIR for a file and BADF for anything else that is no directory."""
+        descriptor = self.get(number, right)
+        if not isinstance(descriptor, Directory):
+            raise WasiError(Errno.NOTDIR if descriptor.file_type is FileType.REGULAR_FILE else Errno.BADF)
+        return descriptor
+
+    def check_room(self) -> None:
+        """Raises MFILE if no further descriptor can be added."""
+        if len(self._descriptors) >= MAX_DESCRIPTORS:
+            raise WasiError(Errno.MFILE)
+
+    def add(self, descriptor: Descriptor) -> int:
+        """The lowest free number, as POSIX has it, now taken."""
+        number = self._lowest_free
+        self._descriptors[number] = descriptor
+        while self._lowest_free in self._descriptors:
+            self._lowest_free += 1
+        return number
+
+    def close(self, number: int) -> None:
+        """Closes one; BADF if it is not open."""
+        descriptor = self.get(number)
+        del self._descriptors[number]
+        self._lowest_free = min(self._lowest_free, number)
+        descriptor.flush()
+        descriptor.close()
+
+    def renumber(self, number: int, to_number: int) -> None:
+        """Moves `number` to `to_number`, which must be open too and is closed."""
+        descriptor = self.get(number)
+        replaced = self.get(to_number)
+        if number == to_number:
+            return
+        del self._descriptors[number]
+        self._descriptors[to_number] = descriptor
+        self._lowest_free = min(self._lowest_free, number)
+        replaced.flush()
+        replaced.close()
+
+    def flush_all(self) -> None:
+        """Hands on what streams keep back. Raises what the objects behind them raise, an OSError at the end."""
+        failure: OSError | None = None
+        for descriptor in list(self._descriptors.values()):
+            try:
+                descriptor.flush()
+            except OSError as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
+
+    def close_all(self) -> None:
+        """Closes everything."""
+        descriptors = list(self._descriptors.values())
+        self._descriptors.clear()
+        self._lowest_free = 0
+        for descriptor in descriptors:
+            with contextlib.suppress(OSError):  # the others are to be closed as well
+                descriptor.close()
+
+
+Kind = TypeVar("Kind", bound=Descriptor)
+
+
+def same_kind(directory: Descriptor, kind: type[Kind]) -> Kind:
+    """The other end of a rename or a link, if it is of the same kind; XDEV if it is not."""
+    if not isinstance(directory, kind):
+        raise WasiError(Errno.XDEV)
+    return directory
