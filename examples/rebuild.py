@@ -15,18 +15,21 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCE_DIRECTORIES = ("examples", "bench/kernels", "tests/wasi")
+SOURCE_DIRECTORIES = ("examples", "bench/kernels", "tests/wasi", "tests/wasi/programs")
 
 # lime1 is the WebAssembly 2.0 subset that tools agree on (bulk memory, sign extension, saturating truncation,
 # multi-value, mutable globals, extended constants): no SIMD, no exceptions, no tail calls.
 FLAGS = ["-target", "wasm32-wasi", "-mcpu=lime1", "-O2", "-s", "-Wall", "-Wextra"]
+# Cases of preview 1 call it directly: no C library, nothing but what they ask for.
+WITHOUT_LIBRARY = ["-nostdlib", "-ffreestanding", "-Wl,-z,stack-size=65536"]
 
 
 def command(source: Path, target: str) -> list[str]:
     """The compiler call for one source file, to be run in its directory."""
     is_cpp = source.suffix == ".cpp"
     language = ["c++", "-std=c++17", "-fno-exceptions", "-fno-rtti"] if is_cpp else ["cc", "-std=c11", "-D_GNU_SOURCE"]
-    return [sys.executable, "-m", "ziglang", language[0], *FLAGS, *language[1:], source.name, "-o", target]
+    extra = WITHOUT_LIBRARY if source.parent.name == "programs" else []
+    return [sys.executable, "-m", "ziglang", language[0], *FLAGS, *language[1:], *extra, source.name, "-o", target]
 
 
 def rebuild(source: Path, target: Path) -> None:

@@ -212,7 +212,7 @@ def test_inherited_streams(tmp_path: Path, examples: Path) -> None:
 
 def test_a_closed_pipe_is_an_error_code(make_guest: Callable[..., Any]) -> None:
     from wasmjit.wasi.constants import Errno
-    from wasmjit.wasi.files import HostStream
+    from wasmjit.wasi.streams import HostStream
 
     reading, writing = os.pipe()
     os.close(reading)

@@ -260,15 +260,17 @@ def test_the_demo_runs(root: Path) -> None:
 def test_rebuilding_gives_the_same_files(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also from another directory and without the compiler's cache."""
     pytest.importorskip("ziglang")
-    for part in ("examples", "bench/kernels", "tests/wasi"):
+    for part in ("examples", "bench/kernels", "tests/wasi", "tests/wasi/programs"):
         (tmp_path / part).mkdir(parents=True)
         for source in (root / part).iterdir():
             if source.suffix in (".c", ".cpp", ".h") or source.name == "rebuild.py":
                 shutil.copy(source, tmp_path / part)
     monkeypatch.setenv("ZIG_LOCAL_CACHE_DIR", str(tmp_path / "cache"))
-    for name in ("sha256", "mandelbrot", "fib", "probe"):
+    cases = sorted(source.stem for source in (root / "tests/wasi/programs").glob("*.c"))
+    names = ["fib", "mandelbrot", "sha256", "probe", *cases]
+    for name in names:
         subprocess.run([sys.executable, tmp_path / "examples" / "rebuild.py", name], check=True, capture_output=True)
-    built = sorted(path for path in tmp_path.rglob("*.wasm"))
-    assert [path.stem for path in built] == ["fib", "mandelbrot", "sha256", "probe"]
+    built = list(tmp_path.rglob("*.wasm"))
+    assert sorted(path.stem for path in built) == sorted(names)
     for path in built:
         assert path.read_bytes() == (root / path.relative_to(tmp_path)).read_bytes(), path.name
