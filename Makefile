@@ -12,13 +12,16 @@ C_FLAGS := -std=gnu11 -O2 -Wall -Wextra -Werror -Iruntime_c
 FUZZ_CASES := 10000
 # For example `make bench BENCH="--quick compare"`.
 BENCH :=
+REALWORLD :=
+# For example `make soak SOAK="--cycles 4000 --minutes 1"`.
+SOAK :=
 
 # Stamps: when each step was last done.
 MADE := $(VENV)/.made
 DEPENDENCIES := $(VENV)/.dependencies
 NATIVE := $(VENV)/.native
 
-.PHONY: help venv demo test check format bench docs examples abi spec spec-matrix fuzz asan test-aarch64 clean distclean
+.PHONY: help venv demo test check format bench realworld docs examples abi spec spec-matrix fuzz asan soak test-aarch64 clean distclean
 
 help:
 	@echo "make venv         the environment: dependencies and the C runtime, built in place"
@@ -27,6 +30,7 @@ help:
 	@echo "make check        formatting, lint, types, C warnings, generated files"
 	@echo "make format       let ruff rewrite what 'make check' refuses"
 	@echo "make bench        benchmarks beside wasmtime, V8, wasm2c and native code (BENCH=\"--quick compare\")"
+	@echo "make realworld    programs of the registries, beside wasmtime (REALWORLD=\"sqlite php\")"
 	@echo "make docs         the documentation, into build/docs"
 	@echo "make examples     rebuild examples/*.wasm from their sources"
 	@echo "make abi          regenerate runtime_c/wj_abi.h from wasmjit/abi.py"
@@ -34,6 +38,7 @@ help:
 	@echo "make spec-matrix  conformance scripts at every opt level, memory policy, and through .cwasm"
 	@echo "make fuzz         mutated modules, accepted or refused as wasm-tools does (FUZZ_CASES=10000)"
 	@echo "make asan         tests of the boundary with the C runtime under AddressSanitizer"
+	@echo "make soak         100,000 runs of a small WASI program in 30 minutes: memory and descriptors stay flat (SOAK=\"--cycles 4000 --minutes 1\")"
 	@echo "make test-aarch64 what is particular to AArch64, under qemu; ARGS='tests/api -k trap' for other tests"
 	@echo "make clean        remove build outputs (distclean: the environment too)"
 
@@ -77,6 +82,10 @@ format: venv
 bench: venv
 	$(PY) -m bench $(BENCH)
 
+# Downloads some 170 MB into build/realworld at first use.
+realworld: venv
+	$(PY) -m tests.realworld $(REALWORLD)
+
 # The variable silences an advertisement for another tool; warnings of mkdocs itself fail the build (strict).
 docs: venv
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet
@@ -104,6 +113,9 @@ fuzz: venv
 asan: venv
 	$(PY) tools/asan.py
 	$(PY) tools/asan.py -m tests.fuzz.signatures --count 1000
+
+soak: venv
+	$(PY) tools/soak.py $(SOAK)
 
 # Needs apt-get and dpkg-deb; downloads some 200 MB into build/aarch64 at first use.
 test-aarch64: venv

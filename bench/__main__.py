@@ -1,6 +1,6 @@
 """Runs all benchmarks and prints their tables; figures also go to bench/results/<time>.json.
 
-python -m bench [--quick] [compile] [instantiate] [call] [execute] [simd] [compare]
+python -m bench [--quick] [compile] [instantiate] [call] [execute] [simd] [wasi] [start] [compare]
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import sys
 import time
 from pathlib import Path
 
-BENCHMARKS = ("compile", "instantiate", "call", "execute", "simd", "compare")
+BENCHMARKS = ("compile", "instantiate", "call", "execute", "simd", "wasi", "start", "compare")
 QUICK = "--quick"
-TAKE_QUICK = {"compare"}
+TAKE_QUICK = {"compare", "wasi"}
 RESULTS = Path(__file__).resolve().parent / "results"
 
 

@@ -35,7 +35,10 @@ PAGES: dict[str, tuple[str, list[str]]] = {
         "Values and types",
         "Val ValType FuncType GlobalType MemoryType TableType TagType Limits ImportType ExportType".split(),
     ),
-    "wasi": ("WASI", ["WasiConfig", "ExitTrap"]),
+    "wasi": (
+        "WASI",
+        "run Result WasiConfig ExitTrap DirPerms FilePerms MemoryFS FsspecFS VirtualClock".split(),
+    ),
     "errors": (
         "Errors and traps",
         "WasmError MalformedError ValidationError UnsupportedError LinkError UnknownImportError ClosedError"

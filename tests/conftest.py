@@ -47,7 +47,17 @@ def examples(root: Path) -> Path:
 
 
 @pytest.fixture
-def wasmjit(tmp_path: Path) -> CommandLine:
+def command_line_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Command lines use a cache and a configuration of the tests' own, not the user's."""
+    base = tmp_path_factory.getbasetemp()
+    monkeypatch.setenv("WASMJIT_CACHE_DIR", str(base / "cache-of-all-tests"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(base / "no-configuration"))
+    for name in ("NO_COLOR", "FORCE_COLOR", "WASMJIT_TRACEBACK"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def wasmjit(tmp_path: Path, command_line_environment: None) -> CommandLine:
     """Runs ``python -m wasmjit`` in `tmp_path` and returns the finished process; keywords go to subprocess.run."""
 
     def run(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:

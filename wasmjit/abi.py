@@ -12,9 +12,14 @@ References are pointers: a funcref is a ``VMFuncRef*``, an externref a store han
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .errors import TRAPS
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    from .records import dataclass
 
 POINTER_BYTES = 8
 SLOT_BYTES = 8

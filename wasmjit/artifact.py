@@ -106,6 +106,7 @@ class Artifact:
         self.module: Module = metadata.decode_module(module, bytes(sections[DATA]), self._load_names, self._load_bodies)
         ranges = self._numbers(FUNCTIONS)
         count = len(self.module.functions) - self.module.num_imported_functions
+        self.functions: Sequence[int] = range(self.module.num_imported_functions, len(self.module.functions))
         if len(ranges) != 2 * count or not 0 < self.image_alignment <= 1 << 20:
             raise ArtifactError("the artifact's function table is damaged")
         self.function_offsets: Sequence[int] = ranges[:count]
@@ -408,6 +409,8 @@ class Artifact:
             raise ArtifactError(
                 f"compiled for {self.target.triple}, this machine is {host_machine()}: compile it for this machine"
             )
+        if self.target.system != "linux":
+            raise ArtifactError(f"compiled for {self.target.triple}, this is Linux: compile it for this machine")
         missing = missing_features(self.target.features)
         if missing:
             raise ArtifactError(

@@ -15,7 +15,6 @@ import hashlib
 import hmac
 import os
 import stat
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -138,6 +137,8 @@ class Cache:
 
     def store(self, key: str, artifact: Artifact) -> bool:
         """Make `artifact` the entry called `key`; False if that was not possible (disk full, no permission, ...)."""
+        import tempfile  # not needed by those who find what they look for
+
         data = artifact.serialized
         if self._secret is None or len(data) + _TAG_BYTES > self.max_bytes:
             return False

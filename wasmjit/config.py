@@ -9,10 +9,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any, Generic, NamedTuple, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, overload
 
 from .errors import UnsupportedError, WasmError
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass, fields
+else:
+    from .records import dataclass, fields
 
 Value = TypeVar("Value")
 
@@ -184,6 +188,11 @@ def _target(name: str, value: Any) -> str | None:
     architecture, _, rest = value.partition("-")
     if {"arm64": "aarch64"}.get(architecture, architecture) not in ARCHITECTURES or not rest:
         raise WasmError(f"unrecognized target triple: {value} (supported architectures: {', '.join(ARCHITECTURES)})")
+    if not re.search(r"-(linux|darwin|macos)", value):
+        raise WasmError(
+            f"unsupported target triple: {value} (supported systems: linux, as in {architecture}-unknown-"
+            f"linux-gnu, and macOS, as in {architecture}-apple-darwin)"
+        )
     return value
 
 
@@ -255,8 +264,8 @@ class Config:
         OPTIMIZED,
         _choice("tier", *TIERS),
         "`baseline`: code as with `opt_level` `none`. `optimized`: code of `opt_level`, before `Module`"
-        " returns. `auto`: baseline code, made when a function is first called; another process makes the optimised code"
-        " meanwhile, which replaces it while it runs (see `Module.wait_optimized`).",
+        " returns. `auto`: baseline code, made when a function is first called; another process makes the optimised"
+        " code meanwhile, which replaces it while it runs (see `Module.wait_optimized`).",
         changes_code=False,  # but for what `cache_key` says as opt_level
     )
     strategy = Option(
@@ -317,7 +326,8 @@ class Config:
     profiler = Option(
         "none",
         _choice("profiler", "none", "jitdump", "vtune", "perfmap"),
-        "Which profiler to tell about loaded code.",
+        "Which profiler to tell about loaded code: `perfmap` writes /tmp/perf-PID.map, `jitdump` jit-PID.dump in the"
+        " working directory; `vtune` is accepted, and told nothing.",
         changes_code=False,
     )
     cache: Option[bool | str] = Option(

@@ -9,8 +9,7 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import ArtifactError
 from .wasm.module import (
@@ -25,6 +24,11 @@ from .wasm.module import (
     Names,
 )
 from .wasm.types import FUNCTION, FuncType, GlobalType, Limits, MemoryType, TableType
+
+if TYPE_CHECKING:
+    from dataclasses import replace
+else:
+    from .records import replace
 
 _REF_FUNC = 0xD2
 _Json = Any  # what json.loads returns

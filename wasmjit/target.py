@@ -9,7 +9,12 @@ import functools
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    from .records import dataclass
 
 _MACHINE_ALIASES = {"amd64": "x86_64", "arm64": "aarch64", "x64": "x86_64"}
 
@@ -27,11 +32,30 @@ class Target:
         """``x86_64`` or ``aarch64``."""
         return normal_machine(self.triple.split("-", 1)[0])
 
+    @property
+    def system(self) -> str:
+        """``linux`` or ``macos``; the triple's own word for another one."""
+        return normal_system(self.triple)
+
 
 def normal_machine(name: str) -> str:
     """One name per architecture, as in LLVM triples."""
     name = name.lower()
     return _MACHINE_ALIASES.get(name, name)
+
+
+def normal_system(triple: str) -> str:
+    """The operating system of a triple: whose calling convention and reserved registers the code keeps to.
+
+    >>> normal_system("aarch64-apple-darwin"), normal_system("x86_64-unknown-linux-gnu")
+    ('macos', 'linux')
+    """
+    for word in triple.lower().split("-")[1:]:
+        if word.startswith(("darwin", "macos")):
+            return "macos"
+        if word.startswith("linux"):
+            return "linux"
+    return triple.partition("-")[2]
 
 
 def host_machine() -> str:

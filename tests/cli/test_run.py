@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -251,3 +252,39 @@ def test_limits_of_a_run(wasmjit: CommandLine, tmp_path: Path) -> None:
     assert wasmjit("run", "--max-memory", "1m", "--invoke", "g", path).stdout.strip() == "1"
     too_small = wasmjit("run", "--max-memory", "1k", "--invoke", "g", path)
     assert too_small.returncode == 1 and too_small.stderr
+
+
+def test_profiles(wasmjit: CommandLine, write_wat: WriteWat, tmp_path: Path) -> None:
+    write_wat("f.wat", FUNCTIONS)
+    assert wasmjit("run", "--profile", "jitdump", "--invoke", "add", "f.wat", "1", "2").stdout == "3\n"
+    (dump,) = tmp_path.glob("jit-*.dump")
+    assert dump.read_bytes()[:4] == b"DTiJ" and b"wasm[0]::add\0" in dump.read_bytes()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "wasmjit", "run", "--profile", "perfmap", "--invoke", "add", "f.wat", "1", "2"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+    )
+    assert process.communicate(timeout=60)[0] == b"3\n"
+    perf_map = Path(f"/tmp/perf-{process.pid}.map")
+    try:
+        assert re.fullmatch(r"[0-9a-f]+ [0-9a-f]+ wasm\[0\]::add", perf_map.read_text().splitlines()[0])
+    finally:
+        perf_map.unlink()
+    assert wasmjit("run", "--profile", "gprof", "f.wat").returncode == 2
+
+
+MAKES_DIRECTORY = """(module
+  (import "wasi_snapshot_preview1" "path_create_directory" (func $make (param i32 i32 i32) (result i32)))
+  (memory (export "memory") 1) (data (i32.const 0) "new")
+  (func (export "f") (result i32) (call $make (i32.const 3) (i32.const 0) (i32.const 3))))"""
+
+
+def test_directories_may_be_read_only(wasmjit: CommandLine, write_wat: WriteWat, tmp_path: Path) -> None:
+    write_wat("m.wat", MAKES_DIRECTORY)
+    given = tmp_path / "given"
+    given.mkdir()
+    refused = wasmjit("run", "--dir", "given::/::ro", "--invoke", "f", "m.wat")
+    assert refused.returncode == 0 and refused.stdout != "0\n" and not list(given.iterdir())
+    for words in (["--dir", "given"], ["--dir=given::/x"]):
+        assert wasmjit("run", *words, "--invoke", "f", "m.wat").stdout == "0\n"
+        (given / "new").rmdir()

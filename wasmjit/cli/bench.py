@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from .. import Config, WasmError
 from . import measure
-from .options import add_engine_options, config_from, read_binary
+from .options import ENGINE_ROWS, config_from, read_binary, use_config_file
+from .rows import Row, one_of, positive
 
 DESCRIPTION = """Measures a program layer by layer: engine, compile, load (of the compiled file), instantiate, execute,
 one call from Python, and memory. Each run is a process of its own; engines take turns; figures are medians. Engines
@@ -36,30 +37,34 @@ LAYERS = (
 )
 
 
-def add_commands(commands: Any) -> None:
-    """Adds ``bench`` to the argparse subparsers."""
-    parser = commands.add_parser("bench", help="time and memory of a module, by layer", description=DESCRIPTION)
-    parser.add_argument("--engine", action="append", choices=measure.ENGINES, help="default: all that are installed")
-    parser.add_argument("--runs", type=_positive, metavar="N", help=f"processes per engine (default {DEFAULT_RUNS})")
-    parser.add_argument("--quick", action="store_true", help="one run only")
-    parser.add_argument("--invoke", metavar="FUNCTION", default="_start", help="call this export with integers")
-    parser.add_argument("--dir", action="append", default=[], metavar="HOST[::GUEST]", help="what the program may use")
-    parser.add_argument("--json", action="store_true", help="print all figures as JSON")
-    add_engine_options(parser)
-    parser.add_argument("file", metavar="FILE", help="a module: binary or text")
-    parser.add_argument("arguments", metavar="ARGUMENT", nargs=argparse.REMAINDER, help="given to the program")
-    parser.set_defaults(act=bench)
+ROWS = (
+    Row(
+        "--engine",
+        kind=one_of(*measure.ENGINES),
+        repeated=True,
+        metavar="|".join(measure.ENGINES),
+        choices=measure.ENGINES,
+        help="default: all that are installed",
+    ),
+    Row("--runs", kind=positive, metavar="N", help=f"processes per engine (default {DEFAULT_RUNS})"),
+    Row("--quick", help="one run only"),
+    Row("--invoke", kind=str, metavar="FUNCTION", help="call this export with integers (default: _start)"),
+    Row("--dir", kind=str, repeated=True, metavar="HOST[::GUEST]", help="what the program may use"),
+    Row("--json", help="print all figures as JSON"),
+    *ENGINE_ROWS,
+)
 
 
-def _positive(text: str) -> int:
-    number = int(text) if text.isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
-    return number
+def command(name: str) -> Any:
+    """The click command."""
+    from . import commands
+
+    return commands.make(name, bench, ROWS, DESCRIPTION, passes_words=True)
 
 
-def bench(arguments: argparse.Namespace) -> int:
+def bench(arguments: SimpleNamespace) -> int:
     """Measures and prints. Raises WasmError if an engine fails, or outputs differ."""
+    use_config_file(arguments)
     engines = arguments.engine or [engine for engine in measure.ENGINES if measure.installed(engine)]
     runs = arguments.runs or (QUICK_RUNS if arguments.quick else DEFAULT_RUNS)
     wasm = read_binary(arguments.file)
@@ -79,8 +84,8 @@ def bench(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _request(engine: str, path: str, arguments: argparse.Namespace) -> measure.Request:
-    config = config_from(arguments)
+def _request(engine: str, path: str, arguments: SimpleNamespace) -> measure.Request:
+    config = config_from(arguments, cached=False)
     options = {name: getattr(config, name) for name, option in Config.options().items()}
     changed = {name: value for name, value in options.items() if value != Config.options()[name].default}
     directories = []
@@ -91,7 +96,7 @@ def _request(engine: str, path: str, arguments: argparse.Namespace) -> measure.R
         engine=engine,
         wasm=path,
         arguments=arguments.arguments,
-        invoke=arguments.invoke,
+        invoke=arguments.invoke or "_start",
         directories=directories,
         config=changed if engine == "wasmjit" else {},
     )

@@ -2,51 +2,82 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import tempfile
-import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from .. import Config, Engine, Module, WasmError, inspection
-from .language import add_language_options, apply_language_options
-from .options import add_engine_options, config_from, read_binary
+from .. import Config, Engine, Module, WasmError
+from .options import (
+    CONFIG_ROW,
+    ENGINE_ROWS,
+    LANGUAGE_ROW,
+    apply_settings,
+    compile_module,
+    config_from,
+    keep_cache_small,
+    read_binary,
+    settings_of,
+    use_config_file,
+)
+from .rows import Row
 
 WRAP_COLUMNS = 100
+TARGETS = (
+    "x86_64-unknown-linux-gnu",
+    "aarch64-unknown-linux-gnu",
+    "x86_64-apple-darwin",
+    "aarch64-apple-darwin",
+)
+COMPILE_ROWS = (
+    Row("-o", "--output", kind=str, metavar="OUTFILE", help="default: FILE with .cwasm for its ending, here"),
+    Row(
+        "--target",
+        kind=str,
+        metavar="TRIPLE",
+        choices=TARGETS,
+        help="for another machine, for example aarch64-unknown-linux-gnu or aarch64-apple-darwin",
+    ),
+    Row("--cpu", kind=str, metavar="NAME", help="LLVM's name of the processor (default: this machine's)"),
+    *ENGINE_ROWS,
+)
 
 
-def add_commands(commands: Any) -> None:
-    """Adds the commands of this file to the argparse subparsers."""
-    parser = commands.add_parser(
-        "compile", help="compile to a .cwasm file", description="Compiles a module ahead of time"
-    )
-    parser.add_argument("file", metavar="FILE", help="a module: binary or text")
-    parser.add_argument("-o", "--output", metavar="OUT", help="default: FILE with .cwasm for its ending, here")
-    parser.add_argument("--target", metavar="TRIPLE", help="for another machine, for example aarch64-unknown-linux-gnu")
-    parser.add_argument("--cpu", metavar="NAME", help="LLVM's name of the processor (default: this machine's)")
-    add_engine_options(parser)
-    parser.set_defaults(act=compile_file)
+def command(name: str) -> Any:
+    """The click command of that name."""
+    from . import commands
 
-    parser = commands.add_parser("validate", help="check modules", description="Checks modules; silent if all is well.")
-    add_language_options(parser)
-    parser.add_argument("files", metavar="FILE", nargs="+", help="a module: binary or text")
-    parser.set_defaults(act=validate)
+    if name == "compile":
+        return commands.make(
+            name,
+            compile_file,
+            COMPILE_ROWS,
+            "Compiles a module ahead of time, for `wasmjit run --allow-precompiled` and Module.deserialize_file.\n\n"
+            "FILE is a module: binary or text.",
+            arguments=[commands.file_argument()],
+        )
+    if name == "validate":
+        files = commands.file_argument("files", metavar="FILE...", nargs=-1, required=True)
+        rows = (LANGUAGE_ROW, CONFIG_ROW)
+        return commands.make(
+            name, validate, rows, "Checks modules (binary or text); silent if all is well.", arguments=[files]
+        )
+    return commands.make(name, settings, (), "Shows the host, the targets and every Config option.")
 
-    parser = commands.add_parser("settings", help="list options", description="Shows the host and every Config option.")
-    parser.set_defaults(act=settings)
 
-
-def compile_file(arguments: argparse.Namespace) -> int:
+def compile_file(arguments: SimpleNamespace) -> int:
     """Writes the artifact of a module."""
+    use_config_file(arguments)
     config = config_from(arguments)
     if arguments.target is not None:
         config.target = arguments.target
     if arguments.cpu is not None:
         config.cpu = arguments.cpu
-    wasm = read_binary(arguments.file)
+    module = compile_module(Engine(config), arguments.file, read_binary(arguments.file))
+    keep_cache_small(arguments, config)
     try:
-        artifact = Module(Engine(config), wasm).serialize()
+        artifact = module.serialize()
     except WasmError as error:
         raise WasmError(f"{arguments.file}: {error}") from error
     write_atomically(Path(arguments.output or Path(arguments.file).with_suffix(".cwasm").name), artifact)
@@ -69,10 +100,11 @@ def write_atomically(path: Path, contents: bytes | bytearray) -> None:
         raise
 
 
-def validate(arguments: argparse.Namespace) -> int:
+def validate(arguments: SimpleNamespace) -> int:
     """1 if a module is not valid, with the reason for each."""
+    use_config_file(arguments)
     config = Config()
-    apply_language_options(config, arguments)
+    apply_settings(config, settings_of(arguments))
     engine = Engine(config)
     wrong = []
     for path in arguments.files:
@@ -90,11 +122,16 @@ def validate(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def settings(arguments: argparse.Namespace) -> int:
-    """Prints the host, and the options of Config with their defaults and meaning."""
+def settings(arguments: SimpleNamespace) -> int:
+    """Prints the host, the targets of `compile`, and the options of Config with their defaults and meaning."""
+    import textwrap
+
+    from .. import inspection
+
     target = inspection.compile_target(Config())
     print(f"Host: {target.triple}, CPU {target.cpu}")
     print(textwrap.fill(f"CPU features: {' '.join(target.features)}", WRAP_COLUMNS, subsequent_indent="    "))
+    print(f"Targets of `wasmjit compile --target`: {', '.join(TARGETS)}")
     print("\nOptions of Config (name, default, meaning):")
     for name, option in Config.options().items():
         print(f"\n{name} = {option.default!r}")

@@ -2,52 +2,69 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from .. import Engine, Module, WasmError, inspection
+from .. import Engine, WasmError, inspection
 from ..inspection import FunctionPlace
-from .options import add_engine_options, config_from, read_binary
+from .options import (
+    ENGINE_ROWS,
+    compile_module,
+    config_from,
+    is_precompiled,
+    keep_cache_small,
+    read_binary,
+    use_config_file,
+)
+from .rows import Row
+
+# Flag -> the form of the code that it shows.
+_FORMS = {"ir": "ir", "optimised_ir": "optimised", "assembly": "assembly", "disassemble": "code"}
+ROWS = (
+    Row("--ir", help="the LLVM IR as generated"),
+    Row("--optimised-ir", help="the IR after LLVM's passes"),
+    Row("--assembly", help="what LLVM emits, as assembler source"),
+    Row("-d", "--disassemble", help="the machine code (takes binutils)"),
+    Row("-f", "--function", kind=str, metavar="FUNCTION", help="only this one, by name or index"),
+    *ENGINE_ROWS,
+)
 
 
-def add_commands(commands: Any) -> None:
-    """Adds ``objdump`` to the argparse subparsers."""
-    parser = commands.add_parser(
-        "objdump",
-        help="show functions, IR, machine code",
-        description="Lists a module's functions with their offsets and sizes in bytes, or shows their code.",
+def command(name: str) -> Any:
+    """The click command."""
+    from . import commands
+
+    return commands.make(
+        name,
+        objdump,
+        ROWS,
+        "Lists a module's functions with their offsets and sizes in bytes, or shows their code.\n\n"
+        "FILE is a module: binary, text or precompiled (.cwasm).",
+        arguments=[commands.file_argument()],
     )
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--ir", dest="form", action="store_const", const="ir", help="the LLVM IR as generated")
-    form.add_argument(
-        "--optimised-ir", dest="form", action="store_const", const="optimised", help="the IR after LLVM's passes"
-    )
-    form.add_argument(
-        "--assembly", dest="form", action="store_const", const="assembly", help="what LLVM emits, as assembler source"
-    )
-    form.add_argument(
-        "-d", "--disassemble", dest="form", action="store_const", const="code", help="the machine code (takes binutils)"
-    )
-    parser.add_argument("-f", "--function", metavar="FUNCTION", help="only this one, by name or index")
-    parser.add_argument("file", metavar="FILE", help="a module: binary, text or precompiled (.cwasm)")
-    add_engine_options(parser)
-    parser.set_defaults(act=objdump)
 
 
-def objdump(arguments: argparse.Namespace) -> int:
+def objdump(arguments: SimpleNamespace) -> int:
     """Prints what the options ask for."""
+    use_config_file(arguments)
+    forms = [form for name, form in _FORMS.items() if getattr(arguments, name)]
+    if len(forms) > 1:
+        import click
+
+        raise click.UsageError("--ir, --optimised-ir, --assembly and --disassemble: one at a time")
+    form = forms[0] if forms else None
     config = config_from(arguments)
-    form = arguments.form
-    if inspection.precompiled_kind(arguments.file) is not None:
+    if is_precompiled(arguments.file):
         if form not in (None, "code"):
             raise WasmError(f"{arguments.file} is precompiled: the IR is not kept in it (try --disassemble)")
         wasm = b""
         artifact = Path(arguments.file).read_bytes()
     else:
         wasm = read_binary(arguments.file)
-        artifact = bytes(Module(Engine(config), wasm).serialize())
+        artifact = bytes(compile_module(Engine(config), arguments.file, wasm).serialize())
+        keep_cache_small(arguments, config)
     places = inspection.functions(artifact)
     wanted = None if arguments.function is None else find_function(places, arguments.function, arguments.file)
     if form is None:

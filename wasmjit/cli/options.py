@@ -2,104 +2,234 @@
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
+import os
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from types import SimpleNamespace
+from typing import Any
 
-from .. import Config, Engine, Module, WasmError, inspection, wat2wasm
-from .language import add_language_options, apply_language_options
+from .. import Config, Engine, Module, WasmError
+from .rows import HelpWanted, Row, one_of, size_bytes
 
-# -O's words: LLVM's letters and digits, and the names Config uses.
-OPT_LEVELS = {
-    "0": "none",
-    "1": "speed",
-    "2": "speed",
-    "3": "speed",
-    "s": "speed_and_size",
-    "z": "speed_and_size",
-    "none": "none",
-    "speed": "speed",
-    "speed_and_size": "speed_and_size",
-}
-SIZE_SUFFIXES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+TIERS = ("baseline", "optimized", "auto")
+COMPILATION, MEMORY, CACHE, GROUPS = "Compilation", "Memory", "Configuration and cache", "Option groups, as wasmtime's"
 BINARY_MAGIC = b"\0asm"
+_DETECTED_BYTES = 4096
+
+# A setting is (where it goes, value): the name of a Config option, or `run.` and the name of an argument of `run`.
+Setting = tuple[str, Any]
 
 
-def opt_level(text: str) -> str:
-    """The Config opt_level of an ``-O`` argument: ``0``, ``2``, ``s``, ``speed``, ``opt-level=2`` ..."""
-    try:
-        return OPT_LEVELS[text.removeprefix("opt-level=")]
-    except KeyError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(OPT_LEVELS)}") from None
+def _group(letter: str) -> Callable[[str], list[Setting]]:
+    """The kind of a group's option: ``name[=value],...``."""
+
+    def kind(text: str) -> list[Setting]:
+        from . import groups  # large tables, seldom needed
+
+        if text == "help":
+            raise HelpWanted(groups.help_text(letter))
+        return groups.parse(letter, text)
+
+    return kind
 
 
-def size_bytes(text: str) -> int:
-    """A number of bytes, with an optional suffix ``k``, ``m`` or ``g`` (powers of 1024)."""
-    digits = text.rstrip("kKmMgG")
-    try:
-        return int(digits, 0) * SIZE_SUFFIXES[text[len(digits) :].lower()]
-    except (ValueError, KeyError):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 65536, 512k or 4g") from None
+def _group_row(letter: str, *flags: str, help: str) -> Row:
+    def choices(typed: str) -> list[str]:
+        from . import groups
 
+        return groups.complete(letter, typed)
 
-def add_engine_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the Config that any command which compiles has."""
-    add_language_options(parser)
-    group = parser.add_argument_group("compilation")
-    group.add_argument(
-        "-O",
-        "--opt-level",
-        type=opt_level,
-        default="speed",
-        metavar="LEVEL",
-        help="0, 2 (default) or s, or by name",
+    return Row(
+        f"-{letter}",
+        *flags,
+        name=f"settings_{letter.lower()}",
+        kind=_group(letter),
+        metavar="NAME[=VALUE],...",
+        repeated=True,
+        help=help,
+        section=GROUPS,
+        choices=choices,
     )
-    group.add_argument(
+
+
+def _no_recording(text: str) -> str:
+    raise ValueError("wasmtime's option -R has no equivalent in wasmjit: runs cannot be recorded and replayed")
+
+
+LANGUAGE_ROW = _group_row(
+    "W",
+    "--wasm",
+    help="proposals and limits: `-W simd=n`, `-W memory64,custom-page-sizes`; `-W help` lists all",
+)
+CONFIG_ROW = Row(
+    "--config",
+    kind=str,
+    metavar="FILE",
+    section=CACHE,
+    help="take settings from this TOML file (default: ~/.config/wasmjit/config.toml, if there is one)",
+)
+NO_CACHE_ROW = Row("--no-cache", help="neither use nor fill the cache of compiled code", section=CACHE)
+OPTIMIZE_ROW = _group_row(
+    "O", "--optimize", "--opt-level", help="`-O0`, `-O2` (default), `-Os`, `-O memory-reservation=1g`; `-O help` lists"
+)
+WASI_ROW = _group_row("S", "--wasi", help="WASI: `-S inherit-env`; `-S help` lists")
+EXPLICIT_CHECKS_ROW = Row(
+    "--explicit-checks", help="check bounds in the code instead of with guard pages", section=MEMORY
+)
+# What any command that compiles has.
+ENGINE_ROWS = (
+    OPTIMIZE_ROW,
+    _group_row("C", "--codegen", help="how code is generated: `-C cpu-features=+avx2`; `-C help` lists"),
+    _group_row("D", "--debug", help="what debuggers get: `-D debug-info`; `-D help` lists"),
+    LANGUAGE_ROW,
+    Row("-R", "--record", kind=_no_recording, metavar="...", help="no equivalent of wasmtime's", section=GROUPS),
+    Row(
         "--tier",
-        choices=("baseline", "optimized", "auto"),
-        default="optimized",
+        kind=one_of(*TIERS),
+        metavar="|".join(TIERS),
+        choices=TIERS,
+        section=COMPILATION,
         help="auto: start at once, with code that is replaced by the optimised code when that is ready",
-    )
-    group.add_argument("--cpu-features", metavar="LIST", help="add or remove CPU features: +avx2,-fma")
-    group.add_argument("--exact-traps", action="store_true", help="keep every memory access in order (slower loops)")
-    group.add_argument("--nan-canonicalization", action="store_true", help="the same NaN bits on every processor")
-    group = parser.add_argument_group("memory")
-    group.add_argument(
-        "--explicit-checks", action="store_true", help="check bounds in the code instead of with guard pages"
-    )
-    group.add_argument("--memory-reservation", type=size_bytes, metavar="SIZE", help="address space for each memory")
-    group.add_argument("--memory-guard-size", type=size_bytes, metavar="SIZE", help="inaccessible space around it")
-    group.add_argument("--max-wasm-stack", type=size_bytes, metavar="SIZE", help="stack that wasm code may use")
+    ),
+    Row(
+        "--cpu-features",
+        kind=str,
+        metavar="LIST",
+        help="add or remove CPU features: +avx2,-fma",
+        section=COMPILATION,
+    ),
+    Row("--exact-traps", help="keep every memory access in order (slower loops)", section=COMPILATION),
+    Row("--nan-canonicalization", help="the same NaN bits on every processor", section=COMPILATION),
+    Row("-g", name="debug_info", help="keep what debuggers need: -D debug-info", section=COMPILATION),
+    EXPLICIT_CHECKS_ROW,
+    Row(
+        "--memory-reservation",
+        kind=size_bytes,
+        metavar="SIZE",
+        help="address space for each memory",
+        section=MEMORY,
+    ),
+    Row(
+        "--memory-guard-size",
+        kind=size_bytes,
+        metavar="SIZE",
+        help="inaccessible space around it",
+        section=MEMORY,
+    ),
+    Row("--max-wasm-stack", kind=size_bytes, metavar="SIZE", help="stack that wasm code may use", section=MEMORY),
+    CONFIG_ROW,
+    NO_CACHE_ROW,
+)
+_VALUES = ("tier", "cpu_features", "memory_reservation", "memory_guard_size", "max_wasm_stack")
+_FLAGS = {
+    "exact_traps": ("exact_traps", True),
+    "nan_canonicalization": ("nan_canonicalization", True),
+    "debug_info": ("debug_info", True),
+    "explicit_checks": ("signals_based_traps", False),
+}
 
 
-def config_from(arguments: argparse.Namespace) -> Config:
-    """The Config that the options of `add_engine_options` describe."""
-    config = Config(opt_level=arguments.opt_level, tier=arguments.tier)
-    config.signals_based_traps = not arguments.explicit_checks
-    config.exact_traps = arguments.exact_traps
-    config.nan_canonicalization = arguments.nan_canonicalization
-    for name in ("cpu_features", "memory_reservation", "memory_guard_size", "max_wasm_stack"):
-        value = getattr(arguments, name)
+def use_config_file(arguments: SimpleNamespace) -> None:
+    """Puts the settings of the configuration file under those of the command line. Once per command, before others.
+
+    Raises WasmError, naming the file, for what it cannot understand.
+    """
+    named = getattr(arguments, "config", None)
+    path = named
+    if path is None:
+        base = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
+        path = os.path.join(base, "wasmjit", "config.toml")
+        if not os.path.exists(path):
+            return
+    from .settings_file import apply_file
+
+    apply_file(path, arguments)
+
+
+def config_from(arguments: SimpleNamespace, *, cached: bool = True) -> Config:
+    """The Config that the options of ENGINE_ROWS describe, with the cache on if `cached`."""
+    config = Config()
+    if cached:
+        config.cache = getattr(arguments, "cache_directory", None) or True
+    for name in _VALUES:
+        value = getattr(arguments, name, None)
         if value is not None:
             setattr(config, name, value)
-    apply_language_options(config, arguments)
+    for name, (option, value) in _FLAGS.items():
+        if getattr(arguments, name, False):
+            setattr(config, option, value)
+    apply_settings(config, settings_of(arguments))
+    if getattr(arguments, "no_cache", False) or not cached:
+        config.cache = False
     return config
+
+
+def settings_of(arguments: SimpleNamespace) -> list[Setting]:
+    """What the configuration file says, then the groups of the command line, each in order."""
+    found: list[Setting] = list(getattr(arguments, "file_settings", ()))
+    for letter in "ocdws":
+        for part in getattr(arguments, f"settings_{letter}", ()):
+            found += part
+    return found
+
+
+def apply_settings(config: Config, settings: Iterable[Setting]) -> None:
+    """Sets those that are options of Config, the last one winning. WasmError: no such Cranelift flag."""
+    for name, value in settings:
+        if name == "cranelift":
+            config.cranelift_flag_set(*value)
+        elif not name.startswith("run."):
+            setattr(config, name, value)
+
+
+def keep_cache_small(arguments: SimpleNamespace, config: Config) -> None:
+    """Cleans the cache up to the size that the configuration file gives; without one, `Module` does, to 1 GiB."""
+    limit, directory = getattr(arguments, "cache_max_bytes", None), config.cache_directory
+    if limit is not None and directory is not None:
+        from ..cache import Cache
+
+        with suppress(OSError):  # a cache that cannot be read or written is no error
+            Cache(directory, limit).clean_up()
+
+
+def is_precompiled(path: str) -> bool:
+    """Whether the file at `path` is a ``.cwasm``. Raises OSError."""
+    with open(path, "rb") as file:
+        return Engine.detect_precompiled(file.read(_DETECTED_BYTES)) is not None
 
 
 def read_binary(path: str) -> bytes:
     """The module in a file, in binary form: text is converted. Raises WasmError naming the file."""
-    contents = Path(path).read_bytes()
+    with open(path, "rb") as file:
+        contents = file.read()
     if contents.startswith(BINARY_MAGIC):
         return contents
+    from .. import wat2wasm
+
     try:
         return bytes(wat2wasm(contents))
     except WasmError as error:
         raise WasmError(f"{path}: {error}") from error
 
 
+def compile_module(engine: Engine, path: str, wasm: bytes) -> Module:
+    """The module `wasm` from the file `path`; on a terminal a progress bar shows what takes over a second."""
+    from .console import compile_progress
+
+    try:
+        with compile_progress(os.path.basename(path)) as progress:
+            return Module(engine, wasm, progress=progress)
+    except WasmError as error:
+        error.args = (f"{path}: {error}", *error.args[1:])
+        raise
+
+
 def load_module(engine: Engine, path: str, allow_precompiled: bool) -> Module:
     """The module in a file: binary, text or, if allowed, precompiled. Raises WasmError naming the file."""
-    if inspection.precompiled_kind(path) is None:
-        return Module.from_file(engine, path)
+    with open(path, "rb") as file:
+        contents = file.read()
+    if Engine.detect_precompiled(contents) is None:
+        return compile_module(engine, path, contents)
     if not allow_precompiled:
         raise WasmError(f"{path} is precompiled native code: run it with --allow-precompiled, if you trust it")
     return Module.deserialize_file(engine, path)

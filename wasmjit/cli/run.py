@@ -2,72 +2,139 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import struct
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 from .. import Engine, Func, FuncType, Linker, Store, ValType, WasiConfig, WasmError
-from .options import add_engine_options, config_from, load_module, size_bytes
+from .options import (
+    ENGINE_ROWS,
+    WASI_ROW,
+    config_from,
+    keep_cache_small,
+    load_module,
+    settings_of,
+    use_config_file,
+)
+from .rows import Row, duration_seconds, integer, one_of, size_bytes
 
 # The widest range a literal may have: signed or unsigned.
 INTEGER_BITS = {"i32": 32, "i64": 64}
+PROFILERS = ("perfmap", "jitdump")
+_SYSTEM, _LIMITS = "What the program may see", "Limits"
+# Arguments that settings of option groups and of the configuration file stand for.
+_LIMIT_NAMES = ("table_elements", "instances", "tables", "memories")
 
-
-def add_commands(commands: Any) -> None:
-    """Adds ``run`` to the argparse subparsers."""
-    parser = commands.add_parser("run", help="run a program or call a function", description=__doc__)
-    parser.add_argument(
-        "--dir",
-        action="append",
-        default=[],
-        metavar="HOST[::GUEST[::ro]]",
-        help="a directory the program may use, under the name GUEST (HOST if left out), read-only with ::ro",
-    )
-    parser.add_argument(
-        "--env",
-        action="append",
-        default=[],
-        metavar="NAME[=VALUE]",
-        help="an environment variable (ours if no =VALUE)",
-    )
-    parser.add_argument("--invoke", metavar="FUNCTION", help="call this export with the arguments; prints its results")
-    parser.add_argument("--argv0", metavar="NAME", help="the program's own name (default: the file's)")
-    parser.add_argument(
+ROWS = (
+    Row("--invoke", kind=str, metavar="FUNCTION", help="call this export with the arguments; prints its results"),
+    Row(
         "--preload",
-        action="append",
-        default=[],
+        kind=str,
+        repeated=True,
         metavar="NAME=FILE",
         help="a module that FILE imports as NAME",
+    ),
+    Row("--allow-precompiled", help="FILE may be a .cwasm: native code, trusted"),
+    Row(
+        "--profile",
+        kind=one_of(*PROFILERS),
+        metavar="|".join(PROFILERS),
+        choices=PROFILERS,
+        help="tell `perf` where functions are: /tmp/perf-PID.map, or jit-PID.dump here",
+    ),
+    Row(
+        "--dir",
+        kind=str,
+        repeated=True,
+        metavar="HOST[::GUEST[::ro]]",
+        help="a directory the program may use, under the name GUEST (HOST if left out), read-only with ::ro",
+        section=_SYSTEM,
+    ),
+    Row(
+        "--env",
+        kind=str,
+        repeated=True,
+        metavar="NAME[=VALUE]",
+        help="an environment variable (ours if no =VALUE)",
+        section=_SYSTEM,
+    ),
+    Row("--argv0", kind=str, metavar="NAME", help="the program's own name (default: the file's)", section=_SYSTEM),
+    Row("--fuel", kind=integer, metavar="N", help="trap after about N instructions", section=_LIMITS),
+    Row(
+        "--timeout",
+        kind=duration_seconds,
+        metavar="DURATION",
+        help="trap when a call runs longer than this: 1.5, 2s, 100ms",
+        section=_LIMITS,
+    ),
+    Row("--max-memory", kind=size_bytes, metavar="SIZE", help="refuse memories larger than this", section=_LIMITS),
+    WASI_ROW,
+    *ENGINE_ROWS,
+)
+EPILOG = (
+    "The exit status is the program's; 134 after a trap, 1 for an error of ours, 2 for wrong usage. Options go before"
+    " FILE: what follows it is the program's. The names and groups of wasmtime's command line are understood."
+)
+
+
+def command(name: str) -> Any:
+    """The click command."""
+    from . import commands
+
+    return commands.make(
+        name,
+        run,
+        ROWS,
+        "Runs a WASI program, or calls one function of a module with --invoke.\n\n"
+        "FILE is a module: binary, text (.wat) or, with --allow-precompiled, compiled (.cwasm).",
+        passes_words=True,
+        epilog=EPILOG,
     )
-    parser.add_argument("--fuel", type=int, metavar="N", help="trap after about N instructions")
-    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="trap when a call runs longer than this")
-    parser.add_argument("--max-memory", type=size_bytes, metavar="SIZE", help="refuse memories larger than this")
-    parser.add_argument("--allow-precompiled", action="store_true", help="FILE may be a .cwasm: native code, trusted")
-    add_engine_options(parser)
-    parser.add_argument("file", metavar="FILE", help="a module: binary, text (.wat) or precompiled (.cwasm)")
-    parser.add_argument("arguments", metavar="ARGUMENT", nargs=argparse.REMAINDER, help="given to the program")
-    parser.set_defaults(act=run)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: SimpleNamespace) -> int:
     """Runs the program; its exit code arrives as the ExitTrap that this raises, or 0."""
-    config = config_from(arguments)
-    config.consume_fuel = arguments.fuel is not None
+    use_config_file(arguments)
+    settings = _run_settings(arguments)
+    config = config_from(arguments, cached=settings.get("cache", True))
+    fuel = _first(arguments.fuel, settings.get("fuel"))
+    config.consume_fuel = fuel is not None
+    if arguments.profile is not None:
+        config.profiler = arguments.profile
     engine = Engine(config)
     module = load_module(engine, arguments.file, arguments.allow_precompiled)
-    limits = {"fuel": arguments.fuel, "timeout": arguments.timeout, "max_memory": arguments.max_memory}
+    keep_cache_small(arguments, config)
+    limits = {
+        "fuel": fuel,
+        "timeout": _first(arguments.timeout, settings.get("timeout")),
+        "max_memory": _first(arguments.max_memory, settings.get("max_memory")),
+    }
     with Store(engine, **{name: value for name, value in limits.items() if value is not None}) as store:
-        store.set_wasi(wasi_config(arguments))
+        store.set_limits(**{name: settings[name] for name in _LIMIT_NAMES if name in settings})
+        if config.epoch_interruption:
+            store.set_epoch_deadline(1)  # nothing advances the epoch: it only costs what it costs
         linker = Linker(engine)
-        linker.define_wasi()
+        if settings.get("wasi", True):
+            wasi = wasi_config(arguments, settings.get("inherit_env", False))
+            wasi.deterministic = settings.get("deterministic", False)
+            for address in (value for name, value in settings_of(arguments) if name == "run.tcplisten"):
+                _listen(wasi, *address)
+            store.set_wasi(wasi)
+            linker.define_wasi()
+        if settings.get("unknown_exports_allow", False):
+            linker.allow_unknown_exports = True
         with _default_interrupt():
             for preload in arguments.preload:
                 _preload(linker, store, preload, arguments.allow_precompiled)
+            if settings.get("unknown_imports_trap", False):
+                linker.define_unknown_imports_as_traps(module)
+            if settings.get("unknown_imports_default", False):
+                linker.define_unknown_imports_as_default_values(store, module)
             exports = linker.instantiate(store, module).exports(store)
             _initialize(exports, store)
             if arguments.invoke is not None:
@@ -75,6 +142,15 @@ def run(arguments: argparse.Namespace) -> int:
             else:
                 _start(exports, store, arguments.file)
     return 0
+
+
+def _run_settings(arguments: SimpleNamespace) -> dict[str, Any]:
+    """What the option groups say about this run, the last one winning."""
+    return {name.removeprefix("run."): value for name, value in settings_of(arguments) if name.startswith("run.")}
+
+
+def _first(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)
 
 
 @contextmanager
@@ -90,7 +166,7 @@ def _default_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGINT, previous)
 
 
-def wasi_config(arguments: argparse.Namespace) -> WasiConfig:
+def wasi_config(arguments: SimpleNamespace, inherit_env: bool = False) -> WasiConfig:
     """The program's view of the system. Raises WasmError for a bad ``--dir`` or ``--env``."""
     wasi = WasiConfig()
     wasi.inherit_stdin()
@@ -98,14 +174,14 @@ def wasi_config(arguments: argparse.Namespace) -> WasiConfig:
     wasi.inherit_stderr()
     name = os.path.basename(arguments.file) if arguments.argv0 is None else arguments.argv0
     wasi.argv = [name, *arguments.arguments]
-    variables = []
+    variables = dict(os.environ) if inherit_env else {}
     for word in arguments.env:
         key, equals, value = word.partition("=")
         if not key:
             raise WasmError(f"--env {word}: expected NAME=VALUE")
         if not equals and key not in os.environ:
             raise WasmError(f"--env {word}: there is no such variable to inherit")
-        variables.append((key, value if equals else os.environ[key]))
+        variables[key] = value if equals else os.environ[key]
     wasi.env = variables
     for word in arguments.dir:
         host, _, rest = word.partition("::")
@@ -116,6 +192,18 @@ def wasi_config(arguments: argparse.Namespace) -> WasiConfig:
             raise WasmError(f"--dir {word}: {host} is not a directory")
         wasi.preopen_dir(host, guest or host, mode != "ro")
     return wasi
+
+
+def _listen(wasi: WasiConfig, host: str, port: int) -> None:
+    """Gives the program a socket that listens. Raises WasmError if it cannot be had."""
+    import socket
+
+    try:
+        made = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise WasmError(f"-S tcplisten={host}:{port}: {error.strerror or error}") from error
+    with made:
+        wasi.preopen_socket(made)
 
 
 def _preload(linker: Linker, store: Store, preload: str, allow_precompiled: bool) -> None:

@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from .. import WasmError
-from .language import add_language_options
-from .options import opt_level
+from .options import EXPLICIT_CHECKS_ROW, LANGUAGE_ROW, OPTIMIZE_ROW, settings_of
+from .rows import Row, positive
 
-
-def add_commands(commands: Any) -> None:
-    """Adds ``wast`` to the argparse subparsers."""
-    parser = commands.add_parser("wast", help="run spec scripts", description=__doc__)
-    parser.add_argument("files", metavar="FILE", nargs="*", help="a script")
-    parser.add_argument("--list", metavar="FILE", help="a file with names of scripts, one a line, `/` written `-`")
-    parser.add_argument(
+ROWS = (
+    Row("--list", kind=str, metavar="FILE", help="a file with names of scripts, one a line, `/` written `-`"),
+    Row(
         "--suite",
+        kind=str,
         metavar="DIR",
         help="of --list's scripts (default: $WASMJIT_TESTSUITE, or testsuite/ beside it)",
-    )
-    parser.add_argument("-O", "--opt-level", type=opt_level, default="speed", metavar="LEVEL", help="0, 2 or s")
-    parser.add_argument("--explicit-checks", action="store_true", help="bounds checks in code, not guard pages")
-    parser.add_argument("--through-artifact", action="store_true", help="serialize and deserialize every module")
-    add_language_options(parser)
-    parser.add_argument("-j", "--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes over files")
-    parser.add_argument("-v", "--verbose", action="store_true", help="show each failure with its line")
-    parser.set_defaults(act=run_scripts)
+    ),
+    Row("--through-artifact", help="serialize and deserialize every module"),
+    Row("-j", "--jobs", kind=positive, metavar="N", help="processes over files"),
+    Row("-v", "--verbose", help="show each failure with its line"),
+    OPTIMIZE_ROW,
+    LANGUAGE_ROW,
+    EXPLICIT_CHECKS_ROW,
+)
 
 
-def run_scripts(arguments: argparse.Namespace) -> int:
+def command(name: str) -> Any:
+    """The click command."""
+    from . import commands
+
+    files = commands.file_argument("files", metavar="[FILE]...", nargs=-1)
+    return commands.make(name, run_scripts, ROWS, "Runs spec scripts and counts what they assert.", arguments=[files])
+
+
+def run_scripts(arguments: SimpleNamespace) -> int:
     """0 if all assertions hold, else 1."""
     from . import wast  # not needed by the other commands
 
@@ -40,11 +45,16 @@ def run_scripts(arguments: argparse.Namespace) -> int:
         paths += wast.listed_files(Path(arguments.list), Path(arguments.suite) if arguments.suite else None)
     if not paths:
         raise WasmError("no scripts: name files, or a list of them with --list")
+    settings = [setting for setting in settings_of(arguments) if not setting[0].startswith("run.")]
+    levels = [value for name, value in settings if name == "opt_level"]
     options = wast.WastOptions(
-        arguments.opt_level, arguments.explicit_checks, arguments.through_artifact, tuple(arguments.language)
+        levels[-1] if levels else "speed",
+        arguments.explicit_checks,
+        arguments.through_artifact,
+        tuple(setting for setting in settings if setting[0] != "opt_level"),
     )
     passed = failed = 0
-    for result in wast.run_files(paths, options, min(arguments.jobs, len(paths))):
+    for result in wast.run_files(paths, options, min(arguments.jobs or os.cpu_count() or 1, len(paths))):
         passed += result.passed
         failed += len(result.failures)
         print(f"{result.path}: {result.passed} passed, {len(result.failures)} failed", flush=True)

@@ -54,10 +54,23 @@ def resolve_target(triple: str | None, cpu: str | None, features: str | None) ->
         if cpu is None:
             cpu = llvm.get_host_cpu_name()
             features = ",".join(filter(None, (host, features)))
+    elif cpu is None and is_macos(triple) and not triple.startswith(("x86_64", "amd64")):
+        cpu = "apple-m1"  # the oldest
     elif cpu is None and triple.startswith(("x86_64", "amd64")):
         # The oldest CPU our code runs on: without SSE4.1 rounding would call libm, which generated code cannot reach.
         cpu = "x86-64-v2"
     return triple, cpu or "generic", features or ""
+
+
+def is_macos(triple: str) -> bool:
+    """Whether code is for macOS."""
+    return "-darwin" in triple or "-macos" in triple
+
+
+def code_triple(triple: str) -> str:
+    """What LLVM is told: for macOS, its calling convention and reserved registers (x18) in ELF objects, not Mach-O,
+    because that is what our linker reads."""
+    return f"{triple}-elf" if is_macos(triple) and not triple.endswith("-elf") else triple
 
 
 @functools.lru_cache(maxsize=8)
@@ -87,9 +100,9 @@ def compile_text(text: str, request: dict[str, Any]) -> tuple[bytes, dict[str, A
     """Compiles one LLVM module; returns the object (or assembly, or optimised IR) and the seconds each step took."""
     triple, cpu, features = resolve_target(request["triple"], request["cpu"], request["features"])
     initialise(request["triple"] is not None)
-    machine = target_machine(triple, cpu, features, request["opt_level"])
+    machine = target_machine(code_triple(triple), cpu, features, request["opt_level"])
     started = time.perf_counter()
-    module = llvm.parse_assembly(f'target triple = "{triple}"\n{text}')
+    module = llvm.parse_assembly(f'target triple = "{code_triple(triple)}"\n{text}')
     module.data_layout = str(machine.target_data)
     if request["verify"]:
         module.verify()

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import inspect
 import typing
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -37,6 +36,8 @@ def function_type(function: Callable[..., Any]) -> tuple[FuncType, bool]:
         raise TypeError("expected a callable")
     name = getattr(function, "__name__", repr(function))
     try:
+        import inspect
+
         parameters = list(inspect.signature(function).parameters.values())
         hints = typing.get_type_hints(_annotated(function), include_extras=True)
     except (TypeError, ValueError, NameError) as error:
@@ -60,6 +61,8 @@ def _annotated(function: Callable[..., Any]) -> Any:
     """What holds the annotations: the function itself, or the ``__call__`` of an object's class."""
     while hasattr(function, "func"):  # functools.partial: the signature leaves out what it has bound
         function = function.func
+    import inspect
+
     if inspect.isroutine(function):
         return function
     return type(function).__call__

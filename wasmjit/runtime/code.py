@@ -37,7 +37,10 @@ class Loadable(Protocol):
 
     module: Module
     image_alignment: int
+    functions: Sequence[int]  # that there is code of
     function_offsets: Sequence[int]
+    code_offsets: Sequence[int]
+    code_sizes: Sequence[int]
     register_entries: dict[int, int]
 
     @property
@@ -50,6 +53,7 @@ class Loadable(Protocol):
     def take_file_mapping(self) -> tuple[mmap.mmap, int] | None: ...
     def function_at(self, text_offset: int) -> int | None: ...
     def wasm_offset_at(self, text_offset: int) -> int | None: ...
+    def address_map(self) -> tuple[Sequence[int], Sequence[int]]: ...
 
 
 class LoadedCode:
@@ -125,6 +129,14 @@ def load(artifact: Loadable, loader: str | None = None) -> LoadedCode:
     # Not at exit: daemon threads may still run the code then.
     weakref.finalize(code, _unload, text_start, keep_alive).atexit = False
     return code
+
+
+def announce(profiler: str, code: LoadedCode) -> None:
+    """Tells the profiler (`Config.profiler`), if there is one, where the functions are. Raises WasmError."""
+    if profiler != "none":
+        from .. import profiling
+
+        profiling.announce(profiler, code)
 
 
 def _unload(text_start: int, keep_alive: object) -> None:

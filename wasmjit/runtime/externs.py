@@ -7,8 +7,7 @@ with its type. A handle (Memory, ...) pairs an item with its store's record, for
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import TRAPS, UnsupportedError, WasmError
 from ..wasm import types as wt
@@ -18,6 +17,11 @@ from .native import ffi, lib
 from .shared_memory import SharedMemory
 from .store import NativeStore, Storelike, StoreRecord, check_store, read_u64s, record_of
 from .values import GlobalType, TableType, TagType, Val
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    from ..records import dataclass
 
 # C's limit (runtime_c/wj.h), and what the JS API's limits appendix asks for.
 MAX_TABLE_ELEMENTS = 10_000_000

@@ -6,7 +6,6 @@ import ctypes
 import operator
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .. import abi
@@ -32,7 +31,11 @@ from .typed import TypedFunc
 from .values import FuncType, Val, bits_to_number, number_to_bits
 
 if TYPE_CHECKING:
+    from dataclasses import dataclass
+
     from .externs import AsExtern
+else:
+    from ..records import dataclass
 
 _PYTHON_TYPES: dict[int, type] = {wt.I32: int, wt.I64: int, wt.F32: float, wt.F64: float}
 _VALTYPES = {letter: valtype for valtype, letter in wt.SIGNATURE_LETTERS.items()}

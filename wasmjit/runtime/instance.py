@@ -12,7 +12,6 @@ from .. import abi
 from ..errors import TRAPS, LinkError, WasmError
 from ..wasm import types as wt
 from ..wasm.module import ACTIVE, DECLARATIVE, ConstExpr, Export
-from ..wasm.ops import V128_CONST
 from .externs import (
     AsExtern,
     Func,
@@ -34,7 +33,7 @@ from .externs import (
 from .func import FuncItem
 from .module import LoadedModule, Module, ModuleExport
 from .native import ffi, lib
-from .plan import F32_CONST, I32_CONST, MASK_32, MASK_64, REF_FUNC, REF_NULL
+from .plan import F32_CONST, I32_CONST, MASK_32, MASK_64, REF_FUNC, REF_NULL, V128_CONST
 from .store import Storelike, StoreRecord, address_of, read_u64s, record_of
 from .trampolines import ENTER, HOST
 from .trap import Trap

@@ -7,7 +7,6 @@ lands in `LazyCode.resolve`, which has the function and what it calls compiled t
 from __future__ import annotations
 
 import os
-import select
 import threading
 import weakref
 from bisect import bisect_right
@@ -16,10 +15,9 @@ from typing import TYPE_CHECKING
 
 from ..config import OPTIMIZED, Config
 from ..errors import CompileError
-from ..link import IMAGE_ALIGNMENT_BYTES, GroupImage
 from ..wasm.module import Module
 from ..wasm.types import FuncType
-from .code import LoadedCode, load
+from .code import LoadedCode, announce, load
 from .entries import Entries
 from .trampolines import Piece, Trampolines
 
@@ -38,6 +36,8 @@ class GroupCode:
 
     def __init__(self, module: Module, unit: Unit, functions: Sequence[int]) -> None:
         """Raises CompileError if the unit's object is not what it should be."""
+        from ..link import IMAGE_ALIGNMENT_BYTES, GroupImage  # not needed where compiled code is run
+
         image = GroupImage(unit, functions)
         self.module = module
         self.functions = functions
@@ -47,7 +47,8 @@ class GroupCode:
         self.image_alignment = IMAGE_ALIGNMENT_BYTES[image.machine]
         self.function_offsets: Sequence[int] = image.function_offsets
         self.register_entries: dict[int, int] = {}
-        self._sizes = image.function_sizes
+        self.code_offsets: Sequence[int] = image.function_offsets
+        self.code_sizes: Sequence[int] = image.function_sizes
         self._image = image
         self._address_map: tuple[Sequence[int], Sequence[int]] | None = None
 
@@ -59,16 +60,20 @@ class GroupCode:
 
     def function_at(self, text_offset: int) -> int | None:
         """The index of the function whose code holds `text_offset`, None if there is none."""
-        for function, start, size in zip(self.functions, self.function_offsets, self._sizes, strict=True):
+        for function, start, size in zip(self.functions, self.code_offsets, self.code_sizes, strict=True):
             if start <= text_offset < start + size:
                 return function
         return None
 
-    def wasm_offset_at(self, text_offset: int) -> int | None:
-        """The offset in the wasm module of the instruction that the code at `text_offset` belongs to, if known."""
+    def address_map(self) -> tuple[Sequence[int], Sequence[int]]:
+        """Code offsets, ascending, and the wasm module offset (0: unknown) that holds from each up to the next."""
         if self._address_map is None:
             self._address_map = self._image.address_map()
-        offsets, lines = self._address_map
+        return self._address_map
+
+    def wasm_offset_at(self, text_offset: int) -> int | None:
+        """The offset in the wasm module of the instruction that the code at `text_offset` belongs to, if known."""
+        offsets, lines = self.address_map()
         i = bisect_right(offsets, text_offset) - 1
         return (lines[i] or None) if i >= 0 else None
 
@@ -206,6 +211,8 @@ class LazyCode:
             self._finish(group)
 
     def _ready(self, timeout_seconds: float) -> list[_Group]:
+        import select
+
         descriptors = {group.pending.fileno(): group for group in self._pending if group.pending is not None}
         ready, _, _ = select.select(list(descriptors), [], [], timeout_seconds)
         return [descriptors[descriptor] for descriptor in ready]
@@ -227,5 +234,6 @@ class LazyCode:
             raise
         group.addresses = dict(zip(group.functions, code.function_addresses, strict=True))
         self.codes.append(code)
+        announce(self._config.profiler, code)
         positions = {function - self._first: address for function, address in group.addresses.items()}
         self._redirect({p: address for p, address in positions.items() if p not in self._better})

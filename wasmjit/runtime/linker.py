@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import LinkError, UnknownImportError, WasmError
 from ..wasm import types as wt
@@ -28,6 +27,11 @@ from .instance import Instance, check_imports, checked_load, instantiate
 from .module import Module
 from .store import Storelike, StoreRecord, record_of
 from .values import FuncType, ImportType, wrap_extern_type
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    from ..records import dataclass
 
 # What a WASI command may export besides functions.
 _COMMAND_EXPORTS = {

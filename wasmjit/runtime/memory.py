@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import abi
 from ..errors import WasmError
@@ -14,6 +13,11 @@ from .memory_access import MemoryAccess
 from .native import ffi, lib, take_object
 from .store import NativeStore, Storelike, StoreRecord, address_of, check_store, record_of
 from .values import MemoryType
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    from ..records import dataclass
 
 REFUSED = (1 << 64) - 1
 

@@ -7,8 +7,7 @@ import struct
 import threading
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, Union
+from typing import TYPE_CHECKING, Any, Protocol, Union
 
 from .. import abi
 from ..artifact import Artifact, detect
@@ -18,7 +17,7 @@ from ..wasm import types as wt
 from ..wasm.module import Export
 from ..wasm.module import Module as DecodedModule
 from . import tiers
-from .code import LoadedCode, keep_at_exit, load
+from .code import LoadedCode, announce, keep_at_exit, load
 from .engine import Engine
 from .entries import Entries
 from .handle import Handle
@@ -29,6 +28,11 @@ from .tiers import Optimisation, Progress
 from .trampolines import ENTER
 from .type_ids import signature_of, type_id
 from .values import AsExternType, ExportType, ImportType, wrap_extern_type
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    from ..records import dataclass
 
 # How much of a file it takes to know a compiled one.
 _DETECTED_BYTES = 4096
@@ -589,10 +593,15 @@ class LoadedModule:
         self.module = artifact.module
         self.trampolines = engine._trampolines
         self.trampolines.install(artifact.trampolines())
+        self._profiler = engine._config.profiler
         self._lazy = LazyCode(engine._config, artifact.module) if isinstance(artifact, LazyModule) else None
         # Where new calls go, once all functions have code; and where calls may still be.
-        self.code: LoadedCode | None = None if isinstance(artifact, LazyModule) else load(artifact)
-        self._codes = [] if self.code is None else [self.code]
+        self.code: LoadedCode | None = None
+        self._codes: list[LoadedCode] = []
+        if not isinstance(artifact, LazyModule):
+            self.code = load(artifact)
+            self._codes.append(self.code)
+            announce(self._profiler, self.code)
         module = self.module
         self._ways_in: dict[int, tuple[wt.FuncType, int, int]] = {}
         self.layout = module_layout(module)
@@ -639,6 +648,7 @@ class LoadedModule:
         """Has later calls of some functions, of a module that is compiled lazily, go to `code`. From any thread."""
         assert self._lazy is not None and isinstance(code.artifact, GroupCode)
         self._codes.append(code)
+        announce(self._profiler, code)
         first = self.module.num_imported_functions
         self._lazy.replace(
             {f - first: address for f, address in zip(code.artifact.functions, code.function_addresses, strict=True)}
@@ -649,6 +659,7 @@ class LoadedModule:
         assert self._entries is not None
         if code not in self._codes:
             self._codes.append(code)
+            announce(self._profiler, code)
         if self._lazy is not None:
             self._lazy.replace(dict(enumerate(code.function_addresses)))
         self._entries.redirect(code)

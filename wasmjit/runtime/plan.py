@@ -14,10 +14,10 @@ from typing import Any
 from .. import abi
 from ..config import Config
 from ..wasm.module import ACTIVE, ConstExpr, DataSegment, ElementSegment, Module
-from ..wasm.ops import V128_CONST
 from .native import ffi, lib
 
 I32_CONST, I64_CONST, F32_CONST, F64_CONST = 0x41, 0x42, 0x43, 0x44
+V128_CONST = 0xFD00C  # as in wasm.ops, a table of all instructions that running a compiled module does not take
 REF_NULL, REF_FUNC = 0xD0, 0xD2
 MASK_32 = (1 << 32) - 1
 MASK_64 = (1 << 64) - 1

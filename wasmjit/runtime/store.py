@@ -14,7 +14,6 @@ import functools
 import sys
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Union
 
 from .. import abi
@@ -26,9 +25,13 @@ from .native import ffi, lib, store_roots, take_object
 from .views import release_views
 
 if TYPE_CHECKING:
+    from dataclasses import dataclass
+
     from .externs import Caller, Func
     from .func import FuncItem
     from .instance import InstanceRecord
+else:
+    from ..records import dataclass
 
 UNLIMITED = (1 << 64) - 1
 # Externref handles are swept when their number has doubled since the last sweep, but not below this.

@@ -16,9 +16,7 @@ import contextlib
 import functools
 import json
 import os
-import queue
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -35,6 +33,9 @@ from .code import LoadedCode, load
 from .lazy import GroupCode, LazyModule
 
 if TYPE_CHECKING:
+    import queue
+    import subprocess
+
     from ..compile.pipeline import CompiledUnit, Schedule
     from .trampolines import Trampolines
 
@@ -366,6 +367,8 @@ class _Optimiser:
         return artifact
 
     def _started_process(self) -> subprocess.Popen[bytes]:
+        import subprocess
+
         with self._lock:
             if self._closed:
                 raise CompileError("the interpreter ends")
@@ -435,6 +438,8 @@ def _options(config: Config) -> dict[str, Any]:
 
 def serve() -> None:
     """The optimiser's main function: answers requests on stdin; when that closes, it ends, its workers included."""
+    import queue
+
     from ..compile.wire import read_message, write_message
     from .trampolines import Trampolines
 

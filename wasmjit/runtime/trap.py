@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..errors import TRAPS, Closable, WasmError
 from .code import lookup_pc
 from .native import set_frame_describer, set_trap_factory
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    from ..records import dataclass
 
 _NUMBERS = {trap.name: trap.number for trap in TRAPS}
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import WasmError
@@ -16,7 +15,11 @@ from ..wasm import types as wt
 from .handle import Handle
 
 if TYPE_CHECKING:
+    from dataclasses import dataclass
+
     from .func import Func
+else:
+    from ..records import dataclass
 
 MAX_TABLE_ELEMENTS = (1 << 32) - 1
 V128_BYTES = 16

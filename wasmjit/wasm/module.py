@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ..config import Features
 from .types import UNKNOWN, FuncType, GlobalType, MemoryType, TableType
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass, field
+else:
+    from ..records import dataclass, field
 
 # A constant expression, already parsed: ((opcode, immediate), ...) without its `end`.
 # Immediates: i32.const / i64.const signed int; f32.const / f64.const the raw bits as an unsigned int (Python floats

@@ -28,9 +28,14 @@ LLVM type T in memory; of a load, {a} is then what was loaded. What follows is o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .types import EXTERNREF, F32, F64, FUNCREF, I32, I64, UNKNOWN, V128, VALTYPE_CODES
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    from ..records import dataclass
 
 _TABLE = """
 00 unreachable            special

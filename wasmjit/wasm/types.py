@@ -6,7 +6,12 @@ Value types are the binary format's own codes, so the decoder, the validator and
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    from ..records import dataclass
 
 I32 = 0x7F
 I64 = 0x7E
