@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "wasm": {"errors", "config", "records"},
     "compile": WASM | {"abi", "target"},
     "artifact": WASM | {"abi", "target", "elf", "dwarf", "link", "metadata"},
-    "profiling": {"errors", "elf", "artifact"},
+    "profiling": WASM | {"elf", "target"},
     "cache": {"errors", "version", "target", "artifact"},
     "inspection": WASM | {"artifact", "compile", "target"},
     "runtime": WASM | {"abi", "target", "elf", "link", "artifact", "cache", "metadata", "profiling", "compile"},
