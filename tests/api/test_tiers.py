@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -420,13 +420,33 @@ def test_the_optimised_code_goes_into_the_cache(wat: str, tmp_path: Path) -> Non
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
+@pytest.mark.parametrize("moment", ["before it is begun", "while it is made"])
+def test_the_cache_is_filled_behind_programs_that_end_early(moment: str, tmp_path: Path) -> None:
+    """Else a program that is always quicker than the optimiser would never be cached."""
+    program = (
+        "import sys\nfrom wasmjit.runtime import tiers\n"
+        "engine = Engine(Config(tier='auto', cache=sys.argv[1]))\n"
+        "Module(engine, WAT)\n"  # nobody has it any more
+    )
+    if moment == "while it is made":
+        program += "Module(engine, WAT + ' ').wait_optimized(0.05)\n"
+    result = run_program(program, arguments=[str(tmp_path / "cache")])
+    assert (result.returncode, result.stderr) == (0, "")
+    wanted = 1 if moment == "before it is begun" else 2
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("cache/*.cwasm"))) < wanted and time.monotonic() < deadline:
+        time.sleep(0.05)
+    module = Module(Engine(Config(tier="auto", cache=str(tmp_path / "cache"))), WAT)
+    assert module._code.optimisation is None
+
+
 # ---- processes ----
 
 
-def run_program(program: str, **options: Any) -> subprocess.CompletedProcess[str]:
+def run_program(program: str, arguments: Sequence[str] = (), **options: Any) -> subprocess.CompletedProcess[str]:
     head = f"import os, threading, time\nfrom wasmjit import *\nWAT = {WAT!r}\nengine = Engine(Config(tier='auto'))\n"
     return subprocess.run(
-        [sys.executable, "-c", head + program], capture_output=True, text=True, timeout=120, **options
+        [sys.executable, "-c", head + program, *arguments], capture_output=True, text=True, timeout=120, **options
     )
 
 

@@ -22,7 +22,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from ..artifact import Artifact
 from ..cache import Cache
@@ -176,7 +176,12 @@ class Optimisation:
 
     def start(self) -> None:
         """Puts it behind those that wait already."""
-        _current_optimiser().submit(self)
+        _current_optimiser().submit(self, keep=self.is_for_cache)
+
+    @property
+    def is_for_cache(self) -> bool:
+        """Whether the code is of use even when nobody has the module any more."""
+        return _cache_directory(self.config) is not None
 
     @property
     def artifact(self) -> Artifact | None:
@@ -278,16 +283,17 @@ class _Optimiser:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.process: subprocess.Popen[bytes] | None = None
-        self._waiting: list[weakref.ref[Optimisation]] = []
+        self._waiting: list[Callable[[], Optimisation | None]] = []
+        self._making: Optimisation | None = None
         self._changed = threading.Condition()
         self._closed = False
         self._lock = threading.Lock()  # of starting and ending the process
         threading.Thread(target=self._run, name="wasmjit-tiers", daemon=True).start()
 
-    def submit(self, job: Optimisation) -> None:
-        """Has the code made, unless `job` is gone when its turn comes."""
+    def submit(self, job: Optimisation, keep: bool) -> None:
+        """Has the code made, unless `job` is gone when its turn comes; with `keep` it will not be."""
         with self._changed:
-            self._waiting.append(weakref.ref(job))
+            self._waiting.append((lambda: job) if keep else weakref.ref(job))
             self._changed.notify()
 
     def look_again(self) -> None:
@@ -296,10 +302,19 @@ class _Optimiser:
             self._changed.notify()
 
     def close(self) -> None:
-        """Ends the process, whatever it does."""
+        """Ends the process, unless what it does is for the cache: then it does the rest without us, and ends."""
         with self._lock:
             self._closed = True
+            making, process = self._making, self.process
+            if making is not None and making.is_for_cache and process is not None and process.stdin is not None:
+                self.process = None
+                with contextlib.suppress(OSError, ValueError):
+                    process.stdin.close()
             self._end_process()
+        left = [job for reference in self._waiting if (job := reference()) is not None and job.is_for_cache]
+        if left:
+            with contextlib.suppress(OSError, RuntimeError):  # no memory, no process: then it is made another time
+                _leave(left)
 
     def _run(self) -> None:
         while not self._closed:
@@ -309,7 +324,9 @@ class _Optimiser:
                 with self._lock:
                     self._end_process()
             elif not self._closed:
+                self._making = job
                 self._make(job)
+                self._making = None
             del job  # not to be kept while waiting for the next one
 
     def _next(self) -> Optimisation | None:
@@ -367,22 +384,12 @@ class _Optimiser:
         return artifact
 
     def _started_process(self) -> subprocess.Popen[bytes]:
-        import subprocess
-
         with self._lock:
             if self._closed:
                 raise CompileError("the interpreter ends")
             if self.process is None or self.process.poll() is not None:
                 self._end_process()
-                package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-                argument = json.dumps([[p for p in sys.path if p], package])
-                self.process = subprocess.Popen(
-                    [sys.executable, "-S", "-E", "-c", _PROGRAM, argument],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                    start_new_session=True,  # Ctrl-C is not for it, and it can be ended with its workers
-                )
+                self.process = _start_process()
             return self.process
 
     def _end_process(self) -> None:
@@ -397,6 +404,36 @@ class _Optimiser:
             if stream is not None:
                 with contextlib.suppress(OSError, ValueError):
                     stream.close()
+
+
+def _start_process(requests: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
+    """Starts an optimiser; it takes requests from a file, or a pipe of ours."""
+    import subprocess
+
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    argument = json.dumps([[p for p in sys.path if p], package])
+    return subprocess.Popen(
+        [sys.executable, "-S", "-E", "-c", _PROGRAM, argument],
+        stdin=subprocess.PIPE if requests is None else requests,
+        stdout=subprocess.PIPE if requests is None else subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is not for it, and it can be ended with its workers
+    )
+
+
+def _leave(jobs: Sequence[Optimisation]) -> None:
+    """Has a process put the code of these into the cache when this one is gone.
+
+    Else a program that always ends before it is optimised would never be.
+    """
+    from ..compile.wire import write_message
+
+    with open(os.memfd_create("wasmjit"), "w+b") as requests:
+        for job in jobs:
+            write_message(requests, {"config": _options(job.config)}, job.wasm)
+        requests.seek(0)
+        # Its end is nobody's business here, so nobody is to be warned of it.
+        _start_process(requests).returncode = 0
 
 
 _optimiser: _Optimiser | None = None
@@ -437,7 +474,10 @@ def _options(config: Config) -> dict[str, Any]:
 
 
 def serve() -> None:
-    """The optimiser's main function: answers requests on stdin; when that closes, it ends, its workers included."""
+    """The optimiser's main function: answers requests on stdin; when that closes, it ends, its workers included.
+
+    What it was asked to make for a cache it makes before.
+    """
     import queue
 
     from ..compile.wire import read_message, write_message
@@ -448,12 +488,29 @@ def serve() -> None:
     os.dup2(2, 1)
     with contextlib.suppress(OSError):
         os.nice(_NICENESS)
-    received: queue.SimpleQueue[tuple[dict[str, Any], bytes]] = queue.SimpleQueue()
+    # None: there will be no more.
+    jobs: queue.SimpleQueue[tuple[dict[str, Any], bytes] | None] = queue.SimpleQueue()
+    answers: queue.SimpleQueue[list[int] | None] = queue.SimpleQueue()
+
+    def end() -> None:
+        os.killpg(os.getpgrp(), signal.SIGKILL)  # the session is our own: this process and its workers
 
     def receive() -> None:
+        for_cache = True
         while (message := read_message(requests)) is not None:
-            received.put(message)
-        os.killpg(os.getpgrp(), signal.SIGKILL)  # the session is our own: this process and its workers
+            if "config" in message[0]:
+                for_cache = for_cache and bool(message[0]["config"]["cache"])
+                jobs.put(message)
+            else:
+                answers.put(message[0]["weights"])
+        if not for_cache:
+            end()
+        jobs.put(None)
+        answers.put(None)
+
+    def reply(fields: dict[str, Any], body: bytes = b"") -> None:
+        with contextlib.suppress(OSError):  # our parent may have ended
+            write_message(replies, fields, body)
 
     if os.getpgrp() != os.getpid():
         raise SystemExit("the optimiser has to be started in a session of its own")
@@ -463,25 +520,29 @@ def serve() -> None:
         """Asks our parent which unit is next, and hands over what is made."""
 
         def choose(self, remaining: Sequence[range]) -> int:
-            write_message(replies, {"choose": [[unit.start, unit.stop] for unit in remaining]}, b"")
-            weights = received.get()[0]["weights"]
+            reply({"choose": [[unit.start, unit.stop] for unit in remaining]})
+            weights = answers.get()
+            if weights is None:
+                answers.put(None)
+                return 0
             return max(range(len(remaining)), key=weights.__getitem__)
 
         def made(self, unit: CompiledUnit) -> None:
-            write_message(replies, {"unit": [unit.first_function, unit.count]}, unit.object)
+            reply({"unit": [unit.first_function, unit.count]}, unit.object)
 
     trampolines: dict[str, Trampolines] = {}
-    while True:
-        fields, wasm = received.get()
+    while (job := jobs.get()) is not None:
+        fields, wasm = job
         config = Config(**fields["config"])
         made = trampolines.setdefault(config.cache_key(), Trampolines(config))
         try:
             artifact = compile_artifact(config, made, wasm, schedule=Watched()).to_bytes()
         except Exception as error:
             reason = error.reason if isinstance(error, WasmError) else f"{type(error).__name__}: {error}"
-            write_message(replies, {"error": reason}, b"")
+            reply({"error": reason})
         else:
-            write_message(replies, {}, artifact)
+            reply({}, artifact)
+    end()
 
 
 __all__ = [
