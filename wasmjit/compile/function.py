@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,9 @@ _NO_OPERANDS: list[str] = []
 _SHORT_BRANCH_LINES = 12
 _MAX_PHI_OPERANDS = 5_000_000
 _MAX_CACHED_ZEROS = 200
+# Locals times edges between blocks: about how many phi operands LLVM would make of a function's locals.
+_MAX_PROMOTED = 200_000
+_LOCAL_ACCESS = re.compile(r"^  (%\w+ = load|store)( .*, ptr %l(\d+))$", re.MULTILINE)
 _EFFECT = re.compile(r"\b(store|call|ret|switch)\b|br i1")
 # Locals beyond this many bytes count in the prologue's stack check: a frame must not skip the headroom below the limit.
 _LARGE_FRAME_BYTES = 4096
@@ -77,6 +81,7 @@ class FunctionLowering:
         self.fuel_seen = 0  # cost of the instructions walked so far; the walker counts
         self.fuel_charged = 0
         self.num_phi_operands = 0
+        self.num_edges = 0
         self.body_start = unit.module.bodies[function_index - unit.module.num_imported_functions].start
         self.results_area_bytes = 0
         # liveness
@@ -321,6 +326,7 @@ class FunctionLowering:
         `again`: the same instruction branched there before; LLVM counts edges, the liveness search needs one.
         Raises CompileError where a function would become gigabytes of phis.
         """
+        self.num_edges += 1
         if frame.label_types:
             self.num_phi_operands += len(frame.label_types)
             if self.num_phi_operands > _MAX_PHI_OPERANDS:
@@ -686,7 +692,20 @@ class FunctionLowering:
             head.append(self.stack_check(locals_bytes if large else 0))
         head.extend(self.prologue.values())
         head.append("  br label %start\nstart:")
-        return "\n".join((*head, *self.lines, *self.cold, "}\n"))
+        text = "\n".join((*head, *self.lines, *self.cold, "}\n"))
+        return text if len(used) * self.num_edges <= _MAX_PROMOTED else self.demote_locals(text)
+
+    def demote_locals(self, text: str) -> str:
+        """Leaves all but the most used locals in the stack frame, where a function is so large that LLVM, which makes
+        phis of them at each join, would take time and memory by their number squared. It lets volatile ones alone.
+        """
+        accesses = Counter(int(match[3]) for match in _LOCAL_ACCESS.finditer(text))
+        promoted = {index for index, _ in accesses.most_common(_MAX_PROMOTED // self.num_edges)}
+
+        def demote(match: re.Match[str]) -> str:
+            return match[0] if int(match[3]) in promoted else f"  {match[1]} volatile{match[2]}"
+
+        return _LOCAL_ACCESS.sub(demote, text)
 
     def stack_check(self, frame_bytes: int) -> str:
         """Compares the frame address with the limit before the function does anything.

@@ -53,7 +53,9 @@ def is_read(start: Block, store: PendingStore) -> bool:
         visited.add(id(block))
         if len(visited) > _MAX_VISITED:
             return False
-        waiting.extend(block.successors[: block.writes.get(local)])
+        # Of a switch's many targets no more than could be visited, the last ones: those are looked at first.
+        last = block.writes.get(local, len(block.successors))
+        waiting.extend(block.successors[max(0, last - _MAX_VISITED) : last])
     return False
 
 

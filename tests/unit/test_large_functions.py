@@ -1,0 +1,106 @@
+"""What is done so that huge functions neither take all memory nor compile forever."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from wasmjit import Config, Engine, Instance, Module, Store, Trap, TrapCode
+from wasmjit.compile import function, llvm
+from wasmjit.compile.liveness import Block, PendingStore, dead_stores
+from wasmjit.inspection import llvm_text
+from wasmjit.wasm.text import wat2wasm
+
+# Locals of every type, parameters among them, that live through joins and a loop.
+MIX = """(module (memory 1)
+  (func (export "mix") (param i32 f64) (result f64) (local i64 f32 f64 v128 externref i32)
+    (loop
+      (local.set 2 (i64.add (local.get 2) (i64.extend_i32_u (local.get 0))))
+      (if (i32.and (local.get 0) (i32.const 1))
+        (then (local.set 3 (f32.add (local.get 3) (f32.const 0.5))) (local.set 7 (i32.add (local.get 7) (i32.const 3))))
+        (else (local.set 4 (f64.add (local.get 4) (local.get 1)))
+              (local.set 5 (i32x4.add (local.get 5) (i32x4.splat (local.get 0))))))
+      (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+    (local.set 7 (i32.add (local.get 7) (ref.is_null (local.get 6))))
+    (f64.add (f64.add (f64.convert_i64_u (local.get 2)) (f64.promote_f32 (local.get 3)))
+      (f64.add (f64.add (local.get 4) (f64.convert_i32_u (local.get 7)))
+        (f64.convert_i32_s (i32x4.extract_lane 2 (local.get 5))))))
+  (func (export "dead") (param i32) (local i32 i32)
+    (local.set 1 (i32.load (local.get 0)))
+    (if (local.get 0) (then (local.set 2 (local.get 1))) (else (local.set 2 (i32.const 1))))))"""
+
+
+def exports(wat: str, **options: Any) -> tuple[Store, Any]:
+    store = Store(Engine(Config(**options)))
+    return store, Instance(store, Module(store.engine, wat), []).exports(store)
+
+
+@pytest.mark.parametrize("level", ["none", "speed"])
+@pytest.mark.parametrize("promoted", [0, 1, 40])
+def test_locals_in_the_frame_hold_the_same_values(monkeypatch: pytest.MonkeyPatch, level: str, promoted: int) -> None:
+    store, usual = exports(MIX, opt_level=level)
+    expected = usual["mix"](store, 9, 0.25)
+    monkeypatch.setattr(function, "_MAX_PROMOTED", promoted)
+    store, demoted = exports(MIX, opt_level=level)
+    assert demoted["mix"](store, 9, 0.25) == expected == 45 + 2.5 + 1 + 16 + 20
+    demoted["dead"](store, 0)
+    with pytest.raises(Trap) as caught:
+        demoted["dead"](store, 65536)
+    assert caught.value.trap_code is TrapCode.MEMORY_OUT_OF_BOUNDS
+
+
+def test_the_most_used_locals_stay_in_registers(monkeypatch: pytest.MonkeyPatch) -> None:
+    wasm = wat2wasm(
+        "(module (func (param i32 i32) (result i32)"
+        " (loop (local.set 0 (i32.sub (local.get 0) (i32.const 1)))"
+        "   (if (local.get 0) (then (local.set 1 (i32.add (local.get 1) (i32.const 2)))))"
+        "   (br_if 0 (local.get 0)))"
+        " (local.set 0 (i32.mul (local.get 0) (i32.const 3))) (i32.add (local.get 0) (local.get 1))))"
+    )
+    usual = llvm_text(wasm, Config(), "ir")
+    assert "volatile" not in usual
+    monkeypatch.setattr(function, "_MAX_PROMOTED", 5)
+    text = llvm_text(wasm, Config(), "ir")
+    assert "store volatile i32 %p1, ptr %l1" in text
+    assert text.replace(" volatile", "") == usual
+    assert not [line for line in text.splitlines() if "volatile" in line and "%l0" in line]
+
+
+def test_the_longest_function_of_a_module() -> None:
+    assert llvm.longest_function("declare void @a()\n") == 0
+    one, two = "define void @a() {\n  ret void\n}\n", "define void @bb() {\n  ret void\n}\n"
+    assert llvm.longest_function(f"; head\n{one}{two}") == len(two)
+    assert llvm.longest_function(f"{two}{one}") == len(two)
+
+
+@pytest.mark.parametrize("opt_level", ["speed", "speed_and_size"])
+def test_enormous_functions_are_compiled_as_without_optimisation(
+    monkeypatch: pytest.MonkeyPatch, opt_level: str
+) -> None:
+    text = llvm_text(wat2wasm(MIX), Config(), "ir")
+    request = {"triple": None, "cpu": None, "features": None, "verify": True, "output": "optimised"}
+
+    def optimised(level: str) -> bytes:
+        return llvm.compile_text(text, {**request, "opt_level": level})[0]
+
+    usual, none = optimised(opt_level), optimised("none")
+    monkeypatch.setattr(llvm, "_HUGE_FUNCTION_BYTES", 0)
+    huge = optimised(opt_level)
+    monkeypatch.setattr(llvm, "_ENORMOUS_FUNCTION_BYTES", 0)
+    assert optimised(opt_level) == none != usual
+    assert huge != none
+
+
+def test_liveness_looks_at_a_bounded_part_of_a_switch() -> None:
+    start, reader = Block(), Block()
+    reader.reads.add(0)
+    switch = Block()
+    switch.successors = [Block() for _ in range(50_000)]
+    start.successors = [switch]
+    start.pending = [PendingStore(0, 1, "%x", 0, None)]
+    assert list(dead_stores([start])) == start.pending
+    switch.successors[-1] = reader
+    assert list(dead_stores([start])) == []
+    switch.writes[0] = 49_999  # overwritten before the last branch: none of the others reads it
+    assert list(dead_stores([start])) == start.pending
