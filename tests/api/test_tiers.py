@@ -15,7 +15,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -35,6 +35,7 @@ from wasmjit import (
     WasmError,
     wat2wasm,
 )
+from wasmjit.compile import wire
 from wasmjit.runtime import code as runtime_code
 from wasmjit.runtime import entries, tiers
 from wasmjit.runtime.module import LoadedModule
@@ -355,8 +356,20 @@ def test_errors_of_the_compiler_are_kept(wat: str, engine: Engine, monkeypatch: 
     monkeypatch.setattr(tiers, "_options", lambda config: {"no_such_option": 1})
     module = Module(engine, wat)
     store, exports = make(module)
-    # The optimiser's main loop gives up on a request that it does not understand.
-    with pytest.raises(CompileError, match="optimising in the background failed"):
+    with pytest.raises(CompileError, match=r"optimising in the background failed: TypeError: .*no_such_option"):
+        module.wait_optimized()
+    check(store, exports)
+
+
+def test_an_optimiser_that_cannot_read_requests_ends(wat: str, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write_nonsense(stream: IO[bytes], fields: dict[str, Any], body: bytes) -> None:
+        stream.write(wire.FRAME.pack(1, 0) + b"{")
+        stream.flush()
+
+    monkeypatch.setattr(wire, "write_message", write_nonsense)  # the compiler has its own name for it
+    module = Module(engine, wat)
+    store, exports = make(module)
+    with pytest.raises(CompileError, match="optimising in the background failed: the optimising process died"):
         module.wait_optimized()
     check(store, exports)
 
@@ -429,13 +442,14 @@ def test_the_cache_is_filled_behind_programs_that_end_early(moment: str, tmp_pat
         "Module(engine, WAT)\n"  # nobody has it any more
     )
     if moment == "while it is made":
-        program += "Module(engine, WAT + ' ').wait_optimized(0.05)\n"
+        program += "Module(engine, WAT.replace('$m', '$n')).wait_optimized(0.05)\n"
     result = run_program(program, arguments=[str(tmp_path / "cache")])
     assert (result.returncode, result.stderr) == (0, "")
     wanted = 1 if moment == "before it is begun" else 2
     deadline = time.monotonic() + 60
     while len(list(tmp_path.glob("cache/*.cwasm"))) < wanted and time.monotonic() < deadline:
         time.sleep(0.05)
+    assert len(list(tmp_path.glob("cache/*.cwasm"))) == wanted
     module = Module(Engine(Config(tier="auto", cache=str(tmp_path / "cache"))), WAT)
     assert module._code.optimisation is None
 

@@ -497,12 +497,15 @@ def serve() -> None:
 
     def receive() -> None:
         for_cache = True
-        while (message := read_message(requests)) is not None:
-            if "config" in message[0]:
-                for_cache = for_cache and bool(message[0]["config"]["cache"])
-                jobs.put(message)
-            else:
-                answers.put(message[0]["weights"])
+        try:
+            while (message := read_message(requests)) is not None:
+                if "config" in message[0]:
+                    for_cache = for_cache and bool(message[0]["config"].get("cache"))
+                    jobs.put(message)
+                else:
+                    answers.put(message[0]["weights"])
+        except BaseException:  # our parent would wait forever for a process that does not hear it
+            end()
         if not for_cache:
             end()
         jobs.put(None)
@@ -533,9 +536,9 @@ def serve() -> None:
     trampolines: dict[str, Trampolines] = {}
     while (job := jobs.get()) is not None:
         fields, wasm = job
-        config = Config(**fields["config"])
-        made = trampolines.setdefault(config.cache_key(), Trampolines(config))
         try:
+            config = Config(**fields["config"])
+            made = trampolines.setdefault(config.cache_key(), Trampolines(config))
             artifact = compile_artifact(config, made, wasm, schedule=Watched()).to_bytes()
         except Exception as error:
             reason = error.reason if isinstance(error, WasmError) else f"{type(error).__name__}: {error}"

@@ -22,7 +22,13 @@ _MODES = ("rw", "ro")
 
 
 class Result(NamedTuple):
-    """What became of a program that `run` ran."""
+    """What became of a program that `run` ran.
+
+    >>> result = Result(exit_code=3, stdout=b"", stderr=b"no such file")
+    >>> exit_code, _, message = result
+    >>> exit_code, message
+    (3, b'no such file')
+    """
 
     exit_code: int  # 0 if it just returned
     stdout: bytes  # empty if stdout went elsewhere
