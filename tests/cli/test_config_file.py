@@ -65,13 +65,13 @@ def test_the_place_where_it_is_looked_for(
     wasmjit: CommandLine, write_wat: WriteWat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_wat("wide.wat", WIDE)
-    (tmp_path / "wasmjit").mkdir()
-    (tmp_path / "wasmjit" / "config.toml").write_text("[wasm]\nwide-arithmetic = true\n")
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    # Not in the working directory: "python -m" would take a directory of this name for the package.
+    (tmp_path / "xdg" / "wasmjit").mkdir(parents=True)
+    (tmp_path / "xdg" / "wasmjit" / "config.toml").write_text("[wasm]\nwide-arithmetic = true\n")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
     assert wasmjit("validate", "wide.wat").returncode == 0
     monkeypatch.delenv("XDG_CONFIG_HOME")
-    (tmp_path / ".config").mkdir()
-    os.rename(tmp_path / "wasmjit", tmp_path / ".config" / "wasmjit")
+    os.rename(tmp_path / "xdg", tmp_path / ".config")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert wasmjit("validate", "wide.wat").returncode == 0
     (tmp_path / "empty.toml").write_text("")
