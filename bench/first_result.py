@@ -1,10 +1,11 @@
 """Time to the first result: from bytes to the end of ``_start``, in a fresh process with nothing cached.
 
-    python -m bench.first_result [--runs N] [--json] [FILE.wasm...]
+    python -m bench.first_result [--runs N] [--json] [--realworld] [FILE.wasm...]
 
 Each figure is the median of N (5) processes, which take turns: wasmjit in every tier, and the wasmtime package. What is
 timed begins behind the import of the package: making engine, module and instance, and running ``_start`` on a small
-task. Without files: the examples, and the large module of bench.kernels.large (which need not have a `_start`).
+task. Without files: the examples, and the large module of bench.kernels.large (which need not have a `_start`). With
+--realworld: the programs of tests/realworld, which are downloaded at first use, under "auto" and the wasmtime package.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from .kernels import large
 
@@ -30,6 +33,12 @@ ARGUMENTS = {
     "mandelbrot": ["60", "40", "50"],
     "textsearch": ["the", "/article.txt"],
     "wordfreq": ["/article.txt"],
+}
+
+# Programs of tests/realworld whose task there is not small.
+SMALL_TASKS = {
+    "quickjs": ("-e", "let s = 0; for (let i = 0; i < 1000; i++) s += i % 7; console.log(s)"),
+    "php": ("-v",),
 }
 
 _CHILD = """
@@ -53,22 +62,77 @@ store.set_wasi(wasi)
 linker = api.Linker(engine)
 linker.define_wasi()
 start = linker.instantiate(store, module).exports(store).get("_start")
+code = 0
 try:
     if start is not None:
         start(store)
 except api.ExitTrap as exit:
-    if exit.code:
-        raise
-print(compiled - started, time.perf_counter() - started)
+    code = exit.code
+print(compiled - started, time.perf_counter() - started, code)
 """
 
 
-def measure(variant: str, wasm: Path, arguments: list[str], output: Path) -> tuple[float, float]:
-    """Seconds to the Module and to the end of ``_start``. Raises CalledProcessError if the program fails."""
-    command = [sys.executable, "-c", _CHILD, variant, str(wasm), str(DATA), str(output), wasm.stem, *arguments]
+def measure(
+    variant: str, wasm: Path, arguments: Sequence[str], output: Path, directory: Path = DATA
+) -> tuple[float, float, int]:
+    """Seconds to the Module and to the end of ``_start``, and exit code. Raises CalledProcessError if it traps."""
+    command = [sys.executable, "-c", _CHILD, variant, str(wasm), str(directory), str(output), wasm.stem, *arguments]
     process = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT)
-    module, total = process.stdout.split()
-    return float(module), float(total)
+    module, total, code = process.stdout.split()
+    return float(module), float(total), int(code)
+
+
+class Task(NamedTuple):
+    """What is timed."""
+
+    name: str
+    wasm: Path
+    arguments: Sequence[str]
+    directory: Path
+    variants: Sequence[str]
+
+
+def own_tasks(files: Sequence[Path], scratch: Path) -> Iterator[Task]:
+    """Modules in files, or the examples and a large module."""
+    if not files:
+        files = [EXAMPLES / f"{name}.wasm" for name in ARGUMENTS]
+        (scratch / "large.wasm").write_bytes(large.module())
+        files = [*files, scratch / "large.wasm"]
+    for wasm in files:
+        yield Task(wasm.stem, wasm, ARGUMENTS.get(wasm.stem, []), DATA, VARIANTS)
+
+
+def realworld_tasks(scratch: Path) -> Iterator[Task]:
+    """Programs of the package registries that the wasmtime package can run, too."""
+    from tests.realworld.__main__ import PROGRAMS
+
+    for program in PROGRAMS:
+        if program.export != "_start" or program.reference_is_command:
+            continue
+        directory = scratch / program.name
+        directory.mkdir()
+        for name, contents in program.files.items():
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            (directory / name).write_bytes(contents.encode() if isinstance(contents, str) else contents)
+        arguments = SMALL_TASKS.get(program.name, program.arguments)
+        yield Task(program.name, program.module(), arguments, directory, ("auto", "wasmtime"))
+
+
+def compare(task: Task, runs: int, scratch: Path) -> dict[str, object]:
+    """The medians of one task. Raises RuntimeError if outputs differ."""
+    outputs = {variant: scratch / variant for variant in task.variants}
+    seconds: dict[str, list[tuple[float, float, int]]] = {variant: [] for variant in task.variants}
+    for _ in range(runs):
+        for variant in task.variants:
+            seconds[variant].append(measure(variant, task.wasm, task.arguments, outputs[variant], task.directory))
+    exit_codes = {code for taken in seconds.values() for _, _, code in taken}
+    if len({output.read_bytes() for output in outputs.values() if output.exists()}) > 1 or len(exit_codes) > 1:
+        raise RuntimeError(f"{task.name}: the outputs differ")
+    row: dict[str, object] = {"module": task.name, "wasm_bytes": task.wasm.stat().st_size, "runs": runs}
+    for variant in task.variants:
+        row[f"{variant}_module_s"] = statistics.median(module for module, _, _ in seconds[variant])
+        row[f"{variant}_s"] = statistics.median(total for _, total, _ in seconds[variant])
+    return row
 
 
 def main() -> int:
@@ -77,33 +141,19 @@ def main() -> int:
     parser.add_argument("files", nargs="*", type=Path)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--realworld", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        files = options.files
-        if not files:
-            files = [EXAMPLES / f"{name}.wasm" for name in ARGUMENTS]
-            files.append(Path(directory, "large.wasm"))
-            files[-1].write_bytes(large.module())
+        scratch = Path(directory)
         rows = []
-        for wasm in files:
-            outputs = {variant: Path(directory, variant) for variant in VARIANTS}
-            seconds: dict[str, list[tuple[float, float]]] = {variant: [] for variant in VARIANTS}
-            for _ in range(options.runs):
-                for variant in VARIANTS:
-                    arguments = ARGUMENTS.get(wasm.stem, [])
-                    seconds[variant].append(measure(variant, wasm, arguments, outputs[variant]))
-            if len({output.read_bytes() for output in outputs.values() if output.exists()}) > 1:
-                raise RuntimeError(f"{wasm.stem}: the outputs differ")
-            row: dict[str, object] = {"module": wasm.stem, "wasm_bytes": wasm.stat().st_size, "runs": options.runs}
-            for variant in VARIANTS:
-                row[f"{variant}_module_s"] = statistics.median(module for module, _ in seconds[variant])
-                row[f"{variant}_s"] = statistics.median(total for _, total in seconds[variant])
+        for task in realworld_tasks(scratch) if options.realworld else own_tasks(options.files, scratch):
+            row = compare(task, options.runs, scratch)
             rows.append(row)
             if not options.json:
-                figures = {variant: float(str(row[f"{variant}_s"])) for variant in VARIANTS}
+                figures = {variant: float(str(row[f"{variant}_s"])) for variant in task.variants}
                 text = "  ".join(f"{variant} {1000 * value:8.1f} ms" for variant, value in figures.items())
                 ratio = figures["auto"] / figures["wasmtime"]
-                print(f"{wasm.stem:12} {text}  auto/wasmtime {ratio:5.2f}", flush=True)
+                print(f"{task.name:12} {text}  auto/wasmtime {ratio:5.2f}", flush=True)
     if options.json:
         print(json.dumps(rows, indent=2))
     return 0

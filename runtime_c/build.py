@@ -27,6 +27,8 @@ SOURCES = [
     "enter.c",
     "host.c",
     "instance.c",
+    "interpret.c",
+    "interpret_translate.c",
     "interrupt.c",
     "mapping.c",
     "memory.c",
@@ -38,7 +40,7 @@ SOURCES = [
     "trap.c",
     "values.c",
 ]
-HEADERS = ["arch.h", "boundary.h", "memory_object.h", "wj.h", "wj_abi.h", "wj_api.h"]
+HEADERS = ["arch.h", "boundary.h", "interpret.h", "memory_object.h", "wj.h", "wj_abi.h", "wj_api.h"]
 # Warnings are for our files; the code that cffi generates has its own taste.
 PREAMBLE = """
 #pragma GCC diagnostic ignored "-Wunused-parameter"

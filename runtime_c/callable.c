@@ -131,6 +131,20 @@ static PyObject *bind(PyObject *self_object, PyObject *const *arguments, Py_ssiz
     Py_RETURN_NONE;
 }
 
+/* _set_trampoline(address): of a function that was bound without one. */
+static PyObject *set_trampoline(PyObject *self_object, PyObject *address)
+{
+    callable_object *self = (callable_object *)self_object;
+    uint64_t code = PyLong_AsUnsignedLongLong(address);
+    if (code == UINT64_MAX && PyErr_Occurred()) {
+        return NULL;
+    }
+    if (self->target.store != NULL && (self->target.flags & FLAG_UNCHECKED) == 0) {
+        self->target.enter = (wj_enter_function *)(uintptr_t)code;
+    }
+    Py_RETURN_NONE;
+}
+
 /* _run_map(code, job): runs the loop of a map over arrays, see abi.MAP_JOB. */
 static PyObject *run_map(PyObject *self_object, PyObject *const *arguments, Py_ssize_t count)
 {
@@ -161,6 +175,7 @@ static PyObject *run_map(PyObject *self_object, PyObject *const *arguments, Py_s
 
 static PyMethodDef callable_methods[] = {
     {"_bind", (PyCFunction)(void (*)(void))bind, METH_FASTCALL, NULL},
+    {"_set_trampoline", set_trampoline, METH_O, NULL},
     {"_run_map", (PyCFunction)(void (*)(void))run_map, METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -164,6 +164,7 @@ static inline __attribute__((always_inline)) int enter(wj_target *target, wj_ent
     entry->thread_state = thread_state;
     entry->began_without_gil = thread_state == WJ_NO_GIL;
     entry->host_fp = 0;
+    entry->activation = NULL;
     entry->own_pc_count = 0;
     entry->deadline_ns = 0;
     entry->stack_limit = store->stack_limit;

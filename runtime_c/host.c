@@ -4,7 +4,10 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
+#define NANOSECONDS 1000000000
+#define QUESTION_INTERVAL_NS 10000000
 #define LOCAL_ARGUMENTS 16u
 #define SPARE_ARGUMENTS 2 /* in front: PY_VECTORCALL_ARGUMENTS_OFFSET, and the caller */
 
@@ -343,6 +346,34 @@ uint64_t wj_lazy_resolve(void *vmctx, uint32_t position, void *frame_address)
     PyObject *number = PyLong_FromUnsignedLong(position);
     PyObject *found = number == NULL ? NULL : PyObject_CallOneArg(functions[-1], number);
     Py_XDECREF(number);
+    uint64_t code = found == NULL ? 0 : PyLong_AsUnsignedLongLong(found);
+    Py_XDECREF(found);
+    if (UNLIKELY(PyErr_Occurred() != NULL)) {
+        leave_with_exception();
+    }
+    wj_boundary_host_end(NULL, frame_address);
+    return code;
+}
+
+bool wj_may_ask(void)
+{
+    static _Thread_local int64_t next_ns __attribute__((tls_model("initial-exec")));
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    int64_t now_ns = (int64_t)now.tv_sec * NANOSECONDS + now.tv_nsec;
+    if (now_ns < next_ns) {
+        return false;
+    }
+    next_ns = now_ns + QUESTION_INTERVAL_NS;
+    return true;
+}
+
+uint64_t wj_report_hot(void *vmctx, uint32_t position, uint32_t loop_offset, uint32_t is_compiled)
+{
+    void *frame_address = __builtin_frame_address(0);
+    wj_boundary_host_begin(NULL, frame_address);
+    PyObject **functions = *(PyObject ***)((char *)vmctx + WJ_VMCONTEXT_FUNCTIONS);
+    PyObject *found = PyObject_CallFunction(functions[-2], "III", position, loop_offset, is_compiled);
     uint64_t code = found == NULL ? 0 : PyLong_AsUnsignedLongLong(found);
     Py_XDECREF(found);
     if (UNLIKELY(PyErr_Occurred() != NULL)) {

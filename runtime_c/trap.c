@@ -149,22 +149,32 @@ void wj_code_unregister(uintptr_t start)
 
 /* ---- backtraces ---- */
 
-static void add_pc(wj_entry *entry, uintptr_t pc)
+/* `activation`: the innermost one behind code of the interpreter that is not told of yet. */
+static void add_pc(wj_entry *entry, uintptr_t pc, const wj_activation **activation)
 {
-    if (entry->pc_count < WJ_MAX_BACKTRACE && registered_end(pc) != 0) {
+    if (wj_in_interpreter(pc)) {
+        if (*activation == NULL) {
+            return;
+        }
+        pc = (uintptr_t)(*activation)->ip;
+        *activation = (*activation)->outer;
+    } else if (registered_end(pc) == 0) {
+        return;
+    }
+    if (entry->pc_count < WJ_MAX_BACKTRACE) {
         entry->pcs[entry->pc_count++] = pc;
     }
 }
 
 /* Follows frame records from fp up to the frame of wj_enter, whose frame pointer is end_fp. Nothing below
  * readable_from or above the stack is touched, so a wild frame pointer ends the walk and does no harm. */
-static void walk_frames(const wj_thread *thread, wj_entry *into, uintptr_t fp, uintptr_t end_fp,
-                        uintptr_t readable_from)
+static void walk_frames(const wj_thread *thread, wj_entry *into, const wj_activation *activation, uintptr_t fp,
+                        uintptr_t end_fp, uintptr_t readable_from)
 {
     uintptr_t limit = end_fp < thread->stack_high - 16 ? end_fp : thread->stack_high - 16;
     while (into->pc_count < WJ_MAX_BACKTRACE && fp >= readable_from && fp < limit && fp % sizeof(uintptr_t) == 0) {
         const uintptr_t *record = (const uintptr_t *)fp;
-        add_pc(into, wj_return_address(record[1]) - 1); /* back into the call instruction */
+        add_pc(into, wj_return_address(record[1]) - 1, &activation); /* back into the call instruction */
         if (record[0] <= fp) {
             break;
         }
@@ -176,38 +186,40 @@ static void walk_frames(const wj_thread *thread, wj_entry *into, uintptr_t fp, u
 static void capture_outer(const wj_thread *thread, wj_entry *entry, uintptr_t sp)
 {
     for (const wj_entry *outer = entry->outer; outer != NULL; outer = outer->outer) {
-        walk_frames(thread, entry, outer->host_fp, outer->landing_fp, sp);
+        walk_frames(thread, entry, outer->activation, outer->host_fp, outer->landing_fp, sp);
     }
 }
 
-/* The whole backtrace, starting at the frame record fp of code that `entry` runs. */
-static void capture(const wj_thread *thread, wj_entry *entry, uintptr_t fp, uintptr_t sp)
+/* The whole backtrace, from pc (0: none) and the frame record fp of code that `entry` runs. */
+static void capture(const wj_thread *thread, wj_entry *entry, uintptr_t pc, uintptr_t fp, uintptr_t sp)
 {
+    const wj_activation *activation = entry->activation;
     uintptr_t readable_from = sp > thread->stack_low ? sp : thread->stack_low;
-    walk_frames(thread, entry, fp, entry->landing_fp, readable_from);
+    entry->pc_count = 0;
+    add_pc(entry, pc, &activation);
+    walk_frames(thread, entry, activation, fp, entry->landing_fp, readable_from);
     entry->own_pc_count = entry->pc_count;
     capture_outer(thread, entry, readable_from);
 }
 
 bool wj_code_is_registered(uintptr_t pc)
 {
-    return registered_end(pc) != 0;
+    return registered_end(pc) != 0 || wj_in_interpreter(pc);
 }
 
 void wj_record_trap(const wj_thread *thread, wj_entry *entry, int code, wj_registers at)
 {
     entry->trap_code = code;
     entry->fault_address = 0;
-    entry->pc_count = 0;
-    add_pc(entry, at.pc);
-    capture(thread, entry, at.fp, at.sp);
+    capture(thread, entry, at.pc, at.fp, at.sp);
 }
 
 void wj_record_frames(const wj_thread *thread, wj_entry *entry, uintptr_t pc, uintptr_t fp)
 {
+    const wj_activation *activation = entry->activation;
     entry->pc_count = 0;
-    add_pc(entry, pc);
-    walk_frames(thread, entry, fp, entry->landing_fp, (uintptr_t)__builtin_frame_address(0));
+    add_pc(entry, pc, &activation);
+    walk_frames(thread, entry, activation, fp, entry->landing_fp, (uintptr_t)__builtin_frame_address(0));
     entry->own_pc_count = entry->pc_count;
 }
 
@@ -227,8 +239,7 @@ void wj_trap(int code, uintptr_t fault_address)
     uintptr_t fp = (uintptr_t)__builtin_frame_address(0);
     entry->trap_code = code;
     entry->fault_address = fault_address;
-    entry->pc_count = 0;
-    capture(thread, entry, fp, fp);
+    capture(thread, entry, 0, fp, fp);
     wj_unwind(entry, WJ_STATUS_TRAP);
 }
 
@@ -290,7 +301,7 @@ static bool claim(int signal_number, const siginfo_t *info, ucontext_t *context)
     }
     wj_registers at = wj_context_registers(context);
     uintptr_t code_end = registered_end(at.pc);
-    if (code_end == 0) {
+    if (code_end == 0 && (signal_number == WJ_TRAP_SIGNAL || !wj_in_interpreter(at.pc))) {
         return false;
     }
     int code = classify(thread, entry, signal_number, info, at, code_end);
@@ -300,9 +311,7 @@ static bool claim(int signal_number, const siginfo_t *info, ucontext_t *context)
     thread->repeat_signal = 0;
     entry->trap_code = code;
     entry->fault_address = signal_number == WJ_TRAP_SIGNAL ? 0 : (uintptr_t)info->si_addr;
-    entry->pc_count = 0;
-    add_pc(entry, at.pc);
-    capture(thread, entry, at.fp, at.sp);
+    capture(thread, entry, at.pc, at.fp, at.sp);
     wj_context_redirect(context, (wj_registers){entry->landing_pc, entry->landing_sp, entry->landing_fp},
                         WJ_STATUS_TRAP);
     return true;

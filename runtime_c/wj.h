@@ -36,6 +36,13 @@ typedef struct wj_entry wj_entry;
 typedef struct wj_host_func wj_host_func;
 typedef struct wj_allocation wj_allocation;
 typedef struct wj_view wj_view;
+typedef struct wj_interpreted wj_interpreted;
+
+/* A running function of the interpreter; on the C stack. */
+typedef struct wj_activation {
+    struct wj_activation *outer; /* in the same entry */
+    const uint32_t *ip;          /* the instruction that may trap or call, last */
+} wj_activation;
 
 /* ---- contract with generated code: offsets in wj_abi.h ---- */
 
@@ -220,6 +227,7 @@ struct wj_entry {
     uint64_t stack_limit;  /* store->stack_limit and caller to put back */
     void *caller;
     int64_t deadline_ns; /* CLOCK_MONOTONIC, of the call's timeout; 0: none */
+    wj_activation *activation; /* the innermost function that is interpreted, or NULL */
     int trap_code;
     uint32_t own_pc_count; /* how many of pcs belong to this entry; the rest to outer ones */
     uint32_t pc_count;
@@ -259,6 +267,20 @@ WJ_INTERNAL void wj_host_dispatch(wj_host_func *host, wj_frame *frame);
 WJ_INTERNAL void wj_lazy_stub(void);
 /* Called by wj_lazy_stub: the code of the function at this position of the caller's function table. */
 WJ_INTERNAL uint64_t wj_lazy_resolve(void *vmctx, uint32_t position, void *frame_address);
+
+WJ_INTERNAL void wj_interpreter_stub(void);
+/* Called by wj_interpreter_stub: runs the function at this position of the caller's function table. 0; or, where it is not
+ * interpreted, the code that is to be run instead. */
+WJ_INTERNAL uint64_t wj_interpret(uint32_t position, wj_frame *frame);
+/* Calls wasm code with the registers and stack slots (an even number) of `frame`, and stores the results there. */
+WJ_INTERNAL void wj_call_frame(const void *code, wj_frame *frame, uint64_t stack_slots);
+/* Tells Python of a hot function, from below wasm, and whether it runs in baseline code; the address of code to go on
+ * in, or 0. */
+WJ_INTERNAL uint64_t wj_report_hot(void *vmctx, uint32_t position, uint32_t loop_offset, uint32_t is_compiled);
+/* Whether this thread may tell Python of something hot now: it takes the GIL, which others may hold for milliseconds. */
+WJ_INTERNAL bool wj_may_ask(void);
+/* Whether pc lies in the interpreter's loop: one activation stands behind each such pc of a stack. */
+WJ_INTERNAL bool wj_in_interpreter(uintptr_t pc);
 
 /* ---- threads and traps (trap.c) ---- */
 

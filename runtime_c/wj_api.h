@@ -179,6 +179,34 @@ void wj_write_thunks(uint8_t *where, uint64_t count, uint64_t distance_bytes);
 /* Where functions without code jump to, with their position in the function table in eax (x86-64) or w16 (AArch64). In front
  * of that table lies the address of a Python callable, which gets the position, has code made, and returns its address. */
 uint64_t wj_lazy_stub_address(void);
+/* ---- the interpreter (interpret.h) ---- */
+/* What it has to know of a module; Python keeps everything that this points to. Offsets are in the instance context. */
+typedef struct {
+    const uint8_t *wasm;
+    const uint64_t *bodies;            /* by position in the function table: offset of the body in the module */
+    const uint32_t *function_types;    /* by function index: its type */
+    const wj_signature *const *types;  /* NULL: with vectors */
+    const uint8_t *global_types;       /* value types, imports first */
+    const uint32_t *func_ref_offsets;  /* by function index: of its func-ref, or of an import's address of one */
+    uint32_t function_count;           /* in the function table */
+    uint32_t imported_function_count, imported_global_count;
+    uint32_t imported_functions_offset, imported_globals_offset, globals_offset, memories_offset, tables_offset;
+    uint32_t has_memory;
+    int32_t budget;         /* calls and iterations of a function until Python is told that it is hot, */
+    uint32_t patient;       /* 1: but at most every 10 ms */
+    uint64_t stubs_address; /* what the function table has at first, one behind the other */
+    uint32_t stub_bytes;
+} wj_interpreter_plan;
+typedef struct wj_interpreter wj_interpreter;
+/* In front of the function table lie the addresses of this, of a callable(position, loop_offset) -> address of code that
+ * goes on from that loop, or 0, for hot functions and loops, and of the resolver (wj_lazy_stub_address). */
+wj_interpreter *wj_interpreter_new(const wj_interpreter_plan *plan); /* NULL: no memory */
+void wj_interpreter_free(wj_interpreter *interpreter);
+/* Where the stubs of functions that may be interpreted jump to, as those of wj_lazy_stub_address. */
+uint64_t wj_interpreter_stub_address(void);
+/* The function that an address of a backtrace belongs to, and the offset in the module; UINT32_MAX: none. */
+uint32_t wj_interpreter_find(wj_interpreter *interpreter, uintptr_t pc, uint32_t *offset);
+
 /* A new reference to the store's roots object (always the same one): it shows the garbage collector the callables of the
  * store's host functions. Keep it as an attribute of the Python object that owns the store, then cycles through host
  * functions are collected. 0 on failure. */

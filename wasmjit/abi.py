@@ -25,6 +25,9 @@ POINTER_BYTES = 8
 SLOT_BYTES = 8
 MAX_REGISTER_RESULTS = 2
 VMCONTEXT_MAGIC = 0x78436A77  # "wjCx"
+# The location, in the header of the binary format, of calls that go on with the same activation in other code
+# (compile/hand_over.py): no frame of a backtrace. 0 stands for unknown locations.
+HAND_OVER_OFFSET = 1
 
 
 def _fields(*names_and_sizes: tuple[str, int]) -> dict[str, int]:
@@ -166,6 +169,8 @@ BUILTINS: tuple[Builtin, ...] = (
     # Bits of a, b, c -> bits of a * b + c rounded once; NaNs are canonical. For processors that have no instruction.
     Builtin("fused_multiply_add_f32", "i64", ("i64", "i64", "i64")),
     Builtin("fused_multiply_add_f64", "i64", ("i64", "i64", "i64")),
+    # Position in the function table, offset of the loop's opcode -> code that goes on from there, or 0 (hand_over.py).
+    Builtin("hot_loop", "i64", ("i32", "i32")),
 )
 BUILTIN_INDEX: dict[str, int] = {b.name: i for i, b in enumerate(BUILTINS)}
 

@@ -16,7 +16,7 @@ import hmac
 import os
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from .artifact import FORMAT_VERSION, Artifact, abi_hash
@@ -27,6 +27,9 @@ from .version import VERSION
 DEFAULT_MAX_BYTES = 1 << 30
 _SUFFIX = ".cwasm"
 _TEMPORARY_PREFIX = ".new-"
+_LOCK_PREFIX = ".making-"
+_LEFT_PREFIXES = (_TEMPORARY_PREFIX, _LOCK_PREFIX)
+_TURN = ".turn"
 # Clean-up goes below the limit by this part, so that it does not run at every store.
 _CLEAN_TO = 0.75
 _ABANDONED_SECONDS = 3600
@@ -110,6 +113,24 @@ class Cache:
             self.store(key, artifact)
         return artifact
 
+    @contextlib.contextmanager
+    def making(self, key: str, *, in_turn: bool = False) -> Iterator[None]:
+        """Waits until no other process makes the entry called `key`; with `in_turn`, any entry that is made so.
+
+        A program that is run many times must not be optimised by as many processes. Without effect where the directory
+        cannot be written to.
+        """
+        if self._secret is None:
+            yield
+            return
+        own = self.directory / (_LOCK_PREFIX + self._path(key, self._secret).stem)
+        with _locked(self.directory / _TURN if in_turn else None), _locked(own):
+            try:
+                yield
+            finally:
+                with contextlib.suppress(OSError):  # whoever waits for it has it open
+                    own.unlink()
+
     def load(self, key: str, config_key: str | None = None) -> Artifact | None:
         """The entry called `key`, None if there is none that can be used. A damaged one is removed."""
         if self._secret is None:
@@ -171,7 +192,10 @@ class Cache:
                     status = item.stat(follow_symlinks=False)
                     if item.name.endswith(_SUFFIX):
                         entries.append((status.st_mtime, status.st_size, item.path))
-                    elif item.name.startswith(_TEMPORARY_PREFIX) and now - status.st_mtime > _ABANDONED_SECONDS:
+                    elif (
+                        item.name.startswith((_TEMPORARY_PREFIX, _LOCK_PREFIX))
+                        and now - status.st_mtime > _ABANDONED_SECONDS
+                    ):
                         os.unlink(item.path)
         total = sum(size for _, size, _ in entries)
         if total <= self.max_bytes:
@@ -185,6 +209,20 @@ class Cache:
             total -= size
             removed += 1
         return removed
+
+
+@contextlib.contextmanager
+def _locked(path: Path | None) -> Iterator[None]:
+    """With the lock that the file at `path` stands for; without it where that cannot be."""
+    import fcntl
+
+    with contextlib.ExitStack() as stack:
+        if path is not None:
+            with contextlib.suppress(OSError):
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                file = stack.enter_context(open(path, "ab"))  # closing it gives the lock back
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _is_trusted(status: os.stat_result) -> bool:

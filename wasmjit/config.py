@@ -264,8 +264,8 @@ class Config:
         OPTIMIZED,
         _choice("tier", *TIERS),
         "`baseline`: code as with `opt_level` `none`. `optimized`: code of `opt_level`, before `Module`"
-        " returns. `auto`: baseline code, made when a function is first called; another process makes the optimised"
-        " code meanwhile, which replaces it while it runs (see `Module.wait_optimized`).",
+        " returns. `auto`: functions are interpreted, and hot ones compiled as with `baseline`; another process makes"
+        " the optimised code meanwhile, which replaces all that while it runs (see `Module.wait_optimized`).",
         changes_code=False,  # but for what `cache_key` says as opt_level
     )
     strategy = Option(

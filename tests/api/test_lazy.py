@@ -1,4 +1,4 @@
-"""Functions that are compiled when they are first called: what `tier="auto"` does before there is optimised code."""
+"""Functions that are interpreted, or compiled at their first call: `tier="auto"` before there is optimised code."""
 
 from __future__ import annotations
 
@@ -27,7 +27,14 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def engine() -> Engine:
+def compiled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No function is interpreted."""
+    monkeypatch.setattr(tiers, "INTERPRETS", False)
+
+
+@pytest.fixture(params=["compiled", "interpreted"])
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    monkeypatch.setattr(tiers, "INTERPRETS", request.param == "interpreted")
     return Engine(Config(tier="auto"))
 
 
@@ -42,7 +49,9 @@ def compiled(module: Module) -> set[int]:
     return {function for function, group in code._groups.items() if group.addresses}
 
 
-def test_only_what_is_called_is_compiled(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("compiled_at_once")
+def test_only_what_is_called_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine(Config(tier="auto"))
     monkeypatch.setattr(lazy, "_MOST_PENDING", 1)
     module = Module(
         engine,
@@ -58,7 +67,9 @@ def test_only_what_is_called_is_compiled(engine: Engine, monkeypatch: pytest.Mon
     assert compiled(module) == {0, 1, 2}
 
 
-def test_what_start_calls_is_begun_at_once(engine: Engine) -> None:
+@pytest.mark.usefixtures("compiled_at_once")
+def test_what_start_calls_is_begun_at_once() -> None:
+    engine = Engine(Config(tier="auto"))
     module = Module(engine, '(module (func (export "_start") (call $a)) (func $a))')
     store = Store(engine)
     Instance(store, module, []).exports(store)["_start"](store)
@@ -125,7 +136,9 @@ def test_traps_say_where_as_optimised_code_does(engine: Engine) -> None:
         assert seen[0] == seen[1]
 
 
-def test_a_dead_compiler_is_an_error_of_those_functions(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("compiled_at_once")
+def test_a_dead_compiler_is_an_error_of_those_functions(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine(Config(tier="auto"))
     module = Module(engine, LAZY_WAT)
     store, exports = make(module)  # runs the start function
     begin = pipeline.WorkerPool.begin
@@ -147,7 +160,9 @@ def test_a_dead_compiler_is_an_error_of_those_functions(engine: Engine, monkeypa
     assert exports["fib"](store, 5) == 5  # the optimised code is there
 
 
-def test_an_interrupted_compilation_is_tried_again(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("compiled_at_once")
+def test_an_interrupted_compilation_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine(Config(tier="auto"))
     module = Module(engine, LAZY_WAT)
     store, exports = make(module)
 
@@ -207,7 +222,9 @@ def test_a_module_made_before_a_fork_is_instantiated_behind_it(engine: Engine) -
     assert exports["fib"](store, 6) == 8
 
 
-def test_a_timeout_while_compiling_ends_the_call(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("compiled_at_once")
+def test_a_timeout_while_compiling_ends_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine(Config(tier="auto"))
     module = Module(engine, LAZY_WAT)
     store, exports = make(module)
     result = pipeline.Pending.result

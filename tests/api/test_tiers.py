@@ -89,9 +89,11 @@ FIB_20 = 6765
 DOUBLE, SPIN = 2, 7  # function indices
 
 
-@pytest.fixture(params=[WAT, LAZY_WAT], ids=["eager", "lazy"])
-def wat(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+@pytest.fixture(params=["eager", "lazy", "interpreted"])
+def wat(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module whose baseline code is made at once, when it is called, or when it is hot."""
+    monkeypatch.setattr(tiers, "INTERPRETS", request.param == "interpreted")
+    return WAT if request.param == "eager" else LAZY_WAT
 
 
 @pytest.fixture(scope="module")

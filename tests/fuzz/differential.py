@@ -1,7 +1,10 @@
 """Random programs run by wasmjit and by the wasmtime package must behave alike: results, traps, globals, memory.
 
     python -m tests.fuzz.differential [--count N] [--seed S] [--opt-level LEVEL] [--explicit-checks] [--exact-traps]
-        [--through-artifact]
+        [--through-artifact] [--interpret]
+
+With --interpret our side is tier "auto": modules of what is interpreted, a third of which have functions and loops that
+are compiled, and entered, as soon as they begin a second time.
 
 Modules come from `wasm-tools smith --ensure-termination`. Each export is called once; after a trap a module is left,
 because the order of other stores around a trap is not promised (it is with --exact-traps: memory is compared too).
@@ -18,12 +21,15 @@ import hashlib
 import random
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import wasmtime
 
 import wasmjit
+from wasmjit.runtime import interpreter, tiers
+from wasmjit.runtime.lazy import LazyCode
 from wasmjit.wasm.decode import decode
 from wasmjit.wasm.text import find_wasm_tools
 from wasmjit.wasm.types import EXTERN_KIND_NAMES, V128, valtype_name
@@ -60,6 +66,16 @@ SMITH_OPTIONS = {
     "threads-enabled": "false",
     "wide-arithmetic-enabled": "true",
 }
+# Modules and functions with these are compiled.
+NOT_INTERPRETED = {
+    "custom-page-sizes-enabled": "false",
+    "max-memories": "1",
+    "memory64-enabled": "false",
+    "relaxed-simd-enabled": "false",
+    "simd-enabled": "false",
+    "tail-call-enabled": "false",
+    "wide-arithmetic-enabled": "false",
+}
 FAILED_MODULES = Path("build/differential")
 INTERESTING = (0, 1, -1, 2, 7, 31, 32, 63, 64, 255, 65535, 65536, -(1 << 31), (1 << 31) - 1)
 FLOATS = (0.0, -0.0, 1.0, -1.5, 1e10, -1e30, 0.1, float("inf"))
@@ -76,15 +92,25 @@ def with_proposals(config: Any) -> Any:
     return config
 
 
-def generate(seed: int) -> bytes | None:
-    """A random module; the same seed gives the same module."""
+def generate(seed: int, without: Mapping[str, str] = {}) -> bytes | None:
+    """A random module; the same seed gives the same module. `without` are options of the generator."""
     source = random.Random(seed)
     entropy = source.randbytes(source.choice((400, 1500, 4000)))
-    options = [f"--{name}={value}" for name, value in SMITH_OPTIONS.items()]
+    options = [f"--{name}={value}" for name, value in {**SMITH_OPTIONS, **without}.items()]
     done = subprocess.run(
         [find_wasm_tools(), "smith", "--ensure-termination", *options], input=entropy, capture_output=True, check=False
     )
     return done.stdout if done.returncode == 0 else None
+
+
+def compile_eagerly(wanted: bool) -> None:
+    """Whether what is interpreted is reported as hot when it begins a second time, and its code is waited for."""
+    interpreter._BUDGET = 1 if wanted else 1000
+    interpreter._PATIENT = not wanted
+    LazyCode._ready = lambda code, timeout: ready(code, 60 if wanted else timeout)  # type: ignore[method-assign]
+
+
+ready = LazyCode._ready
 
 
 def argument(kind: str, source: random.Random) -> Any:
@@ -197,12 +223,18 @@ def main() -> int:
     parser.add_argument("--explicit-checks", action="store_true")
     parser.add_argument("--exact-traps", action="store_true")
     parser.add_argument("--through-artifact", action="store_true")
+    parser.add_argument("--interpret", action="store_true")
     options = parser.parse_args()
     config = with_proposals(wasmjit.Config(opt_level=options.opt_level, exact_traps=options.exact_traps))
     config.signals_based_traps = not options.explicit_checks
+    if options.interpret:
+        config.tier = "auto"
+        tiers._PATIENCE_SECONDS = 600.0
     compared = calls = disagreements = allowed = 0
     for seed in range(options.seed, options.seed + options.count):
-        wasm = generate(seed)
+        wasm = generate(seed, NOT_INTERPRETED if options.interpret else {})
+        if options.interpret:
+            compile_eagerly(seed % 3 == 0)
         if wasm is None:
             continue
         theirs = run(wasmtime, with_proposals(wasmtime.Config()), wasm, seed, options.exact_traps, False)

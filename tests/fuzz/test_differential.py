@@ -12,7 +12,13 @@ pytest.importorskip("wasmtime")
 
 @pytest.mark.parametrize(
     "options",
-    [("--exact-traps",), (), ("--opt-level=none", "--explicit-checks"), ("--opt-level=none", "--through-artifact")],
+    [
+        ("--exact-traps",),
+        (),
+        ("--opt-level=none", "--explicit-checks"),
+        ("--opt-level=none", "--through-artifact"),
+        ("--interpret", "--exact-traps"),
+    ],
     ids=" ".join,
 )
 def test_random_programs_behave_as_in_wasmtime(options: tuple[str, ...]) -> None:

@@ -239,3 +239,38 @@ def test_loading_from_the_cache_imports_no_compiler(cache: Cache, objects: Any) 
     )
     command = [sys.executable, "-c", program, str(cache.directory)]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_an_entry_is_made_by_one_process_at_a_time(cache: Cache) -> None:
+    program = (
+        "import sys, time\nfrom wasmjit.cache import Cache\n"
+        "with Cache(sys.argv[1]).making('a'): print('has it', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", program, str(cache.directory)]
+    other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert other.stdin is not None and other.stdout is not None
+    assert other.stdout.readline() == "has it\n"
+    order: list[str] = []
+
+    def make(key: str) -> None:
+        with Cache(cache.directory).making(key, in_turn=True):
+            order.append(key)
+
+    with Cache(cache.directory).making("b", in_turn=True):
+        order.append("b")
+    waiting = threading.Thread(target=make, args=("a",))
+    waiting.start()
+    waiting.join(0.2)
+    assert waiting.is_alive() and order == ["b"]
+    other.stdin.close()
+    waiting.join()
+    other.wait()
+    other.stdout.close()
+    assert order == ["b", "a"]
+    assert [path.name for path in cache.directory.iterdir()] == [".turn"]
+
+
+def test_making_an_entry_needs_no_directory(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with Cache(tmp_path / "file" / "below").making("a", in_turn=True):
+        pass

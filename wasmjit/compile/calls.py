@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .. import abi
@@ -32,8 +33,8 @@ def area_slots(results: tuple[int, ...]) -> list[tuple[int, int]]:
     return slots
 
 
-def definition(lowering: FunctionLowering) -> str:
-    """The head of the function.
+def definition(lowering: FunctionLowering, inputs: Sequence[str]) -> str:
+    """The head of the function; `inputs` are its LLVM parameters behind the context and the results area.
 
     `weak` keeps LLVM from looking into a function when it compiles its callers: it would delete calls it finds to be
     pure, arguments it finds unused and all code behind calls it finds never to return, each with the traps in there.
@@ -42,7 +43,7 @@ def definition(lowering: FunctionLowering) -> str:
     params = ["ptr %vmctx"]
     if len(functype.results) > abi.MAX_REGISTER_RESULTS:
         params.append("ptr %results")
-    params += [f"{LLVM_TYPES[t]} %p{i}" for i, t in enumerate(functype.params)]
+    params += inputs
     return (
         f"define weak dso_local {return_type(functype.results)} @f{lowering.function_index}({', '.join(params)}) #0 "
         f"!dbg !{lowering.scope} {{\nentry:"

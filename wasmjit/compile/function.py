@@ -22,7 +22,7 @@ from ..errors import TRAPS, CompileError
 from ..wasm.lowering import IF, LOOP, Frame
 from ..wasm.ops import LLVM_TYPES, Op
 from ..wasm.types import F32, F64, I32, V128, FuncType
-from . import calls, lower, memory, metering, simd, tables, tail_calls
+from . import calls, hand_over, lower, memory, metering, simd, tables, tail_calls
 from .liveness import Block, PendingStore, dead_stores
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ class FunctionLowering:
         self.rows = lower.rows(unit.policy.canonical_nans, unit.module.address_type)
         self.counter = 0
         self.current = "start"  # label of the LLVM block being written, for phi edges
+        self.first_label = "start"  # the block that follows the prologue
         self.leaf = True  # no calls but tail calls, which leave no frame
         self.tail_calls = False
         self.fuel = unit.policy.fuel
@@ -84,6 +85,7 @@ class FunctionLowering:
         self.num_edges = 0
         self.body_start = unit.module.bodies[function_index - unit.module.num_imported_functions].start
         self.results_area_bytes = 0
+        self.hand_overs: list[hand_over.HandOver] = []
         # liveness
         self.tainted: set[str] = set()
         self.settled: set[str] = set()
@@ -677,23 +679,35 @@ class FunctionLowering:
             used.update(block.writes)
         locals_bytes = sum(16 if self.local_types[index] == V128 else 8 for index in used)
         large = locals_bytes > _LARGE_FRAME_BYTES
-        head = [tail_calls.definition(self) if self.tail_calls else calls.definition(self)]
+        head = [self.definition()]
         if self.fuel:
             head.append("  %fuel = alloca i64")
         if self.results_area_bytes:
             head.append(f"  %area = alloca [{self.results_area_bytes} x i8], align 16")
-        for index in sorted(used):
-            valtype = self.local_types[index]
-            llvm = LLVM_TYPES[valtype]
-            initial = f"%p{index}" if index < self.num_params else lower.ZEROS[valtype]
-            head.append(f"  %l{index} = alloca {llvm}\n  store {llvm} {initial}, ptr %l{index}")
+        if self.hand_overs:
+            head.append(hand_over.frame_definition(self))
+            self.cold.append(hand_over.text(self))
+        head.extend(self.local_definition(index) for index in sorted(used))
         # The allocas come first: LLVM promotes only those of the entry block.
         if not self.leaf or large:
             head.append(self.stack_check(locals_bytes if large else 0))
         head.extend(self.prologue.values())
-        head.append("  br label %start\nstart:")
+        head.append(f"  br label %{self.first_label}\nstart:")
         text = "\n".join((*head, *self.lines, *self.cold, "}\n"))
         return text if len(used) * self.num_edges <= _MAX_PROMOTED else self.demote_locals(text)
+
+    def definition(self) -> str:
+        """The head of the function."""
+        if self.tail_calls:
+            return tail_calls.definition(self)
+        return calls.definition(self, [f"{LLVM_TYPES[t]} %p{i}" for i, t in enumerate(self.type.params)])
+
+    def local_definition(self, index: int) -> str:
+        """A local's alloca and its value when the function begins."""
+        valtype = self.local_types[index]
+        llvm = LLVM_TYPES[valtype]
+        initial = f"%p{index}" if index < self.num_params else lower.ZEROS[valtype]
+        return f"  %l{index} = alloca {llvm}\n  store {llvm} {initial}, ptr %l{index}"
 
     def demote_locals(self, text: str) -> str:
         """Leaves all but the most used locals in the stack frame, where a function is so large that LLVM, which makes

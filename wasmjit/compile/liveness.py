@@ -1,4 +1,7 @@
-"""Which stores to locals are dead: the value is never read on any path. Those values must be anchored (function.py)."""
+"""Which stores to locals are dead: the value is never read on any path. Those values must be anchored (function.py).
+
+And which locals are live: some path reads them before it writes them. Those have to be handed over (hand_over.py).
+"""
 
 from __future__ import annotations
 
@@ -65,3 +68,38 @@ def dead_stores(blocks: list[Block]) -> Iterator[PendingStore]:
         for store in block.pending or ():
             if not is_read(block, store):
                 yield store
+
+
+def live_locals(blocks: list[Block]) -> dict[Block, int]:
+    """The locals that are live where each block begins, as a set of bits by index. Exact, unlike `dead_stores`."""
+    live = {block: _bits(block.reads) for block in blocks}
+    leaving = {block: [(target, ~written) for target, written in _leaving(block)] for block in blocks}
+    changed = True
+    while changed:  # what is known flows backwards: a round per level of nested loops, and one that finds nothing
+        changed = False
+        for block in reversed(blocks):
+            before = after = live[block]
+            for target, kept in leaving[block]:
+                after |= live.get(target, 0) & kept
+            if after != before:
+                live[block] = after
+                changed = True
+    return live
+
+
+def _leaving(block: Block) -> Iterator[tuple[Block, int]]:
+    """Where the block's branches lead, each with the locals that were written before it left."""
+    first_writes: dict[int, int] = {}
+    for local, num_left in block.writes.items():
+        first_writes[num_left] = first_writes.get(num_left, 0) | 1 << local
+    written = first_writes.get(0, 0)
+    for number, target in enumerate(block.successors, 1):
+        yield target, written
+        written |= first_writes.get(number, 0)
+
+
+def _bits(locals_read: set[int]) -> int:
+    bits = 0
+    for local in locals_read:
+        bits |= 1 << local
+    return bits

@@ -23,6 +23,9 @@ _STACK_BYTES = 512 << 20
 
 # The opt level of trampolines: there is nothing in them for the optimiser, which would take most of the time.
 TRAMPOLINE = "trampoline"
+# That of code which runs until there is optimised code, where the interpreter runs until then: O0 code, which would be
+# there a little earlier, is hardly faster than that.
+QUICK = "quick"
 
 _PROCESS_OPTIONS = (
     # These move a load to the only branch that uses its value: on the other path its trap would be lost.
@@ -90,7 +93,7 @@ def code_triple(triple: str) -> str:
 def target_machine(triple: str, cpu: str, features: str, opt_level: str) -> llvm.TargetMachine:
     """A target machine; position-independent small code, because that is what the loader links."""
     target = llvm.Target.from_triple(triple)
-    codegen = {"none": 0, "speed": 2, "speed_and_size": 2, TRAMPOLINE: 2}[opt_level]
+    codegen = {"none": 0, "speed": 2, "speed_and_size": 2, TRAMPOLINE: 2, QUICK: 2}[opt_level]
     return target.create_target_machine(cpu=cpu, features=features, opt=codegen, reloc="pic", codemodel="small")
 
 
@@ -106,10 +109,12 @@ def optimise(module: llvm.ModuleRef, machine: llvm.TargetMachine, opt_level: str
     tuning.loop_vectorization = True
     tuning.slp_vectorization = False  # made hash loops 1.8x slower and gained nothing elsewhere
     builder = llvm.create_pass_builder(machine, tuning)
-    if opt_level in ("none", TRAMPOLINE):
+    if opt_level in ("none", TRAMPOLINE, QUICK):
         passes = llvm.create_new_module_pass_manager()
         passes.add_sroa_pass()  # locals are allocas
         passes.add_simplify_cfg_pass()
+        if opt_level == QUICK:
+            passes.add_instruction_combine_pass()
     else:
         passes = builder.getModulePassManager()
     passes.run(module, builder)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from .. import abi
 from ..wasm.types import I32
-from . import calls
+from . import calls, hand_over
 
 if TYPE_CHECKING:
     from .function import FunctionLowering
@@ -43,13 +43,15 @@ def enter_loop(lowering: FunctionLowering, at: int) -> None:
     if lowering.unit.policy.epochs:
         check_epoch(lowering, at)
     if lowering.unit.policy.counting:
-        count(lowering)
+        counted = count(lowering)
+        if hand_over.can_offer(lowering):
+            hand_over.offer(lowering, counted, at)
 
 
-def count(lowering: FunctionLowering) -> None:
+def count(lowering: FunctionLowering) -> str:
     """Counts that a function or loop was begun, behind both halves of the function table: which code is hot.
 
-    Threads may lose a few counts to each other.
+    Returns the new count. Threads may lose a few counts to each other.
     """
     module = lowering.module
     position = lowering.function_index - module.num_imported_functions
@@ -61,6 +63,7 @@ def count(lowering: FunctionLowering) -> None:
         f"  {name} = add i64 {name}n, 1\n"
         f"  store i64 {name}, ptr {name}p, align 8"
     )
+    return name
 
 
 def _fuel_pointer(lowering: FunctionLowering) -> str:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import fcntl
 import json
 import os
+import select
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +28,7 @@ from ..target import Target, host_machine, normal_machine, parse_features
 from ..wasm.module import Module
 from ..wasm.types import FuncType
 from . import trampolines
+from .loop_entry import LoopEntry
 from .unit import (
     GROUP_INSTRUCTIONS,
     REPLACEABLE_UNIT_BODY_BYTES,
@@ -39,6 +42,9 @@ from .unit import (
 from .wire import read_message, write_message
 
 _PACKAGE = Path(__file__).resolve().parent.parent
+
+# Of larger functions, O0 code is made where better code could be ("quick"): register allocation takes seconds for some.
+QUICK_BODY_BYTES = 8 * 1024
 
 # A bare package object stands in for wasmjit, so that a worker imports llvmlite and one of our files, not the runtime.
 _WORKER_PROGRAM = """
@@ -74,6 +80,12 @@ class CompileStatistics:
     emit_seconds: float = 0.0
 
 
+_PIPE_BYTES = 1 << 20
+# All that were not closed. A `Pending` in a garbage cycle gives its worker back when it is collected: if nobody else
+# had it, the worker would be part of that garbage, and its pipes would be closed by their own finalizers.
+_workers: set[Worker] = set()
+
+
 class Worker:
     """One compiler process. Used by one thread at a time."""
 
@@ -85,7 +97,11 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
-        self.unread_replies = 0  # to earlier requests, which nobody wants any more
+        _workers.add(self)
+        # Requests are not to wait for the worker to start. Linux has the call, and may refuse.
+        with contextlib.suppress(OSError, AttributeError):
+            assert self.process.stdin is not None
+            fcntl.fcntl(self.process.stdin, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
     def send(self, fields: dict[str, Any], body: bytes = b"") -> None:
         """Sends one request; `receive` has to follow, which tells what went wrong."""
@@ -98,9 +114,6 @@ class Worker:
         assert self.process.stdout is not None
         try:
             reply = read_message(self.process.stdout)
-            while self.unread_replies and reply is not None:
-                self.unread_replies -= 1
-                reply = read_message(self.process.stdout)
         except (OSError, ValueError):
             reply = None
         if reply is None:
@@ -112,6 +125,7 @@ class Worker:
 
     def close(self) -> None:
         """Ends the process."""
+        _workers.discard(self)
         with contextlib.suppress(OSError):
             if self.process.stdin:
                 self.process.stdin.close()
@@ -178,19 +192,19 @@ class Pending:
             worker.close()
 
     def __del__(self) -> None:
-        """Nobody asked for the result: whoever gets the worker next passes over it."""
+        """Nobody asked for the result."""
         worker, self._worker = self._worker, None
         if worker is not None:
-            worker.unread_replies += 1
-            self._pool.give_back(worker)
+            self._pool.give_back(worker, is_busy=True)
 
 
 class WorkerPool:
     """Idle workers of this process; they start when first needed and end with it."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # a collection in the middle of something gives workers back (`Pending`)
         self.idle: list[Worker] = []
+        self._busy: list[Worker] = []  # with a request whose reply nobody wants any more
         self.warm = False  # whether `warm_up` was called
         self.pid = os.getpid()
         self.size = max(1, min(os.cpu_count() or 1, 8))
@@ -219,12 +233,24 @@ class WorkerPool:
         """An idle or new worker. One that died since it was last used is nobody's error."""
         while True:
             with self.lock:
+                self._collect()
                 worker = self.idle.pop() if self.idle else None
             if worker is None:
                 return Worker()
             if worker.process.poll() is None:
                 return worker
             worker.close()
+
+    def _collect(self) -> None:
+        """Reads replies that nobody wants. A worker must not get a request before: it may wait for its reply to be
+        read, and we would wait for it to read the request."""
+        for worker in self._busy[:]:
+            assert worker.process.stdout is not None
+            if select.select([worker.process.stdout], [], [], 0)[0]:
+                self._busy.remove(worker)
+                with contextlib.suppress(CompileError):
+                    worker.receive()
+                self.give_back(worker)
 
     def warm_up(self, requests: int) -> None:
         """Starts the workers that will be needed for as many requests: they get ready while the caller prepares those.
@@ -237,19 +263,24 @@ class WorkerPool:
         for _ in range(missing):
             self.give_back(Worker())
 
-    def give_back(self, worker: Worker) -> None:
-        """Keeps a worker for later."""
+    def give_back(self, worker: Worker, is_busy: bool = False) -> None:
+        """Keeps a worker for later; a busy one has still to reply to a request."""
         with self.lock:
-            if len(self.idle) < self.size:
-                self.idle.append(worker)
+            workers = self._busy if is_busy else self.idle
+            if len(workers) < self.size:
+                workers.append(worker)
                 return
+        if is_busy:
+            worker.process.kill()
         worker.close()
 
     def close(self) -> None:
         """Ends all idle workers."""
         with self.lock:
-            idle, self.idle = self.idle, []
-        for worker in idle:
+            idle, busy, self.idle, self._busy = self.idle, self._busy, [], []
+        for worker in busy:
+            worker.process.kill()
+        for worker in (*idle, *busy):
             worker.close()
 
 
@@ -410,11 +441,17 @@ class PendingGroup:
 class GroupCompiler:
     """Compiles replaceable functions of a module that is known to be valid, and those that they call with them."""
 
-    def __init__(self, module: Module, config: Config) -> None:
+    def __init__(
+        self, module: Module, config: Config, *, opt_level: str | None = None, optimised_opt_level: str = "speed"
+    ) -> None:
+        """`opt_level`: `config`'s, or "quick" (compile/llvm.py). `optimised_opt_level`: of loop entries to stay in."""
         self._module = module
+        self._optimised_opt_level = optimised_opt_level
         self._policy = CodePolicy.from_config(config, target_architecture(config), replaceable=True, counting=True)
         self._layout = module_layout(module)
         self._fields = _request_fields(config, "object")
+        if opt_level is not None:
+            self._fields["opt_level"] = opt_level
 
     def begin(self, function: int, is_missing: Callable[[int], bool]) -> tuple[PendingGroup, Sequence[int]]:
         """Has a worker compile `function`, and others for which `is_missing` holds.
@@ -430,7 +467,28 @@ class GroupCompiler:
             room_instructions=GROUP_INSTRUCTIONS,
         )
         body = group.text().encode()
-        return PendingGroup(list(group.functions), pool().begin(self._fields, body)), group.reached
+        return PendingGroup(list(group.functions), pool().begin(self._fields_for(function), body)), group.reached
+
+    def _fields_for(self, function: int) -> dict[str, Any]:
+        """What the worker is told: large functions are compiled as quickly as can be."""
+        body = self._module.bodies[function - self._module.num_imported_functions]
+        is_large = body.end - body.start > QUICK_BODY_BYTES
+        return self._fields if not is_large else self._fields | {"opt_level": "none"}
+
+    def begin_loop(self, function: int, loop_at: int, *, optimised: bool = False) -> PendingGroup:
+        """Has a worker compile `function` alone, entered at the loop whose opcode stands at offset `loop_at`.
+
+        The code is called as `loop_entry` says. With `optimised` it is code to stay in: it does not count, and so never
+        asks for better code. LLVM verifies it: a value that is not there where the loop is entered is an error, never
+        wrong code. Raises CompileError, with the reason if the loop cannot be entered.
+        """
+        policy, fields = self._policy, self._fields_for(function) | {"verify": True}
+        if optimised:
+            level = self._optimised_opt_level
+            policy = replace(policy, counting=False, optimise_size=level == "speed_and_size")
+            fields["opt_level"] = level
+        body = LoopEntry(self._module, function, loop_at, policy, self._layout).text().encode()
+        return PendingGroup([function], pool().begin(fields, body))
 
 
 def begin_trampolines(wanted: Sequence[tuple[str, FuncType]], config: Config) -> Pending:

@@ -165,6 +165,10 @@ class Unit:
         """The functions, as they are to be lowered."""
         return iter(self.functions)
 
+    def new_lowering(self, function: int, scope: int) -> FunctionLowering:
+        """What lowers a function of the unit, whose debug scope is metadata number `scope`."""
+        return FunctionLowering(self, function, scope)
+
     def register_prototype(self, functype: FuncType) -> RegisterPrototype:
         """How the parameters of a signature travel in a tail call."""
         prototype = self._register_prototypes.get(functype)
@@ -188,7 +192,7 @@ class Unit:
         parts = []
         scopes = []
         for function in self.order():
-            lowering = FunctionLowering(self, function, scope)
+            lowering = self.new_lowering(function, scope)
             self.num_instructions += walk_body(self.module, function, lowering)
             parts.append(lowering.text())
             if lowering.tail_calls:

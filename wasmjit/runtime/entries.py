@@ -1,7 +1,8 @@
 """Function tables of modules whose code is replaced: calls are redirected by storing an address.
 
-In memory: jumps and stubs; on pages of their own the address of the resolver (runtime_c/host.c), the function table,
-its second half (see `LoadedCode.functions`), and a counter per function, which baseline code counts up.
+In memory: jumps and stubs; on pages of their own what the interpreter and the resolver are found by (`_HEADER`), the
+function table, its second half (see `LoadedCode.functions`), and a counter per function, which the interpreter and
+baseline code count up.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ..target import host_machine
 from .code import LoadedCode, executable_copy
+from .interpreter import Interpreter, stub_address
 from .native import lib
 
 # jmp *table_entry(%rip); int3; int3
@@ -28,8 +30,10 @@ _COMMON = {
     "x86_64": struct.Struct("<HiHQ"),  # jmp *2(%rip)
     "aarch64": struct.Struct("<IIQ"),  # ldr x17, .+8; br x17
 }
-_HEADER_BYTES = 16  # in front of the table; the resolver's address is the last word
+# In front of the table: nothing, the interpreter's record, what it reports to, and the resolver (runtime_c/host.c).
+_HEADER = struct.Struct("<QQQQ")
 Resolver = Callable[[int], int]
+Reporter = Callable[[int, int], int]
 
 
 class Entries:
@@ -40,8 +44,15 @@ class Entries:
     """
 
     def __init__(
-        self, count: int, positions: Iterable[int], code: LoadedCode | None = None, resolver: Resolver | None = None
+        self,
+        count: int,
+        positions: Iterable[int],
+        code: LoadedCode | None = None,
+        resolver: Resolver | None = None,
+        *,
+        interpreted: bool = False,
     ) -> None:
+        """`interpreted`: before the first call of a function, `interpret` has to be called."""
         machine = host_machine()
         ordered = list(positions)
         jump, stride = {
@@ -52,17 +63,18 @@ class Entries:
             "x86_64": (_x86_64_stub, _X86_64_STUB.size),
             "aarch64": (_aarch64_stub, _AARCH64_STUB.size),
         }[machine]
-        common = b"" if resolver is None else _common(machine)
+        target = stub_address() if interpreted else lib.wj_lazy_stub_address()
+        common = b"" if resolver is None else _common(machine, target)
         stubs_at = len(common)
         jumps_at = stubs_at + (0 if resolver is None else count * stub_bytes)
         code_bytes = max(jumps_at + len(ordered) * stride, 1)
-        table_offset = -(-code_bytes // mmap.PAGESIZE) * mmap.PAGESIZE + _HEADER_BYTES
+        table_offset = -(-code_bytes // mmap.PAGESIZE) * mmap.PAGESIZE + _HEADER.size
         pieces = bytearray(common)
         if resolver is not None:
             pieces += b"".join(stub(stubs_at + number * stub_bytes, number) for number in range(count))
         for position in ordered:
             pieces += jump(len(pieces), table_offset + 8 * position)
-        data_bytes = -(-(_HEADER_BYTES + 8 * 3 * count) // mmap.PAGESIZE) * mmap.PAGESIZE
+        data_bytes = -(-(_HEADER.size + 8 * 3 * count) // mmap.PAGESIZE) * mmap.PAGESIZE
         start, mapping = executable_copy(pieces or b"\0", data_bytes=data_bytes)
         assert isinstance(mapping, mmap.mmap)
         self.table_address = start + table_offset
@@ -70,15 +82,28 @@ class Entries:
         self._resolver = resolver  # the table refers to it
         self._addresses = {position: start + jumps_at + number * stride for number, position in enumerate(ordered)}
         # Each store is one of 8 aligned bytes: running threads find the old address or the new one.
-        words = memoryview(mapping)[table_offset - 8 : table_offset + 24 * count].cast("Q")
-        self._table = words[1 : 1 + 2 * count]
-        self._counts = words[1 + 2 * count :]
+        words = memoryview(mapping)[table_offset : table_offset + 24 * count].cast("Q")
+        self._header = memoryview(mapping)[table_offset - _HEADER.size : table_offset]
+        self._table = words[: 2 * count]
+        self._counts = words[2 * count :]
+        self.stubs = (start + stubs_at, stub_bytes)
+        self._interpreter: Interpreter | None = None
+        self._reporter: Reporter | None = None
         if resolver is not None:
-            words[0] = id(resolver)
+            _HEADER.pack_into(self._header, 0, 0, 0, 0, id(resolver))
             for number in range(count):
                 self._table[number] = start + stubs_at + number * stub_bytes
         if code is not None:
             self.redirect(code)
+
+    def interpret(self, interpreter: Interpreter, reporter: Reporter) -> None:
+        """Has functions without code interpreted; the `reporter` is called with position and loop offset."""
+        self._interpreter, self._reporter = interpreter, reporter  # the header refers to them
+        _HEADER.pack_into(self._header, 0, 0, interpreter.address, id(reporter), id(self._resolver))
+
+    def count(self, position: int) -> int:
+        """How often a function and its loops began, in code that counts."""
+        return self._counts[position]
 
     def address(self, position: int) -> int:
         """The jump through the table's entry `position`."""
@@ -102,8 +127,7 @@ class Entries:
         return self._counts.tolist()
 
 
-def _common(machine: str) -> bytes:
-    address = lib.wj_lazy_stub_address()
+def _common(machine: str, address: int) -> bytes:
     if machine == "x86_64":
         return _COMMON[machine].pack(0x25FF, 2, 0xCCCC, address)
     return _COMMON[machine].pack(0x5800_0051, 0xD61F_0220, address)

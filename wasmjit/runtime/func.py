@@ -177,6 +177,7 @@ def _new_item(record: StoreRecord, type: wt.FuncType, called: Any, flags: int, *
     item = new_func_item(record, address_of(func_ref), type)
     if not code and not flags & UNCHECKED:
         record.slow_functions.append(item)
+        trampolines.expect(record)
     return item
 
 
@@ -214,7 +215,15 @@ class Func(FuncBase):
         self._native_address = 0
         self._variants: dict[int, TypedFunc] = {}
         self._bind(record, record.address, item.address, item.signature, item.enter, 0)
+        if not item.enter:
+            record.engine._trampolines.expect(self)
         record.functions[item.address] = weakref.ref(self)
+
+    def speed_up(self) -> None:
+        """For the runtime: there are new trampolines."""
+        self._item.enter = self._owner.engine._trampolines.find(ENTER, self._item.type)
+        if self._item.enter:
+            self._set_trampoline(self._item.enter)
 
     @classmethod
     def _wrap(cls, record: StoreRecord, item: FuncItem) -> Func:

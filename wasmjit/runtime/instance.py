@@ -35,7 +35,6 @@ from .module import LoadedModule, Module, ModuleExport
 from .native import ffi, lib
 from .plan import F32_CONST, I32_CONST, MASK_32, MASK_64, REF_FUNC, REF_NULL, V128_CONST
 from .store import Storelike, StoreRecord, address_of, read_u64s, record_of
-from .trampolines import ENTER, HOST
 from .trap import Trap
 from .typed import TypedFunc
 
@@ -187,7 +186,7 @@ def instantiate(record: StoreRecord, loaded: LoadedModule, imports: Sequence[Ite
     check_imports(loaded, imports)
     record.check_new_instance()
     if record.slow_functions:
-        _speed_up(record)
+        record.speed_up()
     instance = InstanceRecord(loaded, imports)
     native.keepalive.add(loaded)
     plan = loaded.plan
@@ -208,20 +207,6 @@ def instantiate(record: StoreRecord, loaded: LoadedModule, imports: Sequence[Ite
     if loaded.module.start is not None:
         _start_function(record, instance)()
     return instance
-
-
-def _speed_up(record: StoreRecord) -> None:
-    """Gives host functions that were made before there was a trampoline for their type the one there is now."""
-    find = record.engine._trampolines.find
-    still_slow = []
-    for item in record.slow_functions:
-        code = find(HOST, item.type)
-        if code:
-            lib.wj_host_func_set_code(ffi.cast("wj_func_ref *", item.address), code)
-            item.enter = find(ENTER, item.type)
-        else:
-            still_slow.append(item)
-    record.slow_functions[:] = still_slow
 
 
 def _new_context(record: StoreRecord, instance: InstanceRecord) -> Any:

@@ -1,25 +1,28 @@
-"""Baseline code made when it is first called, a group of functions at a time.
+"""Baseline code made when it is wanted, a group of functions at a time.
 
-A module that is compiled lazily starts with a function table full of stubs (`Entries`). The first call of a function
-lands in `LazyCode.resolve`, which has the function and what it calls compiled together, and redirects them.
+A module that is compiled lazily starts with a function table full of stubs (`Entries`). Functions run in the
+interpreter until `LazyCode.hot` is told of them: another process compiles them meanwhile, and the loop that an
+activation is in, for it to go on there. Where the interpreter cannot be used, the first call of a function lands in
+`LazyCode.resolve`, which waits for the code.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from .. import abi
 from ..config import OPTIMIZED, Config
 from ..errors import CompileError
 from ..wasm.module import Module
-from ..wasm.types import FuncType
 from .code import LoadedCode, announce, load
 from .entries import Entries
-from .trampolines import Piece, Trampolines
+from .trampolines import Begun, Piece, Trampolines
 
 if TYPE_CHECKING:
     from ..compile.pipeline import GroupCompiler, PendingGroup
@@ -27,8 +30,16 @@ if TYPE_CHECKING:
 
 # Groups that compilers work on at a time: one that is waited for, and others that probably will be.
 _MOST_PENDING = 2
+# Functions that began less often are not compiled with a hot one that calls them.
+_LUKEWARM = 100
 # A signal handler that calls wasm may have finished what is waited for: Python goes on waiting then.
 _LOOK_AGAIN_SECONDS = 0.02
+
+# How long a loop runs in baseline code before optimised code is made for it, per byte of its function's body: a part of
+# the time that making it takes. That competes with what runs, and is for nothing if the loop ends before.
+_LOOP_PATIENCE_SECONDS = 20e-6
+
+_Loop = tuple[int, int, bool]  # function, offset of the loop, whether the code is optimised
 
 
 class GroupCode:
@@ -59,7 +70,12 @@ class GroupCode:
         """It is in no file."""
 
     def function_at(self, text_offset: int) -> int | None:
-        """The index of the function whose code holds `text_offset`, None if there is none."""
+        """The index of the function whose code holds `text_offset`, None if there is none.
+
+        None also where it goes on in other code: it is no activation of its own.
+        """
+        if self.wasm_offset_at(text_offset) == abi.HAND_OVER_OFFSET:
+            return None
         for function, start, size in zip(self.functions, self.code_offsets, self.code_sizes, strict=True):
             if start <= text_offset < start + size:
                 return function
@@ -81,26 +97,35 @@ class GroupCode:
 class LazyModule:
     """What a module that was not compiled has in place of an artifact."""
 
-    def __init__(self, module: Module, trampolines: Trampolines, wanted: Sequence[tuple[str, FuncType]]) -> None:
-        """`wanted` are the trampolines of its instances; another process begins to make them."""
+    def __init__(self, module: Module, trampolines: Trampolines, *, interprets: bool) -> None:
+        """`interprets`: its functions run in the interpreter first. Else a process begins with the trampolines."""
         self.module = module
+        self.interprets = interprets
         self._maker = trampolines
-        self._wanted = wanted
         self._pid = os.getpid()
-        self._finish: Callable[[], Mapping[str, Piece]] | None = trampolines.begin(wanted)
+        self._begun: Begun | None = None if interprets else self.begin_trampolines()
+
+    def begin_trampolines(self) -> Begun:
+        """Has another process make what instances take. Raises CompileError."""
+        from ..compile.trampolines import module_trampolines
+
+        return self._maker.begin(module_trampolines(self.module))
 
     def trampolines(self) -> Mapping[str, Piece]:
-        """As `Artifact.trampolines`. Raises CompileError."""
-        finish, self._finish = self._finish, None
-        if finish is None or self._pid != os.getpid():  # a forked child: the other process is the parent's
-            return self._maker.compile(self._wanted)
-        return finish()
+        """As `Artifact.trampolines`: what there has to be at once. Raises CompileError."""
+        if self.interprets:
+            return {}  # calls without them take a little longer
+        begun, self._begun = self._begun, None
+        if begun is None or self._pid != os.getpid():  # a forked child: the other process is the parent's
+            begun = self.begin_trampolines()
+        return begun.finish()
 
 
 class _Group:
     """Functions that are being compiled (`pending`), or are."""
 
-    def __init__(self, pending: PendingGroup) -> None:
+    def __init__(self, pending: PendingGroup, loop: _Loop | None = None) -> None:
+        self.loop = loop  # at which its only function is entered
         self.functions = pending.functions
         self.pending: PendingGroup | None = pending
         self.addresses: dict[int, int] = {}
@@ -110,16 +135,21 @@ class _Group:
 class LazyCode:
     """Makes the code of one loaded module. Thread-safe; after a fork the child makes its own."""
 
-    def __init__(self, config: Config, module: Module) -> None:
+    def __init__(self, config: Config, lazy_module: LazyModule, trampolines: Trampolines) -> None:
+        module = lazy_module.module
         baseline = config.copy()
         baseline.tier = OPTIMIZED
         baseline.opt_level = "none"
         self._config = baseline
+        self._final_opt_level = config.final_opt_level
         self._module = module
         self._first = module.num_imported_functions
         self._compiler: GroupCompiler | None = None
         self._entries: weakref.ref[Entries] | None = None
         self._better: dict[int, int] = {}  # position -> address of optimised code
+        self.interprets = lazy_module.interprets
+        self._lazy_module = lazy_module
+        self._trampolines = trampolines
         self._reset()
 
     def _reset(self) -> None:
@@ -127,6 +157,10 @@ class LazyCode:
         self._lock = threading.RLock()  # a signal handler in Python may call wasm, too
         self._groups: dict[int, _Group] = {}  # by function
         self._pending: list[_Group] = []
+        self._loops: dict[_Loop, int | None] = {}  # where to enter; None: not yet known, 0: nowhere
+        self._asked_at: dict[_Loop, float] = {}  # when optimised code for a loop was asked for first
+        self._begun_trampolines: Begun | None = None
+        self._has_trampolines = False
         self._reached: list[int] = []  # functions that compiled code calls
         self.codes: list[LoadedCode] = []  # which calls may be in
 
@@ -147,6 +181,8 @@ class LazyCode:
 
     def expect(self, function: int) -> None:
         """Begins with a defined function that will be called soon."""
+        if self.interprets:
+            return
         with self._lock:
             self._reached.append(function)
             self._speculate()
@@ -169,6 +205,68 @@ class LazyCode:
             raise CompileError(group.error)
         return group.addresses[function]
 
+    def hot(self, position: int, loop_offset: int, is_compiled: int = 0) -> int:
+        """A function that is interpreted began often (0), or its loop at an offset in the module. Waits for nothing.
+
+        With `is_compiled` it runs in baseline code already, and optimised code is wanted. Returns the address of code
+        that goes on from that loop (compile/pipeline.py: `GroupCompiler.begin_loop`), or 0.
+        """
+        if self._pid != os.getpid():
+            self._come_along()
+        if not self._lock.acquire(blocking=False):
+            return 0
+        try:
+            for group in self._ready(0) if self._pending else ():
+                self._finish(group)
+            if not self._has_trampolines:
+                self._make_trampolines()
+            function = position + self._first
+            loop = (function, loop_offset, bool(is_compiled))
+            address = self._loops.get((function, loop_offset, True)) or self._loops.get(loop)
+            if address:
+                return address
+            if len(self._pending) < _MOST_PENDING and position not in self._better and function not in self._groups:
+                self._begin(function)
+            if loop_offset and loop not in self._loops and self._has_room(loop):
+                self._begin_loop(loop)
+        except CompileError:
+            pass  # it goes on as it is
+        finally:
+            self._lock.release()
+        return 0
+
+    def _make_trampolines(self) -> None:
+        """Begins with what speeds up calls between Python and the module, or takes it into use if it is there."""
+        import select
+
+        if self._begun_trampolines is None:
+            self._begun_trampolines = self._lazy_module.begin_trampolines()
+        descriptor = self._begun_trampolines.fileno()
+        if descriptor is None or select.select([descriptor], [], [], 0)[0]:
+            self._has_trampolines = True
+            self._trampolines.install(self._begun_trampolines.finish())
+
+    def _has_room(self, loop: _Loop) -> bool:
+        """Whether to begin with the code of a loop now. Optimising takes long: there is one at most, which leaves room
+        for baseline code, that more wait for."""
+        if len(self._pending) >= _MOST_PENDING:
+            return False
+        function, _, is_optimised = loop
+        if not is_optimised:
+            return True
+        body = self._module.bodies[function - self._first]
+        now = time.monotonic()
+        patience = _LOOP_PATIENCE_SECONDS * (body.end - body.start)
+        is_time = now - self._asked_at.setdefault(loop, now) >= patience
+        return is_time and not any(group.loop is not None and group.loop[2] for group in self._pending)
+
+    def _begin_loop(self, loop: _Loop) -> None:
+        function, loop_offset, is_optimised = loop
+        self._loops[loop] = 0
+        pending = self._compiler_of_groups().begin_loop(function, loop_offset, optimised=is_optimised)
+        self._loops[loop] = None
+        self._pending.append(_Group(pending, loop))
+
     def _come_along(self) -> None:
         """After a fork: the parent's compilers are not ours, and its threads may have held locks."""
         done = {function: group for function, group in self._groups.items() if group.pending is None}
@@ -178,17 +276,36 @@ class LazyCode:
 
     def _begin(self, function: int) -> _Group:
         """Has a group with this function compiled."""
-        from ..compile.pipeline import GroupCompiler
-
-        if self._compiler is None:
-            self._compiler = GroupCompiler(self._module, self._config)
-        pending, reached = self._compiler.begin(function, lambda other: other not in self._groups)
+        pending, reached = self._compiler_of_groups().begin(function, self._is_wanted)
         group = _Group(pending)
         self._pending.append(group)
         for member in group.functions:
             self._groups[member] = group
-        self._reached.extend(reached)
+        if not self.interprets:
+            self._reached.extend(reached)
         return group
+
+    def _compiler_of_groups(self) -> GroupCompiler:
+        from ..compile.pipeline import GroupCompiler
+
+        if self._compiler is None:
+            self._compiler = GroupCompiler(
+                self._module,
+                self._config,
+                opt_level="quick" if self.interprets else None,
+                optimised_opt_level=self._final_opt_level,
+            )
+        return self._compiler
+
+    def _is_wanted(self, function: int) -> bool:
+        """Whether a function is to be compiled with one that calls it."""
+        if function in self._groups:
+            return False
+        if not self.interprets:
+            return True
+        position = function - self._first
+        entries = self._entries() if self._entries is not None else None
+        return position not in self._better and entries is not None and entries.count(position) >= _LUKEWARM
 
     def _speculate(self) -> bool:
         """Begins with functions that compiled code calls: most of these will be called. False if there are none."""
@@ -226,12 +343,21 @@ class LazyCode:
             code = load(GroupCode(self._module, pending.result(), group.functions))
         except CompileError as error:
             group.error = error.reason
+            if group.loop is not None:
+                self._loops[group.loop] = 0
             return
         except BaseException as error:
+            if group.loop is not None:
+                self._loops.pop(group.loop, None)
+                raise
             for member in group.functions:  # interrupted, or out of memory: the next call tries again
                 self._groups.pop(member, None)
             group.error = f"making the code was interrupted ({type(error).__name__})"
             raise
+        if group.loop is not None:
+            self.codes.append(code)
+            self._loops[group.loop] = code.function_addresses[0]
+            return
         group.addresses = dict(zip(group.functions, code.function_addresses, strict=True))
         self.codes.append(code)
         announce(self._config.profiler, code)

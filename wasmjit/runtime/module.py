@@ -21,6 +21,7 @@ from .code import LoadedCode, announce, keep_at_exit, load
 from .engine import Engine
 from .entries import Entries
 from .handle import Handle
+from .interpreter import Interpreter
 from .lazy import GroupCode, LazyCode, LazyModule
 from .native import ffi
 from .plan import InstancePlan
@@ -594,7 +595,9 @@ class LoadedModule:
         self.trampolines = engine._trampolines
         self.trampolines.install(artifact.trampolines())
         self._profiler = engine._config.profiler
-        self._lazy = LazyCode(engine._config, artifact.module) if isinstance(artifact, LazyModule) else None
+        self._lazy: LazyCode | None = None
+        if isinstance(artifact, LazyModule):
+            self._lazy = LazyCode(engine._config, artifact, engine._trampolines)
         # Where new calls go, once all functions have code; and where calls may still be.
         self.code: LoadedCode | None = None
         self._codes: list[LoadedCode] = []
@@ -620,7 +623,14 @@ class LoadedModule:
         self._entries: Entries | None = None
         if optimisation is not None:
             resolver = None if self._lazy is None else self._lazy.resolve
-            self._entries = Entries(len(module.bodies), self._entry_positions(), self.code, resolver)
+            interpreted = self._lazy is not None and self._lazy.interprets
+            self._entries = Entries(
+                len(module.bodies), self._entry_positions(), self.code, resolver, interpreted=interpreted
+            )
+            if interpreted:
+                assert self._lazy is not None
+                interpreter = Interpreter(module, self.layout, self.func_ref_offsets, self._entries.stubs)
+                self._entries.interpret(interpreter, self._lazy.hot)
         if self._lazy is not None and self._entries is not None:
             self._lazy.attach(self._entries)
             first = self.exports.get("_start")
@@ -664,6 +674,8 @@ class LoadedModule:
             self._lazy.replace(dict(enumerate(code.function_addresses)))
         self._entries.redirect(code)
         self.code = code
+        if isinstance(code.artifact, Artifact):
+            self.trampolines.install(code.artifact.trampolines())
 
     def _make_template(self) -> bytearray:
         """What is the same in each instance's context: code, type ids, data segments, func-refs but for their vmctx."""

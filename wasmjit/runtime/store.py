@@ -22,6 +22,7 @@ from ..wasm import types as wt
 from .engine import Engine
 from .handle import Handle
 from .native import ffi, lib, store_roots, take_object
+from .trampolines import ENTER, HOST
 from .views import release_views
 
 if TYPE_CHECKING:
@@ -140,6 +141,19 @@ class StoreRecord:
         self._sweep_at = FIRST_SWEEP_HANDLES
         # Where externrefs can be found: callables that list handles in use.
         self.externref_roots: list[Callable[[], list[int]]] = []
+
+    def speed_up(self) -> None:
+        """Gives host functions that were made before there was a trampoline for their type the one there is now."""
+        find = self.engine._trampolines.find
+        still_slow = []
+        for item in self.slow_functions:
+            code = find(HOST, item.type)
+            if code and self.native is not None:
+                lib.wj_host_func_set_code(ffi.cast("wj_func_ref *", item.address), code)
+                item.enter = find(ENTER, item.type)
+            else:
+                still_slow.append(item)
+        self.slow_functions[:] = still_slow
 
     @property
     def pointer(self) -> Any:

@@ -30,6 +30,7 @@ from ..config import OPTIMIZED, CompileProgress, Config
 from ..errors import CompileError, WasmError
 from ..wasm.module import Module
 from .code import LoadedCode, load
+from .interpreter import can_interpret
 from .lazy import GroupCode, LazyModule
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
     from .trampolines import Trampolines
 
 Progress = Callable[[CompileProgress], None] | None
+
+# For tests of code that is compiled at its first call.
+INTERPRETS = True
 
 # ---- the stages up to the artifact ----
 
@@ -72,19 +76,30 @@ def begin_lazily(config: Config, trampolines: Trampolines, wasm: bytes) -> LazyM
 
     Raises WasmError.
     """
-    from ..compile import pipeline
-    from ..compile.trampolines import module_trampolines
     from ..wasm.decode import decode
     from ..wasm.validate import validate
 
-    if config.parallel_compilation:
-        pipeline.pool().warm_up(2)  # they get ready meanwhile
     module = decode(wasm, config.features)
+    interprets = INTERPRETS and can_interpret(config, module)
+    if config.parallel_compilation and not interprets:
+        from ..compile import pipeline
+
+        pipeline.pool().warm_up(2)  # they get ready meanwhile
     validate(module)
     # Whether a function tail-calls decides what others find in the function table (compile/tail_calls.py).
     if module.has_tail_calls or not module.bodies:
         return None
-    return LazyModule(module, trampolines, module_trampolines(module))
+    return LazyModule(module, trampolines, interprets=interprets)
+
+
+def _making(config: Config, wasm: bytes, *, in_turn: bool) -> contextlib.AbstractContextManager[None]:
+    """Waits until no other process makes this module for the cache that the Config has; see `Cache.making`."""
+    from ..cache import entry_key
+
+    directory = _cache_directory(config)
+    if directory is None:
+        return contextlib.nullcontext()
+    return Cache(directory).making(entry_key(wasm, config.cache_key()), in_turn=in_turn)
 
 
 def compile_baseline(config: Config, trampolines: Trampolines, wasm: bytes, progress: Progress = None) -> Artifact:
@@ -122,7 +137,7 @@ def _compile(
     module = decode(wasm, config.features)
     validate_module_level(module)
     wanted = module_trampolines(module)
-    finish_trampolines = trampolines.begin(wanted) if config.parallel_compilation else None
+    begun = trampolines.begin(wanted) if config.parallel_compilation else None
     units = pipeline.compile_module(module, config, progress=progress, replaceable=replaceable, schedule=schedule)
     target = pipeline.resolve_target(config)
     return Artifact.from_compiled(
@@ -130,7 +145,7 @@ def _compile(
         units,
         target=target,
         config_key=config.cache_key(),
-        trampolines=finish_trampolines() if finish_trampolines is not None else trampolines.compile(wanted),
+        trampolines=begun.finish() if begun is not None else trampolines.compile(wanted),
         keep_address_map=config.generate_address_map,
     )
 
@@ -492,6 +507,8 @@ def serve() -> None:
     jobs: queue.SimpleQueue[tuple[dict[str, Any], bytes] | None] = queue.SimpleQueue()
     answers: queue.SimpleQueue[list[int] | None] = queue.SimpleQueue()
 
+    is_alone = threading.Event()
+
     def end() -> None:
         os.killpg(os.getpgrp(), signal.SIGKILL)  # the session is our own: this process and its workers
 
@@ -508,6 +525,7 @@ def serve() -> None:
             end()
         if not for_cache:
             end()
+        is_alone.set()
         jobs.put(None)
         answers.put(None)
 
@@ -539,7 +557,8 @@ def serve() -> None:
         try:
             config = Config(**fields["config"])
             made = trampolines.setdefault(config.cache_key(), Trampolines(config))
-            artifact = compile_artifact(config, made, wasm, schedule=Watched()).to_bytes()
+            with _making(config, wasm, in_turn=is_alone.is_set()):
+                artifact = compile_artifact(config, made, wasm, schedule=Watched()).to_bytes()
         except Exception as error:
             reason = error.reason if isinstance(error, WasmError) else f"{type(error).__name__}: {error}"
             reply({"error": reason})

@@ -9,23 +9,67 @@ from __future__ import annotations
 import ctypes
 import mmap
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..config import Config
 from ..wasm.types import FuncType, trampoline_name
 from .code import executable_copy, keep_at_exit
 from .native import THUNK_BYTES, write_thunks
 
+if TYPE_CHECKING:
+    from ..compile.pipeline import Pending
+
 ENTER, HOST, NATIVE, REVERSE, MAP = "enter", "host", "native", "reverse", "map"
 _ALIGNMENT_BYTES = 16
 Piece = bytes | memoryview
 
 
+class Slow(Protocol):
+    """What was made when there was no trampoline for it."""
+
+    def speed_up(self) -> None:
+        """There are others now."""
+        ...
+
+
+class Begun:
+    """Trampolines that another process makes."""
+
+    def __init__(self, compiled: dict[str, Piece], names: Sequence[str], pending: Pending | None) -> None:
+        self._compiled = compiled
+        self._names = names
+        self._pending = pending
+
+    def fileno(self) -> int | None:
+        """A descriptor that can be read from when they are there; None: they are."""
+        return None if self._pending is None else self._pending.fileno()
+
+    def finish(self) -> dict[str, Piece]:
+        """Waits for them; they by symbol. To be called once. Raises CompileError."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            from ..link import function_code
+
+            self._compiled.update(function_code(pending.result()[1]))
+        return {name: self._compiled[name] for name in self._names}
+
+
 class Trampolines:
     """Thread-safe. Code stays mapped as long as this object, which everything made of the Engine keeps."""
 
-    __slots__ = ("__weakref__", "_addresses", "_compiled", "_config", "_found", "_lock", "_mappings", "_thunks")
+    __slots__ = (
+        "__weakref__",
+        "_addresses",
+        "_compiled",
+        "_config",
+        "_found",
+        "_lock",
+        "_mappings",
+        "_slow",
+        "_thunks",
+    )
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -35,29 +79,28 @@ class Trampolines:
         self._found: dict[tuple[str, FuncType], int] = {}
         self._mappings: list[object] = []
         self._thunks: _ThunkPage | None = None
+        self._slow: weakref.WeakSet[Slow] = weakref.WeakSet()
         keep_at_exit(self)
 
     def compile(self, wanted: Sequence[tuple[str, FuncType]]) -> dict[str, Piece]:
         """The code of these kinds and types by symbol, for an artifact or for `install`. Raises CompileError."""
-        return self.begin(wanted)()
+        return self.begin(wanted).finish()
 
-    def begin(self, wanted: Sequence[tuple[str, FuncType]]) -> Callable[[], dict[str, Piece]]:
-        """Has another process start on what `compile` does; the rest is done by what this returns, once."""
+    def begin(self, wanted: Sequence[tuple[str, FuncType]]) -> Begun:
+        """Has another process start on what `compile` does."""
         names = [trampoline_name(kind, type) for kind, type in wanted]
         missing = [item for item, name in zip(wanted, names, strict=True) if name not in self._compiled]
-        if not missing:
-            return lambda: {name: self._compiled[name] for name in names}
-        # Only here: running an artifact needs no compiler.
-        from ..compile.pipeline import begin_trampolines
-        from ..link import function_code
+        pending = None
+        if missing:
+            # Only here: running an artifact needs no compiler.
+            from ..compile.pipeline import begin_trampolines
 
-        pending = begin_trampolines(missing, self._config)
+            pending = begin_trampolines(missing, self._config)
+        return Begun(self._compiled, names, pending)
 
-        def finish() -> dict[str, Piece]:
-            self._compiled.update(function_code(pending.result()[1]))
-            return {name: self._compiled[name] for name in names}
-
-        return finish
+    def expect(self, slow: Slow) -> None:
+        """Has something told when there are more trampolines."""
+        self._slow.add(slow)
 
     def install(self, pieces: Mapping[str, Piece]) -> None:
         """Makes these executable, except those that are already. Raises WasmError if the system refuses."""
@@ -76,6 +119,9 @@ class Trampolines:
             self._compiled.update(missing)
             self._addresses.update((name, start + offset) for name, offset in offsets.items())
             self._found.clear()
+        waiting, self._slow = self._slow, weakref.WeakSet()
+        for slow in waiting:
+            slow.speed_up()
 
     def find(self, kind: str, type: FuncType) -> int:
         """The address of a trampoline; 0 if there is none yet."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import TRAPS, Closable, WasmError
 from .code import lookup_pc
+from .interpreter import lookup_interpreted
 from .native import set_frame_describer, set_trap_factory
 
 if TYPE_CHECKING:
@@ -184,12 +185,16 @@ class ExitTrap(WasmError):
 def _frame_at(pc: int) -> Frame | None:
     """The wasm activation whose code holds `pc`; None if that is no wasm code (a host function's stub)."""
     found = lookup_pc(pc)
-    if found is None:
-        return None
-    code, function, offset = found
-    module = code.artifact.module
+    if found is not None:
+        code, function, offset = found
+        module = code.artifact.module
+    else:
+        interpreted = lookup_interpreted(pc)
+        if interpreted is None:
+            return None
+        module, function, offset = interpreted
     start = module.bodies[function - module.num_imported_functions].start
-    if offset is None:  # the function's prologue
+    if not offset:  # the function's prologue
         offset = start
     return Frame(function, module.names.functions.get(function), module.names.module, offset, offset - start)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .. import abi
 from ..wasm import types as wt
 from .native import KEEP_GIL, UNCHECKED, TypedBase, finish_callable_class
-from .trampolines import MAP
+from .trampolines import ENTER, MAP
 from .values import FuncType
 
 if TYPE_CHECKING:
@@ -48,7 +48,15 @@ class TypedFunc(TypedBase):
         self._flags = flags
         _native = record.open()  # kept while C takes a reference of its own
         self._bind(record, record.address, item.address, item.signature, item.enter, flags)
+        if not item.enter:
+            record.engine._trampolines.expect(self)
         return self
+
+    def speed_up(self) -> None:
+        """For the runtime: there are new trampolines."""
+        code = self._owner.engine._trampolines.find(ENTER, self._type)
+        if code:
+            self._set_trampoline(code)
 
     @property
     def type(self) -> FuncType:

@@ -1,0 +1,270 @@
+/* The interpreter: what functions of `Config.tier` "auto" run in until they are worth compiling.
+ *
+ * Bodies are translated once, at their first call, from the module's bytes, which validation has accepted, to words of
+ * 32 bits: the number of an operation, then its operands. An operand of an instruction is a slot of the activation:
+ * first the locals, then one slot per place of the operand stack. A slot has 64 bits; of an i32 or f32 the low half
+ * counts. Modules with fuel, epochs, canonical NaNs or memories without guard pages are not interpreted, nor are
+ * functions with vectors: those are compiled. */
+#ifndef WJ_INTERPRET_H
+#define WJ_INTERPRET_H
+
+#include "boundary.h"
+
+/* What instructions compute, by opcode of the binary format: opcode, name, type of the result, types of the operands,
+ * expression. Operands are called a and b. Expressions that trap first call TRAP_IF. */
+#define WJ_INTEGER_BINARY_ROWS(X)                                              \
+    X(0x46, I32_EQ, u32, u32, u32, a == b)                                     \
+    X(0x47, I32_NE, u32, u32, u32, a != b)                                     \
+    X(0x48, I32_LT_S, u32, s32, s32, a < b)                                    \
+    X(0x49, I32_LT_U, u32, u32, u32, a < b)                                    \
+    X(0x4a, I32_GT_S, u32, s32, s32, a > b)                                    \
+    X(0x4b, I32_GT_U, u32, u32, u32, a > b)                                    \
+    X(0x4c, I32_LE_S, u32, s32, s32, a <= b)                                   \
+    X(0x4d, I32_LE_U, u32, u32, u32, a <= b)                                   \
+    X(0x4e, I32_GE_S, u32, s32, s32, a >= b)                                   \
+    X(0x4f, I32_GE_U, u32, u32, u32, a >= b)                                   \
+    X(0x51, I64_EQ, u32, u64, u64, a == b)                                     \
+    X(0x52, I64_NE, u32, u64, u64, a != b)                                     \
+    X(0x53, I64_LT_S, u32, s64, s64, a < b)                                    \
+    X(0x54, I64_LT_U, u32, u64, u64, a < b)                                    \
+    X(0x55, I64_GT_S, u32, s64, s64, a > b)                                    \
+    X(0x56, I64_GT_U, u32, u64, u64, a > b)                                    \
+    X(0x57, I64_LE_S, u32, s64, s64, a <= b)                                   \
+    X(0x58, I64_LE_U, u32, u64, u64, a <= b)                                   \
+    X(0x59, I64_GE_S, u32, s64, s64, a >= b)                                   \
+    X(0x5a, I64_GE_U, u32, u64, u64, a >= b)                                   \
+    X(0x6a, I32_ADD, u32, u32, u32, a + b)                                     \
+    X(0x6b, I32_SUB, u32, u32, u32, a - b)                                     \
+    X(0x6c, I32_MUL, u32, u32, u32, a * b)                                     \
+    X(0x71, I32_AND, u32, u32, u32, a & b)                                     \
+    X(0x72, I32_OR, u32, u32, u32, a | b)                                      \
+    X(0x73, I32_XOR, u32, u32, u32, a ^ b)                                     \
+    X(0x74, I32_SHL, u32, u32, u32, a << (b & 31))                             \
+    X(0x75, I32_SHR_S, s32, s32, u32, a >> (b & 31))                           \
+    X(0x76, I32_SHR_U, u32, u32, u32, a >> (b & 31))                           \
+    X(0x77, I32_ROTL, u32, u32, u32, a << (b & 31) | a >> (-b & 31))           \
+    X(0x78, I32_ROTR, u32, u32, u32, a >> (b & 31) | a << (-b & 31))           \
+    X(0x7c, I64_ADD, u64, u64, u64, a + b)                                     \
+    X(0x7d, I64_SUB, u64, u64, u64, a - b)                                     \
+    X(0x7e, I64_MUL, u64, u64, u64, a * b)                                     \
+    X(0x83, I64_AND, u64, u64, u64, a & b)                                     \
+    X(0x84, I64_OR, u64, u64, u64, a | b)                                      \
+    X(0x85, I64_XOR, u64, u64, u64, a ^ b)                                     \
+    X(0x86, I64_SHL, u64, u64, u64, a << (b & 63))                             \
+    X(0x87, I64_SHR_S, s64, s64, u64, a >> (b & 63))                           \
+    X(0x88, I64_SHR_U, u64, u64, u64, a >> (b & 63))                           \
+    X(0x89, I64_ROTL, u64, u64, u64, a << (b & 63) | a >> (-b & 63))           \
+    X(0x8a, I64_ROTR, u64, u64, u64, a >> (b & 63) | a << (-b & 63))           \
+    X(0x6d, I32_DIV_S, s32, s32, s32, (TRAP_ZERO(b), TRAP_IF(a == INT32_MIN && b == -1, INTEGER_OVERFLOW), a / b)) \
+    X(0x6e, I32_DIV_U, u32, u32, u32, (TRAP_ZERO(b), a / b))                   \
+    X(0x6f, I32_REM_S, s32, s32, s32, (TRAP_ZERO(b), b == -1 ? 0 : a % b))     \
+    X(0x70, I32_REM_U, u32, u32, u32, (TRAP_ZERO(b), a % b))                   \
+    X(0x7f, I64_DIV_S, s64, s64, s64, (TRAP_ZERO(b), TRAP_IF(a == INT64_MIN && b == -1, INTEGER_OVERFLOW), a / b)) \
+    X(0x80, I64_DIV_U, u64, u64, u64, (TRAP_ZERO(b), a / b))                   \
+    X(0x81, I64_REM_S, s64, s64, s64, (TRAP_ZERO(b), b == -1 ? 0 : a % b))     \
+    X(0x82, I64_REM_U, u64, u64, u64, (TRAP_ZERO(b), a % b))
+
+#define WJ_FLOAT_BINARY_ROWS(X)                                                \
+    X(0x5b, F32_EQ, u32, f32, f32, a == b)                                     \
+    X(0x5c, F32_NE, u32, f32, f32, a != b)                                     \
+    X(0x5d, F32_LT, u32, f32, f32, a < b)                                      \
+    X(0x5e, F32_GT, u32, f32, f32, a > b)                                      \
+    X(0x5f, F32_LE, u32, f32, f32, a <= b)                                     \
+    X(0x60, F32_GE, u32, f32, f32, a >= b)                                     \
+    X(0x61, F64_EQ, u32, f64, f64, a == b)                                     \
+    X(0x62, F64_NE, u32, f64, f64, a != b)                                     \
+    X(0x63, F64_LT, u32, f64, f64, a < b)                                      \
+    X(0x64, F64_GT, u32, f64, f64, a > b)                                      \
+    X(0x65, F64_LE, u32, f64, f64, a <= b)                                     \
+    X(0x66, F64_GE, u32, f64, f64, a >= b)                                     \
+    X(0x92, F32_ADD, f32, f32, f32, a + b)                                     \
+    X(0x93, F32_SUB, f32, f32, f32, a - b)                                     \
+    X(0x94, F32_MUL, f32, f32, f32, a * b)                                     \
+    X(0x95, F32_DIV, f32, f32, f32, a / b)                                     \
+    X(0x96, F32_MIN, f32, f32, f32, MINIMUM(a, b, u32))                        \
+    X(0x97, F32_MAX, f32, f32, f32, MAXIMUM(a, b, u32))                        \
+    X(0x98, F32_COPYSIGN, u32, u32, u32, (a & 0x7fffffffu) | (b & 0x80000000u)) \
+    X(0xa0, F64_ADD, f64, f64, f64, a + b)                                     \
+    X(0xa1, F64_SUB, f64, f64, f64, a - b)                                     \
+    X(0xa2, F64_MUL, f64, f64, f64, a * b)                                     \
+    X(0xa3, F64_DIV, f64, f64, f64, a / b)                                     \
+    X(0xa4, F64_MIN, f64, f64, f64, MINIMUM(a, b, u64))                        \
+    X(0xa5, F64_MAX, f64, f64, f64, MAXIMUM(a, b, u64))                        \
+    X(0xa6, F64_COPYSIGN, u64, u64, u64, (a & (UINT64_MAX >> 1)) | (b & ~(UINT64_MAX >> 1)))
+
+/* Bounds of truncations are exact in f64: the first values that do not fit. */
+#define WJ_UNARY_ROWS(X)                                                       \
+    X(0x45, I32_EQZ, u32, u32, a == 0)                                         \
+    X(0x50, I64_EQZ, u32, u64, a == 0)                                         \
+    X(0x67, I32_CLZ, u32, u32, a == 0 ? 32 : (u32)__builtin_clz(a))            \
+    X(0x68, I32_CTZ, u32, u32, a == 0 ? 32 : (u32)__builtin_ctz(a))            \
+    X(0x69, I32_POPCNT, u32, u32, (u32)__builtin_popcount(a))                  \
+    X(0x79, I64_CLZ, u64, u64, a == 0 ? 64 : (u64)__builtin_clzll(a))          \
+    X(0x7a, I64_CTZ, u64, u64, a == 0 ? 64 : (u64)__builtin_ctzll(a))          \
+    X(0x7b, I64_POPCNT, u64, u64, (u64)__builtin_popcountll(a))                \
+    X(0x8b, F32_ABS, u32, u32, a & 0x7fffffffu)                                \
+    X(0x8c, F32_NEG, u32, u32, a ^ 0x80000000u)                                \
+    X(0x8d, F32_CEIL, f32, f32, QUIET(ceilf(a)))                                      \
+    X(0x8e, F32_FLOOR, f32, f32, QUIET(floorf(a)))                                    \
+    X(0x8f, F32_TRUNC, f32, f32, QUIET(truncf(a)))                                    \
+    X(0x90, F32_NEAREST, f32, f32, QUIET(rintf(a)))                                   \
+    X(0x91, F32_SQRT, f32, f32, sqrtf(a))                                      \
+    X(0x99, F64_ABS, u64, u64, a & (UINT64_MAX >> 1))                          \
+    X(0x9a, F64_NEG, u64, u64, a ^ ~(UINT64_MAX >> 1))                         \
+    X(0x9b, F64_CEIL, f64, f64, QUIET(ceil(a)))                                       \
+    X(0x9c, F64_FLOOR, f64, f64, QUIET(floor(a)))                                     \
+    X(0x9d, F64_TRUNC, f64, f64, QUIET(trunc(a)))                                     \
+    X(0x9e, F64_NEAREST, f64, f64, QUIET(rint(a)))                                    \
+    X(0x9f, F64_SQRT, f64, f64, sqrt(a))                                       \
+    X(0xa8, I32_TRUNC_F32_S, s32, f32, (TRAP_UNLESS_BETWEEN(a, -2147483649.0, 2147483648.0), (s32)a)) \
+    X(0xa9, I32_TRUNC_F32_U, u32, f32, (TRAP_UNLESS_BETWEEN(a, -1.0, 4294967296.0), (u32)a)) \
+    X(0xaa, I32_TRUNC_F64_S, s32, f64, (TRAP_UNLESS_BETWEEN(a, -2147483649.0, 2147483648.0), (s32)a)) \
+    X(0xab, I32_TRUNC_F64_U, u32, f64, (TRAP_UNLESS_BETWEEN(a, -1.0, 4294967296.0), (u32)a)) \
+    X(0xac, I64_EXTEND_I32_S, s64, s32, (s64)a)                                \
+    X(0xad, I64_EXTEND_I32_U, u64, u32, (u64)a)                                \
+    X(0xae, I64_TRUNC_F32_S, s64, f32, (TRAP_UNLESS_FROM(a, -0x1p63, 0x1p63), (s64)a)) \
+    X(0xaf, I64_TRUNC_F32_U, u64, f32, (TRAP_UNLESS_BETWEEN(a, -1.0, 0x1p64), (u64)a)) \
+    X(0xb0, I64_TRUNC_F64_S, s64, f64, (TRAP_UNLESS_FROM(a, -0x1p63, 0x1p63), (s64)a)) \
+    X(0xb1, I64_TRUNC_F64_U, u64, f64, (TRAP_UNLESS_BETWEEN(a, -1.0, 0x1p64), (u64)a)) \
+    X(0xb2, F32_CONVERT_I32_S, f32, s32, (f32)a)                               \
+    X(0xb3, F32_CONVERT_I32_U, f32, u32, (f32)a)                               \
+    X(0xb4, F32_CONVERT_I64_S, f32, s64, (f32)a)                               \
+    X(0xb5, F32_CONVERT_I64_U, f32, u64, (f32)a)                               \
+    X(0xb6, F32_DEMOTE_F64, f32, f64, (f32)a)                                  \
+    X(0xb7, F64_CONVERT_I32_S, f64, s32, (f64)a)                               \
+    X(0xb8, F64_CONVERT_I32_U, f64, u32, (f64)a)                               \
+    X(0xb9, F64_CONVERT_I64_S, f64, s64, (f64)a)                               \
+    X(0xba, F64_CONVERT_I64_U, f64, u64, (f64)a)                               \
+    X(0xbb, F64_PROMOTE_F32, f64, f32, (f64)a)                                 \
+    X(0xc0, I32_EXTEND8_S, s32, u32, (int8_t)a)                                \
+    X(0xc1, I32_EXTEND16_S, s32, u32, (int16_t)a)                              \
+    X(0xc2, I64_EXTEND8_S, s64, u64, (int8_t)a)                                \
+    X(0xc3, I64_EXTEND16_S, s64, u64, (int16_t)a)                              \
+    X(0xc4, I64_EXTEND32_S, s64, u64, (s32)a)                                  \
+    X(0xd1, REF_IS_NULL, u32, u64, a == 0)                                     \
+    X(0xfc00, I32_TRUNC_SAT_F32_S, s32, f32, SATURATE(a, -0x1p31, 0x1p31, s32, INT32_MIN, INT32_MAX)) \
+    X(0xfc01, I32_TRUNC_SAT_F32_U, u32, f32, SATURATE(a, 0.0, 0x1p32, u32, 0, UINT32_MAX)) \
+    X(0xfc02, I32_TRUNC_SAT_F64_S, s32, f64, SATURATE(a, -0x1p31, 0x1p31, s32, INT32_MIN, INT32_MAX)) \
+    X(0xfc03, I32_TRUNC_SAT_F64_U, u32, f64, SATURATE(a, 0.0, 0x1p32, u32, 0, UINT32_MAX)) \
+    X(0xfc04, I64_TRUNC_SAT_F32_S, s64, f32, SATURATE(a, -0x1p63, 0x1p63, s64, INT64_MIN, INT64_MAX)) \
+    X(0xfc05, I64_TRUNC_SAT_F32_U, u64, f32, SATURATE(a, 0.0, 0x1p64, u64, 0, UINT64_MAX)) \
+    X(0xfc06, I64_TRUNC_SAT_F64_S, s64, f64, SATURATE(a, -0x1p63, 0x1p63, s64, INT64_MIN, INT64_MAX)) \
+    X(0xfc07, I64_TRUNC_SAT_F64_U, u64, f64, SATURATE(a, 0.0, 0x1p64, u64, 0, UINT64_MAX))
+
+/* Opcode, name, type in memory, type that it widens to. */
+#define WJ_LOAD_ROWS(X)                                                        \
+    X(0x28, I32_LOAD, uint32_t, u32)                                           \
+    X(0x29, I64_LOAD, uint64_t, u64)                                           \
+    X(0x2a, F32_LOAD, uint32_t, u32)                                           \
+    X(0x2b, F64_LOAD, uint64_t, u64)                                           \
+    X(0x2c, I32_LOAD8_S, int8_t, s32)                                          \
+    X(0x2d, I32_LOAD8_U, uint8_t, u32)                                         \
+    X(0x2e, I32_LOAD16_S, int16_t, s32)                                        \
+    X(0x2f, I32_LOAD16_U, uint16_t, u32)                                       \
+    X(0x30, I64_LOAD8_S, int8_t, s64)                                          \
+    X(0x31, I64_LOAD8_U, uint8_t, u64)                                         \
+    X(0x32, I64_LOAD16_S, int16_t, s64)                                        \
+    X(0x33, I64_LOAD16_U, uint16_t, u64)                                       \
+    X(0x34, I64_LOAD32_S, int32_t, s64)                                        \
+    X(0x35, I64_LOAD32_U, uint32_t, u64)
+#define WJ_STORE_ROWS(X)                                                       \
+    X(0x36, I32_STORE, uint32_t)                                               \
+    X(0x37, I64_STORE, uint64_t)                                               \
+    X(0x38, F32_STORE, uint32_t)                                               \
+    X(0x39, F64_STORE, uint64_t)                                               \
+    X(0x3a, I32_STORE8, uint8_t)                                               \
+    X(0x3b, I32_STORE16, uint16_t)                                             \
+    X(0x3c, I64_STORE8, uint8_t)                                               \
+    X(0x3d, I64_STORE16, uint16_t)                                             \
+    X(0x3e, I64_STORE32, uint32_t)
+
+/* Operations, and their operands behind the number of the operation. `d` is the slot of the result. */
+#define WJ_OTHER_OPERATIONS(X)                                                 \
+    X(UNREACHABLE)                                                             \
+    X(COPY)          /* d, slot */                                             \
+    X(CONSTANT)      /* d, value */                                            \
+    X(CONSTANT_64)   /* d, low half, high half */                              \
+    X(SELECT)        /* d, slot, slot, slot of the condition */                \
+    X(LOOP)          /* offset in the module of the loop, or 0 if it cannot be entered */ \
+    X(BRANCH)        /* target: distance in words from here */                 \
+    X(BRANCH_IF)     /* slot, target */                                        \
+    X(BRANCH_UNLESS) /* slot, target */                                        \
+    X(BRANCH_TABLE)  /* slot, count, targets and the default's */              \
+    X(RETURN)        /* slot of the first result; the others follow */         \
+    X(CALL)          /* function, slot of the first operand and result */      \
+    X(CALL_IMPORT)   /* as CALL */                                             \
+    X(CALL_INDIRECT) /* type, table, slot of the index, slot of the first operand and result */ \
+    X(GLOBAL_GET_32) /* d, offset in the instance context */                   \
+    X(GLOBAL_GET_64)                                                           \
+    X(GLOBAL_SET_32) /* slot, offset */                                        \
+    X(GLOBAL_SET_64)                                                           \
+    X(IMPORTED_GLOBAL_GET_32) /* as above; at the offset is the value's address */ \
+    X(IMPORTED_GLOBAL_GET_64)                                                  \
+    X(IMPORTED_GLOBAL_SET_32)                                                  \
+    X(IMPORTED_GLOBAL_SET_64)                                                  \
+    X(REF_FUNC)          /* d, offset of the func-ref */                       \
+    X(REF_FUNC_IMPORTED) /* d, offset of its address */                        \
+    X(TABLE_GET)    /* d, table, slot */                                       \
+    X(TABLE_SET)    /* table, slot of the index, slot */                       \
+    X(TABLE_SIZE)   /* d, table */                                             \
+    X(TABLE_GROW)   /* d, table, slot of the reference, slot of the delta */   \
+    X(TABLE_FILL)   /* table, slots of index, reference, count */              \
+    X(TABLE_COPY)   /* to, from, slots of to, from, count */                   \
+    X(TABLE_INIT)   /* table, segment, slots of to, from, count */             \
+    X(ELEM_DROP)    /* segment */                                              \
+    X(MEMORY_SIZE)  /* d, memory */                                            \
+    X(MEMORY_GROW)  /* d, memory, slot */                                      \
+    X(MEMORY_FILL)  /* memory, slots of to, byte, count */                     \
+    X(MEMORY_COPY)  /* to, from, slots of to, from, count */                   \
+    X(MEMORY_INIT)  /* memory, segment, slots of to, from, count */            \
+    X(DATA_DROP)    /* segment */
+
+/* Binary integer operations exist with a constant in place of the second slot, too; and comparisons of integers as
+ * branches that are taken if they hold. */
+#define WJ_IMMEDIATE(name) WJ_OP_##name##_IMMEDIATE
+enum wj_operation {
+#define WJ_X(name) WJ_OP_##name,
+    WJ_OTHER_OPERATIONS(WJ_X)
+#undef WJ_X
+#define WJ_X(opcode, name, ...) WJ_OP_##name,
+    WJ_UNARY_ROWS(WJ_X) WJ_FLOAT_BINARY_ROWS(WJ_X) WJ_LOAD_ROWS(WJ_X) WJ_STORE_ROWS(WJ_X)
+    WJ_INTEGER_BINARY_ROWS(WJ_X)
+#undef WJ_X
+#define WJ_X(opcode, name, ...) WJ_IMMEDIATE(name),
+    WJ_INTEGER_BINARY_ROWS(WJ_X)
+#undef WJ_X
+#define WJ_X(opcode, name, ...) WJ_OP_BRANCH_##name,
+    WJ_INTEGER_BINARY_ROWS(WJ_X)
+#undef WJ_X
+#define WJ_X(opcode, name, ...) WJ_OP_BRANCH_##name##_IMMEDIATE,
+    WJ_INTEGER_BINARY_ROWS(WJ_X)
+#undef WJ_X
+    WJ_OPERATION_COUNT
+};
+
+/* One function, translated. Nothing of it changes but `budget`. */
+struct wj_interpreted {
+    wj_interpreted *next; /* in wj_interpreter.made */
+    uint32_t function_index;
+    uint32_t local_count; /* parameters included */
+    uint32_t slot_count;
+    uint32_t word_count;
+    uint32_t offset_count;
+    int32_t budget;            /* calls and iterations until Python is told; threads may lose some */
+    const wj_signature *signature;
+    const uint32_t (*offsets)[2]; /* word index, offset in the module: of instructions that may trap or call */
+    uint32_t words[];
+};
+
+/* One module; made for one function table, by `wj_interpreter_new`. */
+struct wj_interpreter {
+    wj_interpreter_plan plan;
+    wj_interpreted *made;        /* all of them */
+    wj_interpreted *functions[]; /* by position in the function table; NULL: not translated */
+};
+
+/* Translates the function at a position of the function table; NULL if it has
+ * something that is compiled only, or there is no memory. */
+WJ_INTERNAL wj_interpreted *wj_translate(const wj_interpreter *interpreter, uint32_t position);
+
+#endif

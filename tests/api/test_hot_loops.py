@@ -1,0 +1,256 @@
+"""Activations that stay in a loop: from the interpreter to baseline code, from there to optimised code.
+
+The loops run until a flag in memory is set, which is done where the runtime hands out optimised code. Then optimised
+code of tier "optimized" does as many iterations, and has to come to the same.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from wasmjit import Config, Engine, Func, FuncType, Instance, Memory, Module, Store, Trap, TrapCode
+from wasmjit.runtime import tiers
+from wasmjit.runtime.lazy import LazyCode
+
+ENDLESS = (1 << 63) - 1
+WAIT_SECONDS = 60
+
+TYPES = """(module (memory (export "memory") 1)
+  (func (export "run") (param $limit i64) (param $step i32) (param $unused f64) (param $ref externref)
+      (result i64 i32 f32 f64 externref externref)
+    (local $i i64) (local $a i32) (local $f f32) (local $d f64) (local $kept externref) (local $null externref)
+    (local.set $kept (local.get $ref))
+    (local.set $f (f32.const 1.5))
+    (loop $again
+      (local.set $i (i64.add (local.get $i) (i64.const 1)))
+      (local.set $a (i32.add (i32.mul (local.get $a) (i32.const 31)) (local.get $step)))
+      (local.set $f (f32.add (f32.mul (local.get $f) (f32.const 0.5)) (f32.convert_i32_s (local.get $a))))
+      (local.set $d (f64.add (local.get $d) (f64.sqrt (f64.convert_i64_s (local.get $i)))))
+      (br_if $again (i32.and (i64.lt_s (local.get $i) (local.get $limit)) (i32.eqz (i32.load (i32.const 0))))))
+    (local.get $i) (local.get $a) (local.get $f) (local.get $d) (local.get $kept) (local.get $null)))"""
+
+NESTED = """(module (memory (export "memory") 1)
+  (func (export "run") (param $limit i64) (result i64 i32)
+    (local $i i64) (local $j i32) (local $total i32) (local $first i32)
+    (local.set $first (i32.const 77))
+    (loop $outer
+      (local.set $j (i32.const 0))
+      (if (i64.eqz (i64.and (local.get $i) (i64.const 1)))
+        (then
+          (loop $inner
+            (local.set $total (i32.add (i32.mul (local.get $total) (i32.const 3)) (local.get $j)))
+            (br_if $inner (i32.lt_u (local.tee $j (i32.add (local.get $j) (i32.const 1))) (i32.const 9)))))
+        (else
+          (loop $other
+            (local.set $total (i32.xor (local.get $total) (i32.add (local.get $j) (local.get $first))))
+            (br_if $other (i32.lt_u (local.tee $j (i32.add (local.get $j) (i32.const 2))) (i32.const 9))))))
+      (local.set $i (i64.add (local.get $i) (i64.const 1)))
+      (br_if $outer (i32.and (i64.lt_s (local.get $i) (local.get $limit)) (i32.eqz (i32.load (i32.const 0))))))
+    (local.get $i) (i32.add (local.get $total) (local.get $first))))"""
+
+NOTHING = """(module (memory (export "memory") 1)
+  (global $i (export "i") (mut i64) (i64.const 0))
+  (func (export "run") (param $limit i64)
+    (loop $again
+      (global.set $i (i64.add (global.get $i) (i64.const 1)))
+      (br_if $again (i32.and (i64.lt_s (global.get $i) (local.get $limit)) (i32.eqz (i32.load (i32.const 0))))))))"""
+
+# The trap at the end is in the loop, in what it calls, or behind the loop.
+TRAPS = """(module (import "" "host" (func $host)) (memory (export "memory") 1)
+  (func $check (param i32) (if (local.get 0) (then (call $host) unreachable)))
+  (func $loop (param $where i32) (result i32)
+    (loop $again
+      (if (i32.eq (local.get $where) (i32.const 1)) (then (call $check (i32.load (i32.const 0)))))
+      (if (i32.eqz (local.get $where)) (then (drop (i32.div_u (i32.const 1) (i32.eqz (i32.load (i32.const 0)))))))
+      (br_if $again (i32.eqz (i32.load (i32.const 0)))))
+    (i32.load offset=0xffff (i32.const 1)))
+  (func (export "run") (param i32) (result i32) (call $loop (local.get 0))))"""
+
+ENDLESS_LOOP = '(module (memory (export "memory") 1) (func $loop (loop (br 0))) (func (export "run") (call $loop)))'
+
+
+class Observer:
+    """Sees which optimised code is handed out, and sets the flag in the memory then."""
+
+    def __init__(self) -> None:
+        self.flag: ctypes.c_int32 | None = None
+        self.entered = threading.Event()
+        self.addresses: set[int] = set()
+
+    def watch(self, memory: Memory, store: Store) -> None:
+        self.flag = ctypes.c_int32.from_address(ctypes.addressof(memory.data_ptr(store).contents))
+
+    def hot(self, code: LazyCode, position: int, loop_offset: int, is_compiled: int = 0) -> int:
+        address = HOT(code, position, loop_offset, is_compiled)
+        if address and is_compiled:
+            self.addresses.add(address)
+            self.entered.set()
+            if self.flag is not None:
+                self.flag.value = 1
+        return address
+
+
+HOT = LazyCode.hot
+
+
+@pytest.fixture
+def observer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Observer]:
+    """In a process in which no function gets optimised as a whole."""
+    monkeypatch.setattr(tiers, "_PATIENCE_SECONDS", 600)
+    observer = Observer()
+    monkeypatch.setattr(LazyCode, "hot", lambda *arguments: observer.hot(*arguments))
+    yield observer
+
+
+def make(store: Store, wat: str, imports: Any = ()) -> tuple[Module, Any]:
+    module = Module(store.engine, wat)
+    return module, Instance(store, module, list(imports)).exports(store)
+
+
+def auto() -> Engine:
+    return Engine(Config(tier="auto", cache=False))
+
+
+def optimised_loops(module: Module) -> set[int]:
+    """The addresses of optimised loop entries that were made."""
+    code = module._load()._lazy
+    assert code is not None
+    return {address for (_, _, is_optimised), address in code._loops.items() if is_optimised and address}
+
+
+@pytest.mark.parametrize("compiled_at_once", [False, True])
+@pytest.mark.parametrize(
+    ("wat", "arguments"), [(TYPES, (7, 2.5, "reference")), (NESTED, ())], ids=["all types", "nested loops"]
+)
+def test_results_are_those_of_optimised_code(
+    observer: Observer, wat: str, arguments: Any, compiled_at_once: bool
+) -> None:
+    store = Store(auto())
+    module, exports = make(store, wat)
+    if compiled_at_once:  # the function's code begins, and not that of a loop
+        while not any(group.addresses for group in module._load()._lazy._groups.values()):  # type: ignore[union-attr]
+            exports["run"](store, 5000, *arguments)
+    observer.watch(exports["memory"], store)
+    found = exports["run"](store, ENDLESS, *arguments)
+    assert observer.addresses and observer.addresses <= optimised_loops(module)
+    reference = Store(Engine(Config(tier="optimized", cache=False)))
+    assert make(reference, wat)[1]["run"](reference, found[0], *arguments) == found
+
+
+def test_no_results(observer: Observer) -> None:
+    store = Store(auto())
+    module, exports = make(store, NOTHING)
+    observer.watch(exports["memory"], store)
+    assert exports["run"](store, ENDLESS) is None
+    assert observer.addresses <= optimised_loops(module)
+    assert exports["i"].value(store) > 0
+
+
+def test_it_ends_by_itself_as_well(observer: Observer) -> None:
+    """Nobody sets the flag: the call goes through all that there is, or ends before."""
+    reference = Store(Engine(Config(tier="optimized", cache=False)))
+    expected = make(reference, TYPES)[1]["run"](reference, 3_000_000, 7, 2.5, "reference")
+    store = Store(auto())
+    module, exports = make(store, TYPES)
+    while not observer.addresses:
+        assert exports["run"](store, 3_000_000, 7, 2.5, "reference") == expected
+    assert observer.addresses <= optimised_loops(module)
+
+
+def begin(observer: Observer, store: Store, memory: Memory) -> None:
+    """Has the flag set when optimised code is handed out, or at once where there is no other code."""
+    observer.watch(memory, store)
+    if store.engine._config.tier != "auto":
+        memory.write(store, b"\1", 0)
+
+
+@pytest.mark.parametrize("where", range(3), ids=["in the loop", "in a callee", "behind the loop"])
+def test_frames_of_traps(observer: Observer, where: int) -> None:
+    def trapped(store: Store, seen: list[Any]) -> Trap:
+        host = Func(store, FuncType([], []), lambda: seen.append(1))
+        _, exports = make(store, TRAPS, [host])
+        begin(observer, store, exports["memory"])
+        with pytest.raises(Trap) as caught:
+            exports["run"](store, where)
+        return caught.value
+
+    seen: list[Any] = []
+    found = trapped(Store(auto()), seen)
+    assert observer.addresses
+    expected = trapped(Store(Engine(Config(tier="optimized", cache=False))), seen)
+    assert (found.trap_code, found.frames) == (expected.trap_code, expected.frames)
+    assert [frame.func_index for frame in found.frames] == ([1] if where == 1 else []) + [2, 3]
+    assert len(seen) == (2 if where == 1 else 0)
+
+
+def test_frames_of_exceptions(observer: Observer) -> None:
+    def fail() -> None:
+        raise LookupError("from the host")
+
+    def tracebacks(store: Store) -> list[tuple[str, int]]:
+        _, exports = make(store, TRAPS, [Func(store, FuncType([], []), fail)])
+        begin(observer, store, exports["memory"])
+        with pytest.raises(LookupError) as caught:
+            exports["run"](store, 1)
+        return [(item.name, item.lineno) for item in caught.traceback if "wasm module" in str(item.path)]
+
+    found = tracebacks(Store(auto()))
+    assert observer.addresses
+    assert found == tracebacks(Store(Engine(Config(tier="optimized", cache=False))))
+
+
+def test_interrupts(observer: Observer) -> None:
+    store = Store(auto())
+    _, exports = make(store, ENDLESS_LOOP)
+
+    def interrupt() -> None:
+        assert observer.entered.wait(WAIT_SECONDS)
+        while not store.interrupt():
+            pass
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(Trap) as caught:
+        exports["run"](store)
+    thread.join()
+    assert caught.value.trap_code == TrapCode.INTERRUPT
+    # The interrupt may be so early that the optimised code has not begun.
+    assert [frame.func_index for frame in caught.value.frames][-2:] == [0, 1]
+
+
+def test_timeouts(observer: Observer) -> None:
+    store = Store(auto(), timeout=0.3)
+    _, exports = make(store, ENDLESS_LOOP)
+    while not observer.addresses:
+        with pytest.raises(Trap) as caught:
+            exports["run"](store)
+        assert caught.value.trap_code == TrapCode.INTERRUPT
+    assert [frame.func_index for frame in caught.value.frames] == [0, 1]
+
+
+def test_nothing_is_asked_where_functions_are_not_interpreted(
+    observer: Observer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiers, "INTERPRETS", False)
+    store = Store(auto())
+    module, exports = make(store, TYPES)
+    assert exports["run"](store, 100_000, 7, 2.5, None)[0] == 100_000
+    assert not observer.addresses and not optimised_loops(module)
+
+
+def test_a_refused_loop_goes_on_in_baseline_code(observer: Observer) -> None:
+    """One with an operand below it is never entered, the loop within is."""
+    wat = """(module (func (export "run") (param $n i32) (result i32) (local $i i32)
+      (i32.const 5)
+      (loop $again (br_if $again (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (local.get $n))))
+      (i32.add (local.get $i))))"""
+    store = Store(auto())
+    module, exports = make(store, wat)
+    for _ in range(20):
+        assert exports["run"](store, 1_000_000) == 1_000_005
+    assert not observer.addresses and not optimised_loops(module)

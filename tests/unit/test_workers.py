@@ -1,0 +1,78 @@
+"""The pool of compiler processes: what becomes of a worker whose reply nobody waits for."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from wasmjit import Config
+from wasmjit.compile.pipeline import Pending, WorkerPool, _request_fields
+
+# A module whose text, and whose object, is larger than what fits in a pipe.
+LARGE = "\n".join(f'@s{number} = constant [100 x i8] c"{"x" * 100}"' for number in range(2000)).encode()
+FIELDS = _request_fields(Config(), "object")
+
+
+@pytest.fixture
+def pool() -> Iterator[WorkerPool]:
+    made = WorkerPool()
+    yield made
+    made.close()
+
+
+def process_id(pending: Pending) -> int:
+    assert pending._worker is not None
+    return pending._worker.process.pid
+
+
+def wait_for_reply(pool: WorkerPool) -> None:
+    deadline = time.monotonic() + 60
+    while not pool.idle and time.monotonic() < deadline:
+        time.sleep(0.01)
+        with pool.lock:
+            pool._collect()
+    assert pool.idle
+
+
+def test_a_worker_is_used_again(pool: WorkerPool) -> None:
+    first = pool.begin(FIELDS, LARGE)
+    process = process_id(first)
+    assert first.result()[1][:4] == b"\x7fELF"
+    second = pool.begin(FIELDS, LARGE)
+    assert process_id(second) == process
+    second.result()
+
+
+def test_a_worker_gets_no_request_before_its_reply_was_read(pool: WorkerPool) -> None:
+    """Both sides would wait for the other to read."""
+    dropped = pool.begin(FIELDS, LARGE)
+    process = process_id(dropped)
+    del dropped
+    second = pool.begin(FIELDS, LARGE)
+    assert process_id(second) != process
+    assert len(second.result()[1]) > 100 * 2000
+    pool.idle.pop().close()
+    wait_for_reply(pool)
+    third = pool.begin(FIELDS, LARGE)
+    assert process_id(third) == process and len(third.result()[1]) > 100 * 2000
+
+
+def test_a_worker_outlives_a_garbage_cycle(pool: WorkerPool) -> None:
+    """Its pipes would be collected, which closes them, together with whoever gives it back."""
+    cycle: list[object] = [pool.begin(FIELDS, LARGE)]
+    cycle.append(cycle)
+    del cycle
+    gc.collect()
+    wait_for_reply(pool)
+    assert pool.request(FIELDS, LARGE)[1][:4] == b"\x7fELF"
+
+
+def test_more_than_the_pool_keeps_are_ended(pool: WorkerPool) -> None:
+    pending = [pool.begin(FIELDS, LARGE) for _ in range(pool.size + 2)]
+    workers = [item._worker for item in pending]
+    del pending
+    gc.collect()
+    assert sum(worker is not None and worker.process.poll() is None for worker in workers) == pool.size

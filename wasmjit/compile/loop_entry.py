@@ -1,0 +1,101 @@
+"""A function that is entered at one of its loops: compiled code takes over an activation that runs elsewhere.
+
+Parameters are ``(ptr %vmctx, [ptr %results,] ptr %frame)``, results those of the function. The frame holds the values
+of all locals, parameters first, as they are where the loop's header is reached: a slot of `abi.SLOT_BYTES` each, in the
+order of their indices; 32-bit values are in the lower half. They are read once, before anything else, so the frame may
+be gone when the function calls another one.
+
+The prologue leads to the loop's header instead of to the start of the body. What comes before the loop is lowered all
+the same: an outer loop may lead there again, and LLVM deletes it if none does. Because of the new edge into the header,
+nothing that is computed before it may be used by its name behind it:
+
+- operands are not, because the operand stack has to be empty there;
+- values of locals and bounds checks are not, because every loop's header forgets them. Outer loops' do too: code before
+  the loop that they lead to uses nothing from before their headers;
+- parameters and the locals' first values are in the allocas only, never known by a name.
+"""
+
+from __future__ import annotations
+
+from .. import abi
+from ..errors import CompileError
+from ..wasm.lowering import Frame
+from ..wasm.module import Module
+from ..wasm.ops import LLVM_TYPES
+from ..wasm.types import V128
+from . import calls
+from .function import FunctionLowering
+from .unit import CodePolicy, Unit
+
+
+class LoopEntryLowering(FunctionLowering):
+    """Lowers a function so that it is entered at the loop whose opcode stands at offset `entry_loop`."""
+
+    def __init__(self, unit: Unit, function_index: int, scope: int, entry_loop: int) -> None:
+        """Raises CompileError under a policy with fuel: what is left of it would have to be handed over."""
+        super().__init__(unit, function_index, scope)
+        self.entry_loop = entry_loop
+        self.is_found = False
+        if self.fuel:
+            raise self.refusal("it counts fuel")
+
+    def refusal(self, reason: str) -> CompileError:
+        """The error that says why the loop cannot be entered."""
+        return CompileError(
+            f"the loop at offset {self.entry_loop} cannot be entered: {reason}", function=self.function_index
+        )
+
+    def begin(self, local_types: list[int], num_params: int, frame: Frame, types: list[int]) -> None:
+        """As for any function, but nothing is known of the locals."""
+        if V128 in local_types:
+            raise self.refusal("the function has locals of type v128")
+        super().begin(local_types, num_params, frame, types)
+        self.cache.clear()
+
+    def loop(self, frame: Frame, at: int) -> None:
+        """A loop; the one that is entered must find the operand stack empty."""
+        if at == self.entry_loop and self.values:
+            raise self.refusal(
+                "it has parameters" if frame.params else "there are operands on the stack where it begins"
+            )
+        super().loop(frame, at)
+        self.checked.clear()
+        if at == self.entry_loop:
+            self.is_found = True
+            self.first_label = frame.label
+
+    def finish(self, frame: Frame, fallthrough: bool) -> None:
+        """Raises CompileError if there was no such loop, or if the function needs a prototype of its own."""
+        if not self.is_found:
+            raise self.refusal("there is no loop in code that can be reached")
+        if self.tail_calls:
+            raise self.refusal("the function has tail calls")
+        super().finish(frame, fallthrough)
+
+    def definition(self) -> str:
+        """The head of the function: the frame stands for all parameters."""
+        return calls.definition(self, ["ptr %frame"])
+
+    def local_definition(self, index: int) -> str:
+        """A local's alloca and its value in the frame."""
+        llvm = LLVM_TYPES[self.local_types[index]]
+        return (
+            f"  %p{index}.p = getelementptr i8, ptr %frame, i64 {abi.SLOT_BYTES * index}\n"
+            f"  %p{index} = load {llvm}, ptr %p{index}.p, align 8\n"
+            f"  %l{index} = alloca {llvm}\n"
+            f"  store {llvm} %p{index}, ptr %l{index}"
+        )
+
+
+class LoopEntry(Unit):
+    """A unit of one replaceable function that is entered at a loop."""
+
+    def __init__(
+        self, module: Module, function: int, entry_loop: int, policy: CodePolicy, layout: abi.VMContextLayout
+    ) -> None:
+        super().__init__(module, (function,), policy, layout)
+        self._entry_loop = entry_loop
+
+    def new_lowering(self, function: int, scope: int) -> FunctionLowering:
+        """A lowering that enters the loop."""
+        return LoopEntryLowering(self, function, scope, self._entry_loop)

@@ -1,0 +1,121 @@
+"""The interpreter's view of a module: what functions of tier "auto" run in until they are worth compiling.
+
+The interpreter itself is C (``runtime_c/interpret.h``). It translates a function when it is first called, which takes
+microseconds, and reports functions and loops that are called or iterated often (`LazyCode.hot`).
+"""
+
+from __future__ import annotations
+
+import weakref
+from array import array
+from collections.abc import Mapping
+
+from .. import abi
+from ..config import Config
+from ..wasm import types as wt
+from ..wasm.module import Module
+from .native import ffi, lib
+from .type_ids import signature_of
+
+# Compiling a function takes as long as running it a few thousand times here.
+_BUDGET = 1000
+_PATIENT = True  # tests cannot wait
+# The binary format's page size: memories with others have no guard page where they end.
+_PAGE_SIZE_LOG2 = 16
+
+
+def can_interpret(config: Config, module: Module) -> bool:
+    """Whether the interpreter does what code compiled with `config` would do."""
+    return (
+        config.memory_policy.guarded
+        and not (config.consume_fuel or config.epoch_interruption or config.nan_canonicalization)
+        and config.profiler == "none"  # profilers are told of compiled code only
+        and not any(memory.is_64 or memory.page_size_log2 != _PAGE_SIZE_LOG2 for memory in module.memories)
+        and not any(table.address_type == wt.I64 for table in module.tables)
+    )
+
+
+class Interpreter:
+    """Translated functions of one module, for one function table. Thread-safe.
+
+    Must live as long as anything may run in it.
+    """
+
+    def __init__(
+        self, module: Module, layout: abi.VMContextLayout, func_ref_offsets: Mapping[int, int], stubs: tuple[int, int]
+    ) -> None:
+        """`stubs`: where they lie in memory, one per defined function, and their size in bytes."""
+        imported = module.num_imported_functions
+        self.module = module
+        # What C's struct points to. from_buffer's object holds the bytes in place.
+        self._wasm = ffi.from_buffer(module.wasm)
+        self._bodies = array("Q", [body.start for body in module.bodies])
+        self._function_types = array("I", module.functions)
+        self._types = array("Q", [_signature_address(type) for type in module.types])
+        self._global_types = array("B", [item.content for item in module.globals])
+        offsets = [layout.imported_functions + abi.POINTER_BYTES * function for function in range(imported)]
+        offsets += [func_ref_offsets.get(imported + position, 0) for position in range(len(module.bodies))]
+        self._func_ref_offsets = array("I", offsets)
+        plan = ffi.new(
+            "wj_interpreter_plan *",
+            {
+                "wasm": ffi.cast("const uint8_t *", self._wasm),
+                "bodies": _pointer("const uint64_t *", self._bodies),
+                "function_types": _pointer("const uint32_t *", self._function_types),
+                "types": _pointer("const wj_signature *const *", self._types),
+                "global_types": _pointer("const uint8_t *", self._global_types),
+                "func_ref_offsets": _pointer("const uint32_t *", self._func_ref_offsets),
+                "function_count": len(module.bodies),
+                "imported_function_count": imported,
+                "imported_global_count": module.num_imported_globals,
+                "imported_functions_offset": layout.imported_functions,
+                "imported_globals_offset": layout.imported_globals,
+                "globals_offset": layout.globals,
+                "memories_offset": layout.memories,
+                "tables_offset": layout.tables,
+                "has_memory": bool(module.memories),
+                "budget": _BUDGET,
+                "patient": _PATIENT,
+                "stubs_address": stubs[0],
+                "stub_bytes": stubs[1],
+            },
+        )
+        native = lib.wj_interpreter_new(plan)
+        if native == ffi.NULL:
+            raise MemoryError
+        self._native = ffi.gc(native, lib.wj_interpreter_free)
+        self.address = int(ffi.cast("uintptr_t", native))
+        _live.add(self)
+
+    def find(self, pc: int) -> tuple[int, int] | None:
+        """The function of a backtrace's address, and the offset in the module; None if it is not one of its."""
+        offset = ffi.new("uint32_t *")
+        function = lib.wj_interpreter_find(self._native, pc, offset)
+        return None if function == _NONE else (function, offset[0])
+
+
+_NONE = 0xFFFF_FFFF
+_live: weakref.WeakSet[Interpreter] = weakref.WeakSet()
+
+
+def lookup_interpreted(pc: int) -> tuple[Module, int, int] | None:
+    """The module and function of a backtrace's address, and the offset in the module (0: the function's start)."""
+    for interpreter in list(_live):
+        found = interpreter.find(pc)
+        if found is not None:
+            return interpreter.module, *found
+    return None
+
+
+def stub_address() -> int:
+    """What the stubs of functions that may be interpreted jump to."""
+    return int(lib.wj_interpreter_stub_address())
+
+
+def _signature_address(type: wt.FuncType) -> int:
+    """The address of a type's signature; 0 for one with vectors, whose functions are compiled."""
+    return 0 if wt.V128 in type.params or wt.V128 in type.results else signature_of(type).address
+
+
+def _pointer(type: str, items: array[int]) -> object:
+    return ffi.cast(type, items.buffer_info()[0])
