@@ -206,7 +206,7 @@ def _layer_table(results: dict[str, Any]) -> list[str]:
 def write(results: dict[str, Any], directory: Path) -> None:
     """Writes the results, the plots and the page about them."""
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    (directory / "results.json").write_text(figures.text(results))
     groups = {kernel["kernel"]: kernel["ratios"] for kernel in results["kernels"] if kernel["ratios"]}
     if groups:
         title = "Execution time of wasmjit relative to peers (below 1: wasmjit is faster)"

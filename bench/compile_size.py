@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import svg
+from . import figures, svg
 from .kernels import large
 
 RESULTS = Path(__file__).resolve().parent / "results" / "compile-size"
@@ -181,7 +181,7 @@ def report(results: dict[str, Any]) -> str:
 def write(results: dict[str, Any], directory: Path) -> None:
     """Writes the results, the plots and the page about them."""
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    (directory / "results.json").write_text(figures.text(results))
     labels = {"x_label": "instructions of wasm", "y_label": "compile time, seconds"}
     for name, title in (("programs", "Compile time of programs"), ("function", "Compile time of one function")):
         lines = {

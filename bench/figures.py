@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -90,3 +91,34 @@ def summarise(kernels: Sequence[Mapping[str, Any]], subject: str, key: str = "ex
     found = {kernel["kernel"]: ratios(kernel["contenders"], subject, key).get("wasmtime", 0) for kernel in kernels}
     slow = {name: ratio for name, ratio in found.items() if ratio > SLOW_RATIO}
     return {"peers": peers, "slow": dict(sorted(slow.items(), key=lambda item: -item[1]))}
+
+
+def text(results: Mapping[str, Any]) -> str:
+    """Results as JSON, with a line for each item, or each item of a list, and rounded figures.
+
+    >>> print(text({"a": 1.23456, "b": [{"c": 1}, {"c": 2}]}), end="")
+    {
+    "a": 1.235,
+    "b": [
+    {"c": 1},
+    {"c": 2}
+    ]
+    }
+    """
+    lines = []
+    for key, value in results.items():
+        if isinstance(value, list):
+            rows = ",\n".join(json.dumps(_rounded(item)) for item in value)
+            lines.append(f"{json.dumps(key)}: [\n{rows}\n]")
+        else:
+            lines.append(f"{json.dumps(key)}: {json.dumps(_rounded(value))}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _rounded(value: Any) -> Any:
+    """With four digits for each fraction: more are noise."""
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, list) else value

@@ -6,6 +6,8 @@ microseconds, and reports functions and loops that are called or iterated often 
 
 from __future__ import annotations
 
+import os
+import threading
 import weakref
 from array import array
 from collections.abc import Mapping
@@ -85,7 +87,8 @@ class Interpreter:
             raise MemoryError
         self._native = ffi.gc(native, lib.wj_interpreter_free)
         self.address = int(ffi.cast("uintptr_t", native))
-        _live.add(self)
+        with _live_lock:
+            _live.add(self)
 
     def find(self, pc: int) -> tuple[int, int] | None:
         """The function of a backtrace's address, and the offset in the module; None if it is not one of its."""
@@ -96,11 +99,22 @@ class Interpreter:
 
 _NONE = 0xFFFF_FFFF
 _live: weakref.WeakSet[Interpreter] = weakref.WeakSet()
+_live_lock = threading.RLock()  # a signal handler may make modules, too
+
+
+def _renew_lock_after_fork() -> None:
+    global _live_lock
+    _live_lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew_lock_after_fork)
 
 
 def lookup_interpreted(pc: int) -> tuple[Module, int, int] | None:
     """The module and function of a backtrace's address, and the offset in the module (0: the function's start)."""
-    for interpreter in list(_live):
+    with _live_lock:
+        interpreters = list(_live)
+    for interpreter in interpreters:
         found = interpreter.find(pc)
         if found is not None:
             return interpreter.module, *found

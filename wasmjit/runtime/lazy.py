@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from .. import abi
 from ..config import OPTIMIZED, Config
-from ..errors import CompileError
+from ..errors import CompileError, WasmError
 from ..wasm.module import Module
 from .code import LoadedCode, announce, load
 from .entries import Entries
@@ -201,8 +201,11 @@ class LazyCode:
             group = self._groups.get(function) or self._begin(function)
             while group.pending is not None:
                 self._progress()
-        if group.error is not None:
-            raise CompileError(group.error)
+            if group.error is not None:
+                raise CompileError(group.error)
+            if function not in group.addresses:  # this is a signal handler, in the middle of finishing that group
+                del self._groups[function]
+                return self.resolve(position)
         return group.addresses[function]
 
     def hot(self, position: int, loop_offset: int, is_compiled: int = 0) -> int:
@@ -229,8 +232,8 @@ class LazyCode:
                 self._begin(function)
             if loop_offset and loop not in self._loops and self._has_room(loop):
                 self._begin_loop(loop)
-        except CompileError:
-            pass  # it goes on as it is
+        except WasmError:
+            pass  # no compiler, or no memory for code: it goes on as it is
         finally:
             self._lock.release()
         return 0

@@ -68,6 +68,7 @@ class Trampolines:
         "_lock",
         "_mappings",
         "_slow",
+        "_slow_lock",
         "_thunks",
     )
 
@@ -80,6 +81,7 @@ class Trampolines:
         self._mappings: list[object] = []
         self._thunks: _ThunkPage | None = None
         self._slow: weakref.WeakSet[Slow] = weakref.WeakSet()
+        self._slow_lock = threading.RLock()  # a signal handler may make functions, too
         keep_at_exit(self)
 
     def compile(self, wanted: Sequence[tuple[str, FuncType]]) -> dict[str, Piece]:
@@ -100,7 +102,8 @@ class Trampolines:
 
     def expect(self, slow: Slow) -> None:
         """Has something told when there are more trampolines."""
-        self._slow.add(slow)
+        with self._slow_lock:
+            self._slow.add(slow)
 
     def install(self, pieces: Mapping[str, Piece]) -> None:
         """Makes these executable, except those that are already. Raises WasmError if the system refuses."""
@@ -119,7 +122,9 @@ class Trampolines:
             self._compiled.update(missing)
             self._addresses.update((name, start + offset) for name, offset in offsets.items())
             self._found.clear()
-        waiting, self._slow = self._slow, weakref.WeakSet()
+        with self._slow_lock:
+            waiting = list(self._slow)
+            self._slow.clear()
         for slow in waiting:
             slow.speed_up()
 
