@@ -16,7 +16,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,10 +35,29 @@ ARGUMENTS = {
     "wordfreq": ["/article.txt"],
 }
 
-# Programs of tests/realworld whose task there is not small.
-SMALL_TASKS = {
-    "quickjs": ("-e", "let s = 0; for (let i = 0; i < 1000; i++) s += i % 7; console.log(s)"),
-    "php": ("-v",),
+# For programs of tests/realworld whose task there takes longer: arguments, and files.
+SMALL_TASKS: dict[str, tuple[Sequence[str], Mapping[str, str]]] = {
+    "boolector": (
+        ("-m", "/small.smt2"),
+        {
+            "small.smt2": """(set-logic QF_BV)
+(declare-fun x () (_ BitVec 8)) (declare-fun y () (_ BitVec 8))
+(assert (= (bvmul x y) #x8f)) (assert (bvult x y)) (assert (bvult #x01 x)) (assert (bvult y #x10))
+(check-sat)
+"""
+        },
+    ),
+    "quickjs": (("-e", "let s = 0; for (let i = 0; i < 1000; i++) s += i % 7; console.log(s)"), {}),
+    "resvg": (
+        ("/small.svg", "/small.png"),
+        {
+            "small.svg": '<svg xmlns="http://www.w3.org/2000/svg" width="50" height="50">'
+            '<circle cx="25" cy="25" r="20" fill="red"/></svg>'
+        },
+    ),
+    "php": (("-v",), {}),
+    "cpython": (("-c", "print(sum(range(1000)))"), {}),
+    "ruby": (("-e", "puts (1..1000).sum"), {}),
 }
 
 _CHILD = """
@@ -111,10 +130,10 @@ def realworld_tasks(scratch: Path) -> Iterator[Task]:
             continue
         directory = scratch / program.name
         directory.mkdir()
-        for name, contents in program.files.items():
+        arguments, files = SMALL_TASKS.get(program.name, (program.arguments, program.files))
+        for name, contents in {**program.files, **files}.items():
             (directory / name).parent.mkdir(parents=True, exist_ok=True)
             (directory / name).write_bytes(contents.encode() if isinstance(contents, str) else contents)
-        arguments = SMALL_TASKS.get(program.name, program.arguments)
         yield Task(program.name, program.module(), arguments, directory, ("auto", "wasmtime"))
 
 

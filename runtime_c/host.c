@@ -7,7 +7,10 @@
 #include <time.h>
 
 #define NANOSECONDS 1000000000
+/* Questions about hot code are asked at most so often, and take at most one part in so many of the time: what answers
+ * them generates code, and the program waits for that. */
 #define QUESTION_INTERVAL_NS 10000000
+#define QUESTION_COST_SHARE 8
 #define LOCAL_ARGUMENTS 16u
 #define SPARE_ARGUMENTS 2 /* in front: PY_VECTORCALL_ARGUMENTS_OFFSET, and the caller */
 
@@ -355,22 +358,24 @@ uint64_t wj_lazy_resolve(void *vmctx, uint32_t position, void *frame_address)
     return code;
 }
 
+static _Thread_local int64_t next_question_ns __attribute__((tls_model("initial-exec")));
+
+static int64_t now_ns(clockid_t clock)
+{
+    struct timespec now;
+    (void)clock_gettime(clock, &now);
+    return (int64_t)now.tv_sec * NANOSECONDS + now.tv_nsec;
+}
+
 bool wj_may_ask(void)
 {
-    static _Thread_local int64_t next_ns __attribute__((tls_model("initial-exec")));
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-    int64_t now_ns = (int64_t)now.tv_sec * NANOSECONDS + now.tv_nsec;
-    if (now_ns < next_ns) {
-        return false;
-    }
-    next_ns = now_ns + QUESTION_INTERVAL_NS;
-    return true;
+    return now_ns(CLOCK_MONOTONIC_COARSE) >= next_question_ns;
 }
 
 uint64_t wj_report_hot(void *vmctx, uint32_t position, uint32_t loop_offset, uint32_t is_compiled)
 {
     void *frame_address = __builtin_frame_address(0);
+    int64_t began_ns = now_ns(CLOCK_MONOTONIC);
     wj_boundary_host_begin(NULL, frame_address);
     PyObject **functions = *(PyObject ***)((char *)vmctx + WJ_VMCONTEXT_FUNCTIONS);
     PyObject *found = PyObject_CallFunction(functions[-2], "III", position, loop_offset, is_compiled);
@@ -379,6 +384,9 @@ uint64_t wj_report_hot(void *vmctx, uint32_t position, uint32_t loop_offset, uin
     if (UNLIKELY(PyErr_Occurred() != NULL)) {
         leave_with_exception();
     }
+    int64_t ended_ns = now_ns(CLOCK_MONOTONIC);
+    int64_t pause_ns = QUESTION_COST_SHARE * (ended_ns - began_ns);
+    next_question_ns = ended_ns + (pause_ns < QUESTION_INTERVAL_NS ? QUESTION_INTERVAL_NS : pause_ns);
     wj_boundary_host_end(NULL, frame_address);
     return code;
 }

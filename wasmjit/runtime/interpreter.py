@@ -20,7 +20,7 @@ from .native import ffi, lib
 from .type_ids import signature_of
 
 # Compiling a function takes as long as running it a few thousand times here.
-_BUDGET = 1000
+_BUDGET = 5000
 _PATIENT = True  # tests cannot wait
 # The binary format's page size: memories with others have no guard page where they end.
 _PAGE_SIZE_LOG2 = 16

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 # Groups that compilers work on at a time: one that is waited for, and others that probably will be.
 _MOST_PENDING = 2
 # Functions that began less often are not compiled with a hot one that calls them.
-_LUKEWARM = 100
+_LUKEWARM = 500
 # A signal handler that calls wasm may have finished what is waited for: Python goes on waiting then.
 _LOOK_AGAIN_SECONDS = 0.02
 

@@ -288,7 +288,7 @@ serve()
 """
 _IDLE_SECONDS = 20.0
 # Programs that end sooner would only be kept from ending by it.
-_PATIENCE_SECONDS = 0.5
+_PATIENCE_SECONDS = 2.0
 _NICENESS = 10
 
 
