@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from wasmjit.cli.options import config_from
+from wasmjit.cli.rows import parse_quickly
+from wasmjit.cli.run import LARGE_MODULE_BYTES, ROWS, choose_tier
+
 CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
 WriteWat = Callable[[str, str], Path]
 
@@ -109,3 +113,36 @@ def test_a_cache_that_cannot_be_written(wasmjit: CommandLine, write_wat: WriteWa
     assert wasmjit("run", "--invoke", "f", "m.wat", env=environment).stdout == "7\n"
     shown = wasmjit("cache", "info", env=environment)
     assert shown.returncode == 1 and "Traceback" not in shown.stderr
+
+
+def test_large_programs_start_at_once_and_are_cached(wasmjit: CommandLine, write_wat: WriteWat, cache: Path) -> None:
+    functions = "".join(f"(func (result i32) (i32.const {number}))" for number in range(2500))
+    path = write_wat("large.wat", f'(module (func (export "f") (result i32) (call 2500)) {functions})')
+    assert path.stat().st_size >= LARGE_MODULE_BYTES
+    assert wasmjit("run", "--invoke", "f", "large.wat").stdout == "2499\n"
+    deadline = time.monotonic() + 60
+    while not modules(cache) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(modules(cache)) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "tier"),
+    [
+        ([], "auto"),
+        (["--tier", "optimized"], "optimized"),
+        (["-O", "tier=baseline"], "baseline"),
+        (["-O0"], "optimized"),
+        (["--profile", "perfmap"], "optimized"),
+    ],
+)
+def test_the_tier_of_large_programs(words: list[str], tier: str, tmp_path: Path) -> None:
+    chosen = []
+    for name, size_bytes in (("large.wasm", LARGE_MODULE_BYTES), ("small.wasm", LARGE_MODULE_BYTES - 1)):
+        (tmp_path / name).write_bytes(bytes(size_bytes))
+        arguments = parse_quickly(ROWS, [*words, str(tmp_path / name)])
+        assert arguments is not None
+        config = config_from(arguments)
+        choose_tier(arguments, config)
+        chosen.append(config.tier)
+    assert chosen == [tier, "optimized" if tier == "auto" else tier]

@@ -7,11 +7,11 @@ import signal
 import struct
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 from typing import Any
 
-from .. import Engine, Func, FuncType, Linker, Store, ValType, WasiConfig, WasmError
+from .. import Config, Engine, Func, FuncType, Linker, Store, ValType, WasiConfig, WasmError
 from .options import (
     ENGINE_ROWS,
     WASI_ROW,
@@ -27,6 +27,8 @@ from .rows import Row, duration_seconds, integer, one_of, size_bytes
 INTEGER_BITS = {"i32": 32, "i64": 64}
 PROFILERS = ("perfmap", "jitdump")
 _SYSTEM, _LIMITS = "What the program may see", "Limits"
+# From here on compiling takes longer than a second.
+LARGE_MODULE_BYTES = 64 << 10
 # Arguments that settings of option groups and of the configuration file stand for.
 _LIMIT_NAMES = ("table_elements", "instances", "tables", "memories")
 
@@ -106,6 +108,7 @@ def run(arguments: SimpleNamespace) -> int:
     config.consume_fuel = fuel is not None
     if arguments.profile is not None:
         config.profiler = arguments.profile
+    choose_tier(arguments, config)
     engine = Engine(config)
     module = load_module(engine, arguments.file, arguments.allow_precompiled)
     keep_cache_small(arguments, config)
@@ -142,6 +145,19 @@ def run(arguments: SimpleNamespace) -> int:
             else:
                 _start(exports, store, arguments.file)
     return 0
+
+
+def choose_tier(arguments: SimpleNamespace, config: Config) -> None:
+    """Has a large program start at once, where nothing says how code is to be made.
+
+    Its optimised code is made meanwhile, and behind it if it ends before, so that it is in the cache for the next run.
+    """
+    asked = {"tier", "opt_level"} & {name for name, _ in settings_of(arguments)}
+    if asked or arguments.tier is not None or arguments.profile is not None:
+        return
+    with suppress(OSError):  # which reading the file reports
+        if os.path.getsize(arguments.file) >= LARGE_MODULE_BYTES:
+            config.tier = "auto"
 
 
 def _run_settings(arguments: SimpleNamespace) -> dict[str, Any]:
