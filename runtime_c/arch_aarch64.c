@@ -10,6 +10,32 @@
 #define BTI_CALL "    hint #34\n" /* bti c: what generated code calls by address */
 #define BTI_JUMP "    hint #36\n" /* bti j: where wj_unwind jumps to */
 
+/* Between a wj_frame, whose address is in the register `base`, and the registers of a call. */
+#define ARGUMENTS_TO_FRAME(base)                                     \
+    "    stp x0, x1, [" base "]\n"                                   \
+    "    stp x2, x3, [" base ", #16]\n"                              \
+    "    stp x4, x5, [" base ", #32]\n"                              \
+    "    stp x6, x7, [" base ", #48]\n"                              \
+    "    stp q0, q1, [" base ", #" WJ_TEXT(WJ_FRAME_FLOATS) "]\n"    \
+    "    stp q2, q3, [" base ", #32+" WJ_TEXT(WJ_FRAME_FLOATS) "]\n" \
+    "    stp q4, q5, [" base ", #64+" WJ_TEXT(WJ_FRAME_FLOATS) "]\n" \
+    "    stp q6, q7, [" base ", #96+" WJ_TEXT(WJ_FRAME_FLOATS) "]\n"
+#define ARGUMENTS_FROM_FRAME(base)                                   \
+    "    ldp q0, q1, [" base ", #" WJ_TEXT(WJ_FRAME_FLOATS) "]\n"    \
+    "    ldp q2, q3, [" base ", #32+" WJ_TEXT(WJ_FRAME_FLOATS) "]\n" \
+    "    ldp q4, q5, [" base ", #64+" WJ_TEXT(WJ_FRAME_FLOATS) "]\n" \
+    "    ldp q6, q7, [" base ", #96+" WJ_TEXT(WJ_FRAME_FLOATS) "]\n" \
+    "    ldp x0, x1, [" base "]\n"                                   \
+    "    ldp x2, x3, [" base ", #16]\n"                              \
+    "    ldp x4, x5, [" base ", #32]\n"                              \
+    "    ldp x6, x7, [" base ", #48]\n"
+#define RESULTS_TO_FRAME(base)                                           \
+    "    stp x0, x1, [" base ", #" WJ_TEXT(WJ_FRAME_INT_RESULTS) "]\n"   \
+    "    stp q0, q1, [" base ", #" WJ_TEXT(WJ_FRAME_FLOAT_RESULTS) "]\n"
+#define RESULTS_FROM_FRAME(base)                                         \
+    "    ldp x0, x1, [" base ", #" WJ_TEXT(WJ_FRAME_INT_RESULTS) "]\n"   \
+    "    ldp q0, q1, [" base ", #" WJ_TEXT(WJ_FRAME_FLOAT_RESULTS) "]\n"
+
 /* void wj_boundary_gate(arguments as they are; wj_entry *entry x20)
  * Calls entry->code with the arguments of its own caller and returns what it returns. The frame record, the callee-saved
  * registers and the caller's FPCR take 176 bytes. Wasm needs the default rounding mode and denormals (spec 4.3.3). The
@@ -115,17 +141,10 @@ __asm__("    .text\n"
         "    str x12, [x11], #8\n"
         "    subs x9, x9, #1\n"
         "    b.ne 1b\n"
-        "2:  ldp q0, q1, [x19, #" WJ_TEXT(WJ_FRAME_FLOATS) "]\n"
-        "    ldp q2, q3, [x19, #32+" WJ_TEXT(WJ_FRAME_FLOATS) "]\n"
-        "    ldp q4, q5, [x19, #64+" WJ_TEXT(WJ_FRAME_FLOATS) "]\n"
-        "    ldp q6, q7, [x19, #96+" WJ_TEXT(WJ_FRAME_FLOATS) "]\n"
-        "    ldp x0, x1, [x19]\n"
-        "    ldp x2, x3, [x19, #16]\n"
-        "    ldp x4, x5, [x19, #32]\n"
-        "    ldp x6, x7, [x19, #48]\n"
+        "2:\n"
+        ARGUMENTS_FROM_FRAME("x19")
         "    bl wj_boundary_gate\n"
-        "    stp x0, x1, [x19, #" WJ_TEXT(WJ_FRAME_INT_RESULTS) "]\n"
-        "    stp q0, q1, [x19, #" WJ_TEXT(WJ_FRAME_FLOAT_RESULTS) "]\n"
+        RESULTS_TO_FRAME("x19")
         "    mov sp, x29\n"
         "    ldp x19, x20, [sp, #16]\n"
         "    ldp x29, x30, [sp], #32\n"
@@ -165,18 +184,10 @@ __asm__("    .text\n"
         "    .cfi_offset x29, -16\n"
         "    .cfi_offset x30, -8\n"
         "    add x29, sp, #" WJ_TEXT(WJ_FRAME_LINK) "\n"
-        "    stp x0, x1, [sp]\n"
-        "    stp x2, x3, [sp, #16]\n"
-        "    stp x4, x5, [sp, #32]\n"
-        "    stp x6, x7, [sp, #48]\n"
-        "    stp q0, q1, [sp, #" WJ_TEXT(WJ_FRAME_FLOATS) "]\n"
-        "    stp q2, q3, [sp, #32+" WJ_TEXT(WJ_FRAME_FLOATS) "]\n"
-        "    stp q4, q5, [sp, #64+" WJ_TEXT(WJ_FRAME_FLOATS) "]\n"
-        "    stp q6, q7, [sp, #96+" WJ_TEXT(WJ_FRAME_FLOATS) "]\n"
+        ARGUMENTS_TO_FRAME("sp")
         "    mov x1, sp\n"
         "    bl wj_host_dispatch\n"
-        "    ldp x0, x1, [sp, #" WJ_TEXT(WJ_FRAME_INT_RESULTS) "]\n"
-        "    ldp q0, q1, [sp, #" WJ_TEXT(WJ_FRAME_FLOAT_RESULTS) "]\n"
+        RESULTS_FROM_FRAME("sp")
         "    ldp x29, x30, [sp, #" WJ_TEXT(WJ_FRAME_LINK) "]\n"
         "    add sp, sp, #" WJ_TEXT(WJ_FRAME_STACK) "\n"
         "    .cfi_def_cfa_offset 0\n"
@@ -242,20 +253,12 @@ __asm__("    .text\n"
         "    .cfi_offset x29, -16\n"
         "    .cfi_offset x30, -8\n"
         "    add x29, sp, #" WJ_TEXT(WJ_FRAME_LINK) "\n"
-        "    stp x0, x1, [sp]\n"
-        "    stp x2, x3, [sp, #16]\n"
-        "    stp x4, x5, [sp, #32]\n"
-        "    stp x6, x7, [sp, #48]\n"
-        "    stp q0, q1, [sp, #" WJ_TEXT(WJ_FRAME_FLOATS) "]\n"
-        "    stp q2, q3, [sp, #32+" WJ_TEXT(WJ_FRAME_FLOATS) "]\n"
-        "    stp q4, q5, [sp, #64+" WJ_TEXT(WJ_FRAME_FLOATS) "]\n"
-        "    stp q6, q7, [sp, #96+" WJ_TEXT(WJ_FRAME_FLOATS) "]\n"
+        ARGUMENTS_TO_FRAME("sp")
         "    mov w0, w16\n"
         "    mov x1, sp\n"
         "    bl wj_interpret\n"
         "    cbnz x0, 1f\n"
-        "    ldp x0, x1, [sp, #" WJ_TEXT(WJ_FRAME_INT_RESULTS) "]\n"
-        "    ldp q0, q1, [sp, #" WJ_TEXT(WJ_FRAME_FLOAT_RESULTS) "]\n"
+        RESULTS_FROM_FRAME("sp")
         "    ldp x29, x30, [sp, #" WJ_TEXT(WJ_FRAME_LINK) "]\n"
         "    add sp, sp, #" WJ_TEXT(WJ_FRAME_STACK) "\n"
         "    .cfi_remember_state\n"
@@ -263,14 +266,7 @@ __asm__("    .text\n"
         "    ret\n"
         "    .cfi_restore_state\n"
         "1:  mov x17, x0\n"
-        "    ldp x0, x1, [sp]\n"
-        "    ldp x2, x3, [sp, #16]\n"
-        "    ldp x4, x5, [sp, #32]\n"
-        "    ldp x6, x7, [sp, #48]\n"
-        "    ldp q0, q1, [sp, #" WJ_TEXT(WJ_FRAME_FLOATS) "]\n"
-        "    ldp q2, q3, [sp, #32+" WJ_TEXT(WJ_FRAME_FLOATS) "]\n"
-        "    ldp q4, q5, [sp, #64+" WJ_TEXT(WJ_FRAME_FLOATS) "]\n"
-        "    ldp q6, q7, [sp, #96+" WJ_TEXT(WJ_FRAME_FLOATS) "]\n"
+        ARGUMENTS_FROM_FRAME("sp")
         "    ldp x29, x30, [sp, #" WJ_TEXT(WJ_FRAME_LINK) "]\n"
         "    add sp, sp, #" WJ_TEXT(WJ_FRAME_STACK) "\n"
         "    .cfi_def_cfa_offset 0\n"
@@ -306,17 +302,10 @@ __asm__("    .text\n"
         "    stp x12, x13, [x11], #16\n"
         "    sub x2, x2, #2\n"
         "    b 1b\n"
-        "2:  ldp q0, q1, [x19, #" WJ_TEXT(WJ_FRAME_FLOATS) "]\n"
-        "    ldp q2, q3, [x19, #32+" WJ_TEXT(WJ_FRAME_FLOATS) "]\n"
-        "    ldp q4, q5, [x19, #64+" WJ_TEXT(WJ_FRAME_FLOATS) "]\n"
-        "    ldp q6, q7, [x19, #96+" WJ_TEXT(WJ_FRAME_FLOATS) "]\n"
-        "    ldp x0, x1, [x19]\n"
-        "    ldp x2, x3, [x19, #16]\n"
-        "    ldp x4, x5, [x19, #32]\n"
-        "    ldp x6, x7, [x19, #48]\n"
+        "2:\n"
+        ARGUMENTS_FROM_FRAME("x19")
         "    blr x20\n"
-        "    stp x0, x1, [x19, #" WJ_TEXT(WJ_FRAME_INT_RESULTS) "]\n"
-        "    stp q0, q1, [x19, #" WJ_TEXT(WJ_FRAME_FLOAT_RESULTS) "]\n"
+        RESULTS_TO_FRAME("x19")
         "    mov sp, x29\n"
         "    ldp x19, x20, [sp, #16]\n"
         "    ldp x29, x30, [sp], #32\n"

@@ -5,6 +5,48 @@
 
 #if defined(__x86_64__)
 
+/* Between a wj_frame, whose address is in the register `base`, and the registers of a call. */
+#define ARGUMENTS_TO_FRAME(base)                                     \
+    "    movq %rdi, (" base ")\n"                                    \
+    "    movq %rsi, 8(" base ")\n"                                   \
+    "    movq %rdx, 16(" base ")\n"                                  \
+    "    movq %rcx, 24(" base ")\n"                                  \
+    "    movq %r8, 32(" base ")\n"                                   \
+    "    movq %r9, 40(" base ")\n"                                   \
+    "    movaps %xmm0, " WJ_TEXT(WJ_FRAME_FLOATS) "(" base ")\n"     \
+    "    movaps %xmm1, 16+" WJ_TEXT(WJ_FRAME_FLOATS) "(" base ")\n"  \
+    "    movaps %xmm2, 32+" WJ_TEXT(WJ_FRAME_FLOATS) "(" base ")\n"  \
+    "    movaps %xmm3, 48+" WJ_TEXT(WJ_FRAME_FLOATS) "(" base ")\n"  \
+    "    movaps %xmm4, 64+" WJ_TEXT(WJ_FRAME_FLOATS) "(" base ")\n"  \
+    "    movaps %xmm5, 80+" WJ_TEXT(WJ_FRAME_FLOATS) "(" base ")\n"  \
+    "    movaps %xmm6, 96+" WJ_TEXT(WJ_FRAME_FLOATS) "(" base ")\n"  \
+    "    movaps %xmm7, 112+" WJ_TEXT(WJ_FRAME_FLOATS) "(" base ")\n"
+#define ARGUMENTS_FROM_FRAME(base)                                   \
+    "    movaps " WJ_TEXT(WJ_FRAME_FLOATS) "(" base "), %xmm0\n"     \
+    "    movaps 16+" WJ_TEXT(WJ_FRAME_FLOATS) "(" base "), %xmm1\n"  \
+    "    movaps 32+" WJ_TEXT(WJ_FRAME_FLOATS) "(" base "), %xmm2\n"  \
+    "    movaps 48+" WJ_TEXT(WJ_FRAME_FLOATS) "(" base "), %xmm3\n"  \
+    "    movaps 64+" WJ_TEXT(WJ_FRAME_FLOATS) "(" base "), %xmm4\n"  \
+    "    movaps 80+" WJ_TEXT(WJ_FRAME_FLOATS) "(" base "), %xmm5\n"  \
+    "    movaps 96+" WJ_TEXT(WJ_FRAME_FLOATS) "(" base "), %xmm6\n"  \
+    "    movaps 112+" WJ_TEXT(WJ_FRAME_FLOATS) "(" base "), %xmm7\n" \
+    "    movq (" base "), %rdi\n"                                    \
+    "    movq 8(" base "), %rsi\n"                                   \
+    "    movq 16(" base "), %rdx\n"                                  \
+    "    movq 24(" base "), %rcx\n"                                  \
+    "    movq 32(" base "), %r8\n"                                   \
+    "    movq 40(" base "), %r9\n"
+#define RESULTS_TO_FRAME(base)                                             \
+    "    movq %rax, " WJ_TEXT(WJ_FRAME_INT_RESULTS) "(" base ")\n"         \
+    "    movq %rdx, 8+" WJ_TEXT(WJ_FRAME_INT_RESULTS) "(" base ")\n"       \
+    "    movaps %xmm0, " WJ_TEXT(WJ_FRAME_FLOAT_RESULTS) "(" base ")\n"    \
+    "    movaps %xmm1, 16+" WJ_TEXT(WJ_FRAME_FLOAT_RESULTS) "(" base ")\n"
+#define RESULTS_FROM_FRAME(base)                                           \
+    "    movq " WJ_TEXT(WJ_FRAME_INT_RESULTS) "(" base "), %rax\n"         \
+    "    movq 8+" WJ_TEXT(WJ_FRAME_INT_RESULTS) "(" base "), %rdx\n"       \
+    "    movaps " WJ_TEXT(WJ_FRAME_FLOAT_RESULTS) "(" base "), %xmm0\n"    \
+    "    movaps 16+" WJ_TEXT(WJ_FRAME_FLOAT_RESULTS) "(" base "), %xmm1\n"
+
 /* void wj_boundary_gate(arguments as they are; wj_entry *entry %r13)
  * Calls entry->code with the arguments of its own caller and returns what it returns. Below %rbp: 5 callee-saved
  * registers (40 bytes), 24 bytes of which the caller's mxcsr takes the first 4. Wasm needs the default rounding mode and
@@ -107,25 +149,10 @@ __asm__("    .text\n"
         "    movq %rsp, %rdi\n"
         "    cld\n"
         "    rep movsq\n"
-        "1:  movaps " WJ_TEXT(WJ_FRAME_FLOATS) "(%rbx), %xmm0\n"
-        "    movaps 16+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rbx), %xmm1\n"
-        "    movaps 32+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rbx), %xmm2\n"
-        "    movaps 48+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rbx), %xmm3\n"
-        "    movaps 64+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rbx), %xmm4\n"
-        "    movaps 80+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rbx), %xmm5\n"
-        "    movaps 96+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rbx), %xmm6\n"
-        "    movaps 112+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rbx), %xmm7\n"
-        "    movq (%rbx), %rdi\n"
-        "    movq 8(%rbx), %rsi\n"
-        "    movq 16(%rbx), %rdx\n"
-        "    movq 24(%rbx), %rcx\n"
-        "    movq 32(%rbx), %r8\n"
-        "    movq 40(%rbx), %r9\n"
+        "1:\n"
+        ARGUMENTS_FROM_FRAME("%rbx")
         "    call wj_boundary_gate\n"
-        "    movq %rax, " WJ_TEXT(WJ_FRAME_INT_RESULTS) "(%rbx)\n"
-        "    movq %rdx, 8+" WJ_TEXT(WJ_FRAME_INT_RESULTS) "(%rbx)\n"
-        "    movaps %xmm0, " WJ_TEXT(WJ_FRAME_FLOAT_RESULTS) "(%rbx)\n"
-        "    movaps %xmm1, 16+" WJ_TEXT(WJ_FRAME_FLOAT_RESULTS) "(%rbx)\n"
+        RESULTS_TO_FRAME("%rbx")
         "    leaq -16(%rbp), %rsp\n"
         "    popq %r13\n"
         "    popq %rbx\n"
@@ -163,26 +190,10 @@ __asm__("    .text\n"
         "    movq %rsp, %rbp\n"
         "    .cfi_def_cfa_register %rbp\n"
         "    subq $" WJ_TEXT(WJ_FRAME_LINK) ", %rsp\n"
-        "    movq %rdi, (%rsp)\n"
-        "    movq %rsi, 8(%rsp)\n"
-        "    movq %rdx, 16(%rsp)\n"
-        "    movq %rcx, 24(%rsp)\n"
-        "    movq %r8, 32(%rsp)\n"
-        "    movq %r9, 40(%rsp)\n"
-        "    movaps %xmm0, " WJ_TEXT(WJ_FRAME_FLOATS) "(%rsp)\n"
-        "    movaps %xmm1, 16+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rsp)\n"
-        "    movaps %xmm2, 32+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rsp)\n"
-        "    movaps %xmm3, 48+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rsp)\n"
-        "    movaps %xmm4, 64+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rsp)\n"
-        "    movaps %xmm5, 80+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rsp)\n"
-        "    movaps %xmm6, 96+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rsp)\n"
-        "    movaps %xmm7, 112+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rsp)\n"
+        ARGUMENTS_TO_FRAME("%rsp")
         "    movq %rsp, %rsi\n"
         "    call wj_host_dispatch\n"
-        "    movq " WJ_TEXT(WJ_FRAME_INT_RESULTS) "(%rsp), %rax\n"
-        "    movq 8+" WJ_TEXT(WJ_FRAME_INT_RESULTS) "(%rsp), %rdx\n"
-        "    movaps " WJ_TEXT(WJ_FRAME_FLOAT_RESULTS) "(%rsp), %xmm0\n"
-        "    movaps 16+" WJ_TEXT(WJ_FRAME_FLOAT_RESULTS) "(%rsp), %xmm1\n"
+        RESULTS_FROM_FRAME("%rsp")
         "    leave\n"
         "    .cfi_def_cfa %rsp, 8\n"
         "    ret\n"
@@ -258,49 +269,20 @@ __asm__("    .text\n"
         "    movq %rsp, %rbp\n"
         "    .cfi_def_cfa_register %rbp\n"
         "    subq $" WJ_TEXT(WJ_FRAME_LINK) ", %rsp\n"
-        "    movq %rdi, (%rsp)\n"
-        "    movq %rsi, 8(%rsp)\n"
-        "    movq %rdx, 16(%rsp)\n"
-        "    movq %rcx, 24(%rsp)\n"
-        "    movq %r8, 32(%rsp)\n"
-        "    movq %r9, 40(%rsp)\n"
-        "    movaps %xmm0, " WJ_TEXT(WJ_FRAME_FLOATS) "(%rsp)\n"
-        "    movaps %xmm1, 16+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rsp)\n"
-        "    movaps %xmm2, 32+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rsp)\n"
-        "    movaps %xmm3, 48+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rsp)\n"
-        "    movaps %xmm4, 64+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rsp)\n"
-        "    movaps %xmm5, 80+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rsp)\n"
-        "    movaps %xmm6, 96+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rsp)\n"
-        "    movaps %xmm7, 112+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rsp)\n"
+        ARGUMENTS_TO_FRAME("%rsp")
         "    movl %eax, %edi\n"
         "    movq %rsp, %rsi\n"
         "    call wj_interpret\n"
         "    testq %rax, %rax\n"
         "    jne 1f\n"
-        "    movq " WJ_TEXT(WJ_FRAME_INT_RESULTS) "(%rsp), %rax\n"
-        "    movq 8+" WJ_TEXT(WJ_FRAME_INT_RESULTS) "(%rsp), %rdx\n"
-        "    movaps " WJ_TEXT(WJ_FRAME_FLOAT_RESULTS) "(%rsp), %xmm0\n"
-        "    movaps 16+" WJ_TEXT(WJ_FRAME_FLOAT_RESULTS) "(%rsp), %xmm1\n"
+        RESULTS_FROM_FRAME("%rsp")
         "    leave\n"
         "    .cfi_remember_state\n"
         "    .cfi_def_cfa %rsp, 8\n"
         "    ret\n"
         "    .cfi_restore_state\n"
         "1:  movq %rax, %r11\n"
-        "    movq (%rsp), %rdi\n"
-        "    movq 8(%rsp), %rsi\n"
-        "    movq 16(%rsp), %rdx\n"
-        "    movq 24(%rsp), %rcx\n"
-        "    movq 32(%rsp), %r8\n"
-        "    movq 40(%rsp), %r9\n"
-        "    movaps " WJ_TEXT(WJ_FRAME_FLOATS) "(%rsp), %xmm0\n"
-        "    movaps 16+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rsp), %xmm1\n"
-        "    movaps 32+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rsp), %xmm2\n"
-        "    movaps 48+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rsp), %xmm3\n"
-        "    movaps 64+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rsp), %xmm4\n"
-        "    movaps 80+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rsp), %xmm5\n"
-        "    movaps 96+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rsp), %xmm6\n"
-        "    movaps 112+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rsp), %xmm7\n"
+        ARGUMENTS_FROM_FRAME("%rsp")
         "    leave\n"
         "    .cfi_def_cfa %rsp, 8\n"
         "    jmpq *%r11\n"
@@ -336,25 +318,10 @@ __asm__("    .text\n"
         "    movq %rsp, %rdi\n"
         "    cld\n"
         "    rep movsq\n"
-        "1:  movaps " WJ_TEXT(WJ_FRAME_FLOATS) "(%rbx), %xmm0\n"
-        "    movaps 16+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rbx), %xmm1\n"
-        "    movaps 32+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rbx), %xmm2\n"
-        "    movaps 48+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rbx), %xmm3\n"
-        "    movaps 64+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rbx), %xmm4\n"
-        "    movaps 80+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rbx), %xmm5\n"
-        "    movaps 96+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rbx), %xmm6\n"
-        "    movaps 112+" WJ_TEXT(WJ_FRAME_FLOATS) "(%rbx), %xmm7\n"
-        "    movq (%rbx), %rdi\n"
-        "    movq 8(%rbx), %rsi\n"
-        "    movq 16(%rbx), %rdx\n"
-        "    movq 24(%rbx), %rcx\n"
-        "    movq 32(%rbx), %r8\n"
-        "    movq 40(%rbx), %r9\n"
+        "1:\n"
+        ARGUMENTS_FROM_FRAME("%rbx")
         "    call *%r12\n"
-        "    movq %rax, " WJ_TEXT(WJ_FRAME_INT_RESULTS) "(%rbx)\n"
-        "    movq %rdx, 8+" WJ_TEXT(WJ_FRAME_INT_RESULTS) "(%rbx)\n"
-        "    movaps %xmm0, " WJ_TEXT(WJ_FRAME_FLOAT_RESULTS) "(%rbx)\n"
-        "    movaps %xmm1, 16+" WJ_TEXT(WJ_FRAME_FLOAT_RESULTS) "(%rbx)\n"
+        RESULTS_TO_FRAME("%rbx")
         "    leaq -16(%rbp), %rsp\n"
         "    popq %r12\n"
         "    popq %rbx\n"

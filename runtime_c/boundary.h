@@ -31,6 +31,13 @@ struct wj_signature {
 
 #define WJ_SLOT_OF(member) (offsetof(wj_frame, member) / sizeof(uint64_t))
 
+/* Where a result is after a call: `area` has those that do not come back in registers. */
+static inline uint64_t *wj_result_slot(const wj_signature *of, uint32_t index, wj_frame *frame, uint64_t *area)
+{
+    uint64_t *slots = index < WJ_MAX_REGISTER_RESULTS ? (uint64_t *)frame : area;
+    return slots + of->places[of->param_count + index].slot;
+}
+
 static inline bool wj_is_float_class(char letter)
 {
     return letter == 'f' || letter == 'F' || letter == 'V';

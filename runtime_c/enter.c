@@ -3,7 +3,6 @@
 #include "boundary.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 #define LOCAL_SLOTS 96u
 
@@ -116,9 +115,7 @@ void wj_watch_faulthandler(uintptr_t is_enabled)
  * and on again, is found at the next tick; a trap that comes before reaches that handler first. */
 static bool thread_is_ready(wj_thread *thread, bool has_gil)
 {
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-    int64_t tick = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    int64_t tick = wj_now_ns(CLOCK_MONOTONIC_COARSE);
     int faulthandler_state = thread->faulthandler_state;
     if (has_gil && faulthandler_is_enabled != NULL) {
         PyObject *enabled = faulthandler_is_enabled(faulthandler_module, NULL);
@@ -295,12 +292,6 @@ uint32_t wj_run_frame(wj_target *target, const void *code, uint64_t stack_slots,
 
 /* ---- without a trampoline ---- */
 
-static uint64_t *result_slot(const wj_signature *of, uint32_t index, wj_frame *frame, uint64_t *area)
-{
-    uint64_t *slots = index < WJ_MAX_REGISTER_RESULTS ? (uint64_t *)frame : area;
-    return slots + of->places[of->param_count + index].slot;
-}
-
 /* None, the value, or a list of values. */
 static PyObject *results_to_python(const wj_target *target, wj_frame *frame, uint64_t *area)
 {
@@ -310,11 +301,11 @@ static PyObject *results_to_python(const wj_target *target, wj_frame *frame, uin
         Py_RETURN_NONE;
     }
     if (of->result_count == 1) {
-        return wj_slot_to_value(result_slot(of, 0, frame, area), places[0].letter, wj_parameter_of(target, 0));
+        return wj_slot_to_value(wj_result_slot(of, 0, frame, area), places[0].letter, wj_parameter_of(target, 0));
     }
     PyObject *list = PyList_New(of->result_count);
     for (uint32_t i = 0; list != NULL && i < of->result_count; i++) {
-        PyObject *value = wj_slot_to_value(result_slot(of, i, frame, area), places[i].letter, wj_parameter_of(target, 0));
+        PyObject *value = wj_slot_to_value(wj_result_slot(of, i, frame, area), places[i].letter, wj_parameter_of(target, 0));
         if (value == NULL) {
             Py_CLEAR(list);
         } else {
@@ -329,7 +320,7 @@ static PyObject *results_to_list(const wj_signature *of, wj_frame *frame, uint64
     PyObject *list = PyList_New(of->result_slots);
     Py_ssize_t at = list == NULL ? -1 : 0;
     for (uint32_t i = 0; at >= 0 && i < of->result_count; i++) {
-        at = wj_slot_to_bits(result_slot(of, i, frame, area), of->places[of->param_count + i].letter, list, at);
+        at = wj_slot_to_bits(wj_result_slot(of, i, frame, area), of->places[of->param_count + i].letter, list, at);
     }
     if (at < 0) {
         Py_CLEAR(list);

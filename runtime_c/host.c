@@ -4,9 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#define NANOSECONDS 1000000000
 /* Questions about hot code are asked at most so often, and take at most one part in so many of the time: what answers
  * them generates code, and the program waits for that. */
 #define QUESTION_INTERVAL_NS 10000000
@@ -261,7 +259,7 @@ static bool bits_to_slots(const wj_host_func *host, PyObject *returned, wj_frame
     bool stored = true;
     for (uint32_t i = 0; stored && i < of->result_count; i++) {
         const wj_place *place = &of->places[of->param_count + i];
-        uint64_t *slot = (i < WJ_MAX_REGISTER_RESULTS ? (uint64_t *)frame : area) + place->slot;
+        uint64_t *slot = wj_result_slot(of, i, frame, area);
         stored = wj_bits_to_slot(&items, place->letter, slot, value_of(host, i));
     }
     Py_DECREF(sequence);
@@ -341,50 +339,43 @@ uint64_t wj_lazy_stub_address(void)
     return (uint64_t)(uintptr_t)wj_lazy_stub;
 }
 
+/* The address that Python answered with; leaves if it raised instead. */
+static uint64_t address_answered(PyObject *answer)
+{
+    uint64_t address = answer == NULL ? 0 : PyLong_AsUnsignedLongLong(answer);
+    Py_XDECREF(answer);
+    if (UNLIKELY(PyErr_Occurred() != NULL)) {
+        leave_with_exception();
+    }
+    return address;
+}
+
 uint64_t wj_lazy_resolve(void *vmctx, uint32_t position, void *frame_address)
 {
     wj_boundary_host_begin(NULL, frame_address);
     /* In front of the function table of a module that has such functions. Whoever keeps the table keeps the resolver. */
     PyObject **functions = *(PyObject ***)((char *)vmctx + WJ_VMCONTEXT_FUNCTIONS);
-    PyObject *number = PyLong_FromUnsignedLong(position);
-    PyObject *found = number == NULL ? NULL : PyObject_CallOneArg(functions[-1], number);
-    Py_XDECREF(number);
-    uint64_t code = found == NULL ? 0 : PyLong_AsUnsignedLongLong(found);
-    Py_XDECREF(found);
-    if (UNLIKELY(PyErr_Occurred() != NULL)) {
-        leave_with_exception();
-    }
+    uint64_t code = address_answered(PyObject_CallFunction(functions[-1], "I", position));
     wj_boundary_host_end(NULL, frame_address);
     return code;
 }
 
 static _Thread_local int64_t next_question_ns __attribute__((tls_model("initial-exec")));
 
-static int64_t now_ns(clockid_t clock)
-{
-    struct timespec now;
-    (void)clock_gettime(clock, &now);
-    return (int64_t)now.tv_sec * NANOSECONDS + now.tv_nsec;
-}
-
 bool wj_may_ask(void)
 {
-    return now_ns(CLOCK_MONOTONIC_COARSE) >= next_question_ns;
+    return wj_now_ns(CLOCK_MONOTONIC_COARSE) >= next_question_ns;
 }
 
 uint64_t wj_report_hot(void *vmctx, uint32_t position, uint32_t loop_offset, uint32_t is_compiled)
 {
     void *frame_address = __builtin_frame_address(0);
-    int64_t began_ns = now_ns(CLOCK_MONOTONIC);
+    int64_t began_ns = wj_now_ns(CLOCK_MONOTONIC);
     wj_boundary_host_begin(NULL, frame_address);
     PyObject **functions = *(PyObject ***)((char *)vmctx + WJ_VMCONTEXT_FUNCTIONS);
-    PyObject *found = PyObject_CallFunction(functions[-2], "III", position, loop_offset, is_compiled);
-    uint64_t code = found == NULL ? 0 : PyLong_AsUnsignedLongLong(found);
-    Py_XDECREF(found);
-    if (UNLIKELY(PyErr_Occurred() != NULL)) {
-        leave_with_exception();
-    }
-    int64_t ended_ns = now_ns(CLOCK_MONOTONIC);
+    PyObject *answer = PyObject_CallFunction(functions[-2], "III", position, loop_offset, is_compiled);
+    uint64_t code = address_answered(answer);
+    int64_t ended_ns = wj_now_ns(CLOCK_MONOTONIC);
     int64_t pause_ns = QUESTION_COST_SHARE * (ended_ns - began_ns);
     next_question_ns = ended_ns + (pause_ns < QUESTION_INTERVAL_NS ? QUESTION_INTERVAL_NS : pause_ns);
     wj_boundary_host_end(NULL, frame_address);

@@ -116,11 +116,15 @@ static uint64_t *counter_of(const context *c, uint32_t position)
     return (uint64_t *)(uintptr_t)c->functions + (size_t)2 * c->interpreter->plan.function_count + position;
 }
 
+/* A frame on the stack of the function that this stands in, with so many slots behind it. Aligned as the stack is, by
+ * hand: v128 places are stored with aligned moves. */
+#define FRAME(slots)                                                                                  \
+    ((wj_frame *)(((uintptr_t)alloca((WJ_SLOT_OF(stack) + (slots) + 2) * sizeof(uint64_t)) + 15) & ~(uintptr_t)15))
+
 /* Calls code with the operands at `values`, where it puts the results. */
 static void call_native(const void *code, void *vmctx, const wj_signature *type, uint64_t *values)
 {
-    size_t slots = WJ_SLOT_OF(stack) + type->stack_slots + type->area_slots;
-    wj_frame *frame = (wj_frame *)(((uintptr_t)alloca((slots + 2) * sizeof(uint64_t)) + 15) & ~(uintptr_t)15);
+    wj_frame *frame = FRAME(type->stack_slots + type->area_slots);
     uint64_t *area = frame->stack + type->stack_slots;
     uint64_t *places = (uint64_t *)frame;
     frame->ints[0] = (uint64_t)(uintptr_t)vmctx;
@@ -130,15 +134,14 @@ static void call_native(const void *code, void *vmctx, const wj_signature *type,
     }
     wj_call_frame(code, frame, type->stack_slots);
     for (uint32_t i = 0; i < type->result_count; i++) {
-        values[i] = (i < WJ_MAX_REGISTER_RESULTS ? places : area)[type->places[type->param_count + i].slot];
+        values[i] = *wj_result_slot(type, i, frame, area);
     }
 }
 
 /* Goes on in compiled code, whose only parameter are the locals; the results come to `values`. */
 static void enter_loop(uint64_t code, void *vmctx, const wj_signature *type, uint64_t *locals, uint64_t *values)
 {
-    wj_frame *frame = alloca(sizeof *frame + ((size_t)type->area_slots + 2) * sizeof(uint64_t));
-    frame = (wj_frame *)(((uintptr_t)frame + 15) & ~(uintptr_t)15);
+    wj_frame *frame = FRAME(type->area_slots);
     uint64_t *area = frame->stack;
     bool has_area = type->result_count > WJ_MAX_REGISTER_RESULTS;
     frame->ints[0] = (uint64_t)(uintptr_t)vmctx;
@@ -146,8 +149,7 @@ static void enter_loop(uint64_t code, void *vmctx, const wj_signature *type, uin
     frame->ints[2] = (uint64_t)(uintptr_t)locals;
     wj_call_frame((const void *)(uintptr_t)code, frame, 0);
     for (uint32_t i = 0; i < type->result_count; i++) {
-        const uint64_t *places = i < WJ_MAX_REGISTER_RESULTS ? (uint64_t *)frame : area;
-        values[i] = places[type->places[type->param_count + i].slot];
+        values[i] = *wj_result_slot(type, i, frame, area);
     }
 }
 
@@ -234,7 +236,7 @@ uint64_t wj_interpret(uint32_t position, wj_frame *frame)
     uint64_t *area = (uint64_t *)(uintptr_t)frame->ints[1];
     call_interpreted(&c, function, values);
     for (uint32_t i = 0; i < type->result_count; i++) {
-        (i < WJ_MAX_REGISTER_RESULTS ? places : area)[type->places[type->param_count + i].slot] = values[i];
+        *wj_result_slot(type, i, frame, area) = values[i];
     }
     return 0;
 }
@@ -303,6 +305,7 @@ static inline uint64_t f64_bits(f64 value)
 #define AND_u64(a, b) f64_of(f64_bits(a) & f64_bits(b))
 
 #define AT(type, offset) (*(type *)(void *)(c->vmctx + (offset)))
+#define TABLE(index) ((&AT(wj_table_slot, plan->tables_offset))[index].table)
 #define NARROW(slot) ((uint64_t)(uint32_t)(slot))
 #define NEXT(words) \
     ip += (words);  \
@@ -471,7 +474,7 @@ label_CALL_IMPORT:
                    plan->types[plan->function_types[ip[1]]], s + ip[2]);
     NEXT(3);
 label_CALL_INDIRECT: {
-    const wj_table *table = (&AT(wj_table_slot, plan->tables_offset))[ip[2]].table;
+    const wj_table *table = TABLE(ip[2]);
     uint32_t index = (uint32_t)s[ip[3]];
     TRAP_IF(index >= table->length, TABLE_OUT_OF_BOUNDS);
     const wj_func_ref *reference = (const wj_func_ref *)(uintptr_t)table->elements[index];
@@ -516,21 +519,21 @@ label_REF_FUNC_IMPORTED:
     s[ip[1]] = AT(uint64_t, ip[2]);
     NEXT(3);
 label_TABLE_GET: {
-    const wj_table *table = (&AT(wj_table_slot, plan->tables_offset))[ip[2]].table;
+    const wj_table *table = TABLE(ip[2]);
     uint32_t index = (uint32_t)s[ip[3]];
     TRAP_IF(index >= table->length, TABLE_OUT_OF_BOUNDS);
     s[ip[1]] = table->elements[index];
     NEXT(4);
 }
 label_TABLE_SET: {
-    const wj_table *table = (&AT(wj_table_slot, plan->tables_offset))[ip[1]].table;
+    const wj_table *table = TABLE(ip[1]);
     uint32_t index = (uint32_t)s[ip[2]];
     TRAP_IF(index >= table->length, TABLE_OUT_OF_BOUNDS);
     table->elements[index] = s[ip[3]];
     NEXT(4);
 }
 label_TABLE_SIZE:
-    s[ip[1]] = (&AT(wj_table_slot, plan->tables_offset))[ip[2]].table->length;
+    s[ip[1]] = TABLE(ip[2])->length;
     NEXT(3);
 label_TABLE_GROW:
     activation->ip = ip;

@@ -26,7 +26,6 @@
 #define RETRY_NS 1000000
 #define SIGINT_LOOK_NS 20000000
 #define MAX_HANDLERS 16u
-#define NS_PER_SECOND 1000000000
 #define PYTHON_STACK_BYTES (64u << 10) /* must be free below wasm code for Python's handlers to run on top of it */
 
 static int interrupt_signal; /* 0 until chosen; then for ever the same */
@@ -38,13 +37,6 @@ static wj_thread *live_threads;
 static wj_thread *main_thread;
 
 /* ---- what is wanted ---- */
-
-static int64_t now_ns(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * NS_PER_SECOND + now.tv_nsec;
-}
 
 /* An interrupt of an outer call ends the calls inside of it too. */
 static bool trap_wanted(const wj_entry *entry)
@@ -67,7 +59,7 @@ static int64_t expire_deadlines(const wj_entry *entry)
         if (entry->deadline_ns == 0) {
             continue;
         }
-        now = now == 0 ? now_ns() : now;
+        now = now == 0 ? wj_now_ns(CLOCK_MONOTONIC) : now;
         if (entry->deadline_ns <= now) {
             __atomic_store_n(&entry->store->interrupt_id, entry->store->call_id, __ATOMIC_SEQ_CST);
         } else if (next == 0 || entry->deadline_ns < next) {
@@ -89,15 +81,15 @@ static void set_timer(const wj_thread *thread, int64_t at_ns)
     if (thread->has_timer) {
         struct itimerspec when;
         memset(&when, 0, sizeof when);
-        when.it_value.tv_sec = at_ns / NS_PER_SECOND;
-        when.it_value.tv_nsec = at_ns % NS_PER_SECOND;
+        when.it_value.tv_sec = at_ns / WJ_NS_PER_SECOND;
+        when.it_value.tv_nsec = at_ns % WJ_NS_PER_SECOND;
         (void)timer_settime(thread->timer, TIMER_ABSTIME, &when, NULL);
     }
 }
 
 static void retry_soon(const wj_thread *thread)
 {
-    set_timer(thread, now_ns() + RETRY_NS);
+    set_timer(thread, wj_now_ns(CLOCK_MONOTONIC) + RETRY_NS);
 }
 
 static void make_timer(wj_thread *thread)
@@ -116,7 +108,7 @@ bool wj_interrupt_begin(wj_thread *thread, wj_entry *entry, int64_t timeout_ns)
         if (!thread->has_timer) {
             return false;
         }
-        int64_t now = now_ns();
+        int64_t now = wj_now_ns(CLOCK_MONOTONIC);
         entry->deadline_ns = timeout_ns > INT64_MAX - now ? INT64_MAX : now + timeout_ns;
         int64_t next = expire_deadlines(entry);
         set_timer(thread, next == 0 ? now + 1 : next);
@@ -201,7 +193,7 @@ static void on_interrupt(int signal_number, siginfo_t *info, void *context)
     int saved_errno = errno;
     wj_thread *thread = &wj_this_thread;
     wj_entry *entry = thread->entry;
-    if (thread->sigint_look_ns != 0 && thread->sigint_look_ns <= now_ns()) {
+    if (thread->sigint_look_ns != 0 && thread->sigint_look_ns <= wj_now_ns(CLOCK_MONOTONIC)) {
         thread->sigint_look_ns = 0;
         if (entry != NULL && stand_in_front()) { /* a signal may have come meanwhile */
             __atomic_or_fetch(&thread->pending, WJ_PENDING_SIGNALS, __ATOMIC_SEQ_CST);
@@ -339,7 +331,7 @@ void wj_watch_sigint(wj_thread *thread)
 {
     (void)stand_in_front();
     if (thread->has_timer) {
-        thread->sigint_look_ns = now_ns() + SIGINT_LOOK_NS;
+        thread->sigint_look_ns = wj_now_ns(CLOCK_MONOTONIC) + SIGINT_LOOK_NS;
         set_timer(thread, thread->sigint_look_ns);
     }
 }
@@ -402,7 +394,7 @@ int wj_wait(uintptr_t descriptors, uint64_t count, int64_t timeout_ns)
     (void)pthread_sigmask(SIG_BLOCK, &ours, &before); /* a signal after the look below ends ppoll at once */
     int result = -EINTR;
     if (thread->pending == 0) {
-        struct timespec timeout = {timeout_ns / NS_PER_SECOND, timeout_ns % NS_PER_SECOND};
+        struct timespec timeout = {timeout_ns / WJ_NS_PER_SECOND, timeout_ns % WJ_NS_PER_SECOND};
         sigset_t during = before;
         sigdelset(&during, interrupt_signal);
         result = ppoll((struct pollfd *)descriptors, (nfds_t)count, timeout_ns < 0 ? NULL : &timeout, &during);

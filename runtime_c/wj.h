@@ -31,6 +31,15 @@ enum { WJ_STATUS_OK = 0, WJ_STATUS_TRAP = 1, WJ_STATUS_EXCEPTION = 2, WJ_STATUS_
 /* Bits of wj_thread.pending: something to look at before wasm code goes on. */
 enum { WJ_PENDING_TRAP = 1, WJ_PENDING_SIGNALS = 2 };
 
+#define WJ_NS_PER_SECOND INT64_C(1000000000)
+
+static inline int64_t wj_now_ns(clockid_t clock)
+{
+    struct timespec now;
+    (void)clock_gettime(clock, &now);
+    return (int64_t)now.tv_sec * WJ_NS_PER_SECOND + now.tv_nsec;
+}
+
 typedef struct wj_thread wj_thread;
 typedef struct wj_entry wj_entry;
 typedef struct wj_host_func wj_host_func;

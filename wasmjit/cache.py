@@ -192,10 +192,7 @@ class Cache:
                     status = item.stat(follow_symlinks=False)
                     if item.name.endswith(_SUFFIX):
                         entries.append((status.st_mtime, status.st_size, item.path))
-                    elif (
-                        item.name.startswith((_TEMPORARY_PREFIX, _LOCK_PREFIX))
-                        and now - status.st_mtime > _ABANDONED_SECONDS
-                    ):
+                    elif item.name.startswith(_LEFT_PREFIXES) and now - status.st_mtime > _ABANDONED_SECONDS:
                         os.unlink(item.path)
         total = sum(size for _, size, _ in entries)
         if total <= self.max_bytes:

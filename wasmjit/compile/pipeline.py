@@ -123,6 +123,11 @@ class Worker:
             raise CompileError(f"LLVM refused the generated code: {reply[0]['error']}")
         return reply
 
+    def has_reply(self) -> bool:
+        """Whether `receive` has something to read."""
+        assert self.process.stdout is not None
+        return bool(select.select([self.process.stdout], [], [], 0)[0])
+
     def close(self) -> None:
         """Ends the process."""
         _workers.discard(self)
@@ -165,6 +170,11 @@ class Pending:
         """A descriptor that can be read from when there is a reply."""
         assert self._worker is not None and self._worker.process.stdout is not None
         return self._worker.process.stdout.fileno()
+
+    def is_ready(self) -> bool:
+        """Whether there is a reply."""
+        assert self._worker is not None
+        return self._worker.has_reply()
 
     def result(self) -> tuple[dict[str, Any], bytes]:
         """Waits for the reply. To be called once. Raises CompileError if LLVM refuses or the process dies."""
@@ -245,8 +255,7 @@ class WorkerPool:
         """Reads replies that nobody wants. A worker must not get a request before: it may wait for its reply to be
         read, and we would wait for it to read the request."""
         for worker in self._busy[:]:
-            assert worker.process.stdout is not None
-            if select.select([worker.process.stdout], [], [], 0)[0]:
+            if worker.has_reply():
                 self._busy.remove(worker)
                 with contextlib.suppress(CompileError):
                     worker.receive()

@@ -22,8 +22,6 @@ from .type_ids import signature_of
 # Compiling a function takes as long as running it a few thousand times here.
 _BUDGET = 5000
 _PATIENT = True  # tests cannot wait
-# The binary format's page size: memories with others have no guard page where they end.
-_PAGE_SIZE_LOG2 = 16
 
 
 def can_interpret(config: Config, module: Module) -> bool:
@@ -32,8 +30,9 @@ def can_interpret(config: Config, module: Module) -> bool:
         config.memory_policy.guarded
         and not (config.consume_fuel or config.epoch_interruption or config.nan_canonicalization)
         and config.profiler == "none"  # profilers are told of compiled code only
-        and not any(memory.is_64 or memory.page_size_log2 != _PAGE_SIZE_LOG2 for memory in module.memories)
-        and not any(table.address_type == wt.I64 for table in module.tables)
+        # Memories of other page sizes have no guard page where they end.
+        and not any(memory.is_64 or memory.page_size_log2 != wt.PAGE_SIZE_LOG2 for memory in module.memories)
+        and not any(table.is_64 for table in module.tables)
     )
 
 

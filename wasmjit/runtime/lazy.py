@@ -101,7 +101,7 @@ class LazyModule:
         """`interprets`: its functions run in the interpreter first. Else a process begins with the trampolines."""
         self.module = module
         self.interprets = interprets
-        self._maker = trampolines
+        self.maker = trampolines
         self._pid = os.getpid()
         self._begun: Begun | None = None if interprets else self.begin_trampolines()
 
@@ -109,7 +109,7 @@ class LazyModule:
         """Has another process make what instances take. Raises CompileError."""
         from ..compile.trampolines import module_trampolines
 
-        return self._maker.begin(module_trampolines(self.module))
+        return self.maker.begin(module_trampolines(self.module))
 
     def trampolines(self) -> Mapping[str, Piece]:
         """As `Artifact.trampolines`: what there has to be at once. Raises CompileError."""
@@ -135,7 +135,7 @@ class _Group:
 class LazyCode:
     """Makes the code of one loaded module. Thread-safe; after a fork the child makes its own."""
 
-    def __init__(self, config: Config, lazy_module: LazyModule, trampolines: Trampolines) -> None:
+    def __init__(self, config: Config, lazy_module: LazyModule) -> None:
         module = lazy_module.module
         baseline = config.copy()
         baseline.tier = OPTIMIZED
@@ -149,7 +149,6 @@ class LazyCode:
         self._better: dict[int, int] = {}  # position -> address of optimised code
         self.interprets = lazy_module.interprets
         self._lazy_module = lazy_module
-        self._trampolines = trampolines
         self._reset()
 
     def _reset(self) -> None:
@@ -240,14 +239,11 @@ class LazyCode:
 
     def _make_trampolines(self) -> None:
         """Begins with what speeds up calls between Python and the module, or takes it into use if it is there."""
-        import select
-
         if self._begun_trampolines is None:
             self._begun_trampolines = self._lazy_module.begin_trampolines()
-        descriptor = self._begun_trampolines.fileno()
-        if descriptor is None or select.select([descriptor], [], [], 0)[0]:
+        if self._begun_trampolines.is_ready():
             self._has_trampolines = True
-            self._trampolines.install(self._begun_trampolines.finish())
+            self._lazy_module.maker.install(self._begun_trampolines.finish())
 
     def _has_room(self, loop: _Loop) -> bool:
         """Whether to begin with the code of a loop now. Optimising takes long: there is one at most, which leaves room

@@ -597,7 +597,7 @@ class LoadedModule:
         self._profiler = engine._config.profiler
         self._lazy: LazyCode | None = None
         if isinstance(artifact, LazyModule):
-            self._lazy = LazyCode(engine._config, artifact, engine._trampolines)
+            self._lazy = LazyCode(engine._config, artifact)
         # Where new calls go, once all functions have code; and where calls may still be.
         self.code: LoadedCode | None = None
         self._codes: list[LoadedCode] = []

@@ -42,9 +42,9 @@ class Begun:
         self._names = names
         self._pending = pending
 
-    def fileno(self) -> int | None:
-        """A descriptor that can be read from when they are there; None: they are."""
-        return None if self._pending is None else self._pending.fileno()
+    def is_ready(self) -> bool:
+        """Whether `finish` has nothing to wait for."""
+        return self._pending is None or self._pending.is_ready()
 
     def finish(self) -> dict[str, Piece]:
         """Waits for them; they by symbol. To be called once. Raises CompileError."""
