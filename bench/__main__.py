@@ -1,6 +1,6 @@
 """Runs all benchmarks and prints their tables; figures also go to bench/results/<time>.json.
 
-python -m bench [--quick] [compile] [instantiate] [call] [execute] [simd] [wasi] [start] [compile_size] [compare]
+python -m bench [--quick] [compile] [instantiate] [call] [execute] [simd] [wasi] [start] [load] [compile_size] [compare]
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-BENCHMARKS = ("compile", "instantiate", "call", "execute", "simd", "wasi", "start", "compile_size", "compare")
+BENCHMARKS = ("compile", "instantiate", "call", "execute", "simd", "wasi", "start", "load", "compile_size", "compare")
 QUICK = "--quick"
 TAKE_QUICK = {"compare", "compile_size", "wasi"}
 RESULTS = Path(__file__).resolve().parent / "results"

@@ -45,6 +45,24 @@ void *wj_instance_make(wj_store *store, const wj_instance_plan *plan, const uint
     return context;
 }
 
+int wj_template_func_refs(void *references, const uint32_t *functions, uint32_t count, uint32_t imported_count,
+                          const uint64_t *table, uint32_t defined_count, const uint32_t *function_types,
+                          const uint32_t *type_ids, uint32_t type_count)
+{
+    struct wj_func_ref *slots = references;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t position = functions[i] - imported_count;
+        if (position >= defined_count || function_types[functions[i]] >= type_count) {
+            return 1;
+        }
+        slots[i].code = (const void *)(uintptr_t)table[position];
+        slots[i].tail_code = (const void *)(uintptr_t)table[defined_count + position];
+        slots[i].type_id = type_ids[function_types[functions[i]]];
+        slots[i].function_index = functions[i];
+    }
+    return 0;
+}
+
 static uint64_t reference_at(uint8_t *context, uint32_t encoded)
 {
     if (encoded == NULL_REFERENCE) {

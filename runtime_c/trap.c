@@ -112,6 +112,13 @@ static int register_locked(uintptr_t start, uintptr_t end)
     return 0;
 }
 
+void wj_code_addresses(uint64_t *addresses, uint64_t start, const uint32_t *offsets, uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        addresses[i] = start + offsets[i];
+    }
+}
+
 int wj_code_register(uintptr_t start, uintptr_t end)
 {
     if (start >= end) {

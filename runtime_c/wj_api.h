@@ -21,6 +21,8 @@ void wj_watch_faulthandler(uintptr_t is_enabled);
 uintptr_t wj_builtins(void);
 /* Registers / forgets an executable range of generated code. Register returns 0 or an errno value. */
 int wj_code_register(uintptr_t start, uintptr_t end);
+/* addresses[i] = start + offsets[i] */
+void wj_code_addresses(uint64_t *addresses, uint64_t start, const uint32_t *offsets, uint64_t count);
 void wj_code_unregister(uintptr_t start);
 /* Makes whole pages readable and executable, or read-only; never writable. Returns 0 or an errno value. */
 int wj_code_protect(uintptr_t start, uint64_t size_bytes, int executable);
@@ -121,6 +123,13 @@ typedef struct {
     uint32_t func_refs_offset, func_ref_count;
     uint32_t data_segments_offset, element_segments_offset;
 } wj_instance_plan;
+/* Writes the func-refs of a template but for their vmctx: `count` of them at `references`, of `functions` of the module's
+ * index space, of which the first `imported_count` are imports. `table` is as LoadedCode.functions: code of `defined_count`
+ * functions, then what tail calls take. Index space and types have their types by index. 1 for an index out of range,
+ * which only a forged file has. */
+int wj_template_func_refs(void *references, const uint32_t *functions, uint32_t count, uint32_t imported_count,
+                          const uint64_t *table, uint32_t defined_count, const uint32_t *function_types,
+                          const uint32_t *type_ids, uint32_t type_count);
 /* A context: the template with everything of this instance but segments. `words` are addresses: of imported func-refs and
  * globals, then of all memories and tables, in the order of their index spaces. NULL if there is no memory. */
 void *wj_instance_make(wj_store *store, const wj_instance_plan *plan, const uint64_t *words);

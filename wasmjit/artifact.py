@@ -5,9 +5,10 @@ first section: fixed fields and a table of sections, checksummed as a whole. The
 covers everything behind the header: bytes from memory must pass it, files when `Artifact.verify` is called. The other
 is one per section: metadata and function ranges are checked when opened, names and address maps when first used.
 
-Sections: ``.wasmjit.header``, ``.wasmjit.meta`` (JSON), ``.wasmjit.funcs`` (code offset and size of each function),
-``.wasmjit.trampolines`` (see `Artifact.trampolines`),
-``.wasmjit.bodies``, ``.wasmjit.names``, ``.wasmjit.addrmap``, ``.wasmjit.data``, ``.text``, ``.rodata``, symbols.
+Sections: ``.wasmjit.header``, ``.wasmjit.meta`` (JSON: what it was compiled for), ``.wasmjit.module`` and
+``.wasmjit.indices`` (see `metadata`), ``.wasmjit.funcs`` (code offset and size of each function),
+``.wasmjit.trampolines`` (see `Artifact.trampolines`), ``.wasmjit.bodies``, ``.wasmjit.names``, ``.wasmjit.addrmap``,
+``.wasmjit.data``, ``.text``, ``.rodata``, symbols.
 The distance between ``.text`` and ``.rodata`` is the same in the file as in memory: one mapping makes the image.
 """
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from .link import Unit
 
 HEADER_MAGIC = b"\0wjcwasm"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 KIND_MODULE, KIND_COMPONENT = 1, 2
 KIND_NAMES = {KIND_MODULE: "module", KIND_COMPONENT: "component"}
 
@@ -46,8 +47,10 @@ _HEADER_AT = 64  # behind the ELF header
 _HEAD_CRC_AT = _HEADER_AT + 28
 _LARGEST_SECTION_COUNT = 64
 
-META, FUNCTIONS, TRAMPOLINES, BODIES, NAMES, ADDRESS_MAP, DATA, TEXT, RODATA = (
+META, MODULE, INDICES, FUNCTIONS, TRAMPOLINES, BODIES, NAMES, ADDRESS_MAP, DATA, TEXT, RODATA = (
     "meta",
+    "module",
+    "indices",
     "funcs",
     "trampolines",
     "bodies",
@@ -57,8 +60,9 @@ META, FUNCTIONS, TRAMPOLINES, BODIES, NAMES, ADDRESS_MAP, DATA, TEXT, RODATA = (
     "text",
     "rodata",
 )
-_SECTION_NAMES = (META, FUNCTIONS, TRAMPOLINES, BODIES, NAMES, ADDRESS_MAP, DATA, TEXT, RODATA)
-_CHECKED_WHEN_OPENED = (META, FUNCTIONS, TRAMPOLINES)
+_SECTION_NAMES = (META, MODULE, INDICES, FUNCTIONS, TRAMPOLINES, BODIES, NAMES, ADDRESS_MAP, DATA, TEXT, RODATA)
+_NAMES_BY_FIELD = {name.encode().ljust(16, b"\0"): name for name in _SECTION_NAMES}
+_CHECKED_WHEN_OPENED = (META, MODULE, INDICES, FUNCTIONS, TRAMPOLINES)
 RECOMPILE = "compile the module again with this version (`wasmjit compile`, Module.serialize)"
 # Parts of Config.cache_key() that say what the code runs on: the artifact's Target is compared with the host instead.
 _TARGET_OPTIONS = frozenset(("target", "cpu", "cpu_features"))
@@ -96,22 +100,21 @@ class Artifact:
             self.abi_hash: str = properties["abi"]
             self.config_key: str = properties["config"]
             self.source_hash: str = properties["source"]
-            self.target = Target(properties["triple"], properties["cpu"], tuple(properties["features"]))
+            self.target = Target(properties["triple"], properties["cpu"], _parse_features(properties["features"]))
             self.image_alignment: int = properties["image_alignment"]
             self._trampolines: dict[str, list[int]] = properties["trampolines"]
-            module = properties["module"]
+            first: int = properties["imported_functions"]
             register_entries: list[list[int]] = properties["register_entries"]
         except (KeyError, TypeError) as error:
             raise ArtifactError(f"the artifact's metadata is damaged ({error!r})") from None
-        self.module: Module = metadata.decode_module(module, bytes(sections[DATA]), self._load_names, self._load_bodies)
+        self.module: Module = metadata.LoadedModule(first, self._load_module, self._load_names, self._load_bodies)
         ranges = self._numbers(FUNCTIONS)
-        count = len(self.module.functions) - self.module.num_imported_functions
-        self.functions: Sequence[int] = range(self.module.num_imported_functions, len(self.module.functions))
-        if len(ranges) != 2 * count or not 0 < self.image_alignment <= 1 << 20:
+        count = len(ranges) // 2
+        self.functions: Sequence[int] = range(first, first + count)
+        if len(ranges) % 2 or not 0 < self.image_alignment <= 1 << 20:
             raise ArtifactError("the artifact's function table is damaged")
-        self.function_offsets: Sequence[int] = ranges[:count]
+        self.function_offsets: memoryview[int] = ranges[:count]
         self.function_sizes: Sequence[int] = ranges[count:]
-        first = self.module.num_imported_functions
         # Where each function's code is: at its entry, or behind it (compile/tail_calls.py).
         self.code_offsets: Sequence[int] = self.function_offsets
         self.code_sizes: Sequence[int] = self.function_sizes
@@ -161,6 +164,7 @@ class Artifact:
         for name, code in sorted((trampolines or {}).items()):
             places[name] = [len(trampoline_code), len(code)]
             trampoline_code += code
+        encoded, indices = metadata.encode_module(stripped)
         properties = {
             "version": VERSION,
             "abi": abi_hash(),
@@ -168,14 +172,16 @@ class Artifact:
             "source": source_hash or hashlib.sha256(module.wasm).hexdigest(),
             "triple": target.triple,
             "cpu": target.cpu,
-            "features": list(target.features),
+            "features": ",".join(target.features),
             "image_alignment": image.alignment,
             "trampolines": places,
-            "module": metadata.encode_module(stripped),
+            "imported_functions": first,
             "register_entries": image.register_entries,
         }
         sections = {
             META: metadata.dump_json(properties),
+            MODULE: metadata.dump_json(encoded),
+            INDICES: indices,
             FUNCTIONS: image.function_offsets.tobytes() + image.function_sizes.tobytes(),
             TRAMPOLINES: bytes(trampoline_code),
             BODIES: metadata.encode_bodies(module),
@@ -241,7 +247,7 @@ class Artifact:
         """Map the ``.cwasm`` file at `path`. Header, metadata and function ranges are checked; the machine code only
         when `verify` is called. The file must not be changed in place while the artifact lives (replacing it is fine).
         Raises ArtifactError, naming the path; OSError where the file cannot be read."""
-        with open(path, "rb") as file:
+        with open(path, "rb", buffering=0) as file:
             return cls.map_file(file.fileno(), os.fspath(path))
 
     @classmethod
@@ -267,20 +273,16 @@ class Artifact:
         checksums: dict[str, int] = {}
         offsets: dict[str, int] = {}
         for raw_name, offset, size, checksum in entries:
-            name = raw_name.rstrip(b"\0").decode("ascii", "replace")
+            name = _NAMES_BY_FIELD.get(raw_name, "?")
             if offset > len(view) or size > len(view) - offset:
                 raise ArtifactError(f"truncated: section {name} lies outside the file")
             sections[name], checksums[name], offsets[name] = view[offset : offset + size], checksum, offset
-        if set(sections) != set(_SECTION_NAMES):
+        if tuple(sections) != _SECTION_NAMES:
             raise ArtifactError("the artifact's section table is damaged")
         for name in _CHECKED_WHEN_OPENED:
             if zlib.crc32(sections[name]) != checksums[name]:
                 raise ArtifactError(f"damaged: section {name} has a wrong checksum")
-        try:
-            properties = json.loads(bytes(sections[META]))
-        except (ValueError, RecursionError):
-            raise ArtifactError("the artifact's metadata is damaged") from None
-        artifact = cls(properties, sections, checksums=checksums, serialized=view)
+        artifact = cls(_parse_json(sections[META]), sections, checksums=checksums, serialized=view)
         artifact._text_offset_in_file = offsets[TEXT]
         if offsets[RODATA] - offsets[TEXT] != artifact.rodata_offset and artifact.rodata:
             raise ArtifactError("the artifact's code and constants are not where they belong")
@@ -293,6 +295,7 @@ class Artifact:
             head_end = _HEADER_AT + _HEADER.size + len(_SECTION_NAMES) * _ENTRY.size
             if zlib.crc32(view[head_end:]) != _HEADER.unpack_from(view, _HEADER_AT)[6]:
                 raise ArtifactError("damaged: the contents have a wrong checksum")
+        _ = self.module.types  # has everything parsed
         text_end = len(self.text)
         for offsets, sizes in ((self.function_offsets, self.function_sizes), (self.code_offsets, self.code_sizes)):
             for offset, size in zip(offsets, sizes, strict=True):
@@ -381,6 +384,14 @@ class Artifact:
         data = self._sections[name]
         return len(data) % 8 == 0 and (self._checksums is None or zlib.crc32(data) == self._checksums[name])
 
+    def _load_module(self) -> Module:
+        encoded = _parse_json(self._sections[MODULE])
+        module = metadata.decode_module(encoded, self._numbers(INDICES), bytes(self._sections[DATA]))
+        first = module.num_imported_functions
+        if range(first, len(module.functions)) != self.functions:
+            raise ArtifactError("the artifact's function table is damaged")
+        return module
+
     def _load_names(self) -> Names:
         data = self._sections[NAMES]
         if self._checksums is not None and zlib.crc32(data) != self._checksums[NAMES]:
@@ -425,8 +436,22 @@ class Artifact:
                 )
 
 
+@functools.lru_cache(maxsize=16)  # nearly always those of this machine
+def _parse_features(text: str) -> tuple[str, ...]:
+    return tuple(text.split(",")) if text else ()
+
+
+def _parse_json(data: memoryview) -> Any:
+    try:
+        return json.loads(bytes(data))
+    except (ValueError, RecursionError):
+        raise ArtifactError("the artifact's metadata is damaged") from None
+
+
 def _config_difference(mine: str, other: str) -> str:
     """``opt_level is none, expected speed``: how two Config.cache_key() differ in what no Target tells."""
+    if mine == other:
+        return ""
     theirs = dict(part.partition("=")[::2] for part in other.split(";"))
     ours = dict(part.partition("=")[::2] for part in mine.split(";"))
     names = sorted((set(ours) | set(theirs)) - _TARGET_OPTIONS)

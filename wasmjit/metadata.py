@@ -1,14 +1,17 @@
 """A decoded Module as JSON-able data and back: the metadata of a ``.cwasm``.
 
-Only data segment bytes are kept of the wasm bytes: `strip` rewrites the segments to index into those. Names and body
-ranges, which most programs never look at, live in sections of their own and are parsed on first use (`LoadedModule`).
+What there is one of per function is an array of unsigned 32-bit numbers, which takes next to no time to read: the
+types of all functions, the functions that may be referenced, the items of element segments (`_Indices`).
+Only data segment bytes are kept of the wasm bytes: `strip` rewrites the segments to index into those. All of it is
+parsed when first used (`LoadedModule`); names and body ranges, which most programs never look at, by themselves.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .errors import ArtifactError
@@ -18,6 +21,7 @@ from .wasm.module import (
     ElementSegment,
     Export,
     FunctionBody,
+    FunctionItems,
     GlobalDefinition,
     Import,
     Module,
@@ -26,11 +30,10 @@ from .wasm.module import (
 from .wasm.types import FUNCTION, FuncType, GlobalType, Limits, MemoryType, TableType
 
 if TYPE_CHECKING:
-    from dataclasses import replace
+    from dataclasses import fields, replace
 else:
-    from .records import replace
+    from .records import fields, replace
 
-_REF_FUNC = 0xD2
 _Json = Any  # what json.loads returns
 
 
@@ -46,36 +49,48 @@ def strip(module: Module) -> Module:
 
 
 class LoadedModule(Module):
-    """A Module from an artifact, whose `names` and `bodies` are parsed when first asked for."""
+    """A Module from an artifact, of which the names, the bodies, and all the rest are parsed when first asked for.
 
-    __slots__ = ("_bodies", "_load_bodies", "_load_names", "_names")
+    Two threads may both do that; they come to the same.
+    """
 
-    _names: Names | None
-    _bodies: list[FunctionBody] | None
-    _load_names: Callable[[], Names]
-    _load_bodies: Callable[[], list[FunctionBody]]
+    __slots__ = ("_func_ref_functions", "_load", "_load_bodies", "_load_names")
 
-    @property
-    def names(self) -> Names:
-        """The name section's contents."""
-        if self._names is None:
-            self._names = self._load_names()
-        return self._names
+    def __init__(
+        self,
+        num_imported_functions: int,
+        load: Callable[[], Module],
+        load_names: Callable[[], Names],
+        load_bodies: Callable[[], list[FunctionBody]],
+    ) -> None:
+        """`load` gives everything else; it may raise ArtifactError."""
+        self.num_imported_functions = num_imported_functions
+        self._load = load
+        self._load_names = load_names
+        self._load_bodies = load_bodies
 
-    @names.setter
-    def names(self, value: Names) -> None:
-        self._names = value
+    def __getattr__(self, name: str) -> Any:
+        """For slots that hold nothing yet."""
+        if name == "names":
+            self.names = self._load_names()
+        elif name == "bodies":
+            self.bodies = self._load_bodies()
+        elif name == "_func_ref_functions":
+            self._func_ref_functions = super().func_ref_functions()
+        elif name in _LOADED_AT_ONCE:
+            loaded = self._load()
+            for each in _LOADED_AT_ONCE:
+                setattr(self, each, getattr(loaded, each))
+        else:
+            raise AttributeError(name)
+        return getattr(self, name)
 
-    @property
-    def bodies(self) -> list[FunctionBody]:
-        """Byte ranges of the defined functions' bodies in the wasm module that was compiled."""
-        if self._bodies is None:
-            self._bodies = self._load_bodies()
-        return self._bodies
+    def func_ref_functions(self) -> list[int]:
+        """As of any Module, worked out once."""
+        return self._func_ref_functions
 
-    @bodies.setter
-    def bodies(self, value: list[FunctionBody]) -> None:
-        self._bodies = value
+
+_LOADED_AT_ONCE = frozenset(field.name for field in fields(Module)) - {"names", "bodies", "num_imported_functions"}
 
 
 def encode_names(names: Names) -> bytes:
@@ -110,12 +125,34 @@ def _dump(value: _Json) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
-def encode_module(module: Module) -> dict[str, _Json]:
-    """Everything of a stripped `module` except data bytes, names and bodies."""
-    return {
-        "types": [[list(t.params), list(t.results)] for t in module.types],
+class _Indices:
+    """Reads a series of unsigned 32-bit numbers from its start on."""
+
+    def __init__(self, numbers: memoryview[int]) -> None:
+        self._numbers = numbers
+        self._at = 0
+
+    def take(self, count: int) -> memoryview[int]:
+        """The next `count`. Raises ValueError if there are fewer."""
+        start, end = self._at, self._at + count
+        if not start <= end <= len(self._numbers):
+            raise ValueError(f"{count} indices at {start} of {len(self._numbers)}")
+        self._at = end
+        return self._numbers[start:end]
+
+    def is_at_end(self) -> bool:
+        """Whether all were taken."""
+        return self._at == len(self._numbers)
+
+
+def encode_module(module: Module) -> tuple[dict[str, _Json], bytes]:
+    """Everything of a stripped `module` except data bytes, names and bodies: JSON-able data, and arrays."""
+    referenced = sorted(module.referenced_functions)
+    indices = array("I", [*module.functions, *referenced])
+    encoded = {
+        "types": " ".join([_encode_type(t) for t in module.types]),
         "imports": [[i.module, i.name, i.kind, _encode_import_type(i), i.offset] for i in module.imports],
-        "functions": list(module.functions),
+        "functions": len(module.functions),
         "tables": [_encode_table(t) for t in module.tables],
         "memories": [_encode_memory(m) for m in module.memories],
         "globals": [[g.content, g.mutable] for g in module.globals],
@@ -131,7 +168,7 @@ def encode_module(module: Module) -> dict[str, _Json]:
         "exports": [[e.name, e.kind, e.index, e.offset] for e in module.exports],
         "start": [module.start, module.start_offset],
         "elements": [
-            [e.mode, e.element, _encode_items(e.items), e.table, _encode_expression(e.start), e.offset]
+            [e.mode, e.element, _encode_items(e.items, indices), e.table, _encode_expression(e.start), e.offset]
             for e in module.elements
         ],
         "data": [
@@ -139,30 +176,29 @@ def encode_module(module: Module) -> dict[str, _Json]:
         ],
         "data_count": module.data_count,
         "code": [module.code_start, module.code_end],
-        "referenced_functions": sorted(module.referenced_functions),
+        "referenced_functions": len(referenced),
     }
+    return encoded, indices.tobytes()
 
 
-def decode_module(
-    data: dict[str, _Json], wasm: bytes, load_names: Callable[[], Names], load_bodies: Callable[[], list[FunctionBody]]
-) -> LoadedModule:
+def decode_module(data: dict[str, _Json], indices: memoryview[int], wasm: bytes) -> Module:
     """The inverse of `encode_module`; `wasm` holds the data segment bytes. Raises ArtifactError where `data` is not
     what `encode_module` makes."""
     try:
-        return _decode_module(data, wasm, load_names, load_bodies)
+        return _decode_module(data, _Indices(indices), wasm)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise ArtifactError(f"the artifact's metadata is damaged ({type(error).__name__}: {error})") from None
 
 
-def _decode_module(
-    data: dict[str, _Json], wasm: bytes, load_names: Callable[[], Names], load_bodies: Callable[[], list[FunctionBody]]
-) -> LoadedModule:
+def _decode_module(data: dict[str, _Json], indices: _Indices, wasm: bytes) -> Module:
     functions, tables, memories, globals_ = data["imported"]
-    module = LoadedModule(
+    function_types = indices.take(data["functions"]).tolist()
+    referenced_functions = indices.take(data["referenced_functions"]).tolist()
+    module = Module(
         wasm=wasm,
-        types=[FuncType(tuple(params), tuple(results)) for params, results in data["types"]],
+        types=[_decode_type(text) for text in data["types"].split()],
         imports=[Import(m, n, kind, _decode_import_type(kind, t), at) for m, n, kind, t, at in data["imports"]],
-        functions=data["functions"],
+        functions=function_types,
         tables=[_decode_table(t) for t in data["tables"]],
         memories=[_decode_memory(m) for m in data["memories"]],
         globals=[GlobalType(content, mutable) for content, mutable in data["globals"]],
@@ -178,7 +214,7 @@ def _decode_module(
         start=data["start"][0],
         start_offset=data["start"][1],
         elements=[
-            ElementSegment(mode, element, _decode_items(items), table, _decode_expression(start), at)
+            ElementSegment(mode, element, _decode_items(items, indices), table, _decode_expression(start), at)
             for mode, element, items, table, start, at in data["elements"]
         ],
         data=[
@@ -188,11 +224,22 @@ def _decode_module(
         data_count=data["data_count"],
         code_start=data["code"][0],
         code_end=data["code"][1],
-        referenced_functions=set(data["referenced_functions"]),
+        referenced_functions=set(referenced_functions),
     )
-    module._names = module._bodies = None
-    module._load_names, module._load_bodies = load_names, load_bodies
+    if not indices.is_at_end():
+        raise ValueError("indices of nothing")
     return module
+
+
+def _encode_type(type: FuncType) -> str:
+    """Each value type's byte in the binary format is an ASCII character."""
+    return f"{bytes(type.params).decode('ascii')}:{bytes(type.results).decode('ascii')}"
+
+
+@functools.lru_cache(maxsize=4096)  # modules have much the same ones
+def _decode_type(text: str) -> FuncType:
+    params, results = text.encode("ascii").split(b":")
+    return FuncType(tuple(params), tuple(results))
 
 
 def _encode_table(table: TableType) -> _Json:
@@ -247,14 +294,15 @@ def _decode_expression(data: _Json) -> ConstExpr:
     return tuple([(opcode, immediate) for opcode, immediate in data])
 
 
-def _encode_items(items: tuple[ConstExpr, ...]) -> _Json:
-    """A list of function indices where all items are a plain ref.func, which is nearly always so."""
-    if all(len(item) == 1 and item[0][0] == _REF_FUNC for item in items):
-        return [item[0][1] for item in items]
+def _encode_items(items: Sequence[ConstExpr], indices: array[int]) -> _Json:
+    """Plain functions are counted here, and go to `indices`."""
+    if isinstance(items, FunctionItems):
+        indices.extend(items.functions)
+        return len(items)
     return [_encode_expression(item) for item in items]
 
 
-def _decode_items(data: _Json) -> tuple[ConstExpr, ...]:
-    if data and isinstance(data[0], int):
-        return tuple([((_REF_FUNC, index),) for index in data])
+def _decode_items(data: _Json, indices: _Indices) -> Sequence[ConstExpr]:
+    if isinstance(data, int):
+        return FunctionItems(indices.take(data))
     return tuple([_decode_expression(item) for item in data])

@@ -1,7 +1,7 @@
 """`dataclass`, `field`, `fields` and `replace` as in the standard library, for classes that every start makes.
 
 The standard ones compile five methods per class when the class is made, and import `inspect` for it: a quarter of the
-time that a cached program took to start. Here only ``__init__`` is compiled, when the first object is made.
+time that a cached program took to start. Here only ``__init__`` is compiled, and only of classes of many objects.
 Type checkers see the standard ones (``if TYPE_CHECKING``); `dataclasses.fields` and the like work on these classes.
 
 What is supported is what these classes use: `frozen`, `slots`, `eq`, defaults and default factories, inheritance.
@@ -9,11 +9,13 @@ What is supported is what these classes use: `frozen`, `slots`, `eq`, defaults a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
 _MISSING: Any = object()
+_OBJECTS_BEFORE_COMPILING = 32
 _OWN_METHODS = ("__eq__", "__repr__")
 _UNTOUCHED = ("__dict__", "__weakref__")
 
@@ -46,17 +48,43 @@ def replace(record: Any, /, **changes: Any) -> Any:
 
 
 class _LateInit:
-    """Stands in for ``__init__`` until it is looked up."""
+    """Stands in for ``__init__``, which is compiled when there have been some objects: that takes as long as 50."""
 
     def __init__(self, frozen: bool) -> None:
         self.frozen = frozen
         self.owner: Any = None
+        self.left = _OBJECTS_BEFORE_COMPILING
 
     def __get__(self, record: Any, owner: Any) -> Any:
+        if record is not None and self.left > 0:
+            self.left -= 1
+            return partial(self._fill, record)
+        return self._compile().__get__(record, owner)
+
+    def _compile(self) -> Any:
         made = _make_init(self.owner, self.frozen)
         # Of another thread, or a subclass that asked: it is the same one.
         self.owner.__init__ = made
-        return made.__get__(record, owner)
+        return made
+
+    def _fill(self, record: Any, *arguments: Any, **named: Any) -> None:
+        items = self.owner.__record_fields__
+        values = dict(zip(items, arguments, strict=False))
+        if len(arguments) > len(items) or not values.keys().isdisjoint(named) or not items.keys() >= named.keys():
+            return self._compile()(record, *arguments, **named)  # type: ignore[no-any-return]  # raises TypeError
+        values.update(named)
+        for name, item in items.items():
+            if name not in values:
+                if item.default_factory is not _MISSING:
+                    values[name] = item.default_factory()
+                elif item.default is not _MISSING:
+                    values[name] = item.default
+                else:
+                    return self._compile()(record, *arguments, **named)  # type: ignore[no-any-return]
+        put = object.__setattr__ if self.frozen else setattr
+        for name, value in values.items():
+            put(record, name, value)
+        return None
 
 
 class _LateFields:
@@ -94,6 +122,7 @@ def _process(cls: Any, frozen: bool, slots: bool, eq: bool) -> type:
     for name, kind in own.items():
         if not str(kind).startswith("ClassVar"):
             found[name] = _own_field(cls, name, kind)
+    _check_order(cls, found.values())
     names = tuple(found)
     members: dict[str, Any] = {
         "__record_fields__": found,
@@ -125,6 +154,15 @@ def _process(cls: Any, frozen: bool, slots: bool, eq: bool) -> type:
     return cls  # type: ignore[no-any-return]
 
 
+def _check_order(cls: Any, items: Iterable[Field]) -> None:
+    optional = False
+    for item in items:
+        if item.default is not _MISSING or item.default_factory is not _MISSING:
+            optional = True
+        elif optional:
+            raise TypeError(f"{cls.__name__}.{item.name} has no default and follows fields that have one")
+
+
 def _own_field(cls: Any, name: str, kind: Any) -> Field:
     default = cls.__dict__.get(name, _MISSING)
     made = default if isinstance(default, Field) else Field(default)
@@ -153,7 +191,6 @@ def _make_init(cls: Any, frozen: bool) -> Any:
     """Compiles ``__init__``."""
     names: dict[str, Any] = {"_set": object.__setattr__, "_missing": _MISSING}
     parameters, lines = [], []
-    optional = False
     for item in fields(cls):
         name, value = item.name, item.name
         if item.default_factory is not _MISSING:
@@ -163,11 +200,8 @@ def _make_init(cls: Any, frozen: bool) -> Any:
         elif item.default is not _MISSING:
             names[f"_default_{name}"] = item.default
             parameters.append(f"{name}=_default_{name}")
-        elif optional:
-            raise TypeError(f"{cls.__name__}.{name} has no default and follows fields that have one")
         else:
             parameters.append(name)
-        optional = optional or "=" in parameters[-1]
         lines.append(f"  _set(self, {name!r}, {value})" if frozen else f"  self.{name} = {value}")
     exec(f"def __init__({', '.join(['self', *parameters])}):\n" + ("\n".join(lines) or "  pass"), names)
     made = names["__init__"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -58,6 +57,7 @@ def normal_system(triple: str) -> str:
     return triple.partition("-")[2]
 
 
+@functools.cache
 def host_machine() -> str:
     """This machine's architecture, by the first part of its LLVM triple."""
     return normal_machine(os.uname().machine)
@@ -159,11 +159,14 @@ def host_features() -> frozenset[str] | None:
     return None
 
 
-def missing_features(features: Iterable[str]) -> list[str]:
+def missing_features(features: tuple[str, ...]) -> list[str]:
     """Those LLVM `features` that generated code may use and this CPU lacks, sorted."""
     host = host_features()
-    if host is None:
-        return []
+    return [] if host is None else _missing_features(features, host)
+
+
+@functools.lru_cache(maxsize=16)
+def _missing_features(features: tuple[str, ...], host: frozenset[str]) -> list[str]:
     table = _X86_FEATURES if host_machine() == "x86_64" else _AARCH64_FEATURES
     missing = []
     for feature in features:

@@ -20,6 +20,7 @@ from wasmjit.wasm.module import (
     ElementSegment,
     Export,
     FunctionBody,
+    FunctionItems,
     GlobalDefinition,
     Import,
     Module,
@@ -203,7 +204,7 @@ def sample_module() -> Module:
         start=1,
         start_offset=96,
         elements=[
-            ElementSegment(ACTIVE, types.FUNCREF, (((0xD2, 1),), ((0xD2, 5),)), 0, ((0x41, -7),), 100),
+            ElementSegment(ACTIVE, types.FUNCREF, FunctionItems([1, 5]), 0, ((0x41, -7),), 100),
             ElementSegment(PASSIVE, types.FUNCREF, (((0xD0, types.FUNCREF),), ((0x23, 0),), ((0xD2, 2),)), 0, (), 110),
             ElementSegment(PASSIVE, types.FUNCREF, (), 0, (), 120),
         ],

@@ -8,14 +8,17 @@ import re
 import shutil
 import subprocess
 import sys
+from array import array
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import wasmjit
+from wasmjit import Engine, elf, metadata
 from wasmjit import artifact as artifact_module
-from wasmjit import elf, metadata
 from wasmjit.artifact import Artifact, detect
 from wasmjit.config import Config
 from wasmjit.errors import ArtifactError
@@ -192,11 +195,56 @@ def test_files_are_truncated_with_an_error(sample_bytes: bytes, tmp_path: Path) 
 )
 def test_metadata_of_another_form_is_an_error(value: Any, objects: Any) -> None:
     """Even with a right checksum."""
-    good = metadata.encode_module(metadata.strip(objects.sample_module()))
+    good, indices = metadata.encode_module(metadata.strip(objects.sample_module()))
     if isinstance(value, dict) and value:
         value = {**good, **value}
     with pytest.raises(ArtifactError, match="metadata is damaged"):
-        metadata.decode_module(value, b"", Names, list)
+        metadata.decode_module(value, memoryview(indices).cast("I"), b"")
+
+
+@pytest.mark.parametrize("change", [lambda indices: indices[:-4], lambda indices: indices + bytes(4)])
+def test_as_many_indices_as_are_needed(change: Callable[[bytes], bytes], objects: Any) -> None:
+    good, indices = metadata.encode_module(metadata.strip(objects.sample_module()))
+    with pytest.raises(ArtifactError, match="metadata is damaged"):
+        metadata.decode_module(good, memoryview(change(indices)).cast("I"), b"")
+
+
+def test_a_module_is_parsed_when_it_is_used(sample_bytes: bytes) -> None:
+    artifact = Artifact._parse(memoryview(sample_bytes))
+    with pytest.raises(AttributeError):
+        Module.types.__get__(artifact.module)  # type: ignore[attr-defined]
+    assert artifact.module.func_ref_functions() == [1, 2, 3, 5]
+    assert Module.types.__get__(artifact.module) == artifact.module.types  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match="no_such_part"):
+        _ = artifact.module.no_such_part  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("section", ["module", "indices", "funcs"])
+def test_a_forged_module_is_an_error_when_it_is_used(section: str, sample: Artifact) -> None:
+    """Right checksums, but contents that are too short."""
+    sections = dict(sample._sections)
+    sections[section] = sections[section][:-8]
+    forged = Artifact(json.loads(bytes(sections["meta"])), sections)
+    with pytest.raises(ArtifactError, match="damaged"):
+        _ = forged.module.exports
+
+
+@pytest.mark.parametrize("position", [1, 2, 3])
+def test_a_forged_index_is_an_error_when_it_is_instantiated(position: int) -> None:
+    """Of the indices: the function's type, the referenced function, the function in the element segment."""
+    engine = Engine(Config(opt_level="none"))
+    text = '(module (import "" "" (func)) (func $f (result i32) i32.const 1) (table 1 funcref) (elem (i32.const 0) $f))'
+    module = wasmjit.Module(engine, text)
+    artifact = module._artifact
+    indices = array("I", bytes(artifact._sections["indices"]))
+    assert indices.tolist() == [0, 1, 1, 1]
+    indices[position] = 1000
+    sections = {**artifact._sections, "indices": memoryview(indices.tobytes())}
+    forged = wasmjit.Module._wrap(engine, Artifact(json.loads(bytes(sections["meta"])), sections))
+    store = wasmjit.Store(engine)
+    imported = wasmjit.Func(store, wasmjit.FuncType([], []), lambda: None)
+    with pytest.raises((ArtifactError, IndexError)):
+        wasmjit.Instance(store, forged, [imported])
 
 
 @pytest.mark.skipif(shutil.which("readelf") is None or shutil.which("objdump") is None, reason="binutils are missing")
@@ -241,7 +289,7 @@ def test_other_versions_are_refused(sample_bytes: bytes) -> None:
         with_properties(sample_bytes, abi="123").check_compatible()
     data = bytearray(sample_bytes)
     data[64 + 8] = 77
-    with pytest.raises(ArtifactError, match="artifact format 77, this version reads 1: compile the module again"):
+    with pytest.raises(ArtifactError, match="artifact format 77, this version reads 2: compile the module again"):
         Artifact.from_bytes(data)
 
 
@@ -255,7 +303,9 @@ def test_other_machines_are_refused(objects: Any) -> None:
 def test_missing_cpu_features_are_named(sample_bytes: bytes) -> None:
     lacking = {"x86_64": ["fma4", "tbm", "xop"], "aarch64": ["sme"]}[host_machine()]
     present = {"x86_64": "sse3", "aarch64": "neon"}[host_machine()]
-    artifact = with_properties(sample_bytes, features=[*lacking, present, "a-feature-that-no-code-uses"], cpu="bdver4")
+    artifact = with_properties(
+        sample_bytes, features=",".join([*lacking, present, "a-feature-that-no-code-uses"]), cpu="bdver4"
+    )
     from wasmjit.target import host_features
 
     if host_features() is None or {"fma4", "tbm", "xop", "sme"} & host_features():

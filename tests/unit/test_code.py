@@ -80,7 +80,7 @@ def test_code_runs(objects: Any, loader: str, source: str, tmp_path: Path) -> No
         code = load(artifact, loader)
         assert code.loader == loader
         assert code.artifact is artifact
-        assert list(code.functions) == code.function_addresses + [0] * len(code.function_addresses)
+        assert list(code.functions) == [*code.function_addresses, *[0] * len(code.function_addresses)]
         check_all_functions(code, objects)
 
 
@@ -245,7 +245,7 @@ def test_a_module_without_functions_loads(loader: str) -> None:
 
     target = Target(f"{host_machine()}-unknown-linux-gnu", "generic", ())
     code = load(Artifact.from_compiled(Module(b""), [], target=target, config_key=""), loader)
-    assert code.function_addresses == [] and len(code.functions) == 0
+    assert not code.function_addresses and len(code.functions) == 0
     assert lookup_pc(0) is None
 
 

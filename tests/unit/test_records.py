@@ -16,6 +16,12 @@ from wasmjit import records
 from wasmjit.wasm.types import FuncType, Limits
 
 
+@pytest.fixture(autouse=True, params=[0, 1, 32])
+def objects_before_compiling(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many objects are made without a compiled ``__init__``."""
+    monkeypatch.setattr(records, "_OBJECTS_BEFORE_COMPILING", request.param)
+
+
 def make(module: Any, **options: bool) -> Any:
     """The same class by either decorator."""
 
@@ -65,6 +71,11 @@ def test_like_the_standard_one(options: dict[str, bool]) -> None:
 def test_wrong_arguments(options: dict[str, bool], arguments: tuple[Any, ...]) -> None:
     with pytest.raises(TypeError, match="argument"):
         make(records, **options)(*arguments)
+    for wrong in ({"x": 1, "z": 2}, {"y": 1}):
+        with pytest.raises(TypeError, match="argument"):
+            make(records, **options)(**wrong)
+    with pytest.raises(TypeError, match="argument"):
+        make(records, **options)(1, x=1)
 
 
 def test_frozen_ones_stay_as_they_are() -> None:
@@ -108,7 +119,7 @@ def test_defaults_that_are_wrong() -> None:
     with pytest.raises(TypeError, match="default_factory"):
         records.dataclass(Changeable)
     with pytest.raises(TypeError, match="b has no default"):
-        records.dataclass(OutOfOrder)(1, 2)  # type: ignore[call-arg]
+        records.dataclass(OutOfOrder)
 
 
 def test_methods_of_its_own() -> None:

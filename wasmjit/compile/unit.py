@@ -103,13 +103,8 @@ def module_layout(module: Module) -> abi.VMContextLayout:
         defined_globals=len(module.globals) - module.num_imported_globals,
         data_segments=len(module.data),
         element_segments=len(module.elements),
-        func_refs=len(func_ref_functions(module)),
+        func_refs=len(module.func_ref_functions()),
     )
-
-
-def func_ref_functions(module: Module) -> list[int]:
-    """The defined functions that have a func-ref slot in the instance context, in slot order."""
-    return sorted(f for f in module.referenced_functions if f >= module.num_imported_functions)
 
 
 def plan_units(module: Module, unit_bytes: int = UNIT_BODY_BYTES) -> Iterator[range]:
@@ -146,7 +141,7 @@ class Unit:
         self.wide_memories = frozenset(index for index, kind in enumerate(module.memories) if kind.is_64)
         self.volatile = "volatile " if policy.exact_traps else ""
         self.float_register = "x" if policy.machine == "x86_64" else "w"
-        self.func_ref_slots = {f: slot for slot, f in enumerate(func_ref_functions(module))}
+        self.func_ref_slots = {f: slot for slot, f in enumerate(module.func_ref_functions())}
         self.num_instructions = 0
         self.callees: list[int] = []  # functions called through the function table, as often as they are
         self.num_anchors = 0  # for names

@@ -38,11 +38,12 @@ class Loadable(Protocol):
     module: Module
     image_alignment: int
     functions: Sequence[int]  # that there is code of
-    function_offsets: Sequence[int]
     code_offsets: Sequence[int]
     code_sizes: Sequence[int]
     register_entries: dict[int, int]
 
+    @property
+    def function_offsets(self) -> array[int] | memoryview[int]: ...
     @property
     def text(self) -> memoryview: ...
     @property
@@ -82,18 +83,16 @@ class LoadedCode:
         self.loader = loader
         self.text_start = text_start
         self.text_end = text_start + len(artifact.text)
-        self.function_addresses: list[int] = [text_start + offset for offset in artifact.function_offsets]
-        self.functions: array[int] = array("Q", self.function_addresses + [0] * len(self.function_addresses))
-        first = artifact.module.num_imported_functions
-        for function in artifact.register_entries:
-            self.functions[function - first + len(self.function_addresses)] = self.register_entry(function)
+        count = len(artifact.function_offsets)
+        self.functions = array("Q", bytes(8 * 2 * count))
         self.functions_address: int = self.functions.buffer_info()[0]
+        with ffi.from_buffer("uint32_t[]", artifact.function_offsets) as offsets:
+            lib.wj_code_addresses(ffi.cast("uint64_t *", self.functions_address), text_start, offsets, count)
+        self.function_addresses: Sequence[int] = self.functions[:count]
+        first = artifact.module.num_imported_functions
+        for function, offset in artifact.register_entries.items():
+            self.functions[function - first + count] = text_start + offset
         self.keep_alive: object = None  # what keeps the code mapped
-
-    def register_entry(self, function: int) -> int:
-        """The address of the register entry of a defined function; 0 if it has none."""
-        offset = self.artifact.register_entries.get(function)
-        return 0 if offset is None else self.text_start + offset
 
     def __repr__(self) -> str:
         return f"<LoadedCode {self.text_start:#x}-{self.text_end:#x} ({self.loader})>"

@@ -41,6 +41,10 @@ class Engine(Handle):
         self._trampolines = Trampolines(self._config)
         self._epoch = ffi.new("uint64_t *")  # generated code reads it: every Store keeps it alive
 
+    @functools.cached_property
+    def _cache_key(self) -> str:
+        return self._config.cache_key()
+
     def precompile_module(self, wasm: str | bytes) -> bytearray:
         """Compiles a module (binary or text) for `Module.deserialize`, also for another target than this machine.
 
@@ -65,7 +69,7 @@ class Engine(Handle):
         from ..version import VERSION
 
         self._check_open()
-        parts = (VERSION, FORMAT_VERSION, abi_hash(), resolve_target(self._config), self._config.cache_key())
+        parts = (VERSION, FORMAT_VERSION, abi_hash(), resolve_target(self._config), self._cache_key)
         return hashlib.sha256(repr(parts).encode()).digest()
 
     @staticmethod

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 import struct
+from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ..target import host_machine
@@ -39,7 +40,8 @@ Reporter = Callable[[int, int], int]
 class Entries:
     """A function table in place of `LoadedCode.functions`, and a jump through it for each of some functions.
 
-    `positions` are positions in the table: of functions that func-refs are made of, and of their register entries.
+    `positions` are positions in the table: of functions that func-refs are made of, and of their register entries;
+    `addresses` are their jumps by position, 0 for other functions.
     Without `code` the first call of each of the `count` functions asks the `resolver` for the address of its code.
     """
 
@@ -80,7 +82,10 @@ class Entries:
         self.table_address = start + table_offset
         self._mapping = mapping
         self._resolver = resolver  # the table refers to it
-        self._addresses = {position: start + jumps_at + number * stride for number, position in enumerate(ordered)}
+        jumps = range(start + jumps_at, start + jumps_at + stride * len(ordered), stride)
+        self.addresses = array("Q", bytes(2 * 8 * count))
+        for position, address in zip(ordered, jumps, strict=True):
+            self.addresses[position] = address
         # Each store is one of 8 aligned bytes: running threads find the old address or the new one.
         words = memoryview(mapping)[table_offset : table_offset + 24 * count].cast("Q")
         self._header = memoryview(mapping)[table_offset - _HEADER.size : table_offset]
@@ -104,10 +109,6 @@ class Entries:
     def count(self, position: int) -> int:
         """How often a function and its loops began, in code that counts."""
         return self._counts[position]
-
-    def address(self, position: int) -> int:
-        """The jump through the table's entry `position`."""
-        return self._addresses[position]
 
     def redirect(self, code: LoadedCode) -> None:
         """Has all later calls go to `code`, which has to stay loaded from now on."""

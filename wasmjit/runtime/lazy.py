@@ -12,6 +12,7 @@ import os
 import threading
 import time
 import weakref
+from array import array
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -56,7 +57,7 @@ class GroupCode:
         self.rodata = memoryview(image.rodata)
         self.rodata_offset = image.rodata_offset
         self.image_alignment = IMAGE_ALIGNMENT_BYTES[image.machine]
-        self.function_offsets: Sequence[int] = image.function_offsets
+        self.function_offsets: array[int] = image.function_offsets
         self.register_entries: dict[int, int] = {}
         self.code_offsets: Sequence[int] = image.function_offsets
         self.code_sizes: Sequence[int] = image.function_sizes

@@ -70,8 +70,11 @@ class _HostDefinition:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _AddressDefinition:
-    """As _HostDefinition, for what `new_address_item` takes: `bind` makes one for a store."""
+class AddressDefinition:
+    """As _HostDefinition, for what `new_address_item` takes: `bind` makes one for a store.
+
+    For WASI, where a Caller and conversions would cost more than the call.
+    """
 
     type: wt.FuncType
     bind: Callable[[StoreRecord], Callable[..., Any]]
@@ -132,7 +135,7 @@ class _StoreDefinition:
         return self.bound
 
 
-_Definition = _HostDefinition | _AddressDefinition | _ForeignDefinition | _StoreDefinition
+_Definition = _HostDefinition | AddressDefinition | _ForeignDefinition | _StoreDefinition
 
 
 class Linker(Handle):
@@ -342,12 +345,6 @@ class Linker(Handle):
         """
         ty, takes_caller = function_type(func)
         self.func_new_async(module, name, ty, func, takes_caller)
-
-    def _define_with_address(
-        self, module: str, name: str, type: wt.FuncType, bind: Callable[[StoreRecord], Callable[..., Any]]
-    ) -> None:
-        """By what C calls; for WASI, where a Caller and conversions would cost more than the call."""
-        self._insert(module, name, _AddressDefinition(type, bind))
 
     def define_instance(self, store: Storelike, name: str, instance: Instance) -> None:
         """Defines all exports of an instance under module `name`. Raises LinkError if a name is taken."""

@@ -23,7 +23,7 @@ from .entries import Entries
 from .handle import Handle
 from .interpreter import Interpreter
 from .lazy import GroupCode, LazyCode, LazyModule
-from .native import ffi
+from .native import ffi, lib
 from .plan import InstancePlan
 from .tiers import Optimisation, Progress
 from .trampolines import ENTER
@@ -239,7 +239,7 @@ class Module(Handle):
 
     @classmethod
     def _wrap(cls, engine: Engine, artifact: Artifact) -> Module:
-        artifact.check_compatible(engine._config.cache_key())
+        artifact.check_compatible(engine._cache_key)
         self = cls.__new__(cls)
         self._initialize(engine, _Code(engine, artifact))
         return self
@@ -561,11 +561,6 @@ def import_type(module: DecodedModule, position: int) -> wt.ExternType:
     return module.types[type] if isinstance(type, int) else type
 
 
-def func_ref_functions(module: DecodedModule) -> list[int]:
-    """The defined functions with a func-ref slot in the instance context, in slot order (as compile/unit.py has it)."""
-    return sorted(f for f in module.referenced_functions if f >= module.num_imported_functions)
-
-
 def module_layout(module: DecodedModule) -> abi.VMContextLayout:
     """The layout of its instance contexts. The compiler makes the same call (a test compares); it is not imported here
     because running precompiled code must not load the compiler."""
@@ -577,7 +572,7 @@ def module_layout(module: DecodedModule) -> abi.VMContextLayout:
         defined_globals=len(module.globals) - module.num_imported_globals,
         data_segments=len(module.data),
         element_segments=len(module.elements),
-        func_refs=len(func_ref_functions(module)),
+        func_refs=len(module.func_ref_functions()),
     )
 
 
@@ -615,10 +610,11 @@ class LoadedModule:
         # Kept: from_buffer's object holds the bytes in place.
         self._data = ffi.from_buffer(module.wasm)
         self.data_address = int(ffi.cast("uintptr_t", self._data))
-        self.func_ref_offsets = {
-            function: self.layout.func_refs + slot * abi.FUNC_REF["sizeof"]
-            for slot, function in enumerate(func_ref_functions(module))
-        }
+        functions = module.func_ref_functions()
+        stride_bytes = abi.FUNC_REF["sizeof"]
+        first_offset = self.layout.func_refs
+        offsets = range(first_offset, first_offset + stride_bytes * len(functions), stride_bytes)
+        self.func_ref_offsets = dict(zip(functions, offsets, strict=True))
         self._optimisation = optimisation  # which would not be made if nobody had it
         self._entries: Entries | None = None
         if optimisation is not None:
@@ -688,12 +684,22 @@ class LoadedModule:
             size_bytes = segment.data_end - segment.data_start
             struct.pack_into("<QQ", template, at, self.data_address + segment.data_start, size_bytes)
             at += abi.SEGMENT_SLOT["sizeof"]
-        for function, offset in self.func_ref_offsets.items():
-            struct.pack_into("<Q", template, offset + abi.FUNC_REF["code"], self.function_address(function))
-            id = self.type_ids[module.functions[function]]
-            struct.pack_into("<II", template, offset + abi.FUNC_REF["type_id"], id, function)
-            tail_code = self._register_entry(function)
-            struct.pack_into("<Q", template, offset + abi.FUNC_REF["tail_code"], tail_code)
+        functions = array("I", self.func_ref_offsets)
+        types = array("I", module.functions)
+        with ffi.from_buffer("char[]", template) as start, ffi.from_buffer("uint64_t[]", self._addresses()) as table:
+            failed = lib.wj_template_func_refs(
+                start + layout.func_refs,
+                ffi.from_buffer("uint32_t[]", functions),
+                len(functions),
+                module.num_imported_functions,
+                table,
+                len(table) // 2,
+                ffi.from_buffer("uint32_t[]", types),
+                ffi.from_buffer("uint32_t[]", self.type_ids),
+                len(self.type_ids),
+            )
+        if failed:
+            raise ArtifactError("the artifact's functions are damaged")
         return template
 
     def way_in(self, function: int) -> tuple[wt.FuncType, int, int]:
@@ -707,19 +713,14 @@ class LoadedModule:
 
     def function_address(self, function: int) -> int:
         """What func-refs have as code of a defined function, by its index in the module's function index space."""
-        position = function - self.module.num_imported_functions
-        if self._entries is not None:
-            return self._entries.address(position)
-        assert self.code is not None
-        return self.code.function_addresses[position]
+        return self._addresses()[function - self.module.num_imported_functions]
 
-    def _register_entry(self, function: int) -> int:
-        """What func-refs have as `tail_code`."""
-        found = self.code.register_entry(function) if self.code is not None else 0
-        if not found or self._entries is None:
-            return found
-        position = function - self.module.num_imported_functions
-        return self._entries.address(position + len(self.module.bodies))
+    def _addresses(self) -> array[int]:
+        """What func-refs have as code, by position in the function table, and then as `tail_code`."""
+        if self._entries is not None:
+            return self._entries.addresses
+        assert self.code is not None
+        return self.code.functions
 
     def _functions_address(self) -> int:
         if self._entries is not None:

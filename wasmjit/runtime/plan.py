@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import mmap
 import threading
+from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import abi
 from ..config import Config
-from ..wasm.module import ACTIVE, ConstExpr, DataSegment, ElementSegment, Module
+from ..errors import ArtifactError
+from ..wasm.module import ACTIVE, ConstExpr, DataSegment, ElementSegment, FunctionItems, Module
 from .native import ffi, lib
 
 I32_CONST, I64_CONST, F32_CONST, F64_CONST = 0x41, 0x42, 0x43, 0x44
@@ -91,14 +93,28 @@ class InstancePlan:
         self, segments: Sequence[ElementSegment], layout: abi.VMContextLayout, func_ref_offsets: Mapping[int, int]
     ) -> Any:
         rows = []
+        imported = self._module.num_imported_functions
+        first = layout.imported_functions | _IMPORTED_REFERENCE
+        # Where in a context the reference of a function is, as wj_element_plan has it.
+        places = dict(enumerate(range(first, first + abi.POINTER_BYTES * imported, abi.POINTER_BYTES)))
+        places.update(func_ref_offsets)
         for segment in segments:
             start = constant(segment.start) if segment.mode == ACTIVE else 0
-            encoded = [_reference(item, layout, func_ref_offsets) for item in segment.items]
-            if start is None or None in encoded:
+            items = segment.items
+            encoded: list[int] | None
+            if isinstance(items, FunctionItems):
+                try:
+                    encoded = [places[function] for function in items.functions]
+                except KeyError as error:
+                    raise ArtifactError(f"the artifact's element segments are damaged (function {error})") from None
+            else:
+                encoded = _references(items, places)
+            if start is None or encoded is None:
                 return None
-            references = ffi.new("uint32_t[]", encoded)
+            references = array("I", encoded)
             self._kept.append(references)
-            rows.append((segment.mode, segment.table, start, len(encoded), references))
+            address = ffi.cast("uint32_t *", references.buffer_info()[0])
+            rows.append((segment.mode, segment.table, start, len(encoded), address))
         return ffi.new("wj_element_plan[]", rows)
 
     def image(self, config: Config, wanted: bool = False) -> Any:
@@ -156,19 +172,20 @@ def _put_constant_globals(module: Module, layout: abi.VMContextLayout, template:
     return others
 
 
-def _reference(item: ConstExpr, layout: abi.VMContextLayout, func_ref_offsets: Mapping[int, int]) -> int | None:
-    """Where in a context the reference of an element is, as wj_element_plan has it; None if it takes evaluation."""
-    if len(item) != 1:
-        return None
-    opcode, immediate = item[0]
-    if opcode == REF_NULL:
-        return _NULL_REFERENCE
-    if opcode != REF_FUNC or immediate is None:
-        return None
-    offset = func_ref_offsets.get(immediate)
-    if offset is not None:
-        return offset
-    return layout.imported_functions + immediate * abi.POINTER_BYTES | _IMPORTED_REFERENCE
+def _references(items: Sequence[ConstExpr], places: Mapping[int, int]) -> list[int] | None:
+    """The references of elements as wj_element_plan has them; None if one of them takes evaluation."""
+    encoded = []
+    for item in items:
+        if len(item) != 1:
+            return None
+        opcode, immediate = item[0]
+        if opcode == REF_NULL:
+            encoded.append(_NULL_REFERENCE)
+        elif opcode == REF_FUNC and immediate is not None:
+            encoded.append(places[immediate])
+        else:
+            return None
+    return encoded
 
 
 def _plan_data(segments: Sequence[DataSegment]) -> Any:

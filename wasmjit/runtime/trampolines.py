@@ -77,7 +77,7 @@ class Trampolines:
         self._lock = threading.Lock()
         self._compiled: dict[str, Piece] = {}
         self._addresses: dict[str, int] = {}
-        self._found: dict[tuple[str, FuncType], int] = {}
+        self._found: dict[tuple[str, tuple[int, ...], tuple[int, ...]], int] = {}
         self._mappings: list[object] = []
         self._thunks: _ThunkPage | None = None
         self._slow: weakref.WeakSet[Slow] = weakref.WeakSet()
@@ -130,7 +130,7 @@ class Trampolines:
 
     def find(self, kind: str, type: FuncType) -> int:
         """The address of a trampoline; 0 if there is none yet."""
-        key = (kind, type)
+        key = (kind, type.params, type.results)
         found = self._found.get(key)
         if found is None:
             found = self._found[key] = self._addresses.get(trampoline_name(kind, type), 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..errors import WasmError
 from ..runtime.externs import Memory
 from ..runtime.func import Caller
+from ..runtime.linker import AddressDefinition
 from ..runtime.store import StoreRecord
 from ..runtime.values import FuncType, ValType
 from .config import WasiConfig, WasiContext
@@ -68,10 +70,18 @@ def add_to_linker(linker: Linker) -> None:
 
     Raises WasmError if one of the names is defined already and shadowing is not allowed.
     """
+    linker._insert_all(_definitions())
+
+
+@functools.cache
+def _definitions() -> list[tuple[tuple[str, str], AddressDefinition]]:
+    """Made once: they belong to no Linker."""
     types: dict[tuple[str, str], FuncType] = {}
+    found = []
     for module, functions in MODULES.items():
         for function in functions.values():
             letters = function.params, function.results
             if letters not in types:
                 types[letters] = FuncType(*([_VALUE_TYPES[letter]() for letter in some] for some in letters))
-            linker._define_with_address(module, function.name, types[letters]._type, _bind(function))
+            found.append(((module, function.name), AddressDefinition(types[letters]._type, _bind(function))))
+    return found

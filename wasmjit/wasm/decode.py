@@ -6,7 +6,7 @@ What later proposals add to the sections is parsed too, as far as it takes to te
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ..config import Features
 from ..errors import MalformedError, ValidationError
@@ -21,6 +21,7 @@ from .module import (
     ElementSegment,
     Export,
     FunctionBody,
+    FunctionItems,
     GlobalDefinition,
     Import,
     Module,
@@ -605,7 +606,7 @@ class _Decoder:
         elif flags & 3 and reader.byte():
             raise reader.error("malformed element kind", reader.at - 1)
         count = self.count("elements", MAX_ELEMENTS)
-        items: tuple[ConstExpr, ...]
+        items: Sequence[ConstExpr]
         if flags & 4:
             items = tuple([self.const_expr() for _ in range(count)])
             for item in items:
@@ -613,7 +614,7 @@ class _Decoder:
         else:
             functions = self.indices(count)
             self.module.referenced_functions.update(functions)
-            items = tuple([((_REF_FUNC, function),) for function in functions])
+            items = FunctionItems(functions)
         return ElementSegment(mode, element, items, table, start, reader.base + at)
 
     def data_count_section(self) -> None:

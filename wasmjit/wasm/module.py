@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, overload
 
 from ..config import Features
 from .types import UNKNOWN, FuncType, GlobalType, MemoryType, TableType
@@ -57,6 +58,41 @@ class GlobalDefinition:
 
 
 PASSIVE, ACTIVE, DECLARATIVE = range(3)
+_REF_FUNC = 0xD2
+
+
+class FunctionItems(Sequence[ConstExpr]):
+    """The items of an element segment that are all a plain ``ref.func``, as nearly always: kept as function indices.
+
+    Large modules have tens of thousands; a pair of tuples for each would take longer than the rest of loading.
+    """
+
+    __slots__ = ("functions",)
+
+    def __init__(self, functions: Sequence[int]) -> None:
+        self.functions = functions
+
+    def __len__(self) -> int:
+        return len(self.functions)
+
+    @overload
+    def __getitem__(self, at: int) -> ConstExpr: ...
+    @overload
+    def __getitem__(self, at: slice) -> FunctionItems: ...
+    def __getitem__(self, at: int | slice) -> ConstExpr | FunctionItems:
+        return FunctionItems(self.functions[at]) if isinstance(at, slice) else ((_REF_FUNC, self.functions[at]),)
+
+    def __iter__(self) -> Iterator[ConstExpr]:
+        return (((_REF_FUNC, function),) for function in self.functions)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, (tuple, FunctionItems)) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return f"FunctionItems({list(self.functions)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +101,7 @@ class ElementSegment:
 
     mode: int
     element: int
-    items: tuple[ConstExpr, ...]
+    items: Sequence[ConstExpr]
     table: int
     start: ConstExpr
     offset: int
@@ -145,3 +181,8 @@ class Module:
     def function_type(self, index: int) -> FuncType:
         """The type of function `index`."""
         return self.types[self.functions[index]]
+
+    def func_ref_functions(self) -> list[int]:
+        """The defined functions that have a func-ref slot in the instance context, in slot order."""
+        first = self.num_imported_functions
+        return [function for function in sorted(self.referenced_functions) if function >= first]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from ..errors import ValidationError
 from .binary import Reader
 from .body import walk_body
-from .module import ACTIVE, ConstExpr, ElementSegment, Module
+from .module import ACTIVE, ConstExpr, ElementSegment, FunctionItems, Module
 from .ops import V128_CONST
 from .types import (
     EXTERN_KIND_NAMES,
@@ -167,13 +167,14 @@ def _check_elements(module: Module, segment: ElementSegment) -> None:
                 offset=offset,
             )
         _check_const_expr(module, segment.start, I64 if table.is_64 else I32, offset)
-    num_functions = len(module.functions)
-    functions_fit = segment.element == FUNCREF
-    for item in segment.items:
-        if functions_fit and len(item) == 1:  # the usual item, checked in place: segments can be long
-            opcode, immediate = item[0]
-            if opcode == _REF_FUNC and immediate is not None and immediate < num_functions:
-                continue
+    items = segment.items
+    if (
+        isinstance(items, FunctionItems)  # nearly always, and segments can be long
+        and segment.element == FUNCREF
+        and max(items.functions, default=-1) < len(module.functions)
+    ):
+        return
+    for item in items:
         _check_const_expr(module, item, segment.element, offset)
 
 

@@ -1,0 +1,170 @@
+"""All kernels under wasmjit and the wasmtime package, turn by turn in one process: ratios that noise does not move.
+
+    python -m bench.paired [--processes N] [--rounds N] [--output DIRECTORY] [NAME...]
+
+Where the machine's speed changes within seconds, medians of processes that ran one after the other differ by more than
+what is measured (bench.compare). Here a round is one execution under each package, a fraction of a second apart; its
+figure is the ratio of both times, and that of a kernel is the median over N (15) rounds in each of N (4) processes. The
+order alternates from round to round. Modules are compiled once; each execution has a Store and an instance of its own,
+which are not timed. `results.json` and `README.md` are written to DIRECTORY (bench/results/paired).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from . import figures
+from .compare import host
+from .kernels.catalogue import KERNELS, Kernel
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = Path(__file__).resolve().parent / "results" / "paired"
+NAMES = ("wasmjit", "wasmtime")
+_CHILD = "from bench.paired import child; child()"
+
+
+class _Program:
+    """One kernel, compiled by one package."""
+
+    def __init__(self, name: str, kernel: Path, iterations: str, directory: Path) -> None:
+        self._api: Any = importlib.import_module(name)
+        self._engine = self._api.Engine()
+        compiled = directory / f"{kernel.stem}.{name}"
+        if not compiled.exists():
+            compiled.write_bytes(bytes(self._api.Module(self._engine, kernel.read_bytes()).serialize()))
+        self._module = self._api.Module.deserialize_file(self._engine, str(compiled))
+        self._arguments = [kernel.stem, iterations]
+        self._output = directory / f"{kernel.stem}.{name}.txt"
+
+    def execute(self) -> float:
+        """Seconds of one execution."""
+        store = self._api.Store(self._engine)
+        wasi = self._api.WasiConfig()
+        wasi.argv = self._arguments
+        wasi.stdout_file = str(self._output)
+        store.set_wasi(wasi)
+        linker = self._api.Linker(self._engine)
+        linker.define_wasi()
+        start = linker.instantiate(store, self._module).exports(store)["_start"]
+        started = time.perf_counter()
+        start(store)
+        return time.perf_counter() - started
+
+    def output(self) -> bytes:
+        """What it printed last."""
+        return self._output.read_bytes()
+
+
+def child() -> None:
+    """In a process of its own: prints pairs of seconds."""
+    kernel, iterations, directory, rounds = sys.argv[1:]
+    programs = [_Program(name, Path(kernel), iterations, Path(directory)) for name in NAMES]
+    for program in programs:
+        program.execute()
+    pairs = []
+    for number in range(int(rounds)):
+        seconds = {position: programs[position].execute() for position in ((0, 1) if number % 2 else (1, 0))}
+        pairs.append([seconds[0], seconds[1]])
+    if programs[0].output() != programs[1].output():
+        raise SystemExit("the outputs differ")
+    print(json.dumps(pairs))
+
+
+def measure(kernel: Kernel, processes: int, rounds: int) -> dict[str, Any]:
+    """The figures of one kernel. Raises CalledProcessError."""
+    pairs: list[list[float]] = []
+    with tempfile.TemporaryDirectory(prefix="wasmjit-paired-") as directory:
+        words = [str(kernel.wasm), str(kernel.iterations), directory, str(rounds)]
+        for _ in range(processes):
+            done = subprocess.run([sys.executable, "-c", _CHILD, *words], stdout=subprocess.PIPE, check=True, cwd=ROOT)
+            pairs += json.loads(done.stdout)
+    ratios = [ours / theirs for ours, theirs in pairs]
+    lower, ratio, upper = statistics.quantiles(ratios, n=4)
+    return {
+        "kernel": kernel.name,
+        "kind": kernel.kind,
+        "vectorisable": kernel.vectorisable,
+        "wasmjit_s": statistics.median(ours for ours, _ in pairs),
+        "wasmtime_s": statistics.median(theirs for _, theirs in pairs),
+        "ratio": ratio,
+        "quartiles": [lower, upper],
+    }
+
+
+def report(results: dict[str, Any]) -> str:
+    """The results as a page of Markdown."""
+    machine = results["host"]
+    rows = results["kernels"]
+    mean = figures.geometric_mean(row["ratio"] for row in rows)
+    slow = ", ".join(f"{row['kernel']} {row['ratio']:.2f}" for row in rows if row["ratio"] > figures.SLOW_RATIO)
+    lines = [
+        "# Kernels under wasmjit and wasmtime, turn by turn in one process",
+        "",
+        f"Taken {results['date']} by `{results['command']}` on {machine['cores']} cores of {machine['processor']}"
+        f" ({machine['system']}, Python {machine['python']}, commit {machine['commit']}), load at the"
+        f" start {machine['load']:.1f}; wasmjit {machine['wasmjit']}, llvmlite {machine['llvmlite']},"
+        f" wasmtime {machine['wasmtime']}. Each ratio is the median of {results['rounds']} rounds in each of"
+        f" {results['processes']} processes; a round is one execution under each, one right after the other. Quartiles"
+        " are those of the rounds. Below 1, wasmjit is faster.",
+        "",
+        f"Geometric mean {mean:.2f} of {len(rows)} kernels. Above {figures.SLOW_RATIO}: {slow or 'none'}.",
+        "",
+        "| kernel | kind | wasmjit, ms | wasmtime, ms | ratio | quartiles |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    for row in rows:
+        kind = row["kind"] + (", vectorisable" if row["vectorisable"] else "")
+        lower, upper = row["quartiles"]
+        ours, theirs = 1e3 * row["wasmjit_s"], 1e3 * row["wasmtime_s"]
+        lines.append(
+            f"| {row['kernel']} | {kind} | {ours:.1f} | {theirs:.1f} | {row['ratio']:.2f} | {lower:.2f}-{upper:.2f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: Sequence[str]) -> dict[str, Any]:
+    """Measures, prints and writes; returns the results."""
+    parser = argparse.ArgumentParser(prog="python -m bench.paired", description="kernels beside wasmtime, in pairs")
+    parser.add_argument("--processes", type=int, default=4, metavar="N")
+    parser.add_argument("--rounds", type=int, default=15, metavar="N")
+    parser.add_argument("--output", type=Path, default=RESULTS, metavar="DIRECTORY")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="kernels (default: all)")
+    options = parser.parse_args(arguments)
+    kernels = [kernel for kernel in KERNELS if not options.names or kernel.name in options.names]
+    results: dict[str, Any] = {
+        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "command": " ".join(["python -m bench.paired", *arguments]),
+        "host": host() | {"load": os.getloadavg()[0]},
+        "processes": options.processes,
+        "rounds": options.rounds,
+        "kernels": [],
+    }
+    print(f"{'kernel':<13} {'wasmjit ms':>10} {'ratio':>6} quartiles")
+    for kernel in kernels:
+        row = measure(kernel, options.processes, options.rounds)
+        results["kernels"].append(row)
+        lower, upper = row["quartiles"]
+        print(
+            f"{kernel.name:<13} {1e3 * row['wasmjit_s']:>10.1f} {row['ratio']:>6.2f} {lower:.2f}-{upper:.2f}",
+            flush=True,
+        )
+        options.output.mkdir(parents=True, exist_ok=True)
+        (options.output / "results.json").write_text(figures.text(results))
+        (options.output / "README.md").write_text(report(results))
+    print(f"geometric mean: {figures.geometric_mean(row['ratio'] for row in results['kernels']):.3f}")
+    return results
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
