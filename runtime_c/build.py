@@ -28,6 +28,7 @@ SOURCES = [
     "host.c",
     "instance.c",
     "interpret.c",
+    "interpret_control.c",
     "interpret_translate.c",
     "interrupt.c",
     "mapping.c",
@@ -40,7 +41,16 @@ SOURCES = [
     "trap.c",
     "values.c",
 ]
-HEADERS = ["arch.h", "boundary.h", "interpret.h", "memory_object.h", "wj.h", "wj_abi.h", "wj_api.h"]
+HEADERS = [
+    "arch.h",
+    "boundary.h",
+    "interpret.h",
+    "interpret_stack.h",
+    "memory_object.h",
+    "wj.h",
+    "wj_abi.h",
+    "wj_api.h",
+]
 # Warnings are for our files; the code that cffi generates has its own taste.
 PREAMBLE = """
 #pragma GCC diagnostic ignored "-Wunused-parameter"

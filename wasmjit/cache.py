@@ -104,9 +104,8 @@ class Cache:
         # One-shot, and so without a copy; the hash of the name comes first by being part of the key.
         return hmac.digest(secret + path.name.encode(), contents, "sha256")
 
-    def get_or_make(self, wasm: bytes | memoryview, config_key: str, make: Callable[[], Artifact]) -> Artifact:
-        """The entry for `wasm`, or what `make` returns, which becomes the entry."""
-        key = entry_key(wasm, config_key)
+    def get_or_make(self, key: str, config_key: str, make: Callable[[], Artifact]) -> Artifact:
+        """The entry called `key`, or what `make` returns, which becomes the entry."""
         artifact = self.load(key, config_key)
         if artifact is None:
             artifact = make()

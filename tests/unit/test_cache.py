@@ -41,12 +41,12 @@ def test_the_second_time_nothing_is_made(cache: Cache, objects: Any) -> None:
         made.append(1)
         return objects.make_artifact()
 
-    first = cache.get_or_make(b"wasm", KEY, make)
-    second = cache.get_or_make(b"wasm", KEY, make)
+    first = cache.get_or_make(entry_key(b"wasm", KEY), KEY, make)
+    second = cache.get_or_make(entry_key(b"wasm", KEY), KEY, make)
     assert made == [1]
     assert second is not first
     assert second.to_bytes() == first.to_bytes()
-    cache.get_or_make(b"other wasm", KEY, make)
+    cache.get_or_make(entry_key(b"other wasm", KEY), KEY, make)
     assert made == [1, 1]
     assert len(entries(cache)) == 2
 
@@ -80,7 +80,7 @@ def test_damaged_entries_are_made_again(cache: Cache, objects: Any, damage: str)
     path.write_bytes(data)
     assert cache.load(key, KEY) is None
     assert entries(cache) == []
-    made = cache.get_or_make(b"wasm", KEY, objects.make_artifact)
+    made = cache.get_or_make(entry_key(b"wasm", KEY), KEY, objects.make_artifact)
     assert cache.load(key, KEY).to_bytes() == made.to_bytes()
 
 
@@ -130,7 +130,7 @@ def test_an_unusable_directory_is_no_error(tmp_path: Path, objects: Any) -> None
     cache = Cache(tmp_path / "file" / "cache")
     assert cache.load("a" * 64) is None
     assert not cache.store("a" * 64, objects.make_artifact())
-    assert cache.get_or_make(b"wasm", KEY, objects.make_artifact).module.exports
+    assert cache.get_or_make(entry_key(b"wasm", KEY), KEY, objects.make_artifact).module.exports
 
 
 def test_entries_that_others_can_write_are_not_taken(cache: Cache, objects: Any) -> None:
@@ -197,7 +197,7 @@ def test_without_a_secret_key_nothing_is_cached(tmp_path: Path, objects: Any, tr
     cache = Cache(tmp_path / "cache")
     assert not cache.store("a" * 64, objects.make_artifact())
     assert cache.load("a" * 64) is None
-    assert cache.get_or_make(b"wasm", KEY, objects.make_artifact).module.exports
+    assert cache.get_or_make(entry_key(b"wasm", KEY), KEY, objects.make_artifact).module.exports
 
 
 def test_the_artifact_survives_the_entry(cache: Cache, objects: Any) -> None:

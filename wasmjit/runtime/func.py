@@ -221,9 +221,7 @@ class Func(FuncBase):
 
     def speed_up(self) -> None:
         """For the runtime: there are new trampolines."""
-        self._item.enter = self._owner.engine._trampolines.find(ENTER, self._item.type)
-        if self._item.enter:
-            self._set_trampoline(self._item.enter)
+        self._item.enter = self._owner.engine._trampolines.lead(self, self._item.type)
 
     @classmethod
     def _wrap(cls, record: StoreRecord, item: FuncItem) -> Func:

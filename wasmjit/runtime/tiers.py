@@ -22,10 +22,10 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..artifact import Artifact
-from ..cache import Cache
+from ..cache import Cache, entry_key
 from ..config import OPTIMIZED, CompileProgress, Config
 from ..errors import CompileError, WasmError
 from ..wasm.module import Module
@@ -48,27 +48,51 @@ INTERPRETS = True
 # ---- the stages up to the artifact ----
 
 
-def compile_artifact(
-    config: Config, trampolines: Trampolines, wasm: bytes, progress: Progress = None, schedule: Schedule | None = None
-) -> Artifact:
-    """The code of a binary module in the end: from the cache, if the Config has one and it is there.
+class _Entry(NamedTuple):
+    """Where the cache that a Config has keeps a module."""
 
-    `schedule` is told of what is made. Raises WasmError, and what `progress` raises.
-    """
+    cache: Cache
+    key: str
+    config_key: str
+
+
+def _cache_directory(config: Config) -> str | None:
+    return None if config.target is not None else config.cache_directory  # for other machines it is kept elsewhere
+
+
+def _entry_of(config: Config, wasm: bytes) -> _Entry | None:
     directory = _cache_directory(config)
     if directory is None:
-        return _compile(config, trampolines, wasm, progress, schedule=schedule)
+        return None
+    config_key = config.cache_key()
+    return _Entry(Cache(directory), entry_key(wasm, config_key), config_key)
+
+
+def compile_artifact(config: Config, trampolines: Trampolines, wasm: bytes, progress: Progress = None) -> Artifact:
+    """The code of a binary module in the end: from the cache, if the Config has one and it is there.
+
+    Raises WasmError, and what `progress` raises.
+    """
+    return _compile_into(_entry_of(config, wasm), config, trampolines, wasm, progress)
+
+
+def _compile_into(
+    entry: _Entry | None,
+    config: Config,
+    trampolines: Trampolines,
+    wasm: bytes,
+    progress: Progress = None,
+    schedule: Schedule | None = None,
+) -> Artifact:
+    """As compile_artifact; `schedule` is told of what is made."""
     make = functools.partial(_compile, config, trampolines, wasm, progress, schedule=schedule)
-    return Cache(directory).get_or_make(wasm, config.cache_key(), make)
+    return make() if entry is None else entry.cache.get_or_make(entry.key, entry.config_key, make)
 
 
 def cached_artifact(config: Config, wasm: bytes) -> Artifact | None:
     """What the cache has of a binary module."""
-    from ..cache import entry_key
-
-    directory = _cache_directory(config)
-    key = config.cache_key()
-    return None if directory is None else Cache(directory).load(entry_key(wasm, key), key)
+    entry = _entry_of(config, wasm)
+    return None if entry is None else entry.cache.load(entry.key, entry.config_key)
 
 
 def begin_lazily(config: Config, trampolines: Trampolines, wasm: bytes) -> LazyModule | None:
@@ -92,16 +116,6 @@ def begin_lazily(config: Config, trampolines: Trampolines, wasm: bytes) -> LazyM
     return LazyModule(module, trampolines, interprets=interprets)
 
 
-def _making(config: Config, wasm: bytes, *, in_turn: bool) -> contextlib.AbstractContextManager[None]:
-    """Waits until no other process makes this module for the cache that the Config has; see `Cache.making`."""
-    from ..cache import entry_key
-
-    directory = _cache_directory(config)
-    if directory is None:
-        return contextlib.nullcontext()
-    return Cache(directory).making(entry_key(wasm, config.cache_key()), in_turn=in_turn)
-
-
 def compile_baseline(config: Config, trampolines: Trampolines, wasm: bytes, progress: Progress = None) -> Artifact:
     """Code that is made quickly and whose functions can be replaced. Raises as `compile_artifact`."""
     from ..compile.pipeline import pool
@@ -113,10 +127,6 @@ def compile_baseline(config: Config, trampolines: Trampolines, wasm: bytes, prog
     baseline.tier = OPTIMIZED
     baseline.opt_level = "none"
     return _compile(baseline, trampolines, wasm, progress, replaceable=True)
-
-
-def _cache_directory(config: Config) -> str | None:
-    return None if config.target is not None else config.cache_directory  # for other machines it is kept elsewhere
 
 
 def _compile(
@@ -557,8 +567,11 @@ def serve() -> None:
         try:
             config = Config(**fields["config"])
             made = trampolines.setdefault(config.cache_key(), Trampolines(config))
-            with _making(config, wasm, in_turn=is_alone.is_set()):
-                artifact = compile_artifact(config, made, wasm, schedule=Watched()).to_bytes()
+            entry = _entry_of(config, wasm)
+            # Until no other process makes the same one.
+            turn = entry.cache.making(entry.key, in_turn=is_alone.is_set()) if entry else contextlib.nullcontext()
+            with turn:
+                artifact = _compile_into(entry, config, made, wasm, schedule=Watched()).to_bytes()
         except Exception as error:
             reason = error.reason if isinstance(error, WasmError) else f"{type(error).__name__}: {error}"
             reply({"error": reason})

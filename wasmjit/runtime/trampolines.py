@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..config import Config
 from ..wasm.types import FuncType, trampoline_name
 from .code import executable_copy, keep_at_exit
-from .native import THUNK_BYTES, write_thunks
+from .native import THUNK_BYTES, FuncBase, TypedBase, write_thunks
 
 if TYPE_CHECKING:
     from ..compile.pipeline import Pending
@@ -134,6 +134,13 @@ class Trampolines:
         found = self._found.get(key)
         if found is None:
             found = self._found[key] = self._addresses.get(trampoline_name(kind, type), 0)
+        return found
+
+    def lead(self, function: FuncBase | TypedBase, type: FuncType) -> int:
+        """Has calls from Python go through the trampoline of the function's type; its address, 0 if there is none."""
+        found = self.find(ENTER, type)
+        if found:
+            function._set_trampoline(found)
         return found
 
     def get(self, kind: str, type: FuncType) -> int:

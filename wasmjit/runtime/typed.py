@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .. import abi
 from ..wasm import types as wt
 from .native import KEEP_GIL, UNCHECKED, TypedBase, finish_callable_class
-from .trampolines import ENTER, MAP
+from .trampolines import MAP
 from .values import FuncType
 
 if TYPE_CHECKING:
@@ -54,9 +54,7 @@ class TypedFunc(TypedBase):
 
     def speed_up(self) -> None:
         """For the runtime: there are new trampolines."""
-        code = self._owner.engine._trampolines.find(ENTER, self._type)
-        if code:
-            self._set_trampoline(code)
+        self._owner.engine._trampolines.lead(self, self._type)
 
     @property
     def type(self) -> FuncType:

@@ -1,0 +1,276 @@
+/* Blocks, branches and returns, from the body of a function to the interpreter's words. */
+#include "interpret_stack.h"
+
+/* The static analyser does not know that bodies are valid, and takes the operand stack and the frames to be empty.
+ * NOLINTBEGIN(clang-analyzer-core.*, clang-analyzer-security.ArrayBound, clang-analyzer-unix.Malloc) */
+
+enum { EMPTY_TYPE = 0x40 };
+
+frame *wj_push_frame(translator *t, uint32_t opcode, uint32_t param_count, uint32_t result_count)
+{
+    frame *made = &t->frames[t->frame_count++];
+    *made = (frame){opcode, param_count, result_count, t->height - param_count, 0, NO_WORD, NO_WORD, !t->live};
+    return made;
+}
+
+static uint32_t arity_of(const frame *f)
+{
+    return f->opcode == LOOP ? f->param_count : f->result_count;
+}
+
+/* A word that holds the target of a branch to the frame's label. */
+static void emit_target(translator *t, frame *f)
+{
+    if (f->opcode == LOOP) {
+        emit(t, f->target);
+        return;
+    }
+    uint32_t before = f->fixups;
+    f->fixups = (uint32_t)t->count;
+    emit(t, before);
+}
+
+static void fix(translator *t, uint32_t fixups)
+{
+    while (fixups != NO_WORD && !t->failed) {
+        uint32_t before = t->words[fixups];
+        t->words[fixups] = (uint32_t)t->count;
+        fixups = before;
+    }
+    t->last = NO_WORD; /* what comes next is reached from elsewhere too */
+}
+
+/* Whether the operands that a branch carries have to be moved. */
+static bool has_moves(const translator *t, const frame *f)
+{
+    uint32_t arity = arity_of(f);
+    for (uint32_t i = 0; i < arity; i++) {
+        const operand *from = &t->operands[t->height - arity + i];
+        if (from->is_constant || from->slot != own_slot(t, f->height + i)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* In ascending order: each goes to its own place or below, so that none overwrites what is still to be moved. */
+static void move_operands(translator *t, const frame *f)
+{
+    uint32_t arity = arity_of(f);
+    for (uint32_t i = 0; i < arity; i++) {
+        write_to(t, own_slot(t, f->height + i), &t->operands[t->height - arity + i]);
+    }
+}
+
+void wj_branch(translator *t, frame *f)
+{
+    move_operands(t, f);
+    begin(t, WJ_OP_BRANCH);
+    emit_target(t, f);
+}
+
+/* The comparison that holds where the i-th does not. */
+static uint32_t inverse(uint32_t i)
+{
+    static const uint8_t inverses[] = {1, 0, 8, 9, 6, 7, 4, 5, 2, 3};
+    return i / 10 * 10 + inverses[i % 10];
+}
+
+/* Pops a condition; emits a branch for where it holds, or does not, up to its target. */
+static void emit_condition(translator *t, bool holds)
+{
+    uint32_t last = t->last;
+    uint32_t own = own_slot(t, t->height - 1);
+    const operand *top = &t->operands[t->height - 1];
+    if (last == NO_WORD || top->is_constant || top->slot != own || t->words[last + 1] != own) {
+        uint32_t slot = pop_slot(t);
+        begin(t, holds ? WJ_OP_BRANCH_IF : WJ_OP_BRANCH_UNLESS);
+        emit(t, slot);
+        return;
+    }
+    /* The result of the last instruction, which nothing else uses: both become one. */
+    uint32_t first = t->words[last] >= WJ_OP_I32_EQ_IMMEDIATE ? WJ_OP_I32_EQ_IMMEDIATE : WJ_OP_I32_EQ;
+    uint32_t branches = first == WJ_OP_I32_EQ ? WJ_OP_BRANCH_I32_EQ : WJ_OP_BRANCH_I32_EQ_IMMEDIATE;
+    uint32_t operation = t->words[last] - first;
+    uint32_t slot = t->words[last + 2];
+    uint32_t second = 0;
+    if (t->words[last] == WJ_OP_I32_EQZ) {
+        branches = holds ? WJ_OP_BRANCH_UNLESS : WJ_OP_BRANCH_IF;
+        operation = NO_WORD;
+    } else if (t->words[last] < WJ_OP_I32_EQ || has_wide_result(operation) || (!holds && operation >= COMPARISON_COUNT)) {
+        slot = pop_slot(t);
+        begin(t, holds ? WJ_OP_BRANCH_IF : WJ_OP_BRANCH_UNLESS);
+        emit(t, slot);
+        return;
+    } else {
+        second = t->words[last + 3];
+        branches += holds ? operation : inverse(operation);
+    }
+    t->height--;
+    t->count = last; /* its site, if it has one, is the same */
+    begin(t, branches);
+    emit(t, slot);
+    if (operation != NO_WORD) {
+        emit(t, second);
+    }
+}
+
+void wj_branch_if(translator *t, frame *f)
+{
+    t->height--;
+    bool moves = has_moves(t, f);
+    t->height++;
+    emit_condition(t, !moves);
+    if (!moves) {
+        emit_target(t, f);
+        t->last = NO_WORD;
+        return;
+    }
+    uint32_t skip = (uint32_t)t->count;
+    emit(t, 0);
+    wj_branch(t, f);
+    if (!t->failed) {
+        t->words[skip] = (uint32_t)t->count;
+    }
+    t->last = NO_WORD;
+}
+
+void wj_branch_table(translator *t)
+{
+    uint32_t count = read_index(t);
+    uint32_t index = pop_slot(t);
+    begin(t, WJ_OP_BRANCH_TABLE);
+    emit(t, index);
+    emit(t, count);
+    uint32_t first = (uint32_t)t->count;
+    const uint8_t *labels = t->at;
+    for (uint32_t i = 0; i <= count && !t->failed; i++) {
+        frame *f = &t->frames[t->frame_count - 1 - read_index(t)];
+        if (has_moves(t, f)) {
+            emit(t, 0);
+        } else {
+            emit_target(t, f);
+        }
+    }
+    const uint8_t *end = t->at;
+    t->at = labels;
+    for (uint32_t i = 0; i <= count && !t->failed; i++) { /* those that move operands jump to code of their own */
+        frame *f = &t->frames[t->frame_count - 1 - read_index(t)];
+        if (has_moves(t, f)) {
+            t->words[first + i] = (uint32_t)t->count;
+            wj_branch(t, f);
+        }
+    }
+    t->at = end;
+}
+
+void wj_return(translator *t)
+{
+    uint32_t first = t->height - t->result_count;
+    uint32_t slot = 0;
+    if (t->result_count == 1) {
+        uint32_t height = t->height;
+        slot = pop_slot(t);
+        t->height = height;
+    } else if (t->result_count != 0) {
+        settle_from(t, first);
+        slot = own_slot(t, first);
+    }
+    begin(t, WJ_OP_RETURN);
+    emit(t, slot);
+}
+
+static void block_type(translator *t, uint32_t *param_count, uint32_t *result_count)
+{
+    uint8_t code = *t->at;
+    if ((code & 0xc0) == 0x40) {
+        *param_count = 0;
+        *result_count = code != EMPTY_TYPE;
+        t->at++;
+        if (code == 0x63 || code == 0x7b) { /* (ref null ...) has another byte; v128 */
+            t->failed = t->failed || code == 0x7b;
+            t->at += code == 0x63;
+        }
+        return;
+    }
+    const wj_signature *type = t->of->plan.types[(uint32_t)read_signed(t)];
+    if (type == NULL) {
+        t->failed = true;
+        *param_count = 0;
+        *result_count = 0;
+        return;
+    }
+    *param_count = type->param_count;
+    *result_count = type->result_count;
+}
+
+void wj_begin_block(translator *t, uint8_t opcode, const uint8_t *at)
+{
+    uint32_t params;
+    uint32_t results;
+    block_type(t, &params, &results);
+    if (!t->live || t->failed) {
+        (void)wj_push_frame(t, opcode, 0, 0);
+        return;
+    }
+    uint32_t else_fixup = NO_WORD;
+    if (opcode == IF) {
+        for (uint32_t i = 0; i + 1 < t->height; i++) {
+            settle(t, i);
+        }
+        emit_condition(t, false);
+        else_fixup = (uint32_t)t->count;
+        emit(t, NO_WORD);
+        t->last = NO_WORD;
+    } else {
+        settle_from(t, 0);
+    }
+    frame *made = wj_push_frame(t, opcode, params, results);
+    made->else_fixup = else_fixup;
+    t->last = NO_WORD;
+    if (opcode == LOOP) {
+        made->target = (uint32_t)t->count;
+        begin(t, WJ_OP_LOOP);
+        emit(t, t->height == 0 ? (uint32_t)(at - t->of->plan.wasm) : 0);
+    }
+}
+
+void wj_begin_else(translator *t)
+{
+    frame *f = &t->frames[t->frame_count - 1];
+    if (f->dead) {
+        return;
+    }
+    if (t->live) {
+        wj_branch(t, f);
+    }
+    fix(t, f->else_fixup);
+    f->else_fixup = NO_WORD;
+    t->height = f->height;
+    push_many(t, f->param_count);
+    t->live = true;
+}
+
+void wj_end_block(translator *t)
+{
+    const frame *f = &t->frames[t->frame_count - 1];
+    if (f->dead) {
+        t->frame_count--;
+        return;
+    }
+    if (t->live) {
+        move_operands(t, &(frame){.result_count = f->result_count, .height = f->height});
+    }
+    if (f->else_fixup != NO_WORD) { /* no else: the parameters, which are in their slots, are the results */
+        fix(t, f->else_fixup);
+    }
+    fix(t, f->fixups);
+    t->height = f->height;
+    push_many(t, f->result_count);
+    t->frame_count--;
+    t->live = true; /* if the label cannot be reached either, what follows is translated for nothing */
+    if (t->frame_count == 0) {
+        wj_return(t);
+    }
+}
+/* NOLINTEND(clang-analyzer-core.*, clang-analyzer-security.ArrayBound, clang-analyzer-unix.Malloc) */

@@ -1,0 +1,297 @@
+/* A translation in progress: reading the body, writing words, and the operand stack.
+ *
+ * An operand need not be in its own slot: a `local.get` or a constant makes no code before something uses it. Where
+ * control flow joins, every operand is in its own slot, `own_slot`. */
+#ifndef WJ_INTERPRET_STACK_H
+#define WJ_INTERPRET_STACK_H
+
+#include "interpret.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* The static analyser does not know that bodies are valid, and takes the operand stack to be empty.
+ * NOLINTBEGIN(clang-analyzer-core.*, clang-analyzer-security.ArrayBound, clang-analyzer-unix.Malloc) */
+
+enum { NO_WORD = UINT32_MAX };
+enum { MOST_WORDS = 1 << 26 };
+
+typedef struct {
+    bool is_constant;
+    uint32_t slot;
+    uint64_t value;
+} operand;
+
+typedef struct {
+    uint32_t opcode;
+    uint32_t param_count, result_count;
+    uint32_t height;      /* of the operand stack, below the parameters */
+    uint32_t target;      /* of branches to a loop */
+    uint32_t fixups;      /* the last word that waits for the label; it holds the one before; NO_WORD: none */
+    uint32_t else_fixup;
+    bool dead; /* stands in unreachable code */
+} frame;
+
+typedef struct {
+    const wj_interpreter *of;
+    const uint8_t *at;
+    uint32_t local_count;
+    uint32_t result_count;
+    uint32_t height, most_height;
+    bool live;
+    bool failed; /* no memory, or something that is compiled only */
+    operand *operands;
+    size_t operand_room;
+    frame *frames;
+    size_t frame_count, frame_room;
+    uint32_t *words;
+    size_t count, room;
+    uint32_t (*offsets)[2];
+    size_t offset_count, offset_room;
+    uint32_t last;        /* the instruction that was emitted last, if its first operand is its result; else NO_WORD */
+} translator;
+
+/* ---- reading ---- */
+
+static inline uint64_t read_unsigned(translator *t)
+{
+    uint64_t value = 0;
+    for (uint32_t shift = 0;; shift += 7) {
+        uint8_t byte = *t->at++;
+        value |= (uint64_t)(byte & 0x7f) << shift;
+        if (byte < 0x80) {
+            return value;
+        }
+    }
+}
+
+static inline uint32_t read_index(translator *t)
+{
+    return (uint32_t)read_unsigned(t);
+}
+
+static inline int64_t read_signed(translator *t)
+{
+    uint64_t value = 0;
+    uint32_t shift = 0;
+    uint8_t byte;
+    do {
+        byte = *t->at++;
+        value |= (uint64_t)(byte & 0x7f) << shift;
+        shift += 7;
+    } while (byte >= 0x80);
+    if ((byte & 0x40) != 0 && shift < 64) {
+        value |= ~UINT64_C(0) << shift;
+    }
+    return (int64_t)value;
+}
+
+/* ---- writing ---- */
+
+/* The array, with zeroed room for so many more; as it was, and the translation failed, if there is no memory. */
+static inline void *reserved(translator *t, void *array, size_t count, size_t *room, size_t more, size_t item_bytes)
+{
+    if (count + more <= *room) {
+        return array;
+    }
+    size_t wanted = 2 * *room + more;
+    uint8_t *grown = realloc(array, wanted * item_bytes);
+    if (grown == NULL) {
+        t->failed = true;
+        return array;
+    }
+    memset(grown + *room * item_bytes, 0, (wanted - *room) * item_bytes);
+    *room = wanted;
+    return grown;
+}
+
+static inline void emit(translator *t, uint32_t word)
+{
+    t->words = reserved(t, t->words, t->count, &t->room, 64, sizeof *t->words);
+    t->failed = t->failed || t->count >= MOST_WORDS;
+    if (!t->failed) {
+        t->words[t->count++] = word;
+    }
+}
+
+static inline void begin(translator *t, uint32_t operation)
+{
+    t->last = NO_WORD;
+    emit(t, operation);
+}
+
+/* The instruction that comes next may trap or call. */
+static inline void site(translator *t, const uint8_t *at)
+{
+    t->offsets = reserved(t, t->offsets, t->offset_count, &t->offset_room, 1, sizeof *t->offsets);
+    if (!t->failed) {
+        t->offsets[t->offset_count][0] = (uint32_t)t->count;
+        t->offsets[t->offset_count++][1] = (uint32_t)(at - t->of->plan.wasm);
+    }
+}
+
+/* ---- the operand stack ---- */
+
+static inline uint32_t own_slot(const translator *t, uint32_t position)
+{
+    return t->local_count + position;
+}
+
+/* There is room: see wj_translate. */
+static inline operand *push(translator *t)
+{
+    operand *made = &t->operands[t->height];
+    *made = (operand){.slot = own_slot(t, t->height)};
+    t->height++;
+    t->most_height = t->height > t->most_height ? t->height : t->most_height;
+    return made;
+}
+
+static inline void push_many(translator *t, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        (void)push(t);
+    }
+}
+
+static inline void write_constant(translator *t, uint32_t slot, uint64_t value)
+{
+    begin(t, value <= UINT32_MAX ? WJ_OP_CONSTANT : WJ_OP_CONSTANT_64);
+    emit(t, slot);
+    emit(t, (uint32_t)value);
+    if (value > UINT32_MAX) {
+        emit(t, (uint32_t)(value >> 32));
+    }
+}
+
+static inline void write_to(translator *t, uint32_t slot, const operand *from)
+{
+    if (from->is_constant) {
+        write_constant(t, slot, from->value);
+    } else if (from->slot != slot) {
+        begin(t, WJ_OP_COPY);
+        emit(t, slot);
+        emit(t, from->slot);
+    }
+}
+
+/* Puts the operand at a position into its own slot. */
+static inline void settle(translator *t, uint32_t position)
+{
+    operand *at = &t->operands[position];
+    write_to(t, own_slot(t, position), at);
+    *at = (operand){.slot = own_slot(t, position)};
+}
+
+static inline void settle_from(translator *t, uint32_t position)
+{
+    for (; position < t->height && !t->failed; position++) {
+        settle(t, position);
+    }
+}
+
+static inline const operand *pop(translator *t)
+{
+    return &t->operands[--t->height];
+}
+
+/* Pops an operand into some slot. */
+static inline uint32_t pop_slot(translator *t)
+{
+    uint32_t position = --t->height;
+    if (t->operands[position].is_constant) {
+        settle(t, position);
+    }
+    return t->operands[position].slot;
+}
+
+/* Pops a few operands, the last of which is on top; their slots in order. */
+static inline void pop_slots(translator *t, uint32_t count, uint32_t *slots)
+{
+    t->height -= count;
+    for (uint32_t i = 0; i < count; i++) {
+        if (t->operands[t->height + i].is_constant) {
+            settle(t, t->height + i);
+        }
+        slots[i] = t->operands[t->height + i].slot;
+    }
+}
+
+/* Begins an instruction whose first operand is the slot of its result, which it pushes; that word comes first. */
+static inline void begin_result(translator *t, uint32_t operation)
+{
+    uint32_t position = (uint32_t)t->count;
+    begin(t, operation);
+    emit(t, push(t)->slot);
+    t->last = position;
+}
+
+/* Before local `index` changes: who refers to it gets the present value. True if somebody did. */
+static inline bool detach(translator *t, uint32_t index)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < t->height; i++) {
+        if (!t->operands[i].is_constant && t->operands[i].slot == index) {
+            settle(t, i);
+            any = true;
+        }
+    }
+    return any;
+}
+
+static inline void set_local(translator *t, uint32_t index)
+{
+    operand value = *pop(t);
+    uint32_t own = own_slot(t, t->height);
+    uint32_t last = t->last;
+    if (value.slot == index && !value.is_constant) {
+        return;
+    }
+    if (!detach(t, index) && last != NO_WORD && !value.is_constant && value.slot == own && t->words[last + 1] == own) {
+        t->words[last + 1] = index; /* straight into the local */
+    } else {
+        write_to(t, index, &value);
+    }
+    t->last = NO_WORD;
+}
+
+/* ---- which operations are which ---- */
+
+/* Integer operations are numbered as their rows stand: comparisons first, divisions last. `operation` counts from the
+ * first of them. */
+enum { COMPARISON_COUNT = 20, FIRST_WIDE = WJ_OP_I64_ADD - WJ_OP_I32_EQ, FIRST_DIVISION = WJ_OP_I32_DIV_S - WJ_OP_I32_EQ };
+
+static inline bool divides(uint32_t operation)
+{
+    return operation >= FIRST_DIVISION;
+}
+
+static inline bool has_wide_result(uint32_t operation)
+{
+    return (operation >= FIRST_WIDE && operation < FIRST_DIVISION) || operation >= WJ_OP_I64_DIV_S - WJ_OP_I32_EQ;
+}
+
+static inline bool has_wide_operands(uint32_t operation)
+{
+    return has_wide_result(operation) ||
+           (operation >= WJ_OP_I64_EQ - WJ_OP_I32_EQ && operation < WJ_OP_I32_ADD - WJ_OP_I32_EQ);
+}
+
+/* ---- control flow (interpret_control.c) ---- */
+
+enum { BLOCK = 0x02, LOOP = 0x03, IF = 0x04, BODY = 0 };
+
+/* Enters a block of this opcode, or the body. There is room: see wj_translate. */
+WJ_INTERNAL frame *wj_push_frame(translator *t, uint32_t opcode, uint32_t param_count, uint32_t result_count);
+/* The instructions, whose opcode was read; `at` is where one begins. That what follows a branch or return is not reached
+ * is for the caller to note. */
+WJ_INTERNAL void wj_begin_block(translator *t, uint8_t opcode, const uint8_t *at);
+WJ_INTERNAL void wj_begin_else(translator *t);
+WJ_INTERNAL void wj_end_block(translator *t);
+WJ_INTERNAL void wj_branch(translator *t, frame *f);
+WJ_INTERNAL void wj_branch_if(translator *t, frame *f);
+WJ_INTERNAL void wj_branch_table(translator *t);
+WJ_INTERNAL void wj_return(translator *t);
+
+/* NOLINTEND(clang-analyzer-core.*, clang-analyzer-security.ArrayBound, clang-analyzer-unix.Malloc) */
+#endif
