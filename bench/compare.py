@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -124,6 +124,15 @@ def host() -> dict[str, Any]:
     }
 
 
+def circumstances(machine: Mapping[str, Any], *packages: str) -> str:
+    """What `host` found, in words, with the versions of those of these that there are."""
+    versions = ", ".join(f"{name} {machine[name]}" for name in packages if machine[name])
+    return (
+        f"{machine['cores']} cores of {machine['processor']} ({machine['system']}, Python {machine['python']}, commit"
+        f" {machine['commit']}), load at the start {machine['load']:.1f}; {versions}"
+    )
+
+
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
@@ -131,21 +140,15 @@ def _number(value: float | None) -> str:
 def report(results: dict[str, Any]) -> str:
     """The results as a page of Markdown: how they were taken, means, kernels, layers."""
     machine, settings = results["host"], results["settings"]
-    versions = ", ".join(
-        f"{name} {machine[name]}"
-        for name in ("wasmjit", "llvmlite", "wasmtime", "node", "wasm2c", "gcc")
-        if machine[name]
-    )
+    taken = circumstances(machine, "wasmjit", "llvmlite", "wasmtime", "node", "wasm2c", "gcc")
     lines = [
         "# Kernels under wasmjit and its peers",
         "",
-        f"Taken {results['date']} by `{settings['command']}` on {machine['cores']} cores of {machine['processor']}"
-        f" ({machine['system']}, Python {machine['python']}, commit {machine['commit']}), load at the"
-        f" start {machine['load']:.1f} and at the end {results['load_at_end']:.1f}; {versions}. Contenders took turns;"
-        f" medians of {settings['runs']} runs, each a process of its own; execution is timed inside it"
-        f" ({CLOCK_TITLES[settings['clock']]}). Ratios are wasmjit's time by the peer's:"
-        " below 1, wasmjit is faster. V8: TurboFan for everything, before it runs. Native code and wasm2c: gcc, without"
-        " contraction of floating-point operations.",
+        f"Taken {results['date']} by `{settings['command']}` on {taken}; load at the end {results['load_at_end']:.1f}."
+        f" Contenders took turns; medians of {settings['runs']} runs, each a process of its own; execution is timed"
+        f" inside it ({CLOCK_TITLES[settings['clock']]}). Ratios are wasmjit's time by the peer's: below 1, wasmjit is"
+        " faster. V8: TurboFan for everything, before it runs. Native code and wasm2c: gcc, without contraction of"
+        " floating-point operations.",
         "",
         "![ratios by kernel](ratios.svg)",
         "",

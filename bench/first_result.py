@@ -121,8 +121,11 @@ def own_tasks(files: Sequence[Path], scratch: Path) -> Iterator[Task]:
         yield Task(wasm.stem, wasm, ARGUMENTS.get(wasm.stem, []), DATA, VARIANTS)
 
 
-def realworld_tasks(scratch: Path) -> Iterator[Task]:
-    """Programs of the package registries that the wasmtime package can run, too."""
+def realworld_tasks(scratch: Path, *, small: bool = True) -> Iterator[Task]:
+    """Programs of the package registries that the wasmtime package can run, too, with directories in `scratch`.
+
+    On `small` tasks, or those of their tests.
+    """
     from tests.realworld.__main__ import PROGRAMS
 
     for program in PROGRAMS:
@@ -130,7 +133,7 @@ def realworld_tasks(scratch: Path) -> Iterator[Task]:
             continue
         directory = scratch / program.name
         directory.mkdir()
-        arguments, files = SMALL_TASKS.get(program.name, (program.arguments, program.files))
+        arguments, files = (small and SMALL_TASKS.get(program.name)) or (program.arguments, program.files)
         for name, contents in {**program.files, **files}.items():
             (directory / name).parent.mkdir(parents=True, exist_ok=True)
             (directory / name).write_bytes(contents.encode() if isinstance(contents, str) else contents)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from . import figures
-from .compare import host
+from .compare import circumstances, host
 from .kernels.catalogue import KERNELS, Kernel
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -104,19 +103,16 @@ def measure(kernel: Kernel, processes: int, rounds: int) -> dict[str, Any]:
 
 def report(results: dict[str, Any]) -> str:
     """The results as a page of Markdown."""
-    machine = results["host"]
     rows = results["kernels"]
     mean = figures.geometric_mean(row["ratio"] for row in rows)
     slow = ", ".join(f"{row['kernel']} {row['ratio']:.2f}" for row in rows if row["ratio"] > figures.SLOW_RATIO)
+    taken = circumstances(results["host"], "wasmjit", "llvmlite", "wasmtime")
     lines = [
         "# Kernels under wasmjit and wasmtime, turn by turn in one process",
         "",
-        f"Taken {results['date']} by `{results['command']}` on {machine['cores']} cores of {machine['processor']}"
-        f" ({machine['system']}, Python {machine['python']}, commit {machine['commit']}), load at the"
-        f" start {machine['load']:.1f}; wasmjit {machine['wasmjit']}, llvmlite {machine['llvmlite']},"
-        f" wasmtime {machine['wasmtime']}. Each ratio is the median of {results['rounds']} rounds in each of"
-        f" {results['processes']} processes; a round is one execution under each, one right after the other. Quartiles"
-        " are those of the rounds. Below 1, wasmjit is faster.",
+        f"Taken {results['date']} by `{results['command']}` on {taken}. Each ratio is the median of {results['rounds']}"
+        f" rounds in each of {results['processes']} processes; a round is one execution under each, one right after the"
+        " other. Quartiles are those of the rounds. Below 1, wasmjit is faster.",
         "",
         f"Geometric mean {mean:.2f} of {len(rows)} kernels. Above {figures.SLOW_RATIO}: {slow or 'none'}.",
         "",
@@ -145,7 +141,7 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
     results: dict[str, Any] = {
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "command": " ".join(["python -m bench.paired", *arguments]),
-        "host": host() | {"load": os.getloadavg()[0]},
+        "host": host(),
         "processes": options.processes,
         "rounds": options.rounds,
         "kernels": [],
