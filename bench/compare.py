@@ -30,6 +30,7 @@ from . import figures, svg
 from .contenders import Contender
 from .kernels import large
 from .kernels.catalogue import KERNELS, Kernel
+from .start import kept_bytecode
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results" / "kernels"
@@ -269,7 +270,7 @@ def compare(options: argparse.Namespace, arguments: list[str]) -> dict[str, Any]
     for kernel in KERNELS:
         if options.names and kernel.name not in options.names:
             continue
-        with tempfile.TemporaryDirectory(prefix="wasmjit-bench-") as directory:
+        with tempfile.TemporaryDirectory(prefix="wasmjit-bench-") as directory, kept_bytecode():
             try:
                 found = measure(kernel, present, options.runs, Path(directory), key)
             except (RuntimeError, subprocess.TimeoutExpired) as error:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .kernels import large
+from .start import kept_bytecode
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
@@ -165,7 +166,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--realworld", action="store_true")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory() as directory, kept_bytecode():
         scratch = Path(directory)
         rows = []
         for task in realworld_tasks(scratch) if options.realworld else own_tasks(options.files, scratch):

@@ -23,6 +23,7 @@ from wasmjit.cli import measure
 
 from . import figures, first_result, svg
 from .compare import circumstances, host
+from .start import kept_bytecode
 
 RESULTS = Path(__file__).resolve().parent / "results" / "real-programs"
 ENGINES = ("wasmjit", "wasmtime")
@@ -53,10 +54,11 @@ def layers(task: first_result.Task, runs: int, scratch: Path) -> dict[str, Any]:
                 directories=[(str(task.directory), "/")],
                 artifact=str(scratch / f"{task.name}.{engine}.compiled"),
                 calls=0,
+                any_exit_code=True,
             )
             found = measure.in_own_process(request, TIMEOUT_SECONDS)
             found["growth_bytes"] = found["peak_bytes"] - found["base_bytes"]
-            outputs.add(found["output"])
+            outputs.add((found["output"], *found.pop("exit_code")))
             # The peak of the process that compiled is not that of one which runs the program.
             samples[engine].append({k: v for k, v in found.items() if k != "growth_bytes" or "compile_s" not in found})
     if len(outputs) != 1:
@@ -132,7 +134,7 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
         "runs": options.runs,
         "programs": [],
     }
-    with tempfile.TemporaryDirectory(prefix="wasmjit-real-") as name:
+    with tempfile.TemporaryDirectory(prefix="wasmjit-real-") as name, kept_bytecode():
         scratch = Path(name)
         small = {task.name: task for task in first_result.realworld_tasks(scratch)}
         (scratch / "full").mkdir()

@@ -11,6 +11,7 @@ All have bytecode of what they import, as installed packages do: it is kept in a
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import statistics
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import wasmjit
@@ -80,6 +81,20 @@ def commands(wasm: Path, arguments: Sequence[str], scratch: Path) -> dict[str, l
         found[PEER] = [sys.executable, str(scratch / "peer.py"), str(compiled), data, *arguments]
     found[NOTHING] = [sys.executable, "-c", "pass"]
     return found
+
+
+@contextlib.contextmanager
+def kept_bytecode() -> Iterator[None]:
+    """Has processes that are started meanwhile keep bytecode of what they import, as installed packages do."""
+    before = dict(os.environ)
+    with tempfile.TemporaryDirectory(prefix="wasmjit-bytecode-") as directory:
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = directory
+        try:
+            yield
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
 
 
 def environment(scratch: Path) -> dict[str, str]:
