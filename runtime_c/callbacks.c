@@ -111,14 +111,19 @@ bool wj_limiter_allows(wj_store *store, int is_table, uint64_t current, uint64_t
 
 /* ---- wasm frames in tracebacks ---- */
 
-static PyObject *frame_describer; /* owned; replaced with the GIL held */
+/* Owned; replaced with the GIL held. */
+static PyObject *frame_describer;
+static PyObject *exit_class;
 
-void wj_set_frame_describer(uintptr_t callable)
+void wj_set_frame_describer(uintptr_t callable, uintptr_t exit_class_object)
 {
     PyGILState_STATE state = PyGILState_Ensure();
     PyObject *old = frame_describer;
+    PyObject *old_class = exit_class;
     frame_describer = Py_XNewRef((PyObject *)callable);
+    exit_class = Py_XNewRef((PyObject *)exit_class_object);
     Py_XDECREF(old);
+    Py_XDECREF(old_class);
     PyGILState_Release(state);
 }
 
@@ -161,7 +166,7 @@ static PyObject *describe_frames(const wj_entry *entry)
 
 void wj_add_traceback(const wj_entry *entry)
 {
-    if (frame_describer == NULL || entry->own_pc_count == 0) {
+    if (frame_describer == NULL || entry->own_pc_count == 0 || PyErr_ExceptionMatches(exit_class)) {
         return;
     }
     /* The exception is put aside while frames are made: what fails in here must not replace it. */

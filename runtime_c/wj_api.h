@@ -14,7 +14,8 @@ int wj_runtime_init(void);
  * the exception raised for a trap. pcs: innermost first; return addresses are already adjusted to lie inside the call. */
 void wj_set_trap_factory(uintptr_t callable);
 /* PyObject of a callable(pcs) -> list of (file, function, line), one for each pc in wasm code: what tracebacks show. */
-void wj_set_frame_describer(uintptr_t callable);
+/* Not for exceptions of `exit_class`: the program ended, and the names of a large module take long to read. */
+void wj_set_frame_describer(uintptr_t callable, uintptr_t exit_class);
 /* PyObject of faulthandler.is_enabled: calls look whether its answer has changed, and if so put our handlers on top. */
 void wj_watch_faulthandler(uintptr_t is_enabled);
 /* Address of the table of builtins, in the order of abi.BUILTINS. */

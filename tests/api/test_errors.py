@@ -187,7 +187,7 @@ def test_exit_codes(store: Store, code: int) -> None:
     with pytest.raises(ExitTrap) as caught:
         linker.instantiate(store, module).exports(store)["_start"](store)
     assert caught.value.code == code
-    assert "main" in names(caught.value)
+    assert "main" not in names(caught.value)  # finding out takes long in large modules, for nothing
 
 
 def test_many_exceptions_need_no_more_memory(store: Store, instantiate: Any) -> None:
@@ -222,12 +222,12 @@ def test_an_exception_while_frames_are_made_does_not_hide_the_real_one(store: St
         raise ValueError("real")
 
     exports = instantiate(CALLS_HOST, Func(store, FuncType([], []), host))
-    set_frame_describer(broken)
+    set_frame_describer(broken, ExitTrap)
     try:
         with pytest.raises(ValueError, match="real"):
             exports["outer"](store)
-        set_frame_describer(lambda pcs: [("a", "b")] * 3)  # type: ignore[list-item]
+        set_frame_describer(lambda pcs: [("a", "b")] * 3, ExitTrap)  # type: ignore[list-item]
         with pytest.raises(ValueError, match="real"):
             exports["outer"](store)
     finally:
-        set_frame_describer(trap_module._describe)
+        set_frame_describer(trap_module._describe, ExitTrap)

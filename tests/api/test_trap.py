@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import copy
 import pickle
+import traceback
 from typing import Any
 
 import pytest
 
-from wasmjit import ExitTrap, Frame, Func, FuncType, Store, Trap, TrapCode, WasmError
+from wasmjit import ExitTrap, Frame, Func, FuncType, Store, Trap, TrapCode, ValType, WasmError
 from wasmjit.errors import TRAPS
 
 BODIES = {
@@ -129,3 +130,17 @@ def test_exit_trap() -> None:
     assert (error.code, str(error)) == (3, "Exited with i32 exit status 3")
     assert isinstance(error, WasmError)
     assert pickle.loads(pickle.dumps(error)).code == 3
+
+
+def test_an_exit_shows_no_wasm_frames_and_an_error_does(store: Store, instantiate: Any) -> None:
+    def raises(kind: int) -> None:
+        raise ExitTrap(3) if kind == 0 else ValueError("no exit")
+
+    function = Func(store, FuncType([ValType.i32()], []), raises)
+    text = '(module (import "" "" (func $f (param i32))) (func (export "f") (param i32) local.get 0 call $f))'
+    exports = instantiate(text, function)
+    for kind, names in ((0, ["raises"]), (1, ["<wasm function 1>", "raises"])):
+        with pytest.raises((ExitTrap, ValueError)) as caught:
+            exports["f"](store, kind)
+        shown = [frame.name for frame in traceback.extract_tb(caught.tb)]
+        assert shown[1:] == names

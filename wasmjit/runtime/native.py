@@ -36,9 +36,14 @@ def set_trap_factory(factory: Callable[[int, int, tuple[int, ...]], BaseExceptio
     lib.wj_set_trap_factory(id(factory))
 
 
-def set_frame_describer(describer: Callable[[tuple[int, ...]], list[tuple[str, str, int]]]) -> None:
-    """Sets what makes traceback entries (file, function, line) from pcs; it leaves out those that are no wasm code."""
-    lib.wj_set_frame_describer(id(describer))
+def set_frame_describer(
+    describer: Callable[[tuple[int, ...]], list[tuple[str, str, int]]], exit_class: type[BaseException]
+) -> None:
+    """Sets what makes traceback entries (file, function, line) from pcs; it leaves out those that are no wasm code.
+
+    An exception of `exit_class` is a program's end: it gets none.
+    """
+    lib.wj_set_frame_describer(id(describer), id(exit_class))
 
 
 def is_interrupted() -> bool:

@@ -173,6 +173,8 @@ class Trap(Closable, Exception):
 class ExitTrap(WasmError):
     """The program ended through WASI's ``proc_exit``; `code` is its exit code, also when that is 0.
 
+    Its traceback shows no wasm frames.
+
     >>> ExitTrap(3).code
     3
     """
@@ -218,4 +220,4 @@ def _describe(pcs: tuple[int, ...]) -> list[tuple[str, str, int]]:
 
 
 set_trap_factory(_make_trap)
-set_frame_describer(_describe)
+set_frame_describer(_describe, ExitTrap)
