@@ -3,6 +3,7 @@
 #include "wj.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -108,21 +109,55 @@ int wj_instance_elements(void *context, const wj_element_plan *segments, uint32_
     return 0;
 }
 
+/* Finds the next pieces that are not all zeros, from *at on: sets *at, and returns how many bytes; 0: there are none. */
+static uint64_t next_run(const uint8_t *bytes, uint64_t size_bytes, uint64_t *at)
+{
+    enum { PIECE_BYTES = 4096 };
+    static const uint8_t zeros[PIECE_BYTES];
+    uint64_t end = *at;
+    uint64_t run_bytes = 0;
+    while (end < size_bytes) {
+        uint64_t piece_bytes = size_bytes - end < PIECE_BYTES ? size_bytes - end : PIECE_BYTES;
+        bool is_zero = memcmp(bytes + end, zeros, piece_bytes) == 0;
+        if (is_zero && run_bytes != 0) {
+            break;
+        }
+        end += piece_bytes;
+        run_bytes += is_zero ? 0 : piece_bytes;
+    }
+    *at = end - run_bytes;
+    return run_bytes;
+}
+
+/* Where memory is zero before, writing zeros would only make pages resident. */
+static int write_data(wj_memory *memory, const wj_data_plan *plan, const wj_segment_slot *slot)
+{
+    if (!plan->is_whole) {
+        return wj_memory_write(memory, plan->start, slot->start, slot->length);
+    }
+    const uint8_t *bytes = slot->start;
+    uint64_t at = 0;
+    for (uint64_t run_bytes; (run_bytes = next_run(bytes, slot->length, &at)) != 0; at += run_bytes) {
+        if (wj_memory_write(memory, plan->start + at, bytes + at, run_bytes) != 0) {
+            return WJ_OUT_OF_BOUNDS;
+        }
+    }
+    return 0;
+}
+
 int wj_instance_data(void *context, const wj_data_plan *segments, uint32_t count, const wj_image *image)
 {
     const wj_vmcontext *head = context;
     wj_segment_slot *slots = (wj_segment_slot *)(void *)((uint8_t *)context + head->instance->data_segments);
     const wj_memory_slot *memories = (const wj_memory_slot *)(void *)((uint8_t *)context + head->instance->memories);
     for (uint32_t i = 0; i < count; i++) {
-        if (segments[i].mode != WJ_SEGMENT_ACTIVE) {
-            continue;
-        }
         wj_memory *memory = memories[segments[i].memory].memory;
+        wj_segment_slot *slot = &slots[segments[i].segment];
         bool mapped = image != NULL && memory->image_id == image->id;
-        if (!mapped && wj_memory_write(memory, segments[i].start, slots[i].start, slots[i].length) != 0) {
+        if (!mapped && write_data(memory, &segments[i], slot) != 0) {
             return WJ_OUT_OF_BOUNDS;
         }
-        slots[i].length = 0; /* dropped */
+        slot->length = 0; /* dropped */
     }
     return 0;
 }
@@ -146,37 +181,53 @@ static bool write_all(int file, const uint8_t *bytes, uint64_t size_bytes, uint6
     return true;
 }
 
-wj_image *wj_image_new(uint64_t start, uint64_t size_bytes)
+/* An image of what is in `file`, which becomes its own. */
+static wj_image *image_of(int file, uint64_t offset_bytes, uint64_t start, uint64_t size_bytes)
 {
     static uint64_t last_id;
-    uint64_t page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
-    if (start % page_bytes != 0 || size_bytes % page_bytes != 0) {
-        return NULL;
-    }
-    wj_image *image = calloc(1, sizeof *image);
+    wj_image *image = file < 0 ? NULL : calloc(1, sizeof *image);
     if (image == NULL) {
-        return NULL;
-    }
-    image->file = memfd_create("wasmjit", MFD_CLOEXEC);
-    if (image->file < 0 || ftruncate(image->file, (off_t)size_bytes) != 0) {
-        if (image->file >= 0) {
-            close(image->file);
+        if (file >= 0) {
+            close(file);
         }
-        free(image);
         return NULL;
     }
-    image->id = __atomic_add_fetch(&last_id, 1, __ATOMIC_RELAXED);
-    image->start = start;
-    image->size_bytes = size_bytes;
+    *image = (wj_image){__atomic_add_fetch(&last_id, 1, __ATOMIC_RELAXED), start, size_bytes, file, offset_bytes};
     return image;
 }
 
-int wj_image_write(wj_image *image, uint64_t start, const void *bytes, uint64_t size_bytes)
+static bool counts_pages(uint64_t size_bytes)
 {
-    if (start < image->start || !wj_in_bounds(start - image->start, size_bytes, image->size_bytes)) {
-        return WJ_OUT_OF_BOUNDS;
+    return size_bytes % (uint64_t)sysconf(_SC_PAGESIZE) == 0;
+}
+
+wj_image *wj_image_new(uint64_t start, uint64_t size_bytes, const void *contents)
+{
+    if (!counts_pages(start) || !counts_pages(size_bytes)) {
+        return NULL;
     }
-    return write_all(image->file, bytes, size_bytes, start - image->start) ? 0 : WJ_NO_MEMORY;
+    int file = memfd_create("wasmjit", MFD_CLOEXEC);
+    bool is_written = file >= 0 && ftruncate(file, (off_t)size_bytes) == 0;
+    const uint8_t *bytes = contents;
+    uint64_t at = 0;
+    for (uint64_t run_bytes; is_written && (run_bytes = next_run(bytes, size_bytes, &at)) != 0; at += run_bytes) {
+        is_written = write_all(file, bytes + at, run_bytes, at);
+    }
+    if (!is_written) {
+        if (file >= 0) {
+            close(file);
+        }
+        return NULL;
+    }
+    return image_of(file, 0, start, size_bytes);
+}
+
+wj_image *wj_image_of_file(int file, uint64_t offset_bytes, uint64_t start, uint64_t size_bytes)
+{
+    if (!counts_pages(start) || !counts_pages(size_bytes) || !counts_pages(offset_bytes)) {
+        return NULL;
+    }
+    return image_of(fcntl(file, F_DUPFD_CLOEXEC, 0), offset_bytes, start, size_bytes);
 }
 
 void wj_image_free(wj_image *image)

@@ -194,7 +194,7 @@ static void map_image(wj_memory *memory, const wj_image *image)
     uint8_t *start = memory->base + image->start;
     if (!wj_in_bounds(image->start, image->size_bytes, memory->committed_bytes) ||
         mmap(start, image->size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, image->file,
-             0) == MAP_FAILED) {
+             (off_t)image->offset_bytes) == MAP_FAILED) {
         return;
     }
     memory->image_id = image->id;

@@ -412,7 +412,8 @@ enum { WJ_OUT_OF_BOUNDS = 1, WJ_NO_MEMORY = 2 };
 struct wj_image {
     uint64_t id; /* never used again: tells whether a mapping shows this image */
     uint64_t start, size_bytes;
-    int file; /* memfd */
+    int file;
+    uint64_t offset_bytes; /* of the contents in the file */
 };
 
 static inline bool wj_in_bounds(uint64_t start, uint64_t count, uint64_t size)

@@ -103,12 +103,13 @@ void *wj_instance_new(wj_store *store, const void *template_bytes, uint64_t size
                       uint32_t tables_offset, uint32_t data_segments_offset, uint32_t element_segments_offset);
 
 /* ---- instances: what is the same for all instances of a module, see wasmjit/runtime/plan.py ---- */
-/* What initial memory contents are mapped from, copy-on-write: bytes `start`... of a memory. Zero until written. `start`
- * and `size_bytes` count whole pages of the host. NULL where the system does not have it. Free it after the last
- * wj_memory_new_from_image; memories do not need it. */
+/* What initial memory contents are mapped from, copy-on-write: bytes `start`... of a memory. `start` and `size_bytes` count
+ * whole pages of the host. NULL where the system does not have it. Free it after the last wj_memory_new_from_image;
+ * memories do not need it. */
 typedef struct wj_image wj_image;
-wj_image *wj_image_new(uint64_t start, uint64_t size_bytes);
-int wj_image_write(wj_image *image, uint64_t start, const void *bytes, uint64_t size_bytes); /* 0, or not written */
+wj_image *wj_image_new(uint64_t start, uint64_t size_bytes, const void *contents);
+/* The same of contents that are in a file, at a whole page; it need not stay open, but must not be changed. */
+wj_image *wj_image_of_file(int file, uint64_t offset_bytes, uint64_t start, uint64_t size_bytes);
 void wj_image_free(wj_image *image);
 /* As wj_memory_new, with the image's contents where it can be mapped (wj_instance_data finds out). */
 wj_memory *wj_memory_new_from_image(wj_store *store, uint64_t min_pages, uint64_t max_pages, uint32_t page_size_log2,
@@ -142,8 +143,9 @@ typedef struct {
     const uint32_t *references;
 } wj_element_plan;
 typedef struct {
-    uint32_t mode, memory;
+    uint32_t segment, memory;
     uint64_t start;
+    uint32_t is_whole; /* nothing else was in that memory before: zeros need not be written */
 } wj_data_plan;
 /* Evaluates all segments, then runs the active ones in order, up to one that does not fit (1). 2: out of memory. Data of a
  * memory that was made from `image` (or NULL) are there already. */

@@ -14,6 +14,7 @@ The distance between ``.text`` and ``.rodata`` is the same in the file as in mem
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import mmap
@@ -29,6 +30,7 @@ from . import abi, metadata
 from .errors import ArtifactError
 from .target import Target, host_machine, missing_features
 from .version import VERSION
+from .wasm.initial_data import MIN_MAPPED_BYTES, PAGE_BYTES
 from .wasm.module import FunctionBody, Module, Names
 
 if TYPE_CHECKING:
@@ -74,6 +76,19 @@ Buffer = bytes | bytearray | memoryview | mmap.mmap
 def abi_hash() -> str:
     """A checksum of the contract between generated code and runtime."""
     return f"{zlib.crc32(abi.render_header().encode()):08x}"
+
+
+class DataFile:
+    """A descriptor, which this closes in the end, and where in that file the bytes of data segments begin."""
+
+    __slots__ = ("descriptor", "offset_bytes")
+
+    def __init__(self, descriptor: int, offset_bytes: int) -> None:
+        self.descriptor = descriptor
+        self.offset_bytes = offset_bytes
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
 
 
 class Artifact:
@@ -187,7 +202,7 @@ class Artifact:
             BODIES: metadata.encode_bodies(module),
             NAMES: metadata.encode_names(module.names),
             ADDRESS_MAP: image.address_offsets.tobytes() + image.address_lines.tobytes() if keep_address_map else b"",
-            DATA: stripped.wasm,
+            DATA: bytes(stripped.wasm),
             TEXT: image.text,
             RODATA: image.rodata,
         }
@@ -204,6 +219,8 @@ class Artifact:
 
         header_size = _HEADER.size + len(_SECTION_NAMES) * _ENTRY.size
         alignments = {TEXT: self.image_alignment, RODATA: self.image_alignment}
+        if len(self._sections[DATA]) >= MIN_MAPPED_BYTES:
+            alignments[DATA] = PAGE_BYTES  # initial memory contents are mapped from the file, too
         flags = {TEXT: elf.SHF_ALLOC | elf.SHF_EXECINSTR, RODATA: elf.SHF_ALLOC}
         to_write = [elf.SectionToWrite(".wasmjit.header", bytes(header_size))]
         for name in _SECTION_NAMES:
@@ -260,11 +277,15 @@ class Artifact:
             mapping = mmap.mmap(descriptor, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
             artifact = cls._parse(memoryview(mapping))
             artifact._mapping = (mapping, artifact._text_offset_in_file)
+            if len(artifact._sections[DATA]) >= MIN_MAPPED_BYTES:
+                with contextlib.suppress(OSError):  # too many open files: the contents will be copied
+                    artifact._data_file = DataFile(os.dup(descriptor), artifact._data_offset_in_file)
             return artifact
         except ArtifactError as error:
             raise ArtifactError(f"{path}: {error.reason}") from None
 
-    _text_offset_in_file = 0
+    _text_offset_in_file = _data_offset_in_file = 0
+    _data_file: DataFile | None = None
 
     @classmethod
     def _parse(cls, view: memoryview) -> Artifact:
@@ -283,7 +304,7 @@ class Artifact:
             if zlib.crc32(sections[name]) != checksums[name]:
                 raise ArtifactError(f"damaged: section {name} has a wrong checksum")
         artifact = cls(_parse_json(sections[META]), sections, checksums=checksums, serialized=view)
-        artifact._text_offset_in_file = offsets[TEXT]
+        artifact._text_offset_in_file, artifact._data_offset_in_file = offsets[TEXT], offsets[DATA]
         if offsets[RODATA] - offsets[TEXT] != artifact.rodata_offset and artifact.rodata:
             raise ArtifactError("the artifact's code and constants are not where they belong")
         return artifact
@@ -348,6 +369,12 @@ class Artifact:
             mapping, self._mapping = self._mapping, None
         return mapping
 
+    def take_data_file(self) -> DataFile | None:
+        """The open file that the data segments' bytes are in, if this artifact came from one; once, then None."""
+        with self._lock:
+            file, self._data_file = self._data_file, None
+        return file
+
     def address_map(self) -> tuple[Sequence[int], Sequence[int]]:
         """Code offsets, ascending, and the wasm module offset (0: unknown) that holds from each up to the next."""
         if self._address_map is None:
@@ -386,7 +413,7 @@ class Artifact:
 
     def _load_module(self) -> Module:
         encoded = _parse_json(self._sections[MODULE])
-        module = metadata.decode_module(encoded, self._numbers(INDICES), bytes(self._sections[DATA]))
+        module = metadata.decode_module(encoded, self._numbers(INDICES), self._sections[DATA])
         first = module.num_imported_functions
         if range(first, len(module.functions)) != self.functions:
             raise ArtifactError("the artifact's function table is damaged")

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .errors import ArtifactError
+from .wasm.initial_data import DROPPED, merge
 from .wasm.module import (
     ConstExpr,
     DataSegment,
@@ -38,7 +39,10 @@ _Json = Any  # what json.loads returns
 
 
 def strip(module: Module) -> Module:
-    """A copy of `module` whose `wasm` holds the data segments' bytes only, one after the other."""
+    """A copy of `module` whose `wasm` holds the data segments' bytes only; active segments are merged if possible."""
+    merged = merge(module)
+    if merged is not module:
+        return replace(merged, custom_sections=[])
     pieces, segments, at = [], [], 0
     for segment in module.data:
         piece = module.wasm[segment.data_start : segment.data_end]
@@ -172,16 +176,22 @@ def encode_module(module: Module) -> tuple[dict[str, _Json], bytes]:
             for e in module.elements
         ],
         "data": [
-            [d.mode, d.memory, _encode_expression(d.start), d.data_start, d.data_end, d.offset] for d in module.data
+            len(module.data),
+            [
+                [at, d.mode, d.memory, _encode_expression(d.start), d.data_start, d.data_end, d.offset]
+                for at, d in enumerate(module.data)
+                if d is not DROPPED
+            ],
         ],
         "data_count": module.data_count,
+        "merged_data": module.merged_data,
         "code": [module.code_start, module.code_end],
         "referenced_functions": len(referenced),
     }
     return encoded, indices.tobytes()
 
 
-def decode_module(data: dict[str, _Json], indices: memoryview[int], wasm: bytes) -> Module:
+def decode_module(data: dict[str, _Json], indices: memoryview[int], wasm: bytes | memoryview) -> Module:
     """The inverse of `encode_module`; `wasm` holds the data segment bytes. Raises ArtifactError where `data` is not
     what `encode_module` makes."""
     try:
@@ -190,7 +200,7 @@ def decode_module(data: dict[str, _Json], indices: memoryview[int], wasm: bytes)
         raise ArtifactError(f"the artifact's metadata is damaged ({type(error).__name__}: {error})") from None
 
 
-def _decode_module(data: dict[str, _Json], indices: _Indices, wasm: bytes) -> Module:
+def _decode_module(data: dict[str, _Json], indices: _Indices, wasm: bytes | memoryview) -> Module:
     functions, tables, memories, globals_ = data["imported"]
     function_types = indices.take(data["functions"]).tolist()
     referenced_functions = indices.take(data["referenced_functions"]).tolist()
@@ -217,11 +227,9 @@ def _decode_module(data: dict[str, _Json], indices: _Indices, wasm: bytes) -> Mo
             ElementSegment(mode, element, _decode_items(items, indices), table, _decode_expression(start), at)
             for mode, element, items, table, start, at in data["elements"]
         ],
-        data=[
-            DataSegment(mode, memory, _decode_expression(start), first, last, at)
-            for mode, memory, start, first, last, at in data["data"]
-        ],
+        data=_decode_data(*data["data"]),
         data_count=data["data_count"],
+        merged_data=data["merged_data"],
         code_start=data["code"][0],
         code_end=data["code"][1],
         referenced_functions=set(referenced_functions),
@@ -229,6 +237,13 @@ def _decode_module(data: dict[str, _Json], indices: _Indices, wasm: bytes) -> Mo
     if not indices.is_at_end():
         raise ValueError("indices of nothing")
     return module
+
+
+def _decode_data(count: int, rows: _Json) -> list[DataSegment]:
+    segments = [DROPPED] * count
+    for position, mode, memory, start, first, last, at in rows:
+        segments[position] = DataSegment(mode, memory, _decode_expression(start), first, last, at)
+    return segments
 
 
 def _encode_type(type: FuncType) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from wasmjit import Instance as WasmInstance
 from wasmjit.runtime.native import ffi, lib
 
 PAGE = 65536
+HOST_PAGE = mmap.PAGESIZE
 
 
 def new_memory(store: Any, pages: int, image: Any = ffi.NULL, guard_bytes: int = 2 * GIB) -> Any:
@@ -30,20 +32,42 @@ def read(memory: Any, start: int, count: int) -> bytes:
     return bytes(buffer)
 
 
-def test_images_count_in_host_pages() -> None:
-    assert lib.wj_image_new(1, PAGE) == ffi.NULL
-    assert lib.wj_image_new(0, PAGE + 1) == ffi.NULL
-    image = lib.wj_image_new(PAGE, PAGE)
-    assert lib.wj_image_write(image, PAGE - 1, b"x", 1) != 0
-    assert lib.wj_image_write(image, 2 * PAGE - 1, b"xy", 2) != 0
-    assert lib.wj_image_write(image, 2 * PAGE - 1, b"x", 1) == 0
-    lib.wj_image_free(image)
+def new_image(contents: bytes, kind: str, tmp_path: Path) -> Any:
+    """An image of a page that is for the second page of a memory."""
+    contents = contents.ljust(PAGE, b"\0")
+    if kind == "memfd":
+        return lib.wj_image_new(PAGE, PAGE, contents)
+    path = tmp_path / "contents"
+    path.write_bytes(b"not this" * (HOST_PAGE // 8) + contents)
+    with path.open("rb") as file:
+        return lib.wj_image_of_file(file.fileno(), HOST_PAGE, PAGE, PAGE)
+
+
+each_kind = pytest.mark.parametrize("kind", ["memfd", "file"])
+
+
+def test_images_count_in_host_pages(tmp_path: Path) -> None:
+    contents = bytes(2 * PAGE)
+    (tmp_path / "contents").write_bytes(contents)
+    with (tmp_path / "contents").open("rb") as file:
+        for start, size in ((1, PAGE), (0, PAGE + 1)):
+            assert lib.wj_image_new(start, size, contents) == ffi.NULL
+            assert lib.wj_image_of_file(file.fileno(), 0, start, size) == ffi.NULL
+        assert lib.wj_image_of_file(file.fileno(), 8, PAGE, PAGE) == ffi.NULL
+    assert lib.wj_image_of_file(file_that_is_closed(), 0, PAGE, PAGE) == ffi.NULL
     lib.wj_image_free(ffi.NULL)
 
 
-def test_a_memory_shows_its_image_and_writes_to_itself() -> None:
-    image = lib.wj_image_new(PAGE, PAGE)
-    assert lib.wj_image_write(image, PAGE + 10, b"hello", 5) == 0
+def file_that_is_closed() -> int:
+    """A descriptor that stands for no file."""
+    descriptor = os.open(os.devnull, os.O_RDONLY)
+    os.close(descriptor)
+    return descriptor
+
+
+@each_kind
+def test_a_memory_shows_its_image_and_writes_to_itself(kind: str, tmp_path: Path) -> None:
+    image = new_image(bytes(10) + b"hello", kind, tmp_path)
     with Instance() as owner:
         first, second = new_memory(owner.store, 3, image), new_memory(owner.store, 3, image)
         assert read(first, PAGE + 8, 9) == b"\0\0hello\0\0"
@@ -56,9 +80,20 @@ def test_a_memory_shows_its_image_and_writes_to_itself() -> None:
         assert read(new_memory(owner.store, 3), 0, 3 * PAGE) == bytes(3 * PAGE)
 
 
-def test_an_image_that_does_not_fit_is_not_mapped() -> None:
-    image = lib.wj_image_new(PAGE, PAGE)
-    assert lib.wj_image_write(image, PAGE, b"x", 1) == 0
+@each_kind
+def test_a_used_memory_shows_its_image_again(kind: str, tmp_path: Path) -> None:
+    image = new_image(b"hello", kind, tmp_path)
+    for _ in range(3):
+        with Instance() as owner:
+            memory = new_memory(owner.store, 3, image)
+            assert read(memory, PAGE, 6) == b"hello\0"
+            assert lib.wj_memory_write(memory, PAGE, b"jelly", 5) == 0
+    lib.wj_image_free(image)
+
+
+@each_kind
+def test_an_image_that_does_not_fit_is_not_mapped(kind: str, tmp_path: Path) -> None:
+    image = new_image(b"x", kind, tmp_path)
     with Instance() as owner:
         memory = new_memory(owner.store, 1, image)
         assert lib.wj_memory_size_bytes(memory) == PAGE

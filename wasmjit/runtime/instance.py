@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from .. import abi
 from ..errors import TRAPS, LinkError, WasmError
 from ..wasm import types as wt
+from ..wasm.const_expr import F32_CONST, I32_CONST, MASK_32, MASK_64, REF_FUNC, REF_NULL, V128_CONST
 from ..wasm.module import ACTIVE, DECLARATIVE, ConstExpr, Export
 from .externs import (
     AsExtern,
@@ -33,7 +34,6 @@ from .externs import (
 from .func import FuncItem
 from .module import LoadedModule, Module, ModuleExport
 from .native import ffi, lib
-from .plan import F32_CONST, I32_CONST, MASK_32, MASK_64, REF_FUNC, REF_NULL, V128_CONST
 from .store import Storelike, StoreRecord, address_of, read_u64s, record_of
 from .trap import Trap
 from .typed import TypedFunc

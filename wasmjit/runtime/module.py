@@ -14,6 +14,7 @@ from ..artifact import Artifact, detect
 from ..config import Config
 from ..errors import ArtifactError, CompileError, WasmError
 from ..wasm import types as wt
+from ..wasm.initial_data import merge
 from ..wasm.module import Export
 from ..wasm.module import Module as DecodedModule
 from . import tiers
@@ -24,7 +25,7 @@ from .handle import Handle
 from .interpreter import Interpreter
 from .lazy import GroupCode, LazyCode, LazyModule
 from .native import ffi, lib
-from .plan import InstancePlan
+from .plan import InitialData, InstancePlan
 from .tiers import Optimisation, Progress
 from .trampolines import ENTER
 from .type_ids import signature_of, type_id
@@ -607,9 +608,10 @@ class LoadedModule:
         self.exports = {export.name: export for export in module.exports}
         self.export_names = tuple(self.exports)
         self.type_ids = array("I", [type_id(type) for type in module.types])
-        # Kept: from_buffer's object holds the bytes in place.
-        self._data = ffi.from_buffer(module.wasm)
-        self.data_address = int(ffi.cast("uintptr_t", self._data))
+        if isinstance(artifact, LazyModule):
+            self._data = InitialData(merge(module))
+        else:
+            self._data = InitialData(module, artifact.take_data_file())
         functions = module.func_ref_functions()
         stride_bytes = abi.FUNC_REF["sizeof"]
         first_offset = self.layout.func_refs
@@ -632,7 +634,7 @@ class LoadedModule:
             first = self.exports.get("_start")
             if first is not None and first.kind == wt.FUNCTION and first.index >= module.num_imported_functions:
                 self._lazy.expect(first.index)
-        self.plan = InstancePlan(module, self.layout, self.func_ref_offsets, self._make_template())
+        self.plan = InstancePlan(module, self.layout, self.func_ref_offsets, self._make_template(), self._data)
         keep_at_exit(self)
 
     def _entry_positions(self) -> list[int]:
@@ -679,11 +681,10 @@ class LoadedModule:
         template = bytearray(layout.size_bytes)
         struct.pack_into("<Q", template, abi.VMCONTEXT["functions"], self._functions_address())
         struct.pack_into("<Q", template, abi.VMCONTEXT["type_ids"], self.type_ids.buffer_info()[0])
-        at = layout.data_segments
-        for segment in module.data:
+        for position, segment in self._data.segments:
+            at = layout.data_segments + position * abi.SEGMENT_SLOT["sizeof"]
             size_bytes = segment.data_end - segment.data_start
-            struct.pack_into("<QQ", template, at, self.data_address + segment.data_start, size_bytes)
-            at += abi.SEGMENT_SLOT["sizeof"]
+            struct.pack_into("<QQ", template, at, self._data.address + segment.data_start, size_bytes)
         functions = array("I", self.func_ref_offsets)
         types = array("I", module.functions)
         with ffi.from_buffer("char[]", template) as start, ffi.from_buffer("uint64_t[]", self._addresses()) as table:

@@ -6,64 +6,70 @@ Constant expressions are nearly always a plain constant or a function: then C ru
 
 from __future__ import annotations
 
-import mmap
 import threading
 from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import abi
+from ..artifact import DataFile
 from ..config import Config
 from ..errors import ArtifactError
-from ..wasm.module import ACTIVE, ConstExpr, DataSegment, ElementSegment, FunctionItems, Module
+from ..wasm.const_expr import MASK_32, REF_FUNC, REF_NULL, constant
+from ..wasm.initial_data import DROPPED
+from ..wasm.module import ACTIVE, ConstExpr, ElementSegment, FunctionItems, Module
 from .native import ffi, lib
 
-I32_CONST, I64_CONST, F32_CONST, F64_CONST = 0x41, 0x42, 0x43, 0x44
-V128_CONST = 0xFD00C  # as in wasm.ops, a table of all instructions that running a compiled module does not take
-REF_NULL, REF_FUNC = 0xD0, 0xD2
-MASK_32 = (1 << 32) - 1
-MASK_64 = (1 << 64) - 1
 _NULL_REFERENCE = MASK_32
 _IMPORTED_REFERENCE = 1
-# Less than this is copied for the first instance, which is often the only one; making an image costs some system calls
-# and a file descriptor. Images get no huge pages, so one that is mostly holes is not worth it.
+# Less than this is copied for the first instance, which is often the only one: an image costs some system calls and a
+# file descriptor. Where contents are mapped from the file they are in (MIN_MAPPED_BYTES), there is nothing to make.
 MIN_IMAGE_BYTES = 256 << 10
-MAX_IMAGE_SPAN_PER_BYTE = 4
-MAX_IMAGE_HOLES_BYTES = 1 << 20
 
 
-def constant(expression: ConstExpr) -> int | None:
-    """The raw bits of an expression that is one constant or null; None for any other."""
-    if len(expression) != 1:
-        return None
-    opcode, immediate = expression[0]
-    if opcode in (I32_CONST, F32_CONST) and immediate is not None:
-        return immediate & MASK_32
-    if opcode in (I64_CONST, F64_CONST) and immediate is not None:
-        return immediate & MASK_64
-    if opcode == V128_CONST:
-        return immediate
-    return 0 if opcode == REF_NULL else None
+class InitialData:
+    """The data segments of a loaded module, merged if possible, and their bytes, in place as long as this lives."""
+
+    __slots__ = ("address", "contents", "file", "merged", "segments")
+
+    def __init__(self, module: Module, file: DataFile | None = None) -> None:
+        """`file`: where the bytes are too, if they are those of an artifact."""
+        # By position; those that are dropped at once are left out.
+        self.segments = [(at, segment) for at, segment in enumerate(module.data) if segment is not DROPPED]
+        self.merged = None if module.merged_data is None else module.data[module.merged_data]
+        self.file = None if self.merged is None else file
+        self.contents = module.wasm
+        # Not kept: the garbage collector breaks cycles at a memoryview although cffi still uses its buffer, and
+        # releasing that crashes.
+        with ffi.from_buffer(self.contents) as pointer:
+            self.address = int(ffi.cast("uintptr_t", pointer))
 
 
 class InstancePlan:
     """How to instantiate one module. Thread-safe.
 
-    `elements` and `data` are C's arrays of segments, or None if `instance.py` has to evaluate some of them.
+    `elements` and `data` are C's arrays of segments, of data the active ones, or None if `instance.py` has to evaluate
+    some of them.
     `dynamic_globals` are the positions, among the defined globals, of those that are not in the template.
     """
 
     def __init__(
-        self, module: Module, layout: abi.VMContextLayout, func_ref_offsets: Mapping[int, int], template: bytearray
+        self,
+        module: Module,
+        layout: abi.VMContextLayout,
+        func_ref_offsets: Mapping[int, int],
+        template: bytearray,
+        data: InitialData,
     ) -> None:
         self._module = module
+        self._data = data
         self._kept: list[object] = []  # what C's structs point to
         self.memory_types = module.memories[module.num_imported_memories :]
         self.table_types = module.tables[module.num_imported_tables :]
         self.dynamic_globals = _put_constant_globals(module, layout, template)
         self.elements = self._plan_elements(module.elements, layout, func_ref_offsets)
-        self.data = _plan_data(module.data)
-        self.num_elements, self.num_data = len(module.elements), len(module.data)
+        self.data, self.num_data = _plan_data(data)
+        self.num_elements = len(module.elements)
         self._image: Any = None
         self._is_used = False
         self._image_lock = threading.Lock()
@@ -126,37 +132,26 @@ class InstancePlan:
             with self._image_lock:
                 if self._image is not None:
                     return self._image
-                if not (wanted or self._is_used or len(self._module.wasm) >= MIN_IMAGE_BYTES):
+                is_ready = self._data.file is not None or len(self._data.contents) >= MIN_IMAGE_BYTES
+                if not (wanted or self._is_used or is_ready):
                     self._is_used = True
                     return ffi.NULL
                 self._image = self._make_image() if config.memory_init_cow else ffi.NULL
         return self._image
 
     def _make_image(self) -> Any:
-        module = self._module
-        memory = module.num_imported_memories
-        segments = [s for s in module.data if s.mode == ACTIVE and s.memory == memory and s.data_end > s.data_start]
-        size_bytes = sum(segment.data_end - segment.data_start for segment in segments)
-        if self.data is None or not segments:
+        """Of merged data segments (wasm/initial_data.py); NULL for others, and where the system refuses."""
+        data = self._data
+        if data.merged is None:
             return ffi.NULL
-        type = module.memories[memory]
-        starts = [constant(segment.start) or 0 for segment in segments]
-        first = min(starts) // mmap.PAGESIZE * mmap.PAGESIZE
-        last = max(start + s.data_end - s.data_start for start, s in zip(starts, segments, strict=True))
-        end = -(-last // mmap.PAGESIZE) * mmap.PAGESIZE
-        largest_bytes = MAX_IMAGE_HOLES_BYTES + MAX_IMAGE_SPAN_PER_BYTE * size_bytes
-        if end > type.limits.min << type.page_size_log2 or end - first > largest_bytes:
-            return ffi.NULL
-        image = lib.wj_image_new(first, end - first)
-        if image == ffi.NULL:  # no memfd here
-            return ffi.NULL
-        image = ffi.gc(image, lib.wj_image_free)
-        with memoryview(module.wasm) as contents:
-            for start, segment in zip(starts, segments, strict=True):
-                piece = contents[segment.data_start : segment.data_end]
-                if lib.wj_image_write(image, start, ffi.from_buffer(piece), len(piece)):
-                    return ffi.NULL
-        return image
+        start, size_bytes = constant(data.merged.start), data.merged.data_end
+        file, data.file = data.file, None
+        image = ffi.NULL
+        if file is not None:
+            image = lib.wj_image_of_file(file.descriptor, file.offset_bytes, start, size_bytes)
+        if image == ffi.NULL:
+            image = lib.wj_image_new(start, size_bytes, ffi.cast("void *", data.address))
+        return image if image == ffi.NULL else ffi.gc(image, lib.wj_image_free)
 
 
 def _put_constant_globals(module: Module, layout: abi.VMContextLayout, template: bytearray) -> list[int]:
@@ -188,11 +183,13 @@ def _references(items: Sequence[ConstExpr], places: Mapping[int, int]) -> list[i
     return encoded
 
 
-def _plan_data(segments: Sequence[DataSegment]) -> Any:
+def _plan_data(data: InitialData) -> tuple[Any, int]:
+    """C's array of active segments, and their number; None if one takes evaluation."""
     rows = []
-    for segment in segments:
-        start = constant(segment.start) if segment.mode == ACTIVE else 0
-        if start is None:
-            return None
-        rows.append((segment.mode, segment.memory, start))
-    return ffi.new("wj_data_plan[]", rows)
+    for position, segment in data.segments:
+        if segment.mode == ACTIVE:
+            start = constant(segment.start)
+            if start is None:
+                return None, 1
+            rows.append((position, segment.memory, start, segment is data.merged))
+    return ffi.new("wj_data_plan[]", rows), len(rows)

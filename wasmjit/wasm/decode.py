@@ -175,7 +175,7 @@ class _Decoder:
             self.features.check(feature, offset)
         return module
 
-    def header(self, wasm: bytes) -> None:
+    def header(self, wasm: bytes | memoryview) -> None:
         """Magic and version."""
         if len(wasm) > MAX_MODULE_BYTES:
             raise MalformedError(f"module size of {len(wasm)} bytes exceeds the limit of {MAX_MODULE_BYTES}", offset=0)

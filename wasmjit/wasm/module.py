@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, overload
 
 from ..config import Features
+from .const_expr import REF_FUNC
 from .types import UNKNOWN, FuncType, GlobalType, MemoryType, TableType
 
 if TYPE_CHECKING:
@@ -58,7 +59,6 @@ class GlobalDefinition:
 
 
 PASSIVE, ACTIVE, DECLARATIVE = range(3)
-_REF_FUNC = 0xD2
 
 
 class FunctionItems(Sequence[ConstExpr]):
@@ -80,10 +80,10 @@ class FunctionItems(Sequence[ConstExpr]):
     @overload
     def __getitem__(self, at: slice) -> FunctionItems: ...
     def __getitem__(self, at: int | slice) -> ConstExpr | FunctionItems:
-        return FunctionItems(self.functions[at]) if isinstance(at, slice) else ((_REF_FUNC, self.functions[at]),)
+        return FunctionItems(self.functions[at]) if isinstance(at, slice) else ((REF_FUNC, self.functions[at]),)
 
     def __iter__(self) -> Iterator[ConstExpr]:
-        return (((_REF_FUNC, function),) for function in self.functions)
+        return (((REF_FUNC, function),) for function in self.functions)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, (tuple, FunctionItems)) and tuple(self) == tuple(other)
@@ -140,7 +140,7 @@ class Names:
 class Module:
     """A decoded module. Index spaces (`functions`, `tables`, `memories`, `globals`) start with the imports."""
 
-    wasm: bytes
+    wasm: bytes | memoryview  # of a decoded module bytes; of an artifact what data segments are ranges of
     types: list[FuncType] = field(default_factory=list)
     imports: list[Import] = field(default_factory=list)
     functions: list[int] = field(default_factory=list)  # type index of each function
@@ -158,6 +158,7 @@ class Module:
     elements: list[ElementSegment] = field(default_factory=list)
     data: list[DataSegment] = field(default_factory=list)
     data_count: int | None = None
+    merged_data: int | None = None  # the segment with all initial contents (see initial_data.py)
     bodies: list[FunctionBody] = field(default_factory=list)
     code_start: int = 0  # offset of the code section's contents
     code_end: int = 0

@@ -1,0 +1,35 @@
+"""Constant expressions (spec section 3.3.10) that are one instruction, as nearly all are.
+
+The opcodes are those of `wasm.ops`, a table of all instructions, which running a compiled module does not take.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .module import ConstExpr
+
+I32_CONST, I64_CONST, F32_CONST, F64_CONST = 0x41, 0x42, 0x43, 0x44
+V128_CONST = 0xFD00C
+REF_NULL, REF_FUNC = 0xD0, 0xD2
+MASK_32 = (1 << 32) - 1
+MASK_64 = (1 << 64) - 1
+
+
+def constant(expression: ConstExpr) -> int | None:
+    """The raw bits of an expression that is one constant or null; None for any other.
+
+    >>> constant(((I32_CONST, -1),))
+    4294967295
+    """
+    if len(expression) != 1:
+        return None
+    opcode, immediate = expression[0]
+    if opcode in (I32_CONST, F32_CONST) and immediate is not None:
+        return immediate & MASK_32
+    if opcode in (I64_CONST, F64_CONST) and immediate is not None:
+        return immediate & MASK_64
+    if opcode == V128_CONST:
+        return immediate
+    return 0 if opcode == REF_NULL else None
