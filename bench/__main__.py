@@ -1,6 +1,8 @@
 """Runs all benchmarks and prints their tables; figures also go to bench/results/<time>.json.
 
-python -m bench [--quick] [compile] [instantiate] [call] [execute] [simd] [wasi] [start] [load] [compile_size] [compare]
+    python -m bench [--quick] [NAME...]
+
+NAME is one of BENCHMARKS.
 """
 
 from __future__ import annotations
@@ -12,7 +14,19 @@ import sys
 import time
 from pathlib import Path
 
-BENCHMARKS = ("compile", "instantiate", "call", "execute", "simd", "wasi", "start", "load", "compile_size", "compare")
+BENCHMARKS = (
+    "compile",
+    "instantiate",
+    "call",
+    "execute",
+    "simd",
+    "wasi",
+    "start",
+    "load",
+    "compile_size",
+    "compare",
+    "paired",
+)
 QUICK = "--quick"
 TAKE_QUICK = {"compare", "compile_size", "wasi"}
 RESULTS = Path(__file__).resolve().parent / "results"
