@@ -375,4 +375,4 @@ def test_a_real_program(opt_level: str, examples: Path, tmp_path: Path) -> None:
             assert body.start <= line < body.end
             known += 1
     assert known > 500
-    assert len(path.read_bytes()) < 2 * (len(loaded.text) + len(loaded.rodata)) + 20_000
+    assert len(path.read_bytes()) < 2 * (len(loaded.text) + len(loaded.rodata) + loaded.image_alignment) + 20_000
