@@ -23,7 +23,7 @@ import struct
 import threading
 import zlib
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import abi, metadata
@@ -87,8 +87,8 @@ class DataFile:
         self.descriptor = descriptor
         self.offset_bytes = offset_bytes
 
-    def __del__(self) -> None:
-        os.close(self.descriptor)
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:  # `os` may be gone when the process ends
+        close(self.descriptor)
 
 
 class Artifact:

@@ -250,6 +250,18 @@ def test_a_forged_index_is_an_error_when_it_is_instantiated(position: int) -> No
         wasmjit.Instance(store, forged, [imported])
 
 
+@pytest.mark.parametrize("value", [-1, 5000])
+def test_a_forged_data_segment_is_an_error_when_it_is_instantiated(value: int) -> None:
+    engine = Engine(Config(opt_level="none"))
+    artifact = wasmjit.Module(engine, '(module (memory 1) (data "passive"))')._artifact
+    encoded = json.loads(bytes(artifact._sections["module"]))
+    encoded["data"][1][0][5] = value
+    sections = {**artifact._sections, "module": memoryview(json.dumps(encoded).encode())}
+    forged = wasmjit.Module._wrap(engine, Artifact(json.loads(bytes(sections["meta"])), sections))
+    with pytest.raises(ArtifactError, match="data segments are damaged"):
+        wasmjit.Instance(wasmjit.Store(engine), forged, [])
+
+
 @pytest.mark.skipif(shutil.which("readelf") is None or shutil.which("objdump") is None, reason="binutils are missing")
 def test_binutils_can_look_at_it(sample: Artifact, sample_bytes: bytes, tmp_path: Path) -> None:
     path = tmp_path / "sample.cwasm"

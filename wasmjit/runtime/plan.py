@@ -39,6 +39,9 @@ class InitialData:
         self.merged = None if module.merged_data is None else module.data[module.merged_data]
         self.file = None if self.merged is None else file
         self.contents = module.wasm
+        size_bytes = len(self.contents)
+        if any(not 0 <= segment.data_start <= segment.data_end <= size_bytes for _, segment in self.segments):
+            raise ArtifactError("the artifact's data segments are damaged")  # C would read behind the end
         # Not kept: the garbage collector breaks cycles at a memoryview although cffi still uses its buffer, and
         # releasing that crashes.
         with ffi.from_buffer(self.contents) as pointer:
