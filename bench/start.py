@@ -88,20 +88,26 @@ def kept_bytecode() -> Iterator[None]:
     """Has processes that are started meanwhile keep bytecode of what they import, as installed packages do."""
     before = dict(os.environ)
     with tempfile.TemporaryDirectory(prefix="wasmjit-bytecode-") as directory:
-        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-        os.environ["PYTHONPYCACHEPREFIX"] = directory
         try:
+            _set_environment(_with_bytecode(directory))
             yield
         finally:
-            os.environ.clear()
-            os.environ.update(before)
+            _set_environment(before)
+
+
+def _with_bytecode(directory: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return kept | {"PYTHONPYCACHEPREFIX": directory}
+
+
+def _set_environment(variables: dict[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(variables)
 
 
 def environment(scratch: Path) -> dict[str, str]:
     """Bytecode and cache in `scratch`; this tree's wasmjit; no configuration."""
-    ours = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return ours | {
-        "PYTHONPYCACHEPREFIX": str(scratch / "bytecode"),
+    return _with_bytecode(str(scratch / "bytecode")) | {
         "PYTHONPATH": str(Path(wasmjit.__file__).resolve().parent.parent),
         "WASMJIT_CACHE_DIR": str(scratch / "cache"),
         "XDG_CONFIG_HOME": str(scratch / "none"),

@@ -11,30 +11,23 @@
 #define BTI_JUMP "    hint #36\n" /* bti j: where wj_unwind jumps to */
 
 /* Between a wj_frame, whose address is in the register `base`, and the registers of a call. */
-#define ARGUMENTS_TO_FRAME(base)                                     \
-    "    stp x0, x1, [" base "]\n"                                   \
-    "    stp x2, x3, [" base ", #16]\n"                              \
-    "    stp x4, x5, [" base ", #32]\n"                              \
-    "    stp x6, x7, [" base ", #48]\n"                              \
-    "    stp q0, q1, [" base ", #" WJ_TEXT(WJ_FRAME_FLOATS) "]\n"    \
-    "    stp q2, q3, [" base ", #32+" WJ_TEXT(WJ_FRAME_FLOATS) "]\n" \
-    "    stp q4, q5, [" base ", #64+" WJ_TEXT(WJ_FRAME_FLOATS) "]\n" \
-    "    stp q6, q7, [" base ", #96+" WJ_TEXT(WJ_FRAME_FLOATS) "]\n"
-#define ARGUMENTS_FROM_FRAME(base)                                   \
-    "    ldp q0, q1, [" base ", #" WJ_TEXT(WJ_FRAME_FLOATS) "]\n"    \
-    "    ldp q2, q3, [" base ", #32+" WJ_TEXT(WJ_FRAME_FLOATS) "]\n" \
-    "    ldp q4, q5, [" base ", #64+" WJ_TEXT(WJ_FRAME_FLOATS) "]\n" \
-    "    ldp q6, q7, [" base ", #96+" WJ_TEXT(WJ_FRAME_FLOATS) "]\n" \
-    "    ldp x0, x1, [" base "]\n"                                   \
-    "    ldp x2, x3, [" base ", #16]\n"                              \
-    "    ldp x4, x5, [" base ", #32]\n"                              \
-    "    ldp x6, x7, [" base ", #48]\n"
-#define RESULTS_TO_FRAME(base)                                           \
-    "    stp x0, x1, [" base ", #" WJ_TEXT(WJ_FRAME_INT_RESULTS) "]\n"   \
-    "    stp q0, q1, [" base ", #" WJ_TEXT(WJ_FRAME_FLOAT_RESULTS) "]\n"
-#define RESULTS_FROM_FRAME(base)                                         \
-    "    ldp x0, x1, [" base ", #" WJ_TEXT(WJ_FRAME_INT_RESULTS) "]\n"   \
-    "    ldp q0, q1, [" base ", #" WJ_TEXT(WJ_FRAME_FLOAT_RESULTS) "]\n"
+#define INT_ARGUMENTS(move, base)            \
+    "    " move " x0, x1, [" base ", #0]\n"  \
+    "    " move " x2, x3, [" base ", #16]\n" \
+    "    " move " x4, x5, [" base ", #32]\n" \
+    "    " move " x6, x7, [" base ", #48]\n"
+#define FLOAT_ARGUMENTS(move, base)                                       \
+    "    " move " q0, q1, [" base ", #0+" WJ_TEXT(WJ_FRAME_FLOATS) "]\n"  \
+    "    " move " q2, q3, [" base ", #32+" WJ_TEXT(WJ_FRAME_FLOATS) "]\n" \
+    "    " move " q4, q5, [" base ", #64+" WJ_TEXT(WJ_FRAME_FLOATS) "]\n" \
+    "    " move " q6, q7, [" base ", #96+" WJ_TEXT(WJ_FRAME_FLOATS) "]\n"
+#define RESULTS(move, base)                                                   \
+    "    " move " x0, x1, [" base ", #" WJ_TEXT(WJ_FRAME_INT_RESULTS) "]\n"   \
+    "    " move " q0, q1, [" base ", #" WJ_TEXT(WJ_FRAME_FLOAT_RESULTS) "]\n"
+#define ARGUMENTS_TO_FRAME(base) INT_ARGUMENTS("stp", base) FLOAT_ARGUMENTS("stp", base)
+#define ARGUMENTS_FROM_FRAME(base) FLOAT_ARGUMENTS("ldp", base) INT_ARGUMENTS("ldp", base)
+#define RESULTS_TO_FRAME(base) RESULTS("stp", base)
+#define RESULTS_FROM_FRAME(base) RESULTS("ldp", base)
 
 /* void wj_boundary_gate(arguments as they are; wj_entry *entry x20)
  * Calls entry->code with the arguments of its own caller and returns what it returns. The frame record, the callee-saved

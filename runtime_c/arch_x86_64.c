@@ -6,46 +6,33 @@
 #if defined(__x86_64__)
 
 /* Between a wj_frame, whose address is in the register `base`, and the registers of a call. */
-#define ARGUMENTS_TO_FRAME(base)                                     \
-    "    movq %rdi, (" base ")\n"                                    \
-    "    movq %rsi, 8(" base ")\n"                                   \
-    "    movq %rdx, 16(" base ")\n"                                  \
-    "    movq %rcx, 24(" base ")\n"                                  \
-    "    movq %r8, 32(" base ")\n"                                   \
-    "    movq %r9, 40(" base ")\n"                                   \
-    "    movaps %xmm0, " WJ_TEXT(WJ_FRAME_FLOATS) "(" base ")\n"     \
-    "    movaps %xmm1, 16+" WJ_TEXT(WJ_FRAME_FLOATS) "(" base ")\n"  \
-    "    movaps %xmm2, 32+" WJ_TEXT(WJ_FRAME_FLOATS) "(" base ")\n"  \
-    "    movaps %xmm3, 48+" WJ_TEXT(WJ_FRAME_FLOATS) "(" base ")\n"  \
-    "    movaps %xmm4, 64+" WJ_TEXT(WJ_FRAME_FLOATS) "(" base ")\n"  \
-    "    movaps %xmm5, 80+" WJ_TEXT(WJ_FRAME_FLOATS) "(" base ")\n"  \
-    "    movaps %xmm6, 96+" WJ_TEXT(WJ_FRAME_FLOATS) "(" base ")\n"  \
-    "    movaps %xmm7, 112+" WJ_TEXT(WJ_FRAME_FLOATS) "(" base ")\n"
-#define ARGUMENTS_FROM_FRAME(base)                                   \
-    "    movaps " WJ_TEXT(WJ_FRAME_FLOATS) "(" base "), %xmm0\n"     \
-    "    movaps 16+" WJ_TEXT(WJ_FRAME_FLOATS) "(" base "), %xmm1\n"  \
-    "    movaps 32+" WJ_TEXT(WJ_FRAME_FLOATS) "(" base "), %xmm2\n"  \
-    "    movaps 48+" WJ_TEXT(WJ_FRAME_FLOATS) "(" base "), %xmm3\n"  \
-    "    movaps 64+" WJ_TEXT(WJ_FRAME_FLOATS) "(" base "), %xmm4\n"  \
-    "    movaps 80+" WJ_TEXT(WJ_FRAME_FLOATS) "(" base "), %xmm5\n"  \
-    "    movaps 96+" WJ_TEXT(WJ_FRAME_FLOATS) "(" base "), %xmm6\n"  \
-    "    movaps 112+" WJ_TEXT(WJ_FRAME_FLOATS) "(" base "), %xmm7\n" \
-    "    movq (" base "), %rdi\n"                                    \
-    "    movq 8(" base "), %rsi\n"                                   \
-    "    movq 16(" base "), %rdx\n"                                  \
-    "    movq 24(" base "), %rcx\n"                                  \
-    "    movq 32(" base "), %r8\n"                                   \
-    "    movq 40(" base "), %r9\n"
-#define RESULTS_TO_FRAME(base)                                             \
-    "    movq %rax, " WJ_TEXT(WJ_FRAME_INT_RESULTS) "(" base ")\n"         \
-    "    movq %rdx, 8+" WJ_TEXT(WJ_FRAME_INT_RESULTS) "(" base ")\n"       \
-    "    movaps %xmm0, " WJ_TEXT(WJ_FRAME_FLOAT_RESULTS) "(" base ")\n"    \
-    "    movaps %xmm1, 16+" WJ_TEXT(WJ_FRAME_FLOAT_RESULTS) "(" base ")\n"
-#define RESULTS_FROM_FRAME(base)                                           \
-    "    movq " WJ_TEXT(WJ_FRAME_INT_RESULTS) "(" base "), %rax\n"         \
-    "    movq 8+" WJ_TEXT(WJ_FRAME_INT_RESULTS) "(" base "), %rdx\n"       \
-    "    movaps " WJ_TEXT(WJ_FRAME_FLOAT_RESULTS) "(" base "), %xmm0\n"    \
-    "    movaps 16+" WJ_TEXT(WJ_FRAME_FLOAT_RESULTS) "(" base "), %xmm1\n"
+#define SAVE(move, register, place, base) "    " move " " register ", " place "(" base ")\n"
+#define LOAD(move, register, place, base) "    " move " " place "(" base "), " register "\n"
+#define INT_ARGUMENTS(MOVE, base)    \
+    MOVE("movq", "%rdi", "0", base)  \
+    MOVE("movq", "%rsi", "8", base)  \
+    MOVE("movq", "%rdx", "16", base) \
+    MOVE("movq", "%rcx", "24", base) \
+    MOVE("movq", "%r8", "32", base)  \
+    MOVE("movq", "%r9", "40", base)
+#define FLOAT_ARGUMENTS(MOVE, base)                                \
+    MOVE("movaps", "%xmm0", "0+" WJ_TEXT(WJ_FRAME_FLOATS), base)   \
+    MOVE("movaps", "%xmm1", "16+" WJ_TEXT(WJ_FRAME_FLOATS), base)  \
+    MOVE("movaps", "%xmm2", "32+" WJ_TEXT(WJ_FRAME_FLOATS), base)  \
+    MOVE("movaps", "%xmm3", "48+" WJ_TEXT(WJ_FRAME_FLOATS), base)  \
+    MOVE("movaps", "%xmm4", "64+" WJ_TEXT(WJ_FRAME_FLOATS), base)  \
+    MOVE("movaps", "%xmm5", "80+" WJ_TEXT(WJ_FRAME_FLOATS), base)  \
+    MOVE("movaps", "%xmm6", "96+" WJ_TEXT(WJ_FRAME_FLOATS), base)  \
+    MOVE("movaps", "%xmm7", "112+" WJ_TEXT(WJ_FRAME_FLOATS), base)
+#define RESULTS(MOVE, base)                                              \
+    MOVE("movq", "%rax", WJ_TEXT(WJ_FRAME_INT_RESULTS), base)            \
+    MOVE("movq", "%rdx", "8+" WJ_TEXT(WJ_FRAME_INT_RESULTS), base)       \
+    MOVE("movaps", "%xmm0", WJ_TEXT(WJ_FRAME_FLOAT_RESULTS), base)       \
+    MOVE("movaps", "%xmm1", "16+" WJ_TEXT(WJ_FRAME_FLOAT_RESULTS), base)
+#define ARGUMENTS_TO_FRAME(base) INT_ARGUMENTS(SAVE, base) FLOAT_ARGUMENTS(SAVE, base)
+#define ARGUMENTS_FROM_FRAME(base) FLOAT_ARGUMENTS(LOAD, base) INT_ARGUMENTS(LOAD, base)
+#define RESULTS_TO_FRAME(base) RESULTS(SAVE, base)
+#define RESULTS_FROM_FRAME(base) RESULTS(LOAD, base)
 
 /* void wj_boundary_gate(arguments as they are; wj_entry *entry %r13)
  * Calls entry->code with the arguments of its own caller and returns what it returns. Below %rbp: 5 callee-saved

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .errors import ArtifactError
-from .wasm.initial_data import DROPPED, merge
+from .wasm.initial_data import DROPPED, merge, move
 from .wasm.module import (
     ConstExpr,
     DataSegment,
@@ -43,13 +43,9 @@ def strip(module: Module) -> Module:
     merged = merge(module)
     if merged is not module:
         return replace(merged, custom_sections=[])
-    pieces, segments, at = [], [], 0
-    for segment in module.data:
-        piece = module.wasm[segment.data_start : segment.data_end]
-        segments.append(replace(segment, data_start=at, data_end=at + len(piece)))
-        pieces.append(piece)
-        at += len(piece)
-    return replace(module, wasm=b"".join(pieces), data=segments, custom_sections=[])
+    contents = bytearray()
+    segments = [move(segment, module.wasm, contents) for segment in module.data]
+    return replace(module, wasm=bytes(contents), data=segments, custom_sections=[])
 
 
 class LoadedModule(Module):

@@ -22,8 +22,8 @@ from tests.wasm_bytes import (
     unsigned,
     vector,
 )
+from wasmjit.wasm.const_expr import V128_CONST
 from wasmjit.wasm.module import ACTIVE, PASSIVE, ConstExpr, DataSegment, ElementSegment, Module
-from wasmjit.wasm.ops import V128_CONST
 from wasmjit.wasm.types import PAGE_SIZE_LOG2, GlobalType, Limits, MemoryType, TableType
 
 

@@ -20,7 +20,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .. import abi
-from ..wasm.ops import LLVM_TYPES, OP_BY_NAME, OPS, V128_CONST, Op
+from ..wasm.const_expr import V128_CONST
+from ..wasm.ops import LLVM_TYPES, OP_BY_NAME, OPS, Op
 from ..wasm.types import V128
 from ..wasm.vectors import LANES, ROWS
 from . import calls, memory

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from .. import abi
 from ..errors import TRAPS, LinkError, WasmError
 from ..wasm import types as wt
-from ..wasm.const_expr import F32_CONST, I32_CONST, MASK_32, MASK_64, REF_FUNC, REF_NULL, V128_CONST
+from ..wasm.const_expr import F32_CONST, GLOBAL_GET, I32_CONST, MASK_32, MASK_64, REF_FUNC, REF_NULL, V128_CONST
 from ..wasm.module import ACTIVE, DECLARATIVE, ConstExpr, Export
 from .externs import (
     AsExtern,
@@ -40,7 +40,6 @@ from .typed import TypedFunc
 
 _CODES = {trap.name: trap.number for trap in TRAPS}
 _NO_MEMORY = 2  # what C's segment functions return
-_GLOBAL_GET = 0x23
 _ARITHMETIC = {
     0x6A: (int.__add__, MASK_32),
     0x6B: (int.__sub__, MASK_32),
@@ -111,7 +110,7 @@ def evaluate(expression: ConstExpr, globals: Sequence[GlobalItem], func_ref: Cal
             stack.append(operation(stack.pop(), right) & mask)
             continue
         assert immediate is not None
-        if opcode == _GLOBAL_GET:
+        if opcode == GLOBAL_GET:
             stack.append(read_bits(globals[immediate].address, globals[immediate].type.content))
         elif opcode == REF_FUNC:
             stack.append(func_ref(immediate))

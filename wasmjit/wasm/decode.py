@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from ..config import Features
 from ..errors import MalformedError, ValidationError
 from .binary import Reader
+from .const_expr import F32_CONST, F64_CONST, GLOBAL_GET, I32_CONST, I64_CONST, REF_FUNC, REF_NULL, V128_CONST
 from .module import (
     ACTIVE,
     DECLARATIVE,
@@ -27,7 +28,7 @@ from .module import (
     Module,
 )
 from .names import decode_names
-from .ops import OPS, UNSUPPORTED_OPCODES, V128_CONST
+from .ops import OPS, UNSUPPORTED_OPCODES
 from .types import (
     EXTERN_KIND_NAMES,
     EXTERNREF,
@@ -101,9 +102,7 @@ _FUNC, _STRUCT, _ARRAY, _SUB, _SUB_FINAL, _REC = 0x60, 0x5F, 0x5E, 0x50, 0x4F, 0
 
 _HAS_MAX, _SHARED, _IS_64, _PAGE_SIZE = 1, 2, 4, 8
 
-_END, _GLOBAL_GET = 0x0B, 0x23
-_I32_CONST, _I64_CONST, _F32_CONST, _F64_CONST = 0x41, 0x42, 0x43, 0x44
-_REF_NULL_OP, _REF_FUNC = 0xD0, 0xD2
+_END = 0x0B
 _ARITHMETIC = frozenset((0x6A, 0x6B, 0x6C, 0x7C, 0x7D, 0x7E))
 _GC_PREFIX, _MISC_PREFIX, _SIMD_PREFIX = 0xFB, 0xFC, 0xFD
 # Constant instructions of the GC proposal -> how many indices follow:
@@ -547,13 +546,13 @@ class _Decoder:
             init = self.const_expr()
             module.globals.append(global_type)
             module.global_definitions.append(GlobalDefinition(global_type, init, reader.base + at))
-            if init and init[0][0] == _REF_FUNC:
+            if init and init[0][0] == REF_FUNC:
                 self.note_references(init)
 
     def note_references(self, expression: ConstExpr) -> None:
         """Functions that `expression` refers to may become references."""
         for opcode, immediate in expression:
-            if opcode == _REF_FUNC and immediate is not None:
+            if opcode == REF_FUNC and immediate is not None:
                 self.module.referenced_functions.add(immediate)
 
     def export_section(self) -> None:
@@ -688,21 +687,21 @@ class _Decoder:
         """A constant expression up to its `end`, parsed."""
         reader = self.reader
         data, at = reader.data, reader.at
-        if data[at] == _I32_CONST and (value := data[at + 1]) < 0x80 and data[at + 2] == _END:  # the usual one
+        if data[at] == I32_CONST and (value := data[at + 1]) < 0x80 and data[at + 2] == _END:  # the usual one
             reader.at = at + 3
-            return ((_I32_CONST, value - 0x80 if value & 0x40 else value),)
+            return ((I32_CONST, value - 0x80 if value & 0x40 else value),)
         instructions: list[tuple[int, int | None]] = []
         while (opcode := reader.byte()) != _END:
-            if opcode == _I32_CONST:
+            if opcode == I32_CONST:
                 instructions.append((opcode, reader.signed()))
-            elif opcode in (_GLOBAL_GET, _REF_FUNC):
+            elif opcode in (GLOBAL_GET, REF_FUNC):
                 instructions.append((opcode, reader.unsigned()))
-            elif opcode == _I64_CONST:
+            elif opcode == I64_CONST:
                 instructions.append((opcode, reader.signed(64)))
-            elif opcode in (_F32_CONST, _F64_CONST):
-                start = reader.skip(8 if opcode == _F64_CONST else 4)
+            elif opcode in (F32_CONST, F64_CONST):
+                start = reader.skip(8 if opcode == F64_CONST else 4)
                 instructions.append((opcode, int.from_bytes(data[start : reader.at], "little")))
-            elif opcode == _REF_NULL_OP:
+            elif opcode == REF_NULL:
                 instructions.append((opcode, self.heap_type()))
             elif opcode in _ARITHMETIC:
                 self.use("extended_const", reader.at - 1)

@@ -44,13 +44,18 @@ def merge(module: Module) -> Module:
         if segment.mode == ACTIVE:
             data.append(DROPPED)
         else:
-            at = len(contents)
-            contents += module.wasm[segment.data_start : segment.data_end]
-            data.append(replace(segment, data_start=at, data_end=len(contents)))
+            data.append(move(segment, module.wasm, contents))
     first = module.data[bearer]
     ((opcode, _),) = first.start
     data[bearer] = replace(first, start=((opcode, start),), data_start=0, data_end=size_bytes)
     return replace(module, wasm=bytes(contents), data=data, merged_data=bearer)
+
+
+def move(segment: DataSegment, wasm: bytes | memoryview, contents: bytearray) -> DataSegment:
+    """Appends the bytes of a segment to others; the segment there."""
+    at = len(contents)
+    contents += wasm[segment.data_start : segment.data_end]
+    return replace(segment, data_start=at, data_end=len(contents))
 
 
 def _initial_contents(module: Module) -> tuple[int, bytearray] | None:

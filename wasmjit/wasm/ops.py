@@ -622,7 +622,6 @@ def _parse_vector_row(line: str) -> Op:
 
 OPS: dict[int, Op] = {op.code: op for op in map(_parse_row, filter(None, _TABLE.splitlines()))}
 OPS |= {op.code: op for op in map(_parse_vector_row, filter(None, _VECTOR_TABLE.splitlines()))}
-V128_CONST = 0xFD00C
 OP_BY_NAME: dict[str, Op] = {op.name: op for op in OPS.values()}
 
 LLVM_TYPES: dict[int, str] = {

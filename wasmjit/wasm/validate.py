@@ -8,8 +8,8 @@ from __future__ import annotations
 from ..errors import ValidationError
 from .binary import Reader
 from .body import walk_body
+from .const_expr import F32_CONST, F64_CONST, GLOBAL_GET, I32_CONST, I64_CONST, REF_FUNC, REF_NULL, V128_CONST
 from .module import ACTIVE, ConstExpr, ElementSegment, FunctionItems, Module
-from .ops import V128_CONST
 from .types import (
     EXTERN_KIND_NAMES,
     F32,
@@ -31,8 +31,7 @@ from .types import (
 )
 
 _FUNCTION_SECTION, _TABLE_SECTION, _MEMORY_SECTION = 3, 4, 5
-_GLOBAL_GET, _REF_NULL, _REF_FUNC = 0x23, 0xD0, 0xD2
-_CONSTANTS = {0x41: I32, 0x42: I64, 0x43: F32, 0x44: F64, V128_CONST: V128}
+_CONSTANTS = {I32_CONST: I32, I64_CONST: I64, F32_CONST: F32, F64_CONST: F64, V128_CONST: V128}
 _ARITHMETIC = {0x6A: I32, 0x6B: I32, 0x6C: I32, 0x7C: I64, 0x7D: I64, 0x7E: I64}
 
 
@@ -194,13 +193,13 @@ def _check_const_expr(module: Module, expression: ConstExpr, expected: int, offs
             stack.pop()
         elif immediate is None:
             raise ValidationError(f"constant expression required: opcode {opcode:#04x}", offset=offset)
-        elif opcode == _REF_NULL:
+        elif opcode == REF_NULL:
             stack.append(immediate)
-        elif opcode == _REF_FUNC:
+        elif opcode == REF_FUNC:
             if immediate >= len(module.functions):
                 raise ValidationError(f"unknown function {immediate}", offset=offset)
             stack.append(FUNCREF)
-        elif opcode == _GLOBAL_GET:
+        elif opcode == GLOBAL_GET:
             stack.append(_constant_global(module, immediate, offset))
     if stack != [expected]:
         found = " ".join(map(valtype_name, stack)) or "nothing"
