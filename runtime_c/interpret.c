@@ -391,7 +391,8 @@ static void INTERPRETER_SECTION run(const context *c, wj_interpreted *function, 
     }
     WJ_INTEGER_BINARY_ROWS(WJ_X)
 #undef WJ_X
-/* An address has 32 bits and an offset too: their sum ends within the guard. It must not be cut to 32 bits. The fault
+/* An address has 32 bits, and an offset too: their sum must not be cut to 32 bits. It ends within the guard, or CHECK stands
+ * before the access (interpret_translate.c: check_offset): without it, the sum reaches what the host has there. The fault
  * handler reads activation->ip. */
 #define WJ_X(opcode, name, memory_type, wide)                              \
     label_##name:                                                          \
@@ -554,6 +555,12 @@ label_TABLE_INIT:
 label_ELEM_DROP:
     wj_builtin_elem_drop(c->vmctx, ip[1]);
     NEXT(2);
+label_CHECK: {
+    const wj_memory *memory = AT(wj_memory_slot, plan->memories_offset).memory;
+    uint64_t end = NARROW(s[ip[1]]) + ip[2] + ip[3];
+    TRAP_IF(end > __atomic_load_n(&memory->size_bytes, __ATOMIC_RELAXED), MEMORY_OUT_OF_BOUNDS);
+    NEXT(4);
+}
 label_MEMORY_SIZE: {
     const wj_memory *memory = (&AT(wj_memory_slot, plan->memories_offset))[ip[2]].memory;
     s[ip[1]] = __atomic_load_n(&memory->size_bytes, __ATOMIC_RELAXED) >> memory->page_size_log2;

@@ -212,6 +212,7 @@
     X(TABLE_COPY)   /* to, from, slots of to, from, count */                   \
     X(TABLE_INIT)   /* table, segment, slots of to, from, count */             \
     X(ELEM_DROP)    /* segment */                                              \
+    X(CHECK)        /* slot of the address, offset, size of the access in bytes: traps unless memory 0 has all of it */ \
     X(MEMORY_SIZE)  /* d, memory */                                            \
     X(MEMORY_GROW)  /* d, memory, slot */                                      \
     X(MEMORY_FILL)  /* memory, slots of to, byte, count */                     \

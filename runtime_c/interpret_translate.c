@@ -12,6 +12,7 @@ enum { MOST_RESULTS = 1000 }; /* of a block or function (signature.c) */
 typedef struct {
     enum { OTHER, UNARY, FLOAT_BINARY, INTEGER_BINARY, LOAD, STORE } form;
     uint32_t operation;
+    uint32_t access_bytes; /* of LOAD and STORE */
 } row;
 
 static row row_of(uint32_t opcode)
@@ -19,31 +20,31 @@ static row row_of(uint32_t opcode)
     switch (opcode) {
 #define WJ_X(opcode, name, ...) \
     case opcode:                \
-        return (row){UNARY, WJ_OP_##name};
+        return (row){UNARY, WJ_OP_##name, 0};
         WJ_UNARY_ROWS(WJ_X)
 #undef WJ_X
 #define WJ_X(opcode, name, ...) \
     case opcode:                \
-        return (row){FLOAT_BINARY, WJ_OP_##name};
+        return (row){FLOAT_BINARY, WJ_OP_##name, 0};
         WJ_FLOAT_BINARY_ROWS(WJ_X)
 #undef WJ_X
 #define WJ_X(opcode, name, ...) \
     case opcode:                \
-        return (row){INTEGER_BINARY, WJ_OP_##name};
+        return (row){INTEGER_BINARY, WJ_OP_##name, 0};
         WJ_INTEGER_BINARY_ROWS(WJ_X)
 #undef WJ_X
-#define WJ_X(opcode, name, ...) \
-    case opcode:                \
-        return (row){LOAD, WJ_OP_##name};
+#define WJ_X(opcode, name, type, ...) \
+    case opcode:                      \
+        return (row){LOAD, WJ_OP_##name, sizeof(type)};
         WJ_LOAD_ROWS(WJ_X)
 #undef WJ_X
-#define WJ_X(opcode, name, ...) \
-    case opcode:                \
-        return (row){STORE, WJ_OP_##name};
+#define WJ_X(opcode, name, type) \
+    case opcode:                 \
+        return (row){STORE, WJ_OP_##name, sizeof(type)};
         WJ_STORE_ROWS(WJ_X)
 #undef WJ_X
     default:
-        return (row){OTHER, 0};
+        return (row){OTHER, 0, 0};
     }
 }
 
@@ -53,6 +54,20 @@ static uint32_t memory_argument(translator *t)
     uint32_t flags = read_index(t);
     t->failed = t->failed || (flags & 0x40) != 0;
     return (uint32_t)read_unsigned(t);
+}
+
+/* Before an access: the guard behind the memory takes what ends up to `guard_bytes` behind the largest address. A larger
+ * offset reaches over it, to whatever the process has there: without the check, a guest reads and writes its host. */
+static void check_offset(translator *t, uint32_t address, uint32_t offset, uint32_t access_bytes, const uint8_t *at)
+{
+    if ((uint64_t)offset + access_bytes <= t->of->plan.guard_bytes) {
+        return;
+    }
+    site(t, at);
+    begin(t, WJ_OP_CHECK);
+    emit(t, address);
+    emit(t, offset);
+    emit(t, access_bytes);
 }
 
 static void binary(translator *t, uint32_t operation, bool is_integer, const uint8_t *at)
@@ -96,6 +111,7 @@ static void regular(translator *t, row found, const uint8_t *at)
     case LOAD:
         offset = memory_argument(t);
         slots[0] = pop_slot(t);
+        check_offset(t, slots[0], offset, found.access_bytes, at);
         site(t, at);
         begin_result(t, found.operation);
         emit(t, slots[0]);
@@ -104,6 +120,7 @@ static void regular(translator *t, row found, const uint8_t *at)
     case STORE:
         offset = memory_argument(t);
         pop_slots(t, 2, slots);
+        check_offset(t, slots[0], offset, found.access_bytes, at);
         site(t, at);
         begin(t, found.operation);
         emit(t, slots[0]);
@@ -467,7 +484,7 @@ static void instruction(translator *t)
         skip(t, opcode);
         return;
     }
-    row found = opcode == 0xfc ? (row){OTHER, 0} : row_of(opcode);
+    row found = opcode == 0xfc ? (row){OTHER, 0, 0} : row_of(opcode);
     if (found.form == OTHER) {
         other(t, opcode, at);
     } else {

@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Mapping
 
 from .. import abi
-from ..config import Config
+from ..config import MIN_GUARD_BYTES, Config
 from ..wasm import types as wt
 from ..wasm.module import Module
 from .native import ffi, lib
@@ -75,6 +75,7 @@ class Interpreter:
                 "memories_offset": layout.memories,
                 "tables_offset": layout.tables,
                 "has_memory": bool(module.memories),
+                "guard_bytes": MIN_GUARD_BYTES,
                 "budget": _BUDGET,
                 "patient": _PATIENT,
                 "stubs_address": stubs[0],
