@@ -5,13 +5,25 @@
 #include <math.h>
 #include <string.h>
 
-/* Interrupts are looked at between pieces of this size: some milliseconds. */
-#define PIECE_BYTES (UINT64_C(64) << 20)
+/* Interrupts are looked at between pieces of this size: some milliseconds, also where every page is touched first. */
+#define PIECE_BYTES (UINT64_C(16) << 20)
+
+#define FREE_COUNT 128u /* bytes, elements or pages that a bulk instruction handles whatever fuel is left */
 
 /* The last thing that a builtin does: see wj_resume. */
 static inline void resume(void)
 {
     wj_resume(&wj_this_thread, __builtin_frame_address(0));
+}
+
+/* Of a bulk instruction whose operands are in bounds, before anything moves: generated code has charged for the whole of
+ * it (compile/metering.py), but only looks where functions and loops begin, and straight code may move terabytes before
+ * that. What is cheap runs though, as with the wasmtime package: then both stop at the same instructions. */
+static inline void spend(const void *vmctx, uint64_t count)
+{
+    if (count > FREE_COUNT && (int64_t)((const wj_vmcontext *)vmctx)->store->fuel <= 0) {
+        wj_trap(WJ_TRAP_OUT_OF_FUEL, 0);
+    }
 }
 
 static wj_memory *memory_of(void *vmctx, uint32_t index)
@@ -45,6 +57,7 @@ static wj_segment_slot *element_segment_of(void *vmctx, uint32_t index)
 uint64_t wj_builtin_memory_grow(void *vmctx, uint32_t memory, uint64_t delta_pages)
 {
     wj_memory *grown = memory_of(vmctx, memory);
+    spend(vmctx, delta_pages);
     wj_store *store = ((wj_vmcontext *)vmctx)->store;
     if (store->limiter != NULL && delta_pages != 0) {
         uint64_t current = wj_memory_size_bytes(grown);
@@ -62,6 +75,28 @@ uint64_t wj_builtin_memory_grow(void *vmctx, uint32_t memory, uint64_t delta_pag
     return old_pages;
 }
 
+/* Copies between places of two memories or tables, in pieces. Python's signal handlers may run between them, and a trap may
+ * end it half done; contents stay where they are meanwhile (wj_store.frozen). */
+static void copy_in_pieces(uint8_t *to, const uint8_t *from, uint64_t size_bytes)
+{
+    bool from_the_end = to > from; /* where they overlap, no piece may overwrite what is still to be copied */
+    while (size_bytes > PIECE_BYTES) {
+        size_bytes -= PIECE_BYTES;
+        if (from_the_end) {
+            memmove(to + size_bytes, from + size_bytes, PIECE_BYTES);
+        } else {
+            memmove(to, from, PIECE_BYTES);
+            to += PIECE_BYTES;
+            from += PIECE_BYTES;
+        }
+        resume();
+    }
+    if (size_bytes != 0) { /* a dropped or empty segment may have no start */
+        memmove(to, from, size_bytes);
+    }
+    resume();
+}
+
 void wj_builtin_memory_copy(void *vmctx, uint32_t destination_memory, uint32_t source_memory, uint64_t destination,
                             uint64_t source, uint64_t size_bytes)
 {
@@ -71,8 +106,8 @@ void wj_builtin_memory_copy(void *vmctx, uint32_t destination_memory, uint32_t s
         !wj_in_bounds(destination, size_bytes, wj_memory_size_bytes(to))) {
         wj_trap(WJ_TRAP_MEMORY_OUT_OF_BOUNDS, 0);
     }
-    memmove(to->base + destination, from->base + source, size_bytes);
-    resume();
+    spend(vmctx, size_bytes);
+    copy_in_pieces(to->base + destination, from->base + source, size_bytes);
 }
 
 void wj_builtin_memory_fill(void *vmctx, uint32_t memory, uint64_t start, uint32_t byte, uint64_t size_bytes)
@@ -81,6 +116,7 @@ void wj_builtin_memory_fill(void *vmctx, uint32_t memory, uint64_t start, uint32
     if (!wj_in_bounds(start, size_bytes, wj_memory_size_bytes(to))) {
         wj_trap(WJ_TRAP_MEMORY_OUT_OF_BOUNDS, 0);
     }
+    spend(vmctx, size_bytes);
     while (size_bytes > PIECE_BYTES) {
         memset(to->base + start, (int)(byte & 0xff), PIECE_BYTES);
         start += PIECE_BYTES;
@@ -100,10 +136,8 @@ void wj_builtin_memory_init(void *vmctx, uint32_t memory, uint32_t segment, uint
         !wj_in_bounds(destination, size_bytes, wj_memory_size_bytes(to))) {
         wj_trap(WJ_TRAP_MEMORY_OUT_OF_BOUNDS, 0);
     }
-    if (size_bytes != 0) { /* a dropped or empty segment may have no start */
-        memcpy(to->base + destination, (const uint8_t *)from->start + source, size_bytes);
-    }
-    resume();
+    spend(vmctx, size_bytes);
+    copy_in_pieces(to->base + destination, (const uint8_t *)from->start + source, size_bytes);
 }
 
 void wj_builtin_data_drop(void *vmctx, uint32_t segment)
@@ -114,6 +148,7 @@ void wj_builtin_data_drop(void *vmctx, uint32_t segment)
 uint64_t wj_builtin_table_grow(void *vmctx, uint32_t table, void *init, uint64_t delta)
 {
     wj_table *grown = table_of(vmctx, table);
+    spend(vmctx, delta);
     wj_store *store = ((wj_vmcontext *)vmctx)->store;
     if (store->limiter != NULL && delta != 0) {
         uint64_t current = wj_table_length(grown);
@@ -134,8 +169,13 @@ void wj_builtin_table_fill(void *vmctx, uint32_t table, uint64_t start, void *va
     if (!wj_in_bounds(start, count, wj_table_length(to))) {
         wj_trap(WJ_TRAP_TABLE_OUT_OF_BOUNDS, 0);
     }
-    for (uint64_t i = 0; i < count; i++) {
-        to->elements[start + i] = (uintptr_t)value;
+    spend(vmctx, count);
+    for (uint64_t end = start + count; start < end;) {
+        uint64_t piece_end = end - start > PIECE_BYTES / sizeof(uint64_t) ? start + PIECE_BYTES / sizeof(uint64_t) : end;
+        for (; start < piece_end; start++) {
+            to->elements[start] = (uintptr_t)value;
+        }
+        resume();
     }
     resume();
 }
@@ -149,8 +189,9 @@ void wj_builtin_table_copy(void *vmctx, uint32_t destination_table, uint32_t sou
         !wj_in_bounds(destination, count, wj_table_length(to))) {
         wj_trap(WJ_TRAP_TABLE_OUT_OF_BOUNDS, 0);
     }
-    memmove(to->elements + destination, from->elements + source, count * sizeof(uint64_t));
-    resume();
+    spend(vmctx, count);
+    copy_in_pieces((uint8_t *)(to->elements + destination), (const uint8_t *)(from->elements + source),
+                   count * sizeof(uint64_t));
 }
 
 void wj_builtin_table_init(void *vmctx, uint32_t table, uint32_t segment, uint64_t destination, uint64_t source,
@@ -161,10 +202,9 @@ void wj_builtin_table_init(void *vmctx, uint32_t table, uint32_t segment, uint64
     if (!wj_in_bounds(source, count, from->length) || !wj_in_bounds(destination, count, wj_table_length(to))) {
         wj_trap(WJ_TRAP_TABLE_OUT_OF_BOUNDS, 0);
     }
-    if (count != 0) {
-        memcpy(to->elements + destination, (const uint64_t *)from->start + source, count * sizeof(uint64_t));
-    }
-    resume();
+    spend(vmctx, count);
+    copy_in_pieces((uint8_t *)(to->elements + destination), (const uint8_t *)((const uint64_t *)from->start + source),
+                   count * sizeof(uint64_t));
 }
 
 void wj_builtin_elem_drop(void *vmctx, uint32_t segment)

@@ -440,3 +440,46 @@ for _ in range(3):
 
 def test_the_signal_handler_is_pythons_own_to_python() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+BULK_WAT = """(module (memory (export "memory") 16000)
+  (func (export "copy") (param i32 i32 i32) (memory.copy (local.get 0) (local.get 1) (local.get 2)))
+  (func (export "fill") (param i32 i32 i32) (memory.fill (local.get 0) (local.get 1) (local.get 2)))
+  (table $t 5000000 funcref) (table $other 5000000 funcref) (elem $e declare func 0)
+  (func (export "table") (param i32 i32 i32) (table.copy $t $t (local.get 0) (local.get 1) (local.get 2)))
+  (func (export "mark") (param i32) (table.set $t (local.get 0) (ref.func 0)))
+  (func (export "is_marked") (param i32) (result i32) (i32.eqz (ref.is_null (table.get $t (local.get 0))))))"""
+
+
+@pytest.mark.parametrize("tier", ["auto", "baseline"])
+@pytest.mark.parametrize("name", ["copy", "copy backwards", "fill"])
+def test_bulk_instructions_end_in_the_middle(tier: str, name: str) -> None:
+    """A copy of 1.2 GB in one piece went on for 7 s behind its timeout of 1 s."""
+    engine = Engine(Config(tier=tier))
+    store = Store(engine)
+    exports = Instance(store, Module(engine, BULK_WAT), []).exports(store)
+    function = exports[name.split()[0]]
+    arguments = {
+        "copy": (0, 524_000_000, 523_000_000),
+        "copy backwards": (1000, 0, 1_040_000_000),
+        "fill": (0, 1, 1_048_000_000),
+    }
+    function(store, 0, 0, 1)
+    store.timeout = 0.02
+    expect_interrupt(lambda store: function(store, *arguments[name]), store)
+
+
+def test_large_copies_are_those_of_one_piece() -> None:
+    store = Store(Engine(Config(tier="baseline")))
+    exports = Instance(store, Module(store.engine, BULK_WAT), []).exports(store)
+    memory, copy = exports["memory"], exports["copy"]
+    pattern = b"".join(number.to_bytes(4, "little") for number in range(9_000_000))
+    for source, destination in [(5, 0), (0, 5), (0, 17_000_000), (17_000_000, 0), (3, 3)]:
+        memory.write(store, pattern, source)
+        copy(store, destination, source, len(pattern))
+        assert memory.read(store, destination, destination + len(pattern)) == pattern
+    for marked, source, destination in [(100, 0, 7), (4_500_000, 7, 0), (2_200_000, 0, 7)]:
+        exports["mark"](store, marked)
+        exports["table"](store, destination, source, 4_600_000)
+        assert exports["is_marked"](store, marked + destination - source) == 1
+        assert exports["is_marked"](store, marked + destination - source + 1) == 0

@@ -3,7 +3,9 @@
 Fuel: what is left lives in a local of each function, is written back to the store before calls, and read again after
 them. An instruction costs 1, those that make no code nothing, bulk instructions their count on top, and entering a
 function 1, as in wasmtime. The cost of a straight stretch is subtracted where it ends; whether anything is left is
-looked at where a function or a loop begins, so counts are the same in every run and at every opt level.
+looked at where a function or a loop begins, so counts are the same in every run and at every opt level. Bulk
+instructions and growths are charged before they are called, and the runtime looks (`spend` in runtime_c/builtins.c)
+before the first byte moves.
 
 Epochs: where a function or a loop begins, the engine's counter is compared with the store's deadline.
 """
@@ -28,8 +30,9 @@ def enter_function(lowering: FunctionLowering, at: int) -> None:
     policy = lowering.unit.policy
     if policy.fuel:
         load_fuel(lowering)
-        check_fuel(lowering, at)
         lowering.fuel_seen = 1  # entering costs 1: recursion of empty functions ends too
+        charge(lowering)
+        check_fuel(lowering, at)
     if policy.epochs:
         check_epoch(lowering, at)
     if policy.counting:

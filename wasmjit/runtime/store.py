@@ -123,6 +123,8 @@ class StoreRecord:
         if engine._has_epochs:
             self.native.keepalive.add(engine._epoch)
             self.write_field("epoch", address_of(engine._epoch))
+        if engine._config.consume_fuel:
+            self.write_field("fuel", 0)
         self.limits = StoreLimits()
         self.limiter: _Limiter | None = None
         self.timeout: float | None = None

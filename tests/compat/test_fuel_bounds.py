@@ -1,0 +1,150 @@
+"""Where fuel runs out: with any amount, code ends as with the wasmtime package, and what is left is the same.
+
+Both run each module here, so these tests belong to no `api`. After a trap in mid-function what is left may differ:
+wasmjit has charged for what ran, wasmtime for what ran before the function's last call.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+wasmtime = pytest.importorskip("wasmtime")
+import wasmjit  # noqa: E402
+
+HEAD = f"""(module (import "" "host" (func $host)) (memory 4 2000) (table $t 3000 9000 funcref)
+  (data $d "{"d" * 3000}") (elem $e func {"$nothing " * 3000})
+  (func $nothing) (func (export "first_byte") (result i32) (i32.load8_u (i32.const 0)))
+  (func $recurse (param i32) (if (local.get 0) (then (call $recurse (i32.sub (local.get 0) (i32.const 1))))))
+  (func (export "f") %s))"""
+
+BULK = {
+    "memory.fill": "(memory.fill (i32.const 0) (i32.const 7) (i32.const {n}))",
+    "memory.copy": "(memory.copy (i32.const 0) (i32.const 9000) (i32.const {n}))",
+    "memory.copy backwards": "(memory.copy (i32.const 9) (i32.const 1) (i32.const {n}))",
+    "memory.init": "(memory.init $d (i32.const 0) (i32.const 0) (i32.const {n}))",
+    "memory.grow": "(drop (memory.grow (i32.const {n})))",
+    "table.fill": "(table.fill $t (i32.const 0) (ref.null func) (i32.const {n}))",
+    "table.copy": "(table.copy $t $t (i32.const 0) (i32.const 1) (i32.const {n}))",
+    "table.init": "(table.init $t $e (i32.const 0) (i32.const 0) (i32.const {n}))",
+    "table.grow": "(drop (table.grow $t (ref.null func) (i32.const {n})))",
+    "out of bounds": "(memory.fill (i32.const 262143) (i32.const 7) (i32.const {n}))",
+}
+OTHERS = {
+    "nothing": "",
+    "straight code": "(drop (i32.add (i32.const 1) (i32.const 2)))" * 20,
+    "calls": "(call $nothing)" * 5,
+    "host calls": "(call $host)" * 5,
+    "a loop": """(local i32)
+      (loop (br_if 0 (i32.lt_u (local.tee 0 (i32.add (local.get 0) (i32.const 1))) (i32.const 9))))""",
+    "recursion": "(call $recurse (i32.const 9))",
+    "a trap": "(call $nothing) (unreachable)",
+}
+TIERS = [("optimized", True), ("baseline", True), ("auto", True), ("optimized", False)]
+
+
+def engine_of(api: Any, tier: str = "", guarded: bool = True) -> Any:
+    config = api.Config()
+    config.consume_fuel = True
+    if tier:
+        config.tier = tier
+    if not guarded:
+        config.memory_reservation = config.memory_guard_size = 0
+    return api.Engine(config)
+
+
+def outcome(api: Any, module: Any, fuel: int) -> tuple[Any, int, int]:
+    store = api.Store(module_engine(module))
+    store.set_fuel(1000)  # instantiation takes some with wasmtime
+    host = api.Func(store, api.FuncType([], []), lambda: None)
+    exports = api.Instance(store, module, [host]).exports(store)
+    store.set_fuel(fuel)
+    try:
+        ended = exports["f"](store)
+    except api.Trap as trap:
+        ended = trap.trap_code.name
+    left = store.get_fuel()
+    store.set_fuel(100)
+    return ended, left, exports["first_byte"](store)
+
+
+_engines: dict[int, Any] = {}
+
+
+def module_engine(module: Any) -> Any:
+    return _engines[id(module)]
+
+
+def make(api: Any, engine: Any, text: str) -> Any:
+    module = api.Module(engine, text)
+    _engines[id(module)] = engine
+    return module
+
+
+@pytest.fixture(scope="module")
+def reference_engine() -> Any:
+    return engine_of(wasmtime)
+
+
+@pytest.mark.parametrize(("tier", "guarded"), TIERS, ids=["optimized", "baseline", "auto", "explicit checks"])
+def test_bulk_instructions_look_before_the_first_byte(reference_engine: Any, tier: str, guarded: bool) -> None:
+    """300 fills of 65 MB ran to their end on 100 units of fuel: only loops and calls looked at what was charged."""
+    engine = engine_of(wasmjit, tier, guarded)
+    amounts = random.Random(13)
+    for name, instruction in BULK.items():
+        n = 1000 if "grow" not in name else 1500
+        text = HEAD % instruction.format(n=n)
+        ours, reference = make(wasmjit, engine, text), make(wasmtime, reference_engine, text)
+        spent = 100_000_000 - outcome(wasmtime, reference, 100_000_000)[1]
+        for fuel in [1, 2, 5, n, spent - 1, spent, spent + 1, amounts.randrange(2 * n)]:
+            expected, got = outcome(wasmtime, reference, fuel), outcome(wasmjit, ours, fuel)
+            assert got[0] == expected[0], (name, fuel)
+            if got[0] == "OUT_OF_FUEL":
+                assert got[1:] == (0, 0), (name, fuel)
+            elif got[0] is None:
+                assert got[1:] == expected[1:], (name, fuel)
+
+
+def test_small_and_other_code_stops_where_wasmtime_stops(reference_engine: Any) -> None:
+    engine = engine_of(wasmjit, "baseline")
+    small = {f"{name} of {n}": text.format(n=n) for name, text in BULK.items() for n in (0, 10, 128, 129)}
+    for name, body in {**OTHERS, **small}.items():
+        ours, reference = make(wasmjit, engine, HEAD % body), make(wasmtime, reference_engine, HEAD % body)
+        for fuel in (0, 1, 2, 3, 5, 9, 40, 133, 134, 135, 1000):
+            expected, got = outcome(wasmtime, reference, fuel), outcome(wasmjit, ours, fuel)
+            assert got[0] == expected[0], (name, fuel)
+            if got[0] is None:
+                assert got[1] == expected[1], (name, fuel)
+
+
+@pytest.mark.parametrize("amount", [2**63 - 1, 2**63, 2**64 - 1])
+def test_no_amount_wraps(amount: int) -> None:
+    """Charges are subtracted from a signed integer."""
+    module = make(wasmjit, engine_of(wasmjit, "baseline"), HEAD % BULK["memory.fill"].format(n=1000))
+    assert outcome(wasmjit, module, amount)[0] is None
+
+
+def test_fuel_that_ends_inside_of_a_callback() -> None:
+    engine = engine_of(wasmjit, "baseline")
+    store = wasmjit.Store(engine, fuel=50)
+    text = '(module (import "" "" (func)) (memory 1) (func (export "f") (call 0)) (func (export "fill") %s))'
+    exports: Any = None
+    host = wasmjit.Func(store, wasmjit.FuncType([], []), lambda: exports["fill"](store))
+    module = wasmjit.Module(engine, text % BULK["memory.fill"].format(n=1000))
+    exports = wasmjit.Instance(store, module, [host]).exports(store)
+    with pytest.raises(wasmjit.Trap) as caught:
+        exports["f"](store)
+    assert caught.value.trap_code is wasmjit.TrapCode.OUT_OF_FUEL
+    assert store.get_fuel() == 0
+
+
+def test_a_start_function_runs_out_of_fuel_before_the_first_byte() -> None:
+    engine = engine_of(wasmjit, "baseline")
+    store = wasmjit.Store(engine, fuel=50)
+    memory = wasmjit.Memory(store, wasmjit.MemoryType(wasmjit.Limits(1, 1)))
+    text = f'(module (import "" "" (memory 1)) (func $s {BULK["memory.fill"].format(n=1000)}) (start $s))'
+    with pytest.raises(wasmjit.Trap, match="all fuel consumed"):
+        wasmjit.Instance(store, wasmjit.Module(engine, text), [memory])
+    assert memory.read(store, 0, 1) == b"\0"
