@@ -307,6 +307,15 @@ static inline uint64_t f64_bits(f64 value)
 #define AT(type, offset) (*(type *)(void *)(c->vmctx + (offset)))
 #define TABLE(index) ((&AT(wj_table_slot, plan->tables_offset))[index].table)
 #define NARROW(slot) ((uint64_t)(uint32_t)(slot))
+/* An index that was found to be below `length`, by a branch that the processor may have predicted wrongly: it then goes on
+ * with 0 instead of an index that a program chose, and so reads nothing of the host's (Spectre v1). The compiler must not
+ * know what was found, or it would leave this out, nor make a branch of it. */
+static inline uint64_t masked(uint64_t index, uint64_t length)
+{
+    __asm__("" : "+r"(index));
+    return index & (uint64_t)((int64_t)(index - length) >> 63);
+}
+
 #define NEXT(words) \
     ip += (words);  \
     goto *labels[*ip]
@@ -478,7 +487,7 @@ label_CALL_INDIRECT: {
     const wj_table *table = TABLE(ip[2]);
     uint32_t index = (uint32_t)s[ip[3]];
     TRAP_IF(index >= table->length, TABLE_OUT_OF_BOUNDS);
-    const wj_func_ref *reference = (const wj_func_ref *)(uintptr_t)table->elements[index];
+    const wj_func_ref *reference = (const wj_func_ref *)(uintptr_t)table->elements[masked(index, table->length)];
     TRAP_IF(reference == NULL, INDIRECT_CALL_TO_NULL);
     TRAP_IF(reference->type_id != ((const uint32_t *)((wj_vmcontext *)c->vmctx)->type_ids)[ip[1]], BAD_SIGNATURE);
     activation->ip = ip;
@@ -523,14 +532,14 @@ label_TABLE_GET: {
     const wj_table *table = TABLE(ip[2]);
     uint32_t index = (uint32_t)s[ip[3]];
     TRAP_IF(index >= table->length, TABLE_OUT_OF_BOUNDS);
-    s[ip[1]] = table->elements[index];
+    s[ip[1]] = table->elements[masked(index, table->length)];
     NEXT(4);
 }
 label_TABLE_SET: {
     const wj_table *table = TABLE(ip[1]);
     uint32_t index = (uint32_t)s[ip[2]];
     TRAP_IF(index >= table->length, TABLE_OUT_OF_BOUNDS);
-    table->elements[index] = s[ip[3]];
+    table->elements[masked(index, table->length)] = s[ip[3]];
     NEXT(4);
 }
 label_TABLE_SIZE:

@@ -453,9 +453,18 @@ static void skip(translator *t, uint8_t opcode)
     case 0xfd:
         t->failed = true;
         break;
+    case 0x00:
+    case 0x01:
+    case 0x0f:
+    case 0x1a:
+    case 0x1b:
+    case 0xd1:
+        break;
     default:
         if (opcode >= 0x28 && opcode <= 0x3e) {
             (void)memory_argument(t);
+        } else if (opcode < 0x45 || opcode > 0xc4) {
+            t->failed = true; /* it may have immediates: they must not be taken for instructions */
         }
         break;
     }

@@ -433,7 +433,9 @@ int wj_memory_write(wj_memory *memory, uint64_t start, const void *source, uint6
     if (!wj_in_bounds(start, size_bytes, wj_memory_size_bytes(memory))) {
         return 1;
     }
+    bool locked = wj_lock_if_it_moves(memory);
     memmove(memory->base + start, source, size_bytes);
+    wj_unlock_if(locked, memory);
     return 0;
 }
 
@@ -442,7 +444,9 @@ int wj_memory_read(wj_memory *memory, uint64_t start, void *destination, uint64_
     if (!wj_in_bounds(start, size_bytes, wj_memory_size_bytes(memory))) {
         return 1;
     }
+    bool locked = wj_lock_if_it_moves(memory);
     memmove(destination, memory->base + start, size_bytes);
+    wj_unlock_if(locked, memory);
     return 0;
 }
 
@@ -455,17 +459,29 @@ static void fill_elements(uint64_t *elements, uint64_t count, uint64_t value)
     }
 }
 
+/* Of a table that cannot grow, generated code masks an index with the next power of two less one (compile/tables.py), so
+ * that a mispredicted bounds check reads nothing of the host's: all that the mask lets through has to be the table's. */
+static uint64_t masked_elements(uint64_t capacity)
+{
+    uint64_t room = 1;
+    while (room < capacity) {
+        room *= 2;
+    }
+    return room;
+}
+
 /* Storage for table->capacity elements, with the first `length` usable. Small tables live in the store's own
  * allocations: two system calls would dominate an instantiation. */
 static bool map_table(wj_table *table, uint64_t length)
 {
-    if (table->capacity <= SMALL_TABLE_ELEMENTS) {
-        table->elements = wj_store_alloc(table->store, table->capacity * 8);
+    uint64_t room = masked_elements(table->capacity);
+    if (room <= SMALL_TABLE_ELEMENTS) {
+        table->elements = wj_store_alloc(table->store, room * 8);
         errno = ENOMEM;
         return table->elements != NULL;
     }
     uint64_t page_bytes = host_page_bytes();
-    table->mapping_bytes = round_up(table->capacity * 8, page_bytes);
+    table->mapping_bytes = round_up(room * 8, page_bytes);
     table->committed_bytes = round_up(length * 8, page_bytes);
     uint8_t *mapping = reserve(table->mapping_bytes);
     if (mapping == NULL) {

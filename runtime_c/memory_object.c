@@ -161,35 +161,18 @@ wj_memory *wj_open_memory(PyObject *self_object, PyObject *store)
     return NULL;
 }
 
-/* A memory that moves may do so on another thread, which holds the lock and no GIL: without it this thread would go on
- * copying where nothing is mapped any more. It never shrinks. */
-static bool lock_if_it_moves(wj_memory *memory)
-{
-    if (memory->moves) {
-        pthread_mutex_lock(&memory->store->lock);
-    }
-    return memory->moves;
-}
-
-static void unlock_if(bool locked, wj_memory *memory)
-{
-    if (locked) {
-        pthread_mutex_unlock(&memory->store->lock);
-    }
-}
-
 void wj_copy_out(wj_memory *memory, uint64_t start, void *to, uint64_t size_bytes)
 {
-    bool locked = lock_if_it_moves(memory);
+    bool locked = wj_lock_if_it_moves(memory);
     memcpy(to, memory->base + start, size_bytes);
-    unlock_if(locked, memory);
+    wj_unlock_if(locked, memory);
 }
 
 void wj_copy_in(wj_memory *memory, uint64_t start, const void *from, uint64_t size_bytes)
 {
-    bool locked = lock_if_it_moves(memory);
+    bool locked = wj_lock_if_it_moves(memory);
     memmove(memory->base + start, from, size_bytes); /* it may be a view of this memory */
-    unlock_if(locked, memory);
+    wj_unlock_if(locked, memory);
 }
 
 int wj_copy_buffer_in(wj_memory *memory, uint64_t start, Py_buffer *bytes)
@@ -339,11 +322,11 @@ static PyObject *get_slice(PyObject *self, PyObject *key)
     PyObject *copy = PyByteArray_FromStringAndSize(NULL, count);
     if (copy != NULL) {
         char *bytes = PyByteArray_AS_STRING(copy);
-        bool locked = lock_if_it_moves(memory);
+        bool locked = wj_lock_if_it_moves(memory);
         for (Py_ssize_t i = 0; i < count; i++) {
             bytes[i] = (char)memory->base[start + i * step];
         }
-        unlock_if(locked, memory);
+        wj_unlock_if(locked, memory);
     }
     return copy;
 }
@@ -367,11 +350,11 @@ static int set_slice(PyObject *self, PyObject *key, PyObject *value)
         } else if (step == 1) {
             status = wj_copy_buffer_in(memory, (uint64_t)start, &bytes);
         } else {
-            bool locked = lock_if_it_moves(memory);
+            bool locked = wj_lock_if_it_moves(memory);
             for (Py_ssize_t i = 0; i < count; i++) {
                 memory->base[start + i * step] = ((const uint8_t *)bytes.buf)[i];
             }
-            unlock_if(locked, memory);
+            wj_unlock_if(locked, memory);
             status = 0;
         }
     }

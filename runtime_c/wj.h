@@ -391,6 +391,22 @@ WJ_INTERNAL void wj_store_release(wj_store *store);
 WJ_INTERNAL bool wj_memory_view(wj_memory *memory, wj_view **view, uint8_t **base, uint64_t *size_bytes);
 WJ_INTERNAL void wj_view_release(wj_view *view);
 WJ_INTERNAL bool wj_store_runs_elsewhere(const wj_store *store);
+/* A memory that moves may do so on another thread, which holds the lock and perhaps no GIL: without it this thread would
+ * go on copying where nothing is mapped any more, or something else. It never shrinks. */
+static inline bool wj_lock_if_it_moves(wj_memory *memory)
+{
+    if (memory->moves) {
+        pthread_mutex_lock(&memory->store->lock);
+    }
+    return memory->moves;
+}
+
+static inline void wj_unlock_if(bool locked, wj_memory *memory)
+{
+    if (locked) {
+        pthread_mutex_unlock(&memory->store->lock);
+    }
+}
 
 /* ---- pool.c ---- */
 
