@@ -109,6 +109,7 @@ fuzz: venv
 	$(PY) -m tests.fuzz.differential --count 1000
 	$(PY) -m tests.fuzz.differential --count 1000 --exact-traps
 	$(PY) -m tests.fuzz.differential --count 1000 --opt-level none --explicit-checks --through-artifact
+	$(PY) -m tests.fuzz.address_forms
 
 asan: venv
 	$(PY) tools/asan.py
