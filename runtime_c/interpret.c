@@ -430,6 +430,9 @@ label_UNREACHABLE:
 label_COPY:
     s[ip[1]] = s[ip[2]];
     NEXT(3);
+label_MOVE:
+    memmove(s + ip[1], s + ip[2], ip[3] * sizeof *s);
+    NEXT(4);
 label_CONSTANT:
     s[ip[1]] = ip[2];
     NEXT(3);

@@ -182,6 +182,7 @@
 #define WJ_OTHER_OPERATIONS(X)                                                 \
     X(UNREACHABLE)                                                             \
     X(COPY)          /* d, slot */                                             \
+    X(MOVE)          /* first d, first slot, count: d lies below slot */       \
     X(CONSTANT)      /* d, value */                                            \
     X(CONSTANT_64)   /* d, low half, high half */                              \
     X(SELECT)        /* d, slot, slot, slot of the condition */                \
@@ -265,7 +266,7 @@ struct wj_interpreter {
 };
 
 /* Translates the function at a position of the function table; NULL if it has
- * something that is compiled only, or there is no memory. */
+ * something that is compiled only, or there is no memory. Leaves the entry for an interrupt. */
 WJ_INTERNAL wj_interpreted *wj_translate(const wj_interpreter *interpreter, uint32_t position);
 
 #endif

@@ -9,7 +9,8 @@ enum { EMPTY_TYPE = 0x40 };
 frame *wj_push_frame(translator *t, uint32_t opcode, uint32_t param_count, uint32_t result_count)
 {
     frame *made = &t->frames[t->frame_count++];
-    *made = (frame){opcode, param_count, result_count, t->height - param_count, 0, NO_WORD, NO_WORD, !t->live};
+    *made = (frame){opcode, param_count, result_count, t->height - param_count, 0, NO_WORD, NO_WORD, NO_WORD, 0,
+                    !t->live};
     return made;
 }
 
@@ -40,10 +41,13 @@ static void fix(translator *t, uint32_t fixups)
     t->last = NO_WORD; /* what comes next is reached from elsewhere too */
 }
 
-/* Whether the operands that a branch carries have to be moved. */
+/* Whether the operands that a branch carries have to be moved. If they are many, they are settled. */
 static bool has_moves(const translator *t, const frame *f)
 {
     uint32_t arity = arity_of(f);
+    if (arity > MOST_SINGLE_MOVES) {
+        return t->height - arity != f->height;
+    }
     for (uint32_t i = 0; i < arity; i++) {
         const operand *from = &t->operands[t->height - arity + i];
         if (from->is_constant || from->slot != own_slot(t, f->height + i)) {
@@ -53,10 +57,23 @@ static bool has_moves(const translator *t, const frame *f)
     return false;
 }
 
-/* In ascending order: each goes to its own place or below, so that none overwrites what is still to be moved. */
+/* In ascending order: each goes to its own place or below, so that none overwrites what is still to be moved. Many are
+ * settled first, and then moved by one instruction: there may be as many branches as the body has bytes. */
 static void move_operands(translator *t, const frame *f)
 {
     uint32_t arity = arity_of(f);
+    if (arity > MOST_SINGLE_MOVES) {
+        settle_from(t, 0);
+    }
+    if (arity > 1 && t->settled == t->height) {
+        if (t->height - arity != f->height) {
+            begin(t, WJ_OP_MOVE);
+            emit(t, own_slot(t, f->height));
+            emit(t, own_slot(t, t->height - arity));
+            emit(t, arity);
+        }
+        return;
+    }
     for (uint32_t i = 0; i < arity; i++) {
         write_to(t, own_slot(t, f->height + i), &t->operands[t->height - arity + i]);
     }
@@ -106,7 +123,7 @@ static void emit_condition(translator *t, bool holds)
         second = t->words[last + 3];
         branches += holds ? operation : inverse(operation);
     }
-    t->height--;
+    (void)pop(t);
     t->count = last; /* its site, if it has one, is the same */
     begin(t, branches);
     emit(t, slot);
@@ -117,6 +134,9 @@ static void emit_condition(translator *t, bool holds)
 
 void wj_branch_if(translator *t, frame *f)
 {
+    if (arity_of(f) > MOST_SINGLE_MOVES) {
+        settle_below_top(t);
+    }
     t->height--;
     bool moves = has_moves(t, f);
     t->height++;
@@ -139,11 +159,15 @@ void wj_branch_table(translator *t)
 {
     uint32_t count = read_index(t);
     uint32_t index = pop_slot(t);
+    const uint8_t *labels = t->at;
+    if (arity_of(&t->frames[t->frame_count - 1 - read_index(t)]) > 1) { /* all labels have as many */
+        settle_from(t, 0);
+    }
+    t->at = labels;
     begin(t, WJ_OP_BRANCH_TABLE);
     emit(t, index);
     emit(t, count);
     uint32_t first = (uint32_t)t->count;
-    const uint8_t *labels = t->at;
     for (uint32_t i = 0; i <= count && !t->failed; i++) {
         frame *f = &t->frames[t->frame_count - 1 - read_index(t)];
         if (has_moves(t, f)) {
@@ -156,9 +180,16 @@ void wj_branch_table(translator *t)
     t->at = labels;
     for (uint32_t i = 0; i <= count && !t->failed; i++) { /* those that move operands jump to code of their own */
         frame *f = &t->frames[t->frame_count - 1 - read_index(t)];
-        if (has_moves(t, f)) {
-            t->words[first + i] = (uint32_t)t->count;
+        if (!has_moves(t, f)) {
+            continue;
+        }
+        if (f->table != first) {
+            f->table = first;
+            f->mover = (uint32_t)t->count;
             wj_branch(t, f);
+        }
+        if (!t->failed) {
+            t->words[first + i] = f->mover;
         }
     }
     t->at = end;
@@ -169,9 +200,7 @@ void wj_return(translator *t)
     uint32_t first = t->height - t->result_count;
     uint32_t slot = 0;
     if (t->result_count == 1) {
-        uint32_t height = t->height;
-        slot = pop_slot(t);
-        t->height = height;
+        slot = slot_of(t, first);
     } else if (t->result_count != 0) {
         settle_from(t, first);
         slot = own_slot(t, first);
@@ -215,9 +244,7 @@ void wj_begin_block(translator *t, uint8_t opcode, const uint8_t *at)
     }
     uint32_t else_fixup = NO_WORD;
     if (opcode == IF) {
-        for (uint32_t i = 0; i + 1 < t->height; i++) {
-            settle(t, i);
-        }
+        settle_below_top(t);
         emit_condition(t, false);
         else_fixup = (uint32_t)t->count;
         emit(t, NO_WORD);
@@ -246,7 +273,7 @@ void wj_begin_else(translator *t)
     }
     fix(t, f->else_fixup);
     f->else_fixup = NO_WORD;
-    t->height = f->height;
+    pop_to(t, f->height);
     push_many(t, f->param_count);
     t->live = true;
 }
@@ -265,7 +292,7 @@ void wj_end_block(translator *t)
         fix(t, f->else_fixup);
     }
     fix(t, f->fixups);
-    t->height = f->height;
+    pop_to(t, f->height);
     push_many(t, f->result_count);
     t->frame_count--;
     t->live = true; /* if the label cannot be reached either, what follows is translated for nothing */

@@ -1,7 +1,8 @@
 /* A translation in progress: reading the body, writing words, and the operand stack.
  *
  * An operand need not be in its own slot: a `local.get` or a constant makes no code before something uses it. Where
- * control flow joins, every operand is in its own slot, `own_slot`. */
+ * control flow joins, every operand is in its own slot, `own_slot`. Time and memory are in proportion to the bytes of the
+ * body, whatever it is: what an instruction finds to be done for many operands is done once for each. */
 #ifndef WJ_INTERPRET_STACK_H
 #define WJ_INTERPRET_STACK_H
 
@@ -15,10 +16,13 @@
 
 enum { NO_WORD = UINT32_MAX };
 enum { MOST_WORDS = 1 << 26 };
+enum { FREE_HEIGHT = 1 << 16, MOST_OPERANDS_PER_BYTE = 4 }; /* a call may push 1000; what is higher is compiled */
+enum { MOST_SINGLE_MOVES = 4 };
 
 typedef struct {
     bool is_constant;
     uint32_t slot;
+    uint32_t before; /* of a local: the position of the operand below that is the same local, or NO_WORD */
     uint64_t value;
 } operand;
 
@@ -29,19 +33,25 @@ typedef struct {
     uint32_t target;      /* of branches to a loop */
     uint32_t fixups;      /* the last word that waits for the label; it holds the one before; NO_WORD: none */
     uint32_t else_fixup;
+    uint32_t table;  /* the last br_table with this label, by its first target, */
+    uint32_t mover;  /* and its code that moves the operands there, for all entries of the table */
     bool dead; /* stands in unreachable code */
 } frame;
 
 typedef struct {
     const wj_interpreter *of;
-    const uint8_t *at;
+    const uint8_t *start, *at;
     uint32_t local_count;
     uint32_t result_count;
     uint32_t height, most_height;
     bool live;
     bool failed; /* no memory, or something that is compiled only */
+    bool ended;  /* by an interrupt, */
+    bool raised; /* or what a signal handler raised: the GIL is held */
     operand *operands;
     size_t operand_room;
+    uint32_t settled;    /* the operands below this position are in their own slots */
+    uint32_t *newest;    /* by local: the position of the topmost operand that is it and not in its own slot, or NO_WORD */
     frame *frames;
     size_t frame_count, frame_room;
     uint32_t *words;
@@ -137,14 +147,19 @@ static inline uint32_t own_slot(const translator *t, uint32_t position)
     return t->local_count + position;
 }
 
-/* There is room: see wj_translate. */
-static inline operand *push(translator *t)
+static inline void push_operand(translator *t, operand made)
 {
-    operand *made = &t->operands[t->height];
-    *made = (operand){.slot = own_slot(t, t->height)};
-    t->height++;
+    t->operands[t->height++] = made; /* there is room: see wj_translate */
     t->most_height = t->height > t->most_height ? t->height : t->most_height;
-    return made;
+}
+
+/* Pushes a result, which will be in its own slot. */
+static inline uint32_t push(translator *t)
+{
+    uint32_t slot = own_slot(t, t->height);
+    t->settled += t->settled == t->height;
+    push_operand(t, (operand){.slot = slot});
+    return slot;
 }
 
 static inline void push_many(translator *t, uint32_t count)
@@ -152,6 +167,22 @@ static inline void push_many(translator *t, uint32_t count)
     for (uint32_t i = 0; i < count; i++) {
         (void)push(t);
     }
+}
+
+static inline void push_constant(translator *t, uint64_t value)
+{
+    push_operand(t, (operand){.is_constant = true, .value = value});
+}
+
+static inline void push_local(translator *t, uint32_t index)
+{
+    push_operand(t, (operand){.slot = index, .before = t->newest[index]});
+    t->newest[index] = t->height - 1;
+}
+
+static inline bool is_local(const translator *t, const operand *of)
+{
+    return !of->is_constant && of->slot < t->local_count;
 }
 
 static inline void write_constant(translator *t, uint32_t slot, uint64_t value)
@@ -175,7 +206,7 @@ static inline void write_to(translator *t, uint32_t slot, const operand *from)
     }
 }
 
-/* Puts the operand at a position into its own slot. */
+/* Puts the operand at a position into its own slot; the lists of locals are for the caller to keep. */
 static inline void settle(translator *t, uint32_t position)
 {
     operand *at = &t->operands[position];
@@ -183,37 +214,81 @@ static inline void settle(translator *t, uint32_t position)
     *at = (operand){.slot = own_slot(t, position)};
 }
 
+/* Of the operands from a position on. Those that are known to be settled are passed over: a function of many operands and
+ * many blocks takes time in proportion to its length. */
 static inline void settle_from(translator *t, uint32_t position)
 {
-    for (; position < t->height && !t->failed; position++) {
-        settle(t, position);
+    uint32_t first = position > t->settled ? position : t->settled;
+    for (uint32_t i = t->height; i > first; i--) { /* the newest of its local each */
+        if (is_local(t, &t->operands[i - 1])) {
+            t->newest[t->operands[i - 1].slot] = t->operands[i - 1].before;
+        }
+    }
+    for (uint32_t i = first; i < t->height && !t->failed; i++) {
+        settle(t, i);
+    }
+    if (first == t->settled) {
+        t->settled = t->height;
     }
 }
 
 static inline const operand *pop(translator *t)
 {
-    return &t->operands[--t->height];
+    const operand *top = &t->operands[--t->height];
+    if (is_local(t, top)) {
+        t->newest[top->slot] = top->before;
+    }
+    t->settled = t->settled > t->height ? t->height : t->settled;
+    return top;
 }
 
-/* Pops an operand into some slot. */
-static inline uint32_t pop_slot(translator *t)
+static inline void pop_to(translator *t, uint32_t height)
 {
-    uint32_t position = --t->height;
+    while (t->height > height && t->height > t->settled) {
+        (void)pop(t);
+    }
+    t->height = height;
+    t->settled = t->settled > height ? height : t->settled;
+}
+
+/* Settles all operands but the one on top. */
+static inline void settle_below_top(translator *t)
+{
+    operand top = *pop(t);
+    settle_from(t, 0);
+    if (!top.is_constant && top.slot == own_slot(t, t->height)) {
+        (void)push(t);
+    } else if (is_local(t, &top)) {
+        push_local(t, top.slot);
+    } else {
+        push_operand(t, top);
+    }
+}
+
+/* The slot of an operand that was popped; a constant is put into its own. */
+static inline uint32_t slot_of(translator *t, uint32_t position)
+{
     if (t->operands[position].is_constant) {
         settle(t, position);
     }
     return t->operands[position].slot;
 }
 
+/* Pops an operand into some slot. */
+static inline uint32_t pop_slot(translator *t)
+{
+    (void)pop(t);
+    return slot_of(t, t->height);
+}
+
 /* Pops a few operands, the last of which is on top; their slots in order. */
 static inline void pop_slots(translator *t, uint32_t count, uint32_t *slots)
 {
-    t->height -= count;
     for (uint32_t i = 0; i < count; i++) {
-        if (t->operands[t->height + i].is_constant) {
-            settle(t, t->height + i);
-        }
-        slots[i] = t->operands[t->height + i].slot;
+        (void)pop(t);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        slots[i] = slot_of(t, t->height + i);
     }
 }
 
@@ -222,20 +297,21 @@ static inline void begin_result(translator *t, uint32_t operation)
 {
     uint32_t position = (uint32_t)t->count;
     begin(t, operation);
-    emit(t, push(t)->slot);
+    emit(t, push(t));
     t->last = position;
 }
 
 /* Before local `index` changes: who refers to it gets the present value. True if somebody did. */
 static inline bool detach(translator *t, uint32_t index)
 {
-    bool any = false;
-    for (uint32_t i = 0; i < t->height; i++) {
-        if (!t->operands[i].is_constant && t->operands[i].slot == index) {
-            settle(t, i);
-            any = true;
-        }
+    uint32_t position = t->newest[index];
+    bool any = position != NO_WORD;
+    while (position != NO_WORD && !t->failed) {
+        uint32_t before = t->operands[position].before;
+        settle(t, position);
+        position = before;
     }
+    t->newest[index] = NO_WORD;
     return any;
 }
 

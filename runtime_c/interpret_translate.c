@@ -8,6 +8,7 @@
 
 enum { I32 = 0x7f, F32 = 0x7d };
 enum { MOST_RESULTS = 1000 }; /* of a block or function (signature.c) */
+enum { LOOK_STEPS = 1 << 15 }; /* instructions between looks at interrupts: a millisecond */
 
 typedef struct {
     enum { OTHER, UNARY, FLOAT_BINARY, INTEGER_BINARY, LOAD, STORE } form;
@@ -77,7 +78,7 @@ static void binary(translator *t, uint32_t operation, bool is_integer, const uin
     bool fits = top->value <= INT32_MAX || top->value >= (uint64_t)INT32_MIN;
     if (is_integer && top->is_constant && (fits || !has_wide_operands(number))) {
         uint32_t immediate = (uint32_t)top->value;
-        t->height--;
+        (void)pop(t);
         uint32_t a = pop_slot(t);
         if (divides(number)) {
             site(t, at);
@@ -150,7 +151,7 @@ static void call(translator *t, uint32_t operation, const wj_signature *type, ui
         emit(t, index);
     }
     emit(t, own_slot(t, first));
-    t->height = first;
+    pop_to(t, first);
     push_many(t, type->result_count);
 }
 
@@ -172,13 +173,6 @@ static void global(translator *t, uint32_t index, bool sets)
         begin_result(t, operation);
     }
     emit(t, offset);
-}
-
-static void push_constant(translator *t, uint64_t value)
-{
-    operand *made = push(t);
-    made->is_constant = true;
-    made->value = value;
 }
 
 /* An instruction with immediates and a number of operands, in the order of the operation's; it may trap. */
@@ -270,7 +264,7 @@ static uint64_t read_bits(translator *t, size_t size_bytes)
 static void end_of_path(translator *t)
 {
     t->live = false;
-    t->height = t->frames[t->frame_count - 1].height;
+    pop_to(t, t->frames[t->frame_count - 1].height);
     t->last = NO_WORD;
 }
 
@@ -318,7 +312,7 @@ static void other(translator *t, uint8_t opcode, const uint8_t *at)
         call(t, WJ_OP_CALL_INDIRECT, of->types[index], index, table, pop_slot(t), at);
         break;
     case 0x1a:
-        t->height--;
+        (void)pop(t);
         t->last = NO_WORD;
         break;
     case 0x1c: /* select with types, of which there is one */
@@ -331,18 +325,16 @@ static void other(translator *t, uint8_t opcode, const uint8_t *at)
     case 0x1b:
         select_operands(t);
         break;
-    case 0x20: {
-        operand *made = push(t);
-        made->slot = read_index(t);
+    case 0x20:
+        push_local(t, read_index(t));
         break;
-    }
     case 0x21:
         set_local(t, read_index(t));
         break;
     case 0x22:
         index = read_index(t);
         set_local(t, index);
-        push(t)->slot = index;
+        push_local(t, index);
         break;
     case 0x23:
         global(t, read_index(t), false);
@@ -518,6 +510,7 @@ static void locals(translator *t)
 /* For whatever one instruction pushes. */
 static void make_room(translator *t)
 {
+    t->failed = t->failed || (t->height > FREE_HEIGHT && t->height / MOST_OPERANDS_PER_BYTE > t->at - t->start);
     t->operands = reserved(t, t->operands, t->height, &t->operand_room, MOST_RESULTS + 1, sizeof *t->operands);
     t->frames = reserved(t, t->frames, t->frame_count, &t->frame_room, 1, sizeof *t->frames);
 }
@@ -545,6 +538,29 @@ static wj_interpreted *finish(const translator *t, uint32_t function_index, cons
     return made;
 }
 
+/* A look at what may end the call that a translation is made for: that of the largest body takes a tenth of a second. */
+static void look(translator *t)
+{
+    wj_thread *thread = &wj_this_thread;
+    if (thread->pending == 0 || thread->entry == NULL) {
+        return;
+    }
+    void *fp = __builtin_frame_address(0);
+    t->raised = (thread->pending & WJ_PENDING_SIGNALS) != 0 && !wj_python_signals(thread, thread->entry, 0, (uintptr_t)fp);
+    t->ended = !t->raised && wj_trap_is_pending(thread);
+    t->failed = t->failed || t->raised || t->ended;
+}
+
+/* Where each local is newest: nowhere. */
+static void make_locals(translator *t)
+{
+    t->newest = malloc((t->local_count + 1) * sizeof *t->newest);
+    t->failed = t->failed || t->newest == NULL;
+    for (uint32_t i = 0; i < t->local_count && t->newest != NULL; i++) {
+        t->newest[i] = NO_WORD;
+    }
+}
+
 wj_interpreted *wj_translate(const wj_interpreter *interpreter, uint32_t position)
 {
     const wj_interpreter_plan *plan = &interpreter->plan;
@@ -558,22 +574,33 @@ wj_interpreted *wj_translate(const wj_interpreter *interpreter, uint32_t positio
     t.result_count = signature->result_count;
     t.live = true;
     t.last = NO_WORD;
+    t.start = t.at;
     locals(&t);
+    make_locals(&t);
     make_room(&t);
     if (!t.failed) {
         (void)wj_push_frame(&t, BODY, 0, t.result_count);
     }
-    while (!t.failed && t.frame_count != 0) {
+    for (uint32_t steps = 1; !t.failed && t.frame_count != 0; steps++) {
+        if (steps % LOOK_STEPS == 0) {
+            look(&t);
+        }
         make_room(&t);
         if (!t.failed) {
             instruction(&t);
         }
     }
     wj_interpreted *made = t.failed ? NULL : finish(&t, function_index, signature);
+    free(t.newest);
     free(t.operands);
     free(t.frames);
     free(t.words);
     free(t.offsets);
+    if (t.raised) {
+        wj_unwind(wj_this_thread.entry, WJ_STATUS_EXCEPTION);
+    } else if (t.ended) {
+        wj_trap(WJ_TRAP_INTERRUPT, 0);
+    }
     return made;
 }
 /* NOLINTEND(clang-analyzer-core.*, clang-analyzer-security.ArrayBound, clang-analyzer-unix.Malloc) */

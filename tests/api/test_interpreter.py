@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from typing import Any
@@ -309,3 +311,128 @@ def test_operands(engine: Engine, name: str, arguments: tuple[int, ...]) -> None
         store = Store(other)
         seen.append(Instance(store, Module(other, OPERANDS), []).exports(store)[name](store, *arguments))
     assert seen[0] == seen[1]
+
+
+# ---- hostile bodies ----
+
+
+def _unsigned(value: int) -> bytes:
+    out = b""
+    while value >= 0x80:
+        out, value = out + bytes([value & 0x7F | 0x80]), value >> 7
+    return out + bytes([value])
+
+
+def _section(number: int, *items: bytes) -> bytes:
+    contents = _unsigned(len(items)) + b"".join(items)
+    return bytes([number]) + _unsigned(len(contents)) + contents
+
+
+def _module_of(code: bytes, locals_count: int = 0) -> bytes:
+    """`f` (i32 -> i32) with this code; type 1 has 1000 results, type 2 nothing, type 3 9 parameters and results."""
+    local_groups = [_unsigned(locals_count) + b"\x7f"] if locals_count else []
+    body = _unsigned(len(local_groups)) + b"".join(local_groups) + code + b"\x0b"
+    many = _unsigned(1000) + b"\x7f" * 1000
+    nine = _unsigned(9) + b"\x7f" * 9
+    return (
+        b"\0asm\1\0\0\0"
+        + _section(1, b"\x60\x01\x7f\x01\x7f", b"\x60\x00" + many, b"\x60\x00\x00", b"\x60" + nine + nine)
+        + _section(3, b"\x00")
+        + _section(7, b"\x01f\x00\x00")
+        + _section(10, _unsigned(len(body)) + body)
+    )
+
+
+_CONSTANTS = b"\x41\x03" * 1000
+HOSTILE = {  # by a number: code, and locals beside the parameter
+    # Every operand was looked at in every block.
+    "blocks under operands": (lambda n: b"\x41\x01" * n + b"\x02\x40\x0b" * n + b"\x1a" * (n - 1), 0),
+    "ifs under operands": (lambda n: b"\x41\x01" * n + b"\x20\x00\x04\x40\x0b" * n + b"\x1a" * (n - 1), 0),
+    # ... for every local that was set.
+    "locals set under operands": (lambda n: b"\x20\x00" * n + b"\x41\x01\x21\x01" * n + b"\x1a" * (n - 1), 1),
+    "one of many locals": (lambda n: b"\x20\x00\x41\x01\x21\x00" * n + b"\x1a" * (n - 1), 0),
+    # Every entry of a table, or every branch, moved the operands by code of its own.
+    "tables of many operands": (
+        lambda n: (
+            b"\x02\x01\x02\x01"
+            + _CONSTANTS
+            + b"\x20\x00\x0e"
+            + _unsigned(n // 2 * 2)
+            + b"\x00\x01" * (n // 2)
+            + b"\x00\x0b\x0b"
+            + b"\x1a" * 999
+        ),
+        0,
+    ),
+    "branches with many operands": (
+        lambda n: (
+            b"\x41\x07\x02\x01\x41\x05"
+            + _CONSTANTS
+            + b"\x41\x00\x0d\x00" * (n // 10)
+            + b"\x0c\x00\x0b"
+            + b"\x1a" * 1000
+        ),
+        0,
+    ),
+    "branches with nine constants": (
+        lambda n: (
+            (
+                b"\x41\x09" * 9
+                + b"\x02\x03"
+                + b"\x1a" * 9
+                + b"\x41\x05" * 10
+                + b"\x41\x00\x0d\x00\x0c\x00\x0b"
+                + b"\x1a" * 9
+            )
+            * (n // 40)
+            + b"\x20\x00"
+        ),
+        0,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_translation_takes_time_in_proportion(engine: Engine, name: str) -> None:
+    """60,000 operands and 60,000 blocks, 360 kB, took 16 s: the square of the size."""
+    make_code, locals_count = HOSTILE[name]
+    module = Module(engine, _module_of(make_code(40_000), locals_count))
+    store = Store(engine)
+    function = Instance(store, module, []).exports(store)["f"]
+    began = time.thread_time()
+    assert isinstance(function(store, 1), int)
+    assert time.thread_time() - began < 1.5
+
+
+_PEAK = """
+import resource, sys
+from wasmjit import Config, Engine, Instance, Module, Store
+store = Store(Engine(Config(tier="auto")), max_memory=65536)
+module = Module(store.engine, sys.stdin.buffer.read())
+function = Instance(store, module, []).exports(store)["f"]
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+assert isinstance(function(store, 1), int)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+"""
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_translation_takes_memory_in_proportion(name: str) -> None:
+    """A table of 20,000 entries that carry 1000 operands, 23 kB, took 240 MB, for ever."""
+    make_code, locals_count = HOSTILE[name]
+    wasm = _module_of(make_code(40_000), locals_count)
+    done = subprocess.run([sys.executable, "-c", _PEAK], input=wasm, capture_output=True, check=True)
+    assert int(done.stdout) < 200 * len(wasm) + (4 << 20)
+
+
+def test_translation_can_be_interrupted(engine: Engine) -> None:
+    """The largest body that there may be takes longer than a program should have to wait."""
+    wasm = _module_of(b"\x20\x00\x1a" * 2_500_000 + b"\x41\x07")
+    store = Store(engine)
+    function = Instance(store, Module(engine, wasm), []).exports(store)["f"]
+    store.timeout = 0.001
+    with pytest.raises(Trap) as caught:
+        function(store, 1)
+    assert caught.value.trap_code is TrapCode.INTERRUPT
+    store.timeout = None
+    assert function(store, 1) == 7
