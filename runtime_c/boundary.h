@@ -26,6 +26,7 @@ struct wj_signature {
     uint32_t result_slots;
     uint32_t stack_slots; /* even: keeps the stack 16-byte aligned */
     uint32_t area_slots;
+    bool has_externrefs; /* among parameters or results */
     wj_place places[]; /* parameters, then results */
 };
 
@@ -93,6 +94,7 @@ struct wj_target {
     const wj_signature *signature;
     wj_enter_function *enter; /* a trampoline of its signature, or wj_enter_any */
     uint32_t flags;
+    void *caller; /* the instance context that a host function is to see as its caller, or NULL */
 };
 WJ_ASSERT_OFFSET(wj_target, boundary, WJ_TARGET_BOUNDARY);
 WJ_ASSERT_OFFSET(wj_target, func_ref, WJ_TARGET_FUNC_REF);
@@ -142,6 +144,17 @@ static inline void wj_give_gil(wj_entry *entry, void *taken)
         entry->thread_state = PyEval_SaveThread();
     }
 }
+
+/* ---- externrefs.c: all with the GIL held ---- */
+
+/* The object, a new reference; NULL with an exception. No Python code runs. */
+WJ_INTERNAL PyObject *wj_externref_value(const wj_store *store, uint64_t handle);
+/* Between these nothing is swept: around whatever has references in hands that no table, global or segment has yet, or
+ * that may vanish from there. They nest. The last one makes up for sweeps that were due: any code may run. */
+WJ_INTERNAL void wj_references_hold(wj_store *store);
+WJ_INTERNAL void wj_references_release(wj_store *store);
+/* Forgets the objects that nothing refers to, unless somebody may have references in hands. Any code may run. */
+WJ_INTERNAL void wj_externrefs_sweep(wj_store *store);
 
 /* ---- callable.c ---- */
 

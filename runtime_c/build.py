@@ -25,6 +25,7 @@ SOURCES = [
     "callbacks.c",
     "code.c",
     "enter.c",
+    "externrefs.c",
     "host.c",
     "instance.c",
     "interpret.c",
@@ -38,6 +39,7 @@ SOURCES = [
     "pool.c",
     "signature.c",
     "store.c",
+    "store_object.c",
     "trap.c",
     "values.c",
 ]

@@ -38,7 +38,18 @@ static inline PyObject *call_target(callable_object *self, PyObject *const *argu
     if (UNLIKELY(count != (Py_ssize_t)expected)) {
         return refuse_count(count, expected);
     }
-    return target->enter(target, arguments); /* who calls keeps this object, and with it the store, meanwhile */
+    wj_store *store = target->store; /* who calls keeps this object, and with it the store, meanwhile */
+    bool has_externrefs = of->has_externrefs;
+    if (UNLIKELY(has_externrefs)) { /* converting one argument, or result, may run code that has references swept */
+        wj_references_hold(store);
+    }
+    PyObject *result = target->enter(target, arguments);
+    if (UNLIKELY(has_externrefs)) {
+        wj_references_release(store);
+    } else if (UNLIKELY(store->sweep_due)) { /* by what host functions returned */
+        wj_externrefs_sweep(store);
+    }
+    return result;
 }
 
 static PyObject *typed_vectorcall(PyObject *self_object, PyObject *const *arguments, size_t flagged_count,
@@ -72,9 +83,9 @@ static PyObject *func_vectorcall(PyObject *self_object, PyObject *const *argumen
         }
         Py_XDECREF(record);
         PyObject *refused = PyObject_CallMethod(self_object, "_refuse_store", "O", arguments[0]);
-        if (refused != NULL) {
+        if (refused != NULL) { /* its own, and open as the record says: another thread is closing it */
             Py_DECREF(refused);
-            PyErr_SetString(PyExc_SystemError, "a store was refused without a reason");
+            wj_set_error("ClosedError", "store is closed");
         }
         return NULL;
     }
@@ -109,16 +120,16 @@ static void callable_dealloc(PyObject *self_object)
     Py_DECREF(type);
 }
 
-/* _bind(owner, store, func-ref, signature, trampoline, flags): addresses as ints. Once per object. */
+/* _bind(owner, store, func-ref, signature, trampoline, flags, caller = 0): addresses as ints. Once per object. */
 static PyObject *bind(PyObject *self_object, PyObject *const *arguments, Py_ssize_t count)
 {
     callable_object *self = (callable_object *)self_object;
-    if (count != 6 || self->target.store != NULL) {
+    if (count < 6 || count > 7 || self->target.store != NULL) {
         PyErr_SetString(PyExc_TypeError, "a function is bound once, by its class");
         return NULL;
     }
-    uint64_t numbers[5];
-    for (int i = 0; i < 5; i++) {
+    uint64_t numbers[6] = {0};
+    for (Py_ssize_t i = 0; i < count - 1; i++) {
         numbers[i] = PyLong_AsUnsignedLongLong(arguments[i + 1]);
         if (numbers[i] == UINT64_MAX && PyErr_Occurred()) {
             return NULL;
@@ -128,6 +139,7 @@ static PyObject *bind(PyObject *self_object, PyObject *const *arguments, Py_ssiz
     wj_target_set(&self->target, (wj_store *)(uintptr_t)numbers[0], arguments[0],
                   (wj_func_ref *)(uintptr_t)numbers[1], (const wj_signature *)(uintptr_t)numbers[2], (wj_enter_function *)(uintptr_t)numbers[3],
                   (uint32_t)numbers[4]);
+    self->target.caller = (void *)(uintptr_t)numbers[5];
     Py_RETURN_NONE;
 }
 
@@ -160,7 +172,7 @@ static PyObject *run_map(PyObject *self_object, PyObject *const *arguments, Py_s
     }
     wj_target *target = &self->target;
     if (target->store->closed) {
-        wj_set_error("WasmError", "store is closed");
+        wj_set_error("ClosedError", "store is closed");
         return NULL;
     }
     job[WJ_MAP_JOB_CODE / sizeof *job] = (uint64_t)(uintptr_t)target->func_ref->code;

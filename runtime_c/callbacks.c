@@ -5,6 +5,14 @@
 #include <frameobject.h>
 #include <string.h>
 
+bool wj_at_python_end(void (*called)(void))
+{
+    PyGILState_STATE state = PyGILState_Ensure();
+    bool done = Py_AtExit(called) == 0;
+    PyGILState_Release(state);
+    return done;
+}
+
 /* ---- to Python and back, from below wasm code ---- */
 
 /* `fp`: the frame record where the backtrace goes on. */

@@ -170,7 +170,7 @@ static inline __attribute__((always_inline)) int enter(wj_target *target, wj_ent
     entry->stack_slots = target->signature->stack_slots;
     entry->status = WJ_STATUS_OK;
     store->stack_limit = limit;
-    store->caller = NULL;
+    store->caller = target->caller;
     store->thread = thread;
     __atomic_store_n(&store->depth, depth + 1, __ATOMIC_RELAXED);
     /* Whoever interrupts from another thread writes interrupt_id, then sends a signal to store->thread. So what matters
@@ -225,9 +225,11 @@ static void set_refusal(int refusal)
         PyErr_NoMemory();
         return;
     }
-    wj_set_error("WasmError", refusal == REFUSED_CLOSED
-                                  ? "store is closed"
-                                  : "store is running on another thread: a Store is for one thread at a time");
+    if (refusal == REFUSED_CLOSED) {
+        wj_set_error("ClosedError", "store is closed");
+    } else {
+        wj_set_error("WasmError", "store is running on another thread: a Store is for one thread at a time");
+    }
 }
 
 /* ---- calls from Python ---- */

@@ -77,7 +77,7 @@ static PyObject *make_caller(const wj_host_func *host)
     Py_XDECREF(address);
     Py_XDECREF(record);
     if (made == NULL && !PyErr_Occurred()) {
-        wj_set_error("WasmError", "store is closed");
+        wj_set_error("ClosedError", "store is closed");
     }
     return made;
 }
@@ -109,7 +109,7 @@ static PyObject *call_python(const wj_host_func *host, PyObject **arguments, siz
     }
     if (UNLIKELY(host->callable == NULL)) {
         release_arguments(arguments, count);
-        wj_set_error("WasmError", "store is closed");
+        wj_set_error("ClosedError", "store is closed");
         return NULL;
     }
     PyObject *caller = NULL;

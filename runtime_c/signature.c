@@ -63,6 +63,7 @@ wj_signature *wj_signature_new(const char *params, const char *results)
     if (made != NULL) {
         made->param_count = (uint32_t)strlen(params);
         made->result_count = (uint32_t)strlen(results);
+        made->has_externrefs = strchr(params, 'e') != NULL || strchr(results, 'e') != NULL;
         place_params(made, params);
         place_results(made, results);
     }

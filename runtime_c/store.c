@@ -202,7 +202,12 @@ void wj_store_free(wj_store *store)
         PyGILState_Release(state);
     }
     if (!running) { /* a running store is kept rather than pulled away from under its code */
+        bool has_gil = alive && PyGILState_Check() != 0; /* giving gigabytes back takes milliseconds */
+        PyThreadState *thread_state = has_gil ? PyEval_SaveThread() : NULL;
         wj_store_unpin(store);
+        if (has_gil) {
+            PyEval_RestoreThread(thread_state);
+        }
         wj_store_release_record(store);
     }
 }

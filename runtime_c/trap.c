@@ -638,8 +638,18 @@ static void after_fork_in_child(void)
 static pthread_once_t init_once = PTHREAD_ONCE_INIT;
 static int init_error;
 
+/* The types and hooks that we keep were those of the interpreter that is gone. */
+static void on_python_end(void)
+{
+    init_error = ESTALE;
+}
+
 static void init(void)
 {
+    if (!wj_at_python_end(on_python_end)) {
+        init_error = ENOMEM; /* its list is full */
+        return;
+    }
     init_error = pthread_key_create(&thread_end_key, on_thread_end);
     if (init_error == 0) {
         init_error = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);

@@ -331,9 +331,12 @@ static PyObject *from_reference(uint64_t bits, char letter, wj_where where)
     if (bits == 0) {
         Py_RETURN_NONE;
     }
+    if (letter == 'e' && where.store != NULL && where.store->externrefs != NULL) {
+        return wj_externref_value(where.store, bits);
+    }
     PyObject *record = from_bits_hook == NULL ? NULL : wj_record_of(where);
     if (record == NULL) {
-        wj_set_error("WasmError", "store is closed");
+        wj_set_error("ClosedError", "store is closed");
         return NULL;
     }
     PyObject *found = PyObject_CallFunction(from_bits_hook, "OCK", record, letter, (unsigned long long)bits);

@@ -45,6 +45,7 @@ typedef struct wj_entry wj_entry;
 typedef struct wj_host_func wj_host_func;
 typedef struct wj_allocation wj_allocation;
 typedef struct wj_view wj_view;
+typedef struct wj_externref_root wj_externref_root;
 typedef struct wj_interpreted wj_interpreted;
 
 /* A running function of the interpreter; on the C stack. */
@@ -99,6 +100,14 @@ struct wj_table {
     uint64_t capacity;        /* elements: growth past it is refused */
     uint64_t mapping_bytes;   /* 0: elements come from wj_store_alloc */
     uint64_t committed_bytes;
+    bool has_externrefs; /* a root for those */
+};
+
+/* Where externrefs can be found besides tables: one in a global, or those of an element segment. */
+struct wj_externref_root {
+    wj_externref_root *next; /* in store->externref_roots */
+    const void *place;       /* the value, or a wj_segment_slot */
+    bool is_segment;
 };
 
 struct wj_store {
@@ -128,11 +137,15 @@ struct wj_store {
     wj_memory *memories;    /* new ones are pushed in front with release order; the fault handler reads the list */
     wj_table *tables;
     wj_allocation *allocations;
+    wj_externref_root *externref_roots;
     wj_host_func *host_funcs; /* guarded by the GIL instead */
     void *roots;              /* borrowed PyObject, see wj_store_roots; guarded by the GIL */
     void *mappings;           /* list of the mapping objects behind Memory.view (mapping.c); guarded by the GIL */
     void *record_reference;   /* PyObject, owned: a weakref to the StoreRecord; guarded by the GIL */
     void *failure; /* PyObject, owned: the exception of a call that C made, or NULL; guarded by the GIL */
+    void *externrefs; /* borrowed PyObject, see externrefs.c; guarded by the GIL */
+    uint32_t held;    /* who has references in hands that no root has (yet): nothing is swept; guarded by the GIL */
+    bool sweep_due;   /* guarded by the GIL */
 };
 
 typedef struct {
@@ -364,6 +377,9 @@ static inline void wj_resume(wj_thread *thread, void *fp)
 }
 
 /* ---- callbacks.c ---- */
+
+/* Has `called` when Python has been finalized; false if it has no room for that. */
+WJ_INTERNAL bool wj_at_python_end(void (*called)(void));
 
 /* Runs Python's signal handlers below wasm code that stands at pc and fp; false: one raised, and the GIL is held. */
 WJ_INTERNAL bool wj_python_signals(wj_thread *thread, wj_entry *entry, uintptr_t pc, uintptr_t fp);

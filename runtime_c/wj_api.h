@@ -8,7 +8,7 @@ typedef struct wj_table wj_table;     /* starts with the abi.TABLE fields */
 typedef struct wj_func_ref wj_func_ref; /* abi.FUNC_REF */
 
 /* ---- process ---- */
-/* Installs the fault handlers once (idempotent). Returns 0 or an errno value. */
+/* Installs the fault handlers once (idempotent). Returns 0 or an errno value: ESTALE if Python was finalized since. */
 int wj_runtime_init(void);
 /* PyObject of a callable(code: int, fault_address: int, pcs: tuple[int, ...]) -> BaseException instance, which makes
  * the exception raised for a trap. pcs: innermost first; return addresses are already adjusted to lie inside the call. */
@@ -30,6 +30,8 @@ int wj_code_protect(uintptr_t start, uint64_t size_bytes, int executable);
 
 /* ---- store ---- */
 wj_store *wj_store_new(uint64_t max_wasm_stack_bytes);
+/* A new reference to the base class of NativeStore, which owns a store (store_object.c); 0 on failure. */
+uintptr_t wj_store_base(void);
 /* Frees the store and everything made in it. Must not be running (check wj_store_is_running first): nothing happens
  * then. */
 void wj_store_free(wj_store *store);
@@ -92,6 +94,15 @@ int wj_table_get(wj_table *table, uint64_t index, uint64_t *value);    /* 0, or 
 int wj_table_set(wj_table *table, uint64_t index, uint64_t value);
 /* Copies `count` references from `source` to table[start...]: 0, or 1 if out of bounds (then nothing is written). */
 int wj_table_write(wj_table *table, uint64_t start, const uint64_t *source, uint64_t count);
+
+/* ---- externrefs (externrefs.c) ---- */
+/* A new reference to what knows the objects of the store's externrefs (always the same one). Keep it as an attribute of
+ * the record, so that the garbage collector sees the objects. 0 on failure. */
+uintptr_t wj_store_externrefs(wj_store *store);
+/* What a sweep has to look at, as long as the store lives. `place`: of a global's value, or of a segment slot of an instance
+ * context. 1: no memory. */
+int wj_store_add_externref_root(wj_store *store, uintptr_t place, int is_segment);
+void wj_table_set_has_externrefs(wj_table *table);
 
 /* ---- zeroed 16-byte aligned storage that lives as long as the store: instance contexts, host globals, segments ---- */
 void *wj_store_alloc(wj_store *store, uint64_t size_bytes);

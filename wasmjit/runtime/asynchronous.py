@@ -317,8 +317,9 @@ class _Lane:
     def lend(self, lent: bool) -> None:
         """Says whether the coroutine may act on the Store in this thread's place: grow memories that have to move."""
         record = self._record()
-        if record is not None and record.native is not None:
-            lib.wj_store_lend(record.native.pointer, lent)
+        native = None if record is None else record.native
+        if native is not None:
+            lib.wj_store_lend(native.pointer, lent)
 
     def _work(self) -> None:
         while True:
@@ -361,14 +362,14 @@ class _Lane:
 
 def _interrupt(record: StoreRecord) -> None:
     """Ends the store's outermost call, if one runs."""
-    if record.native is not None:
-        lib.wj_store_interrupt(record.native.pointer)
+    record.interrupt()
 
 
 def _forget_interrupt(record: StoreRecord) -> None:
     """Takes back the interrupt that ended a nested job, or came too late for it: the outer call goes on."""
-    if record.native is not None:
-        lib.wj_store_forget_interrupt(record.native.pointer)
+    native = record.native
+    if native is not None:
+        lib.wj_store_forget_interrupt(native.pointer)
 
 
 _lanes: weakref.WeakKeyDictionary[StoreRecord, _Lane] = weakref.WeakKeyDictionary()

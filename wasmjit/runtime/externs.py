@@ -15,7 +15,7 @@ from .func import Caller, Func, FuncItem, bits_to_python, python_to_bits
 from .memory import REFUSED, Memory, MemoryItem, new_memory_item
 from .native import ffi, lib
 from .shared_memory import SharedMemory
-from .store import NativeStore, Storelike, StoreRecord, check_store, read_u64s, record_of
+from .store import NativeStore, Storelike, StoreRecord, allocate, check_store, read_u64s, record_of
 from .values import GlobalType, TableType, TagType, Val
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class TableItem:
     pointer: Any  # wj_table *
     type: wt.TableType
 
-    def current_type(self) -> wt.TableType:
+    def current_type(self, _native: NativeStore) -> wt.TableType:
         """The type that import matching sees: the minimum is the current length."""
         limits = wt.Limits(int(lib.wj_table_length(self.pointer)), self.type.limits.max)
         return wt.TableType(self.type.element, limits, self.type.is_64)
@@ -48,45 +48,46 @@ class GlobalItem:
     address: int
     type: wt.GlobalType
 
-    def current_type(self) -> wt.GlobalType:
+    def current_type(self, _native: NativeStore) -> wt.GlobalType:
         """Its type."""
         return self.type
 
 
 def new_table_item(record: StoreRecord, type: wt.TableType, init_bits: int) -> TableItem:
     """Makes a table filled with a raw reference. Raises WasmError if it cannot be had."""
+    native = record.open()
     record.check_new_table(type)
     maximum = MAX_TABLE_ELEMENTS if type.limits.max is None else type.limits.max
     error = ffi.new("int *")
-    pointer = lib.wj_table_new(record.pointer, type.limits.min, maximum, init_bits, error)
+    pointer = lib.wj_table_new(native.pointer, type.limits.min, maximum, init_bits, error)
     if pointer == ffi.NULL:
         raise WasmError(f"cannot allocate a table of {type.limits.min} elements (errno {error[0]})")
     record.num_tables += 1
     if type.element == wt.EXTERNREF:
-        record.externref_roots.append(
-            lambda: read_u64s(int(lib.wj_table_elements(pointer)), int(lib.wj_table_length(pointer)))
-        )
+        lib.wj_table_set_has_externrefs(pointer)
     return TableItem(pointer, type)
 
 
 def new_global_item(record: StoreRecord, type: wt.GlobalType, address: int) -> GlobalItem:
-    """Describes the global whose value lies at `address`."""
+    """Describes the global whose value lies at `address`. Raises MemoryError."""
     if type.content == wt.EXTERNREF:
-        record.externref_roots.append(lambda: read_u64s(address, 1))
+        native = record.open()
+        if lib.wj_store_add_externref_root(native.pointer, address, 0):
+            raise MemoryError("no memory for a global")
     return GlobalItem(address, type)
 
 
-def read_bits(address: int, valtype: int) -> int:
+def read_bits(native: NativeStore, address: int, valtype: int) -> int:
     """The raw value of a global: i32 and f32 in the low half, which is all that is specified; v128 as 128 bits."""
     if valtype in (wt.I32, wt.F32):
         return ctypes.c_uint32.from_address(address).value
     if valtype == wt.V128:
-        low, high = read_u64s(address, 2)
+        low, high = read_u64s(native, address, 2)
         return low | high << 64
     return ctypes.c_uint64.from_address(address).value
 
 
-def write_bits(address: int, valtype: int, bits: int) -> None:
+def write_bits(_native: NativeStore, address: int, valtype: int, bits: int) -> None:
     """Writes the raw value of a global."""
     ctypes.c_uint64.from_address(address).value = bits & REFUSED
     if valtype == wt.V128:
@@ -126,7 +127,8 @@ class Table:
         if not isinstance(ty, TableType):
             raise TypeError("expected a TableType")
         self._owner = record
-        self._item = new_table_item(record, ty._type, python_to_bits(record, ty._type.element, init))
+        with record.open():  # keeps the reference until the table has it
+            self._item = new_table_item(record, ty._type, python_to_bits(record, ty._type.element, init))
 
     @classmethod
     def _wrap(cls, record: StoreRecord, item: TableItem) -> Table:
@@ -138,19 +140,20 @@ class Table:
     def _open(self, store: Storelike) -> tuple[NativeStore, Any]:
         """The C store, which the caller keeps: a callback or another thread may close the store; and the table."""
         check_store(store, self._owner, "table")
-        return self._owner.open(), self._item.pointer
+        native = self._owner.open()
+        return native, self._item.pointer
 
     def type(self, store: Storelike) -> TableType:
         """Its type, with the current size as minimum."""
-        _native, _ = self._open(store)
-        return TableType._wrap(self._item.current_type())
+        native, _ = self._open(store)
+        return TableType._wrap(self._item.current_type(native))
 
     def size(self, store: Storelike) -> int:
         """Current size in elements."""
         _native, pointer = self._open(store)
         return int(lib.wj_table_length(pointer))
 
-    def _may_grow(self, amount: int) -> bool:
+    def _may_grow(self, _native: NativeStore, amount: int) -> bool:
         """Whether the store's limiter allows it."""
         if self._owner.limiter is None or amount == 0:
             return True
@@ -159,11 +162,12 @@ class Table:
 
     def grow(self, store: Storelike, amt: int, init: Any) -> int:
         """Grows by `amt` elements, each `init`; returns the previous size. Raises WasmError if that is not possible."""
-        _native, pointer = self._open(store)
-        bits = python_to_bits(self._owner, self._item.type.element, init)
+        native, pointer = self._open(store)
         previous = REFUSED
-        if 0 <= _index(amt, "amount") < REFUSED and self._may_grow(amt):
-            previous = lib.wj_table_grow(pointer, amt, bits)
+        with native:  # keeps the reference until the table has it
+            bits = python_to_bits(self._owner, self._item.type.element, init)
+            if 0 <= _index(amt, "amount") < REFUSED and self._may_grow(native, amt):
+                previous = lib.wj_table_grow(pointer, amt, bits)
         if previous == REFUSED:
             raise WasmError(f"failed to grow table by `{amt}`")
         return int(previous)
@@ -174,17 +178,20 @@ class Table:
         A null reference comes as a Val whose `value` is None, so it differs from "out of bounds" (and equals None by
         ``==``), as in the wasmtime package.
         """
-        _native, pointer = self._open(store)
+        native, pointer = self._open(store)
         bits = ffi.new("uint64_t *")
-        if not 0 <= _index(idx, "index") < REFUSED or lib.wj_table_get(pointer, idx, bits):
-            return None
-        return _element_to_python(self._owner, self._item.type.element, int(bits[0]))
+        with native:  # keeps the object, should the table lose it now
+            if not 0 <= _index(idx, "index") < REFUSED or lib.wj_table_get(pointer, idx, bits):
+                return None
+            return _element_to_python(self._owner, self._item.type.element, int(bits[0]))
 
     def set(self, store: Storelike, idx: int, val: Any) -> None:
         """Sets the element at `idx`. Raises WasmError where it is out of bounds, TypeError for a wrong `val`."""
-        _native, pointer = self._open(store)
-        bits = python_to_bits(self._owner, self._item.type.element, val)
-        if not 0 <= _index(idx, "index") < REFUSED or lib.wj_table_set(pointer, idx, bits):
+        native, pointer = self._open(store)
+        with native:  # as in `grow`
+            bits = python_to_bits(self._owner, self._item.type.element, val)
+            refused = not 0 <= _index(idx, "index") < REFUSED or lib.wj_table_set(pointer, idx, bits)
+        if refused:
             raise WasmError(f"wasm trap: {_TABLE_OUT_OF_BOUNDS}")
 
 
@@ -207,11 +214,13 @@ class Global:
         if not isinstance(ty, GlobalType):
             raise TypeError("expected a GlobalType")
         type = ty._type
-        bits = python_to_bits(record, type.content, val)
-        address = record.allocate(16)
-        write_bits(address, type.content, bits)
+        native = record.open()
+        with native:  # keeps the reference until the global is a root
+            bits = python_to_bits(record, type.content, val)
+            address = allocate(native, 16)
+            write_bits(native, address, type.content, bits)
+            self._item = new_global_item(record, type, address)
         self._owner = record
-        self._item = new_global_item(record, type, address)
 
     @classmethod
     def _wrap(cls, record: StoreRecord, item: GlobalItem) -> Global:
@@ -227,22 +236,28 @@ class Global:
 
     def value(self, store: Storelike) -> Any:
         """The current value as a Python object; a null reference as a Val whose `value` is None (see `Table.get`)."""
-        return _element_to_python(self._owner, self._item.type.content, self.value_bits(store))
+        check_store(store, self._owner, "global")
+        native, item = self._owner.open(), self._item
+        with native:  # as in Table.get
+            return _element_to_python(
+                self._owner, item.type.content, read_bits(native, item.address, item.type.content)
+            )
 
     def value_bits(self, store: Storelike) -> int:
         """The current value's raw bits (a NaN's payload is exact; references are raw handles)."""
         check_store(store, self._owner, "global")
-        _native = self._owner.open()  # as Table._open
-        return read_bits(self._item.address, self._item.type.content)
+        native = self._owner.open()
+        return read_bits(native, self._item.address, self._item.type.content)
 
     def set_value(self, store: Storelike, val: Any) -> None:
         """Sets the value. Raises WasmError if the global is immutable, TypeError if `val` does not fit the type."""
         check_store(store, self._owner, "global")
-        _native = self._owner.open()  # as Table._open: converting runs Python code
-        bits = python_to_bits(self._owner, self._item.type.content, val)
-        if not self._item.type.mutable:
-            raise WasmError("immutable global cannot be set")
-        write_bits(self._item.address, self._item.type.content, bits)
+        native, item = self._owner.open(), self._item
+        with native:  # converting runs Python code
+            bits = python_to_bits(self._owner, item.type.content, val)
+            if not item.type.mutable:
+                raise WasmError("immutable global cannot be set")
+            write_bits(native, item.address, item.type.content, bits)
 
 
 class Tag:

@@ -24,7 +24,7 @@ from .native import (
     set_caller_factory,
     set_converters,
 )
-from .store import Storelike, StoreRecord, address_of, check_store, record_of
+from .store import NativeStore, Storelike, StoreRecord, address_of, check_store, record_of
 from .trampolines import ENTER, HOST, NATIVE, REVERSE
 from .type_ids import signature_of, type_id, type_of_id
 from .typed import TypedFunc
@@ -61,7 +61,7 @@ class FuncItem:
     signature: int
     enter: int
 
-    def current_type(self) -> wt.FuncType:
+    def current_type(self, _native: NativeStore) -> wt.FuncType:
         """Its type."""
         return self.type
 
@@ -210,11 +210,11 @@ class Func(FuncBase):
         self._initialize(record, new_host_item(record, ty._type, func, access_caller))
 
     def _initialize(self, record: StoreRecord, item: FuncItem) -> None:
-        _native = record.open()  # kept while C takes a reference of its own
+        native = record.open()  # kept while C takes a reference of its own
         self._item = item
         self._native_address = 0
         self._variants: dict[int, TypedFunc] = {}
-        self._bind(record, record.address, item.address, item.signature, item.enter, 0)
+        self._bind(record, native.address, item.address, item.signature, item.enter, 0)
         if not item.enter:
             record.engine._trampolines.expect(self)
         record.functions[item.address] = weakref.ref(self)
@@ -239,6 +239,7 @@ class Func(FuncBase):
         known = _known(record, address)
         if known is not None:
             return known
+        _native = record.open()
         id = ctypes.c_uint32.from_address(address + abi.FUNC_REF["type_id"]).value
         return cls._wrap(record, new_func_item(record, address, type_of_id(id)))
 

@@ -6,7 +6,7 @@ import ctypes
 import struct
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from .. import abi
 from ..errors import TRAPS, LinkError, WasmError
@@ -34,7 +34,7 @@ from .externs import (
 from .func import FuncItem
 from .module import LoadedModule, Module, ModuleExport
 from .native import ffi, lib
-from .store import Storelike, StoreRecord, address_of, read_u64s, record_of
+from .store import NativeStore, Storelike, StoreRecord, address_of, allocate, record_of
 from .trap import Trap
 from .typed import TypedFunc
 
@@ -76,20 +76,12 @@ def _describe(type: wt.ExternType) -> str:
     return f"function {type}" if isinstance(type, wt.FuncType) else str(type)
 
 
-class HasType(Protocol):
-    """An item, or what stands for one before there is a store."""
-
-    def current_type(self) -> wt.ExternType:
-        """Its type, with the current size as minimum."""
-
-
-def check_imports(loaded: LoadedModule, items: Sequence[HasType]) -> None:
-    """Raises LinkError unless `items` are what the module imports, in its order."""
+def check_imports(loaded: LoadedModule, types: Sequence[wt.ExternType]) -> None:
+    """Raises LinkError unless items of these types (the minimum is the current size) are what the module imports."""
     imports = loaded.module.imports
-    if len(items) != len(imports):
-        raise LinkError(f"expected {len(imports)} imports, found {len(items)}")
-    for wanted, item, needed in zip(imports, items, loaded.import_types, strict=True):
-        found = item.current_type()
+    if len(types) != len(imports):
+        raise LinkError(f"expected {len(imports)} imports, found {len(types)}")
+    for wanted, found, needed in zip(imports, types, loaded.import_types, strict=True):
         if not types_match(found, needed):
             raise LinkError(
                 f"incompatible import type for `{wanted.module}::{wanted.name}`: "
@@ -100,7 +92,9 @@ def check_imports(loaded: LoadedModule, items: Sequence[HasType]) -> None:
 # ---- constant expressions (spec section 4.5.4; extended constant expressions) ----
 
 
-def evaluate(expression: ConstExpr, globals: Sequence[GlobalItem], func_ref: Callable[[int], int]) -> int:
+def evaluate(
+    native: NativeStore, expression: ConstExpr, globals: Sequence[GlobalItem], func_ref: Callable[[int], int]
+) -> int:
     """The raw bits of a constant expression's value. `func_ref` knows the func-ref addresses."""
     stack: list[int] = []
     for opcode, immediate in expression:
@@ -111,7 +105,7 @@ def evaluate(expression: ConstExpr, globals: Sequence[GlobalItem], func_ref: Cal
             continue
         assert immediate is not None
         if opcode == GLOBAL_GET:
-            stack.append(read_bits(globals[immediate].address, globals[immediate].type.content))
+            stack.append(read_bits(native, globals[immediate].address, globals[immediate].type.content))
         elif opcode == REF_FUNC:
             stack.append(func_ref(immediate))
         elif opcode == REF_NULL:
@@ -182,7 +176,7 @@ def instantiate(record: StoreRecord, loaded: LoadedModule, imports: Sequence[Ite
     If a segment does not fit or the start function traps, the effects so far stay (spec section 4.5.4).
     """
     native = record.open()
-    check_imports(loaded, imports)
+    check_imports(loaded, [item.current_type(native) for item in imports])
     record.check_new_instance()
     if record.slow_functions:
         record.speed_up()
@@ -196,19 +190,20 @@ def instantiate(record: StoreRecord, loaded: LoadedModule, imports: Sequence[Ite
             instance.memories.append(new_memory_item(record, memory_type, ffi.NULL if position else image))
     for table_type in plan.table_types:
         instance.tables.append(new_table_item(record, table_type, 0))
-    context = _new_context(record, instance)
-    if loaded.module.global_definitions:
-        _initialize_globals(record, instance)
-    if plan.num_elements:
-        _run_elements(record, instance, context)
+    context = _new_context(native, record, instance)
+    with native:  # keeps the externrefs that constant expressions take from globals
+        if loaded.module.global_definitions:
+            _initialize_globals(native, record, instance)
+        if plan.num_elements:
+            _run_elements(native, instance, context)
     if plan.num_data:
-        _run_data(instance, context, image)
+        _run_data(native, instance, context, image)
     if loaded.module.start is not None:
-        _start_function(record, instance)()
+        _start_function(native, record, instance)()
     return instance
 
 
-def _new_context(record: StoreRecord, instance: InstanceRecord) -> Any:
+def _new_context(native: NativeStore, record: StoreRecord, instance: InstanceRecord) -> Any:
     """Makes the instance's context. Globals that take evaluation and element segments are still zero."""
     words = ffi.NULL
     if instance.imported_func_refs or instance.globals or instance.memories or instance.tables:
@@ -221,7 +216,7 @@ def _new_context(record: StoreRecord, instance: InstanceRecord) -> Any:
                 *[address_of(item.pointer) for item in instance.tables],
             ],
         )
-    pointer = lib.wj_instance_make(record.pointer, instance.loaded.plan.native, words)
+    pointer = lib.wj_instance_make(native.pointer, instance.loaded.plan.native, words)
     if pointer == ffi.NULL:
         raise MemoryError("no memory for an instance")
     instance.address = address_of(pointer)
@@ -229,12 +224,12 @@ def _new_context(record: StoreRecord, instance: InstanceRecord) -> Any:
     return pointer
 
 
-def _run_elements(record: StoreRecord, instance: InstanceRecord, context: Any) -> None:
+def _run_elements(native: NativeStore, instance: InstanceRecord, context: Any) -> None:
     """Evaluates all element segments, then runs the active ones. Raises Trap."""
     plan = instance.loaded.plan
     if plan.elements is None:
-        words = _words(instance, context)
-        _run_element_segments(instance, words, _evaluate_elements(record, instance, words))
+        words = _words(native, instance, context)
+        _run_element_segments(native, instance, words, _evaluate_elements(native, instance, words))
         return
     failure = lib.wj_instance_elements(context, plan.elements, plan.num_elements)
     if failure == _NO_MEMORY:
@@ -243,20 +238,20 @@ def _run_elements(record: StoreRecord, instance: InstanceRecord, context: Any) -
         raise Trap._from_code(_CODES["TABLE_OUT_OF_BOUNDS"])
 
 
-def _run_data(instance: InstanceRecord, context: Any, image: Any) -> None:
+def _run_data(native: NativeStore, instance: InstanceRecord, context: Any, image: Any) -> None:
     """Runs the active data segments; those of a memory made from `image` are in it. Raises Trap."""
     plan = instance.loaded.plan
     if plan.data is None:
-        _run_data_segments(instance, _words(instance, context))
+        _run_data_segments(native, instance, _words(native, instance, context))
     elif lib.wj_instance_data(context, plan.data, plan.num_data, image):
         raise Trap._from_code(_CODES["MEMORY_OUT_OF_BOUNDS"])
 
 
-def _words(instance: InstanceRecord, context: Any) -> memoryview[int]:
+def _words(_native: NativeStore, instance: InstanceRecord, context: Any) -> memoryview[int]:
     return memoryview(ffi.buffer(context, instance.loaded.layout.size_bytes)).cast("Q")
 
 
-def _put(context: memoryview[int], offset: int, words: list[int]) -> None:
+def _put(_native: NativeStore, context: memoryview[int], offset: int, words: list[int]) -> None:
     context[offset // 8 : offset // 8 + len(words)] = memoryview(array("Q", words))
 
 
@@ -264,18 +259,18 @@ def _strided(start: int, stride: int, items: Sequence[Any]) -> Iterator[tuple[in
     return zip(range(start, start + stride * len(items), stride), items, strict=True)
 
 
-def _initialize_globals(record: StoreRecord, instance: InstanceRecord) -> None:
+def _initialize_globals(native: NativeStore, record: StoreRecord, instance: InstanceRecord) -> None:
     at = instance.address + instance.loaded.layout.globals
     dynamic = instance.loaded.plan.dynamic_globals
     for position, definition in enumerate(instance.loaded.module.global_definitions):
         if dynamic and position in dynamic:
-            bits = evaluate(definition.init, instance.globals, instance.func_ref)
-            write_bits(at, definition.type.content, bits)
+            bits = evaluate(native, definition.init, instance.globals, instance.func_ref)
+            write_bits(native, at, definition.type.content, bits)
         instance.globals.append(new_global_item(record, definition.type, at))
         at += abi.GLOBAL_BYTES
 
 
-def _evaluate_elements(record: StoreRecord, instance: InstanceRecord, context: memoryview[int]) -> list[int]:
+def _evaluate_elements(native: NativeStore, instance: InstanceRecord, context: memoryview[int]) -> list[int]:
     """Evaluates all element segments into the store; returns where their slots lie, as word indices of the context."""
     slots = []
     layout = instance.loaded.layout
@@ -283,55 +278,53 @@ def _evaluate_elements(record: StoreRecord, instance: InstanceRecord, context: m
         slots.append(at // 8)
         if segment.mode == DECLARATIVE or not segment.items:
             continue
-        references = array("Q", [evaluate(item, instance.globals, instance.func_ref) for item in segment.items])
-        address = record.allocate(8 * len(references))
+        references = array("Q", [evaluate(native, item, instance.globals, instance.func_ref) for item in segment.items])
+        address = allocate(native, 8 * len(references))
         ctypes.memmove(address, references.buffer_info()[0], 8 * len(references))
-        _put(context, at, [address, len(references)])
-        if segment.element == wt.EXTERNREF:
-            slot = instance.address + at
-
-            def live_references(slot: int = slot) -> list[int]:
-                start, length = read_u64s(slot, 2)
-                return read_u64s(start, length)
-
-            record.externref_roots.append(live_references)
+        _put(native, context, at, [address, len(references)])
+        if segment.element == wt.EXTERNREF and lib.wj_store_add_externref_root(
+            native.pointer, instance.address + at, 1
+        ):
+            raise MemoryError("no memory for element segments")
     return slots
 
 
-def _run_element_segments(instance: InstanceRecord, context: memoryview[int], slots: list[int]) -> None:
+def _run_element_segments(
+    native: NativeStore, instance: InstanceRecord, context: memoryview[int], slots: list[int]
+) -> None:
     for slot, segment in zip(slots, instance.loaded.module.elements, strict=True):
         if segment.mode != ACTIVE:
             continue
-        start = evaluate(segment.start, instance.globals, instance.func_ref)
+        start = evaluate(native, segment.start, instance.globals, instance.func_ref)
         source = ffi.cast("uint64_t *", context[slot])
         if lib.wj_table_write(instance.tables[segment.table].pointer, start, source, context[slot + 1]):
             raise Trap._from_code(_CODES["TABLE_OUT_OF_BOUNDS"])
         context[slot + 1] = 0  # dropped
 
 
-def _run_data_segments(instance: InstanceRecord, context: memoryview[int]) -> None:
+def _run_data_segments(native: NativeStore, instance: InstanceRecord, context: memoryview[int]) -> None:
     layout = instance.loaded.layout
     for at, segment in _strided(layout.data_segments, abi.SEGMENT_SLOT["sizeof"], instance.loaded.module.data):
         if segment.mode != ACTIVE:
             continue
         slot = at // 8
-        start = evaluate(segment.start, instance.globals, instance.func_ref)
+        start = evaluate(native, segment.start, instance.globals, instance.func_ref)
         source = ffi.cast("void *", context[slot])
         if lib.wj_memory_write(instance.memories[segment.memory].pointer, start, source, context[slot + 1]):
             raise Trap._from_code(_CODES["MEMORY_OUT_OF_BOUNDS"])
         context[slot + 1] = 0  # dropped
 
 
-def _start_function(record: StoreRecord, instance: InstanceRecord) -> Any:
+def _start_function(native: NativeStore, record: StoreRecord, instance: InstanceRecord) -> Any:
     """What calls the start function. It need not have a func-ref, so it may get one here."""
     loaded = instance.loaded
     start = loaded.module.start
     assert start is not None
     if start < loaded.module.num_imported_functions or start in loaded.func_ref_offsets:
-        return TypedFunc._make(record, instance.function(start), 0)
+        return TypedFunc._make(record, instance.function(start), 0, instance.address)
     id = loaded.type_ids[loaded.module.functions[start]]
     reference = struct.pack("<QQIIQ", loaded.function_address(start), instance.address, id, start, 0)
-    address = record.allocate(len(reference))
+    address = allocate(native, len(reference))
     ctypes.memmove(address, reference, len(reference))
     return TypedFunc._make(record, FuncItem(address, *loaded.way_in(start)), 0)
 

@@ -25,7 +25,7 @@ from .func import FuncItem, new_address_item, new_foreign_item, new_host_item, n
 from .handle import Handle
 from .instance import Instance, check_imports, checked_load, instantiate
 from .module import Module
-from .store import Storelike, StoreRecord, record_of
+from .store import Storelike, StoreRecord, allocate, record_of
 from .values import FuncType, ImportType, wrap_extern_type
 
 if TYPE_CHECKING:
@@ -124,8 +124,8 @@ class _StoreDefinition:
 
     def current_type(self) -> wt.ExternType:
         """Its type at present: memories and tables grow."""
-        _native = self.record.open()  # kept: another thread may close the store
-        return self.bound.current_type()
+        native = self.record.open()  # kept: another thread may close the store
+        return self.bound.current_type(native)
 
     def item(self, record: StoreRecord, name: str) -> Item:
         """The item. Raises WasmError for any other store."""
@@ -505,7 +505,7 @@ class Linker(Handle):
         Raises UnknownImportError, and LinkError for an item of another type. Items of a Store serve that Store only.
         """
         resolved = self._resolve(module)
-        check_imports(module._load(), [definition for _, definition in resolved])
+        check_imports(module._load(), [definition.current_type() for _, definition in resolved])
         return InstancePre(module, resolved)
 
     def get(self, store: Storelike, module: str, name: str) -> AsExtern:
@@ -637,7 +637,8 @@ def _default_item(record: StoreRecord, type: wt.TableType | wt.MemoryType | wt.G
         return new_memory_item(record, type)
     if isinstance(type, wt.TableType):
         return new_table_item(record, type, 0)
-    return new_global_item(record, type, record.allocate(16))
+    native = record.open()
+    return new_global_item(record, type, allocate(native, 16))
 
 
 __all__ = ["InstancePre", "Linker"]

@@ -30,18 +30,20 @@ class MemoryItem:
     type: wt.MemoryType  # as declared: its current size is in C
     moves: bool = False  # growth may give it another base
 
-    def size_pages(self) -> int:
+    def size_pages(self, _native: NativeStore) -> int:
         """Current size."""
         return int(lib.wj_memory_size_bytes(self.pointer)) >> self.type.page_size_log2
 
-    def size_counter(self) -> ctypes.c_uint64:
-        """Where C keeps the current size in bytes: valid as long as the store is."""
-        return ctypes.c_uint64.from_address(address_of(self.pointer) + abi.MEMORY["size_bytes"])
+    def size_counter(self, native: NativeStore) -> ctypes.c_uint64:
+        """Where C keeps the current size in bytes; it keeps the C store."""
+        counter = ctypes.c_uint64.from_address(address_of(self.pointer) + abi.MEMORY["size_bytes"])
+        counter._owner = native  # type: ignore[attr-defined]
+        return counter
 
-    def current_type(self) -> wt.MemoryType:
+    def current_type(self, native: NativeStore) -> wt.MemoryType:
         """The type that import matching sees: the minimum is the current size."""
         declared = self.type
-        limits = wt.Limits(self.size_pages(), declared.limits.max)
+        limits = wt.Limits(self.size_pages(native), declared.limits.max)
         return wt.MemoryType(limits, declared.is_64, declared.shared, declared.page_size_log2)
 
 
@@ -50,13 +52,14 @@ def new_memory_item(record: StoreRecord, type: wt.MemoryType, image: Any = ffi.N
 
     Raises WasmError if it cannot be had.
     """
+    native = record.open()
     record.check_new_memory(type)
     reservation_bytes, guard_bytes = _memory_layout(record.engine, type)
     max_pages = type.most_pages if type.limits.max is None else min(type.limits.max, type.most_pages)
     error = ffi.new("int *")
     while True:
         pointer = lib.wj_memory_new_from_image(
-            record.pointer,
+            native.pointer,
             type.limits.min,
             max_pages,
             type.page_size_log2,
@@ -153,7 +156,8 @@ class Memory(MemoryAccess):
     def _open(self, store: Storelike) -> tuple[NativeStore, Any]:
         """The C store, which the caller keeps: a callback or another thread may close the store; and the memory."""
         check_store(store, self._owner, "memory")
-        return self._owner.open(), self._item.pointer
+        native = self._owner.open()
+        return native, self._item.pointer
 
     def _open_own(self) -> None:
         """What C calls to have raised what is wrong with the store."""
@@ -161,8 +165,8 @@ class Memory(MemoryAccess):
 
     def type(self, store: Storelike) -> MemoryType:
         """Its type, with the current size as minimum."""
-        _native, _ = self._open(store)
-        return MemoryType._wrap(self._item.current_type())
+        native, _ = self._open(store)
+        return MemoryType._wrap(self._item.current_type(native))
 
     def page_size(self, store: Storelike) -> int:
         """Page size in bytes."""
@@ -173,23 +177,25 @@ class Memory(MemoryAccess):
         self._open(store)
         return self._item.type.page_size_log2
 
-    def _may_grow(self, delta: int) -> bool:
+    def _may_grow(self, native: NativeStore, delta: int) -> bool:
         """Whether the store's limiter allows it."""
         if self._owner.limiter is None or delta == 0:
             return True
         maximum, shift = self._item.type.limits.max, self._item.type.page_size_log2
-        current = self._item.size_pages()
+        current = self._item.size_pages(native)
         maximum_bytes = None if maximum is None else maximum << shift
         return self._owner.allows_growth("memory", current << shift, current + delta << shift, maximum_bytes)
 
     def grow(self, store: Storelike, delta: int) -> int:
         """Grows by `delta` pages; returns the previous size in pages. Raises WasmError if that is not possible."""
-        _native, pointer = self._open(store)
+        native, pointer = self._open(store)
         if not isinstance(delta, int):
             raise TypeError("expected an int for the delta")
         if delta < 0:
             raise WasmError("cannot grow by negative amount")
-        previous = lib.wj_memory_grow(pointer, delta) if delta < REFUSED and self._may_grow(delta) else REFUSED
+        previous = REFUSED
+        if delta < REFUSED and self._may_grow(native, delta):
+            previous = lib.wj_memory_grow(pointer, delta)
         if previous == REFUSED:
             raise WasmError(f"failed to grow memory by `{delta}`")
         return int(previous)

@@ -14,6 +14,23 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+
+def _check_interpreter() -> None:
+    """Raises ImportError in all interpreters of the process but the main one: what the C runtime calls in Python (for
+    traps, conversions) is there once per process, and objects of one interpreter are nothing to another."""
+    current, main = (
+        ctypes.PYFUNCTYPE(ctypes.c_void_p)((f"PyInterpreterState_{name}", ctypes.pythonapi))()
+        for name in ("Get", "Main")
+    )
+    if current != main:
+        raise ImportError(
+            "wasmjit works in the main interpreter of a process only, not in subinterpreters"
+            " (mod_wsgi: WSGIApplicationGroup %{GLOBAL})"
+        )
+
+
+_check_interpreter()
+
 try:
     from ._native import ffi as ffi
     from ._native import lib as lib
@@ -22,6 +39,18 @@ except ImportError as error:
         f"wasmjit's C runtime is not built for this Python ({error}); in a source checkout run: "
         "python runtime_c/build.py"
     ) from error
+
+
+def _start() -> None:
+    number = lib.wj_runtime_init()
+    if number == errno.ESTALE:
+        raise ImportError("wasmjit cannot be used again in a process after Python was finalized in it")
+    if number:
+        raise OSError(number, f"cannot install the fault handlers: {os.strerror(number)}")
+    lib.wj_watch_faulthandler(id(faulthandler.is_enabled))
+
+
+_start()  # before anything that C keeps is made or asked for
 
 # Flags of `host_func_new` (CALLER, UNCHECKED, CALLER_OBJECT) and of `_bind` (UNCHECKED, KEEP_GIL).
 CALLER = 1
@@ -133,6 +162,14 @@ def store_roots(store: Any) -> object:
     return roots
 
 
+def store_externrefs(store: Any) -> Any:
+    """What knows the objects of the store's externrefs (runtime_c/externrefs.c). Raises MemoryError.
+
+    Keep it as an attribute of the record.
+    """
+    return take_object(lib.wj_store_externrefs(store))
+
+
 def take_object(address: int) -> Any:
     """The object at `address`, a new reference from C that becomes ours. Raises MemoryError for 0."""
     if not address:
@@ -148,10 +185,24 @@ if TYPE_CHECKING:
         _owner: Any
 
         def _bind(
-            self, owner: object, store: int, func_ref: int, signature: int, enter: int, flags: int, /
+            self, owner: object, store: int, func_ref: int, signature: int, enter: int, flags: int, caller: int = 0, /
         ) -> None: ...
         def _set_trampoline(self, address: int, /) -> None: ...
         def _run_map(self, code: int, job: int, /) -> None: ...
+
+    from typing_extensions import Self
+
+    class StoreBase:
+        """Owns a C store: runtime_c/store_object.c."""
+
+        def __init__(self, max_wasm_stack_bytes: int, /) -> None: ...
+        @property
+        def address(self) -> int: ...
+        def is_running(self) -> bool: ...
+        def read_word(self, offset_bytes: int, /) -> int: ...
+        def write_word(self, offset_bytes: int, value: int, /) -> None: ...
+        def __enter__(self) -> Self: ...
+        def __exit__(self, *exception: object) -> None: ...
 
     class TypedBase(_CallableBase):
         """See below."""
@@ -165,15 +216,6 @@ if TYPE_CHECKING:
 
 else:
     # What Python calls (runtime_c/callable.c): with the wasm arguments, and with a Store in front of them.
+    StoreBase = take_object(lib.wj_store_base())
     TypedBase = take_object(lib.wj_callable_base(0))
     FuncBase = take_object(lib.wj_callable_base(1))
-
-
-def _start() -> None:
-    number = lib.wj_runtime_init()
-    if number:
-        raise OSError(number, f"cannot install the fault handlers: {os.strerror(number)}")
-    lib.wj_watch_faulthandler(id(faulthandler.is_enabled))
-
-
-_start()

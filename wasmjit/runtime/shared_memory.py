@@ -46,13 +46,14 @@ class SharedMemory(Handle):
         if not type.shared or type.limits.max is None:
             raise WasmError("shared memory must have the `shared` flag enabled on its memory type")
         self._type = type
-        self._native: NativeStore | None = NativeStore(_STACK_BYTES)
+        native = NativeStore(_STACK_BYTES)
+        self._native: NativeStore | None = native
         error = ffi.new("int *")
         most_bytes = type.limits.max << type.page_size_log2
         self._pointer: Any = ffi.NULL
         if most_bytes < _REFUSED:
             self._pointer = lib.wj_memory_new(
-                self._native.pointer,
+                native.pointer,
                 type.limits.min,
                 type.limits.max,
                 type.page_size_log2,

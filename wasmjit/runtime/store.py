@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import sys
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Union
@@ -21,7 +20,7 @@ from ..errors import ClosedError, WasmError
 from ..wasm import types as wt
 from .engine import Engine
 from .handle import Handle
-from .native import ffi, lib, store_roots, take_object
+from .native import StoreBase, ffi, lib, store_externrefs, store_roots, take_object
 from .trampolines import ENTER, HOST
 from .views import release_views
 
@@ -35,8 +34,6 @@ else:
     from ..records import dataclass
 
 UNLIMITED = (1 << 64) - 1
-# Externref handles are swept when their number has doubled since the last sweep, but not below this.
-FIRST_SWEEP_HANDLES = 4096
 # What C knows as the maximum of a table, and of a 32-bit and a 64-bit memory in bytes, that have none of their own.
 NO_TABLE_MAXIMUM = 10_000_000
 NO_MEMORY_MAXIMUM = (1 << 32, UNLIMITED)
@@ -44,28 +41,32 @@ NO_MEMORY_MAXIMUM = (1 << 32, UNLIMITED)
 MAX_TIMEOUT_SECONDS = 1e9
 # Generated code counts fuel down in a signed 64-bit integer.
 MAX_FUEL = (1 << 63) - 1
+_FUEL = abi.STORE["fuel"]
 # What the wasmtime package allows a store by default.
 DEFAULT_MAX_ITEMS = 10_000
 
 
-class NativeStore:
-    """Owns one C store. `keepalive` holds what generated code and C point to: loaded code, type ids, segment bytes."""
+_POINTER = ffi.typeof("wj_store *")
+
+
+class NativeStore(StoreBase):
+    """Owns one C store, which lives as long as this object. `keepalive` holds what generated code and C point to:
+    loaded code, type ids, segment bytes.
+
+    There is one way to use an address of the store, or of what lives in it: a function keeps this object in a local
+    variable (from `StoreRecord.open`, or as a parameter) while it does. Any Python code, which is any allocation (the
+    garbage collector runs finalizers), and any other thread may close the store in between: then the address stays
+    good, and `open` raises. tests/unit/test_addresses.py finds what uses addresses in another way.
+
+    In ``with native:`` references that Python has in hands (handles of externrefs) are not swept; see externrefs.c.
+    """
 
     __slots__ = ("__weakref__", "_roots", "keepalive", "pointer")
 
     def __init__(self, max_wasm_stack_bytes: int) -> None:
-        pointer = lib.wj_store_new(max_wasm_stack_bytes)
-        if pointer == ffi.NULL:
-            raise MemoryError("no memory for a Store")
-        self.pointer = pointer
+        self.pointer = ffi.cast(_POINTER, self.address)
         self.keepalive: set[object] = set()
         self._roots: object = None
-
-    # Not at interpreter exit: the process's memory goes anyway, and threads may still be in there.
-    def __del__(self, free: Any = lib.wj_store_free, is_exiting: Callable[[], bool] = sys.is_finalizing) -> None:
-        pointer = getattr(self, "pointer", None)
-        if pointer is not None and not is_exiting():
-            free(pointer)
 
     def keep_roots(self, record: StoreRecord) -> None:
         """Shows the garbage collector the host functions that C holds, and C the record. Call after making one."""
@@ -118,13 +119,13 @@ class StoreRecord:
     def __init__(self, engine: Engine, data: Any) -> None:
         self.engine = engine
         self.data = data
-        self.native: NativeStore | None = NativeStore(engine._max_wasm_stack)
-        self.address = address_of(self.native.pointer)
+        native = NativeStore(engine._max_wasm_stack)
+        self.native: NativeStore | None = native
         if engine._has_epochs:
-            self.native.keepalive.add(engine._epoch)
-            self.write_field("epoch", address_of(engine._epoch))
+            native.keepalive.add(engine._epoch)
+            native.write_word(abi.STORE["epoch"], address_of(engine._epoch))
         if engine._config.consume_fuel:
-            self.write_field("fuel", 0)
+            native.write_word(_FUEL, 0)
         self.limits = StoreLimits()
         self.limiter: _Limiter | None = None
         self.timeout: float | None = None
@@ -136,56 +137,38 @@ class StoreRecord:
         self.slow_functions: list[FuncItem] = []  # host functions without a trampoline
         self.num_memories = 0
         self.num_tables = 0
-        # Externrefs: wasm sees small integers.
-        self.externrefs: dict[int, Any] = {}
-        self._externref_ids: dict[int, int] = {}  # id(object) -> its handle
-        self._next_externref = 1
-        self._sweep_at = FIRST_SWEEP_HANDLES
-        # Where externrefs can be found: callables that list handles in use.
-        self.externref_roots: list[Callable[[], list[int]]] = []
+        self.externrefs: Any = None  # what knows their objects; None before there are any
 
     def speed_up(self) -> None:
         """Gives host functions that were made before there was a trampoline for their type the one there is now."""
+        native = self.native
+        if native is None:
+            return
         find = self.engine._trampolines.find
         still_slow = []
         for item in self.slow_functions:
             code = find(HOST, item.type)
-            if code and self.native is not None:
+            if code:
                 lib.wj_host_func_set_code(ffi.cast("wj_func_ref *", item.address), code)
                 item.enter = find(ENTER, item.type)
             else:
                 still_slow.append(item)
         self.slow_functions[:] = still_slow
 
-    @property
-    def pointer(self) -> Any:
-        """The C store. Raises ClosedError."""
-        return self.open().pointer
-
     def open(self) -> NativeStore:
-        """The native store. Raises ClosedError when the store is closed."""
-        if self.native is None:
+        """The native store, which the caller keeps in a local variable while it uses an address of it.
+
+        Raises ClosedError when the store is closed.
+        """
+        native = self.native
+        if native is None:
             raise ClosedError("store is closed")
-        return self.native
+        return native
 
     def is_running(self) -> bool:
         """Whether wasm code of this store is on some thread's stack."""
-        return self.native is not None and bool(lib.wj_store_is_running(self.native.pointer))
-
-    def allocate(self, size_bytes: int) -> int:
-        """Address of zeroed memory that lives as long as the C store."""
-        pointer = lib.wj_store_alloc(self.pointer, size_bytes)
-        if pointer == ffi.NULL:
-            raise MemoryError(f"no memory for {size_bytes} bytes in a Store")
-        return int(ffi.cast("uintptr_t", pointer))
-
-    def read_field(self, name: str) -> int:
-        """A field of the C store that generated code uses, one of abi.STORE, as a signed integer."""
-        return ctypes.c_int64.from_address(address_of(self.pointer) + abi.STORE[name]).value
-
-    def write_field(self, name: str, value: int) -> None:
-        """Writes such a field."""
-        ctypes.c_int64.from_address(address_of(self.pointer) + abi.STORE[name]).value = value
+        native = self.native
+        return native is not None and native.is_running()
 
     def interrupt(self) -> bool:
         """Ends the outermost call that runs now; False if none does. From any thread, at any time."""
@@ -197,16 +180,16 @@ class StoreRecord:
         native = self.native
         if native is None:
             return
-        if not self.is_running():
-            release_views(native.pointer)
+        if not native.is_running():
+            release_views(native)
         if lib.wj_store_close(native.pointer):
             raise WasmError("store cannot be closed while its code is running")
         self.native = None
         self.instances.clear()
         self.linker_functions.clear()
-        self.externref_roots.clear()
-        self.externrefs.clear()
-        self._externref_ids.clear()
+        self.slow_functions.clear()
+        if self.externrefs is not None:
+            self.externrefs.clear()
         self.data = self.wasi = self.limiter = None
 
     # ---- limits ----
@@ -254,31 +237,40 @@ class StoreRecord:
     # ---- externrefs ----
 
     def externref_handle(self, value: Any) -> int:
-        """The raw externref for a Python object: 0 for None, else a handle that keeps the object alive until `gc`."""
+        """The raw externref for a Python object: 0 for None, else a handle that keeps the object alive until a sweep.
+
+        To be called within ``with native:`` that lasts until a root has the handle, or from a call's conversions.
+        """
         if value is None:
             return 0
-        handle = self._externref_ids.get(id(value))
-        if handle is None:
-            if len(self.externrefs) >= self._sweep_at and not self.is_running():
-                self.sweep_externrefs()
-            handle = self._next_externref
-            self._next_externref += 1
-            self.externrefs[handle] = value
-            self._externref_ids[id(value)] = handle
+        native = self.open()
+        if self.externrefs is None:
+            self.externrefs = store_externrefs(native.pointer)
+        handle: int = self.externrefs.handle(value)
         return handle
 
     def externref_value(self, handle: int) -> Any:
-        """The Python object of a raw externref."""
-        return self.externrefs[handle] if handle else None
+        """The Python object of a raw externref. Raises WasmError where it stands for none, ClosedError."""
+        if not handle:
+            return None
+        _native = self.open()
+        if self.externrefs is None:
+            raise WasmError(f"externref {handle} stands for no object of this Store")
+        return self.externrefs.value(handle)
 
     def sweep_externrefs(self) -> None:
-        """Forgets the objects that no table, global or segment refers to. No code of the store may be running."""
-        live: set[int] = set()
-        for root in self.externref_roots:
-            live.update(root())
-        for handle in [h for h in self.externrefs if h not in live]:
-            del self._externref_ids[id(self.externrefs.pop(handle))]
-        self._sweep_at = max(FIRST_SWEEP_HANDLES, 2 * len(self.externrefs))
+        """Forgets the objects that no table, global or segment refers to; not while code of the store is running, nor
+        while somebody has references in hands."""
+        if self.externrefs is not None:
+            self.externrefs.sweep()
+
+
+def allocate(native: NativeStore, size_bytes: int) -> int:
+    """Address of zeroed memory that lives as long as the C store. Raises MemoryError."""
+    pointer = lib.wj_store_alloc(native.pointer, size_bytes)
+    if pointer == ffi.NULL:
+        raise MemoryError(f"no memory for {size_bytes} bytes in a Store")
+    return address_of(pointer)
 
 
 class Store(Handle):
@@ -353,8 +345,7 @@ class Store(Handle):
     def gc(self) -> None:
         """Drops externref objects that nothing in this store refers to any more; a no-op while its code is running."""
         self._record.open()
-        if not self._record.is_running():
-            self._record.sweep_externrefs()
+        self._record.sweep_externrefs()
 
     def set_limits(
         self, memory_size: int = -1, table_elements: int = -1, instances: int = -1, tables: int = -1, memories: int = -1
@@ -365,7 +356,7 @@ class Store(Handle):
         growth beyond them fails. `instances`, `tables` and `memories` are counts.
         """
         record = self._record
-        pointer = record.pointer
+        native = record.open()
         for name, value in (
             ("memory_size", memory_size),
             ("table_elements", table_elements),
@@ -377,7 +368,7 @@ class Store(Handle):
                 raise TypeError(f"expected an int for {name}")
             if value >= 0:
                 setattr(record.limits, name, min(value, UNLIMITED))
-        lib.wj_store_set_limits(pointer, record.limits.memory_size, record.limits.table_elements)
+        lib.wj_store_set_limits(native.pointer, record.limits.memory_size, record.limits.table_elements)
 
     def set_wasi(self, wasi: Any) -> None:
         """What WASI functions of this store see: a `WasiConfig`. Raises TypeError for anything else."""
@@ -425,14 +416,14 @@ class Store(Handle):
     @timeout.setter
     def timeout(self, seconds: float | None) -> None:
         record = self._record
-        pointer = record.pointer
+        native = record.open()
         if seconds is not None:
             if not isinstance(seconds, (int, float)):
                 raise TypeError("expected a number of seconds")
             if not seconds > 0:
                 raise ValueError("a timeout must be positive")
         nanoseconds = 0 if seconds is None or seconds > MAX_TIMEOUT_SECONDS else max(1, round(seconds * 1e9))
-        lib.wj_store_set_timeout(pointer, nanoseconds)
+        lib.wj_store_set_timeout(native.pointer, nanoseconds)
         record.timeout = seconds
 
     def interrupt(self) -> bool:
@@ -459,17 +450,18 @@ class Store(Handle):
     def check_native_calls(self) -> None:
         """Raises the first failure of a call that C code made through `Func.native_address`, if there was one since the
         last failure was raised. The next call into this store from Python does that too."""
-        self._record.open()
-        failure = lib.wj_store_take_failure(self._record.pointer)
+        native = self._record.open()
+        failure = lib.wj_store_take_failure(native.pointer)
         if failure:
             raise take_object(failure)
 
     # ---- fuel and epochs ----
 
-    def _check_fuel(self) -> None:
-        self._record.open()
+    def _open_for_fuel(self) -> NativeStore:
+        native = self._record.open()
         if not self.engine._config.consume_fuel:
             raise WasmError("fuel is not configured in this store")
+        return native
 
     def set_fuel(self, fuel: int) -> None:
         """Sets the fuel left, at most 2**63-1 (larger values mean that). Code that runs out of it ends with a Trap of
@@ -484,13 +476,12 @@ class Store(Handle):
         """
         if not isinstance(fuel, int):
             raise TypeError("expected an int")
-        self._check_fuel()
-        self._record.write_field("fuel", min(fuel & UNLIMITED, MAX_FUEL))
+        self._open_for_fuel().write_word(_FUEL, min(fuel & UNLIMITED, MAX_FUEL))
 
     def get_fuel(self) -> int:
         """The fuel left. Raises WasmError unless `Config.consume_fuel` is on."""
-        self._check_fuel()
-        return max(0, self._record.read_field("fuel"))
+        fuel = self._open_for_fuel().read_word(_FUEL)
+        return fuel if fuel <= MAX_FUEL else 0  # code may have counted below zero
 
     def set_epoch_deadline(self, ticks_after_current: int) -> None:
         """Code ends with a Trap of code INTERRUPT, or calls the callback, when the engine's epoch has advanced by this.
@@ -499,14 +490,14 @@ class Store(Handle):
         """
         if not isinstance(ticks_after_current, int):
             raise TypeError("expected an int")
-        record = self._record
-        record.open()
+        native = self._record.open()
         deadline = min(int(self.engine._epoch[0]) + (ticks_after_current & UNLIMITED), UNLIMITED)
-        record.write_field("epoch_deadline", ctypes.c_int64(deadline).value)
+        native.write_word(abi.STORE["epoch_deadline"], deadline)
 
     def epoch_deadline_trap(self) -> None:
         """At the deadline code ends with a Trap of code INTERRUPT: the default."""
-        lib.wj_store_set_epoch_callback(self._record.pointer, 0)
+        native = self._record.open()
+        lib.wj_store_set_epoch_callback(native.pointer, 0)
 
     def epoch_deadline_callback(self, callback: Callable[[], int]) -> None:
         """At the deadline code calls `callback`, and goes on for as many ticks as it returns.
@@ -547,6 +538,6 @@ def address_of(pointer: Any) -> int:
     return int(ffi.cast("uintptr_t", pointer))
 
 
-def read_u64s(address: int, count: int) -> list[int]:
-    """`count` 64-bit words at `address`."""
+def read_u64s(native: NativeStore, address: int, count: int) -> list[int]:
+    """`count` 64-bit words at an address of a store."""
     return list((ctypes.c_uint64 * count).from_address(address)) if count else []

@@ -42,12 +42,13 @@ class TypedFunc(TypedBase):
         raise TypeError("TypedFunc has no constructor: use Func.typed")
 
     @classmethod
-    def _make(cls, record: StoreRecord, item: FuncItem, flags: int) -> TypedFunc:
+    def _make(cls, record: StoreRecord, item: FuncItem, flags: int, caller: int = 0) -> TypedFunc:
+        """`caller` is the address of the instance context that a host function is to see as its caller."""
         self = cls.__new__(cls)
         self._type = item.type
         self._flags = flags
-        _native = record.open()  # kept while C takes a reference of its own
-        self._bind(record, record.address, item.address, item.signature, item.enter, flags)
+        native = record.open()  # kept while C takes a reference of its own
+        self._bind(record, native.address, item.address, item.signature, item.enter, flags, caller)
         if not item.enter:
             record.engine._trampolines.expect(self)
         return self
@@ -123,6 +124,7 @@ class TypedFunc(TypedBase):
             words += [column.ctypes.data, column.strides[0] if count > 1 else 0]
         job = (ctypes.c_int64 * len(words))(*[word if word < 1 << 63 else word - (1 << 64) for word in words])
         code = self._owner.engine._trampolines.get(MAP, self._type)
+        _native = self._owner.open()
         try:
             self._run_map(code, ctypes.addressof(job))
         except BaseException as error:

@@ -6,18 +6,21 @@ never dangles. Here views are made to fail instead of showing the memory of a st
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .native import lib, take_object
 
+if TYPE_CHECKING:
+    from .store import NativeStore
 
-def release_views(store: Any) -> None:
-    """Releases the memoryviews that `Memory.view` handed out for memories of a ``wj_store *``.
+
+def release_views(native: NativeStore) -> None:
+    """Releases the memoryviews that `Memory.view` handed out for memories of a store.
 
     Raises BufferError, and releases nothing, while something that cannot be released uses one: a numpy array, a ctypes
     object, a slice (which looks the same from here), an operation on another thread.
     """
-    mappings = take_object(lib.wj_store_mappings(store))
+    mappings = take_object(lib.wj_store_mappings(native.pointer))
     for mapping in mappings:
         if mapping.is_in_use:
             raise BufferError(

@@ -38,7 +38,7 @@ def _new_view(record: StoreRecord, instance_address: int, function: WasiFunction
     memory = caller.get("memory")
     if not isinstance(memory, Memory):
         raise WasmError(f"WASI's {function.name}: the calling module exports no memory named `memory`")
-    return memory._item.size_counter(), memoryview(memory.get_buffer_ptr(caller)).cast("B")
+    return memory._item.size_counter(record.open()), memoryview(memory.get_buffer_ptr(caller)).cast("B")
 
 
 def _bind(function: WasiFunction) -> Callable[[StoreRecord], Callable[..., int | None]]:
