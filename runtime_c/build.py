@@ -27,6 +27,7 @@ SOURCES = [
     "enter.c",
     "externrefs.c",
     "host.c",
+    "huge.c",
     "instance.c",
     "interpret.c",
     "interpret_control.c",

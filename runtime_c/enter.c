@@ -205,9 +205,10 @@ static inline __attribute__((always_inline)) void leave(wj_entry *entry)
     if (UNLIKELY(entry->deadline_ns != 0 || thread->pending != 0)) {
         wj_interrupt_end(thread, entry);
     }
-    __atomic_store_n(&store->depth, depth, __ATOMIC_RELAXED);
     store->stack_limit = entry->stack_limit;
     store->caller = entry->caller;
+    wj_count_call(store); /* while nobody else may use the store */
+    __atomic_store_n(&store->depth, depth, __ATOMIC_RELAXED);
 }
 
 /* What happened to a call that C made and that nobody could be told about is told now. */

@@ -7,10 +7,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define HUGE_PAGE_BYTES (UINT64_C(2) << 20)
-#define HUGE_PAGE_MINIMUM_BYTES (UINT64_C(4) << 20) /* below this huge pages would cost more memory than they save time */
 #define ALIGN_RESERVATION_BYTES (UINT64_C(1) << 30)
 #define SMALL_TABLE_ELEMENTS 512u
+#define ELEMENT_BYTES (sizeof(uint64_t))
 #define GROWTH_BYTES (UINT64_C(16) << 20)
 
 /* The longest mapping we ask for: half of a 47-bit address space keeps every sum below free of overflow. */
@@ -120,32 +119,55 @@ bool wj_store_runs_elsewhere(const wj_store *store)
     return __atomic_load_n(&store->depth, __ATOMIC_RELAXED) != 0 && store->thread != &wj_this_thread && !store->lent;
 }
 
-void wj_store_set_limits(wj_store *store, uint64_t max_memory_bytes, uint64_t max_table_elements)
+void wj_store_set_limits(wj_store *store, uint64_t max_memory_bytes, uint64_t max_table_elements, uint64_t max_total_bytes)
 {
     pthread_mutex_lock(&store->lock);
     store->max_memory_bytes = max_memory_bytes;
     store->max_table_elements = max_table_elements;
+    store->max_total_bytes = max_total_bytes;
+    pthread_mutex_unlock(&store->lock);
+}
+
+uint64_t wj_store_total_bytes(wj_store *store)
+{
+    pthread_mutex_lock(&store->lock);
+    uint64_t total_bytes = store->total_bytes;
+    pthread_mutex_unlock(&store->lock);
+    return total_bytes;
+}
+
+/* Counts what a memory or table is about to take; false, and nothing counted, if the store may not hold so much. Needs
+ * store->lock. */
+static bool take_bytes(wj_store *store, uint64_t added_bytes)
+{
+    if (store->total_bytes > store->max_total_bytes || added_bytes > store->max_total_bytes - store->total_bytes) {
+        return false;
+    }
+    store->total_bytes += added_bytes;
+    return true;
+}
+
+/* The same for something new of size_bytes, in a unit in which it has its own limit. EDQUOT says no. */
+static bool take_new(wj_store *store, uint64_t size, const uint64_t *limit, uint64_t size_bytes)
+{
+    pthread_mutex_lock(&store->lock);
+    bool allowed = size <= *limit && take_bytes(store, size_bytes);
+    pthread_mutex_unlock(&store->lock);
+    return allowed;
+}
+
+static void give_back(wj_store *store, uint64_t size_bytes)
+{
+    pthread_mutex_lock(&store->lock);
+    store->total_bytes -= size_bytes;
     pthread_mutex_unlock(&store->lock);
 }
 
 /* ---- memories ---- */
 
-/* Transparent huge pages for what is large: page faults and TLB misses otherwise dominate. A refusal is harmless. */
-static void prefer_huge_pages(const wj_memory *memory)
-{
-#ifdef MADV_HUGEPAGE
-    uint64_t start = memory->image_start + memory->image_bytes; /* pages of a file are never huge */
-    if (memory->committed_bytes >= start + HUGE_PAGE_MINIMUM_BYTES) {
-        (void)madvise(memory->base + start, memory->committed_bytes - start, MADV_HUGEPAGE);
-    }
-#else
-    (void)memory;
-#endif
-}
-
 static uint64_t slack_bytes_for(uint64_t capacity_bytes)
 {
-    return capacity_bytes >= ALIGN_RESERVATION_BYTES ? HUGE_PAGE_BYTES : 0;
+    return capacity_bytes >= ALIGN_RESERVATION_BYTES ? WJ_HUGE_PAGE_BYTES : 0;
 }
 
 static uint64_t mapping_bytes_for(uint64_t capacity_bytes, uint64_t guard_bytes)
@@ -165,7 +187,7 @@ static bool map_memory(wj_memory *memory, uint64_t capacity_bytes, uint64_t comm
     }
     uint8_t *base = mapping + memory->guard_bytes;
     if (slack_bytes != 0) {
-        base += (HUGE_PAGE_BYTES - (uintptr_t)base % HUGE_PAGE_BYTES) % HUGE_PAGE_BYTES;
+        base += (WJ_HUGE_PAGE_BYTES - (uintptr_t)base % WJ_HUGE_PAGE_BYTES) % WJ_HUGE_PAGE_BYTES;
     }
     if (!commit(base, committed_bytes)) {
         int error = errno;
@@ -178,7 +200,7 @@ static bool map_memory(wj_memory *memory, uint64_t capacity_bytes, uint64_t comm
     memory->base = base;
     memory->capacity_bytes = capacity_bytes;
     memory->committed_bytes = committed_bytes;
-    prefer_huge_pages(memory);
+    memory->huge_bytes = 0;
     return true;
 }
 
@@ -210,7 +232,7 @@ static bool renew(wj_memory *memory, uint64_t committed_bytes, uint64_t image_id
                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED) {
             return false;
         }
-        memory->committed_bytes = 0;
+        memory->committed_bytes = memory->huge_bytes = 0;
         memory->image_id = memory->image_start = memory->image_bytes = 0;
     }
     if (memory->committed_bytes > committed_bytes &&
@@ -221,10 +243,7 @@ static bool renew(wj_memory *memory, uint64_t committed_bytes, uint64_t image_id
         !commit(memory->base + memory->committed_bytes, committed_bytes - memory->committed_bytes)) {
         return false;
     }
-    if (memory->committed_bytes != committed_bytes) {
-        memory->committed_bytes = committed_bytes;
-        prefer_huge_pages(memory);
-    }
+    memory->committed_bytes = committed_bytes;
     return true;
 }
 
@@ -235,6 +254,7 @@ static wj_memory *take_or_map(uint64_t capacity_bytes, uint64_t guard_bytes, uin
     if (memory != NULL) {
         if (renew(memory, committed_bytes, image_id)) {
             memory->capacity_bytes = capacity_bytes;
+            wj_forget_density(memory);
             return memory;
         }
         munmap(memory->mapping, memory->mapping_bytes);
@@ -274,10 +294,7 @@ wj_memory *wj_memory_new_from_image(wj_store *store, uint64_t min_pages, uint64_
         *error = ENOMEM;
         return NULL;
     }
-    pthread_mutex_lock(&store->lock);
-    bool allowed = size_bytes <= store->max_memory_bytes;
-    pthread_mutex_unlock(&store->lock);
-    if (!allowed) {
+    if (!take_new(store, size_bytes, &store->max_memory_bytes, size_bytes)) {
         *error = EDQUOT;
         return NULL;
     }
@@ -290,6 +307,7 @@ wj_memory *wj_memory_new_from_image(wj_store *store, uint64_t min_pages, uint64_
                                     image != NULL ? image->id : 0);
     if (memory == NULL) {
         *error = errno;
+        give_back(store, size_bytes);
         return NULL;
     }
     memory->store = store;
@@ -301,6 +319,7 @@ wj_memory *wj_memory_new_from_image(wj_store *store, uint64_t min_pages, uint64_
     }
     memory->size_bytes = size_bytes;
     pthread_mutex_lock(&store->lock);
+    wj_prefer_huge_pages(memory);
     memory->next = store->memories;
     __atomic_store_n(&store->memories, memory, __ATOMIC_RELEASE);
     pthread_mutex_unlock(&store->lock);
@@ -350,6 +369,27 @@ void wj_view_release(wj_view *view)
     }
 }
 
+/* To committed space that is still zero. What is zero is not written: it may never have been touched, and take nothing. */
+static void copy_contents(uint8_t *to, const uint8_t *from, uint64_t size_bytes)
+{
+    uint64_t page_bytes = host_page_bytes();
+    for (uint64_t at = 0; at < size_bytes; at += page_bytes) {
+        uint64_t part_bytes = at_most(page_bytes, size_bytes - at);
+        if (from[at] != 0 || memcmp(from + at, from + at + 1, part_bytes - 1) != 0) {
+            memcpy(to + at, from + at, part_bytes);
+        }
+    }
+}
+
+/* Moves size_bytes of pages that have one advice, of which contents_bytes are contents, to committed space. Moving page
+ * table entries is cheaper than copying, and what was never touched stays so; but the kernel may refuse it. */
+static void move_pages(uint8_t *from, uint8_t *to, uint64_t size_bytes, uint64_t contents_bytes)
+{
+    if (size_bytes != 0 && mremap(from, size_bytes, size_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, to) == MAP_FAILED) {
+        copy_contents(to, from, at_most(size_bytes, contents_bytes));
+    }
+}
+
 /* A new, larger mapping with the old contents, and with address space for growing to twice the size without moving
  * again: growing page by page stays linear. */
 static bool move_memory(wj_memory *memory, uint64_t committed_bytes)
@@ -365,23 +405,38 @@ static bool move_memory(wj_memory *memory, uint64_t committed_bytes)
     if (old.views != NULL) {
         memory->views = NULL;
         if (__atomic_load_n(&old.views->references, __ATOMIC_ACQUIRE) > 1) {
-            memcpy(memory->base, old.base, old.size_bytes);
+            copy_contents(memory->base, old.base, old.size_bytes);
             old.views->mapping = old.mapping; /* the last view unmaps it */
             old.views->mapping_bytes = old.mapping_bytes;
             wj_view_release(old.views);
+            wj_prefer_huge_pages(memory);
             return true;
         }
         wj_view_release(old.views);
     }
-    if (old.committed_bytes != 0) {
-        /* Moving page table entries is cheaper than copying pages, but the kernel may refuse it. */
-        void *moved = mremap(old.base, old.committed_bytes, old.committed_bytes, MREMAP_MAYMOVE | MREMAP_FIXED,
-                             memory->base);
-        if (moved == MAP_FAILED) {
-            memcpy(memory->base, old.base, old.size_bytes);
-        }
-    }
+    move_pages(old.base, memory->base, old.huge_bytes, old.size_bytes);
+    move_pages(old.base + old.huge_bytes, memory->base + old.huge_bytes, old.committed_bytes - old.huge_bytes,
+               old.size_bytes > old.huge_bytes ? old.size_bytes - old.huge_bytes : 0);
+    memory->huge_bytes = old.huge_bytes; /* the advice moves along */
+    wj_prefer_huge_pages(memory);
     munmap(old.mapping, old.mapping_bytes); /* what mremap took away is a hole by now, which munmap permits */
+    return true;
+}
+
+/* Commits so much, in another place if need be. */
+static bool make_room(wj_memory *memory, uint64_t committed_bytes)
+{
+    if (committed_bytes > memory->capacity_bytes) {
+        return memory->moves && move_memory(memory, committed_bytes);
+    }
+    if (committed_bytes > memory->committed_bytes) {
+        uint64_t added_bytes = committed_bytes - memory->committed_bytes;
+        if (!commit(memory->base + memory->committed_bytes, added_bytes)) {
+            return false;
+        }
+        memory->committed_bytes = committed_bytes;
+        wj_prefer_huge_pages(memory);
+    }
     return true;
 }
 
@@ -399,18 +454,13 @@ static uint64_t grow_memory(wj_memory *memory, uint64_t delta_pages)
     if (size_bytes > MAX_MAPPING_BYTES || size_bytes > memory->store->max_memory_bytes) {
         return WJ_REFUSED;
     }
-    uint64_t committed_bytes = round_up(size_bytes, host_page_bytes());
-    if (committed_bytes > memory->capacity_bytes) {
-        if (!memory->moves || !move_memory(memory, committed_bytes)) {
-            return WJ_REFUSED;
-        }
-    } else if (committed_bytes > memory->committed_bytes) {
-        uint64_t added_bytes = committed_bytes - memory->committed_bytes;
-        if (!commit(memory->base + memory->committed_bytes, added_bytes)) {
-            return WJ_REFUSED;
-        }
-        memory->committed_bytes = committed_bytes;
-        prefer_huge_pages(memory);
+    uint64_t added_bytes = size_bytes - memory->size_bytes;
+    if (!take_bytes(memory->store, added_bytes)) {
+        return WJ_REFUSED;
+    }
+    if (!make_room(memory, round_up(size_bytes, host_page_bytes()))) {
+        memory->store->total_bytes -= added_bytes;
+        return WJ_REFUSED;
     }
     __atomic_store_n(&memory->size_bytes, size_bytes, __ATOMIC_RELEASE);
     return old_pages;
@@ -476,13 +526,13 @@ static bool map_table(wj_table *table, uint64_t length)
 {
     uint64_t room = masked_elements(table->capacity);
     if (room <= SMALL_TABLE_ELEMENTS) {
-        table->elements = wj_store_alloc(table->store, room * 8);
+        table->elements = wj_store_alloc(table->store, room * ELEMENT_BYTES);
         errno = ENOMEM;
         return table->elements != NULL;
     }
     uint64_t page_bytes = host_page_bytes();
-    table->mapping_bytes = round_up(room * 8, page_bytes);
-    table->committed_bytes = round_up(length * 8, page_bytes);
+    table->mapping_bytes = round_up(room * ELEMENT_BYTES, page_bytes);
+    table->committed_bytes = round_up(length * ELEMENT_BYTES, page_bytes);
     uint8_t *mapping = reserve(table->mapping_bytes);
     if (mapping == NULL) {
         return false;
@@ -507,22 +557,21 @@ wj_table *wj_table_new(wj_store *store, uint64_t min, uint64_t max, uint64_t ini
         *error = ENOMEM;
         return NULL;
     }
-    pthread_mutex_lock(&store->lock);
-    bool allowed = min <= store->max_table_elements;
-    pthread_mutex_unlock(&store->lock);
-    if (!allowed) {
+    if (!take_new(store, min, &store->max_table_elements, min * ELEMENT_BYTES)) {
         *error = EDQUOT;
         return NULL;
     }
     wj_table *table = calloc(1, sizeof *table);
     if (table == NULL) {
         *error = ENOMEM;
+        give_back(store, min * ELEMENT_BYTES);
         return NULL;
     }
     table->store = store;
     table->capacity = at_most(max, WJ_MAX_TABLE_ELEMENTS);
     if (!map_table(table, min)) {
         *error = errno;
+        give_back(store, min * ELEMENT_BYTES);
         free(table);
         return NULL;
     }
@@ -559,14 +608,15 @@ static uint64_t grow_table(wj_table *table, uint64_t delta, uint64_t init)
         return WJ_REFUSED;
     }
     uint64_t length = old_length + delta;
-    if (length > table->store->max_table_elements) {
+    if (length > table->store->max_table_elements || !take_bytes(table->store, delta * ELEMENT_BYTES)) {
         return WJ_REFUSED;
     }
     if (table->mapping_bytes != 0) {
-        uint64_t committed_bytes = round_up(length * 8, host_page_bytes());
+        uint64_t committed_bytes = round_up(length * ELEMENT_BYTES, host_page_bytes());
         if (committed_bytes > table->committed_bytes) {
             uint8_t *end = (uint8_t *)table->elements + table->committed_bytes;
             if (!commit(end, committed_bytes - table->committed_bytes)) {
+                table->store->total_bytes -= delta * ELEMENT_BYTES;
                 return WJ_REFUSED;
             }
             table->committed_bytes = committed_bytes;
@@ -610,7 +660,7 @@ int wj_table_write(wj_table *table, uint64_t start, const uint64_t *source, uint
     if (!wj_in_bounds(start, count, wj_table_length(table))) {
         return 1;
     }
-    memmove(table->elements + start, source, count * 8);
+    memmove(table->elements + start, source, count * ELEMENT_BYTES);
     return 0;
 }
 

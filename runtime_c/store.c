@@ -152,6 +152,7 @@ wj_store *wj_store_new(uint64_t max_wasm_stack_bytes)
     store->fuel = INT64_MAX; /* of code that counts none: the builtins look, whatever calls them */
     store->max_memory_bytes = UINT64_MAX;
     store->max_table_elements = UINT64_MAX;
+    store->max_total_bytes = UINT64_MAX;
     return store;
 }
 

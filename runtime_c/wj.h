@@ -82,6 +82,9 @@ struct wj_memory {
     uint64_t image_bytes; /* from image_start, which is relative to base */
     uint64_t image_start;
     wj_view *views; /* of the present mapping; NULL before there are any */
+    uint64_t huge_bytes;        /* contents that may have huge pages end here: a multiple of their size, or committed_bytes */
+    uint64_t huge_limit_bytes;  /* and may go as far as this, by what was found to be in use */
+    uint64_t looked_at_bytes;   /* committed_bytes when that was found */
 };
 
 /* Who uses one mapping of a memory that moves: the memory itself, and the views that Python has. */
@@ -133,7 +136,12 @@ struct wj_store {
     uint64_t max_wasm_stack_bytes;
     uint64_t max_memory_bytes;
     uint64_t max_table_elements;
+    uint64_t max_total_bytes; /* of all memories and tables together */
     pthread_mutex_t lock;   /* guards what follows against other threads: cffi calls run without the GIL */
+    uint64_t total_bytes;   /* what memories and tables take now; never more than max_total_bytes was */
+    bool has_huge_grant;    /* one of its memories has got the huge pages that need no reason */
+    uint32_t calls_between_looks; /* at memories with more than what may have huge pages; 0: there are none (huge.c) */
+    uint32_t calls_to_look;       /* until the next one; used by the thread that runs the code, without the lock */
     wj_memory *memories;    /* new ones are pushed in front with release order; the fault handler reads the list */
     wj_table *tables;
     wj_allocation *allocations;
@@ -428,6 +436,26 @@ static inline void wj_unlock_if(bool locked, wj_memory *memory)
 
 /* A freed memory with this layout, preferably showing the image, or NULL. Everything but its mapping (mapping,
  * mapping_bytes, base, guard_bytes, committed_bytes, image_*) is left over from its former life. */
+/* huge.c */
+#define WJ_HUGE_PAGE_BYTES (UINT64_C(2) << 20)
+/* After `memory` was made or has grown: gives huge pages to what deserves them. Needs store->lock. */
+WJ_INTERNAL void wj_prefer_huge_pages(wj_memory *memory);
+/* After some calls between wasm and the host: looks again. */
+WJ_INTERNAL void wj_look_at_memories(wj_store *store);
+/* What is known of how a pooled memory was used holds for the next user no more. */
+WJ_INTERNAL void wj_forget_density(wj_memory *memory);
+
+/* Counts calls until it is time for that. In the way of every call: one load, as long as there is nothing to look at. */
+static inline __attribute__((always_inline)) void wj_count_call(wj_store *store)
+{
+    if (__builtin_expect(store->calls_to_look != 0, 0)) {
+        store->calls_to_look--;
+        if (store->calls_to_look == 0) {
+            wj_look_at_memories(store);
+        }
+    }
+}
+
 WJ_INTERNAL wj_memory *wj_pool_take(uint64_t mapping_bytes, uint64_t guard_bytes, uint64_t image_id);
 /* Frees a memory that nothing refers to, or keeps its mapping for later. */
 WJ_INTERNAL void wj_pool_give(wj_memory *memory);

@@ -42,7 +42,8 @@ int wj_store_close(wj_store *store);
 void wj_store_lend(wj_store *store, int lent);
 /* Limits for each single memory and table (as StoreLimits of wasmtime); UINT64_MAX is "no limit". Growth past them
  * fails (-1), creation returns NULL with *error EDQUOT. */
-void wj_store_set_limits(wj_store *store, uint64_t max_memory_bytes, uint64_t max_table_elements);
+void wj_store_set_limits(wj_store *store, uint64_t max_memory_bytes, uint64_t max_table_elements, uint64_t max_total_bytes);
+uint64_t wj_store_total_bytes(wj_store *store);
 
 /* Ends the outermost call that runs now with an INTERRUPT trap; from any thread. 0 if none runs, else 1. */
 int wj_store_interrupt(wj_store *store);

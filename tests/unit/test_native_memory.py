@@ -159,7 +159,7 @@ def test_reservation_that_fails_is_reported(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_store_limits_hold_for_each_memory_and_table() -> None:
     with Instance([memory(1, 100)], [table(5, 1000)]) as instance:
-        lib.wj_store_set_limits(instance.store, 3 * PAGE, 10)
+        lib.wj_store_set_limits(instance.store, 3 * PAGE, 10, HUGE)
         (record,), (elements_record,) = instance.memories, instance.tables
         assert lib.wj_memory_grow(record, 3) == REFUSED
         assert lib.wj_memory_grow(record, 2) == 1

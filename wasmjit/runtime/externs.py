@@ -7,6 +7,7 @@ with its type. A handle (Memory, ...) pairs an item with its store's record, for
 from __future__ import annotations
 
 import ctypes
+import os
 from typing import TYPE_CHECKING, Any
 
 from ..errors import TRAPS, UnsupportedError, WasmError
@@ -57,11 +58,15 @@ def new_table_item(record: StoreRecord, type: wt.TableType, init_bits: int) -> T
     """Makes a table filled with a raw reference. Raises WasmError if it cannot be had."""
     native = record.open()
     record.check_new_table(type)
+    if type.limits.min > MAX_TABLE_ELEMENTS:
+        raise WasmError(
+            f"a table of {type.limits.min} elements is too large: wasmjit supports at most {MAX_TABLE_ELEMENTS}"
+        )
     maximum = MAX_TABLE_ELEMENTS if type.limits.max is None else type.limits.max
     error = ffi.new("int *")
     pointer = lib.wj_table_new(native.pointer, type.limits.min, maximum, init_bits, error)
     if pointer == ffi.NULL:
-        raise WasmError(f"cannot allocate a table of {type.limits.min} elements (errno {error[0]})")
+        raise WasmError(f"cannot allocate a table of {type.limits.min} elements: {os.strerror(error[0])}")
     record.num_tables += 1
     if type.element == wt.EXTERNREF:
         lib.wj_table_set_has_externrefs(pointer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from typing import TYPE_CHECKING, Any
 
 from .. import abi
@@ -71,7 +72,7 @@ def new_memory_item(record: StoreRecord, type: wt.MemoryType, image: Any = ffi.N
         if pointer != ffi.NULL:
             break
         if (guard_bytes and not type.is_64) or not reservation_bytes:
-            raise WasmError(f"cannot allocate a memory of {type.limits.min} pages (errno {error[0]})")
+            raise WasmError(f"cannot allocate a memory of {type.limits.min} pages: {os.strerror(error[0])}")
         reservation_bytes = 0  # explicitly checked code does not need it: the base moves then
     record.num_memories += 1
     return MemoryItem(pointer, type, moves=reservation_bytes == 0)

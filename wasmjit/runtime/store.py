@@ -42,6 +42,7 @@ MAX_TIMEOUT_SECONDS = 1e9
 # Generated code counts fuel down in a signed 64-bit integer.
 MAX_FUEL = (1 << 63) - 1
 _FUEL = abi.STORE["fuel"]
+ELEMENT_BYTES = 8  # of a table
 # What the wasmtime package allows a store by default.
 DEFAULT_MAX_ITEMS = 10_000
 
@@ -78,8 +79,9 @@ class NativeStore(StoreBase):
 
 @dataclass(slots=True)
 class StoreLimits:
-    """What `Store.set_limits` sets; sizes hold for each memory or table."""
+    """What `Store.set_limits` sets; sizes hold for each memory or table, but for the first."""
 
+    total_memory: int = UNLIMITED  # bytes of all memories and tables together
     memory_size: int = UNLIMITED  # bytes
     table_elements: int = UNLIMITED
     instances: int = DEFAULT_MAX_ITEMS
@@ -217,6 +219,10 @@ class StoreRecord:
             raise WasmError(f"resource limit exceeded: memory count too high at {self.num_memories + 1}")
         if type.limits.min << type.page_size_log2 > self.limits.memory_size:
             raise WasmError(f"memory minimum size of {type.limits.min} pages exceeds memory limits")
+        self._check_total(
+            f"memory minimum size of {type.limits.min} pages exceeds memory limits",
+            type.limits.min << type.page_size_log2,
+        )
         maximum = None if type.limits.max is None else type.limits.max << type.page_size_log2
         if not self.allows_growth("memory", 0, type.limits.min << type.page_size_log2, maximum):
             raise WasmError(
@@ -229,9 +235,26 @@ class StoreRecord:
             raise WasmError(f"resource limit exceeded: table count too high at {self.num_tables + 1}")
         if type.limits.min > self.limits.table_elements:
             raise WasmError(f"table minimum size of {type.limits.min} elements exceeds table limits")
+        if type.limits.min <= NO_TABLE_MAXIMUM:  # a larger one cannot be had at all, which is said elsewhere
+            self._check_total(
+                f"table minimum size of {type.limits.min} elements exceeds memory limits",
+                type.limits.min * ELEMENT_BYTES,
+            )
         if not self.allows_growth("table", 0, type.limits.min, type.limits.max):
             raise WasmError(
                 f"table minimum size of {type.limits.min} elements exceeds table limits: the limiter refused it"
+            )
+
+    def _check_total(self, what: str, added_bytes: int) -> None:
+        """Raises WasmError if there may not be so many more bytes in memories and tables; `what` begins its message."""
+        if self.limits.total_memory == UNLIMITED:
+            return
+        native = self.open()
+        present_bytes = int(lib.wj_store_total_bytes(native.pointer))
+        if present_bytes + added_bytes > self.limits.total_memory:
+            raise WasmError(
+                f"{what}: {added_bytes} bytes beside {present_bytes} of other memories and tables, where the store may"
+                f" have {self.limits.total_memory}"
             )
 
     # ---- externrefs ----
@@ -290,8 +313,8 @@ class Store(Handle):
         timeout: float | None = None,
         max_memory: int | None = None,
     ) -> None:
-        """Makes an empty store; `data` is yours. `fuel` as for `set_fuel`, `timeout` in seconds, `max_memory` the size
-        in bytes that no memory of it may exceed.
+        """Makes an empty store; `data` is yours. `fuel` as for `set_fuel`, `timeout` in seconds, `max_memory` how many
+        bytes all its memories and tables together may take (an element of a table takes 8).
 
         Raises WasmError for `fuel` without `Config.consume_fuel`, ValueError for a `timeout` that is not positive.
 
@@ -317,7 +340,7 @@ class Store(Handle):
         if timeout is not None:
             self.timeout = timeout
         if max_memory is not None:
-            self.set_limits(memory_size=max_memory)
+            self.set_limits(total_memory=max_memory)
 
     def close(self) -> None:
         """Frees what lives in this store, memory that `Memory.data_ptr` or `get_buffer_ptr` gave out when that goes.
@@ -348,12 +371,20 @@ class Store(Handle):
         self._record.sweep_externrefs()
 
     def set_limits(
-        self, memory_size: int = -1, table_elements: int = -1, instances: int = -1, tables: int = -1, memories: int = -1
+        self,
+        memory_size: int = -1,
+        table_elements: int = -1,
+        instances: int = -1,
+        tables: int = -1,
+        memories: int = -1,
+        *,
+        total_memory: int = -1,
     ) -> None:
         """Limits what this store may hold; negative values leave a limit as it is.
 
         `memory_size` (bytes) and `table_elements` hold for each memory and table: creation beyond them is a WasmError,
-        growth beyond them fails. `instances`, `tables` and `memories` are counts.
+        growth beyond them fails. `instances`, `tables` and `memories` are counts, 10,000 of each by default.
+        `total_memory` is the `max_memory` of the constructor: bytes of all memories and tables together.
         """
         record = self._record
         native = record.open()
@@ -363,12 +394,14 @@ class Store(Handle):
             ("instances", instances),
             ("tables", tables),
             ("memories", memories),
+            ("total_memory", total_memory),
         ):
             if not isinstance(value, int):
                 raise TypeError(f"expected an int for {name}")
             if value >= 0:
                 setattr(record.limits, name, min(value, UNLIMITED))
-        lib.wj_store_set_limits(native.pointer, record.limits.memory_size, record.limits.table_elements)
+        limits = record.limits
+        lib.wj_store_set_limits(native.pointer, limits.memory_size, limits.table_elements, limits.total_memory)
 
     def set_wasi(self, wasi: Any) -> None:
         """What WASI functions of this store see: a `WasiConfig`. Raises TypeError for anything else."""

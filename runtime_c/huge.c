@@ -1,0 +1,224 @@
+/* Which part of a memory gets huge pages (2 MiB): what is proven to be in use, and a little more. No Python here.
+ *
+ * A touched byte makes its whole page resident. So a memory that is touched here and there would cost 512 times what it
+ * uses, if all of it had huge pages; and one that is used everywhere loses up to half of its speed if it has none. The
+ * promise (docs/bounds.md): what the host takes is at most 4 times what the guest touched, and GRANT_BYTES.
+ *  - The first GRANT_BYTES of one memory of each store need no proof.
+ *  - Beyond, huge pages reach as far as 4 times the bytes that are in use: found out when the memory has grown by a
+ *    quarter, and after 1, 2, 4, 8, ... calls from or to the host as long as there is more memory than that.
+ * What has huge pages looks as if it were in use: there, what counts is how many 4 KiB pieces are not all zero. */
+#include "wj.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MINIMUM_BYTES (UINT64_C(4) << 20) /* smaller memories never get any */
+#define GRANT_BYTES (UINT64_C(16) << 20)
+#define PER_USED_BYTE 4
+#define SAMPLES 16u /* of each huge page */
+#define MOST_PAGES 512u /* in a huge page: fewer where pages are larger than 4 KiB */
+#define COLLAPSED_AT_ONCE_BYTES (UINT64_C(64) << 20) /* some 10 ms */
+#ifdef MADV_HUGEPAGE
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
+static uint64_t page_bytes(void)
+{
+    return (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/* Whether the system gives huge pages to whoever does not ask for them: then not to want them has to be said. */
+static bool given_unasked(void)
+{
+    static int known; /* 0: not yet, 1: no, 2: yes */
+    int answer = __atomic_load_n(&known, __ATOMIC_RELAXED);
+    if (answer == 0) {
+        char text[64] = "";
+        int file = open("/sys/kernel/mm/transparent_hugepage/enabled", O_RDONLY | O_CLOEXEC);
+        ssize_t size = file < 0 ? -1 : read(file, text, sizeof text - 1);
+        if (file >= 0) {
+            close(file);
+        }
+        bool asked = size > 0 && (strstr(text, "[madvise]") != NULL || strstr(text, "[never]") != NULL);
+        answer = asked ? 1 : 2;
+        __atomic_store_n(&known, answer, __ATOMIC_RELAXED);
+    }
+    return answer == 2;
+}
+
+/* Pages of a file are never huge. */
+static uint64_t start_of(const wj_memory *memory)
+{
+    return memory->image_start + memory->image_bytes;
+}
+
+/* The guest must not know which pages are looked at: those it would fill, and no others. */
+static uint32_t next_random(uint64_t *state)
+{
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return (uint32_t)(*state >> 32);
+}
+
+static bool is_zero(const uint8_t *page, uint64_t size_bytes)
+{
+    const volatile uint64_t *words = (const volatile uint64_t *)(const void *)page; /* others may write meanwhile */
+    for (uint64_t i = 0; i < size_bytes / sizeof *words; i++) {
+        if (words[i] != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static uint32_t resident_pages(uint8_t *start, uint32_t pages, uint64_t of_bytes)
+{
+    unsigned char resident[MOST_PAGES];
+    if (mincore(start, pages * of_bytes, resident) != 0) {
+        return 0;
+    }
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < pages; i++) {
+        count += resident[i] & 1;
+    }
+    return count;
+}
+
+/* How many bytes from base + start to base + end are in use, about. */
+static uint64_t used_bytes(const wj_memory *memory, uint64_t start, uint64_t end)
+{
+    uint64_t of_bytes = page_bytes();
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    uint64_t random = ((uint64_t)now.tv_nsec << 20) ^ (uintptr_t)memory ^ UINT64_C(0x9E3779B97F4A7C15);
+    uint64_t used = 0;
+    for (uint64_t at = start; at < end; at += WJ_HUGE_PAGE_BYTES) {
+        uint64_t left_bytes = end - at < WJ_HUGE_PAGE_BYTES ? end - at : WJ_HUGE_PAGE_BYTES;
+        uint32_t pages = (uint32_t)(left_bytes / of_bytes);
+        uint64_t found = resident_pages(memory->base + at, pages, of_bytes) * of_bytes;
+        if (found != 0 && at < memory->huge_bytes) {
+            uint32_t filled = 0;
+            for (uint32_t i = 0; i < SAMPLES; i++) {
+                filled += !is_zero(memory->base + at + next_random(&random) % pages * of_bytes, of_bytes);
+            }
+            found = found * filled / SAMPLES;
+        }
+        used += found;
+    }
+    return used;
+}
+
+/* Makes huge pages of what is in small ones, where they are nearly all there. */
+static void collapse(const wj_memory *memory, uint64_t start, uint64_t end)
+{
+    uint64_t of_bytes = page_bytes();
+    uint32_t pages = (uint32_t)(WJ_HUGE_PAGE_BYTES / of_bytes);
+    uint64_t misaligned = ((uintptr_t)memory->base + start) % WJ_HUGE_PAGE_BYTES;
+    uint64_t at = misaligned == 0 ? start : start + WJ_HUGE_PAGE_BYTES - misaligned;
+    for (; at + WJ_HUGE_PAGE_BYTES <= end; at += WJ_HUGE_PAGE_BYTES) {
+        if (resident_pages(memory->base + at, pages, of_bytes) >= pages - pages / 4) {
+            (void)madvise(memory->base + at, WJ_HUGE_PAGE_BYTES, MADV_COLLAPSE); /* a refusal is harmless */
+        }
+    }
+}
+
+/* Sets the advice as the limit says. Returns where the huge pages ended before. */
+static uint64_t advise(wj_memory *memory)
+{
+    uint64_t start = start_of(memory);
+    uint64_t before = memory->huge_bytes;
+    uint64_t end = memory->huge_limit_bytes < memory->committed_bytes ? memory->huge_limit_bytes : memory->committed_bytes;
+    end = end > start ? end / page_bytes() * page_bytes() : start;
+    if (end > start && end > before) {
+        (void)madvise(memory->base + start, end - start, MADV_HUGEPAGE);
+    } else if (end < before) { /* the pool has it from a store that had proven more */
+        (void)madvise(memory->base + end, before - end, MADV_NOHUGEPAGE);
+    }
+    if (end < memory->committed_bytes && memory->committed_bytes >= WJ_HUGE_PAGE_BYTES && given_unasked()) {
+        (void)madvise(memory->base + end, memory->committed_bytes - end, MADV_NOHUGEPAGE);
+    }
+    memory->huge_bytes = end > start ? end : 0;
+    return before > start ? before : start;
+}
+
+static void find_limit(wj_memory *memory)
+{
+    uint64_t start = start_of(memory);
+    uint64_t proven = start + PER_USED_BYTE * used_bytes(memory, start, memory->committed_bytes);
+    if (proven > memory->huge_limit_bytes) {
+        memory->huge_limit_bytes = proven;
+    }
+    memory->looked_at_bytes = memory->committed_bytes;
+}
+
+void wj_prefer_huge_pages(wj_memory *memory)
+{
+    wj_store *store = memory->store;
+    uint64_t start = start_of(memory);
+    if (memory->committed_bytes < start + MINIMUM_BYTES) {
+        if (memory->huge_bytes != 0 || given_unasked()) {
+            (void)advise(memory);
+        }
+        return;
+    }
+    if (!store->has_huge_grant) {
+        store->has_huge_grant = true;
+        memory->huge_limit_bytes = start + GRANT_BYTES;
+    }
+    if (memory->committed_bytes > memory->huge_limit_bytes) {
+        if (memory->looked_at_bytes == 0) {
+            memory->looked_at_bytes = start + MINIMUM_BYTES; /* nothing can be in use yet, or not much */
+        } else if (memory->committed_bytes - memory->looked_at_bytes >= memory->looked_at_bytes / 4) {
+            find_limit(memory);
+        }
+        if (memory->committed_bytes > memory->huge_limit_bytes && store->calls_between_looks == 0) {
+            store->calls_between_looks = store->calls_to_look = 1;
+        }
+    }
+    (void)advise(memory);
+}
+
+void wj_look_at_memories(wj_store *store)
+{
+    bool all_proven = true;
+    pthread_mutex_lock(&store->lock);
+    for (wj_memory *memory = store->memories; memory != NULL; memory = memory->next) {
+        if (memory->committed_bytes < start_of(memory) + MINIMUM_BYTES ||
+            memory->committed_bytes <= memory->huge_limit_bytes) {
+            continue;
+        }
+        find_limit(memory);
+        uint64_t limit = memory->huge_limit_bytes;
+        if (limit > memory->huge_bytes + COLLAPSED_AT_ONCE_BYTES) { /* the rest at the next look */
+            memory->huge_limit_bytes = memory->huge_bytes + COLLAPSED_AT_ONCE_BYTES;
+        }
+        uint64_t before = advise(memory);
+        collapse(memory, before, memory->huge_bytes);
+        all_proven = all_proven && memory->committed_bytes <= memory->huge_limit_bytes;
+    }
+    bool more = !all_proven && store->calls_between_looks < UINT32_MAX / 2;
+    store->calls_between_looks = more ? 2 * store->calls_between_looks : 0;
+    store->calls_to_look = store->calls_between_looks;
+    pthread_mutex_unlock(&store->lock);
+}
+#else
+void wj_prefer_huge_pages(wj_memory *memory)
+{
+    (void)memory;
+}
+
+void wj_look_at_memories(wj_store *store)
+{
+    (void)store;
+}
+#endif
+
+void wj_forget_density(wj_memory *memory)
+{
+    memory->huge_limit_bytes = memory->looked_at_bytes = 0;
+}

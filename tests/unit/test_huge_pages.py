@@ -1,0 +1,170 @@
+"""Huge pages only for what is in use: a byte here and there must not become 2 MiB, and dense memories keep theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+
+from wasmjit import Config, Engine, Instance, Limits, Memory, MemoryType, Module, Store
+from wasmjit.runtime.native import lib
+
+MIB = 1 << 20
+PAGE = 1 << 16
+ALLOWED_BYTES = 64 * MIB  # what docs/bounds.md promises, beside 4 times what was touched
+
+PROGRAM = """(module (memory (export "memory") {pages})
+  (func (export "touch") (param $from i32) (param $step i32) (param $n i32)
+    (loop $l
+      (i32.store (local.get $from) (i32.const 1))
+      (local.set $from (i32.add (local.get $from) (local.get $step)))
+      (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1))))))
+  (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0))))"""
+
+
+@pytest.fixture(scope="module", params=["guard pages", "moving"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    if request.param == "moving":
+        return Engine(Config(tier="baseline", signals_based_traps=False, memory_reservation=0))
+    return Engine(Config(tier="baseline"))
+
+
+def resident_bytes() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
+
+
+def mapping_flags(address: int) -> list[str]:
+    """The VmFlags of the mapping that holds an address."""
+    inside = False
+    with open("/proc/self/smaps") as smaps:
+        for line in smaps:
+            head = line.split(" ", 1)[0]
+            if "-" in head and not head.endswith(":"):
+                start, end = (int(part, 16) for part in head.split("-"))
+                inside = start <= address < end
+            elif inside and line.startswith("VmFlags:"):
+                return line.split()[1:]
+    return []
+
+
+def supported() -> bool:
+    try:
+        with open("/sys/kernel/mm/transparent_hugepage/enabled") as file:
+            return "[never]" not in file.read()
+    except OSError:
+        return False
+
+
+class Made(NamedTuple):
+    """A store and the memory of its only instance."""
+
+    store: Store
+    memory: Memory
+
+    def address(self) -> int:
+        return int(lib.wj_memory_base(self.memory._item.pointer))
+
+
+def program(engine: Engine, pages: int) -> tuple[Made, Callable[..., Any], Callable[..., Any]]:
+    store = Store(engine)
+    exports: Any = Instance(store, Module(engine, PROGRAM.format(pages=pages)), []).exports(store)
+    return Made(store, exports["memory"]), exports["touch"], exports["grow"]
+
+
+def test_sparse_segments_take_what_they_are() -> None:
+    segments = "".join(f'(data (i32.const {i << 21}) "x")' for i in range(512))
+    engine = Engine(Config(tier="baseline"))
+    module = Module(engine, f'(module (memory (export "m") 16384) {segments})')
+    before = resident_bytes()
+    with Store(engine) as store:
+        Instance(store, module, [])
+        assert resident_bytes() - before < 512 * 4 * 4096 + ALLOWED_BYTES  # was 1 GiB
+
+
+def test_sparse_stores_take_what_they_are(engine: Engine) -> None:
+    (store, _), touch, _ = program(engine, 16384)
+    before = resident_bytes()
+    for round in range(8):  # as many calls: it looks again and again
+        touch(store, round * 4096, 2 * MIB, 512)
+    assert resident_bytes() - before < 8 * 512 * 4 * 4096 + ALLOWED_BYTES
+    store.close()
+
+
+def test_sparse_growth_takes_what_it_is(engine: Engine) -> None:
+    (store, _), touch, grow = program(engine, 64)
+    before = resident_bytes()
+    for _ in range(256):
+        end = grow(store, 64)
+        touch(store, end * PAGE, 2 * MIB, 2)
+    assert resident_bytes() - before < 2 * 256 * 4 * 4096 + ALLOWED_BYTES
+    store.close()
+
+
+def test_a_guest_that_shows_what_it_wants_to_be_seen(engine: Engine) -> None:
+    """Sixteen evenly spaced pages in each huge page: as many as are looked at, but not those."""
+    (store, _), touch, _ = program(engine, 16384)
+    before = resident_bytes()
+    for _ in range(4):
+        touch(store, 0, 128 << 10, 8192)
+    assert resident_bytes() - before < 4 * 8192 * 4096 + ALLOWED_BYTES
+    store.close()
+
+
+def test_one_grant_for_a_store() -> None:
+    engine = Engine(Config(tier="baseline"))
+    store = Store(engine)
+    memories = [Memory(store, MemoryType(Limits(256, 256))) for _ in range(20)]
+    before = resident_bytes()
+    for memory in memories:
+        for start in range(0, 16 * MIB, 2 * MIB):
+            memory.write(store, b"x", start)
+    assert resident_bytes() - before < 20 * 8 * 4 * 4096 + ALLOWED_BYTES  # was 320 MiB
+    store.close()
+
+
+def test_a_dense_program_does_not_leave_its_huge_pages_to_the_next() -> None:
+    engine = Engine(Config(tier="baseline"))
+    (store, _), touch, _ = program(engine, 2048)
+    for _ in range(8):
+        touch(store, 0, 4096, 32768)
+    store.close()  # its reservation goes to the pool
+    (store, _), touch, _ = program(engine, 2048)
+    before = resident_bytes()
+    touch(store, 0, 2 * MIB, 64)
+    assert resident_bytes() - before < 32 * MIB
+    store.close()
+
+
+@pytest.mark.skipif(not supported(), reason="no transparent huge pages here")
+def test_dense_memories_have_huge_pages() -> None:
+    engine = Engine(Config(tier="baseline"))
+    growing, touch, grow = program(engine, 1)
+    for _ in range(16):
+        end = grow(growing.store, 64)
+        touch(growing.store, end * PAGE, 4096, 1024)
+    large, touch, _ = program(engine, 1024)
+    for _ in range(4):
+        touch(large.store, 0, 4096, 16384)
+    for each in (growing, large):
+        assert "hg" in mapping_flags(each.address() + 60 * MIB)
+        each.store.close()
+
+
+@pytest.mark.parametrize("viewed", [False, True])
+def test_moving_keeps_contents_and_holes(viewed: bool) -> None:
+    engine = Engine(Config(tier="baseline", signals_based_traps=False, memory_reservation=0))
+    made, touch, grow = program(engine, 512)
+    store, memory = made
+    touch(store, 0, 4096, 6000)  # more than what has huge pages, so that both kinds move
+    before, address = resident_bytes(), made.address()
+    views = []
+    for _ in range(6):
+        if viewed:
+            views.append(memory.get_buffer_ptr(store))  # the contents are copied then, and what it shows stays
+        assert grow(store, 1024) > 0
+    assert made.address() != address
+    assert resident_bytes() - before < (6 * 24 if viewed else 0) * MIB + 16 * MIB
+    assert all(memory.read_u32(store, at * 4096) == (at < 6000) for at in range(6500))
+    store.close()
