@@ -13,11 +13,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..errors import WasmError
 from .clocks import HostClock, RandomSource, VirtualClock, clock_from, random_from
 from .constants import CLOCK_REALTIME
-from .descriptors import Access, Descriptor, DescriptorTable, DirPerms, FilePerms
+from .descriptors import Access, Descriptor, DescriptorTable, DirPerms, FilePerms, default_max_descriptors
 from .files import PLAIN_VIEW, HostDirectory, HostView, StableHostView
 from .fsspec_fs import FsspecFS, looks_like_fsspec
 from .sockets import HostSocket, duplicate_socket
-from .streams import HostStream, InputStream, LogStream, OutputStream
+from .streams import (
+    DEFAULT_MAX_CAPTURED_BYTES,
+    HostStream,
+    InputStream,
+    LogStream,
+    OutputBudget,
+    OutputStream,
+    is_in_memory,
+)
 from .virtual import VirtualFileSystem
 
 if TYPE_CHECKING:
@@ -82,6 +90,12 @@ def _encode(text: str, what: str) -> bytes:
     return encoded
 
 
+def _count_or_none(value: int | None, name: str) -> int | None:
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+        raise ValueError(f"{name} must be None or an int of at least 0, not {value!r}")
+    return value
+
+
 def _open(path: _Path, flags: int, what: str) -> _HostDescriptor:
     try:
         return _HostDescriptor(os.open(path, flags | os.O_CLOEXEC, 0o666))
@@ -98,7 +112,8 @@ class WasiConfig:
     and its output is discarded. `stdin` takes ``bytes``, ``str`` or a readable file object; `stdout` and `stderr` a
     writable one (binary, or text: then output is decoded as UTF-8), a function of the bytes written, or a
     ``logging.Logger``, which gets a record for each line. With `deterministic` a program that gets the same input sees
-    the same in every run (see the property); `clock` and `random` are those of the properties.
+    the same in every run (see the property); `clock`, `random`, `max_output_bytes` and `max_descriptors` are those of
+    the properties.
 
     >>> import io
     >>> output = io.BytesIO()
@@ -117,6 +132,8 @@ class WasiConfig:
         clock: Any = None,
         random: Any = None,
         deterministic: bool = False,
+        max_output_bytes: int | None = None,
+        max_descriptors: int | None = None,
     ) -> None:
         self._arguments: list[bytes] = []
         self._environment: list[bytes] = []
@@ -128,8 +145,11 @@ class WasiConfig:
             lambda: OutputStream(len),
             lambda: OutputStream(len),
         ]
+        self._captures = [False, False, False]  # by stream: what is written stays in memory
         self.argv = argv
         self.env = env
+        self.max_output_bytes = max_output_bytes
+        self.max_descriptors = max_descriptors
         self.clock = clock
         self.random = random
         self.deterministic = deterministic
@@ -204,6 +224,33 @@ class WasiConfig:
         self._deterministic = bool(deterministic)
 
     @property
+    def max_output_bytes(self) -> int | None:
+        """How many bytes the program may write to standard output and standard error together; the write that goes
+        beyond raises WasmError, which ends the program. None (the default): as many as it likes, but for
+        ``io.BytesIO`` and ``io.StringIO``, which keep all of it in memory: 256 MiB.
+
+        >>> config = WasiConfig(stdout=print, max_output_bytes=1 << 20)
+        """
+        return self._max_output_bytes
+
+    @max_output_bytes.setter
+    def max_output_bytes(self, max_bytes: int | None) -> None:
+        self._max_output_bytes = _count_or_none(max_bytes, "max_output_bytes")
+
+    @property
+    def max_descriptors(self) -> int | None:
+        """How many descriptors the program may have open at once, standard streams and directories included: then it
+        gets MFILE. None (the default): 1024, but at most half of those that this process may open.
+
+        >>> config = WasiConfig(max_descriptors=32)
+        """
+        return self._max_descriptors
+
+    @max_descriptors.setter
+    def max_descriptors(self, count: int | None) -> None:
+        self._max_descriptors = _count_or_none(count, "max_descriptors")
+
+    @property
     def argv(self) -> list[str]:
         """The arguments, the program's name first."""
         return [argument.decode("utf-8", "surrogateescape") for argument in self._arguments]
@@ -268,6 +315,7 @@ class WasiConfig:
         self._streams[0] = lambda: HostStream(0, "in", owned=False)
 
     def _set_output(self, number: int, target: Any, name: str) -> None:
+        self._captures[number] = is_in_memory(target)
         logging = sys.modules.get("logging")  # no Logger without it, and importing it takes a while
         if logging is not None and isinstance(target, (logging.Logger, logging.LoggerAdapter)):
             level = logging.INFO if number == 1 else logging.ERROR
@@ -282,11 +330,13 @@ class WasiConfig:
 
     def _set_output_file(self, number: int, path: _Path, name: str) -> None:
         target = _open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, f"{name} file")
+        self._captures[number] = False
         self._streams[number] = lambda: HostStream(target.duplicate(), "out", owned=True)
 
     def _set_output_custom(self, number: int, callback: Callable[[bytes], int | None]) -> None:
         if not callable(callback):
             raise TypeError("expected a callable that takes bytes")
+        self._captures[number] = False
         self._streams[number] = lambda: OutputStream(callback)
 
     def _inherit_output(self, number: int) -> None:
@@ -296,6 +346,7 @@ class WasiConfig:
                 stream.flush()  # what Python printed before must come before
             return HostStream(number, "out", owned=False)
 
+        self._captures[number] = False
         self._streams[number] = make
 
     @property
@@ -430,6 +481,7 @@ class WasiConfig:
         descriptors: list[Descriptor] = []
         try:
             descriptors += [make() for make in self._streams]
+            self._bound_output(descriptors)
             for preopened in self._preopened:
                 descriptors.append(_open_preopened(preopened, clock, view))
             descriptors += [HostSocket(duplicate_socket(given)) for given in self._sockets]
@@ -439,7 +491,19 @@ class WasiConfig:
             if isinstance(error, OSError):
                 raise WasmError(f"failed to set up WASI: {error}") from None
             raise
-        return WasiContext(list(self._arguments), list(self._environment), DescriptorTable(descriptors), clock, random)
+        most = default_max_descriptors() if self._max_descriptors is None else self._max_descriptors
+        table = DescriptorTable(descriptors, most)
+        return WasiContext(list(self._arguments), list(self._environment), table, clock, random)
+
+    def _bound_output(self, streams: list[Descriptor]) -> None:
+        """Sets what the program may write."""
+        if self._max_output_bytes is None:
+            budget = OutputBudget(DEFAULT_MAX_CAPTURED_BYTES, "what is kept in memory unless `max_output_bytes` is set")
+        else:
+            budget = OutputBudget(self._max_output_bytes, "`max_output_bytes`")
+        for stream, captures in zip(streams, self._captures, strict=True):
+            if isinstance(stream, (OutputStream, HostStream)) and (captures or self._max_output_bytes is not None):
+                stream.budget = budget
 
 
 def _open_preopened(preopened: _Preopened, clock: HostClock, view: HostView) -> Descriptor:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import enum
 import os
-from collections.abc import Callable, Sequence
+import resource
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 from .constants import Errno, FileType, Rights, WasiError, directory_rights, file_type_from_mode
+from .listing import FIRST_COOKIE
 
-MAX_DESCRIPTORS = 65536
+DEFAULT_MAX_DESCRIPTORS = 1024
 
 Times = Callable[["FileStat"], tuple[int, int]]  # of the present state: (accessed, modified) in nanoseconds
 
@@ -114,8 +116,9 @@ class FileStat(NamedTuple):
 
 
 class DirectoryEntry(NamedTuple):
-    """One entry that ``fd_readdir`` reports."""
+    """One entry that ``fd_readdir`` reports, and the cookie for going on behind it."""
 
+    cookie: int
     inode: int
     file_type: FileType
     name: bytes
@@ -208,7 +211,6 @@ class Directory(Descriptor):
     def __init__(self, access: Access, guest_path: bytes | None) -> None:
         self.access = access
         self.guest_path = guest_path  # set for preopened directories
-        self._entries: list[DirectoryEntry] | None = None
 
     def rights(self) -> tuple[Rights, Rights]:
         return directory_rights(self.access.can_mutate, self.access.can_read, self.access.can_write)
@@ -222,14 +224,20 @@ class Directory(Descriptor):
     def seek(self, offset: int, whence: int) -> int:
         raise WasiError(Errno.BADF)
 
-    def entries(self, refresh: bool) -> list[DirectoryEntry]:
-        """``.``, ``..`` and the contents; kept until `refresh`, so that positions stay valid between calls."""
+    def entries(self, cookie: int) -> Iterator[DirectoryEntry]:
+        """``.``, ``..`` and the contents, from behind `cookie` on; 0 is the beginning."""
         self.access.check_list()
-        if self._entries is None or refresh:
-            self._entries = self._list()
-        return self._entries
+        own_inode = self._own_inode()
+        for number, name in enumerate((b".", b".."), 1):
+            if cookie < number:  # the parent's inode would tell about the host outside the sandbox
+                yield DirectoryEntry(number, own_inode, FileType.DIRECTORY, name)
+        yield from self._contents(max(cookie, FIRST_COOKIE))
 
-    def _list(self) -> list[DirectoryEntry]:
+    def _own_inode(self) -> int:
+        raise NotImplementedError
+
+    def _contents(self, cookie: int) -> Iterator[DirectoryEntry]:
+        """The contents from behind `cookie` on; `FIRST_COOKIE` is the beginning."""
         raise NotImplementedError
 
     def open(self, path: bytes, follow: bool, oflags: int, readable: bool, writable: bool, fdflags: int) -> Descriptor:
@@ -273,10 +281,22 @@ class Directory(Descriptor):
         raise NotImplementedError
 
 
-class DescriptorTable:
-    """Guest descriptor numbers -> descriptors. 0 to 2 are standard streams, preopened directories follow."""
+def default_max_descriptors() -> int:
+    """How many descriptors a program gets: as on Linux, but never more than half of those this process may have."""
+    soft_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if soft_limit == resource.RLIM_INFINITY:
+        return DEFAULT_MAX_DESCRIPTORS
+    return min(DEFAULT_MAX_DESCRIPTORS, soft_limit // 2)
 
-    def __init__(self, descriptors: Sequence[Descriptor]) -> None:
+
+class DescriptorTable:
+    """Guest descriptor numbers -> descriptors. 0 to 2 are standard streams, preopened directories follow.
+
+    No more than `max_descriptors` are open at once; what the table begins with is there in any case.
+    """
+
+    def __init__(self, descriptors: Sequence[Descriptor], max_descriptors: int = DEFAULT_MAX_DESCRIPTORS) -> None:
+        self._max_descriptors = max_descriptors
         self._descriptors: dict[int, Descriptor] = dict(enumerate(descriptors))
         self._lowest_free = len(descriptors)
 
@@ -299,7 +319,7 @@ class DescriptorTable:
 
     def check_room(self) -> None:
         """Raises MFILE if no further descriptor can be added."""
-        if len(self._descriptors) >= MAX_DESCRIPTORS:
+        if len(self._descriptors) >= self._max_descriptors:
             raise WasiError(Errno.MFILE)
 
     def add(self, descriptor: Descriptor) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from .constants import (
     FDFLAGS_APPEND,
@@ -26,6 +26,7 @@ from .constants import (
 )
 from .descriptors import Access, Descriptor, Directory, DirectoryEntry, FileStat, Times, same_kind
 from .host_io import may_block, read_some, write_some
+from .listing import HostListing, SortedNames, knows_positions
 from .sandbox import Location, Walk, components_of, last_component, open_beneath
 
 _SYNC_FLAGS = (
@@ -182,19 +183,6 @@ class HostFile(Descriptor):
         self.host_fd = -1
 
 
-def _entry_file_type(entry: os.DirEntry[str]) -> FileType:
-    if entry.is_symlink():
-        return FileType.SYMBOLIC_LINK
-    if entry.is_dir(follow_symlinks=False):
-        return FileType.DIRECTORY
-    if entry.is_file(follow_symlinks=False):
-        return FileType.REGULAR_FILE
-    try:
-        return file_type_from_mode(entry.stat(follow_symlinks=False).st_mode)
-    except OSError:  # gone meanwhile
-        return FileType.UNKNOWN
-
-
 def _host_flags(oflags: int, readable: bool, writable: bool, fdflags: int) -> int:
     """The flags of open(2). Never waits, for the other end of a pipe for example."""
     flags = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
@@ -220,6 +208,8 @@ class HostDirectory(Directory):
         super().__init__(access, guest_path)
         self.host_fd = host_fd
         self._view = view
+        self._listing = HostListing(host_fd) if knows_positions and not view.sorts_entries else None
+        self._names: SortedNames | None = None  # where there is no listing: once entries were asked for
 
     def stat(self) -> FileStat:
         return self._view.stat(os.fstat(self.host_fd))
@@ -236,17 +226,36 @@ class HostDirectory(Directory):
             os.close(self.host_fd)
         self.host_fd = -1
 
-    def _list(self) -> list[DirectoryEntry]:
-        # The parent's inode would tell about the host outside the sandbox: both report the directory's own.
+    def _own_inode(self) -> int:
         own = os.fstat(self.host_fd)
-        number = self._view.inode(own.st_dev, own.st_ino)
-        entries = [DirectoryEntry(number, FileType.DIRECTORY, name) for name in (b".", b"..")]
+        return self._view.inode(own.st_dev, own.st_ino)
+
+    def _contents(self, cookie: int) -> Iterator[DirectoryEntry]:
+        device = os.fstat(self.host_fd).st_dev
+        if self._listing is not None:
+            for following, (_, inode, file_type, name) in self._listing.behind(cookie):
+                if file_type is None:
+                    file_type = self._look_at(name)[1]
+                yield DirectoryEntry(following, self._view.inode(device, inode), file_type, name)
+            return
+        if self._names is None:
+            self._names = SortedNames(self._scan)
+        for following, name in self._names.behind(cookie):
+            inode, file_type = self._look_at(name)
+            yield DirectoryEntry(following, self._view.inode(device, inode), file_type, name)
+
+    def _scan(self) -> Iterator[bytes]:
         with os.scandir(self.host_fd) as found:
-            listed = sorted(found, key=lambda entry: entry.name) if self._view.sorts_entries else found
-            for entry in listed:
-                number = self._view.inode(own.st_dev, entry.inode())
-                entries.append(DirectoryEntry(number, _entry_file_type(entry), os.fsencode(entry.name)))
-        return entries
+            for entry in found:
+                yield os.fsencode(entry.name)
+
+    def _look_at(self, name: bytes) -> tuple[int, FileType]:
+        """The inode and type of an entry."""
+        try:
+            status = os.stat(name, dir_fd=self.host_fd, follow_symlinks=False)
+        except OSError:  # gone meanwhile
+            return 0, FileType.UNKNOWN
+        return status.st_ino, file_type_from_mode(status.st_mode)
 
     def open(self, path: bytes, follow: bool, oflags: int, readable: bool, writable: bool, fdflags: int) -> Descriptor:
         if oflags & OFLAGS_DIRECTORY and oflags & (OFLAGS_CREAT | OFLAGS_EXCL | OFLAGS_TRUNC):

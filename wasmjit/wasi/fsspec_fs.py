@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .descriptors import Access, DirPerms, FilePerms
+from .streams import CHUNK_BYTES
 from .virtual import Contents, DirectoryNode, FileNode, LinkNode, Node, VirtualFileSystem
 
 _TIME_KEYS = ("mtime", "modified", "last_modified", "LastModified", "updated", "created", "date_time")
@@ -48,7 +49,7 @@ class _OpenFile(Contents):
         total = 0
         for vector in vectors:
             while vector:
-                data = self._file.read(len(vector))
+                data = self._file.read(min(len(vector), CHUNK_BYTES))
                 if not data:
                     return total
                 vector[: len(data)] = data
@@ -132,7 +133,7 @@ class FsspecFS(VirtualFileSystem):
             if full.strip("/") == own or name in ("", ".", "..") or "\0" in name:  # it may list itself
                 continue
             found[name.encode("utf-8", "surrogateescape")] = self._node(info, full)
-        return found
+        return dict(sorted(found.items(), key=lambda item: item[0]))
 
     def _node(self, info: Mapping[str, Any], path: str) -> Node:
         inode = self._new_inode()

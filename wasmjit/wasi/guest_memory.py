@@ -11,6 +11,7 @@ U64 = struct.Struct("<Q")
 _IOVEC = struct.Struct("<II")  # buffer, length
 
 MAX_VECTORS = 1024  # IOV_MAX
+MOST_PATH_BYTES = 1 << 16  # longer ones are not even looked at
 
 
 def check(memory: memoryview, start: int, length: int) -> None:
@@ -27,7 +28,11 @@ def span(memory: memoryview, start: int, length: int) -> memoryview:
 
 
 def vectors_at(memory: memoryview, iovecs: int, count: int) -> list[memoryview]:
-    """The buffers of an array of iovecs. All are checked; at most MAX_VECTORS are used (a short read or write)."""
+    """The buffers of an array of iovecs. All are checked; at most MAX_VECTORS are used (a short read or write).
+
+    Buffers may overlap, but all together are never longer than the memory: 1024 over the same bytes would have the host
+    hold 1024 times what the guest may have.
+    """
     if count == 1:  # nearly always; struct checks the first pointer
         start, length = _IOVEC.unpack_from(memory, iovecs)
         check(memory, start, length)
@@ -35,16 +40,22 @@ def vectors_at(memory: memoryview, iovecs: int, count: int) -> list[memoryview]:
     check(memory, iovecs, count * _IOVEC.size)
     array = memory[iovecs : iovecs + count * _IOVEC.size]
     vectors: list[memoryview] = []
+    left_bytes = len(memory)
     for start, length in _IOVEC.iter_unpack(array):
-        vector = span(memory, start, length)
-        if length and len(vectors) < MAX_VECTORS:
-            vectors.append(vector)
+        check(memory, start, length)
+        if length and left_bytes and len(vectors) < MAX_VECTORS:
+            length = min(length, left_bytes)
+            vectors.append(memory[start : start + length])
+            left_bytes -= length
     return vectors
 
 
 def path_at(memory: memoryview, start: int, length: int) -> bytes:
-    """A path, or ILSEQ if it is not UTF-8."""
-    path = bytes(span(memory, start, length))
+    """A path, or ILSEQ if it is not UTF-8, NAMETOOLONG if it is far longer than any path may be."""
+    target = span(memory, start, length)
+    if length > MOST_PATH_BYTES:
+        raise WasiError(Errno.NAMETOOLONG)
+    path = bytes(target)
     try:
         path.decode()
     except UnicodeDecodeError:

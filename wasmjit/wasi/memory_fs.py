@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from .constants import Errno, FileType, WasiError
 from .descriptors import READ_WRITE, FileStat
+from .sparse_bytes import SparseBytes
 from .virtual import (
     Contents,
     DirectoryNode,
@@ -21,20 +22,25 @@ from .virtual import (
     resolve,
 )
 
-NODE_BYTES = 512  # what each file, directory and link counts beside its contents: about what it takes
+# What each file, directory and link counts beside its contents, and each name of one beside its bytes: about what they
+# take at most.
+NODE_BYTES = 512
+NAME_BYTES = 192
 _T = TypeVar("_T")
 _Path = str | os.PathLike[str]
 
 
 class _MemoryFile(FileNode):
+    __slots__ = ("data", "file_system", "opened")
+
     def __init__(self, inode: int, time_ns: int, file_system: MemoryFS) -> None:
         super().__init__(inode, time_ns)
-        self.data = bytearray()
+        self.data = SparseBytes()
         self.opened = 0  # how often it is open now
         self.file_system = file_system
 
     def size(self) -> int:
-        return len(self.data)
+        return self.data.size_bytes
 
     def open(self) -> Contents:
         return _MemoryContents(self)
@@ -42,8 +48,8 @@ class _MemoryFile(FileNode):
     def forget_if_gone(self) -> None:
         """Gives its bytes back once it has neither a name nor somebody who has it open."""
         if not self.links and not self.opened:
-            self.file_system._charge(-len(self.data) - NODE_BYTES)
-            self.data = bytearray()
+            self.file_system._charge(-self.data.size_bytes - NODE_BYTES)
+            self.data = SparseBytes()
 
 
 class _MemoryContents(Contents):
@@ -57,17 +63,16 @@ class _MemoryContents(Contents):
         return self._node
 
     def size(self) -> int:
-        return len(self._open().data)
+        return self._open().data.size_bytes
 
     def read_at(self, vectors: Sequence[memoryview], offset: int) -> int:
+        data = self._open().data
         start = offset
-        with memoryview(self._open().data) as data:
-            for vector in vectors:
-                part = data[offset : offset + len(vector)]
-                vector[: len(part)] = part
-                offset += len(part)
-                if len(part) < len(vector):
-                    break
+        for vector in vectors:
+            count = data.read_into(vector, offset)
+            offset += count
+            if count < len(vector):
+                break
         return offset - start
 
     def write_at(self, vectors: Sequence[memoryview], offset: int) -> int:
@@ -75,23 +80,19 @@ class _MemoryContents(Contents):
         if end == offset:
             return 0
         node = self._open()
-        if end > len(node.data):
-            node.file_system._charge(end - len(node.data))
-        if offset > len(node.data):
-            node.data.extend(bytes(offset - len(node.data)))
+        if end > node.data.size_bytes:
+            node.file_system._charge(end - node.data.size_bytes)
+            node.data.set_size(end)
         start = offset
         for vector in vectors:
-            node.data[offset : offset + len(vector)] = vector
+            node.data.write(vector, offset)
             offset += len(vector)
         return offset - start
 
     def set_size(self, size_bytes: int) -> None:
         node = self._open()
-        node.file_system._charge(size_bytes - len(node.data))
-        if size_bytes <= len(node.data):
-            del node.data[size_bytes:]
-        else:
-            node.data.extend(bytes(size_bytes - len(node.data)))
+        node.file_system._charge(size_bytes - node.data.size_bytes)
+        node.data.set_size(size_bytes)
 
     def close(self) -> None:
         node, self._node = self._node, None
@@ -102,6 +103,8 @@ class _MemoryContents(Contents):
 
 
 class _MemoryDirectory(DirectoryNode):
+    __slots__ = ("_entries",)
+
     def __init__(self, inode: int, time_ns: int) -> None:
         super().__init__(inode, time_ns)
         self._entries: dict[bytes, Node] = {}
@@ -119,8 +122,9 @@ class MemoryFS(VirtualFileSystem):
     """A file system in memory: given to `WasiConfig.preopen_dir` in place of a path, read and written by Python too.
 
     `files` is what it holds at first: path -> ``bytes`` or ``str`` (as UTF-8). Paths are relative to its root, a slash
-    in front changes nothing. No more than `max_bytes` are held, contents and `NODE_BYTES` for each file, directory and
-    link: a program that writes more gets NOSPC. Methods raise the OSErrors that their like of `os` and `pathlib` raise,
+    in front changes nothing. No more than `max_bytes` are held: contents, names, `NODE_BYTES` for each file, directory
+    and link and `NAME_BYTES` for each name; a program that writes more gets NOSPC. Of files with holes, memory is taken
+    for what was written, but their size counts. Methods raise the OSErrors that their like of `os` and `pathlib` raise,
     `PermissionError` for a path that leads out of the root. It may be used by several programs and threads at once.
 
     >>> files = MemoryFS({"in/a.txt": "hello"})
@@ -156,6 +160,12 @@ class MemoryFS(VirtualFileSystem):
             return _MemoryDirectory(self._new_inode(), time_ns)
         return LinkNode(self._new_inode(), time_ns, target)
 
+    def _named(self, name: bytes) -> None:
+        self._charge(NAME_BYTES + len(name))
+
+    def _unnamed(self, name: bytes) -> None:
+        self._charge(-NAME_BYTES - len(name))
+
     def _unlinked(self, node: Node) -> None:
         if isinstance(node, _MemoryFile):
             node.forget_if_gone()
@@ -189,7 +199,7 @@ class MemoryFS(VirtualFileSystem):
 
     def read_bytes(self, path: _Path) -> bytes:
         """The contents of a file."""
-        return self._do(lambda encoded: bytes(self._find_file(encoded).data), path)
+        return self._do(lambda encoded: self._find_file(encoded).data.to_bytes(), path)
 
     def read_text(self, path: _Path, encoding: str = "utf-8", errors: str = "strict") -> str:
         """The contents of a file, decoded."""
@@ -306,7 +316,7 @@ class MemoryFS(VirtualFileSystem):
             while waiting:
                 path, node = waiting.pop()
                 if isinstance(node, _MemoryFile):
-                    found[path] = bytes(node.data)
+                    found[path] = node.data.to_bytes()
                 elif isinstance(node, DirectoryNode):
                     prefix = path and f"{path}/"
                     waiting += [

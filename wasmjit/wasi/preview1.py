@@ -50,6 +50,7 @@ _PRESTAT = struct.Struct("<BxxxI")  # tag, length of the name
 _DIRENT = struct.Struct("<QQIBxxx")  # next cookie, inode, length of the name, filetype
 
 _RANDOM_CHUNK_BYTES = 1 << 16
+_ENTRIES_BETWEEN_LOOKS = 1024  # for an interrupt
 _U64_MASK = (1 << 64) - 1
 _ALL_OFLAGS, _ALL_FDFLAGS = (1 << 4) - 1, (1 << 5) - 1
 
@@ -262,14 +263,15 @@ def fd_readdir(
     check(memory, result, 4)
     room = span(memory, buffer, length)
     used = 0
-    entries = context.descriptors.directory(fd, _READDIR).entries(refresh=cookie == 0)
-    for position in range(cookie, len(entries)):
-        inode, file_type, name = entries[position]
-        record = (_DIRENT.pack(position + 1, inode, len(name), file_type) + name)[: length - used]
+    entries = context.descriptors.directory(fd, _READDIR).entries(cookie)
+    for count, (following, inode, file_type, name) in enumerate(entries, 1):
+        record = (_DIRENT.pack(following, inode, len(name), file_type) + name)[: length - used]
         room[used : used + len(record)] = record
         used += len(record)
         if used == length:
             break
+        if count % _ENTRIES_BETWEEN_LOOKS == 0 and is_interrupted():
+            raise WasiError(Errno.INTR)
     U32.pack_into(memory, result, used)
 
 

@@ -35,10 +35,10 @@ class Result(NamedTuple):
     stderr: bytes
 
 
-@functools.lru_cache(maxsize=1)
-def _default_engine(process: int) -> Engine:
+@functools.lru_cache(maxsize=2)
+def _default_engine(process: int, consume_fuel: bool) -> Engine:
     """The Engine of programs that are given as files: quick to start, compiled code kept on disk."""
-    return Engine(Config(tier="auto", cache=True))
+    return Engine(Config(tier="auto", cache=True, consume_fuel=consume_fuel))
 
 
 def run(
@@ -54,6 +54,9 @@ def run(
     timeout: float | None = None,
     fuel: int | None = None,
     max_memory: int | None = None,
+    max_table_elements: int | None = None,
+    max_output: int | None = None,
+    max_descriptors: int | None = None,
     clock: Any = None,
     random: Any = None,
     deterministic: bool = False,
@@ -65,8 +68,10 @@ def run(
     which is `argv0`, by default the file's. `stdin`, `stdout` and `stderr` are what `WasiConfig` takes; what is not
     redirected is collected in the Result. `dirs` are the directories it may use: guest name -> path, `MemoryFS` or
     fsspec file system, each also as a pair with ``"ro"`` or ``"rw"``; or simply paths, which keep their names.
-    `timeout` (seconds), `fuel` and `max_memory` (bytes) bound it as they do a `Store`; `clock`, `random` and
-    `deterministic` are those of `WasiConfig`. Nothing else of the host can be seen.
+    `timeout` (seconds), `fuel` and `max_memory` (bytes of all memories and tables) bound it as they do a `Store`;
+    `max_table_elements` holds for each table. `max_output` is how many bytes it may write to stdout and stderr
+    together, by default 256 MiB of what is collected; beyond that the run ends with a WasmError. `max_descriptors`,
+    `clock`, `random` and `deterministic` are those of `WasiConfig`. Nothing else of the host can be seen.
 
     Without an `engine`, compiled code is kept in the on-disk cache, and the program starts in baseline code while the
     optimised code is made. Raises Trap if it traps or its time is over, WasmError for a program that cannot be run,
@@ -84,7 +89,7 @@ def run(
     >>> run(text, engine=Engine())
     Result(exit_code=3, stdout=b'hi\\n', stderr=b'')
     """
-    module = _module_of(program, engine)
+    module = _module_of(program, engine, fuel is not None)
     outputs = [io.BytesIO(), io.BytesIO()]
     with WasiConfig(
         argv=[argv0 if argv0 is not None else _name_of(program), *args],
@@ -95,9 +100,13 @@ def run(
         clock=clock,
         random=random,
         deterministic=deterministic,
+        max_output_bytes=max_output,
+        max_descriptors=max_descriptors,
     ) as config:
         _preopen(config, dirs)
         with Store(module.engine, fuel=fuel, timeout=timeout, max_memory=max_memory) as store:
+            if max_table_elements is not None:
+                store.set_limits(table_elements=max_table_elements)
             store.set_wasi(config)
             exit_code = _run_command(store, module)
     return Result(exit_code, *(output.getvalue() for output in outputs))
@@ -121,12 +130,12 @@ def _run_command(store: Store, module: Module) -> int:
             context.close()
 
 
-def _module_of(program: Any, engine: Engine | None) -> Module:
+def _module_of(program: Any, engine: Engine | None, consume_fuel: bool) -> Module:
     if isinstance(program, Module):
         if engine is not None and not Engine.same(engine, program.engine):
             raise WasmError("the module belongs to another Engine than the one given")
         return program
-    engine = engine or _default_engine(os.getpid())
+    engine = engine or _default_engine(os.getpid(), consume_fuel)
     if isinstance(program, (str, os.PathLike)):
         return Module.from_file(engine, os.fspath(program))
     if isinstance(program, (bytes, bytearray, memoryview)):

@@ -6,9 +6,11 @@ import codecs
 import io
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..errors import WasmError
+from ..runtime.native import is_interrupted
 from .constants import Errno, FileType, Rights, WasiError
 from .descriptors import Descriptor
 from .host_io import may_block, read_some, write_some
@@ -17,6 +19,66 @@ if TYPE_CHECKING:
     import logging
 
 MAX_LOG_LINE_BYTES = 1 << 16  # a longer line becomes several records
+# What Python objects are handed or asked for at once: 1024 iovecs over the same bytes would otherwise become one object
+# of 1024 times the guest's memory.
+CHUNK_BYTES = 1 << 20
+_RECORDS_BETWEEN_LOOKS = 64  # for an interrupt: a record may take 0.1 ms
+DEFAULT_MAX_CAPTURED_BYTES = 256 << 20
+
+
+class OutputBudget:
+    """How many bytes a program may still write to its standard streams. Counts for both together."""
+
+    def __init__(self, max_bytes: int, setting: str) -> None:
+        self._left_bytes = self._max_bytes = max_bytes
+        self._setting = setting
+
+    def write(self, vectors: Sequence[memoryview], write: Callable[[Sequence[memoryview]], int]) -> int:
+        """Writes with `write` what may be written still; how much. Raises WasmError if that is not all: a program
+        need not look at a short write, and nobody would see that something is missing."""
+        if sum(map(len, vectors)) <= self._left_bytes:
+            count = write(vectors)
+            self._left_bytes -= count
+            return count
+        count = write(_first(vectors, self._left_bytes)) if self._left_bytes else 0
+        self._left_bytes -= count
+        if self._left_bytes == 0:
+            raise WasmError(f"the program's output exceeds {self._setting}: {self._max_bytes} bytes")
+        return count
+
+
+def _first(vectors: Sequence[memoryview], count_bytes: int) -> list[memoryview]:
+    """The first bytes of buffers."""
+    found = []
+    for vector in vectors:
+        found.append(vector[:count_bytes])
+        count_bytes -= len(found[-1])
+        if count_bytes == 0:
+            break
+    return found
+
+
+def is_in_memory(target: object) -> bool:
+    """Whether what is written to this object stays in memory as a whole."""
+    return isinstance(getattr(target, "buffer", target), (io.BytesIO, io.StringIO))
+
+
+def chunks_of(vectors: Sequence[memoryview]) -> Iterator[bytes]:
+    """The bytes of the buffers, in pieces of at most CHUNK_BYTES: one piece where that is enough."""
+    waiting: list[memoryview] = []
+    waiting_bytes = 0
+    for vector in vectors:
+        if waiting and waiting_bytes + len(vector) > CHUNK_BYTES:
+            yield b"".join(waiting)
+            waiting, waiting_bytes = [], 0
+        if len(vector) > CHUNK_BYTES:
+            for start in range(0, len(vector), CHUNK_BYTES):
+                yield bytes(vector[start : start + CHUNK_BYTES])
+        else:
+            waiting.append(vector)
+            waiting_bytes += len(vector)
+    if waiting:
+        yield b"".join(waiting)
 
 
 def write_all(write: Callable[[memoryview], int], vectors: Sequence[memoryview]) -> int:
@@ -57,7 +119,7 @@ class InputStream(Descriptor):
                 raise WasiError(Errno.AGAIN)
             return count
         if not self._left:
-            data = self._stream.read(len(vector))
+            data = self._stream.read(min(len(vector), CHUNK_BYTES))
             if data is None:
                 raise WasiError(Errno.AGAIN)
             self._left = data.encode() if isinstance(data, str) else bytes(data)
@@ -72,6 +134,8 @@ class InputStream(Descriptor):
 
 class OutputStream(Descriptor):
     """Standard output to a callback that takes ``bytes`` and returns None or the count it took."""
+
+    budget: OutputBudget | None = None
 
     def __init__(self, write: Callable[[bytes], int | None]) -> None:
         self._write = write
@@ -92,13 +156,25 @@ class OutputStream(Descriptor):
         return Rights.FD_WRITE | Rights.POLL_FD_READWRITE, Rights(0)
 
     def write(self, vectors: Sequence[memoryview]) -> int:
-        data = b"".join(vectors)
-        count = self._write(data)
-        if count is None:
-            return len(data)
-        if count < 0:  # the wasmtime package's convention: a negative host errno
-            raise OSError(-count, os.strerror(-count))
-        return min(int(count), len(data))
+        return self._write_now(vectors) if self.budget is None else self.budget.write(vectors, self._write_now)
+
+    def _write_now(self, vectors: Sequence[memoryview]) -> int:
+        total = 0
+        for data in chunks_of(vectors):
+            if total and is_interrupted():  # what was written stays written: a short write
+                break
+            try:
+                count = self._write(data)
+                if count is not None and count < 0:  # the wasmtime package's convention: a negative host errno
+                    raise OSError(-count, os.strerror(-count))
+            except OSError:
+                if total:
+                    break
+                raise
+            total += len(data) if count is None else min(int(count), len(data))
+            if count is not None and count < len(data):
+                break
+        return total
 
     def read_at(self, vectors: Sequence[memoryview], offset: int) -> int:
         raise WasiError(Errno.BADF)
@@ -110,7 +186,7 @@ class _BinaryOutputStream(OutputStream):
     def __init__(self, stream: io.BytesIO | io.FileIO | io.BufferedWriter) -> None:
         self._stream = stream
 
-    def write(self, vectors: Sequence[memoryview]) -> int:
+    def _write_now(self, vectors: Sequence[memoryview]) -> int:
         return write_all(lambda vector: self._stream.write(vector) or 0, vectors)
 
     def flush(self) -> None:
@@ -137,7 +213,10 @@ class _TextOutputStream(OutputStream):
 
 
 class LogStream(OutputStream):
-    """Standard output to a logger: one record a line, without its end; the last one may lack it."""
+    """Standard output to a logger: one record a line, without its end; the last one may lack it.
+
+    A handler may take long, and a line may be one byte: between records it looks whether the program is to end.
+    """
 
     def __init__(self, logger: logging.Logger | logging.LoggerAdapter[Any], level: int) -> None:
         super().__init__(self._take)
@@ -145,14 +224,25 @@ class LogStream(OutputStream):
         self._level = level
         self._line = bytearray()
 
-    def _take(self, data: bytes) -> None:
-        *complete, rest = data.split(b"\n")
-        for part in complete:
-            self._line += part
+    def _take(self, data: bytes) -> int:
+        """Makes records of the lines; how many bytes it took: fewer than all if the calling code is interrupted."""
+        position = records = 0
+        while position < len(data):
+            limit = position + MAX_LOG_LINE_BYTES - len(self._line)
+            end = data.find(b"\n", position, limit)
+            if end >= 0:
+                self._line += data[position:end]
+                position = end + 1
+            else:
+                self._line += data[position:limit]
+                position = min(limit, len(data))
+                if len(self._line) < MAX_LOG_LINE_BYTES:
+                    break
             self._emit()
-        self._line += rest
-        if len(self._line) >= MAX_LOG_LINE_BYTES:
-            self._emit()
+            records += 1
+            if records % _RECORDS_BETWEEN_LOOKS == 0 and is_interrupted():
+                break
+        return position
 
     def _emit(self) -> None:
         line = self._line.decode("utf-8", "replace").removesuffix("\r")
@@ -166,6 +256,8 @@ class LogStream(OutputStream):
 
 class HostStream(Descriptor):
     """A host descriptor used as a stream: inherited stdio, or the file behind ``stdout_file``."""
+
+    budget: OutputBudget | None = None
 
     def __init__(self, host_fd: int, direction: Literal["in", "out"], owned: bool) -> None:
         self.host_fd = host_fd
@@ -190,6 +282,10 @@ class HostStream(Descriptor):
     def write(self, vectors: Sequence[memoryview]) -> int:
         if self._is_input or self.host_fd is None:
             raise WasiError(Errno.BADF)
+        return self._write_now(vectors) if self.budget is None else self.budget.write(vectors, self._write_now)
+
+    def _write_now(self, vectors: Sequence[memoryview]) -> int:
+        assert self.host_fd is not None
         return write_some(self.host_fd, vectors) if self._may_block else os.writev(self.host_fd, vectors)
 
     def read_at(self, vectors: Sequence[memoryview], offset: int) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from .constants import (
@@ -25,6 +25,7 @@ from .constants import (
 )
 from .descriptors import Access, Descriptor, Directory, DirectoryEntry, FileStat, Times, same_kind
 from .files import asks_for_new_directory, check_symlink_target
+from .listing import NumberedItems
 from .sandbox import MAX_SYMLINKS, components_of, last_component, names_directory
 
 MAX_NAME_BYTES = 255
@@ -35,6 +36,8 @@ Now = Callable[[], int]
 
 class Node:
     """A file, directory or symbolic link of a virtual file system. Times in nanoseconds since 1970."""
+
+    __slots__ = ("accessed_ns", "changed_ns", "inode", "links", "modified_ns")
 
     file_type = FileType.UNKNOWN
 
@@ -78,6 +81,8 @@ class Contents:
 class FileNode(Node):
     """A file."""
 
+    __slots__ = ()
+
     file_type = FileType.REGULAR_FILE
 
     def open(self) -> Contents:
@@ -87,6 +92,8 @@ class FileNode(Node):
 
 class LinkNode(Node):
     """A symbolic link."""
+
+    __slots__ = ("target",)
 
     file_type = FileType.SYMBOLIC_LINK
 
@@ -101,15 +108,36 @@ class LinkNode(Node):
 class DirectoryNode(Node):
     """A directory."""
 
+    __slots__ = ("_numbered",)
+
     file_type = FileType.DIRECTORY
 
     def __init__(self, inode: int, time_ns: int) -> None:
         super().__init__(inode, time_ns)
         self.links = 2  # and one for each directory in it; 0 once it is removed
+        self._numbered: NumberedItems[Node] | None = None  # once it was listed
 
     def entries(self) -> dict[bytes, Node]:
-        """What is in it, by name. Writable file systems take changes made to the dict."""
+        """What is in it, by name. Changes are made by `add` and `remove`."""
         raise NotImplementedError
+
+    def add(self, name: bytes, node: Node) -> None:
+        """Puts something in it. The name is free."""
+        self.entries()[name] = node
+        if self._numbered is not None:
+            self._numbered.added(name)
+
+    def remove(self, name: bytes) -> None:
+        """Takes something out."""
+        del self.entries()[name]
+        if self._numbered is not None:
+            self._numbered.removed(name)
+
+    def listed(self, cookie: int) -> Iterator[tuple[int, bytes, Node]]:
+        """(cookie behind it, name, node) of what comes behind `cookie`."""
+        if self._numbered is None:
+            self._numbered = NumberedItems(self.entries())
+        return self._numbered.behind(cookie)
 
 
 class Found(NamedTuple):
@@ -200,6 +228,12 @@ class VirtualFileSystem:
     def _new_node(self, kind: FileType, time_ns: int, target: bytes = b"") -> Node:
         """A new file, directory or symbolic link. Raises NOSPC."""
         raise WasiError(Errno.ROFS)
+
+    def _named(self, name: bytes) -> None:
+        """Notes that a directory gets an entry of this name. Raises NOSPC."""
+
+    def _unnamed(self, name: bytes) -> None:
+        """Notes that such an entry has gone, or never came."""
 
     def _unlinked(self, node: Node) -> None:
         """Notes that a name of `node` has gone."""
@@ -359,12 +393,14 @@ class VirtualDirectory(Directory):
     def sync(self, data_only: bool) -> None:
         pass
 
-    def _list(self) -> list[DirectoryEntry]:
+    def _own_inode(self) -> int:
+        return self._node.inode
+
+    def _contents(self, cookie: int) -> Iterator[DirectoryEntry]:
         with self._lock:
-            found = [DirectoryEntry(self._node.inode, FileType.DIRECTORY, name) for name in (b".", b"..")]
-            entries = self._node.entries()
-            found += [DirectoryEntry(entries[name].inode, entries[name].file_type, name) for name in sorted(entries)]
-        return found
+            found = self._node.listed(cookie)
+        for following, name, node in found:
+            yield DirectoryEntry(following, node.inode, node.file_type, name)
 
     def open(self, path: bytes, follow: bool, oflags: int, readable: bool, writable: bool, fdflags: int) -> Descriptor:
         creating, exclusive = bool(oflags & OFLAGS_CREAT), bool(oflags & OFLAGS_EXCL)
@@ -406,7 +442,12 @@ class VirtualDirectory(Directory):
     def _create(self, found: Found, kind: FileType, target: bytes = b"") -> Node:
         now_ns = self.now()
         self._check_present(found.parent)
-        node = self.file_system._new_node(kind, now_ns, target)
+        self.file_system._named(found.name)
+        try:
+            node = self.file_system._new_node(kind, now_ns, target)
+        except WasiError:
+            self.file_system._unnamed(found.name)
+            raise
         self._insert(found, node, now_ns)
         return node
 
@@ -418,13 +459,14 @@ class VirtualDirectory(Directory):
 
     @staticmethod
     def _insert(found: Found, node: Node, now_ns: int) -> None:
-        found.parent.entries()[found.name] = node
+        found.parent.add(found.name, node)
         found.parent.touch(now_ns)
         if isinstance(node, DirectoryNode):
             found.parent.links += 1
 
     def _remove(self, found: Found, node: Node) -> None:
-        del found.parent.entries()[found.name]
+        found.parent.remove(found.name)
+        self.file_system._unnamed(found.name)
         now_ns = self.now()
         found.parent.touch(now_ns)
         node.changed_ns = now_ns
@@ -496,9 +538,15 @@ class VirtualDirectory(Directory):
             if isinstance(node, DirectoryNode) and is_below(target.parent, node):
                 raise WasiError(Errno.INVAL)
             self._check_present(target.parent)
-            if target.node is not None:
-                self._replace(target, is_directory)
-            del source.parent.entries()[source.name]
+            self.file_system._named(target.name)
+            try:
+                if target.node is not None:
+                    self._replace(target, is_directory)
+            except WasiError:
+                self.file_system._unnamed(target.name)
+                raise
+            self.file_system._unnamed(source.name)
+            source.parent.remove(source.name)
             source.parent.links -= is_directory
             now_ns = self.now()
             source.parent.touch(now_ns)
@@ -534,6 +582,7 @@ class VirtualDirectory(Directory):
             if isinstance(node, DirectoryNode):
                 raise WasiError(Errno.PERM)
             self._check_present(target.parent)
+            self.file_system._named(target.name)
             now_ns = self.now()
             self._insert(target, node, now_ns)
             node.links += 1
