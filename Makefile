@@ -15,13 +15,15 @@ BENCH :=
 REALWORLD :=
 # For example `make soak SOAK="--cycles 4000 --minutes 1"`.
 SOAK :=
+# For example `make mutate MUTATE="interpreter bulk-copy"`.
+MUTATE :=
 
 # Stamps: when each step was last done.
 MADE := $(VENV)/.made
 DEPENDENCIES := $(VENV)/.dependencies
 NATIVE := $(VENV)/.native
 
-.PHONY: help venv demo test check format bench realworld docs examples abi spec spec-matrix fuzz asan soak test-aarch64 clean distclean
+.PHONY: help venv demo test check format bench realworld docs examples abi spec spec-matrix fuzz mutate asan soak test-aarch64 clean distclean
 
 help:
 	@echo "make venv         the environment: dependencies and the C runtime, built in place"
@@ -37,6 +39,7 @@ help:
 	@echo "make spec         conformance scripts, one configuration"
 	@echo "make spec-matrix  conformance scripts at every opt level, memory policy, and through .cwasm"
 	@echo "make fuzz         mutated modules, accepted or refused as wasm-tools does (FUZZ_CASES=10000)"
+	@echo "make mutate       each check of addresses taken away: its test has to fail (MUTATE=\"interpreter --jobs 2\")"
 	@echo "make asan         tests of the boundary with the C runtime under AddressSanitizer"
 	@echo "make soak         100,000 runs of a small WASI program in 30 minutes: memory and descriptors stay flat (SOAK=\"--cycles 4000 --minutes 1\")"
 	@echo "make test-aarch64 what is particular to AArch64, under qemu; ARGS='tests/api -k trap' for other tests"
@@ -110,6 +113,10 @@ fuzz: venv
 	$(PY) -m tests.fuzz.differential --count 1000 --exact-traps
 	$(PY) -m tests.fuzz.differential --count 1000 --opt-level none --explicit-checks --through-artifact
 	$(PY) -m tests.fuzz.address_forms
+
+# Every row of tools/check_mutations.toml: half an hour (MUTATE="interpreter bulk-copy --jobs 2").
+mutate: venv
+	$(PY) tools/mutate_checks.py $(MUTATE)
 
 asan: venv
 	$(PY) tools/asan.py

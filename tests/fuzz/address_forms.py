@@ -27,6 +27,7 @@ import wasmjit
 
 GIB = 1 << 30
 PAGE = 1 << 16
+GUARD_BYTES = 2 * GIB  # what ends so far behind an address needs no comparison where there are guard pages
 TIERS = ("auto", "baseline", "optimized")
 CANARIES = ("mapped", "none")
 REACH_BYTES = 16 * GIB
@@ -574,13 +575,24 @@ def _signed(value: int, type: str) -> int:
 
 
 def sample(layout: Layout, count: int, seed: int) -> list[Function]:
-    """Functions for `count` pairs, of as many instructions."""
+    """Functions for `count` pairs: loads and stores, of numbers and of vectors, by turns; some with large offsets."""
     generator = random.Random(f"{layout.name} {seed}")
-    instructions = generator.sample(INSTRUCTIONS, min(count, len(INSTRUCTIONS)))
-    pairs = [
-        (instruction, generator.choice(offsets(layout, instruction.access_bytes)))
-        for instruction in (instructions * (count // len(instructions) + 1))[:count]
+    groups = [
+        [access for access in INSTRUCTIONS if (access.type == "v128") == is_vector and access.kind == kind]
+        for is_vector in (False, True)
+        for kind in ("load", "store")
     ]
+    for group in groups:
+        generator.shuffle(group)
+    parity = generator.randrange(2)
+    pairs = []
+    for number in range(count):
+        group = groups[number % len(groups)]
+        instruction = group[number // len(groups) % len(group)]
+        found = offsets(layout, instruction.access_bytes)
+        small = [offset for offset in found if offset + instruction.access_bytes <= GUARD_BYTES]
+        large = [offset for offset in found if offset not in small]
+        pairs.append((instruction, generator.choice(large if large and (number + parity) % 2 else small)))
     return functions_of(layout, pairs, every_constant=False)
 
 

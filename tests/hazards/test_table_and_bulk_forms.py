@@ -5,19 +5,26 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from wasmjit import Config, Engine, Instance, Module, Store, Trap, TrapCode
 
+# Modules with 64-bit tables or memories are not interpreted: "auto" has none of them, "wide" has.
 TIERS = {
     "auto": {"tier": "auto"},
+    "wide": {"tier": "auto"},
     "baseline": {"tier": "baseline"},
     "optimized": {"tier": "optimized"},
     "checked": {"tier": "optimized", "signals_based_traps": False},
 }
 REFUSED = {"i32": (1 << 32) - 1, "i64": (1 << 64) - 1}
+
+
+def of_tier(tier: str, kinds: list[Any]) -> list[Any]:
+    """Those of the tables or memories that a test of a tier has."""
+    return [kind for kind in kinds if kind.type == "i32"] if tier == "auto" else kinds
 
 
 def instantiate(options: dict[str, Any], text: str) -> tuple[Store, Any]:
@@ -67,7 +74,7 @@ NUM_FUNCTIONS = 6  # $f0 ... $f4 give their number, $f5 has another type
 SEGMENT = (4, 1, 0, 2)
 
 
-def table_text() -> str:
+def table_text(kinds: list[TableKind]) -> str:
     functions = "".join(f"(func $f{n} (result i32) (i32.const {n}))" for n in range(NUM_FUNCTIONS - 1))
     functions += "(func $f5 (param i32) (result i32) (i32.const 5))"
     parts = [f"(type $t (func (result i32))) {functions} (elem declare func $f5)"]
@@ -75,7 +82,7 @@ def table_text() -> str:
     parts.append(f"(elem $segment func {names})")
     parts.append(f"(table $all {NUM_FUNCTIONS} {NUM_FUNCTIONS} funcref) (elem (table $all) (i32.const 0) func")
     parts.append(" ".join(f"$f{n}" for n in range(NUM_FUNCTIONS)) + ")")
-    for n, kind in enumerate(TABLES):
+    for n, kind in enumerate(kinds):
         t, p = f"$t{n}", kind.type
         parts.append(f'(table {t} (export "t{n}") {kind.limits} funcref)')
         pick = "(table.get $all (local.get 1))"
@@ -89,7 +96,7 @@ def table_text() -> str:
         )
         operands = "(local.get 0) (local.get 1) (local.get 2)"
         parts.append(f'(func (export "init{n}") (param {p} i32 i32) (table.init {t} $segment {operands}))')
-        for m, other in enumerate(TABLES):
+        for m, other in enumerate(kinds):
             count = "i64" if p == other.type == "i64" else "i32"
             parts.append(f'(func (export "copy{n}.{m}") (param {p} {other.type} {count}) ')
             parts.append(f"(table.copy {t} $t{m} {operands}))")
@@ -104,10 +111,11 @@ def number_in(name: str) -> int:
 class Tables:
     """The tables of an instance beside lists; elements are numbers of functions."""
 
-    def __init__(self, options: dict[str, Any]) -> None:
-        self.store, self.exports = instantiate(options, table_text())
+    def __init__(self, options: dict[str, Any], kinds: list[TableKind]) -> None:
+        self.kinds = kinds
+        self.store, self.exports = instantiate(options, table_text(kinds))
         self.lists: list[list[int | None]] = []
-        for n, kind in enumerate(TABLES):
+        for n, kind in enumerate(kinds):
             self.lists.append([None] * kind.length)
             for index in range(kind.length):
                 if index % 4 != 3:
@@ -116,7 +124,7 @@ class Tables:
     def expected(self, name: str, operands: tuple[int, ...]) -> Any:
         """What the model says: a result, or a TrapCode; changes the lists."""
         operation, n = name.rstrip("0123456789."), number_in(name)
-        items, kind = self.lists[n], TABLES[n]
+        items, kind = self.lists[n], self.kinds[n]
         if operation == "size":
             return len(items)
         if operation in ("get", "set", "call"):
@@ -157,7 +165,7 @@ class Tables:
         except Trap as trap:
             found = trap.trap_code
         if isinstance(found, int) and not isinstance(found, TrapCode):
-            found %= REFUSED[TABLES[number_in(name)].type] + 1
+            found %= REFUSED[self.kinds[number_in(name)].type] + 1
         assert found == wanted, (name, operands)
 
     def compare(self) -> None:
@@ -174,8 +182,11 @@ class Tables:
 @pytest.mark.parametrize("tier", TIERS)
 def test_every_table_form_stays_inside(tier: str) -> None:
     """Each operand of each instruction at each edge of each kind of table."""
-    tables = Tables(TIERS[tier])
-    for n, kind in enumerate(TABLES):
+    kinds = of_tier(tier, TABLES)
+    tables = Tables(TIERS[tier], kinds)
+    for n, kind in enumerate(kinds):
+        for index in range(min(kind.length, 10)):  # of another type, and null ones
+            tables.do(f"call{n}", index)
         for index in edges(kind.length, kind.type):
             tables.do(f"get{n}", index)
             tables.do(f"call{n}", index)
@@ -186,14 +197,14 @@ def test_every_table_form_stays_inside(tier: str) -> None:
                     tables.do(f"fill{n}", *operands, count)
         for operands in one_at_an_edge((0, 0, 0), (kind.length, 4, 4), (kind.type, "i32", "i32")):
             tables.do(f"init{n}", *operands)
-        for m, other in enumerate(TABLES):
+        for m, other in enumerate(kinds):
             count = "i64" if kind.type == other.type == "i64" else "i32"
             least = min(kind.length, other.length)
             lengths = (kind.length, other.length, least)
             for operands in one_at_an_edge((0, 0, least), lengths, (kind.type, other.type, count)):
                 tables.do(f"copy{n}.{m}", *operands)
     tables.compare()
-    for n, kind in enumerate(TABLES):
+    for n, kind in enumerate(kinds):
         for delta in (REFUSED[kind.type], 1 << 31, 1, 0, kind.most, 2):
             tables.do(f"grow{n}", delta, 1)
         for index in edges(len(tables.lists[n]), kind.type):
@@ -204,21 +215,34 @@ def test_every_table_form_stays_inside(tier: str) -> None:
 
 # ---- memories ----
 
-MEMORIES = [("1 1", "i32", 1, 1), ("i64 1 3", "i64", 1, 3), ("2 4", "i32", 2, 4), ("i64 1 1", "i64", 1, 1)]
+
+class MemoryKind(NamedTuple):
+    limits: str
+    type: str
+    pages: int
+    most: int
+
+
+MEMORIES = [
+    MemoryKind("1 1", "i32", 1, 1),
+    MemoryKind("i64 1 3", "i64", 1, 3),
+    MemoryKind("2 4", "i32", 2, 4),
+    MemoryKind("i64 1 1", "i64", 1, 1),
+]
 PAGE = 65536
 DATA = bytes(range(1, 201))
 
 
-def bulk_text() -> str:
+def bulk_text(kinds: list[MemoryKind]) -> str:
     parts = [f'(data $segment "{"".join(f"{chr(92)}{byte:02x}" for byte in DATA)}")']
     operands = "(local.get 0) (local.get 1) (local.get 2)"
-    for n, (limits, p, _, _) in enumerate(MEMORIES):
+    for n, (limits, p, _, _) in enumerate(kinds):
         parts.append(f'(memory $m{n} (export "m{n}") {limits})')
         parts.append(f'(func (export "fill{n}") (param {p} i32 {p}) (memory.fill $m{n} {operands}))')
         parts.append(f'(func (export "init{n}") (param {p} i32 i32) (memory.init $m{n} $segment {operands}))')
         parts.append(f'(func (export "grow{n}") (param {p}) (result {p}) (memory.grow $m{n} (local.get 0)))')
         parts.append(f'(func (export "size{n}") (result {p}) (memory.size $m{n}))')
-        for m, (_, q, _, _) in enumerate(MEMORIES):
+        for m, (_, q, _, _) in enumerate(kinds):
             count = "i64" if p == q == "i64" else "i32"
             parts.append(f'(func (export "copy{n}.{m}") (param {p} {q} {count}) (memory.copy $m{n} $m{m} {operands}))')
     return f"(module {' '.join(parts)})"
@@ -227,8 +251,9 @@ def bulk_text() -> str:
 @pytest.mark.parametrize("tier", TIERS)
 def test_every_bulk_form_stays_inside(tier: str) -> None:
     """Each operand of memory.fill, copy, init and grow at each edge, between memories of both address types."""
-    store, exports = instantiate(TIERS[tier], bulk_text())
-    models = [bytearray(size * PAGE) for _, _, size, _ in MEMORIES]
+    kinds = of_tier(tier, MEMORIES)
+    store, exports = instantiate(TIERS[tier], bulk_text(kinds))
+    models = [bytearray(size * PAGE) for _, _, size, _ in kinds]
     for n, model in enumerate(models):
         model[:] = bytes((n * 40 + at * 7 + (at >> 8)) & 0xFF for at in range(len(model)))
         exports[f"m{n}"].write(store, model, 0)
@@ -246,7 +271,7 @@ def test_every_bulk_form_stays_inside(tier: str) -> None:
             models[n][operands[0] : operands[0] + operands[2]] = wanted
         assert exports[f"m{n}"].read(store) == models[n], (name, operands)
 
-    for n, (_, p, _, _) in enumerate(MEMORIES):
+    for n, (_, p, _, _) in enumerate(kinds):
         size = len(models[n])
         for operands in one_at_an_edge((8, 7, 16), (size, 256, size), (p, "i32", p)):
             start, byte, count = operands
@@ -255,14 +280,14 @@ def test_every_bulk_form_stays_inside(tier: str) -> None:
             start, source, count = operands
             fits = start + count <= size and source + count <= len(DATA)
             do(f"init{n}", operands, DATA[source : source + count] if fits else None)
-        for m, (_, q, _, _) in enumerate(MEMORIES):
+        for m, (_, q, _, _) in enumerate(kinds):
             other = len(models[m])
             types = (p, q, "i64" if p == q == "i64" else "i32")
             for operands in one_at_an_edge((100, 50, 200), (size, other, min(size, other)), types):
                 start, source, count = operands
                 fits = start + count <= size and source + count <= other
                 do(f"copy{n}.{m}", operands, bytes(models[m][source : source + count]) if fits else None)
-    for n, (_, p, pages, most) in enumerate(MEMORIES):
+    for n, (_, p, pages, most) in enumerate(kinds):
         refused = REFUSED[p]
         for delta in (refused, 1 << 31, 1 << 16, most + 1, 0, 1, 1):
             wanted = refused if delta > most - pages else pages
