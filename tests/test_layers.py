@@ -37,7 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     "wasi": {"errors", "config", "runtime"},
     "component": WASM | {"runtime"},
     "public": WASM | {"runtime", "wasi", "component"},
-    "cli": {"public", "inspection", "cache"},
+    "cli": {"public", "errors", "inspection", "cache"},
     "__main__": {"cli"},
 }
 # Files that may be longer, each for a reason.

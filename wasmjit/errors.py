@@ -7,6 +7,21 @@ from typing import NamedTuple, TypeVar
 Self = TypeVar("Self", bound="Closable")
 
 
+def printable(text: str, *, newlines: bool = True) -> str:
+    """`text` with what a terminal would obey, or show as something else, written as in Python's string literals.
+
+    Names come from modules and files, and may hold anything: sequences that clear the screen, or write the error again
+    in other words. `newlines`: line ends and tabs stay.
+
+    >>> printable("a\x1b[2Jb")
+    'a\\x1b[2Jb'
+    """
+    if text.isprintable():
+        return text
+    kept = "\n\t" if newlines else ""
+    return "".join(char if char.isprintable() or char in kept else repr(char)[1:-1] for char in text)
+
+
 class Closable:
     """`close()` and `with` for exceptions and frames, as in the wasmtime package; there is nothing to release."""
 
@@ -42,9 +57,11 @@ class WasmError(Closable, Exception):
         self.offset = offset
         self.function = function
         self.function_name = function_name
+        message = printable(message)
         where = []
         if function is not None:
-            where.append(f"function {function}" + (f" <{function_name}>" if function_name else ""))
+            name = f" <{printable(function_name, newlines=False)}>" if function_name else ""
+            where.append(f"function {function}{name}")
         if offset is not None:
             where.append(f"offset {offset:#x}")
         super().__init__(f"{message} (at {', '.join(where)})" if where else message)

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from . import elf
-from .errors import WasmError
+from .errors import WasmError, printable
 from .target import host_machine
 from .wasm.module import Module
 
@@ -97,7 +97,7 @@ def _write_perf_map(code: Code) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with open(descriptor, "w", encoding="utf-8", errors="replace") as file:
         for name, offset, size in _places(code):
-            file.write(f"{code.text_start + offset:x} {size:x} {name}\n")
+            file.write(f"{code.text_start + offset:x} {size:x} {printable(name, newlines=False)}\n")
 
 
 # ---- jitdump ----

@@ -313,7 +313,7 @@ def test_fuel(opt_level: str) -> None:
     with pytest.raises(Trap) as caught:
         exports["loop"](store, 1)
     assert caught.value.trap_code is TrapCode.OUT_OF_FUEL
-    assert caught.value.message.endswith("wasm trap: all fuel consumed by WebAssembly")
+    assert caught.value.message.endswith("wasm trap: all fuel consumed by WebAssembly\n")
     store.set_fuel(10_000)
     exports["loop"](store, 10)
     used = 10_000 - store.get_fuel()

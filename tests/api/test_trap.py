@@ -59,7 +59,8 @@ def test_message_and_frames_are_those_of_the_wasmtime_package(store: Store, inst
         instance.exports(their_store)["f"](their_store)
     with pytest.raises(Trap) as ours:
         instantiate(text)["f"](store)
-    assert ours.value.message == theirs.value.message.rstrip()
+    assert ours.value.message == theirs.value.message and str(ours.value) == str(theirs.value)
+    assert str(ours.value).endswith("\n")
     fields = ("func_index", "func_name", "module_name", "module_offset", "func_offset")
     assert [[getattr(frame, name) for name in fields] for frame in ours.value.frames] == [
         [getattr(frame, name) for name in fields] for frame in theirs.value.frames

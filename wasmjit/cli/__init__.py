@@ -47,16 +47,15 @@ def exit_status(code: int) -> int:
 def _report(error: BaseException) -> None:
     console.report(str(error) or type(error).__name__)
     if os.environ.get("WASMJIT_TRACEBACK"):
-        import traceback
-
-        traceback.print_exception(type(error), error, error.__traceback__)
+        console.show_traceback(error)
 
 
 def status_of(command: Callable[[SimpleNamespace], int], arguments: SimpleNamespace) -> int:
     """Runs a command and turns whatever it raises into an exit status."""
     try:
         status = command(arguments)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return status
     except ExitTrap as trap:
         return exit_status(trap.code)
@@ -64,32 +63,64 @@ def status_of(command: Callable[[SimpleNamespace], int], arguments: SimpleNamesp
         _report(trap)
         return EXIT_TRAP
     except KeyboardInterrupt:
-        print("wasmjit: interrupted", file=sys.stderr)
+        if sys.stderr is not None:
+            print("wasmjit: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has gone. Python flushes stdout once more at exit: let that go nowhere.
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, 1)
-        os.close(null)
+        _write_no_more()  # whoever read our output has gone
         return EXIT_BROKEN_PIPE
     except (WasmError, OSError, UnicodeError, MemoryError) as error:
         _report(error)
+        if isinstance(error, OSError):
+            _write_no_more()  # it may have been stdout that failed: a full disk
         return EXIT_ERROR
     except Exception as error:  # a defect of ours: still a reason and a status, not a traceback
         if type(error).__module__.partition(".")[0] == "click":
             raise  # wrong usage, which click reports
         console.report(f"internal error: {type(error).__name__}: {error}")
         if os.environ.get("WASMJIT_TRACEBACK"):
-            import traceback
-
-            traceback.print_exception(type(error), error, error.__traceback__)
+            console.show_traceback(error)
         return EXIT_ERROR
+
+
+def _write_no_more() -> None:
+    """Python flushes stdout once more at exit, and would complain there of what was reported: let it go nowhere."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.close(null)
+
+
+def open_standard_streams() -> None:
+    """Puts /dev/null where a standard stream is closed, as the run-time systems of other languages do.
+
+    Else the next file that is opened has its number, and what a program prints is written into it: an entry of the
+    cache, for example. Python has None for such streams.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, mode)  # noqa: SIM115  # for good
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
+
+
+def _is_file(word: str) -> bool:
+    """Whether a word in the place of a command is the FILE of `run`."""
+    return word == "-" or (not word.startswith("-") and os.path.isfile(word))
 
 
 def run_command_line(argv: Sequence[str]) -> int:
     """Carries out a command line and returns its exit status: 2, with the usage on stderr, if it is wrong."""
     words = list(argv)
-    if words and words[0] not in COMMANDS and not words[0].startswith("-") and os.path.isfile(words[0]):
+    if words and words[0] not in COMMANDS and _is_file(words[0]):
         words.insert(0, "run")
     if words[:1] == ["run"]:
         from . import rows, run
@@ -104,6 +135,7 @@ def run_command_line(argv: Sequence[str]) -> int:
 
 def main() -> NoReturn:
     """The console script."""
+    open_standard_streams()
     if COMPLETE_VARIABLE in os.environ:
         from . import commands
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from .. import Config, WasmError
 from . import measure
-from .options import ENGINE_ROWS, config_from, read_binary, use_config_file
+from .options import ENGINE_ROWS, binary_of, config_from, read_file, use_config_file
 from .rows import Row, one_of, positive
 
 DESCRIPTION = """Measures a program layer by layer: engine, compile, load (of the compiled file), instantiate, execute,
@@ -67,7 +67,7 @@ def bench(arguments: SimpleNamespace) -> int:
     use_config_file(arguments)
     engines = arguments.engine or [engine for engine in measure.ENGINES if measure.installed(engine)]
     runs = arguments.runs or (QUICK_RUNS if arguments.quick else DEFAULT_RUNS)
-    wasm = read_binary(arguments.file)
+    wasm = binary_of(arguments.file, read_file(arguments.file))
     with tempfile.TemporaryDirectory(prefix="wasmjit-bench-") as scratch:
         path = Path(scratch, Path(arguments.file).name)
         path.write_bytes(wasm)

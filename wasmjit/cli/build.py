@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,11 +14,13 @@ from .options import (
     CONFIG_ROW,
     ENGINE_ROWS,
     LANGUAGE_ROW,
+    STDIN,
     apply_settings,
+    binary_of,
     compile_module,
     config_from,
     keep_cache_small,
-    read_binary,
+    read_file,
     settings_of,
     use_config_file,
 )
@@ -74,14 +77,30 @@ def compile_file(arguments: SimpleNamespace) -> int:
         config.target = arguments.target
     if arguments.cpu is not None:
         config.cpu = arguments.cpu
-    module = compile_module(Engine(config), arguments.file, read_binary(arguments.file))
+    module = compile_module(Engine(config), arguments.file, binary_of(arguments.file, read_file(arguments.file)))
     keep_cache_small(arguments, config)
     try:
         artifact = module.serialize()
     except WasmError as error:
         raise WasmError(f"{arguments.file}: {error}") from error
-    write_atomically(Path(arguments.output or Path(arguments.file).with_suffix(".cwasm").name), artifact)
+    write_output(arguments, ".cwasm", artifact)
     return 0
+
+
+def write_output(arguments: SimpleNamespace, ending: str, contents: bytes | bytearray) -> None:
+    """Writes what a command made of FILE to where ``-o`` says, ``-`` being stdout; else beside us, with that ending.
+
+    Raises WasmError where nothing gives it a name.
+    """
+    output = arguments.output
+    if output == "-":
+        sys.stdout.buffer.write(contents)
+        return
+    if output is None:
+        if arguments.file == STDIN:
+            raise WasmError("a module from standard input gives its output no name: say -o OUTFILE (or -o -)")
+        output = Path(arguments.file).with_suffix(ending).name
+    write_atomically(Path(output), contents)
 
 
 def write_atomically(path: Path, contents: bytes | bytearray) -> None:
@@ -109,7 +128,7 @@ def validate(arguments: SimpleNamespace) -> int:
     wrong = []
     for path in arguments.files:
         try:
-            wasm = read_binary(path)
+            wasm = binary_of(path, read_file(path))
         except WasmError as error:
             wrong.append(str(error))
             continue

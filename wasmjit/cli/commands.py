@@ -13,7 +13,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from .. import __version__
-from . import COMMANDS, COMPLETE_VARIABLE, EXIT_ERROR, EXIT_INTERRUPTED, status_of
+from ..errors import printable
+from . import COMMANDS, COMPLETE_VARIABLE, EXIT_BROKEN_PIPE, EXIT_ERROR, EXIT_INTERRUPTED, status_of
 from .console import report, use_colour
 from .rows import HelpWanted, Row
 
@@ -222,6 +223,8 @@ def main(words: Sequence[str]) -> int:
         return error.exit_code
     except click.Abort:
         return EXIT_INTERRUPTED
+    except SystemExit:  # click's answer to a broken pipe
+        return EXIT_BROKEN_PIPE
     except OSError as error:  # help that cannot be written
         report(str(error))
         return EXIT_ERROR
@@ -234,7 +237,7 @@ def _show_usage_error(error: click.exceptions.UsageError) -> None:
     if error.ctx is not None:
         click.echo(f"{error.ctx.get_usage()}\nTry `{error.ctx.command_path} --help`.\n", err=True)
     label = click.style("wasmjit: error:", fg="red", bold=True) if use_colour(sys.stderr) else "wasmjit: error:"
-    click.echo(f"{label} {error.format_message()}", err=True, color=use_colour(sys.stderr))
+    click.echo(f"{label} {printable(error.format_message())}", err=True, color=use_colour(sys.stderr))
 
 
 def complete(words: Sequence[str]) -> int:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from ..errors import printable
 
 SHOW_AFTER_SECONDS = 1.0
 _RED_BOLD, _PLAIN = "\033[1;31m", "\033[0m"
@@ -25,6 +28,19 @@ def use_colour(stream: Any) -> bool:
         return False
 
 
+def show(text: str, end: str = "\n") -> None:
+    """Writes to stdout what may hold names out of modules and files: escape sequences do not reach the terminal."""
+    print(printable(text), end=end)
+
+
+def show_traceback(error: BaseException) -> None:
+    """Writes where an error came from to stderr."""
+    import traceback
+
+    if sys.stderr is not None:
+        print(printable("".join(traceback.format_exception(error))), end="", file=sys.stderr)
+
+
 def report(text: str, stream: Any = None) -> None:
     """Writes an error to stderr, behind what stdout has."""
     stream = sys.stderr if stream is None else stream
@@ -38,7 +54,8 @@ def report(text: str, stream: Any = None) -> None:
     label = "wasmjit: error: "
     if use_colour(stream):
         label = f"{_RED_BOLD}wasmjit: error:{_PLAIN} "
-    print(f"{label}{text}", file=stream)
+    with contextlib.suppress(OSError, ValueError):  # a full disk, a closed pipe: there is no other place to say it
+        print(f"{label}{printable(text.rstrip())}", file=stream, flush=True)
 
 
 @contextmanager
@@ -48,7 +65,7 @@ def compile_progress(title: str) -> Iterator[Progress | None]:
     if stream is None or not stream.isatty() or os.environ.get("TERM") == "dumb":
         yield None
         return
-    bar = _Bar(f"compiling {title}")
+    bar = _Bar(f"compiling {printable(title, newlines=False)}")
     try:
         yield bar.update
     finally:

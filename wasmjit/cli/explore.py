@@ -9,10 +9,18 @@ from types import SimpleNamespace
 from typing import Any
 
 from .. import Engine, WasmError, inspection
-from .build import COMPILE_ROWS, write_atomically
+from .build import COMPILE_ROWS, write_output
 from .explore_page import PAGE
 from .objdump import find_function
-from .options import compile_module, config_from, is_precompiled, keep_cache_small, read_binary, use_config_file
+from .options import (
+    binary_of,
+    compile_module,
+    config_from,
+    is_precompiled,
+    keep_cache_small,
+    read_file,
+    use_config_file,
+)
 from .rows import Row
 
 ROWS = (
@@ -48,13 +56,14 @@ def command(name: str) -> Any:
 def explore(arguments: SimpleNamespace) -> int:
     """Writes the page."""
     use_config_file(arguments)
-    if is_precompiled(arguments.file):
+    contents = read_file(arguments.file)
+    if is_precompiled(contents):
         raise WasmError(f"{arguments.file} is precompiled: wasm and IR are not kept in it")
     config = config_from(arguments)
     for name in ("target", "cpu"):
         if getattr(arguments, name) is not None:
             setattr(config, name, getattr(arguments, name))
-    wasm = read_binary(arguments.file)
+    wasm = binary_of(arguments.file, contents)
     artifact = bytes(compile_module(Engine(config), arguments.file, wasm).serialize())
     keep_cache_small(arguments, config)
     places = inspection.functions(artifact)
@@ -62,8 +71,7 @@ def explore(arguments: SimpleNamespace) -> int:
     form = "ir" if arguments.generated_ir else "optimised"
     views = inspection.side_by_side(wasm, artifact, config, wanted, form)
     title = f"{Path(arguments.file).name} for {inspection.compile_target(config).triple}"
-    output = arguments.output or Path(arguments.file).with_suffix(".explore.html").name
-    write_atomically(Path(output), page(title, views).encode())
+    write_output(arguments, ".explore.html", page(title, views).encode())
     return 0
 
 

@@ -112,7 +112,7 @@ def _wasm() -> dict[str, Entry]:
     limits = {
         "fuel": Entry("run.fuel", "Trap after about N instructions", integer),
         "timeout": Entry("run.timeout", "Trap when a call runs longer: 2s, 100ms", duration_seconds),
-        "max-memory-size": Entry("run.max_memory", "Refuse memories larger than this", size_bytes),
+        "max-memory-size": Entry("run.memory_size", "Refuse memories larger than this", size_bytes),
         "max-table-elements": Entry("run.table_elements", "Refuse tables larger than this", integer),
         "max-instances": Entry("run.instances", "How many instances there may be", integer),
         "max-tables": Entry("run.tables", "How many tables there may be", integer),

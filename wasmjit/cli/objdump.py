@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from .. import Engine, WasmError, inspection
+from ..errors import printable
 from ..inspection import FunctionPlace
+from .console import show
 from .options import (
     ENGINE_ROWS,
+    binary_of,
     compile_module,
     config_from,
     is_precompiled,
     keep_cache_small,
-    read_binary,
+    read_file,
     use_config_file,
 )
 from .rows import Row
@@ -56,13 +58,14 @@ def objdump(arguments: SimpleNamespace) -> int:
         raise click.UsageError("--ir, --optimised-ir, --assembly and --disassemble: one at a time")
     form = forms[0] if forms else None
     config = config_from(arguments)
-    if is_precompiled(arguments.file):
+    contents = read_file(arguments.file)
+    if is_precompiled(contents):
         if form not in (None, "code"):
             raise WasmError(f"{arguments.file} is precompiled: the IR is not kept in it (try --disassemble)")
         wasm = b""
-        artifact = Path(arguments.file).read_bytes()
+        artifact = contents
     else:
-        wasm = read_binary(arguments.file)
+        wasm = binary_of(arguments.file, contents)
         artifact = bytes(compile_module(Engine(config), arguments.file, wasm).serialize())
         keep_cache_small(arguments, config)
     places = inspection.functions(artifact)
@@ -70,11 +73,11 @@ def objdump(arguments: SimpleNamespace) -> int:
     if form is None:
         print_table(places if wanted is None else [wanted])
     elif form == "code":
-        print(inspection.disassemble(artifact, wanted), end="")
+        show(inspection.disassemble(artifact, wanted), end="")
     elif form == "assembly" and wanted is not None:
         raise WasmError("--assembly shows whole modules; --disassemble can show one function")
     else:
-        print(inspection.llvm_text(wasm, config, form, None if wanted is None else [wanted.index]), end="")
+        show(inspection.llvm_text(wasm, config, form, None if wanted is None else [wanted.index]), end="")
     return 0
 
 
@@ -90,7 +93,7 @@ def print_table(places: Sequence[FunctionPlace]) -> None:
     """A line per function."""
     print(f"{'index':>6} {'wasm offset':>12} {'size':>8} {'code offset':>12} {'size':>8}  name")
     for place in places:
-        print(
+        show(
             f"{place.index:>6} {place.wasm_offset:>#12x} {place.wasm_size:>8} "
-            f"{place.code_offset:>#12x} {place.code_size:>8}  {place.name or '-'}"
+            f"{place.code_offset:>#12x} {place.code_size:>8}  " + printable(place.name or "-", newlines=False)
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from .rows import HelpWanted, Row, one_of, size_bytes
 TIERS = ("baseline", "optimized", "auto")
 COMPILATION, MEMORY, CACHE, GROUPS = "Compilation", "Memory", "Configuration and cache", "Option groups, as wasmtime's"
 BINARY_MAGIC = b"\0asm"
+STDIN = "-"  # as a name of FILE
 _DETECTED_BYTES = 4096
 
 # A setting is (where it goes, value): the name of a Config option, or `run.` and the name of an argument of `run`.
@@ -192,16 +194,21 @@ def keep_cache_small(arguments: SimpleNamespace, config: Config) -> None:
             Cache(directory, limit).clean_up()
 
 
-def is_precompiled(path: str) -> bool:
-    """Whether the file at `path` is a ``.cwasm``. Raises OSError."""
+def read_file(path: str) -> bytes:
+    """What a file holds; ``-`` is standard input, which a program that is run finds read to its end. Raises OSError."""
+    if path == STDIN:
+        return sys.stdin.buffer.read()
     with open(path, "rb") as file:
-        return Engine.detect_precompiled(file.read(_DETECTED_BYTES)) is not None
+        return file.read()
 
 
-def read_binary(path: str) -> bytes:
-    """The module in a file, in binary form: text is converted. Raises WasmError naming the file."""
-    with open(path, "rb") as file:
-        contents = file.read()
+def is_precompiled(contents: bytes) -> bool:
+    """Whether that is a ``.cwasm``."""
+    return Engine.detect_precompiled(contents[:_DETECTED_BYTES]) is not None
+
+
+def binary_of(path: str, contents: bytes) -> bytes:
+    """The module that the file at `path` holds, in binary form: text is converted. Raises WasmError naming the file."""
     if contents.startswith(BINARY_MAGIC):
         return contents
     from .. import wat2wasm
@@ -226,10 +233,9 @@ def compile_module(engine: Engine, path: str, wasm: bytes) -> Module:
 
 def load_module(engine: Engine, path: str, allow_precompiled: bool) -> Module:
     """The module in a file: binary, text or, if allowed, precompiled. Raises WasmError naming the file."""
-    with open(path, "rb") as file:
-        contents = file.read()
-    if Engine.detect_precompiled(contents) is None:
+    contents = read_file(path)
+    if not is_precompiled(contents):
         return compile_module(engine, path, contents)
     if not allow_precompiled:
         raise WasmError(f"{path} is precompiled native code: run it with --allow-precompiled, if you trust it")
-    return Module.deserialize_file(engine, path)
+    return Module.deserialize(engine, contents) if path == STDIN else Module.deserialize_file(engine, path)

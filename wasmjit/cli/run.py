@@ -30,7 +30,7 @@ _SYSTEM, _LIMITS = "What the program may see", "Limits"
 # From here on compiling takes longer than a second.
 LARGE_MODULE_BYTES = 64 << 10
 # Arguments that settings of option groups and of the configuration file stand for.
-_LIMIT_NAMES = ("table_elements", "instances", "tables", "memories")
+_LIMIT_NAMES = ("memory_size", "table_elements", "instances", "tables", "memories")
 
 ROWS = (
     Row("--invoke", kind=str, metavar="FUNCTION", help="call this export with the arguments; prints its results"),
@@ -74,7 +74,28 @@ ROWS = (
         help="trap when a call runs longer than this: 1.5, 2s, 100ms",
         section=_LIMITS,
     ),
-    Row("--max-memory", kind=size_bytes, metavar="SIZE", help="refuse memories larger than this", section=_LIMITS),
+    Row(
+        "--max-memory",
+        kind=size_bytes,
+        metavar="SIZE",
+        help="refuse memories and tables that are larger than this together",
+        section=_LIMITS,
+    ),
+    Row("--max-table-elements", kind=integer, metavar="N", help="refuse tables longer than this", section=_LIMITS),
+    Row(
+        "--max-output",
+        kind=size_bytes,
+        metavar="SIZE",
+        help="end a program that writes more than this to stdout and stderr",
+        section=_LIMITS,
+    ),
+    Row(
+        "--max-descriptors",
+        kind=integer,
+        metavar="N",
+        help="how many files, directories and sockets it may have open (default: 1024, and half of what we may)",
+        section=_LIMITS,
+    ),
     WASI_ROW,
     *ENGINE_ROWS,
 )
@@ -115,10 +136,12 @@ def run(arguments: SimpleNamespace) -> int:
     limits = {
         "fuel": fuel,
         "timeout": _first(arguments.timeout, settings.get("timeout")),
-        "max_memory": _first(arguments.max_memory, settings.get("max_memory")),
+        "max_memory": arguments.max_memory,
     }
     with Store(engine, **{name: value for name, value in limits.items() if value is not None}) as store:
         store.set_limits(**{name: settings[name] for name in _LIMIT_NAMES if name in settings})
+        if arguments.max_table_elements is not None:
+            store.set_limits(table_elements=arguments.max_table_elements)
         if config.epoch_interruption:
             store.set_epoch_deadline(1)  # nothing advances the epoch: it only costs what it costs
         linker = Linker(engine)
@@ -184,10 +207,10 @@ def _default_interrupt() -> Iterator[None]:
 
 def wasi_config(arguments: SimpleNamespace, inherit_env: bool = False) -> WasiConfig:
     """The program's view of the system. Raises WasmError for a bad ``--dir`` or ``--env``."""
-    wasi = WasiConfig()
+    wasi = WasiConfig(max_output_bytes=arguments.max_output, max_descriptors=arguments.max_descriptors)
     wasi.inherit_stdin()
-    wasi.inherit_stdout()
-    wasi.inherit_stderr()
+    wasi.inherit_stdout(exit_on_broken_pipe=True)
+    wasi.inherit_stderr(exit_on_broken_pipe=True)
     name = os.path.basename(arguments.file) if arguments.argv0 is None else arguments.argv0
     wasi.argv = [name, *arguments.arguments]
     variables = dict(os.environ) if inherit_env else {}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Union
 from .. import abi
 from ..artifact import Artifact, detect
 from ..config import Config
-from ..errors import ArtifactError, CompileError, WasmError
+from ..errors import ArtifactError, CompileError, WasmError, printable
 from ..wasm import types as wt
 from ..wasm.initial_data import merge
 from ..wasm.module import Export
@@ -142,7 +142,7 @@ class ModuleExport:
         return self
 
     def __repr__(self) -> str:
-        return f"<ModuleExport {self._export.name}>"
+        return f"<ModuleExport {printable(self._export.name, newlines=False)}>"
 
 
 class _Code:

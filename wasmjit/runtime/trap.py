@@ -6,7 +6,7 @@ import enum
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from ..errors import TRAPS, Closable, WasmError
+from ..errors import TRAPS, Closable, WasmError, printable
 from .code import lookup_pc
 from .interpreter import lookup_interpreted
 from .native import set_frame_describer, set_trap_factory
@@ -111,7 +111,7 @@ class Frame(Closable):
 
     def __str__(self) -> str:
         name = self.func_name if self.func_name is not None else f"<wasm function {self.func_index}>"
-        return f"{self.module_offset:#8x} - {self.module_name or '<unknown>'}!{name}"
+        return f"{self.module_offset:#8x} - " + printable(f"{self.module_name or '<unknown>'}!{name}", newlines=False)
 
 
 class Trap(Closable, Exception):
@@ -139,7 +139,7 @@ class Trap(Closable, Exception):
         if frames:
             lines = [f"  {number:>3}: {frame}" for number, frame in enumerate(frames[:SHOWN_FRAMES])]
             backtrace = "\n".join(lines)
-            message = f"error while executing at wasm backtrace:\n{backtrace}\n\nCaused by:\n    {message}"
+            message = f"error while executing at wasm backtrace:\n{backtrace}\n\nCaused by:\n    {message}\n"
         trap = cls(message)
         trap._reason = reason
         trap._code = code
@@ -148,7 +148,8 @@ class Trap(Closable, Exception):
 
     @property
     def message(self) -> str:
-        """What happened: the backtrace, then ``wasm trap: `` and the reason; or the text it was made with."""
+        """What happened: the backtrace, then ``wasm trap: `` and the reason, and a line end as in the wasmtime package;
+        ``wasm trap: `` and the reason alone where no wasm function was active; or the text it was made with."""
         return self._message
 
     @property
@@ -211,8 +212,10 @@ def _describe(pcs: tuple[int, ...]) -> list[tuple[str, str, int]]:
     frames = [frame for frame in map(_frame_at, pcs) if frame is not None]
     return [
         (
-            f"<wasm module {frame.module_name}>" if frame.module_name else "<wasm module>",
-            frame.func_name if frame.func_name is not None else f"<wasm function {frame.func_index}>",
+            f"<wasm module {printable(frame.module_name, newlines=False)}>" if frame.module_name else "<wasm module>",
+            f"<wasm function {frame.func_index}>"
+            if frame.func_name is None
+            else printable(frame.func_name, newlines=False),
             frame.module_offset,
         )
         for frame in frames

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from ..errors import WasmError
+from ..errors import WasmError, printable
 from ..wasm import types as wt
 from .handle import Handle
 
@@ -429,7 +429,7 @@ class ImportType(Handle):
         return wrap_extern_type(self._extern_type)
 
     def __repr__(self) -> str:
-        return f"<ImportType {self._module}::{self._name} {self._extern_type}>"
+        return f"<ImportType {printable(f'{self._module}::{self._name}', newlines=False)} {self._extern_type}>"
 
 
 class ExportType(Handle):
@@ -458,7 +458,7 @@ class ExportType(Handle):
         return wrap_extern_type(self._extern_type)
 
     def __repr__(self) -> str:
-        return f"<ExportType {self._name} {self._extern_type}>"
+        return f"<ExportType {printable(self._name, newlines=False)} {self._extern_type}>"
 
 
 class Val:

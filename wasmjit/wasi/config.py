@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import io
 import os
+import stat
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Mapping
@@ -79,6 +81,9 @@ class _HostDescriptor:
 
     def duplicate(self) -> int:
         return os.dup(self._host_fd)
+
+    def is_directory(self) -> bool:
+        return stat.S_ISDIR(os.fstat(self._host_fd).st_mode)
 
 
 def _encode(text: str, what: str) -> bytes:
@@ -308,11 +313,15 @@ class WasiConfig:
     @stdin_file.setter
     def stdin_file(self, path: _Path) -> None:
         source = _open(path, os.O_RDONLY, "stdin file")
+        if source.is_directory():
+            source.close()
+            raise WasmError(f"failed to open stdin file {os.fsdecode(path)!r}: {os.strerror(errno.EISDIR)}")
         self._streams[0] = lambda: HostStream(source.duplicate(), "in", owned=True)
 
     def inherit_stdin(self) -> None:
-        """Uses this process's standard input (descriptor 0)."""
-        self._streams[0] = lambda: HostStream(0, "in", owned=False)
+        """Uses this process's standard input (descriptor 0); if it was closed when Python started, the program
+        has none."""
+        self._streams[0] = lambda: HostStream.inherited(0)
 
     def _set_output(self, number: int, target: Any, name: str) -> None:
         self._captures[number] = is_in_memory(target)
@@ -339,12 +348,12 @@ class WasiConfig:
         self._captures[number] = False
         self._streams[number] = lambda: OutputStream(callback)
 
-    def _inherit_output(self, number: int) -> None:
+    def _inherit_output(self, number: int, exit_on_broken_pipe: bool) -> None:
         def make() -> Descriptor:
             stream = sys.stdout if number == 1 else sys.stderr
             if stream is not None:  # None under pythonw and daemons
                 stream.flush()  # what Python printed before must come before
-            return HostStream(number, "out", owned=False)
+            return HostStream.inherited(number, exit_on_broken_pipe)
 
         self._captures[number] = False
         self._streams[number] = make
@@ -377,9 +386,13 @@ class WasiConfig:
     def stdout_custom(self, callback: Callable[[bytes], int | None]) -> None:
         self._set_output_custom(1, callback)
 
-    def inherit_stdout(self) -> None:
-        """Uses this process's standard output (descriptor 1)."""
-        self._inherit_output(1)
+    def inherit_stdout(self, *, exit_on_broken_pipe: bool = False) -> None:
+        """Uses this process's standard output (descriptor 1); if that was closed when Python started, it has none.
+
+        With `exit_on_broken_pipe` a program that writes to a pipe which nobody reads any more ends with the status 141,
+        as programs do that SIGPIPE ends; else it gets the error PIPE, which many do not look at.
+        """
+        self._inherit_output(1, exit_on_broken_pipe)
 
     @property
     def stderr(self) -> Any:
@@ -408,9 +421,9 @@ class WasiConfig:
     def stderr_custom(self, callback: Callable[[bytes], int | None]) -> None:
         self._set_output_custom(2, callback)
 
-    def inherit_stderr(self) -> None:
-        """Uses this process's standard error (descriptor 2)."""
-        self._inherit_output(2)
+    def inherit_stderr(self, *, exit_on_broken_pipe: bool = False) -> None:
+        """Uses this process's standard error (descriptor 2), as `inherit_stdout`."""
+        self._inherit_output(2, exit_on_broken_pipe)
 
     def preopen_dir(
         self,

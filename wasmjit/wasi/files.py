@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -37,6 +38,7 @@ _SYNC_FLAGS = (
 # ``advice`` in the order of the specification.
 _ADVICE = ("NORMAL", "SEQUENTIAL", "RANDOM", "WILLNEED", "DONTNEED", "NOREUSE")
 _MAX_OFFSET = (1 << 63) - 1
+_RWF_APPEND = getattr(os, "RWF_APPEND", 0)
 LOOK_AT = getattr(os, "O_PATH", 0) and os.O_PATH | os.O_CLOEXEC  # opens nothing for use: for fstat, also of links
 
 
@@ -88,14 +90,15 @@ class HostFile(Descriptor):
     host_fd: int
 
     def __init__(
-        self, host_fd: int, readable: bool, writable: bool, access: Access, mode: int, nonblocking: bool, view: HostView
+        self, host_fd: int, readable: bool, writable: bool, access: Access, mode: int, fdflags: int, view: HostView
     ) -> None:
         self.host_fd = host_fd
         self._access = access
         self._readable = readable
         self._writable = writable
         self._may_block = may_block(mode)
-        self._nonblocking = nonblocking
+        self._nonblocking = bool(fdflags & FDFLAGS_NONBLOCK)
+        self._appends = bool(fdflags & FDFLAGS_APPEND)
         self._view = view
         self.file_type = file_type_from_mode(mode)
 
@@ -104,7 +107,7 @@ class HostFile(Descriptor):
 
     def flags(self) -> int:
         host_flags = fcntl.fcntl(self.host_fd, fcntl.F_GETFL)
-        flags = FDFLAGS_APPEND if host_flags & os.O_APPEND else 0
+        flags = FDFLAGS_APPEND if self._appends else 0
         flags |= FDFLAGS_NONBLOCK if self._nonblocking else 0
         for flag, host_flag in _SYNC_FLAGS:
             flags |= flag if host_flags & host_flag == host_flag else 0
@@ -113,8 +116,7 @@ class HostFile(Descriptor):
     def set_flags(self, flags: int) -> None:
         if flags & ~(FDFLAGS_APPEND | FDFLAGS_NONBLOCK):  # F_SETFL cannot change the synchronous modes
             raise WasiError(Errno.INVAL)
-        host_flags = fcntl.fcntl(self.host_fd, fcntl.F_GETFL) & ~os.O_APPEND
-        fcntl.fcntl(self.host_fd, fcntl.F_SETFL, host_flags | (os.O_APPEND if flags & FDFLAGS_APPEND else 0))
+        self._appends = bool(flags & FDFLAGS_APPEND)
         self._nonblocking = bool(flags & FDFLAGS_NONBLOCK)
 
     def read(self, vectors: Sequence[memoryview]) -> int:
@@ -129,6 +131,18 @@ class HostFile(Descriptor):
             raise WasiError(Errno.BADF)
         if self._may_block:
             return write_some(self.host_fd, vectors, not self._nonblocking)
+        return self._append(vectors) if self._appends else os.writev(self.host_fd, vectors)
+
+    def _append(self, vectors: Sequence[memoryview]) -> int:
+        """The descriptor never has O_APPEND: Linux has pwrite append then too, where POSIX wants its offset. This does
+        the same for one write, and moves the position as it would."""
+        if _RWF_APPEND:
+            try:
+                return os.pwritev(self.host_fd, vectors, -1, _RWF_APPEND)
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
+                    raise
+        os.lseek(self.host_fd, 0, os.SEEK_END)  # what somebody else appends just now is overwritten
         return os.writev(self.host_fd, vectors)
 
     def read_at(self, vectors: Sequence[memoryview], offset: int) -> int:
@@ -191,7 +205,6 @@ def _host_flags(oflags: int, readable: bool, writable: bool, fdflags: int) -> in
     flags |= os.O_EXCL if oflags & OFLAGS_EXCL else 0
     flags |= os.O_TRUNC if oflags & OFLAGS_TRUNC else 0
     flags |= os.O_DIRECTORY if oflags & OFLAGS_DIRECTORY else 0
-    flags |= os.O_APPEND if fdflags & FDFLAGS_APPEND else 0
     for flag, host_flag in _SYNC_FLAGS:
         flags |= host_flag if fdflags & flag else 0
     return flags
@@ -270,13 +283,17 @@ class HostDirectory(Directory):
             if not follow and self._is_symlink(path):
                 raise WasiError(Errno.LOOP) from None
             raise
+        except PermissionError as error:
+            if error.errno != errno.EPERM or not fdflags & FDFLAGS_APPEND:
+                raise
+            # A file that may only be appended to (chattr +a) is only opened so.
+            host_fd = self._open_host(path, follow and not exclusive, flags | os.O_APPEND)
         try:
             mode = os.fstat(host_fd).st_mode
             if stat.S_ISDIR(mode):
                 return HostDirectory(host_fd, self.access, view=self._view)
             self.access.check_open(readable, writable, changing)
-            nonblocking = bool(fdflags & FDFLAGS_NONBLOCK)
-            return HostFile(host_fd, readable, writable, self.access, mode, nonblocking, self._view)
+            return HostFile(host_fd, readable, writable, self.access, mode, fdflags, self._view)
         except BaseException:
             os.close(host_fd)
             raise

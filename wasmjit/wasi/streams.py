@@ -6,11 +6,13 @@ import codecs
 import io
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import WasmError
 from ..runtime.native import is_interrupted
+from ..runtime.trap import ExitTrap
 from .constants import Errno, FileType, Rights, WasiError
 from .descriptors import Descriptor
 from .host_io import may_block, read_some, write_some
@@ -22,6 +24,7 @@ MAX_LOG_LINE_BYTES = 1 << 16  # a longer line becomes several records
 # What Python objects are handed or asked for at once: 1024 iovecs over the same bytes would otherwise become one object
 # of 1024 times the guest's memory.
 CHUNK_BYTES = 1 << 20
+_STATUS_OF_SIGPIPE = 128 + 13  # as a shell has it
 _RECORDS_BETWEEN_LOOKS = 64  # for an interrupt: a record may take 0.1 ms
 DEFAULT_MAX_CAPTURED_BYTES = 256 << 20
 
@@ -258,6 +261,17 @@ class HostStream(Descriptor):
     """A host descriptor used as a stream: inherited stdio, or the file behind ``stdout_file``."""
 
     budget: OutputBudget | None = None
+    exit_on_broken_pipe = False
+
+    @classmethod
+    def inherited(cls, number: int, exit_on_broken_pipe: bool = False) -> HostStream:
+        """A standard stream of this process. One that was closed when Python started is closed for the guest too,
+        whatever has the number by now: it would write into a file of ours."""
+        made = cls(number, "out" if number else "in", owned=False)
+        made.exit_on_broken_pipe = exit_on_broken_pipe
+        if getattr(sys, ("__stdin__", "__stdout__", "__stderr__")[number]) is None:
+            made.host_fd = None
+        return made
 
     def __init__(self, host_fd: int, direction: Literal["in", "out"], owned: bool) -> None:
         self.host_fd = host_fd
@@ -265,8 +279,9 @@ class HostStream(Descriptor):
         self._is_input = direction == "in"
         try:
             mode = os.fstat(host_fd).st_mode
-        except OSError:  # a process without standard streams: using it tells the guest
+        except OSError:  # closed: using it tells the guest, and whoever gets the number later is safe
             mode = stat.S_IFREG
+            self.host_fd = None
         self._may_block = may_block(mode)
         # As wasmtime: a terminal is a character device (so that guests use line buffering), all else is unknown.
         self.file_type = FileType.CHARACTER_DEVICE if os.isatty(host_fd) else FileType.UNKNOWN
@@ -286,7 +301,12 @@ class HostStream(Descriptor):
 
     def _write_now(self, vectors: Sequence[memoryview]) -> int:
         assert self.host_fd is not None
-        return write_some(self.host_fd, vectors) if self._may_block else os.writev(self.host_fd, vectors)
+        try:
+            return write_some(self.host_fd, vectors) if self._may_block else os.writev(self.host_fd, vectors)
+        except BrokenPipeError:
+            if self.exit_on_broken_pipe:
+                raise ExitTrap(_STATUS_OF_SIGPIPE) from None
+            raise
 
     def read_at(self, vectors: Sequence[memoryview], offset: int) -> int:
         raise WasiError(Errno.SPIPE if self._is_input else Errno.BADF)
