@@ -18,12 +18,16 @@ SOAK :=
 # For example `make mutate MUTATE="interpreter bulk-copy"`.
 MUTATE :=
 
+# For example `make fuzz-loops LOOPS="--count 20000 --seed 7"`; `make fuzz-csmith CSMITH="--count 50 --levels O0,O2"`.
+LOOPS :=
+CSMITH :=
+
 # Stamps: when each step was last done.
 MADE := $(VENV)/.made
 DEPENDENCIES := $(VENV)/.dependencies
 NATIVE := $(VENV)/.native
 
-.PHONY: help venv demo test check format bench realworld docs examples abi spec spec-matrix fuzz mutate asan soak test-aarch64 clean distclean
+.PHONY: help venv demo test check format bench realworld docs examples abi spec spec-matrix fuzz fuzz-loops fuzz-csmith mutate asan soak test-aarch64 clean distclean
 
 help:
 	@echo "make venv         the environment: dependencies and the C runtime, built in place"
@@ -39,6 +43,8 @@ help:
 	@echo "make spec         conformance scripts, one configuration"
 	@echo "make spec-matrix  conformance scripts at every opt level, memory policy, and through .cwasm"
 	@echo "make fuzz         mutated modules, accepted or refused as wasm-tools does (FUZZ_CASES=10000)"
+	@echo "make fuzz-loops   random loops, run as wasmtime does, in all tiers and for four processors (LOOPS=\"--count 20000\")"
+	@echo "make fuzz-csmith  programs of csmith, and loops in C, compiled by clang at each level (CSMITH=\"--count 50\")"
 	@echo "make mutate       each check of addresses taken away: its test has to fail (MUTATE=\"interpreter --jobs 2\")"
 	@echo "make asan         tests of the boundary with the C runtime under AddressSanitizer"
 	@echo "make soak         100,000 runs of a small WASI program in 30 minutes: memory and descriptors stay flat (SOAK=\"--cycles 4000 --minutes 1\")"
@@ -117,6 +123,17 @@ fuzz: venv
 # Every row of tools/check_mutations.toml: half an hour (MUTATE="interpreter bulk-copy --jobs 2").
 mutate: venv
 	$(PY) tools/mutate_checks.py $(MUTATE)
+
+fuzz-loops: venv
+	$(PY) -m tests.fuzz.loops --tiers exact,baseline,auto,explicit,fuel,epoch,artifact,canonical,size,hot --count 1000 $(LOOPS)
+	$(PY) -m tests.fuzz.loops --cpu x86-64-v2,haswell,skylake-avx512,znver4 --count 5000 $(LOOPS)
+	$(PY) -m tests.fuzz.loops --triple aarch64-unknown-linux-gnu --count 500
+
+# Programs need Debian's csmith and libcsmith-dev.
+fuzz-csmith: venv
+	$(PY) -m tests.fuzz.csmith --kernels --tiers speed,baseline,auto --count 400 $(CSMITH)
+	$(PY) -m tests.fuzz.csmith --tiers speed,baseline,auto --count 100 $(CSMITH)
+	$(PY) -m tests.fuzz.csmith --kernels --levels O2 --triple aarch64-unknown-linux-gnu --count 40
 
 asan: venv
 	$(PY) tools/asan.py

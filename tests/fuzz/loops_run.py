@@ -1,0 +1,287 @@
+"""Runs functions of `loops_tree` under the wasmtime package and, call by call beside it, in configurations of wasmjit.
+
+Before each call both have the same memory; after it, result or trap and every byte of memory must be equal. What is not
+promised is not compared: after a trap, memory (and which trap it is, where two could be) only in configurations that
+are exact; see "What exactly is promised about traps and memory?" in docs/rationale.md. Functions in which numbers
+stand alone (tame) may differ in the bits of a NaN that an overflow has led to.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import wasmtime
+from wasmtime import _bindings as bindings
+
+import wasmjit
+from wasmjit.compile import hand_over
+from wasmjit.runtime import interpreter, lazy, tiers
+from wasmjit.runtime.lazy import LazyCode
+
+from .loops_make import Arguments
+from .loops_tree import PAGE_BYTES, Function, MemoryShape, binary
+
+# Of wasmtime's: what a call may use; one that takes more is not compared.
+FUEL = 400_000
+HANG_SECONDS = 3
+NEVER = 1 << 30
+# Baseline code does not ask for better code more often (runtime_c/interpret.c: wj_may_ask).
+ASKING_SECONDS = 0.011
+
+# By name: options of wasmjit's Config. Those of `--cpu` are added to what is optimised.
+CONFIGURATIONS: dict[str, dict[str, Any]] = {
+    "speed": {},
+    "size": {"opt_level": "speed_and_size"},
+    "baseline": {"tier": "baseline"},
+    "auto": {"tier": "auto"},  # interpreted, never hot
+    "hot": {
+        "tier": "auto"
+    },  # soon hot: interpreted, then baseline code from a loop on, then optimised code from one on
+    "explicit": {"signals_based_traps": False},
+    "exact": {"exact_traps": True},
+    "fuel": {"consume_fuel": True},
+    "epoch": {"epoch_interruption": True},
+    "artifact": {},
+    "canonical": {"nan_canonicalization": True},
+}
+NOT_OPTIMISED = ("baseline", "auto")
+EXACT = ("exact",)
+
+
+class Subject(NamedTuple):
+    """A function, what it is called with, and what memory is before each call."""
+
+    function: Function
+    calls: Sequence[Arguments]
+    image: bytes
+    tame: str = ""
+
+
+class Disagreement(NamedTuple):
+    """Where wasmjit does other than wasmtime."""
+
+    subject: int
+    call: int
+    configuration: str
+    expected: str
+    got: str
+
+
+# What `become_eager` and tier "auto" here change of the process: tests put it back.
+CHANGED = (
+    (LazyCode, "_ready"),
+    (tiers, "_PATIENCE_SECONDS"),
+    (interpreter, "_PATIENT"),
+    (interpreter, "_BUDGET"),
+    (lazy, "_LOOP_PATIENCE_SECONDS"),
+    (hand_over, "_PERIOD"),
+)
+
+
+def become_eager() -> None:
+    """Makes tier "auto" wait for its compilers, so that what runs where does not depend on time (this process only)."""
+    ready = LazyCode._ready
+    if getattr(ready, "is_eager", False):
+        return
+
+    def eager(code: LazyCode, timeout_seconds: float) -> Any:
+        return ready(code, 60)
+
+    eager.is_eager = True  # type: ignore[attr-defined]
+    LazyCode._ready = eager  # type: ignore[method-assign]
+    tiers._PATIENCE_SECONDS = 3600.0  # no optimiser
+    interpreter._PATIENT = False
+    lazy._LOOP_PATIENCE_SECONDS = 0.0
+    hand_over._PERIOD = 16
+
+
+class _Theirs:
+    """An instance under wasmtime, called without its Python layers."""
+
+    engine: wasmtime.Engine | None = None
+
+    def __init__(self, wasm: bytes, memory: MemoryShape) -> None:
+        if _Theirs.engine is None:
+            config = wasmtime.Config()
+            config.consume_fuel = True
+            config.parallel_compilation = False
+            _Theirs.engine = wasmtime.Engine(config)
+        self.store = wasmtime.Store(_Theirs.engine)
+        self.store.set_fuel(FUEL)
+        self.exports = wasmtime.Instance(self.store, wasmtime.Module(_Theirs.engine, wasm), []).exports(self.store)
+        pointer = self.exports["m"].data_ptr(self.store)  # type: ignore[union-attr]
+        self.memory = ctypes.addressof(pointer.contents)
+        self.context = self.store._context()
+        self.raw = (bindings.wasmtime_val_raw * 6)()
+        self.bytes = (ctypes.c_char * ctypes.sizeof(self.raw)).from_buffer(self.raw)
+
+    def call(self, name: str, arguments: Arguments) -> int | str:
+        """The result, or the trap's name."""
+        bindings.wasmtime_context_set_fuel(self.context, FUEL)
+        n, m, a, b, s, x = arguments
+        self.bytes[:] = struct.pack("<i12xi12xi12xi12xq8xd8x", n, m, a, b, s, x)
+        trap = ctypes.POINTER(bindings.wasm_trap_t)()
+        function = self.exports[name]._func  # type: ignore[union-attr]
+        error = bindings.wasmtime_func_call_unchecked(
+            self.context, ctypes.byref(function), self.raw, 6, ctypes.byref(trap)
+        )
+        if error:
+            raise wasmtime.WasmtimeError._from_ptr(error)
+        if not trap:
+            return int(struct.unpack_from("<q", self.bytes)[0])
+        code = ctypes.c_uint8()
+        bindings.wasmtime_trap_code(trap, ctypes.byref(code))
+        bindings.wasm_trap_delete(trap)
+        return wasmtime.TrapCode(code.value).name
+
+
+class Configuration:
+    """A named configuration for a CPU (empty: this machine's), with its Engine."""
+
+    def __init__(self, kind: str, cpu: str = "") -> None:
+        self.kind = kind
+        self.cpu = cpu
+        self.name = f"{kind} {cpu}".strip()
+        config = wasmjit.Config(**CONFIGURATIONS[kind])
+        if cpu:
+            config.cpu = cpu
+        self.engine = wasmjit.Engine(config)
+        if kind in ("auto", "hot"):
+            become_eager()
+
+    def takes(self, memory: MemoryShape) -> bool:
+        """Whether it is another one than others for such memories."""
+        return not (memory.is_64 and self.kind in ("auto", "hot", "explicit"))
+
+
+class _Ours:
+    def __init__(self, configuration: Configuration, wasm: bytes, functions: int) -> None:
+        self.kind = configuration.kind
+        self.name = configuration.name
+        if self.kind in ("auto", "hot"):
+            interpreter._BUDGET = 7 if self.kind == "hot" else NEVER
+        store = wasmjit.Store(configuration.engine, timeout=HANG_SECONDS)
+        if self.kind == "fuel":
+            store.set_fuel(1 << 62)
+        if self.kind == "epoch":
+            store.set_epoch_deadline(1 << 40)
+        module = wasmjit.Module(configuration.engine, wasm)
+        if self.kind == "artifact":
+            module = wasmjit.Module.deserialize(configuration.engine, module.serialize())
+        exports = wasmjit.Instance(store, module, []).exports(store)
+        self.kept = store, module
+        self.calls: list[Any] = [exports[f"f{i}"].typed(store) for i in range(functions)]  # type: ignore[union-attr]
+        memory: Any = exports["m"]
+        self.view = memory.view(store)
+        self.memory = ctypes.addressof((ctypes.c_char * len(self.view)).from_buffer(self.view))
+
+    def call(self, index: int, arguments: Arguments) -> int | str:
+        """The result, or the trap's name."""
+        try:
+            return int(self.calls[index](*arguments))
+        except wasmjit.Trap as trap:
+            return trap.trap_code.name
+
+
+def equal_but_for_nans(ours: bytes, theirs: bytes, tame: str) -> bool:
+    """Whether two memories of floats differ only where both have a NaN."""
+    letter, width = ("f", 4) if tame == "f32" else ("d", 8)
+    count = len(ours) // width
+    pairs = zip(struct.unpack(f"<{count}{letter}", ours), struct.unpack(f"<{count}{letter}", theirs), strict=True)
+    bits = zip(
+        (ours[i : i + width] for i in range(0, len(ours), width)),
+        (theirs[i : i + width] for i in range(0, len(ours), width)),
+        strict=True,
+    )
+    return all(x == y or (one != one and two != two) for (one, two), (x, y) in zip(pairs, bits, strict=True))
+
+
+def _difference(ours: bytes, theirs: bytes) -> tuple[str, str]:
+    first = next(i for i, (x, y) in enumerate(zip(ours, theirs, strict=True)) if x != y)
+    count = sum(x != y for x, y in zip(ours, theirs, strict=True))
+    return (
+        f"memory[{first}:] {theirs[first : first + 8].hex()}",
+        f"{ours[first : first + 8].hex()} ({count} bytes differ)",
+    )
+
+
+class Counts(NamedTuple):
+    """What was run: calls of ours compared, of which those that trapped; calls not compared for their fuel."""
+
+    executions: int
+    traps: int
+    skipped: int
+
+
+class Batch:
+    """Subjects in one module, under wasmtime and under all configurations that take it."""
+
+    def __init__(
+        self, subjects: Sequence[Subject], memory: MemoryShape, configurations: Sequence[Configuration]
+    ) -> None:
+        self.subjects = subjects
+        self.size = memory.pages * PAGE_BYTES
+        wasm = binary([subject.function for subject in subjects], memory)
+        self.theirs = _Theirs(wasm, memory)
+        self.ours = [_Ours(c, wasm, len(subjects)) for c in configurations if c.takes(memory)]
+        self.counts = Counts(0, 0, 0)
+
+    def disagreements(self) -> Iterator[Disagreement]:
+        """Runs everything; of a function and configuration yields the first disagreement."""
+        libc = ctypes.CDLL(None)
+        memmove, memcmp = ctypes.memmove, libc.memcmp
+        memcmp.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
+        size = self.size
+        theirs = self.theirs
+        executions = traps = skipped = 0
+        try:
+            for index, subject in enumerate(self.subjects):
+                found: set[str] = set()
+                for number, arguments in enumerate(subject.calls):
+                    memmove(theirs.memory, subject.image, size)
+                    expected = theirs.call(f"f{index}", arguments)
+                    if expected == "OUT_OF_FUEL":
+                        skipped += 1
+                        continue
+                    for ours in self.ours:
+                        if ours.name in found:
+                            continue
+                        memmove(ours.memory, subject.image, size)
+                        if ours.kind == "hot" and number % 4 == 3:
+                            time.sleep(ASKING_SECONDS)
+                        got = ours.call(index, arguments)
+                        executions += 1
+                        traps += isinstance(expected, str)
+                        if got == expected and memcmp(ours.memory, theirs.memory, size) == 0:
+                            continue
+                        wrong = self._judge(subject, ours, expected, got)
+                        if wrong:
+                            found.add(ours.name)
+                            yield Disagreement(index, number, ours.name, *wrong)
+        finally:
+            self.counts = Counts(executions, traps, skipped)
+
+    def _judge(self, subject: Subject, ours: _Ours, expected: int | str, got: int | str) -> tuple[str, str] | None:
+        """What was expected, and what was seen; None if that is allowed."""
+        both_trap = isinstance(expected, str) and isinstance(got, str) and got != "INTERRUPT"
+        if both_trap and ours.kind not in EXACT:
+            return None
+        if expected != got:
+            return str(expected), str(got)
+        mine = ctypes.string_at(ours.memory, self.size)
+        other = ctypes.string_at(self.theirs.memory, self.size)
+        if mine == other or (subject.tame and equal_but_for_nans(mine, other, subject.tame)):
+            return None
+        return _difference(mine, other)
+
+    def close(self) -> None:
+        """Frees the instances."""
+        for ours in self.ours:
+            ours.view.release()
+            ours.calls.clear()
+            ours.kept[0].close()
+        self.theirs.store.close()
