@@ -31,6 +31,7 @@ SOURCES = [
     "instance.c",
     "interpret.c",
     "interpret_control.c",
+    "interpret_module.c",
     "interpret_translate.c",
     "interrupt.c",
     "mapping.c",

@@ -272,6 +272,7 @@ uint32_t wj_boundary_end(void *target, void *entry_pointer)
         return 0;
     }
     int status = entry->status;
+    wj_interpreter_stack_trim(entry->store);
     if (status == WJ_STATUS_SIGNALS) {
         status = PyErr_CheckSignals() != 0 ? WJ_STATUS_EXCEPTION : WJ_STATUS_TRAP;
     }

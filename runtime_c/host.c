@@ -9,6 +9,7 @@
  * them generates code, and the program waits for that. */
 #define QUESTION_INTERVAL_NS 10000000
 #define QUESTION_COST_SHARE 8
+#define COMPILER_STACK_BYTES (60u << 10) /* it takes about 40 KiB; a thread of 128 KiB always has 64 */
 #define LOCAL_ARGUMENTS 16u
 #define SPARE_ARGUMENTS 2 /* in front: PY_VECTORCALL_ARGUMENTS_OFFSET, and the caller */
 
@@ -351,8 +352,19 @@ static uint64_t address_answered(PyObject *answer)
     return address;
 }
 
+/* Whether the stack has room for making code, which is Python. */
+static bool has_room_for_compiler(void)
+{
+    const wj_thread *thread = &wj_this_thread;
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+    return here < thread->stack_low || here >= thread->stack_high || here - thread->stack_low >= COMPILER_STACK_BYTES;
+}
+
 uint64_t wj_lazy_resolve(void *vmctx, uint32_t position, void *frame_address)
 {
+    if (UNLIKELY(!has_room_for_compiler())) {
+        wj_trap(WJ_TRAP_STACK_OVERFLOW, 0);
+    }
     wj_boundary_host_begin(NULL, frame_address);
     /* In front of the function table of a module that has such functions. Whoever keeps the table keeps the resolver. */
     PyObject **functions = *(PyObject ***)((char *)vmctx + WJ_VMCONTEXT_FUNCTIONS);
@@ -371,6 +383,9 @@ bool wj_may_ask(void)
 uint64_t wj_report_hot(void *vmctx, uint32_t position, uint32_t loop_offset, uint32_t is_compiled)
 {
     void *frame_address = __builtin_frame_address(0);
+    if (UNLIKELY(!has_room_for_compiler())) {
+        return 0;
+    }
     int64_t began_ns = wj_now_ns(CLOCK_MONOTONIC);
     wj_boundary_host_begin(NULL, frame_address);
     PyObject **functions = *(PyObject ***)((char *)vmctx + WJ_VMCONTEXT_FUNCTIONS);

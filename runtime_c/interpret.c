@@ -13,9 +13,8 @@ typedef int64_t s64;
 typedef float f32;
 typedef double f64;
 
-#define REFUSED ((wj_interpreted *)1) /* what is compiled only */
-#define STACK_SLACK_BYTES 1024u       /* for the frames of C functions around the slots of an activation */
-
+#define INTERPRETED 1u                /* wj_vmcontext.flags: something of the instance was interpreted */
+#define STACK_SLACK_BYTES 1024u       /* of the native stack, for the frames of the C functions here */
 /* What runs here is in a section of its own: backtraces know its activations by the address (wj_in_interpreter). A trap of
  * a function must be raised from here, and nothing else may call out from here while an activation is half made. */
 #define INTERPRETER_SECTION __attribute__((section("wj_interpreter"), noinline))
@@ -27,73 +26,36 @@ bool wj_in_interpreter(uintptr_t pc)
     return pc >= (uintptr_t)__start_wj_interpreter && pc < (uintptr_t)__stop_wj_interpreter;
 }
 
-/* ---- a module ---- */
-
-wj_interpreter *wj_interpreter_new(const wj_interpreter_plan *plan)
-{
-    wj_interpreter *made = calloc(1, sizeof *made + plan->function_count * sizeof made->functions[0]);
-    if (made != NULL) {
-        made->plan = *plan;
-    }
-    return made;
-}
-
-void wj_interpreter_free(wj_interpreter *interpreter)
-{
-    for (wj_interpreted *function = interpreter->made, *next; function != NULL; function = next) {
-        next = function->next;
-        free(function);
-    }
-    free(interpreter);
-}
-
 uint64_t wj_interpreter_stub_address(void)
 {
     return (uint64_t)(uintptr_t)wj_interpreter_stub;
 }
 
-uint32_t wj_interpreter_find(wj_interpreter *interpreter, uintptr_t pc, uint32_t *offset)
+/* ---- the interpreter stack ---- */
+
+/* The innermost activation of a store on this thread, or NULL: what is above its slots and below it is free. */
+static wj_activation *innermost(const wj_store *store, const wj_entry *entry)
 {
-    const wj_interpreted *function = __atomic_load_n(&interpreter->made, __ATOMIC_ACQUIRE);
-    for (; function != NULL; function = function->next) {
-        uintptr_t distance = pc - (uintptr_t)function->words;
-        if (distance >= function->word_count * sizeof(uint32_t)) {
-            continue;
+    for (; entry != NULL; entry = entry->outer) {
+        if (entry->store == store && entry->activation != NULL) {
+            return entry->activation;
         }
-        *offset = 0;
-        for (uint32_t i = 0; i < function->offset_count; i++) {
-            if (function->offsets[i][0] == distance / sizeof(uint32_t)) {
-                *offset = function->offsets[i][1];
-            }
-        }
-        return function->function_index;
     }
-    return UINT32_MAX;
+    return NULL;
 }
 
-/* The function at a position, translated now if it is not; REFUSED. Threads may both translate: one of the two stays. */
-static wj_interpreted *function_at(wj_interpreter *interpreter, uint32_t position)
+/* What is left between the slots of a function and its activation, but for two more activations: so a trap for want of
+ * room, and a signal handler on top of the code that looks for it, have one to write. Negative: the call does not fit. */
+static inline int64_t gap_of(const wj_activation *activation, const wj_interpreted *function, const uint64_t *slots)
 {
-    wj_interpreted **place = &interpreter->functions[position];
-    wj_interpreted *found = __atomic_load_n(place, __ATOMIC_ACQUIRE);
-    if (LIKELY(found != NULL)) {
-        return found;
-    }
-    wj_interpreted *made = wj_translate(interpreter, position);
-    made = made == NULL ? REFUSED : made;
-    if (!__atomic_compare_exchange_n(place, &found, made, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
-        if (made != REFUSED) {
-            free(made);
-        }
-        return found;
-    }
-    if (made != REFUSED) {
-        made->next = __atomic_load_n(&interpreter->made, __ATOMIC_RELAXED);
-        while (!__atomic_compare_exchange_n(&interpreter->made, &made->next, made, false, __ATOMIC_ACQ_REL,
-                                            __ATOMIC_RELAXED)) {
-        }
-    }
-    return made;
+    return (const uint8_t *)(activation - 2) - (const uint8_t *)(slots + function->slot_count);
+}
+
+/* Whether a call fits that leaves less free than calls may without a look. */
+static bool fits(wj_store *store, int64_t gap_bytes)
+{
+    store->interpreter_gap_bytes = 0; /* to be given back after the call */
+    return gap_bytes >= 0;
 }
 
 /* ---- calls ---- */
@@ -102,12 +64,15 @@ typedef struct {
     wj_interpreter *interpreter;
     const uint64_t *functions; /* the function table */
     uint8_t *vmctx;
+    uintptr_t native_top;      /* where, on the native stack, the frames of this interpreter begin, */
+    uintptr_t native_end;      /* and what they must not go below; 0: not known */
 } context;
 
-static context context_of(void *vmctx)
+static void set_instance(context *c, void *vmctx)
 {
-    const uint64_t *functions = ((wj_vmcontext *)vmctx)->functions;
-    return (context){(wj_interpreter *)(uintptr_t)functions[-3], functions, vmctx};
+    c->vmctx = vmctx;
+    c->functions = ((wj_vmcontext *)vmctx)->functions;
+    c->interpreter = (wj_interpreter *)(uintptr_t)c->functions[-3];
 }
 
 /* Counts of calls and iterations, behind both halves of the function table: which code is hot (compile/metering.py). */
@@ -116,13 +81,43 @@ static uint64_t *counter_of(const context *c, uint32_t position)
     return (uint64_t *)(uintptr_t)c->functions + (size_t)2 * c->interpreter->plan.function_count + position;
 }
 
+static wj_store *store_of(const context *c)
+{
+    return ((wj_vmcontext *)(void *)c->vmctx)->store;
+}
+
 /* A frame on the stack of the function that this stands in, with so many slots behind it. Aligned as the stack is, by
  * hand: v128 places are stored with aligned moves. */
 #define FRAME(slots)                                                                                  \
     ((wj_frame *)(((uintptr_t)alloca((WJ_SLOT_OF(stack) + (slots) + 2) * sizeof(uint64_t)) + 15) & ~(uintptr_t)15))
 
+/* The limit for compiled code that is called from `here`: what it may use does not depend on how much of the native stack
+ * the interpreter's own frames take. */
+static uint64_t limit_below(const context *c, uint64_t limit, uintptr_t here)
+{
+    uint64_t own_bytes = c->native_top - here;
+    if (c->native_end == 0 || limit <= c->native_end) {
+        return limit;
+    }
+    return limit - c->native_end < own_bytes ? c->native_end : limit - own_bytes;
+}
+
+/* Whether compiled code that is called from `here` may find less of the native stack than it may use, for the interpreter's
+ * frames: functions that alternate between the two would get less deep than in either. */
+static bool is_short(const context *c, uintptr_t here)
+{
+    const wj_store *store = store_of(c);
+    if (c->native_end == 0 || here <= c->native_end || store->stack_limit > c->native_end + (c->native_top - here)) {
+        return false;
+    }
+    uint64_t at_first = wj_this_thread.entry->landing_sp - c->native_end;
+    at_first = at_first < store->max_wasm_stack_bytes ? at_first : store->max_wasm_stack_bytes;
+    return here - c->native_end < at_first / 2;
+}
+
 /* Calls code with the operands at `values`, where it puts the results. */
-static void call_native(const void *code, void *vmctx, const wj_signature *type, uint64_t *values)
+static void __attribute__((noinline)) call_native(const context *c, const void *code, void *vmctx, const wj_signature *type,
+                                                  uint64_t *values)
 {
     wj_frame *frame = FRAME(type->stack_slots + type->area_slots);
     uint64_t *area = frame->stack + type->stack_slots;
@@ -132,28 +127,34 @@ static void call_native(const void *code, void *vmctx, const wj_signature *type,
     for (uint32_t i = 0; i < type->param_count; i++) {
         places[type->places[i].slot] = values[i];
     }
+    wj_store *store = store_of(c);
+    uint64_t limit = store->stack_limit;
+    store->stack_limit = limit_below(c, limit, (uintptr_t)frame);
     wj_call_frame(code, frame, type->stack_slots);
+    store->stack_limit = limit;
     for (uint32_t i = 0; i < type->result_count; i++) {
         values[i] = *wj_result_slot(type, i, frame, area);
     }
 }
 
-/* Goes on in compiled code, whose only parameter are the locals; the results come to `values`. */
-static void enter_loop(uint64_t code, void *vmctx, const wj_signature *type, uint64_t *locals, uint64_t *values)
+/* Goes on in compiled code, whose only parameter are the locals, which the results replace. */
+static void __attribute__((noinline)) enter_loop(const context *c, uint64_t code, const wj_signature *type, uint64_t *locals)
 {
     wj_frame *frame = FRAME(type->area_slots);
     uint64_t *area = frame->stack;
     bool has_area = type->result_count > WJ_MAX_REGISTER_RESULTS;
-    frame->ints[0] = (uint64_t)(uintptr_t)vmctx;
+    frame->ints[0] = (uint64_t)(uintptr_t)c->vmctx;
     frame->ints[1] = (uint64_t)(uintptr_t)(has_area ? area : locals);
     frame->ints[2] = (uint64_t)(uintptr_t)locals;
+    wj_store *store = store_of(c);
+    uint64_t limit = store->stack_limit;
+    store->stack_limit = limit_below(c, limit, (uintptr_t)frame);
     wj_call_frame((const void *)(uintptr_t)code, frame, 0);
+    store->stack_limit = limit;
     for (uint32_t i = 0; i < type->result_count; i++) {
-        values[i] = *wj_result_slot(type, i, frame, area);
+        locals[i] = *wj_result_slot(type, i, frame, area);
     }
 }
-
-static void run(const context *c, wj_interpreted *function, uint64_t *slots, uint64_t *values, wj_activation *activation);
 
 static void INTERPRETER_SECTION overflow(void)
 {
@@ -161,7 +162,7 @@ static void INTERPRETER_SECTION overflow(void)
 }
 
 /* The function is called or a loop begins anew, often: code to go on in, or 0. */
-static uint64_t hot(const context *c, wj_interpreted *function, uint32_t loop_offset)
+static uint64_t __attribute__((noinline)) hot(const context *c, wj_interpreted *function, uint32_t loop_offset)
 {
     const wj_interpreter_plan *plan = &c->interpreter->plan;
     function->budget = plan->budget;
@@ -171,72 +172,106 @@ static uint64_t hot(const context *c, wj_interpreted *function, uint32_t loop_of
     return wj_report_hot(c->vmctx, function->function_index - plan->imported_function_count, loop_offset, 0);
 }
 
-/* Runs a function with the operands at `values`, where it puts the results. */
-static void call_interpreted(const context *c, wj_interpreted *function, uint64_t *values)
-{
-    wj_entry *entry = wj_this_thread.entry;
-    wj_activation activation = {entry->activation, function->words};
-    size_t bytes = (size_t)function->slot_count * sizeof(uint64_t);
-    entry->activation = &activation;
-    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
-    uint64_t limit = ((wj_vmcontext *)c->vmctx)->store->stack_limit;
-    if (UNLIKELY(here < limit || here - limit < bytes + STACK_SLACK_BYTES)) {
-        overflow();
-    }
-    ++*counter_of(c, function->function_index - c->interpreter->plan.imported_function_count);
-    if (UNLIKELY(--function->budget <= 0)) {
-        (void)hot(c, function, 0);
-    }
-    uint64_t *slots = alloca(bytes + sizeof(uint64_t));
-    uint32_t params = function->signature->param_count;
-    for (uint32_t i = 0; i < params; i++) {
-        slots[i] = values[i];
-    }
-    memset(slots + params, 0, (function->local_count - params) * sizeof(uint64_t));
-    run(c, function, slots, values, &activation);
-    entry->activation = activation.outer;
-}
-
-static void call_defined(const context *c, uint32_t index, uint64_t *values)
+/* The function at a position, if it is interpreted, and known to be. */
+static inline wj_interpreted *interpreted_at(const context *c, uint32_t position)
 {
     const wj_interpreter_plan *plan = &c->interpreter->plan;
-    uint32_t position = index - plan->imported_function_count;
     uint64_t code = __atomic_load_n(&c->functions[position], __ATOMIC_ACQUIRE);
-    if (code == plan->stubs_address + (uint64_t)position * plan->stub_bytes) {
-        wj_interpreted *function = function_at(c->interpreter, position);
-        if (LIKELY(function != REFUSED)) {
-            call_interpreted(c, function, values);
-            return;
+    if (UNLIKELY(code != plan->stubs_address + (uint64_t)position * plan->stub_bytes)) {
+        return NULL;
+    }
+    wj_interpreted *function = __atomic_load_n(&c->interpreter->functions[position], __ATOMIC_ACQUIRE);
+    return LIKELY(function != WJ_REFUSED_FUNCTION) ? function : NULL;
+}
+
+/* Where interpreted_at knows none: calls the function, with the operands at `values`, where it puts the results, and
+ * returns NULL; or returns what is to be interpreted. */
+static wj_interpreted *__attribute__((noinline)) call_defined(const context *c, uint32_t position, uint64_t *values)
+{
+    const wj_interpreter_plan *plan = &c->interpreter->plan;
+    uint64_t code = __atomic_load_n(&c->functions[position], __ATOMIC_ACQUIRE);
+    if (code == plan->stubs_address + (uint64_t)position * plan->stub_bytes ||
+        is_short(c, (uintptr_t)__builtin_frame_address(0))) {
+        wj_interpreted *function = wj_interpreted_at(c->interpreter, position);
+        if (function != WJ_REFUSED_FUNCTION) {
+            return function;
         }
     }
-    call_native((const void *)(uintptr_t)code, c->vmctx, plan->types[plan->function_types[index]], values);
+    uint32_t type = plan->function_types[plan->imported_function_count + position];
+    call_native(c, (const void *)(uintptr_t)code, c->vmctx, plan->types[type], values);
+    return NULL;
+}
+
+/* The context of another instance whose function is called, if it is interpreted; NULL. */
+static void *interpreted_instance(const wj_func_ref *reference)
+{
+    /* A host function's record has an address in place of the magic number, and addresses are aligned. */
+    const wj_vmcontext *vmctx = reference->vmctx;
+    return vmctx->magic == WJ_MAGIC && vmctx->flags == INTERPRETED ? reference->vmctx : NULL;
 }
 
 /* Of another instance, or a host function: says who calls. */
-static void call_reference(const context *c, const wj_func_ref *reference, const wj_signature *type, uint64_t *values)
+static void __attribute__((noinline)) call_reference(const context *c, const wj_func_ref *reference, const wj_signature *type,
+                                                     uint64_t *values)
 {
-    ((wj_vmcontext *)c->vmctx)->store->caller = c->vmctx;
-    call_native(__atomic_load_n(&reference->code, __ATOMIC_ACQUIRE), reference->vmctx, type, values);
+    store_of(c)->caller = c->vmctx;
+    call_native(c, __atomic_load_n(&reference->code, __ATOMIC_ACQUIRE), reference->vmctx, type, values);
 }
+
+static inline void clear_locals(const wj_interpreted *function, uint64_t *slots)
+{
+    for (uint32_t i = function->signature->param_count; i < function->local_count; i++) {
+        slots[i] = 0;
+    }
+}
+
+static void run(context *c, wj_store *store, wj_entry *entry, wj_activation *activation);
 
 uint64_t wj_interpret(uint32_t position, wj_frame *frame)
 {
-    context c = context_of((void *)(uintptr_t)frame->ints[0]);
-    wj_interpreted *function = function_at(c.interpreter, position);
-    if (function == REFUSED) {
+    const wj_thread *thread = &wj_this_thread;
+    wj_entry *entry = thread->entry;
+    context c;
+    set_instance(&c, (void *)(uintptr_t)frame->ints[0]);
+    wj_store *store = store_of(&c);
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+    c.native_top = (uintptr_t)frame->stack;
+    bool is_known = here >= thread->stack_low && here < thread->stack_high;
+    c.native_end = is_known ? thread->stack_low + thread->stack_headroom_bytes : 0;
+    wj_interpreted *function = wj_interpreted_at(c.interpreter, position);
+    if (function == WJ_REFUSED_FUNCTION || (UNLIKELY(store->interpreter_stack == NULL) && !wj_interpreter_stack_make(store))) {
         return wj_lazy_resolve(c.vmctx, position, &frame->link);
     }
+    ((wj_vmcontext *)(void *)c.vmctx)->flags = INTERPRETED;
     const wj_signature *type = function->signature;
-    uint32_t count = type->param_count > type->result_count ? type->param_count : type->result_count;
-    uint64_t *values = alloca((count + 1) * sizeof(uint64_t));
-    uint64_t *places = (uint64_t *)frame;
+    wj_activation *below = innermost(store, entry);
+    uint64_t *slots = below == NULL ? wj_interpreter_slots(store) : below->slots + below->function->slot_count;
+    wj_activation *activation = (below == NULL ? wj_interpreter_activations(store) : below) - 1;
+    *activation = (wj_activation){entry->activation, function->words, function, slots, c.vmctx, true};
+    int64_t gap_bytes = gap_of(activation, function, slots);
+    __atomic_store_n(&entry->activation, activation, __ATOMIC_RELEASE);
+    uintptr_t end = is_known ? c.native_end : store->stack_limit;
+    if (UNLIKELY(here < end + STACK_SLACK_BYTES ||
+                 (gap_bytes < store->interpreter_gap_bytes && !fits(store, gap_bytes)))) {
+        overflow();
+    }
+    const uint64_t *places = (const uint64_t *)frame;
     for (uint32_t i = 0; i < type->param_count; i++) {
-        values[i] = places[type->places[i].slot];
+        slots[i] = places[type->places[i].slot];
     }
     uint64_t *area = (uint64_t *)(uintptr_t)frame->ints[1];
-    call_interpreted(&c, function, values);
+    clear_locals(function, slots);
+    ++*counter_of(&c, position);
+    if (UNLIKELY(--function->budget <= 0)) {
+        (void)hot(&c, function, 0);
+    }
+    run(&c, store, entry, activation);
     for (uint32_t i = 0; i < type->result_count; i++) {
-        *wj_result_slot(type, i, frame, area) = values[i];
+        *wj_result_slot(type, i, frame, area) = slots[i];
+    }
+    entry->activation = activation->outer;
+    if (UNLIKELY(store->interpreter_gap_bytes == 0) && below == NULL) {
+        wj_interpreter_stack_give_back(store);
     }
     return 0;
 }
@@ -316,12 +351,34 @@ static inline uint64_t masked(uint64_t index, uint64_t length)
     return index & (uint64_t)((int64_t)(index - length) >> 63);
 }
 
+/* Calls a function of the instance that `c` is of; goes on behind it where that is done. */
+#define CALL_DEFINED(position)                           \
+    callee = interpreted_at(c, position);                \
+    if (UNLIKELY(callee == NULL)) {                      \
+        callee = call_defined(c, position, operands);    \
+    }                                                    \
+    if (LIKELY(callee != NULL)) {                        \
+        goto call;                                       \
+    }
+/* Calls `reference`, of another instance or the host, with operands of `type`. */
+#define CALL_REFERENCE()                                                                            \
+    void *instance = interpreted_instance(reference);                                               \
+    if (instance != NULL) {                                                                         \
+        store->caller = c->vmctx;                                                                   \
+        set_instance(c, instance);                                                                  \
+        uint32_t position = reference->function_index - c->interpreter->plan.imported_function_count; \
+        CALL_DEFINED(position);                                                                     \
+        set_instance(c, activation->vmctx);                                                         \
+    } else {                                                                                        \
+        call_reference(c, reference, type, operands);                                               \
+    }
 #define NEXT(words) \
     ip += (words);  \
     goto *labels[*ip]
 
-static void INTERPRETER_SECTION run(const context *c, wj_interpreted *function, uint64_t *s, uint64_t *values,
-                                    wj_activation *activation)
+/* Runs an activation, whose operands are its first slots, up to its return; its results are there then. The activations
+ * that it calls, and those call, are run here too: what recursion takes is in the interpreter stack. */
+static void INTERPRETER_SECTION run(context *c, wj_store *store, wj_entry *entry, wj_activation *activation)
 {
     static const void *const labels[] = {
 #define WJ_X(name) &&label_##name,
@@ -341,13 +398,69 @@ static void INTERPRETER_SECTION run(const context *c, wj_interpreted *function, 
                             WJ_INTEGER_BINARY_ROWS(WJ_X)
 #undef WJ_X
     };
-    const wj_interpreter_plan *plan = &c->interpreter->plan;
-    const uint32_t *words = function->words;
-    const uint32_t *ip = words;
+    const wj_interpreter_plan *plan;
+    wj_interpreted *function;
+    const uint32_t *words;
+    const uint32_t *ip;
+    uint64_t *s;
+    uintptr_t base;
+    uint64_t *counter;
+    wj_interpreted *callee;
+    uint64_t *operands;
+
+    function = (wj_interpreted *)activation->function;
+    s = activation->slots;
+    ip = function->words;
+instance: /* of another instance than before, perhaps */
+    plan = &c->interpreter->plan;
     /* Guard pages: memory 0 never moves, and whatever lies behind its end faults. */
-    uintptr_t base = plan->has_memory != 0 ? (uintptr_t)AT(wj_memory_slot, plan->memories_offset).base : 0;
-    uint64_t *counter = counter_of(c, function->function_index - plan->imported_function_count);
+    base = plan->has_memory != 0 ? (uintptr_t)AT(wj_memory_slot, plan->memories_offset).base : 0;
+function:
+    words = function->words;
+    counter = counter_of(c, function->function_index - plan->imported_function_count);
     goto *labels[*ip];
+
+/* Calls `callee` with its operands, where its results will be, in this C function. `c` is its instance already. */
+call: {
+    wj_activation *made = activation - 1;
+    int64_t gap_bytes = gap_of(made, callee, operands);
+    *made = (wj_activation){activation, callee->words, callee, operands, c->vmctx, false};
+    __atomic_store_n(&entry->activation, made, __ATOMIC_RELEASE); /* an interrupt finds it whole or not at all */
+    bool is_other = activation->vmctx != c->vmctx;
+    activation = made;
+    ip = callee->words;
+    if (UNLIKELY(gap_bytes < store->interpreter_gap_bytes && !fits(store, gap_bytes))) {
+        TRAP(STACK_OVERFLOW);
+    }
+    function = callee;
+    s = operands;
+    clear_locals(function, s);
+    ++*counter_of(c, function->function_index - c->interpreter->plan.imported_function_count);
+    if (UNLIKELY(--function->budget <= 0)) {
+        (void)hot(c, function, 0);
+    }
+    if (UNLIKELY(is_other)) {
+        goto instance;
+    }
+    goto function;
+}
+
+/* Goes back, with the results at `s`. */
+finished:
+    if (activation->is_first) {
+        return;
+    }
+    activation = activation->outer;
+    __atomic_store_n(&entry->activation, activation, __ATOMIC_RELEASE);
+    function = (wj_interpreted *)activation->function;
+    s = activation->slots;
+    ip = activation->ip;
+    ip += *ip == WJ_OP_CALL_INDIRECT ? 5 : 3;
+    if (UNLIKELY(activation->vmctx != c->vmctx)) {
+        set_instance(c, activation->vmctx);
+        goto instance;
+    }
+    goto function;
 
 /* Operands are read before the result is written: it may go to the slot of one of them. */
 #define WJ_X(opcode, name, result, operand, expression) \
@@ -448,10 +561,9 @@ label_LOOP:
         activation->ip = ip;
         uint64_t code = hot(c, function, ip[1]);
         if (code != 0) {
-            activation->ip = NULL; /* in backtraces the code stands for this activation, */
-            enter_loop(code, c->vmctx, function->signature, s, values);
-            __asm__ volatile("" ::: "memory"); /* and ours has to be there: a tail call would leave a record too many */
-            return;
+            activation->ip = NULL; /* in backtraces the code stands for this activation */
+            enter_loop(c, code, function->signature, s);
+            goto finished;
         }
     }
     NEXT(2);
@@ -473,19 +585,25 @@ label_BRANCH_TABLE: {
 label_RETURN: {
     uint32_t count = function->signature->result_count;
     for (uint32_t i = 0; i < count; i++) {
-        values[i] = s[ip[1] + i];
+        s[i] = s[ip[1] + i];
     }
-    return;
+    goto finished;
 }
-label_CALL:
+label_CALL: {
     activation->ip = ip;
-    call_defined(c, ip[1], s + ip[2]);
+    operands = s + ip[2];
+    uint32_t position = ip[1] - plan->imported_function_count;
+    CALL_DEFINED(position);
     NEXT(3);
-label_CALL_IMPORT:
+}
+label_CALL_IMPORT: {
+    const wj_func_ref *reference = AT(const wj_func_ref *, plan->imported_functions_offset + 8 * ip[1]);
+    const wj_signature *type = plan->types[plan->function_types[ip[1]]];
     activation->ip = ip;
-    call_reference(c, AT(const wj_func_ref *, plan->imported_functions_offset + 8 * ip[1]),
-                   plan->types[plan->function_types[ip[1]]], s + ip[2]);
+    operands = s + ip[2];
+    CALL_REFERENCE();
     NEXT(3);
+}
 label_CALL_INDIRECT: {
     const wj_table *table = TABLE(ip[2]);
     uint32_t index = (uint32_t)s[ip[3]];
@@ -494,10 +612,13 @@ label_CALL_INDIRECT: {
     TRAP_IF(reference == NULL, INDIRECT_CALL_TO_NULL);
     TRAP_IF(reference->type_id != ((const uint32_t *)((wj_vmcontext *)c->vmctx)->type_ids)[ip[1]], BAD_SIGNATURE);
     activation->ip = ip;
+    operands = s + ip[4];
     if (LIKELY(reference->vmctx == c->vmctx)) { /* of this instance: imports have contexts of their own */
-        call_defined(c, reference->function_index, s + ip[4]);
+        uint32_t position = reference->function_index - plan->imported_function_count;
+        CALL_DEFINED(position);
     } else {
-        call_reference(c, reference, plan->types[ip[1]], s + ip[4]);
+        const wj_signature *type = plan->types[ip[1]];
+        CALL_REFERENCE();
     }
     NEXT(5);
 }

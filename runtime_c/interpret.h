@@ -269,4 +269,29 @@ struct wj_interpreter {
  * something that is compiled only, or there is no memory. Leaves the entry for an interrupt. */
 WJ_INTERNAL wj_interpreted *wj_translate(const wj_interpreter *interpreter, uint32_t position);
 
+/* ---- interpret_module.c ---- */
+
+#define WJ_REFUSED_FUNCTION ((wj_interpreted *)1) /* what is compiled only */
+
+/* The function at a position, translated now if it is not; or WJ_REFUSED_FUNCTION. */
+WJ_INTERNAL wj_interpreted *wj_interpreted_at(wj_interpreter *interpreter, uint32_t position);
+
+/* The interpreter stack of a store: one mapping, of STACK_FACTOR times what compiled code may use, whose pages the system
+ * gives as they are touched. Slots of activations lie one behind the other from its start on, where a call's operands are
+ * the first slots of what it calls; their records (wj_activation) lie from its end on downwards. Calls between interpreted
+ * functions take nothing of the native stack, so these get as deep on any thread. */
+
+WJ_INTERNAL bool wj_interpreter_stack_make(wj_store *store); /* false: no memory */
+WJ_INTERNAL void wj_interpreter_stack_give_back(wj_store *store); /* nothing is interpreted now */
+
+static inline uint64_t *wj_interpreter_slots(const wj_store *store)
+{
+    return (uint64_t *)(void *)store->interpreter_stack;
+}
+
+static inline wj_activation *wj_interpreter_activations(const wj_store *store)
+{
+    return (wj_activation *)(void *)(store->interpreter_stack + store->interpreter_stack_bytes);
+}
+
 #endif

@@ -668,6 +668,7 @@ int wj_table_write(wj_table *table, uint64_t start, const uint64_t *source, uint
 
 void wj_store_release(wj_store *store)
 {
+    wj_interpreter_stack_free(store);
     for (wj_memory *memory = store->memories, *next; memory != NULL; memory = next) {
         next = memory->next;
         wj_view_release(memory->views);

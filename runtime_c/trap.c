@@ -17,7 +17,10 @@
 
 #define ALTERNATE_STACK_BYTES (64u << 10)
 #define ALTERNATE_STACK_MINIMUM_BYTES (32u << 10)
-#define STACK_HEADROOM_BYTES (128u << 10)
+/* What host functions find at least, and the runtime itself, below the deepest wasm: a quarter of the stack, but at most and
+ * at least these; half of a stack that is so small. Python's compiler takes 1 MiB for an expression of 200 parentheses. */
+#define MOST_HEADROOM_BYTES (1u << 20)
+#define LEAST_HEADROOM_BYTES (256u << 10)
 #define NULL_PAGE_BYTES 4096u
 #define STACK_PROBE_SLACK_BYTES (64u << 10) /* how far a faulting frame probe may be from sp or the guard's ends */
 #define MAX_HISTORY 8
@@ -156,16 +159,28 @@ void wj_code_unregister(uintptr_t start)
 
 /* ---- backtraces ---- */
 
+/* The activations behind one pc in the interpreter. */
+static void add_activations(wj_entry *entry, const wj_activation **next)
+{
+    const wj_activation *activation = *next;
+    for (bool was_first = false; activation != NULL && !was_first && entry->pc_count < WJ_MAX_BACKTRACE;) {
+        was_first = activation->is_first;
+        if (activation->ip != NULL) {
+            entry->pcs[entry->pc_count++] = (uintptr_t)activation->ip;
+        }
+        activation = activation->outer;
+    }
+    *next = activation;
+}
+
 /* `activation`: the innermost one behind code of the interpreter that is not told of yet. */
 static void add_pc(wj_entry *entry, uintptr_t pc, const wj_activation **activation)
 {
     if (wj_in_interpreter(pc)) {
-        if (*activation == NULL) {
-            return;
-        }
-        pc = (uintptr_t)(*activation)->ip;
-        *activation = (*activation)->outer;
-    } else if (registered_end(pc) == 0) {
+        add_activations(entry, activation);
+        return;
+    }
+    if (registered_end(pc) == 0) {
         return;
     }
     if (entry->pc_count < WJ_MAX_BACKTRACE) {
@@ -584,8 +599,10 @@ static bool find_stack_bounds(wj_thread *thread)
         thread->stack_low = thread->stack_high - limit.rlim_cur;
     }
 #endif
-    uint64_t quarter = (thread->stack_high - thread->stack_low) / 4;
-    thread->stack_headroom_bytes = quarter < STACK_HEADROOM_BYTES ? quarter : STACK_HEADROOM_BYTES;
+    uint64_t stack_bytes = thread->stack_high - thread->stack_low;
+    uint64_t least = stack_bytes / 2 < LEAST_HEADROOM_BYTES ? stack_bytes / 2 : LEAST_HEADROOM_BYTES;
+    uint64_t quarter = stack_bytes / 4 < MOST_HEADROOM_BYTES ? stack_bytes / 4 : MOST_HEADROOM_BYTES;
+    thread->stack_headroom_bytes = quarter > least ? quarter : least;
     return true;
 }
 

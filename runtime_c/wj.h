@@ -48,10 +48,14 @@ typedef struct wj_view wj_view;
 typedef struct wj_externref_root wj_externref_root;
 typedef struct wj_interpreted wj_interpreted;
 
-/* A running function of the interpreter; on the C stack. */
+/* A running function of the interpreter; in the store's interpreter stack (interpret.h). */
 typedef struct wj_activation {
-    struct wj_activation *outer; /* in the same entry */
-    const uint32_t *ip;          /* the instruction that may trap or call, last */
+    struct wj_activation *outer;  /* in the same entry */
+    const uint32_t *ip;           /* the instruction that may trap or call, last; NULL: compiled code goes on for it */
+    const wj_interpreted *function;
+    uint64_t *slots;
+    void *vmctx;
+    bool is_first; /* of those that one C function on the native stack (`run`) goes through */
 } wj_activation;
 
 /* ---- contract with generated code: offsets in wj_abi.h ---- */
@@ -134,6 +138,9 @@ struct wj_store {
     void *epoch_callback;  /* PyObjects, owned, or NULL; guarded by the GIL */
     void *limiter;
     uint64_t max_wasm_stack_bytes;
+    uint8_t *interpreter_stack; /* NULL before something is interpreted */
+    uint64_t interpreter_stack_bytes;
+    int64_t interpreter_gap_bytes; /* what has to be free in it for a call without a look at it; 0: much of it was used */
     uint64_t max_memory_bytes;
     uint64_t max_table_elements;
     uint64_t max_total_bytes; /* of all memories and tables together */
@@ -311,6 +318,9 @@ WJ_INTERNAL uint64_t wj_report_hot(void *vmctx, uint32_t position, uint32_t loop
 WJ_INTERNAL bool wj_may_ask(void);
 /* Whether pc lies in the interpreter's loop: one activation stands behind each such pc of a stack. */
 WJ_INTERNAL bool wj_in_interpreter(uintptr_t pc);
+/* Gives back what deep recursion took, where nothing of the store runs; and all of it. */
+WJ_INTERNAL void wj_interpreter_stack_trim(wj_store *store);
+WJ_INTERNAL void wj_interpreter_stack_free(wj_store *store);
 
 /* ---- threads and traps (trap.c) ---- */
 

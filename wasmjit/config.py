@@ -367,7 +367,7 @@ class Config:
     max_wasm_stack = Option(
         2 << 20,
         _size_bytes,
-        "Stack in bytes that wasm code may use before it traps with STACK_OVERFLOW.",
+        "Stack in bytes that compiled wasm may use before it traps with STACK_OVERFLOW; interpreted, 16 times that.",
         changes_code=False,
     )
     macos_use_mach_ports = Option(True, _bool, "Accepted; wasmjit handles signals on every system.", changes_code=False)

@@ -3,8 +3,8 @@
     python -m tests.fuzz.operands [--count N] [--seed S]
 
 Locals are read, set while they are on the stack, and carried, with constants, through blocks, loops, branches and
-tables with up to 20 operands. Results of tier "auto", which interprets them all, are compared with the wasmtime package's.
-Prints each disagreement; exit code 1 if there was any.
+tables with up to 20 operands. Results of tier "auto", which interprets them all, are compared with the wasmtime
+package's. Prints each disagreement; exit code 1 if there was any.
 """
 
 from __future__ import annotations

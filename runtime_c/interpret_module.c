@@ -1,0 +1,122 @@
+/* What the interpreter keeps: of a module its translated functions, of a store the stack that their activations are in. */
+#include "interpret.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+
+/* The interpreter stack has so many times what compiled code may use: a slot for each local and operand takes more than
+ * the registers that these are in, and no program may get less deep here. */
+#define STACK_FACTOR 16u
+#define LEAST_STACK_BYTES 4096u
+#define MOST_STACK_BYTES (UINT64_C(1) << 32)
+#define STACK_ALIGNMENT_BYTES 4096u
+#define STACK_KEPT_BYTES (UINT64_C(1) << 20) /* stays after the call that used it */
+
+/* ---- a module ---- */
+
+wj_interpreter *wj_interpreter_new(const wj_interpreter_plan *plan)
+{
+    wj_interpreter *made = calloc(1, sizeof *made + plan->function_count * sizeof made->functions[0]);
+    if (made != NULL) {
+        made->plan = *plan;
+    }
+    return made;
+}
+
+void wj_interpreter_free(wj_interpreter *interpreter)
+{
+    for (wj_interpreted *function = interpreter->made, *next; function != NULL; function = next) {
+        next = function->next;
+        free(function);
+    }
+    free(interpreter);
+}
+
+uint32_t wj_interpreter_find(wj_interpreter *interpreter, uintptr_t pc, uint32_t *offset)
+{
+    const wj_interpreted *function = __atomic_load_n(&interpreter->made, __ATOMIC_ACQUIRE);
+    for (; function != NULL; function = function->next) {
+        uintptr_t distance = pc - (uintptr_t)function->words;
+        if (distance >= function->word_count * sizeof(uint32_t)) {
+            continue;
+        }
+        *offset = 0;
+        for (uint32_t i = 0; i < function->offset_count; i++) {
+            if (function->offsets[i][0] == distance / sizeof(uint32_t)) {
+                *offset = function->offsets[i][1];
+            }
+        }
+        return function->function_index;
+    }
+    return UINT32_MAX;
+}
+
+/* Threads may both translate: one of the two stays. */
+wj_interpreted *wj_interpreted_at(wj_interpreter *interpreter, uint32_t position)
+{
+    wj_interpreted **place = &interpreter->functions[position];
+    wj_interpreted *found = __atomic_load_n(place, __ATOMIC_ACQUIRE);
+    if (LIKELY(found != NULL)) {
+        return found;
+    }
+    wj_interpreted *made = wj_translate(interpreter, position);
+    made = made == NULL ? WJ_REFUSED_FUNCTION : made;
+    if (!__atomic_compare_exchange_n(place, &found, made, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+        if (made != WJ_REFUSED_FUNCTION) {
+            free(made);
+        }
+        return found;
+    }
+    if (made != WJ_REFUSED_FUNCTION) {
+        made->next = __atomic_load_n(&interpreter->made, __ATOMIC_RELAXED);
+        while (!__atomic_compare_exchange_n(&interpreter->made, &made->next, made, false, __ATOMIC_ACQ_REL,
+                                            __ATOMIC_RELAXED)) {
+        }
+    }
+    return made;
+}
+
+/* ---- the interpreter stack ---- */
+
+/* How much has to be free for calls not to look. */
+static int64_t gap_at_first(const wj_store *store)
+{
+    return store->interpreter_stack_bytes > STACK_KEPT_BYTES ? (int64_t)(store->interpreter_stack_bytes - STACK_KEPT_BYTES) : 1;
+}
+
+bool wj_interpreter_stack_make(wj_store *store)
+{
+    uint64_t most = MOST_STACK_BYTES / STACK_FACTOR;
+    uint64_t bytes = STACK_FACTOR * (store->max_wasm_stack_bytes < most ? store->max_wasm_stack_bytes : most);
+    bytes = (bytes + LEAST_STACK_BYTES + STACK_ALIGNMENT_BYTES - 1) & ~(uint64_t)(STACK_ALIGNMENT_BYTES - 1);
+    void *mapping = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (mapping == MAP_FAILED) {
+        return false;
+    }
+    (void)madvise(mapping, bytes, MADV_NOHUGEPAGE); /* both ends are touched: two small pages, not two of 2 MiB */
+    store->interpreter_stack = mapping;
+    store->interpreter_stack_bytes = bytes;
+    store->interpreter_gap_bytes = gap_at_first(store);
+    return true;
+}
+
+void wj_interpreter_stack_free(wj_store *store)
+{
+    if (store->interpreter_stack != NULL) {
+        munmap(store->interpreter_stack, store->interpreter_stack_bytes);
+        store->interpreter_stack = NULL;
+    }
+}
+
+void wj_interpreter_stack_give_back(wj_store *store)
+{
+    (void)madvise(store->interpreter_stack, store->interpreter_stack_bytes, MADV_DONTNEED);
+    store->interpreter_gap_bytes = gap_at_first(store);
+}
+
+void wj_interpreter_stack_trim(wj_store *store)
+{
+    if (store->depth == 0 && store->interpreter_stack != NULL && store->interpreter_gap_bytes == 0) {
+        wj_interpreter_stack_give_back(store);
+    }
+}
