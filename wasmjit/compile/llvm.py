@@ -28,6 +28,8 @@ TRAMPOLINE = "trampoline"
 QUICK = "quick"
 
 _PROCESS_OPTIONS = (
+    # LLVM counts the iterations of loops with checks in 128 bits, and would call __udivti3 for divisions.
+    "-expand-div-rem-bits=64",
     # These move a load to the only branch that uses its value: on the other path its trap would be lost.
     "-instcombine-code-sinking=false",
     "-disable-machine-sink",
