@@ -1,0 +1,160 @@
+"""Loops over `k[i & 3]` and its kin: LLVM takes the index for one that does not wrap (compile/narrow.py)."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+from wasmjit import Config, Engine, Instance, Module, Store, Trap
+from wasmjit.compile import llvm, narrow
+
+TIERS = ("optimized", "baseline", "auto")
+# The index that an i32 $i becomes, and the same in Python.
+INDICES = {
+    "and 3": ("(i32.and (local.get $i) (i32.const 3))", lambda i: i & 3),
+    "rem 8": ("(i32.rem_u (local.get $i) (i32.const 8))", lambda i: i % 8),
+    "signed rem 8": ("(i32.rem_s (local.get $i) (i32.const 8))", lambda i: i % 8),
+    "plus 5": ("(i32.and (i32.add (local.get $i) (i32.const 5)) (i32.const 63))", lambda i: (i + 5) & 63),
+    "times 3": ("(i32.and (i32.mul (local.get $i) (i32.const 3)) (i32.const 7))", lambda i: i * 3 & 7),
+    "shifts": ("(i32.shr_u (i32.shl (local.get $i) (i32.const 29)) (i32.const 29))", lambda i: i & 7),
+    "upper bits": ("(i32.and (local.get $i) (i32.const 12))", lambda i: i & 12),
+    "byte": ("(i32.and (local.get $i) (i32.const 255))", lambda i: i & 255),
+    "wide": ("(i32.wrap_i64 (i64.and (i64.extend_i32_u (local.get $i)) (i64.const 7)))", lambda i: i & 7),
+    "local": (
+        "(local.get $j) (local.set $j (i32.and (i32.add (local.get $j) (i32.const 1)) (i32.const 7)))",
+        lambda i: i & 7,
+    ),
+    "shifts of a half": (
+        "(i32.and (i32.extend8_s (i32.shl (local.get $i) (i32.const 5))) (i32.const 127))",
+        lambda i: (i << 5) & 127,
+    ),
+    "byte in memory": (
+        "(i32.store8 (i32.const 16) (local.get $i)) (i32.load8_u (i32.const 16))",
+        lambda i: i & 255,
+    ),
+    "half in memory": (
+        "(i32.store (i32.const 16) (local.get $i)) (i32.and (i32.load16_u (i32.const 16)) (i32.const 15))",
+        lambda i: i & 15,
+    ),
+}
+WIDTHS = {"i32": (("8_u", 1), ("16_u", 2), ("", 4)), "i64": (("8_u", 1), ("16_u", 2), ("32_u", 4), ("", 8))}
+TABLE, RESULT, COUNT = 1024, 8192, 300
+
+
+def functions() -> tuple[str, dict[str, Any]]:
+    """All loops `b[i] = k[index]` and `b[index] += i`, and what the memory behind `RESULT` is afterwards."""
+    texts, expected = [], {}
+    table = bytes(range(1, 256)) * 16
+    for (name, (index, function)), (type, widths) in itertools.product(INDICES.items(), WIDTHS.items()):
+        for suffix, size in widths:
+            shift = size.bit_length() - 1
+            load, store = f"{type}.load{suffix}", f"{type}.store{suffix.removesuffix('_u')}"
+            for kind in ("load", "store"):
+                export = f"{kind} {load} {name}"
+                address = f"(i32.shl {index} (i32.const {shift}))"
+                place = f"(i32.shl (local.get $i) (i32.const {shift}))"
+                if "(i32.store" in index or "(local.set" in index:
+                    address = f"(i32.shl (block (result i32) {index}) (i32.const {shift}))"
+                if kind == "load":
+                    body = f"({store} offset={RESULT} {place} ({load} offset={TABLE} {address}))"
+                    parts = [table[function(i) * size :][:size] for i in range(COUNT)]
+                    expected[export] = b"".join(parts)
+                else:
+                    body = f"(local.set $a {address}) ({store} offset={RESULT} (local.get $a) "
+                    body += f"({type}.add ({load} offset={RESULT} (local.get $a)) ({load} offset={TABLE} {place})))"
+                    sums = [0] * COUNT
+                    for i in range(COUNT):
+                        value = int.from_bytes(table[i * size :][:size], "little")
+                        sums[function(i)] = (sums[function(i)] + value) & ((1 << 8 * size) - 1)
+                    expected[export] = b"".join(value.to_bytes(size, "little") for value in sums)
+                texts.append(
+                    f'(func (export "{export}") (param $n i32) (local $i i32) (local $j i32) (local $a i32)'
+                    f"(loop $l {body}"
+                    "(br_if $l (i32.ne (local.tee $i (i32.add (local.get $i) (i32.const 1))) (local.get $n)))))"
+                )
+    data = "".join(f"\\{byte:02x}" for byte in table)
+    return f'(module (memory (export "memory") 1) (data (i32.const {TABLE}) "{data}") {" ".join(texts)})', expected
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_masked_indices(tier: str) -> None:
+    text, expected = functions()
+    store = Store(Engine(Config(tier=tier)))
+    exports = Instance(store, Module(store.engine, text), []).exports(store)
+    memory = exports["memory"]
+    for name, wanted in expected.items():
+        memory.write(store, bytes(COUNT * 8 + 64), RESULT)
+        exports[name](store, COUNT)
+        found = bytes(memory.read(store, RESULT, RESULT + COUNT * 8 + 64))
+        assert found == wanted + bytes(len(found) - len(wanted)), name
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_the_case_of_the_report(tier: str) -> None:
+    text = """(module (memory 1) (data (i32.const 1024) "ABCDEFGHIJKLMNOP")
+      (func (export "f") (param $n i32) (result i32) (local $i i32)
+        (loop $l
+          (i32.store8 (i32.add (local.get $i) (i32.const 2048))
+            (i32.load8_u offset=1024 (i32.and (local.get $i) (i32.const 3))))
+          (br_if $l (i32.ne (local.tee $i (i32.add (local.get $i) (i32.const 1))) (local.get $n))))
+        (i32.load (i32.const 2052))))"""
+    store = Store(Engine(Config(tier=tier)))
+    f = Instance(store, Module(store.engine, text), []).exports(store)["f"]
+    assert f(store, 64).to_bytes(4, "little") == b"ABCD"
+
+
+def test_the_probe_finds_the_fault_of_this_llvm() -> None:
+    """If this fails, LLVM was mended: nothing is hidden from it any more, and `narrow` can go one day."""
+    assert llvm.takes_narrow_inductions_for_wide()
+
+
+HEAD = "define void @f(ptr %vmctx) {\nentry:\n  %l0 = alloca i32\n  %l1 = alloca i32\n  br label %start\nstart:\nb1:\n"
+TAIL = "  br i1 %c, label %b1, label %n2\nn2:\n  ret void\n}\n"
+STEP = "  %v1 = load i32, ptr %l0\n  %v2 = add i32 %v1, 1\n  store i32 %v2, ptr %l0\n"
+ADDRESS = "  %a = zext i32 {0} to i64\n  %p = getelementptr i8, ptr %base0, i64 %a\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "hidden"),
+    [
+        (f"{STEP}  %v3 = and i32 %v1, 7\n{ADDRESS.format('%v3')}", True),
+        (f"{STEP}  %v3 = urem i32 %v1, 8\n{ADDRESS.format('%v3')}", True),
+        (f"{STEP}  %v3 = urem i32 %v1, 10\n{ADDRESS.format('%v3')}", False),
+        (f"{STEP}  %v3 = and i32 %v1, 7\n  store i32 %v3, ptr %l1\n", True),
+        # A number that is stored, or shifted by, is no induction to LLVM.
+        (f"{STEP}{ADDRESS.format('%v2')}  %v3 = and i32 %v1, 7\n  store i32 %v3, ptr %p\n", False),
+        (f"{STEP}  %v3 = and i32 %v1, 7\n  %v4 = shl i32 1, %v3\n{ADDRESS.format('%v4')}", False),
+        # Nor is an element of an array.
+        (
+            f"{STEP}{ADDRESS.format('%v2')}  %x = load i32, ptr %p\n  %v3 = and i32 %x, 7\n  store i32 %v3, ptr %l1\n",
+            False,
+        ),
+        # Not stepped.
+        ("  %v1 = load i32, ptr %l0\n  %v3 = and i32 %v1, 7\n" + ADDRESS.format("%v3"), False),
+        # Through another local.
+        (
+            f"{STEP}  %v5 = mul i32 %v2, 3\n  store i32 %v5, ptr %l1\n  %v6 = load i32, ptr %l1\n"
+            f"  %v3 = and i32 %v6, 7\n{ADDRESS.format('%v3')}",
+            True,
+        ),
+    ],
+)
+def test_what_is_hidden(body: str, hidden: bool) -> None:
+    text = f"{HEAD}{body}{TAIL}"
+    assert ("asm" in narrow.hide(text)) == hidden
+
+
+@pytest.mark.parametrize("step", [7, 3, 12])
+def test_a_trip_count_of_128_bits(step: int) -> None:
+    """LLVM divided 128 bits for such a loop: a call of __udivti3, which was refused as an undefined symbol."""
+    text = f"""(module (memory i64 1 1) (func (export "f") (local i64)
+      (loop $l
+        (i64.store (i64.add (i64.const 1) (local.get 0)) (i64.const 0))
+        (local.set 0 (i64.add (local.get 0) (i64.const {step})))
+        (br $l))))"""
+    store = Store(Engine(Config(tier="optimized")))
+    f = Instance(store, Module(store.engine, text), []).exports(store)["f"]
+    with pytest.raises(Trap, match="out of bounds memory access"):
+        f(store)
