@@ -29,28 +29,28 @@
 ;;   %x1 = load i64, ptr %fuel.p, align 8, !tbaa !2
 ;;   store i64 %x1, ptr %fuel
 ;;   %x2 = load i64, ptr %fuel
-;;   %x2o = icmp sle i64 %x2, 0
-;;   br i1 %x2o, label %t4, label %k3, !prof !3
-;; k3:
-;;   %x5 = load volatile i64, ptr %epoch, align 8
-;;   %x5d = load volatile i64, ptr %deadline.p, align 8
-;;   %x5r = icmp uge i64 %x5, %x5d
-;;   br i1 %x5r, label %t6, label %k6, !prof !3
-;; k6:
-;;   %x7 = load i64, ptr %fuel
-;;   %x7r = sub i64 %x7, 1
-;;   store i64 %x7r, ptr %fuel
+;;   %x2r = sub i64 %x2, 1
+;;   store i64 %x2r, ptr %fuel
+;;   %x3 = load i64, ptr %fuel
+;;   %x3o = icmp sle i64 %x3, 0
+;;   br i1 %x3o, label %t5, label %k4, !prof !3
+;; k4:
+;;   %x6 = load volatile i64, ptr %epoch, align 8
+;;   %x6d = load volatile i64, ptr %deadline.p, align 8
+;;   %x6r = icmp uge i64 %x6, %x6d
+;;   br i1 %x6r, label %t7, label %k7, !prof !3
+;; k7:
 ;;   %x8 = load i64, ptr %fuel
 ;;   store i64 %x8, ptr %fuel.p, align 8, !tbaa !2
 ;;   ret void
-;; t4:
-;;   store i64 %x2, ptr %fuel.p, align 8, !tbaa !2
+;; t5:
+;;   store i64 %x3, ptr %fuel.p, align 8, !tbaa !2
 ;;   call void asm sideeffect "", "~{memory}"(), !dbg !DILocation(line: 29, scope: !20)
 ;;   call void @llvm.ubsantrap(i8 11) #1, !dbg !DILocation(line: 29, scope: !20)
 ;;   unreachable
-;; t6:
+;; t7:
 ;;   call void %builtin10(ptr %vmctx), !dbg !DILocation(line: 29, scope: !20)
-;;   br label %k6
+;;   br label %k7
 ;; }
 
 ;; define weak dso_local i32 @f1(ptr %vmctx, i32 %p0) #0 !dbg !21 {
@@ -82,17 +82,17 @@
 ;;   %x1 = load i64, ptr %fuel.p, align 8, !tbaa !2
 ;;   store i64 %x1, ptr %fuel
 ;;   %x2 = load i64, ptr %fuel
-;;   %x2o = icmp sle i64 %x2, 0
-;;   br i1 %x2o, label %t4, label %k3, !prof !3
-;; k3:
-;;   %x5 = load volatile i64, ptr %epoch, align 8
-;;   %x5d = load volatile i64, ptr %deadline.p, align 8
-;;   %x5r = icmp uge i64 %x5, %x5d
-;;   br i1 %x5r, label %t6, label %k6, !prof !3
-;; k6:
-;;   %x7 = load i64, ptr %fuel
-;;   %x7r = sub i64 %x7, 1
-;;   store i64 %x7r, ptr %fuel
+;;   %x2r = sub i64 %x2, 1
+;;   store i64 %x2r, ptr %fuel
+;;   %x3 = load i64, ptr %fuel
+;;   %x3o = icmp sle i64 %x3, 0
+;;   br i1 %x3o, label %t5, label %k4, !prof !3
+;; k4:
+;;   %x6 = load volatile i64, ptr %epoch, align 8
+;;   %x6d = load volatile i64, ptr %deadline.p, align 8
+;;   %x6r = icmp uge i64 %x6, %x6d
+;;   br i1 %x6r, label %t7, label %k7, !prof !3
+;; k7:
 ;;   br label %b8
 ;; b8:
 
@@ -131,14 +131,14 @@
 ;;   %x24 = load i64, ptr %fuel
 ;;   store i64 %x24, ptr %fuel.p, align 8, !tbaa !2
 ;;   ret i32 %v1
-;; t4:
-;;   store i64 %x2, ptr %fuel.p, align 8, !tbaa !2
+;; t5:
+;;   store i64 %x3, ptr %fuel.p, align 8, !tbaa !2
 ;;   call void asm sideeffect "", "~{memory}"(), !dbg !DILocation(line: 32, scope: !21)
 ;;   call void @llvm.ubsantrap(i8 11) #1, !dbg !DILocation(line: 32, scope: !21)
 ;;   unreachable
-;; t6:
+;; t7:
 ;;   call void %builtin10(ptr %vmctx), !dbg !DILocation(line: 32, scope: !21)
-;;   br label %k6
+;;   br label %k7
 ;; t11:
 ;;   store i64 %x9, ptr %fuel.p, align 8, !tbaa !2
 ;;   call void asm sideeffect "", "~{memory}"(), !dbg !DILocation(line: 35, scope: !21)

@@ -19,7 +19,7 @@ import pytest
 import wasmjit
 from wasmjit import Engine, elf, metadata
 from wasmjit import artifact as artifact_module
-from wasmjit.artifact import Artifact, detect
+from wasmjit.artifact import FORMAT_VERSION, Artifact, detect
 from wasmjit.config import Config
 from wasmjit.errors import ArtifactError
 from wasmjit.target import Target, host_machine
@@ -304,7 +304,9 @@ def test_other_versions_are_refused(sample_bytes: bytes) -> None:
         with_properties(sample_bytes, abi="123").check_compatible()
     data = bytearray(sample_bytes)
     data[64 + 8] = 77
-    with pytest.raises(ArtifactError, match="artifact format 77, this version reads 2: compile the module again"):
+    with pytest.raises(
+        ArtifactError, match=f"artifact format 77, this version reads {FORMAT_VERSION}: compile the module again"
+    ):
         Artifact.from_bytes(data)
 
 

@@ -182,7 +182,9 @@ class _Values:
         self.varying = frozenset(_in_cycles(self.flows))
         self.steps, self.flows = {}, {}
         self.trace()
-        if _PLACE in _in_cycles(self.flows):  # nor does what lies behind a pointer in memory that is stepped stay the same
+        if _PLACE in _in_cycles(
+            self.flows
+        ):  # nor does what lies behind a pointer in memory that is stepped stay the same
             self.varying |= {_PLACE}
             self.steps, self.flows = {}, {}
             self.trace()
