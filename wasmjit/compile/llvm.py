@@ -177,8 +177,8 @@ def compile_text(text: str, request: dict[str, Any]) -> tuple[bytes, dict[str, A
     started = time.perf_counter()
     result, parsed, optimised = _compiled(text, request, (triple, cpu, features), opt_level, longest)
     if _CALLS_128_BITS.search(result):
-        # The trip count of a loop that steps 64 bits by an odd number: LLVM divides 128 bits, which is a call of a function
-        # that generated code does not have. Without loop passes there is no such division.
+        # The trip count of a loop that steps 64 bits by an odd number: LLVM divides 128 bits, which is a call of a
+        # function that generated code does not have. Without loop passes there is no such division.
         result, parsed, optimised = _compiled(text, request, (triple, cpu, features), QUICK, longest)
     emitted = time.perf_counter()
     return result, {
