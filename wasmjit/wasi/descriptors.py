@@ -115,13 +115,8 @@ class FileStat(NamedTuple):
         )
 
 
-class DirectoryEntry(NamedTuple):
-    """One entry that ``fd_readdir`` reports, and the cookie for going on behind it."""
-
-    cookie: int
-    inode: int
-    file_type: FileType
-    name: bytes
+# One entry that ``fd_readdir`` reports: the cookie for going on behind it, inode, type, name.
+DirectoryEntry = tuple[int, int, FileType, bytes]
 
 
 class Descriptor:
@@ -224,19 +219,19 @@ class Directory(Descriptor):
     def seek(self, offset: int, whence: int) -> int:
         raise WasiError(Errno.BADF)
 
-    def entries(self, cookie: int) -> Iterator[DirectoryEntry]:
-        """``.``, ``..`` and the contents, from behind `cookie` on; 0 is the beginning."""
+    def entries(self, cookie: int, about_bytes: int) -> Iterator[DirectoryEntry]:
+        """``.``, ``..`` and the contents, from behind `cookie` on; 0 is the beginning. `about_bytes`: room for them."""
         self.access.check_list()
         own_inode = self._own_inode()
         for number, name in enumerate((b".", b".."), 1):
             if cookie < number:  # the parent's inode would tell about the host outside the sandbox
-                yield DirectoryEntry(number, own_inode, FileType.DIRECTORY, name)
-        yield from self._contents(max(cookie, FIRST_COOKIE))
+                yield number, own_inode, FileType.DIRECTORY, name
+        yield from self._contents(max(cookie, FIRST_COOKIE), about_bytes)
 
     def _own_inode(self) -> int:
         raise NotImplementedError
 
-    def _contents(self, cookie: int) -> Iterator[DirectoryEntry]:
+    def _contents(self, cookie: int, about_bytes: int) -> Iterator[DirectoryEntry]:
         """The contents from behind `cookie` on; `FIRST_COOKIE` is the beginning."""
         raise NotImplementedError
 

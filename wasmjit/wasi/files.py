@@ -243,19 +243,19 @@ class HostDirectory(Directory):
         own = os.fstat(self.host_fd)
         return self._view.inode(own.st_dev, own.st_ino)
 
-    def _contents(self, cookie: int) -> Iterator[DirectoryEntry]:
+    def _contents(self, cookie: int, about_bytes: int) -> Iterator[DirectoryEntry]:
         device = os.fstat(self.host_fd).st_dev
         if self._listing is not None:
-            for following, (_, inode, file_type, name) in self._listing.behind(cookie):
+            for following, inode, file_type, name in self._listing.behind(cookie, about_bytes):
                 if file_type is None:
                     file_type = self._look_at(name)[1]
-                yield DirectoryEntry(following, self._view.inode(device, inode), file_type, name)
+                yield following, self._view.inode(device, inode), file_type, name
             return
         if self._names is None:
             self._names = SortedNames(self._scan)
         for following, name in self._names.behind(cookie):
             inode, file_type = self._look_at(name)
-            yield DirectoryEntry(following, self._view.inode(device, inode), file_type, name)
+            yield following, self._view.inode(device, inode), file_type, name
 
     def _scan(self) -> Iterator[bytes]:
         with os.scandir(self.host_fd) as found:

@@ -18,7 +18,7 @@ import weakref
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from .constants import FileType, file_type_from_mode
 
@@ -27,19 +27,17 @@ FIRST_COOKIE = 2
 _DIRENT64 = struct.Struct("=QqHB")  # inode, offset, length of the record, type; the name follows
 _SYS_GETDENTS64 = {"x86_64": 217, "aarch64": 61}.get(os.uname().machine)
 _BUFFER_BYTES = 1 << 15
+_SMALLEST_BUFFER_BYTES = 512  # for the longest name
 _BATCH_NAMES = 4096
 _BATCHES = 4
 
 Item = TypeVar("Item")
 
 
-class HostEntry(NamedTuple):
-    """What the kernel says of one entry. `file_type` is None where it does not say."""
-
-    position: int
-    inode: int
-    file_type: FileType | None
-    name: bytes
+# What the kernel says of one entry: position behind it, inode, type (None where it does not say), name. Plain tuples:
+# there may be many.
+HostEntry = tuple[int, int, FileType | None, bytes]
+_FILE_TYPES = {kind: file_type_from_mode(kind << 12) for kind in range(1, 16)}  # of ``d_type``
 
 
 def _find_getdents() -> Callable[..., int] | None:
@@ -58,9 +56,9 @@ _getdents = _find_getdents()
 knows_positions = _getdents is not None
 
 
-def host_entries(host_fd: int, position: int) -> Iterator[HostEntry]:
+def host_entries(host_fd: int, position: int, about_bytes: int) -> Iterator[HostEntry]:
     """The entries of an open directory behind a position of the kernel's; 0 is the beginning. Moves the descriptor's
-    own position. Raises OSError."""
+    own position. `about_bytes`: how much the caller has room for. Raises OSError."""
     assert _getdents is not None and _SYS_GETDENTS64 is not None
     try:
         os.lseek(host_fd, position, os.SEEK_SET)
@@ -68,9 +66,10 @@ def host_entries(host_fd: int, position: int) -> Iterator[HostEntry]:
         if error.errno in (errno.EINVAL, errno.EOVERFLOW):  # nothing was ever there
             return
         raise
-    buffer = ctypes.create_string_buffer(_BUFFER_BYTES)
+    buffer_bytes = max(_SMALLEST_BUFFER_BYTES, min(about_bytes, _BUFFER_BYTES))
+    buffer = ctypes.create_string_buffer(buffer_bytes)
     while True:
-        size_bytes = int(_getdents(_SYS_GETDENTS64, host_fd, buffer, _BUFFER_BYTES))
+        size_bytes = int(_getdents(_SYS_GETDENTS64, host_fd, buffer, buffer_bytes))
         if size_bytes < 0:
             code = ctypes.get_errno()
             if code == errno.ENOENT:  # the directory was removed
@@ -86,7 +85,7 @@ def host_entries(host_fd: int, position: int) -> Iterator[HostEntry]:
             name = name[: name.index(b"\0")]
             at += length
             if name not in (b".", b".."):
-                yield HostEntry(offset, inode, file_type_from_mode(kind << 12) if kind else None, name)
+                yield offset, inode, _FILE_TYPES.get(kind), name
 
 
 class HostListing:
@@ -97,17 +96,17 @@ class HostListing:
         self._host_fd = host_fd
         self._recent: deque[tuple[int, int]] = deque(maxlen=4)  # (cookie, position)
 
-    def behind(self, cookie: int) -> Iterator[tuple[int, HostEntry]]:
-        """(the cookie behind it, entry) of what comes behind `cookie`; `FIRST_COOKIE` begins anew."""
-        following, position = FIRST_COOKIE, 0
+    def behind(self, cookie: int, about_bytes: int) -> Iterator[HostEntry]:
+        """What comes behind `cookie`, with cookies for positions; `FIRST_COOKIE` begins anew."""
+        following, start = FIRST_COOKIE, 0
         for known in self._recent:
             if known[0] == cookie:
-                following, position = known
-        for entry in host_entries(self._host_fd, position):
+                following, start = known
+        for position, inode, file_type, name in host_entries(self._host_fd, start, about_bytes):
             following += 1
             if following > cookie:
-                self._recent.append((following, entry.position))
-                yield following, entry
+                self._recent.append((following, position))
+                yield following, inode, file_type, name
 
 
 class SortedNames:

@@ -263,7 +263,7 @@ def fd_readdir(
     check(memory, result, 4)
     room = span(memory, buffer, length)
     used = 0
-    entries = context.descriptors.directory(fd, _READDIR).entries(cookie)
+    entries = context.descriptors.directory(fd, _READDIR).entries(cookie, length)
     for count, (following, inode, file_type, name) in enumerate(entries, 1):
         record = (_DIRENT.pack(following, inode, len(name), file_type) + name)[: length - used]
         room[used : used + len(record)] = record

@@ -23,10 +23,12 @@ class SparseBytes:
         while done < count:
             number, start = divmod(offset + done, BLOCK_BYTES)
             length = min(BLOCK_BYTES - start, count - done)
-            part = self._blocks.get(number, b"")[start : start + length]
-            target[done : done + len(part)] = part
-            if len(part) < length:
-                target[done + len(part) : done + length] = bytes(length - len(part))
+            with memoryview(self._blocks.get(number, b"")) as block:  # a slice of a bytearray would be a copy
+                part = block[start : start + length]
+                target[done : done + len(part)] = part
+                if len(part) < length:
+                    target[done + len(part) : done + length] = bytes(length - len(part))
+                part.release()
             done += length
         return count
 
@@ -39,9 +41,14 @@ class SparseBytes:
             block = self._blocks.get(number)
             if block is None:
                 block = self._blocks[number] = bytearray()
-            if start > len(block):
-                block.extend(bytes(start - len(block)))
-            block[start : start + length] = source[done : done + length]
+            part = source[done : done + length]
+            if start == len(block):
+                block += part
+            else:
+                if start + length > len(block):
+                    block.extend(bytes(start + length - len(block)))
+                with memoryview(block) as view:  # a bytearray would make a copy first
+                    view[start : start + length] = part
             done += length
 
     def set_size(self, size_bytes: int) -> None:

@@ -396,11 +396,11 @@ class VirtualDirectory(Directory):
     def _own_inode(self) -> int:
         return self._node.inode
 
-    def _contents(self, cookie: int) -> Iterator[DirectoryEntry]:
+    def _contents(self, cookie: int, about_bytes: int) -> Iterator[DirectoryEntry]:
         with self._lock:
             found = self._node.listed(cookie)
         for following, name, node in found:
-            yield DirectoryEntry(following, node.inode, node.file_type, name)
+            yield following, node.inode, node.file_type, name
 
     def open(self, path: bytes, follow: bool, oflags: int, readable: bool, writable: bool, fdflags: int) -> Descriptor:
         creating, exclusive = bool(oflags & OFLAGS_CREAT), bool(oflags & OFLAGS_EXCL)
