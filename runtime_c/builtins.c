@@ -5,8 +5,8 @@
 #include <math.h>
 #include <string.h>
 
-/* Interrupts are looked at between pieces of this size: some milliseconds, also where every page is touched first. */
-#define PIECE_BYTES (UINT64_C(16) << 20)
+/* Interrupts are looked at between pieces of this size: two milliseconds where every page is touched first. */
+#define PIECE_BYTES (UINT64_C(2) << 20)
 
 #define FREE_COUNT 128u /* bytes, elements or pages that a bulk instruction handles whatever fuel is left */
 

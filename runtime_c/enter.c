@@ -110,10 +110,13 @@ void wj_watch_faulthandler(uintptr_t is_enabled)
     PyGILState_Release(state);
 }
 
+enum { REFUSED_CLOSED = -1, REFUSED_THREAD = -2, REFUSED_MEMORY = -3, REFUSED_SIGNAL = -4 };
+
 /* The thread's preparation costs system calls, so it is done once in a tick of the coarse clock (some milliseconds), and
  * when faulthandler was switched on or off since. What else puts a fault handler over ours, or switches faulthandler off
- * and on again, is found at the next tick; a trap that comes before reaches that handler first. */
-static bool thread_is_ready(wj_thread *thread, bool has_gil)
+ * and on again, is found at the next tick; a trap that comes before reaches that handler first. The same goes for signals that the thread blocks. A WJ_STATUS; or
+ * negative, and nothing may run. */
+static int make_ready(wj_thread *thread, bool has_gil)
 {
     int64_t tick = wj_now_ns(CLOCK_MONOTONIC_COARSE);
     int faulthandler_state = thread->faulthandler_state;
@@ -123,17 +126,19 @@ static bool thread_is_ready(wj_thread *thread, bool has_gil)
         Py_XDECREF(enabled);
     }
     if (LIKELY(tick == thread->look_tick && faulthandler_state == thread->faulthandler_state)) {
-        return true;
+        return WJ_STATUS_OK;
     }
+    int number;
     if (!wj_thread_prepare(thread)) {
-        return false;
+        return REFUSED_MEMORY;
+    }
+    if (!wj_interrupt_is_ours(&number)) {
+        return REFUSED_SIGNAL;
     }
     thread->look_tick = tick;
     thread->faulthandler_state = faulthandler_state;
-    return true;
+    return WJ_STATUS_OK;
 }
-
-enum { REFUSED_CLOSED = -1, REFUSED_THREAD = -2, REFUSED_MEMORY = -3 };
 
 /* Makes *entry the thread's innermost one. A WJ_STATUS; or negative, and nothing is changed. */
 static inline __attribute__((always_inline)) int enter(wj_target *target, wj_entry *entry, void *thread_state)
@@ -147,8 +152,9 @@ static inline __attribute__((always_inline)) int enter(wj_target *target, wj_ent
     if (UNLIKELY(depth != 0 && store->thread != thread)) {
         return REFUSED_THREAD;
     }
-    if (thread->entry == NULL && !thread_is_ready(thread, thread_state == NULL)) {
-        return REFUSED_MEMORY;
+    int refusal = thread->entry == NULL ? make_ready(thread, thread_state == NULL) : WJ_STATUS_OK;
+    if (UNLIKELY(refusal < 0)) {
+        return refusal;
     }
     uintptr_t sp = (uintptr_t)__builtin_frame_address(0);
     uintptr_t limit = sp > store->max_wasm_stack_bytes ? sp - store->max_wasm_stack_bytes : 0;
@@ -224,6 +230,14 @@ static void set_refusal(int refusal)
 {
     if (refusal == REFUSED_MEMORY) {
         PyErr_NoMemory();
+        return;
+    }
+    int number;
+    if (refusal == REFUSED_SIGNAL && !wj_interrupt_is_ours(&number)) {
+        wj_set_error("WasmError",
+                     "signal %d, by which calls are interrupted, has another handler now: install that before wasmjit is "
+                     "imported, which then takes another signal",
+                     number);
         return;
     }
     if (refusal == REFUSED_CLOSED) {

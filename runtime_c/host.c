@@ -370,6 +370,9 @@ uint64_t wj_lazy_resolve(void *vmctx, uint32_t position, void *frame_address)
     PyObject **functions = *(PyObject ***)((char *)vmctx + WJ_VMCONTEXT_FUNCTIONS);
     uint64_t code = address_answered(PyObject_CallFunction(functions[-1], "I", position));
     wj_boundary_host_end(NULL, frame_address);
+    if (UNLIKELY(code == 0)) { /* an interrupt, or the end of the time, came first */
+        wj_trap(WJ_TRAP_INTERRUPT, 0);
+    }
     return code;
 }
 

@@ -102,12 +102,25 @@ static void make_timer(wj_thread *thread)
     thread->has_timer = timer_create(CLOCK_MONOTONIC, &event, &thread->timer) == 0;
 }
 
+void wj_unblock_signals(void)
+{
+    sigset_t needed;
+    sigemptyset(&needed);
+    sigaddset(&needed, interrupt_signal);
+    sigaddset(&needed, python_signal);
+    sigaddset(&needed, SIGSEGV);
+    sigaddset(&needed, SIGBUS);
+    sigaddset(&needed, WJ_TRAP_SIGNAL);
+    (void)pthread_sigmask(SIG_UNBLOCK, &needed, NULL);
+}
+
 bool wj_interrupt_begin(wj_thread *thread, wj_entry *entry, int64_t timeout_ns)
 {
     if (timeout_ns != 0) {
         if (!thread->has_timer) {
             return false;
         }
+        wj_unblock_signals(); /* they may be blocked since wj_thread_prepare looked */
         int64_t now = wj_now_ns(CLOCK_MONOTONIC);
         entry->deadline_ns = timeout_ns > INT64_MAX - now ? INT64_MAX : now + timeout_ns;
         int64_t next = expire_deadlines(entry);
@@ -480,6 +493,18 @@ static int free_signal(int below)
         }
     }
     return 0;
+}
+
+static bool has_handler(int number, void (*handler)(int, siginfo_t *, void *))
+{
+    struct sigaction found;
+    return sigaction(number, NULL, &found) == 0 && (found.sa_flags & SA_SIGINFO) != 0 && found.sa_sigaction == handler;
+}
+
+bool wj_interrupt_is_ours(int *number)
+{
+    *number = has_handler(interrupt_signal, on_interrupt) ? python_signal : interrupt_signal;
+    return *number == python_signal && has_handler(python_signal, on_python_signal);
 }
 
 int wj_interrupt_init(void)

@@ -620,6 +620,7 @@ bool wj_thread_prepare(wj_thread *thread)
         }
         thread->ready = true;
     }
+    wj_unblock_signals();
     if (!thread->has_timer) { /* also after a fork */
         wj_interrupt_thread_start(thread);
         if (thread->is_main) {

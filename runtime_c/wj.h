@@ -376,6 +376,11 @@ WJ_INTERNAL void wj_interrupt_thread_end(wj_thread *thread);
 WJ_INTERNAL void wj_interrupt_before_fork(void);
 WJ_INTERNAL void wj_interrupt_after_fork_in_parent(void);
 WJ_INTERNAL void wj_interrupt_after_fork_in_child(void);
+/* Unblocks the signals that have to reach this thread while it runs wasm: a program may have blocked all of them, for another
+ * thread to wait for them. Ours mean nothing to such a program, and a fault while its signal is blocked kills the process. */
+WJ_INTERNAL void wj_unblock_signals(void);
+/* Whether our two signals still have our handlers; *number is one that has not. */
+WJ_INTERNAL bool wj_interrupt_is_ours(int *number);
 /* Puts our handler in front of Python's for SIGINT. Main thread only. */
 WJ_INTERNAL void wj_watch_sigint(wj_thread *thread);
 /* Around an outermost call; false: there is no timer for the timeout. */

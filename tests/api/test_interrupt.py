@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -483,3 +484,91 @@ def test_large_copies_are_those_of_one_piece() -> None:
         exports["table"](store, destination, source, 4_600_000)
         assert exports["is_marked"](store, marked + destination - source) == 1
         assert exports["is_marked"](store, marked + destination - source + 1) == 0
+
+
+# ---- signals that are blocked, or somebody else's ----
+
+
+def run_lines(*pieces: str) -> list[str]:
+    script = "".join(map(textwrap.dedent, pieces))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, (done.returncode, done.stdout, done.stderr[-2000:])
+    return done.stdout.split("\n")[:-1]
+
+
+_BLOCKED = """
+    import signal, threading, time
+    from wasmjit import Config, Engine, Instance, Module, Store, Trap, WasmError
+    WAT = '''(module (memory 1) (func (export "forever") (loop br 0))
+      (func (export "load") (result i32) (i32.load (i32.const 65536)))
+      (func (export "nothing")) (func (export "unreachable") unreachable))'''
+
+    def outcome(call):
+        try:
+            return call()
+        except (Trap, WasmError) as error:
+            return getattr(getattr(error, "trap_code", None), "name", error)
+
+    def make(**options):
+        store = Store(Engine(Config(tier=TIER)), **options)
+        return store, Instance(store, Module(store.engine, WAT), []).exports(store)
+"""
+
+
+@pytest.mark.parametrize("tier", ["optimized", "auto"])
+@pytest.mark.parametrize("where", ["thread", "main", "between calls"])
+def test_threads_that_block_all_signals(tier: str, where: str) -> None:
+    """Programs that wait for signals on one thread block them on the others; ours stayed pending, and a fault whose
+    signal is blocked kills the process."""
+    script = f"""
+    def work():
+        store, exports = make(timeout=0.05)
+        if {where == "between calls"}:
+            exports["nothing"](store)
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        print(outcome(lambda: exports["forever"](store)))
+        store.timeout = None
+        print(outcome(lambda: exports["load"](store)))
+        print(outcome(lambda: exports["unreachable"](store)))
+        timer = threading.Timer(0.05, store.interrupt)
+        timer.start()
+        print(outcome(lambda: exports["forever"](store)))
+        timer.join()
+        print(signal.SIGUSR1 in signal.pthread_sigmask(signal.SIG_BLOCK, []))
+
+    if {where != "thread"}:
+        work()
+    else:
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    """
+    expected = ["INTERRUPT", "MEMORY_OUT_OF_BOUNDS", "UNREACHABLE", "INTERRUPT", "True"]
+    assert run_lines(_BLOCKED.replace("TIER", repr(tier)), script) == expected
+
+
+@pytest.mark.parametrize("distance", [1, 2])
+def test_another_handler_for_our_signal_is_noticed(distance: int) -> None:
+    script = f"""
+    number = signal.SIGRTMAX - {distance}
+    store, exports = make(timeout=0.05)
+    print(outcome(lambda: exports["forever"](store)))
+    signal.signal(number, lambda *_: None)
+    time.sleep(0.02)
+    print(outcome(lambda: exports["forever"](store)))
+    print(number)
+    """
+    lines = run_lines(_BLOCKED.replace("TIER", "'optimized'"), script)
+    assert lines[0] == "INTERRUPT"
+    assert lines[1].startswith(f"signal {lines[2]}, by which calls are interrupted, has another handler now")
+
+
+def test_a_signal_that_is_in_use_is_not_taken() -> None:
+    script = """
+    signal.signal(signal.SIGRTMAX - 1, lambda *_: print("mine"))
+    store, exports = make(timeout=0.05)
+    print(outcome(lambda: exports["forever"](store)))
+    signal.raise_signal(signal.SIGRTMAX - 1)
+    """
+    imports = "import signal\nsignal.signal(signal.SIGRTMAX - 1, lambda *_: None)\n"
+    assert run_lines(imports, _BLOCKED.replace("TIER", "'optimized'"), script) == ["INTERRUPT", "mine"]

@@ -245,6 +245,45 @@ def test_a_timeout_while_compiling_ends_the_call(monkeypatch: pytest.MonkeyPatch
     assert exports["fib"](store, 5) == 5
 
 
+@pytest.mark.usefixtures("compiled_at_once")
+@pytest.mark.parametrize("waits_for", ["compiler", "another thread"])
+def test_a_timeout_ends_waiting_for_code(monkeypatch: pytest.MonkeyPatch, waits_for: str) -> None:
+    """Two functions of 1000 vectors take half a minute; calls waited for it, whatever their timeout."""
+    module = Module(Engine(Config(tier="auto")), LAZY_WAT)
+    store, exports = make(module)
+    ready = LazyCode._ready
+
+    def never(self: LazyCode, timeout_seconds: float) -> list[Any]:
+        time.sleep(timeout_seconds)
+        return []
+
+    monkeypatch.setattr(LazyCode, "_ready", never)
+    store.timeout = 0.05
+    lock = lazy_code(module)._lock
+    locked, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            locked.set()
+            done.wait(20)
+
+    holder = threading.Thread(target=hold)
+    if waits_for == "another thread":
+        holder.start()
+        locked.wait()
+    began = time.monotonic()
+    with pytest.raises(Trap) as caught:
+        exports["fib"](store, 5)
+    assert caught.value.trap_code is TrapCode.INTERRUPT
+    assert time.monotonic() - began < 5
+    done.set()
+    if holder.ident is not None:
+        holder.join()
+    monkeypatch.setattr(LazyCode, "_ready", ready)
+    store.timeout = None
+    assert exports["fib"](store, 5) == 5
+
+
 def test_hot_functions_are_optimised_first(engine: Engine) -> None:
     module = Module(engine, LAZY_WAT)
     store, exports = make(module)

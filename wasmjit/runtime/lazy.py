@@ -23,6 +23,7 @@ from ..errors import CompileError, WasmError
 from ..wasm.module import Module
 from .code import LoadedCode, announce, load
 from .entries import Entries
+from .native import lib
 from .trampolines import Begun, Piece, Trampolines
 
 if TYPE_CHECKING:
@@ -190,23 +191,30 @@ class LazyCode:
     def resolve(self, position: int) -> int:
         """The address of the code of a defined function, by its position in the function table; makes it if needed.
 
-        Raises CompileError.
+        0 if the call that waits for it is interrupted, or its time is over. Raises CompileError.
         """
         function = position + self._first
         if self._pid != os.getpid():
             self._come_along()
-        with self._lock:
+        while not self._lock.acquire(timeout=_LOOK_AGAIN_SECONDS):  # another thread waits for a compiler
+            if lib.wj_is_interrupted():
+                return 0
+        try:
             if position in self._better:  # since the caller read the table
                 return self._better[position]
             group = self._groups.get(function) or self._begin(function)
             while group.pending is not None:
                 self._progress()
+                if group.pending is not None and lib.wj_is_interrupted():
+                    return 0
             if group.error is not None:
                 raise CompileError(group.error)
             if function not in group.addresses:  # this is a signal handler, in the middle of finishing that group
                 del self._groups[function]
                 return self.resolve(position)
-        return group.addresses[function]
+            return group.addresses[function]
+        finally:
+            self._lock.release()
 
     def hot(self, position: int, loop_offset: int, is_compiled: int = 0) -> int:
         """A function that is interpreted began often (0), or its loop at an offset in the module. Waits for nothing.
