@@ -304,9 +304,7 @@ def test_other_versions_are_refused(sample_bytes: bytes) -> None:
         with_properties(sample_bytes, abi="123").check_compatible()
     data = bytearray(sample_bytes)
     data[64 + 8] = 77
-    with pytest.raises(
-        ArtifactError, match=f"artifact format 77, this version reads {FORMAT_VERSION}: compile"
-    ):
+    with pytest.raises(ArtifactError, match=f"artifact format 77, this version reads {FORMAT_VERSION}: compile"):
         Artifact.from_bytes(data)
 
 
