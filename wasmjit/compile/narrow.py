@@ -32,6 +32,7 @@ _CAST = re.compile(r"i(\d+) (%[\w.]+) to i(\d+)")
 _GEP_INDEX = re.compile(r"i8, ptr (%[\w.]+), i64 (%[\w.]+|-?\d+)")
 _TARGET = re.compile(r"label %([\w.]+)")
 _EFFECT = re.compile(r"^  store (?!.*, ptr %l\d+$)|call (?!.* @llvm\.)", re.MULTILINE)
+_KEEPS_ALIVE = re.compile(r"^  call void (?:asm |@llvm\.)")  # for its traps, not for its value
 _FIRST_BLOCK = re.compile(r"^  br label %\w+\nstart:$", re.MULTILINE)
 _LINEAR = frozenset(("add", "sub", "and", "urem", "srem"))
 _OTHER_ARITHMETIC = frozenset(("mul", "shl", "lshr", "ashr", "udiv", "sdiv", "or", "xor"))
@@ -429,6 +430,8 @@ def _wanted(values: _Values) -> set[str]:
     wanted: set[str] = set()
     for line in reversed(values.lines):
         match = _LINE.match(line)
+        if match is None and _KEEPS_ALIVE.match(line):
+            continue
         if match is None:
             store = _STORE.match(line)
             address = values.of(store[2]) if store and not _LOCAL.fullmatch(store[2]) else _NOTHING
