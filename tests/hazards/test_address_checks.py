@@ -330,19 +330,40 @@ def test_recursion_ends_in_a_trap(tier: str) -> None:
     assert exports["depth"].value(store) < (1 << 16) / 16
 
 
-@pytest.mark.parametrize("tier", ["auto", "baseline"])
-def test_a_large_frame_counts_in_the_stack_check(tier: str) -> None:
+def test_a_large_frame_counts_in_the_stack_check() -> None:
     """A function with 128 KiB of locals, where half of that is allowed."""
     sets = "".join(f"(local.set {n} (i64.load offset={8 * n} (local.get 0)))" for n in range(1, 16000))
     uses = "".join(f"(i64.store offset={8 * n} (local.get 0) (local.get {n}))" for n in range(1, 16000))
     store, exports = exports_of(
         f'(module (memory 4) (func (export "f") (param i32) (local {"i64 " * 16000}) {sets} {uses}))',
-        tier,
+        "baseline",
         max_wasm_stack=1 << 16,
     )
     with pytest.raises(Trap) as caught:
         exports["f"](store, 0)
     assert caught.value.trap_code is TrapCode.STACK_OVERFLOW
+
+
+@pytest.mark.parametrize("name", ["large", "calls", "deep"])
+def test_slots_end_where_the_interpreter_stack_does(name: str) -> None:
+    """Of a function that is called from outside, by another one, and of many that are small."""
+    done = in_process(
+        f"""
+        from wasmjit import *
+        store = Store(Engine(Config(tier="auto", max_wasm_stack=1 << 13)))
+        many = "i64 " * 49000
+        exports = Instance(store, Module(store.engine, f'''(module
+          (func $large (export "large") (result i64) (local {{many}}) (local.get 48999))
+          (func (export "calls") (result i64) (call $large))
+          (func $deep (export "deep") (result i64) (i64.add (call $deep) (i64.const 1))))'''), []).exports(store)
+        for _ in range(3):
+            try:
+                exports["{name}"](store)
+            except Trap as trap:
+                print(trap.trap_code.name)
+        """
+    )
+    assert done.stdout.split() == ["STACK_OVERFLOW"] * 3, (done.stdout, done.returncode, done.stderr[-500:])
 
 
 def test_the_buffer_of_tail_arguments_has_room_for_all(root: Path) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import pytest
 
-from tests.wasi.conftest import MEMORY_BYTES, Guest
+from tests.wasi.conftest import MEMORY_BYTES, READ, WRITE, Guest
 from wasmjit.wasi.constants import Errno
 from wasmjit.wasi.preview1 import FUNCTIONS, call
 
@@ -35,3 +36,14 @@ def test_lengths_that_reach_over_the_end(guest: Guest) -> None:
     for length in (MEMORY_BYTES - 99, MEMORY_BYTES, -1, -(1 << 31), (1 << 31) - 1):
         assert call(FUNCTIONS["random_get"], guest.context, guest.memory, (100, length)) == Errno.FAULT
         assert call(FUNCTIONS["fd_readdir"], guest.context, guest.memory, (3, 100, length, 0, 0)) == Errno.FAULT
+
+
+@pytest.mark.parametrize("name", ["fd_read", "fd_write"])
+def test_arrays_of_vectors_end_inside(guest: Guest, sandbox: Path, name: str) -> None:
+    """One whose second vector lies outside is none, although the first would do."""
+    fd = guest.open("file", READ | WRITE)
+    guest.bytes[-8:] = struct.pack("<II", 0, 4)
+    for count in (2, 3, 1 << 29, (1 << 32) - 1):
+        assert guest.call(name, fd, MEMORY_BYTES - 8, count, 1024) is Errno.FAULT
+    assert (sandbox / "file").read_bytes() == b"hello world"
+    assert guest.call(name, fd, MEMORY_BYTES - 8, 1, 1024) == 0
