@@ -174,32 +174,8 @@ def compile_text(text: str, request: dict[str, Any]) -> tuple[bytes, dict[str, A
     opt_level = "none" if longest > _ENORMOUS_FUNCTION_BYTES else request["opt_level"]
     if opt_level not in _WITHOUT_LOOP_PASSES and takes_narrow_inductions_for_wide():
         text = narrow.hide(text)
-    started = time.perf_counter()
-    result, parsed, optimised = _compiled(text, request, (triple, cpu, features), opt_level, longest)
-    if _CALLS_128_BITS.search(result):
-        # The trip count of a loop that steps 64 bits by an odd number: LLVM divides 128 bits, which is a call of a
-        # function that generated code does not have. Without loop passes there is no such division.
-        result, parsed, optimised = _compiled(text, request, (triple, cpu, features), QUICK, longest)
-    emitted = time.perf_counter()
-    return result, {
-        "triple": triple,
-        "cpu": cpu,
-        "features": features,
-        "parse_seconds": parsed - started,
-        "optimise_seconds": optimised - parsed,
-        "emit_seconds": emitted - optimised,
-    }
-
-
-_CALLS_128_BITS = re.compile(rb"\0__u?(?:div|mod|divmod)ti\d\0")  # in an object's table of names
-
-
-def _compiled(
-    text: str, request: dict[str, Any], target: tuple[str, str, str], opt_level: str, longest: int
-) -> tuple[bytes, float, float]:
-    """The object (or what else is asked for), and when it was parsed and optimised."""
-    triple, cpu, features = target
     machine = target_machine(code_triple(triple), cpu, features, opt_level)
+    started = time.perf_counter()
     module = llvm.parse_assembly(f'target triple = "{code_triple(triple)}"\n{text}')
     module.data_layout = str(machine.target_data)
     if request["verify"]:
@@ -211,10 +187,20 @@ def _compiled(
     optimised = time.perf_counter()
     output = request["output"]
     if output == "object":
-        return machine.emit_object(module), parsed, optimised
-    if output == "assembly":
-        return machine.emit_assembly(module).encode(), parsed, optimised
-    return str(module).encode(), parsed, optimised
+        result = machine.emit_object(module)
+    elif output == "assembly":
+        result = machine.emit_assembly(module).encode()
+    else:
+        result = str(module).encode()
+    emitted = time.perf_counter()
+    return result, {
+        "triple": triple,
+        "cpu": cpu,
+        "features": features,
+        "parse_seconds": parsed - started,
+        "optimise_seconds": optimised - parsed,
+        "emit_seconds": emitted - optimised,
+    }
 
 
 def _serve(requests: BinaryIO, replies: BinaryIO) -> None:
