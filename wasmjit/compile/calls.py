@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from .function import FunctionLowering
 
 
+# More, and calls count towards what makes a function too large.
+_FEW_OPERANDS = 16
+
+
 def return_type(results: tuple[int, ...]) -> str:
     """What a function returns in registers."""
     if not results:
@@ -55,6 +59,8 @@ def emit_call(lowering: FunctionLowering, functype: FuncType, callee: str, conte
     lowering.leaf = False
     values = lowering.values
     count = len(functype.params)
+    if count + len(functype.results) > _FEW_OPERANDS:
+        lowering.work(count + len(functype.results))
     arguments = values[len(values) - count :] if count else []
     del values[len(values) - count :]
     if lowering.fuel:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 import struct
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from .. import abi
@@ -33,6 +33,8 @@ TRAP_NUMBERS = {trap.name: trap.number for trap in TRAPS}
 _NO_OPERANDS: list[str] = []
 _SHORT_BRANCH_LINES = 12
 _MAX_PHI_OPERANDS = 5_000_000
+_MAX_OPERAND_WORK = 500_000
+_MAX_CARRIED_OPERANDS = 2_000_000
 _MAX_CACHED_ZEROS = 200
 # Locals times edges between blocks: about how many phi operands LLVM would make of a function's locals.
 _MAX_PROMOTED = 200_000
@@ -42,10 +44,39 @@ _EFFECT = re.compile(r"\b(store|call|ret|switch)\b|br i1")
 _LARGE_FRAME_BYTES = 4096
 
 
+class TangledError(Exception):
+    """Finding out which loads have to be anchored would take time out of proportion: they are made volatile instead.
+
+    Operands that wait on the stack are looked at by each branch that discards them, and by each instruction that may
+    not return.
+    """
+
+
+class _Untainted(set[str]):
+    """The tainted values where none has to be."""
+
+    def add(self, value: str) -> None:
+        """It does not."""
+
+    def update(self, *values: Iterable[str]) -> None:
+        """They do not."""
+
+
+class _Stores(dict[int, str]):
+    """The beginning of a store to each local, by index, made when wanted: there may be 50,000, in each function."""
+
+    local_types: list[int]
+
+    def __missing__(self, index: int) -> str:
+        text = self[index] = f"  store {LLVM_TYPES[self.local_types[index]]} "
+        return text
+
+
 class FunctionLowering:
     """One function on its way to text; implements `wasm.body.Lowering`."""
 
-    def __init__(self, unit: Unit, function_index: int, scope: int) -> None:
+    def __init__(self, unit: Unit, function_index: int, scope: int, tangled: bool = False) -> None:
+        """`tangled`: every load is volatile, which LLVM keeps, and nothing is anchored; see `TangledError`."""
         self.unit = unit
         self.module = unit.module
         self.function_index = function_index
@@ -66,7 +97,11 @@ class FunctionLowering:
         self.local_types: list[int] = []
         self.num_params = 0
         self.loaded: set[int] = set()
-        self.stores: list[str] = []
+        self._stores = _Stores()
+        self.stores: dict[int, str] = self._stores
+        self.volatile = "volatile " if tangled else unit.volatile
+        self.tangled = tangled
+        self.operand_work = 0  # operands looked at to be anchored, and carried by calls
         self.templates = lower.TEMPLATES
         self.vector_renderers = simd.policy_renderers(unit.policy)
         self.constant_vectors: set[str] = set()  # computed from constants alone
@@ -87,7 +122,7 @@ class FunctionLowering:
         self.results_area_bytes = 0
         self.hand_overs: list[hand_over.HandOver] = []
         # liveness
-        self.tainted: set[str] = set()
+        self.tainted: set[str] = _Untainted() if tangled else set()
         self.settled: set[str] = set()
         self.types: list[int] = []
         self.sites: dict[str, str] = {}
@@ -147,7 +182,7 @@ class FunctionLowering:
         self.types = types
         self.local_types = local_types
         self.num_params = num_params
-        self.stores = [f"  store {LLVM_TYPES[t]} " for t in local_types]
+        self._stores.local_types = local_types
         for index in range(num_params):
             self.cache[index] = (f"%p{index}", -1)
         # Every join walks over the cache: functions with very many locals start without their zeros in it.
@@ -219,13 +254,35 @@ class FunctionLowering:
 
         If it finds so, all code behind is dead, and the loads whose values only that code uses would go with it.
         """
+        if self.tangled:
+            return
         self.settle_values(self.values[: len(self.values) - operands], self.types)
         for index, (_, value, _) in self.pending.items():
             self.settle_values((value,), (self.local_types[index],))
         self.pending.clear()
 
+    def work(self, operands: int) -> None:
+        """Notes that so many operands were looked at or passed. Raises TangledError, or CompileError, beyond limits."""
+        self.operand_work += operands
+        if self.operand_work > _MAX_OPERAND_WORK:
+            if not self.tangled:
+                raise TangledError
+            if self.operand_work > _MAX_CARRIED_OPERANDS:
+                raise self.too_large("its calls carry too many operands")
+
+    def too_large(self, reason: str) -> CompileError:
+        """The error for a function that LLVM would take gigabytes for."""
+        body = self.module.bodies[self.function_index - self.module.num_imported_functions]
+        return CompileError(
+            f"function {self.function_index} is too large: {reason}",
+            offset=body.start,
+            function=self.function_index,
+            function_name=self.module.names.functions.get(self.function_index),
+        )
+
     def settle_values(self, values: Sequence[str], types: Sequence[int]) -> None:
         """Anchors those of `values` that are tainted, each once in the function."""
+        self.work(len(values))
         for value, valtype in zip(values, types, strict=False):
             if value in self.tainted and value not in self.settled:
                 self.settled.add(value)
@@ -234,7 +291,7 @@ class FunctionLowering:
     def discard(self, height: int, arity: int) -> None:
         """Anchors the tainted operands that a branch throws away: those between `height` and its `arity` operands."""
         end = len(self.values) - arity
-        if end > height:
+        if end > height and not self.tangled:
             self.settle_values(self.values[height:end], self.types[height:end])
 
     # ---- regular instructions that need more than a template ----
@@ -269,7 +326,7 @@ class FunctionLowering:
         self.counter += 1
         result = f"%x{self.counter}"
         memory_type, value_type = row.memory_type, row.value_type
-        load = f"load {self.unit.volatile}{memory_type}, ptr {place}, align 1, !tbaa !1"
+        load = f"load {self.volatile}{memory_type}, ptr {place}, align 1, !tbaa !1"
         # LLVM folds loads into the instructions that use them, and those keep their own location: they get this one.
         self.sites[result] = site = f", !dbg !DILocation(line: {at}{self.debug_tail}"
         if memory_type == value_type:
@@ -294,7 +351,7 @@ class FunctionLowering:
             self.lines.append(f"  {name} = trunc {value_type} {value} to {memory_type}")
             value = name
         self.lines.append(
-            f"  store {self.unit.volatile}{memory_type} {value}, ptr {place}, align 1, !tbaa !1"
+            f"  store {self.volatile}{memory_type} {value}, ptr {place}, align 1, !tbaa !1"
             f", !dbg !DILocation(line: {at}{self.debug_tail}"
         )
 
@@ -332,7 +389,7 @@ class FunctionLowering:
         if frame.label_types:
             self.num_phi_operands += len(frame.label_types)
             if self.num_phi_operands > _MAX_PHI_OPERANDS:
-                raise CompileError(f"function {self.function_index} is too large: its branches carry too many operands")
+                raise self.too_large("its branches carry too many operands")
             frame.edges.append((self.values[-len(frame.label_types) :], self.current))
         else:
             frame.edges.append((_NO_OPERANDS, self.current))
@@ -414,11 +471,19 @@ class FunctionLowering:
 
         The same for bounds checks: what is behind a join need not have passed those before it.
         """
+        # Both are in the order of their lines, so that this costs no more than what it forgets.
         cache = self.cache
-        for index in [k for k, v in cache.items() if v[1] >= mark]:
-            del cache[index]
-        if self.checked:
-            self.checked = {key: check for key, check in self.checked.items() if check.line < mark}
+        while cache:
+            index, entry = cache.popitem()
+            if entry[1] < mark:
+                cache[index] = entry
+                break
+        checked = self.checked
+        while checked:
+            key, check = checked.popitem()
+            if check.line < mark:
+                checked[key] = check
+                break
 
     def jump(self, frame: Frame) -> None:
         """Falls through to, or branches to, a frame's label, with the operands on top of the stack."""
@@ -504,14 +569,31 @@ class FunctionLowering:
         self.discard(height, arity)
         cases = []
         reached: set[str] = set()
-        for number, frame in enumerate(targets):
-            self.edge(frame, again=frame.label in reached)
-            reached.add(frame.label)
-            cases.append(f"i32 {number}, label %{frame.label}")
-        self.edge(default, again=default.label in reached)
+        # With operands, a label gets one edge, from a block of its own: else its phis would have an entry for each
+        # case, which is the size of the table times the number of operands.
+        shared = Counter(frame.label for frame in (*targets, default)) if arity else Counter()
+        labels: dict[str, str] = {}
+        landings: list[str] = []
+        source = self.current
+        for number, frame in enumerate((*targets, default)):
+            label = labels.get(frame.label)
+            if label is None:
+                label = labels[frame.label] = frame.label
+                if shared[frame.label] > 1:
+                    self.counter += 1
+                    self.current = label = labels[frame.label] = f"j{self.counter}"
+                    landings.append(f"{label}:\n  br label %{frame.label}")
+                self.edge(frame)
+                self.current = source
+            elif label == frame.label:
+                self.edge(frame, again=True)
+            if number < len(targets):
+                reached.add(frame.label)
+                cases.append(f"i32 {number}, label %{label}")
         if reached <= {default.label} and index in self.tainted:
             self.anchor(index, I32)
-        self.lines.append(f"  switch i32 {index}, label %{default.label} [ {' '.join(cases)} ]")
+        self.lines.append(f"  switch i32 {index}, label %{labels[default.label]} [ {' '.join(cases)} ]")
+        self.lines.extend(landings)
         self.close_block()
 
     def unreachable(self, at: int) -> None:

@@ -11,6 +11,8 @@ from typing import NamedTuple
 # A search that visits more blocks than this counts as dead: an anchor too many costs little, a lost trap is a bug,
 # and the bound keeps hostile functions from costing quadratic time.
 _MAX_VISITED = 64
+# The same for all searches of a function together.
+_MAX_EDGES = 1_000_000
 
 
 class PendingStore(NamedTuple):
@@ -39,34 +41,44 @@ class Block:
         self.pending: list[PendingStore] | None = None
 
 
-def is_read(start: Block, store: PendingStore) -> bool:
-    """Whether a path from `start` along the store's branches reads the local before writing it."""
+def is_read(start: Block, store: PendingStore, most_edges: int) -> tuple[bool, int]:
+    """Whether a path from `start` along the store's branches reads the local before writing it.
+
+    Also how many edges were looked at. Where there are more than `most_edges`, "no" may be wrong.
+    """
     local = store.local
-    waiting = start.successors[store.first : store.last]
+    last = len(start.successors) if store.last is None else store.last
+    waiting = start.successors[max(store.first, last - most_edges) : last]
+    edges = len(waiting)
     for block in waiting:
         if local in block.reads:
-            return True
+            return True, edges
     visited: set[int] = set()
     while waiting:
         block = waiting.pop()
         if id(block) in visited:
             continue
         if local in block.reads:
-            return True
+            return True, edges
         visited.add(id(block))
-        if len(visited) > _MAX_VISITED:
-            return False
+        if len(visited) > _MAX_VISITED or edges > most_edges:
+            break
         # Of a switch's many targets no more than could be visited, the last ones: those are looked at first.
         last = block.writes.get(local, len(block.successors))
-        waiting.extend(block.successors[max(0, last - _MAX_VISITED) : last])
-    return False
+        following = block.successors[max(0, last - _MAX_VISITED) : last]
+        edges += len(following)
+        waiting.extend(following)
+    return False, edges
 
 
 def dead_stores(blocks: list[Block]) -> Iterator[PendingStore]:
     """The pending stores that nothing reads."""
+    most_edges = _MAX_EDGES
     for block in blocks:
         for store in block.pending or ():
-            if not is_read(block, store):
+            found, edges = is_read(block, store, most_edges)
+            most_edges = max(0, most_edges - edges)
+            if not found:
                 yield store
 
 

@@ -31,9 +31,9 @@ from .unit import CodePolicy, Unit
 class LoopEntryLowering(FunctionLowering):
     """Lowers a function so that it is entered at the loop whose opcode stands at offset `entry_loop`."""
 
-    def __init__(self, unit: Unit, function_index: int, scope: int, entry_loop: int) -> None:
+    def __init__(self, unit: Unit, function_index: int, scope: int, entry_loop: int, tangled: bool = False) -> None:
         """Raises CompileError under a policy with fuel: what is left of it would have to be handed over."""
-        super().__init__(unit, function_index, scope)
+        super().__init__(unit, function_index, scope, tangled)
         self.entry_loop = entry_loop
         self.is_found = False
         if self.fuel:
@@ -96,6 +96,6 @@ class LoopEntry(Unit):
         super().__init__(module, (function,), policy, layout)
         self._entry_loop = entry_loop
 
-    def new_lowering(self, function: int, scope: int) -> FunctionLowering:
+    def new_lowering(self, function: int, scope: int, tangled: bool = False) -> FunctionLowering:
         """A lowering that enters the loop."""
-        return LoopEntryLowering(self, function, scope, self._entry_loop)
+        return LoopEntryLowering(self, function, scope, self._entry_loop, tangled)

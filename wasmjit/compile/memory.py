@@ -153,6 +153,7 @@ def check(lowering: FunctionLowering, memory: int, address: str, end: int, at: i
     lowering.lines.append(_comparison(type, address, name, size, end))
     lowering.trap_if(name, "MEMORY_OUT_OF_BOUNDS", at)
     lowering.check_lines.add(line + 1)
+    lowering.checked.pop((memory, address), None)  # behind all others now, see `filter_cache`
     lowering.checked[memory, address] = Check(end, line, len(lowering.cold) - 1, name, size)
 
 

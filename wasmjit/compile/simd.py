@@ -287,7 +287,7 @@ def _load(lowering: FunctionLowering, row: Op, lane: int, memory_index: int, off
     loaded = lowering.fresh()
     x86 = lowering.unit.policy.machine == "x86_64"
     anchored = x86 and row.lowering == "@load_zero"  # a volatile load would take a second instruction to clear lanes
-    volatile = lowering.unit.volatile if anchored else "volatile "
+    volatile = lowering.volatile if anchored else "volatile "
     lowering.lines.append(f"  {loaded} = load {volatile}{row.memory_type}, ptr {place}, align 1, !tbaa !1{site}")
     if vector:
         vector = shaped(lowering, vector, row.shape)
@@ -305,5 +305,5 @@ def _store(lowering: FunctionLowering, row: Op, lane: int, memory_index: int, of
     if "lane" in row.immediates:
         value = _finish(lowering, row, [shaped(lowering, value, row.shape), "", ""], str(lane))
     lowering.lines.append(
-        f"  store {lowering.unit.volatile}{row.memory_type} {value}, ptr {place}, align 1, !tbaa !1{lowering.debug(at)}"
+        f"  store {lowering.volatile}{row.memory_type} {value}, ptr {place}, align 1, !tbaa !1{lowering.debug(at)}"
     )

@@ -13,7 +13,7 @@ from ..target import has_fused_multiply_add
 from ..wasm.body import walk_body
 from ..wasm.module import Module
 from ..wasm.types import FuncType
-from .function import FunctionLowering
+from .function import FunctionLowering, TangledError
 from .memory import has_guard_pages
 from .tail_calls import RegisterPrototype, entries
 
@@ -160,9 +160,22 @@ class Unit:
         """The functions, as they are to be lowered."""
         return iter(self.functions)
 
-    def new_lowering(self, function: int, scope: int) -> FunctionLowering:
+    def new_lowering(self, function: int, scope: int, tangled: bool = False) -> FunctionLowering:
         """What lowers a function of the unit, whose debug scope is metadata number `scope`."""
-        return FunctionLowering(self, function, scope)
+        return FunctionLowering(self, function, scope, tangled)
+
+    def lower(self, function: int, scope: int) -> FunctionLowering:
+        """The lowered function. Raises what `walk_body` raises."""
+        callees, adapters, called = len(self.callees), dict(self.tail_adapters), set(self.tail_called)
+        lowering = self.new_lowering(function, scope)
+        try:
+            self.num_instructions += walk_body(self.module, function, lowering)
+        except TangledError:  # once more, from the beginning
+            del self.callees[callees:]
+            self.tail_adapters, self.tail_called = adapters, called
+            lowering = self.new_lowering(function, scope, tangled=True)
+            self.num_instructions += walk_body(self.module, function, lowering)
+        return lowering
 
     def register_prototype(self, functype: FuncType) -> RegisterPrototype:
         """How the parameters of a signature travel in a tail call."""
@@ -187,8 +200,7 @@ class Unit:
         parts = []
         scopes = []
         for function in self.order():
-            lowering = self.new_lowering(function, scope)
-            self.num_instructions += walk_body(self.module, function, lowering)
+            lowering = self.lower(function, scope)
             parts.append(lowering.text())
             if lowering.tail_calls:
                 self.tail_callers.add(function)

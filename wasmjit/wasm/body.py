@@ -304,6 +304,8 @@ class BodyWalker(Instructions):
                             if index in pending:
                                 lowering.overwrite_pending(index)
                             position = len(lines)
+                            if index in cache:
+                                del cache[index]  # in the order of their lines
                             cache[index] = (a, position)
                             if index not in writes:
                                 writes[index] = len(successors)

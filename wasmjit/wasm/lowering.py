@@ -82,7 +82,7 @@ class Lowering(Protocol):
     fuel_seen: int
     rows: list[FastRow | None]
     templates: dict[int, Render]
-    stores: list[str]
+    stores: dict[int, str]  # the beginning of a store to a local
     sites: dict[str, str]  # value of a load -> debug location, for the instruction that LLVM may fold the load into
 
     def begin(self, local_types: list[int], num_params: int, frame: Frame, types: list[int]) -> None: ...
