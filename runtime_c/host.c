@@ -393,6 +393,11 @@ uint64_t wj_report_hot(void *vmctx, uint32_t position, uint32_t loop_offset, uin
     wj_boundary_host_begin(NULL, frame_address);
     PyObject **functions = *(PyObject ***)((char *)vmctx + WJ_VMCONTEXT_FUNCTIONS);
     PyObject *answer = PyObject_CallFunction(functions[-2], "III", position, loop_offset, is_compiled);
+    /* Python had no room even for asking (LazyCode.hot catches the rest): the program goes on in the code that it has. */
+    if (UNLIKELY(answer == NULL) && (PyErr_ExceptionMatches(PyExc_RecursionError) || PyErr_ExceptionMatches(PyExc_MemoryError))) {
+        PyErr_Clear();
+        answer = PyLong_FromLong(0);
+    }
     uint64_t code = address_answered(answer);
     int64_t ended_ns = wj_now_ns(CLOCK_MONOTONIC);
     int64_t pause_ns = QUESTION_COST_SHARE * (ended_ns - began_ns);

@@ -19,6 +19,7 @@ WASM = LEAVES | {"config", "wasm"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "version": set(),
+    "processes": {"errors"},
     "records": set(),
     "config": {"errors", "records"},
     "abi": {"errors", "records"},
@@ -28,12 +29,13 @@ ALLOWED: dict[str, set[str]] = {
     "link": {"errors", "elf", "dwarf"},
     "metadata": {"errors", "records", "wasm"},
     "wasm": {"errors", "config", "records"},
-    "compile": WASM | {"abi", "target"},
+    "compile": WASM | {"abi", "target", "processes"},
     "artifact": WASM | {"abi", "target", "elf", "dwarf", "link", "metadata"},
     "profiling": WASM | {"elf", "target"},
     "cache": {"errors", "version", "target", "artifact"},
     "inspection": WASM | {"artifact", "compile", "target"},
-    "runtime": WASM | {"abi", "target", "elf", "link", "artifact", "cache", "metadata", "profiling", "compile"},
+    "runtime": WASM
+    | {"abi", "target", "elf", "link", "artifact", "cache", "metadata", "profiling", "compile", "processes"},
     "wasi": {"errors", "config", "runtime"},
     "component": WASM | {"runtime"},
     "public": WASM | {"runtime", "wasi", "component"},

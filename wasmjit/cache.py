@@ -29,7 +29,9 @@ _SUFFIX = ".cwasm"
 _TEMPORARY_PREFIX = ".new-"
 _LOCK_PREFIX = ".making-"
 _LEFT_PREFIXES = (_TEMPORARY_PREFIX, _LOCK_PREFIX)
-_TURN = ".turn"
+# Who makes an entry may have been stopped, or may not be who makes it at all.
+_LONGEST_WAIT_SECONDS = 120.0
+_LOOK_AGAIN_SECONDS = 0.1
 # Clean-up goes below the limit by this part, so that it does not run at every store.
 _CLEAN_TO = 0.75
 _ABANDONED_SECONDS = 3600
@@ -51,7 +53,7 @@ def user_key(path: Path | None = None) -> bytes | None:
     path = path or user_key_path()
     try:
         for _ in range(2):
-            with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+            with contextlib.suppress(FileNotFoundError), open(open_regular(path), "rb") as file:
                 status = os.fstat(file.fileno())
                 secret = stat.S_ISREG(status.st_mode) and not status.st_mode & 0o077
                 key = file.read(_KEY_BYTES + 1)
@@ -113,8 +115,8 @@ class Cache:
         return artifact
 
     @contextlib.contextmanager
-    def making(self, key: str, *, in_turn: bool = False) -> Iterator[None]:
-        """Waits until no other process makes the entry called `key`; with `in_turn`, any entry that is made so.
+    def making(self, key: str) -> Iterator[None]:
+        """Waits, for some time, until no other process makes the entry called `key`.
 
         A program that is run many times must not be optimised by as many processes. Without effect where the directory
         cannot be written to.
@@ -123,7 +125,7 @@ class Cache:
             yield
             return
         own = self.directory / (_LOCK_PREFIX + self._path(key, self._secret).stem)
-        with _locked(self.directory / _TURN if in_turn else None), _locked(own):
+        with _locked(own):
             try:
                 yield
             finally:
@@ -136,7 +138,7 @@ class Cache:
             return None
         path = self._path(key, self._secret)
         try:
-            with open(path, "rb") as file:
+            with open(open_regular(path), "rb") as file:
                 status = os.fstat(file.fileno())
                 if not _is_trusted(status):
                     return None
@@ -157,13 +159,13 @@ class Cache:
 
     def store(self, key: str, artifact: Artifact) -> bool:
         """Make `artifact` the entry called `key`; False if that was not possible (disk full, no permission, ...)."""
-        import tempfile  # not needed by those who find what they look for
-
         data = artifact.serialized
         if self._secret is None or len(data) + _TAG_BYTES > self.max_bytes:
             return False
         path = self._path(key, self._secret)
         try:
+            import tempfile  # not needed by those who find what they look for
+
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor, temporary = tempfile.mkstemp(prefix=_TEMPORARY_PREFIX, dir=self.directory)
             try:
@@ -176,7 +178,7 @@ class Cache:
                     os.unlink(temporary)
                 raise
             self.clean_up()
-        except OSError:
+        except (OSError, ImportError):
             return False
         return True
 
@@ -207,17 +209,80 @@ class Cache:
         return removed
 
 
+def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
+    """A descriptor of the file. Raises OSError, also if it is no regular file: opening a FIFO would wait for ever."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(f"{path} is not a regular file")
+    return descriptor
+
+
+# ---- the one process that goes on after a program's end (runtime/background.py) ----
+
+
+def background_lock_path() -> Path:
+    """The file whose lock the user's one process holds; its contents are the process's id."""
+    return user_key_path().with_name("background.lock")
+
+
+def take_background_turn() -> int | None:
+    """A descriptor that holds the lock, for as long as it is open anywhere; None if another process has it.
+
+    Waits for nothing. None also where there is nowhere to put the file.
+    """
+    import fcntl
+
+    try:
+        path = background_lock_path()
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = open_regular(path, os.O_RDWR | os.O_CREAT)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def background_process() -> int | None:
+    """The id of the user's process that goes on now."""
+    import fcntl
+
+    try:
+        descriptor = open_regular(background_lock_path(), os.O_RDONLY)
+    except OSError:
+        return None
+    with open(descriptor, "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            text = file.read(20).decode(errors="replace").strip()
+            return int(text) if text.isdecimal() else None
+    return None
+
+
 @contextlib.contextmanager
-def _locked(path: Path | None) -> Iterator[None]:
-    """With the lock that the file at `path` stands for; without it where that cannot be."""
+def _locked(path: Path) -> Iterator[None]:
+    """With the lock that the file at `path` stands for; without it where that cannot be, or takes too long."""
     import fcntl
 
     with contextlib.ExitStack() as stack:
-        if path is not None:
-            with contextlib.suppress(OSError):
-                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                file = stack.enter_context(open(path, "ab"))  # closing it gives the lock back
-                fcntl.flock(file, fcntl.LOCK_EX)
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = open_regular(path, os.O_WRONLY | os.O_CREAT)
+            file = stack.enter_context(open(descriptor, "ab"))  # closing it gives the lock back
+            deadline = time.monotonic() + _LONGEST_WAIT_SECONDS
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        break
+                    time.sleep(_LOOK_AGAIN_SECONDS)
         yield
 
 

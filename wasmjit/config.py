@@ -165,6 +165,14 @@ def _size_bytes(name: str, value: Any) -> int:
     return value
 
 
+def _seconds(name: str, value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError("expected an int")
+    if not 0 <= value < 1 << 31:
+        raise WasmError(f"{name}: {value} is not a number of seconds")
+    return value
+
+
 def _optional_text(name: str, value: Any) -> str | None:
     if value is not None and not isinstance(value, str):
         raise TypeError("expected a str")
@@ -336,6 +344,18 @@ class Config:
         "Keep compiled modules on disk: True for the default directory, a path for a directory of your own or for a"
         " wasmtime cache configuration file (TOML, its `directory` is used).",
         changes_code=False,
+    )
+
+    background_cpu_seconds = Option(
+        120,
+        _seconds,
+        "With `tier` `auto` and a `cache`: processor time in seconds for which a process may go on after the program's"
+        " normal end, to put the optimised code into the cache; 0: none is left. There is at most one such process per"
+        " user, on one core that nobody else wants.",
+        changes_code=False,
+    )
+    background_memory = Option(
+        2 * GIB, _size_bytes, "Address space in bytes that this process may have.", changes_code=False
     )
 
     # ---- memory and stack ----

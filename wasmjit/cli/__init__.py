@@ -63,6 +63,7 @@ def status_of(command: Callable[[SimpleNamespace], int], arguments: SimpleNamesp
         _report(trap)
         return EXIT_TRAP
     except KeyboardInterrupt:
+        sys.last_type = KeyboardInterrupt  # as Python does with one that nobody catches
         if sys.stderr is not None:
             print("wasmjit: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED

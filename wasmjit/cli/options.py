@@ -153,7 +153,7 @@ def config_from(arguments: SimpleNamespace, *, cached: bool = True) -> Config:
     config = Config()
     if cached:
         config.cache = getattr(arguments, "cache_directory", None) or True
-    for name in _VALUES:
+    for name in (*_VALUES, "background_cpu_seconds", "background_memory"):
         value = getattr(arguments, name, None)
         if value is not None:
             setattr(config, name, value)

@@ -6,6 +6,8 @@
     enabled = true
     directory = "/var/cache/wasmjit"
     max-size = "2g"
+    background-seconds = 60   # processor time after a program's end; 0: none
+    background-memory = "1g"
     [run]                 # long options of `wasmjit run`
     timeout = "10s"
     env = ["LANG=C"]
@@ -26,7 +28,14 @@ from .options import Setting
 from .rows import Row, size_bytes
 
 _BOOL = (True, False)
-_CACHE_KEYS = ("enabled", "directory", "max-size", "files-total-size-soft-limit")
+_CACHE_KEYS = (
+    "enabled",
+    "directory",
+    "max-size",
+    "files-total-size-soft-limit",
+    "background-seconds",
+    "background-memory",
+)
 
 
 def apply_file(path: str, arguments: SimpleNamespace) -> None:
@@ -88,11 +97,21 @@ def _apply_cache(values: dict[str, Any], arguments: SimpleNamespace) -> None:
             if not isinstance(value, str) or not value:
                 raise ValueError("directory: expected a path")
             arguments.cache_directory = value
+        elif key == "background-seconds":
+            if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 31:
+                raise ValueError("background-seconds: expected a number of seconds")
+            arguments.background_cpu_seconds = value
+        elif key == "background-memory":
+            arguments.background_memory = _size(key, value)
         else:
-            try:
-                arguments.cache_max_bytes = size_bytes(_text(key, value))
-            except ValueError as error:
-                raise ValueError(f"{key}: {error}") from None
+            arguments.cache_max_bytes = _size(key, value)
+
+
+def _size(key: str, value: Any) -> int:
+    try:
+        return size_bytes(_text(key, value))
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from None
 
 
 def _apply_run(values: dict[str, Any], arguments: SimpleNamespace) -> None:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from .. import WasmError
+from ..cache import DEFAULT_MAX_BYTES, background_process
 from .options import CONFIG_ROW, config_from, use_config_file
 
 _SUFFIX = ".cwasm"
@@ -72,14 +73,21 @@ def entries(directory: str) -> list[Entry]:
 
 def info(arguments: SimpleNamespace) -> int:
     """Prints what there is."""
-    from ..cache import DEFAULT_MAX_BYTES
-
     directory = _directory(arguments)
     found = entries(directory)
     limit = getattr(arguments, "cache_max_bytes", None) or DEFAULT_MAX_BYTES
     print(f"directory: {directory}")
     print(f"modules:   {len(found)}")
     print(f"size:      {size_text(sum(entry.size_bytes for entry in found))} of at most {size_text(limit)}")
+    config = config_from(arguments)
+    seconds, memory = config.background_cpu_seconds, size_text(config.background_memory)
+    running = background_process()
+    print(
+        "background: none after a program's end"
+        if not seconds
+        else f"background: at most one process after a program's end, {seconds} s of processor time, {memory}"
+        + (f"; now: process {running}" if running is not None else "")
+    )
     if found:
         print(f"last used: {_age_text(max(entry.used for entry in found))}")
         print(f"oldest:    {_age_text(min(entry.used for entry in found))}")

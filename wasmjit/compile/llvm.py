@@ -1,7 +1,6 @@
 """LLVM: IR text to ELF object bytes. Runs in worker processes (`pipeline`), where `serve` is the main function.
 
-The only file of the compiler that imports llvmlite. Besides the
-message format it imports nothing of wasmjit, so a worker starts quickly.
+The only file of the compiler that imports llvmlite. It imports next to nothing of wasmjit, so a worker starts quickly.
 """
 
 from __future__ import annotations
@@ -13,15 +12,20 @@ import os
 import re
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import llvmlite.binding as llvm
 
+from ..processes import Parent, wait_for_request
 from . import narrow
 from .wire import read_message, write_message
 
 # LLVM recurses over large functions; the main thread's stack is not ours to size.
 _STACK_BYTES = 512 << 20
+_LEAST_STACK_BYTES = 4 << 20  # under a limit of the address space
+# Then a worker ends; the next request starts another one.
+_IDLE_SECONDS = 60.0
 
 # The opt level of trampolines: there is nothing in them for the optimiser, which would take most of the time.
 TRAMPOLINE = "trampoline"
@@ -203,10 +207,53 @@ def compile_text(text: str, request: dict[str, Any]) -> tuple[bytes, dict[str, A
     }
 
 
-def _serve(requests: BinaryIO, replies: BinaryIO) -> None:
+@functools.cache
+def _set_options() -> None:
     for option in _PROCESS_OPTIONS:
         llvm.set_option("wasmjit", option)
-    while (message := read_message(requests)) is not None:
+
+
+def compile_here(request: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
+    """Carries out one request in this process, which LLVM may end. Raises what llvmlite raises."""
+    _set_options()
+    if request["output"] == "target":
+        triple, cpu, features = resolve_target(request["triple"], request["cpu"], request["features"])
+        return {"triple": triple, "cpu": cpu, "features": features}, b""
+    made: list[tuple[bytes, dict[str, Any]] | Exception] = []
+
+    def work() -> None:
+        try:
+            made.append(compile_text(body.decode(), request))
+        except Exception as error:
+            made.append(error)
+
+    _run_with_large_stack(work)
+    if isinstance(made[0], Exception):
+        raise made[0]
+    return made[0][1], made[0][0]
+
+
+def _run_with_large_stack(work: Callable[[], None]) -> None:
+    """Runs `work` in a thread, with as much stack as LLVM may want, or as can be had."""
+    size_bytes = _STACK_BYTES
+    while True:
+        threading.stack_size(size_bytes)
+        thread = threading.Thread(target=work)
+        try:
+            thread.start()
+            break
+        except RuntimeError:
+            if size_bytes <= _LEAST_STACK_BYTES:
+                raise
+            size_bytes //= 2
+        finally:
+            threading.stack_size(0)
+    thread.join()
+
+
+def _serve(requests: BinaryIO, replies: BinaryIO) -> None:
+    _set_options()
+    while wait_for_request(requests.fileno(), _IDLE_SECONDS) and (message := read_message(requests)) is not None:
         fields, body = message
         try:
             if fields["output"] == "target":
@@ -219,12 +266,11 @@ def _serve(requests: BinaryIO, replies: BinaryIO) -> None:
             write_message(replies, {"error": f"{type(error).__name__}: {error}"}, b"")
 
 
-def serve() -> None:
-    """A worker's main function: answers requests on stdin until it closes."""
-    requests = os.fdopen(os.dup(0), "rb")
-    replies = os.fdopen(os.dup(1), "wb")
+def serve(parent: Parent) -> None:
+    """A worker's main function: answers requests on stdin until it closes, or none came for long."""
+    parent.watch()
+    requests = os.fdopen(os.dup(0), "rb", buffering=0)
+    replies = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # whatever LLVM prints must not get between the replies
-    threading.stack_size(_STACK_BYTES)
-    thread = threading.Thread(target=_serve, args=(requests, replies))
-    thread.start()
-    thread.join()
+    _run_with_large_stack(lambda: _serve(requests, replies))
+    os._exit(0)

@@ -9,19 +9,16 @@ from __future__ import annotations
 import atexit
 import contextlib
 import fcntl
-import json
 import os
 import select
-import subprocess
-import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from .. import processes
 from ..config import CompileProgress, Config
 from ..errors import CompileError
 from ..target import Target, host_machine, normal_machine, parse_features
@@ -41,21 +38,11 @@ from .unit import (
 )
 from .wire import read_message, write_message
 
-_PACKAGE = Path(__file__).resolve().parent.parent
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 # Of larger functions, O0 code is made where better code could be ("quick"): register allocation takes seconds for some.
 QUICK_BODY_BYTES = 8 * 1024
-
-# A bare package object stands in for wasmjit, so that a worker imports llvmlite and one of our files, not the runtime.
-_WORKER_PROGRAM = """
-import json, sys, types
-sys.path[:], package = json.loads(sys.argv[1])
-module = types.ModuleType("wasmjit")
-module.__path__ = [package]
-sys.modules["wasmjit"] = module
-from wasmjit.compile.llvm import serve
-serve()
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +77,8 @@ class Worker:
     """One compiler process. Used by one thread at a time."""
 
     def __init__(self) -> None:
-        argument = json.dumps([[p for p in sys.path if p], str(_PACKAGE)])
-        self.process = subprocess.Popen(
-            [sys.executable, "-S", "-E", "-c", _WORKER_PROGRAM, argument],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
+        """Raises CompileError if the process cannot be started."""
+        self.process = processes.start("wasmjit.compile.llvm")
         _workers.add(self)
         # Requests are not to wait for the worker to start. Linux has the call, and may refuse.
         with contextlib.suppress(OSError, AttributeError):
@@ -109,16 +91,26 @@ class Worker:
         with contextlib.suppress(OSError, ValueError):
             write_message(self.process.stdin, fields, body)
 
-    def receive(self) -> tuple[dict[str, Any], bytes]:
-        """Waits for the reply. Raises CompileError if LLVM refuses or the process dies."""
+    def receive(self) -> tuple[dict[str, Any], bytes] | None:
+        """Waits for the reply. None if the worker had ended before the request because there was none for long.
+
+        Raises CompileError if LLVM refuses or the process dies.
+        """
         assert self.process.stdout is not None
         try:
             reply = read_message(self.process.stdout)
         except (OSError, ValueError):
             reply = None
         if reply is None:
+            with contextlib.suppress(Exception):
+                self.process.wait(_DYING_SECONDS)
             self.close()
+            if self.process.returncode == 0:
+                return None
             raise CompileError(f"the compiler process died ({describe_exit(self.process.returncode)})")
+        if "fatal" in reply[0]:
+            self.close()
+            raise processes.NoCompilerError(f"the compiler process cannot work: {reply[0]['fatal']}")
         if "error" in reply[0]:
             raise CompileError(f"LLVM refused the generated code: {reply[0]['error']}")
         return reply
@@ -126,21 +118,23 @@ class Worker:
     def has_reply(self) -> bool:
         """Whether `receive` has something to read."""
         assert self.process.stdout is not None
-        return bool(select.select([self.process.stdout], [], [], 0)[0])
+        return bool(_readable([self.process.stdout.fileno()], 0))
 
     def close(self) -> None:
-        """Ends the process."""
+        """Ends the process, whatever it does: forked children of ours may hold its pipe, which would keep it."""
         _workers.discard(self)
-        with contextlib.suppress(OSError):
-            if self.process.stdin:
-                self.process.stdin.close()
-        try:
-            self.process.wait(timeout=1)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        if self.process.stdout:
-            self.process.stdout.close()
+        processes.end(self.process)
+
+
+_DYING_SECONDS = 5  # from the end of its pipe to that of the process
+
+
+def _readable(descriptors: Sequence[int], timeout_seconds: float) -> set[int]:
+    """Those that can be read from within this time. Not by select(), for which their numbers can be too large."""
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return {descriptor for descriptor, _ in poll.poll(timeout_seconds * 1000)}
 
 
 def describe_exit(code: int | None) -> str:
@@ -151,54 +145,78 @@ def describe_exit(code: int | None) -> str:
 
 
 class Pending:
-    """A request that a worker has."""
+    """A request that a worker has, or its reply."""
 
-    def __init__(self, pool: WorkerPool, worker: Worker) -> None:
+    def __init__(self, pool: WorkerPool, worker: Worker | None, fields: dict[str, Any], body: bytes) -> None:
         self._pool = pool
-        self._worker: Worker | None = worker
+        self._worker = worker
+        self._request = (fields, body)
+        self._reply: tuple[dict[str, Any], bytes] | CompileError | None = None
+        self._is_waited_for = False
 
-    def send(self, fields: dict[str, Any], body: bytes) -> None:
+    def send(self) -> None:
         """Sends the request."""
         assert self._worker is not None
         try:
-            self._worker.send(fields, body)
+            self._worker.send(*self._request)
         except BaseException:
             self.abandon()  # interrupted in the middle of a message: the pipe's state is unknown
             raise
 
-    def fileno(self) -> int:
-        """A descriptor that can be read from when there is a reply."""
-        assert self._worker is not None and self._worker.process.stdout is not None
-        return self._worker.process.stdout.fileno()
+    def fileno(self) -> int | None:
+        """A descriptor that can be read from when there is a reply; None if there is."""
+        worker = self._worker
+        if worker is None or self._reply is not None:
+            return None
+        assert worker.process.stdout is not None
+        return worker.process.stdout.fileno()
 
     def is_ready(self) -> bool:
         """Whether there is a reply."""
-        assert self._worker is not None
-        return self._worker.has_reply()
+        worker = self._worker
+        return self._reply is not None or worker is None or worker.has_reply()
 
     def result(self) -> tuple[dict[str, Any], bytes]:
         """Waits for the reply. To be called once. Raises CompileError if LLVM refuses or the process dies."""
+        with self._pool.lock:
+            self._is_waited_for = True
+        if self._reply is None:
+            self.fetch()
+        reply, self._reply = self._reply, None
+        if isinstance(reply, CompileError):
+            raise reply
+        assert reply is not None
+        return reply
+
+    def fetch(self) -> None:
+        """Waits for the reply, keeps it, and gives the worker back."""
         worker = self._worker
-        assert worker is not None
+        if worker is None:
+            self._reply = CompileError("the request was abandoned")
+            return
         try:
-            reply = worker.receive()
-        except CompileError:
-            self._worker = None
-            if worker.process.poll() is None:
-                self._pool.give_back(worker)
-            raise
+            reply: tuple[dict[str, Any], bytes] | CompileError | None = worker.receive()
+        except CompileError as error:
+            reply = error
         except BaseException:
             self.abandon()
             raise
         self._worker = None
-        self._pool.give_back(worker)
-        return reply
+        if worker.process.poll() is None:
+            self._pool.give_back(worker)
+        elif reply is None or self._pool.alone is not None:
+            # Nobody's error: it ended just when it got the request, or because this process has to go on alone.
+            try:
+                reply = self._pool.request(*self._request)
+            except CompileError as error:
+                reply = error
+        self._request = ({}, b"")
+        self._reply = reply
 
     def abandon(self) -> None:
         """Ends the worker."""
         worker, self._worker = self._worker, None
         if worker is not None:
-            worker.process.kill()
             worker.close()
 
     def __del__(self) -> None:
@@ -208,22 +226,36 @@ class Pending:
             self._pool.give_back(worker, is_busy=True)
 
 
+# Requests beyond what the pool's workers can do wait so long for one of them, and then start another: who is waited
+# for may be the one who waits.
+_PATIENCE_SECONDS = 1.0
+_LOOK_AGAIN_SECONDS = 0.02
+
+
 class WorkerPool:
-    """Idle workers of this process; they start when first needed and end with it."""
+    """Workers of this process; they start when first needed and end with it.
+
+    After a fork there is one of them in the child: as many children as there are may compile.
+    """
 
     def __init__(self) -> None:
         self.lock = threading.RLock()  # a collection in the middle of something gives workers back (`Pending`)
         self.idle: list[Worker] = []
         self._busy: list[Worker] = []  # with a request whose reply nobody wants any more
+        self._pending: list[weakref.ref[Pending]] = []
         self.warm = False  # whether `warm_up` was called
         self.pid = os.getpid()
-        self.size = max(1, min(os.cpu_count() or 1, 8))
+        self.size = 1 if processes.is_forked else max(1, min(os.cpu_count() or 1, 8))
         self._threads: ThreadPoolExecutor | None = None
+        # What compiles in this process, in place of workers, one request at a time; see `go_alone`.
+        self.alone: Callable[[dict[str, Any], bytes], tuple[dict[str, Any], bytes]] | None = None
 
     @property
     def threads(self) -> ThreadPoolExecutor:
         """Threads that wait for workers. Not made before they are needed: calls from a process without threads that
         let go of the GIL take less time."""
+        from concurrent.futures import ThreadPoolExecutor
+
         with self.lock:
             if self._threads is None:
                 self._threads = ThreadPoolExecutor(max_workers=self.size, thread_name_prefix="wasmjit-compile")
@@ -234,22 +266,62 @@ class WorkerPool:
         return self.begin(fields, body).result()
 
     def begin(self, fields: dict[str, Any], body: bytes = b"") -> Pending:
-        """Has an idle or new worker start on a request."""
-        pending = Pending(self, self._take())
-        pending.send(fields, body)
+        """Has a worker start on a request. Raises CompileError if none can be had."""
+        if self.alone is not None:
+            pending = Pending(self, None, fields, b"")
+            try:
+                pending._reply = self.alone(fields, body)
+            except CompileError as error:
+                pending._reply = error
+            return pending
+        pending = Pending(self, self._take(), fields, body)
+        with self.lock:
+            self._pending = [one for one in self._pending if (old := one()) is not None and old._worker is not None]
+            self._pending.append(weakref.ref(pending))
+        pending.send()
         return pending
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a request would have to wait for a worker."""
+        with self.lock:
+            return not self.idle and self._num_workers() > self.size
+
+    def _num_workers(self) -> int:
+        held = sum(1 for one in self._pending if (pending := one()) is not None and pending._worker is not None)
+        return held + len(self.idle) + len(self._busy)
 
     def _take(self) -> Worker:
         """An idle or new worker. One that died since it was last used is nobody's error."""
+        deadline = time.monotonic() + _PATIENCE_SECONDS
         while True:
             with self.lock:
                 self._collect()
                 worker = self.idle.pop() if self.idle else None
-            if worker is None:
-                return Worker()
-            if worker.process.poll() is None:
+                is_full = self.is_full
+            if worker is not None and worker.process.poll() is None:
                 return worker
-            worker.close()
+            if worker is not None:
+                worker.close()
+            elif not is_full or time.monotonic() > deadline:
+                return Worker()
+            else:
+                self._read_ahead()
+
+    def _read_ahead(self) -> None:
+        """Takes replies that nobody waits for as yet, in order to have their workers."""
+        waiting: dict[int, Pending] = {}
+        with self.lock:
+            for one in self._pending:
+                pending = one()
+                descriptor = pending.fileno() if pending is not None and not pending._is_waited_for else None
+                if pending is not None and descriptor is not None:
+                    waiting[descriptor] = pending
+        for descriptor in _readable(list(waiting), _LOOK_AGAIN_SECONDS):
+            with self.lock:
+                pending = waiting[descriptor]
+                if not pending._is_waited_for and pending.fileno() == descriptor:
+                    pending.fetch()
 
     def _collect(self) -> None:
         """Reads replies that nobody wants. A worker must not get a request before: it may wait for its reply to be
@@ -259,42 +331,71 @@ class WorkerPool:
                 self._busy.remove(worker)
                 with contextlib.suppress(CompileError):
                     worker.receive()
-                self.give_back(worker)
+                if worker.process.poll() is None:
+                    self.give_back(worker)
 
     def warm_up(self, requests: int) -> None:
         """Starts the workers that will be needed for as many requests: they get ready while the caller prepares those.
 
-        Does something the first time only.
+        Does something the first time only. Never fails: whoever needs a worker is told.
         """
         with self.lock:
-            missing = 0 if self.warm else min(self.size, requests) - len(self.idle)
+            is_needed = not self.warm and not processes.is_forked and self.alone is None
+            missing = min(self.size, requests) - len(self.idle) if is_needed else 0
             self.warm = True
         for _ in range(missing):
-            self.give_back(Worker())
+            with contextlib.suppress(CompileError):
+                self.give_back(Worker())
 
     def give_back(self, worker: Worker, is_busy: bool = False) -> None:
         """Keeps a worker for later; a busy one has still to reply to a request."""
         with self.lock:
             workers = self._busy if is_busy else self.idle
-            if len(workers) < self.size:
+            if len(workers) < self.size and self.alone is None and self.pid == os.getpid():
                 workers.append(worker)
                 return
-        if is_busy:
-            worker.process.kill()
         worker.close()
 
     def close(self) -> None:
-        """Ends all idle workers."""
+        """Ends all workers that nobody waits for."""
         with self.lock:
             idle, busy, self.idle, self._busy = self.idle, self._busy, [], []
-        for worker in busy:
-            worker.process.kill()
         for worker in (*idle, *busy):
             worker.close()
+
+    def go_alone(self) -> None:
+        """Ends all workers: from now on this process compiles by itself, what they were asked for included."""
+        from . import llvm
+
+        lock = threading.Lock()
+
+        def compile_here(fields: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
+            with lock:
+                try:
+                    facts, made = llvm.compile_here(fields, body)
+                except Exception as error:
+                    raise CompileError(f"LLVM refused the generated code: {error}") from None
+            return facts, made
+
+        self.alone = compile_here
+        for worker in list(_workers):
+            with contextlib.suppress(OSError):
+                worker.process.kill()  # whoever waits for its reply closes it
+        self.close()
 
 
 _pool: WorkerPool | None = None
 _pool_lock = threading.Lock()
+
+
+def _forget_workers() -> None:
+    """After a fork: they are the parent's."""
+    global _pool, _pool_lock
+    _pool, _pool_lock = None, threading.Lock()
+    _workers.clear()
+
+
+os.register_at_fork(after_in_child=_forget_workers)
 
 
 def pool() -> WorkerPool:
@@ -377,6 +478,9 @@ def compile_module(
     Raises ValidationError or MalformedError for invalid bodies, CompileError if LLVM fails, and what `progress`
     raises. Nothing is left half-done: the objects are returned all together.
     """
+    from concurrent.futures import FIRST_COMPLETED, wait
+
+    pid = os.getpid()
     statistics = statistics if statistics is not None else CompileStatistics()
     schedule = schedule or _InOrder()
     policy = CodePolicy.from_config(config, target_architecture(config), replaceable=replaceable)
@@ -402,10 +506,14 @@ def compile_module(
         if progress is not None:
             progress(CompileProgress(num_functions, len(module.bodies), len(result), num_units))
 
-    # One text more than are being compiled: no worker waits for the generator, and not all texts are in memory at once.
-    most = workers.size + 1 if config.parallel_compilation and num_units > 1 else 0
+    in_parallel = config.parallel_compilation and num_units > 1
     try:
         while remaining or futures:
+            if os.getpid() != pid:
+                raise CompileError("the process was forked while it compiled")  # the threads are the parent's
+            # One text more than are being compiled: no worker waits for the generator, and not all texts are in memory
+            # at once. A process that compiles by itself does one thing at a time.
+            most = workers.size + 1 if in_parallel and workers.alone is None else 0
             if remaining and len(futures) <= most:
                 functions = remaining.pop(schedule.choose(remaining) if len(remaining) > 1 else 0)
                 started = time.perf_counter()
@@ -414,7 +522,7 @@ def compile_module(
                 statistics.generate_seconds += time.perf_counter() - started
                 statistics.instructions += unit.num_instructions
                 statistics.ir_bytes += len(body)
-                if most:
+                if in_parallel:
                     futures[workers.threads.submit(_compile_unit, workers, functions, fields, body)] = functions
                 else:
                     finish(functions, _compile_unit(workers, functions, fields, body))
@@ -434,8 +542,8 @@ class PendingGroup:
     functions: Sequence[int]
     pending: Pending
 
-    def fileno(self) -> int:
-        """A descriptor that can be read from when it is done."""
+    def fileno(self) -> int | None:
+        """A descriptor that can be read from when it is done; None if it is."""
         return self.pending.fileno()
 
     def result(self) -> CompiledUnit:

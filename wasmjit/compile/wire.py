@@ -11,21 +11,39 @@ FRAME = struct.Struct("<II")
 
 def read_message(stream: IO[bytes]) -> tuple[dict[str, Any], bytes] | None:
     """The next message, or None if the stream ends before or within it."""
-    head = stream.read(FRAME.size)
-    if len(head) < FRAME.size:
+    head = _read(stream, FRAME.size)
+    if head is None:
         return None
     head_bytes, body_bytes = FRAME.unpack(head)
-    fields = stream.read(head_bytes)
-    body = stream.read(body_bytes)
-    if len(fields) < head_bytes or len(body) < body_bytes:
+    fields = _read(stream, head_bytes)
+    body = _read(stream, body_bytes)
+    if fields is None or body is None:
         return None
     return json.loads(fields), body
+
+
+def _read(stream: IO[bytes], size_bytes: int) -> bytes | None:
+    """As many bytes, of a stream without a buffer, too; None if it ends before."""
+    data = stream.read(size_bytes)
+    if len(data) == size_bytes:
+        return data
+    parts, missing = [data], size_bytes - len(data)
+    while data and missing:
+        data = stream.read(missing)
+        parts.append(data)
+        missing -= len(data)
+    return None if missing else b"".join(parts)
 
 
 def write_message(stream: IO[bytes], fields: dict[str, Any], body: bytes) -> None:
     """Writes one message."""
     head = json.dumps(fields).encode()
-    stream.write(FRAME.pack(len(head), len(body)))
-    stream.write(head)
-    stream.write(body)
+    _write(stream, FRAME.pack(len(head), len(body)) + head)
+    _write(stream, body)
     stream.flush()
+
+
+def _write(stream: IO[bytes], data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[stream.write(view) :]

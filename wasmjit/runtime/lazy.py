@@ -9,6 +9,8 @@ activation is in, for it to go on there. Where the interpreter cannot be used, t
 from __future__ import annotations
 
 import os
+import signal
+import sys
 import threading
 import time
 import weakref
@@ -19,7 +21,8 @@ from typing import TYPE_CHECKING
 
 from .. import abi
 from ..config import OPTIMIZED, Config
-from ..errors import CompileError, WasmError
+from ..errors import CompileError
+from ..processes import NoCompilerError, importing, say_once
 from ..wasm.module import Module
 from .code import LoadedCode, announce, load
 from .entries import Entries
@@ -41,7 +44,28 @@ _LOOK_AGAIN_SECONDS = 0.02
 # the time that making it takes. That competes with what runs, and is for nothing if the loop ends before.
 _LOOP_PATIENCE_SECONDS = 20e-6
 
+# After a failure nobody asks for better code for some time, twice as long each time.
+_FIRST_PAUSE_SECONDS = 0.05
+_LONGEST_PAUSE_SECONDS = 60.0
+
 _Loop = tuple[int, int, bool]  # function, offset of the loop, whether the code is optimised
+
+
+def is_of_the_program(error: BaseException) -> bool:
+    """Whether an exception comes from the program that runs wasm: Ctrl-C, or what a signal handler raised."""
+    if not isinstance(error, Exception):
+        return True
+    kind = type(error).__module__.partition(".")[0]
+    if kind != "wasmjit" and kind != "builtins" and kind not in sys.stdlib_module_names:
+        return True
+    handlers = [signal.getsignal(number) for number in signal.valid_signals()]
+    codes = {getattr(getattr(handler, "__func__", handler), "__code__", None) for handler in handlers} - {None}
+    traceback = error.__traceback__
+    while traceback is not None:
+        if traceback.tb_frame.f_code in codes:
+            return True
+        traceback = traceback.tb_next
+    return False
 
 
 class GroupCode:
@@ -49,7 +73,8 @@ class GroupCode:
 
     def __init__(self, module: Module, unit: Unit, functions: Sequence[int]) -> None:
         """Raises CompileError if the unit's object is not what it should be."""
-        from ..link import IMAGE_ALIGNMENT_BYTES, GroupImage  # not needed where compiled code is run
+        with importing():
+            from ..link import IMAGE_ALIGNMENT_BYTES, GroupImage  # not needed where compiled code is run
 
         image = GroupImage(unit, functions)
         self.module = module
@@ -109,7 +134,8 @@ class LazyModule:
 
     def begin_trampolines(self) -> Begun:
         """Has another process make what instances take. Raises CompileError."""
-        from ..compile.trampolines import module_trampolines
+        with importing():
+            from ..compile.trampolines import module_trampolines
 
         return self.maker.begin(module_trampolines(self.module))
 
@@ -151,6 +177,8 @@ class LazyCode:
         self._better: dict[int, int] = {}  # position -> address of optimised code
         self.interprets = lazy_module.interprets
         self._lazy_module = lazy_module
+        self._num_failures = 0  # of requests for better code, one after the other
+        self._asks_again_at = 0.0
         self._reset()
 
     def _reset(self) -> None:
@@ -221,9 +249,28 @@ class LazyCode:
 
         With `is_compiled` it runs in baseline code already, and optimised code is wanted. Returns the address of code
         that goes on from that loop (compile/pipeline.py: `GroupCompiler.begin_loop`), or 0.
+
+        Whatever fails on the way, the program goes on in the code that it has; what a signal handler of its own raises
+        is its own.
         """
+        try:
+            return self._hot(position, loop_offset, is_compiled)
+        except RecursionError:  # the program called wasm from far down; another time it does not
+            return 0
+        except BaseException as error:
+            if is_of_the_program(error):
+                raise
+            self._num_failures += 1
+            pause_seconds = min(_FIRST_PAUSE_SECONDS * 2**self._num_failures, _LONGEST_PAUSE_SECONDS)
+            self._asks_again_at = time.monotonic() + pause_seconds
+            say_once(error)
+        return 0
+
+    def _hot(self, position: int, loop_offset: int, is_compiled: int) -> int:
         if self._pid != os.getpid():
             self._come_along()
+        if self._num_failures and time.monotonic() < self._asks_again_at:
+            return 0
         if not self._lock.acquire(blocking=False):
             return 0
         try:
@@ -236,15 +283,28 @@ class LazyCode:
             address = self._loops.get((function, loop_offset, True)) or self._loops.get(loop)
             if address:
                 return address
+            if self._compilers_are_busy():
+                return 0
             if len(self._pending) < _MOST_PENDING and position not in self._better and function not in self._groups:
                 self._begin(function)
             if loop_offset and loop not in self._loops and self._has_room(loop):
                 self._begin_loop(loop)
-        except WasmError:
-            pass  # no compiler, or no memory for code: it goes on as it is
+            self._num_failures = 0
+        except NoCompilerError:
+            raise
+        except CompileError:
+            pass  # of this function or loop: it goes on as it is
         finally:
             self._lock.release()
         return 0
+
+    @staticmethod
+    def _compilers_are_busy() -> bool:
+        """Whether a request would wait."""
+        with importing():
+            from ..compile.pipeline import pool
+
+        return pool().is_full
 
     def _make_trampolines(self) -> None:
         """Begins with what speeds up calls between Python and the module, or takes it into use if it is there."""
@@ -294,9 +354,9 @@ class LazyCode:
         return group
 
     def _compiler_of_groups(self) -> GroupCompiler:
-        from ..compile.pipeline import GroupCompiler
-
         if self._compiler is None:
+            with importing():
+                from ..compile.pipeline import GroupCompiler
             self._compiler = GroupCompiler(
                 self._module,
                 self._config,
@@ -336,11 +396,20 @@ class LazyCode:
             self._finish(group)
 
     def _ready(self, timeout_seconds: float) -> list[_Group]:
-        import select
+        with importing():
+            import select
 
-        descriptors = {group.pending.fileno(): group for group in self._pending if group.pending is not None}
-        ready, _, _ = select.select(list(descriptors), [], [], timeout_seconds)
-        return [descriptors[descriptor] for descriptor in ready]
+        ready = [group for group in self._pending if group.pending is None or group.pending.fileno() is None]
+        if ready:
+            return ready
+        poll = select.poll()  # select() refuses descriptors from 1,024 on
+        descriptors: dict[int, _Group] = {}
+        for group in self._pending:
+            descriptor = group.pending.fileno() if group.pending is not None else None
+            if descriptor is not None:
+                descriptors[descriptor] = group
+                poll.register(descriptor, select.POLLIN)
+        return [descriptors[descriptor] for descriptor, _ in poll.poll(timeout_seconds * 1000)]
 
     def _finish(self, group: _Group) -> None:
         pending, group.pending = group.pending, None

@@ -14,7 +14,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
-import json
 import os
 import signal
 import sys
@@ -22,13 +21,16 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from .. import processes
 from ..artifact import Artifact
-from ..cache import Cache, entry_key
+from ..cache import Cache, entry_key, take_background_turn
 from ..config import OPTIMIZED, CompileProgress, Config
 from ..errors import CompileError, WasmError
+from ..processes import importing
 from ..wasm.module import Module
+from . import background
 from .code import LoadedCode, load
 from .interpreter import can_interpret
 from .lazy import GroupCode, LazyModule
@@ -200,8 +202,12 @@ class Optimisation:
         self._pid = os.getpid()
 
     def start(self) -> None:
-        """Puts it behind those that wait already."""
-        _current_optimiser().submit(self, keep=self.is_for_cache)
+        """Puts it behind those that wait already. Where that cannot be, the module goes on without."""
+        try:
+            _current_optimiser().submit(self, keep=self.is_for_cache)
+        except (RuntimeError, MemoryError, OSError) as error:  # no thread
+            self.fail(f"{type(error).__name__}: {error}")
+            processes.say_once(error)
 
     @property
     def is_for_cache(self) -> bool:
@@ -270,7 +276,8 @@ class Optimisation:
         """Takes some of the optimised code into use. Raises WasmError if it cannot be."""
         if self._lazy_module is None:
             return
-        from ..compile.pipeline import CompiledUnit
+        with importing():
+            from ..compile.pipeline import CompiledUnit
 
         functions = range(first_function, first_function + count)
         code = load(GroupCode(self._lazy_module, CompiledUnit(first_function, count, object_bytes), functions))
@@ -286,16 +293,6 @@ class Optimisation:
         self._done.set()
 
 
-# A bare package object stands in for wasmjit, as for the workers of compile/pipeline.py.
-_PROGRAM = """
-import json, sys, types
-sys.path[:], package = json.loads(sys.argv[1])
-module = types.ModuleType("wasmjit")
-module.__path__ = [package]
-sys.modules["wasmjit"] = module
-from wasmjit.runtime.tiers import serve
-serve()
-"""
 _IDLE_SECONDS = 20.0
 # Programs that end sooner would only be kept from ending by it.
 _PATIENCE_SECONDS = 2.0
@@ -308,10 +305,12 @@ class _Optimiser:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.process: subprocess.Popen[bytes] | None = None
+        self._legacy: background.Legacy | None = None  # that the process has
         self._waiting: list[Callable[[], Optimisation | None]] = []
         self._making: Optimisation | None = None
         self._changed = threading.Condition()
         self._closed = False
+        self._is_sent = False  # whether the process has all of what it makes
         self._lock = threading.Lock()  # of starting and ending the process
         threading.Thread(target=self._run, name="wasmjit-tiers", daemon=True).start()
 
@@ -327,18 +326,32 @@ class _Optimiser:
             self._changed.notify()
 
     def close(self) -> None:
-        """Ends the process, unless what it does is for the cache: then it does the rest without us, and ends."""
+        """At the end of the program: hands over what is for the cache, and ends the process if there is nothing.
+
+        Waits for nothing. The process learns of it when this one has ended.
+        """
+        self._closed = True
+        if getattr(sys, "last_type", None) is KeyboardInterrupt:  # whoever ends it like that wants an end
+            with self._lock:
+                return self._end_process()
+        making = self._making
+        waiting = [job for reference in self._waiting if (job := reference()) is not None]
+        left = [job for job in waiting if job.is_for_cache and job.config.background_cpu_seconds]
+        goes_on = making is not None and making.is_for_cache and making.config.background_cpu_seconds > 0
+        with contextlib.suppress(OSError, RuntimeError, MemoryError, WasmError):  # then it is made another time
+            if goes_on and self._is_sent and self.process is not None and self._legacy is not None:
+                assert making is not None
+                self._legacy.write(
+                    [({"config": _options(job.config)}, job.wasm) for job in left], _budget([making, *left])
+                )
+                processes.forget(self.process)
+                return
         with self._lock:
-            self._closed = True
-            making, process = self._making, self.process
-            if making is not None and making.is_for_cache and process is not None and process.stdin is not None:
-                self.process = None
-                with contextlib.suppress(OSError, ValueError):
-                    process.stdin.close()
             self._end_process()
-        left = [job for reference in self._waiting if (job := reference()) is not None and job.is_for_cache]
+        if goes_on and making is not None:
+            left.insert(0, making)
         if left:
-            with contextlib.suppress(OSError, RuntimeError):  # no memory, no process: then it is made another time
+            with contextlib.suppress(OSError, RuntimeError, MemoryError, WasmError):
                 _leave(left)
 
     def _run(self) -> None:
@@ -382,12 +395,15 @@ class _Optimiser:
             job.fail(f"{type(error).__name__}: {error}")
 
     def _request(self, job: Optimisation) -> bytes:
-        from ..compile.wire import read_message, write_message
+        with importing():
+            from ..compile.wire import read_message, write_message
 
         process = self._started_process()
         assert process.stdin is not None and process.stdout is not None
+        self._is_sent = False
         try:
             write_message(process.stdin, {"config": _options(job.config)}, job.wasm)
+            self._is_sent = True
             while (reply := read_message(process.stdout)) is not None:
                 if "choose" in reply[0]:
                     units = [range(first, stop) for first, stop in reply[0]["choose"]]
@@ -404,6 +420,10 @@ class _Optimiser:
                 self._end_process()
             raise CompileError(f"the optimising process died (exit code {process.returncode})")
         fields, artifact = reply
+        if "fatal" in fields:
+            with self._lock:
+                self._end_process()
+            raise processes.NoCompilerError(f"the optimising process cannot work: {fields['fatal']}")
         if "error" in fields:
             raise CompileError(fields["error"])
         return artifact
@@ -414,51 +434,61 @@ class _Optimiser:
                 raise CompileError("the interpreter ends")
             if self.process is None or self.process.poll() is not None:
                 self._end_process()
-                self.process = _start_process()
+                with contextlib.suppress(OSError, AttributeError):
+                    self._legacy = background.Legacy()
+                self.process = _start_process(self._legacy)
             return self.process
 
     def _end_process(self) -> None:
+        legacy, self._legacy = self._legacy, None
+        if legacy is not None:
+            legacy.close()
         process, self.process = self.process, None
-        if process is None:
-            return
-        if process.poll() is None:  # its id is still its own
-            with contextlib.suppress(OSError):
-                os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                with contextlib.suppress(OSError, ValueError):
-                    stream.close()
+        if process is not None:
+            processes.end(process, group=True)
 
 
-def _start_process(requests: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
-    """Starts an optimiser; it takes requests from a file, or a pipe of ours."""
-    import subprocess
-
-    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    argument = json.dumps([[p for p in sys.path if p], package])
-    return subprocess.Popen(
-        [sys.executable, "-S", "-E", "-c", _PROGRAM, argument],
-        stdin=subprocess.PIPE if requests is None else requests,
-        stdout=subprocess.PIPE if requests is None else subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C is not for it, and it can be ended with its workers
+def _start_process(legacy: background.Legacy | None, turn: int | None = None) -> subprocess.Popen[bytes]:
+    """Starts an optimiser; with a `turn` it is to go on after our end, and holds the lock already."""
+    keep = [] if legacy is None else [legacy.descriptor]
+    arguments = {"legacy": None if legacy is None else legacy.descriptor, "turn": turn, "size": _pool_size()}
+    return processes.start(
+        "wasmjit.runtime.tiers",
+        keep=keep if turn is None else [*keep, turn],
+        alone=True,
+        pass_output=turn is None,
+        arguments=arguments,
     )
 
 
+def _pool_size() -> int | None:
+    """How many workers the optimiser may have; None: as many as there are processors."""
+    return 1 if processes.is_forked else None
+
+
+def _budget(jobs: Sequence[Optimisation]) -> dict[str, int]:
+    return {
+        "cpu_seconds": max(job.config.background_cpu_seconds for job in jobs),
+        "memory_bytes": max(job.config.background_memory for job in jobs),
+    }
+
+
 def _leave(jobs: Sequence[Optimisation]) -> None:
-    """Has a process put the code of these into the cache when this one is gone.
+    """Has a process put the code of these into the cache when this one is gone, if none of this user does so now.
 
     Else a program that always ends before it is optimised would never be.
     """
-    from ..compile.wire import write_message
-
-    with open(os.memfd_create("wasmjit"), "w+b") as requests:
-        for job in jobs:
-            write_message(requests, {"config": _options(job.config)}, job.wasm)
-        requests.seek(0)
+    turn = take_background_turn()
+    if turn is None:
+        return
+    legacy = background.Legacy()
+    try:
+        legacy.write([({"config": _options(job.config)}, job.wasm) for job in jobs], _budget(jobs))
         # Its end is nobody's business here, so nobody is to be warned of it.
-        _start_process(requests).returncode = 0
+        processes.forget(_start_process(legacy, turn))
+    finally:
+        legacy.close()
+        os.close(turn)
 
 
 _optimiser: _Optimiser | None = None
@@ -481,8 +511,11 @@ def _close_optimiser() -> None:
 
 
 def _renew_lock_after_fork() -> None:
-    global _optimiser_lock
+    global _optimiser, _optimiser_lock
     _optimiser_lock = threading.Lock()
+    optimiser, _optimiser = _optimiser, None
+    if optimiser is not None and optimiser._legacy is not None:
+        optimiser._legacy.close()
 
 
 os.register_at_fork(after_in_child=_renew_lock_after_fork)
@@ -492,60 +525,78 @@ def _options(config: Config) -> dict[str, Any]:
     """What the optimiser's Config is made of."""
     options = {name: getattr(config, name) for name in config.options()}
     directory = config.cache_directory
-    return options | {"tier": OPTIMIZED, "cache": os.path.abspath(directory) if directory is not None else False}
+    return options | {"tier": OPTIMIZED, "cache": os.path.abspath(directory) if directory else False}
 
 
 # ---- the optimiser's process ----
 
 
-def serve() -> None:
-    """The optimiser's main function: answers requests on stdin; when that closes, it ends, its workers included.
+def serve(parent: processes.Parent, legacy: int | None, turn: int | None, size: int | None) -> None:
+    """The optimiser's main function: answers requests on stdin. When its parent has ended, it and its workers do, too.
 
-    What it was asked to make for a cache it makes before.
+    It goes on, alone and within a budget, with what the parent left behind at a normal end (runtime/background.py).
     """
     import queue
 
+    from ..compile import pipeline
     from ..compile.wire import read_message, write_message
     from .trampolines import Trampolines
 
-    requests = os.fdopen(os.dup(0), "rb")
-    replies = os.fdopen(os.dup(1), "wb")
+    if os.getpgrp() != os.getpid():
+        raise SystemExit("the optimiser has to be started in a session of its own")
+    requests = os.fdopen(os.dup(0), "rb", buffering=0)
+    replies = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     with contextlib.suppress(OSError):
         os.nice(_NICENESS)
+    for limit in (signal.SIGXCPU, signal.SIGALRM):  # what ends it when it goes on alone
+        signal.signal(limit, signal.SIG_DFL)
+    if size is not None:
+        pipeline.pool().size = size
     # None: there will be no more.
     jobs: queue.SimpleQueue[tuple[dict[str, Any], bytes] | None] = queue.SimpleQueue()
     answers: queue.SimpleQueue[list[int] | None] = queue.SimpleQueue()
-
     is_alone = threading.Event()
 
     def end() -> None:
         os.killpg(os.getpgrp(), signal.SIGKILL)  # the session is our own: this process and its workers
 
+    def go_on() -> None:
+        """The parent is gone."""
+        held = turn
+        left = None if legacy is None else background.read_legacy(legacy)
+        if left is None:
+            return end()
+        if held is None:
+            held = take_background_turn()
+        if held is None:
+            return end()
+        try:
+            pipeline.pool().go_alone()
+            background.keep_within(left[0], held)
+        except BaseException:
+            return end()  # without bounds it must not
+        is_alone.set()
+        for message in left[1]:
+            jobs.put(message)
+        jobs.put(None)
+        answers.put(None)
+
     def receive() -> None:
-        for_cache = True
         try:
             while (message := read_message(requests)) is not None:
                 if "config" in message[0]:
-                    for_cache = for_cache and bool(message[0]["config"].get("cache"))
                     jobs.put(message)
                 else:
                     answers.put(message[0]["weights"])
         except BaseException:  # our parent would wait forever for a process that does not hear it
             end()
-        if not for_cache:
-            end()
-        is_alone.set()
-        jobs.put(None)
-        answers.put(None)
 
     def reply(fields: dict[str, Any], body: bytes = b"") -> None:
-        with contextlib.suppress(OSError):  # our parent may have ended
+        if is_alone.is_set():
+            return
+        with contextlib.suppress(OSError, ValueError):  # our parent may have ended
             write_message(replies, fields, body)
-
-    if os.getpgrp() != os.getpid():
-        raise SystemExit("the optimiser has to be started in a session of its own")
-    threading.Thread(target=receive, daemon=True).start()
 
     class Watched:
         """Asks our parent which unit is next, and hands over what is made."""
@@ -561,6 +612,11 @@ def serve() -> None:
         def made(self, unit: CompiledUnit) -> None:
             reply({"unit": [unit.first_function, unit.count]}, unit.object)
 
+    if turn is None:
+        threading.Thread(target=receive, daemon=True).start()
+        parent.watch(go_on)
+    else:
+        go_on()
     trampolines: dict[str, Trampolines] = {}
     while (job := jobs.get()) is not None:
         fields, wasm = job
@@ -569,8 +625,8 @@ def serve() -> None:
             made = trampolines.setdefault(config.cache_key(), Trampolines(config))
             entry = _entry_of(config, wasm)
             # Until no other process makes the same one.
-            turn = entry.cache.making(entry.key, in_turn=is_alone.is_set()) if entry else contextlib.nullcontext()
-            with turn:
+            turns = entry.cache.making(entry.key) if entry and not is_alone.is_set() else contextlib.nullcontext()
+            with turns:
                 artifact = _compile_into(entry, config, made, wasm, schedule=Watched()).to_bytes()
         except Exception as error:
             reason = error.reason if isinstance(error, WasmError) else f"{type(error).__name__}: {error}"

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..config import Config
+from ..processes import importing
 from ..wasm.types import FuncType, trampoline_name
 from .code import executable_copy, keep_at_exit
 from .native import THUNK_BYTES, FuncBase, TypedBase, write_thunks
@@ -50,7 +51,8 @@ class Begun:
         """Waits for them; they by symbol. To be called once. Raises CompileError."""
         pending, self._pending = self._pending, None
         if pending is not None:
-            from ..link import function_code
+            with importing():
+                from ..link import function_code
 
             self._compiled.update(function_code(pending.result()[1]))
         return {name: self._compiled[name] for name in self._names}
@@ -94,8 +96,8 @@ class Trampolines:
         missing = [item for item, name in zip(wanted, names, strict=True) if name not in self._compiled]
         pending = None
         if missing:
-            # Only here: running an artifact needs no compiler.
-            from ..compile.pipeline import begin_trampolines
+            with importing():  # only here: running an artifact needs no compiler
+                from ..compile.pipeline import begin_trampolines
 
             pending = begin_trampolines(missing, self._config)
         return Begun(self._compiled, names, pending)

@@ -1,0 +1,297 @@
+"""Processes of ours: started from here, tied to the process that started them, counted, and safe beside forks.
+
+A child ends as soon as its parent does, however that ends: it watches a descriptor of the parent (pidfd), and the pipe
+that requests come through. (A parent-death signal would come when the *thread* that started it ends.) Everything here
+is for both sides, and imports as little as can be.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .errors import CompileError
+
+if TYPE_CHECKING:
+    import subprocess
+
+_PACKAGE = os.path.dirname(os.path.abspath(__file__))
+# Another Python to run compilers with, where this process's is none: frozen programs, embedded interpreters.
+INTERPRETER_VARIABLE = "WASMJIT_PYTHON"
+
+# A bare package object stands in for wasmjit: a child imports what its main function needs, not the runtime.
+_PROGRAM = """
+import json, os, sys, types
+sys.path[:], package, parent, main, version, arguments = json.loads(sys.argv[1])
+module = types.ModuleType("wasmjit")
+module.__path__ = [package]
+sys.modules["wasmjit"] = module
+try:
+    if version != sys.version.split()[0]:
+        raise RuntimeError("it is Python " + sys.version.split()[0] + ", not " + version)
+    from wasmjit.processes import Parent
+    watched = Parent(parent)
+    from importlib import import_module
+    serve = import_module(main).serve
+except Exception as error:
+    from struct import pack
+    fields = json.dumps({"fatal": f"{type(error).__name__}: {error}"}).encode()
+    os.write(1, pack("<II", len(fields), 0) + fields)
+    os._exit(1)
+serve(watched, **arguments)
+"""
+
+
+class NoCompilerError(CompileError):
+    """No process that compiles can be had."""
+
+
+# ---- the parent's side ----
+
+
+def interpreter() -> str:
+    """The Python to run children with. Raises CompileError if none is known.
+
+    Never what is not known to be Python: a frozen or embedding program would start itself again, and again.
+    """
+    named = os.environ.get(INTERPRETER_VARIABLE)
+    if named:
+        return named
+    candidates = [] if getattr(sys, "frozen", False) else [sys.executable]
+    if not candidates or not _is_python(candidates[0]):
+        version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+        candidates += [getattr(sys, "_base_executable", None) or ""] if not getattr(sys, "frozen", False) else []
+        candidates += [os.path.join(prefix, "bin", version) for prefix in (sys.exec_prefix, sys.base_exec_prefix)]
+    for path in candidates:
+        if path and _is_python(path) and os.access(path, os.X_OK):
+            return path
+    raise NoCompilerError(
+        f"cannot start a compiler process: sys.executable ({sys.executable!r}) is no Python that can be run; "
+        f"{INTERPRETER_VARIABLE} can name one"
+    )
+
+
+def _is_python(path: str | None) -> bool:
+    return path is not None and os.path.basename(path).lower().startswith(("python", "pypy"))
+
+
+def start(
+    main: str,
+    *,
+    keep: Sequence[int] = (),
+    alone: bool = False,
+    pass_output: bool = True,
+    arguments: dict[str, Any] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Starts a child that runs `serve` of module `main` with these `arguments`; its stdin and stdout are pipes.
+
+    `keep`: descriptors that it gets. `alone`: in a session of its own. Raises CompileError.
+    """
+    with importing():
+        import json
+        import subprocess
+
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    if not sys.flags.ignore_environment and "PYTHONHOME" in os.environ:
+        environment["PYTHONHOME"] = os.environ["PYTHONHOME"]
+    paths = [path for path in sys.path if path and isinstance(path, str)]
+    version = sys.version.split()[0]
+    argument = json.dumps([paths, _PACKAGE, os.getpid(), main, version, arguments or {}])
+    ours: list[int] = []
+    theirs: list[int] = []
+    try:
+        for is_output in (False, True):
+            if is_output and not pass_output:
+                theirs.append(os.open(os.devnull, os.O_WRONLY))
+                continue
+            reading, writing = _pipe()
+            ours.append(reading if is_output else writing)
+            theirs.append(writing if is_output else reading)
+        process = subprocess.Popen(
+            [interpreter(), "-S", "-s", "-c", _PROGRAM, argument],
+            bufsize=0,
+            stdin=theirs[0],
+            stdout=theirs[1],
+            stderr=subprocess.DEVNULL,
+            start_new_session=alone,  # Ctrl-C is not for it, and it can be ended with its workers
+            pass_fds=keep,
+            env=environment,
+        )
+    except BaseException as error:
+        for descriptor in ours:
+            os.close(descriptor)
+        if isinstance(error, (OSError, ValueError, RuntimeError)):
+            raise NoCompilerError(f"cannot start a compiler process: {error}") from None
+        raise
+    finally:
+        for descriptor in theirs:
+            os.close(descriptor)
+    process.stdin = os.fdopen(ours[0], "wb", buffering=0)
+    process.stdout = os.fdopen(ours[1], "rb", buffering=0) if pass_output else None
+    with _started_lock:
+        _started.add(process)
+    return process
+
+
+def _pipe() -> tuple[int, int]:
+    """A pipe whose ends are none of 0, 1 and 2, should those be closed: programs take them for their own."""
+    ends = list(os.pipe())
+    for number, descriptor in enumerate(ends):
+        if descriptor <= 2:
+            import fcntl
+
+            try:
+                ends[number] = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+            except OSError:
+                os.close(ends[1 - number])
+                raise
+            finally:
+                os.close(descriptor)
+    return ends[0], ends[1]
+
+
+def end(process: subprocess.Popen[bytes], *, group: bool = False) -> None:
+    """Kills it and closes its pipes; with `group`, its children too. It has nothing to lose."""
+    import signal
+
+    with _started_lock:
+        _started.discard(process)
+    if process.poll() is None:  # its id is still its own
+        with contextlib.suppress(OSError):
+            if group:
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                process.kill()
+        process.wait()
+    close_pipes(process)
+
+
+def forget(process: subprocess.Popen[bytes]) -> None:
+    """It goes on without us."""
+    with _started_lock:
+        _started.discard(process)
+    process.returncode = 0  # nobody is to be warned of it
+
+
+def close_pipes(process: subprocess.Popen[bytes]) -> None:
+    """Closes our ends of its pipes."""
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            with contextlib.suppress(OSError, ValueError):
+                stream.close()
+
+
+_said = False
+
+
+def say_once(error: BaseException) -> None:
+    """Warns, at the first time, that the program goes on in slower code because no better can be had."""
+    global _said
+    if _said:
+        return
+    _said = True
+    with contextlib.suppress(Exception):  # warnings can be errors; this must be none
+        with importing():
+            import warnings
+        reason = getattr(error, "reason", None) or f"{type(error).__name__}: {error}"
+        message = f"wasmjit cannot make faster code, and goes on in the code that there is: {reason}"
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
+
+
+# ---- forks ----
+
+_started: set[subprocess.Popen[bytes]] = set()
+_started_lock = threading.RLock()
+_import_lock = threading.RLock()
+# Imports take milliseconds. What they wait for may be held by the thread that forks: then it goes on.
+_LONGEST_IMPORT_SECONDS = 2.0
+_holds_import_lock = False
+# A process that was forked starts fewer processes: as many as there are may do the same.
+is_forked = False
+
+
+@contextlib.contextmanager
+def importing() -> Iterator[None]:
+    """Around imports beside running wasm: a fork in another thread waits for them. Its child would find a module's
+    lock held by a thread that it does not have, and wait for ever."""
+    with _import_lock:
+        yield
+
+
+def _before_fork() -> None:
+    global _holds_import_lock
+    _holds_import_lock = _import_lock.acquire(timeout=_LONGEST_IMPORT_SECONDS)
+
+
+def _after_fork_in_parent() -> None:
+    if _holds_import_lock:
+        _import_lock.release()
+
+
+def _after_fork_in_child() -> None:
+    """The processes are the parent's: their pipes would keep them, and us, waiting for each other."""
+    global is_forked, _import_lock, _started_lock
+    is_forked = True
+    _import_lock, _started_lock = threading.RLock(), threading.RLock()
+    for process in list(_started):
+        process.returncode = 0  # nothing of it is to be waited for, or killed, here
+        close_pipes(process)
+    _started.clear()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+
+
+# ---- the child's side ----
+
+_LOOK_MILLISECONDS = 200  # where the system has no pidfd
+
+
+class Parent:
+    """The process that started this one, watched by a thread: this one ends with it."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._pidfd: int | None = None
+        with contextlib.suppress(OSError, AttributeError):
+            self._pidfd = os.pidfd_open(pid)
+        # 0: in another process namespace, where it cannot be seen.
+        if os.getppid() == 0:
+            self._pidfd = None
+        # Looked at when its descriptor is there: it may have ended before, and another process have its number.
+        self.is_gone = os.getppid() not in (pid, 0)
+
+    def watch(self, at_end: Callable[[], None] | None = None) -> None:
+        """Has a thread call `at_end` when the parent has ended, or closed the pipe; without it, ends this process."""
+        threading.Thread(target=self._watch, args=(at_end or _exit,), name="wasmjit-parent", daemon=True).start()
+
+    def _watch(self, at_end: Callable[[], None]) -> None:
+        import select
+
+        poll = select.poll()
+        poll.register(0, 0)  # says when nobody can write any more
+        if self._pidfd is not None:
+            poll.register(self._pidfd, select.POLLIN)
+        namespace_parent = os.getppid()
+        timeout = None if self._pidfd is not None else _LOOK_MILLISECONDS
+        while not self.is_gone:
+            if poll.poll(timeout) or os.getppid() != namespace_parent:
+                self.is_gone = True
+        at_end()
+
+
+def _exit() -> None:
+    os._exit(0)
+
+
+def wait_for_request(descriptor: int, seconds: float) -> bool:
+    """Whether there is something to read, or the end, within this time."""
+    import select
+
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
