@@ -213,7 +213,7 @@ static inline __attribute__((always_inline)) void leave(wj_entry *entry)
     }
     store->stack_limit = entry->stack_limit;
     store->caller = entry->caller;
-    wj_count_call(store); /* while nobody else may use the store */
+    wj_look_if_due(store); /* while nobody else may use the store */
     __atomic_store_n(&store->depth, depth, __ATOMIC_RELAXED);
 }
 

@@ -41,7 +41,7 @@ void wj_boundary_host_end(void *host, void *frame_address)
     wj_thread *thread = &wj_this_thread;
     wj_entry *entry = thread->entry;
     wj_give_gil(entry, entry->gil_to_give);
-    wj_count_call(entry->store);
+    wj_look_if_due(entry->store);
     entry->host_fp = 0;
     wj_resume(thread, frame_address);
 }

@@ -5,8 +5,8 @@
  * promise (docs/bounds.md): what the host takes is at most 4 times what the guest touched, and GRANT_BYTES.
  *  - The first GRANT_BYTES of one memory of each store need no proof.
  *  - Beyond, huge pages reach as far as 4 times the bytes that are in use: found out when the memory has grown by a
- *    quarter, and after 1, 2, 4, 8, ... calls from or to the host as long as there is more memory than that.
- * What has huge pages looks as if it were in use: there, what counts is how many 4 KiB pieces are not all zero. */
+ *    quarter, and, as long as there is more memory than that, at calls between wasm and host, 4, 8, 16, ... ms apart.
+ * In use is what is resident and, by samples, not all zero. */
 #include "wj.h"
 
 #include <fcntl.h>
@@ -20,6 +20,8 @@
 #define PER_USED_BYTE 4
 #define SAMPLES 16u /* of each huge page */
 #define MOST_PAGES 512u /* in a huge page: fewer where pages are larger than 4 KiB */
+#define FIRST_LOOK_NS INT64_C(4000000) /* a look takes about 1 us for each 2 MiB: nothing for who lives shortly */
+#define LAST_INTERVAL_NS INT64_C(3600000000000)
 #define COLLAPSED_AT_ONCE_BYTES (UINT64_C(64) << 20) /* some 10 ms */
 #ifdef MADV_HUGEPAGE
 #ifndef MADV_COLLAPSE
@@ -76,52 +78,58 @@ static bool is_zero(const uint8_t *page, uint64_t size_bytes)
     return true;
 }
 
-static uint32_t resident_pages(uint8_t *start, uint32_t pages, uint64_t of_bytes)
+/* How many of the pages from `start` on are in use, about: resident, and not all zero, as far as samples tell. What was
+ * only read is resident too, but takes nothing; and of a huge page all is resident. */
+static uint32_t used_pages(const uint8_t *start, uint32_t pages, uint64_t of_bytes, uint64_t *random)
 {
     unsigned char resident[MOST_PAGES];
-    if (mincore(start, pages * of_bytes, resident) != 0) {
+    if (mincore((void *)(uintptr_t)start, pages * of_bytes, resident) != 0) {
         return 0;
     }
     uint32_t count = 0;
     for (uint32_t i = 0; i < pages; i++) {
         count += resident[i] & 1;
     }
-    return count;
+    uint32_t samples = count < SAMPLES ? count : SAMPLES;
+    uint32_t filled = 0;
+    for (uint32_t i = 0; i < samples; i++) {
+        uint32_t page = next_random(random) % pages;
+        while ((resident[page] & 1) == 0) {
+            page = page + 1 == pages ? 0 : page + 1;
+        }
+        filled += !is_zero(start + page * of_bytes, of_bytes);
+    }
+    return samples == 0 ? 0 : count * filled / samples;
+}
+
+static uint64_t seed(const wj_memory *memory)
+{
+    return ((uint64_t)wj_now_ns(CLOCK_MONOTONIC) << 20) ^ (uintptr_t)memory ^ UINT64_C(0x9E3779B97F4A7C15);
 }
 
 /* How many bytes from base + start to base + end are in use, about. */
 static uint64_t used_bytes(const wj_memory *memory, uint64_t start, uint64_t end)
 {
     uint64_t of_bytes = page_bytes();
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    uint64_t random = ((uint64_t)now.tv_nsec << 20) ^ (uintptr_t)memory ^ UINT64_C(0x9E3779B97F4A7C15);
+    uint64_t random = seed(memory);
     uint64_t used = 0;
     for (uint64_t at = start; at < end; at += WJ_HUGE_PAGE_BYTES) {
         uint64_t left_bytes = end - at < WJ_HUGE_PAGE_BYTES ? end - at : WJ_HUGE_PAGE_BYTES;
-        uint32_t pages = (uint32_t)(left_bytes / of_bytes);
-        uint64_t found = resident_pages(memory->base + at, pages, of_bytes) * of_bytes;
-        if (found != 0 && at < memory->huge_bytes) {
-            uint32_t filled = 0;
-            for (uint32_t i = 0; i < SAMPLES; i++) {
-                filled += !is_zero(memory->base + at + next_random(&random) % pages * of_bytes, of_bytes);
-            }
-            found = found * filled / SAMPLES;
-        }
-        used += found;
+        used += used_pages(memory->base + at, (uint32_t)(left_bytes / of_bytes), of_bytes, &random) * of_bytes;
     }
     return used;
 }
 
-/* Makes huge pages of what is in small ones, where they are nearly all there. */
+/* Makes huge pages of what is in small ones, where they are nearly all in use. */
 static void collapse(const wj_memory *memory, uint64_t start, uint64_t end)
 {
     uint64_t of_bytes = page_bytes();
+    uint64_t random = seed(memory);
     uint32_t pages = (uint32_t)(WJ_HUGE_PAGE_BYTES / of_bytes);
     uint64_t misaligned = ((uintptr_t)memory->base + start) % WJ_HUGE_PAGE_BYTES;
     uint64_t at = misaligned == 0 ? start : start + WJ_HUGE_PAGE_BYTES - misaligned;
     for (; at + WJ_HUGE_PAGE_BYTES <= end; at += WJ_HUGE_PAGE_BYTES) {
-        if (resident_pages(memory->base + at, pages, of_bytes) >= pages - pages / 4) {
+        if (used_pages(memory->base + at, pages, of_bytes, &random) >= pages - pages / 4) {
             (void)madvise(memory->base + at, WJ_HUGE_PAGE_BYTES, MADV_COLLAPSE); /* a refusal is harmless */
         }
     }
@@ -176,8 +184,9 @@ void wj_prefer_huge_pages(wj_memory *memory)
         } else if (memory->committed_bytes - memory->looked_at_bytes >= memory->looked_at_bytes / 4) {
             find_limit(memory);
         }
-        if (memory->committed_bytes > memory->huge_limit_bytes && store->calls_between_looks == 0) {
-            store->calls_between_looks = store->calls_to_look = 1;
+        if (memory->committed_bytes > memory->huge_limit_bytes && store->next_look_ns == 0) {
+            store->look_interval_ns = FIRST_LOOK_NS;
+            store->next_look_ns = wj_now_ns(CLOCK_MONOTONIC_COARSE) + FIRST_LOOK_NS;
         }
     }
     (void)advise(memory);
@@ -185,6 +194,10 @@ void wj_prefer_huge_pages(wj_memory *memory)
 
 void wj_look_at_memories(wj_store *store)
 {
+    int64_t now_ns = wj_now_ns(CLOCK_MONOTONIC_COARSE);
+    if (now_ns < store->next_look_ns) {
+        return;
+    }
     bool all_proven = true;
     pthread_mutex_lock(&store->lock);
     for (wj_memory *memory = store->memories; memory != NULL; memory = memory->next) {
@@ -201,9 +214,9 @@ void wj_look_at_memories(wj_store *store)
         collapse(memory, before, memory->huge_bytes);
         all_proven = all_proven && memory->committed_bytes <= memory->huge_limit_bytes;
     }
-    bool more = !all_proven && store->calls_between_looks < UINT32_MAX / 2;
-    store->calls_between_looks = more ? 2 * store->calls_between_looks : 0;
-    store->calls_to_look = store->calls_between_looks;
+    bool more = !all_proven && store->look_interval_ns < LAST_INTERVAL_NS;
+    store->look_interval_ns *= 2;
+    store->next_look_ns = more ? now_ns + store->look_interval_ns : 0;
     pthread_mutex_unlock(&store->lock);
 }
 #else

@@ -147,8 +147,8 @@ struct wj_store {
     pthread_mutex_t lock;   /* guards what follows against other threads: cffi calls run without the GIL */
     uint64_t total_bytes;   /* what memories and tables take now; never more than max_total_bytes was */
     bool has_huge_grant;    /* one of its memories has got the huge pages that need no reason */
-    uint32_t calls_between_looks; /* at memories with more than what may have huge pages; 0: there are none (huge.c) */
-    uint32_t calls_to_look;       /* until the next one; used by the thread that runs the code, without the lock */
+    int64_t look_interval_ns; /* between looks at memories with more than may have huge pages (huge.c) */
+    int64_t next_look_ns;     /* 0: there are none; read by the thread that runs the code, without the lock */
     wj_memory *memories;    /* new ones are pushed in front with release order; the fault handler reads the list */
     wj_table *tables;
     wj_allocation *allocations;
@@ -455,19 +455,16 @@ static inline void wj_unlock_if(bool locked, wj_memory *memory)
 #define WJ_HUGE_PAGE_BYTES (UINT64_C(2) << 20)
 /* After `memory` was made or has grown: gives huge pages to what deserves them. Needs store->lock. */
 WJ_INTERNAL void wj_prefer_huge_pages(wj_memory *memory);
-/* After some calls between wasm and the host: looks again. */
+/* At a call between wasm and the host, if it is time: looks again. */
 WJ_INTERNAL void wj_look_at_memories(wj_store *store);
 /* What is known of how a pooled memory was used holds for the next user no more. */
 WJ_INTERNAL void wj_forget_density(wj_memory *memory);
 
-/* Counts calls until it is time for that. In the way of every call: one load, as long as there is nothing to look at. */
-static inline __attribute__((always_inline)) void wj_count_call(wj_store *store)
+/* In the way of every call: one load, as long as there is nothing to look at. */
+static inline __attribute__((always_inline)) void wj_look_if_due(wj_store *store)
 {
-    if (__builtin_expect(store->calls_to_look != 0, 0)) {
-        store->calls_to_look--;
-        if (store->calls_to_look == 0) {
-            wj_look_at_memories(store);
-        }
+    if (__builtin_expect(store->next_look_ns != 0, 0)) {
+        wj_look_at_memories(store);
     }
 }
 
