@@ -18,6 +18,8 @@ typedef double f64;
 /* What runs here is in a section of its own: backtraces know its activations by the address (wj_in_interpreter). A trap of
  * a function must be raised from here, and nothing else may call out from here while an activation is half made. */
 #define INTERPRETER_SECTION __attribute__((section("wj_interpreter"), noinline))
+/* A fault or an interrupt leaves these frames without their end, where AddressSanitizer would make the stack usable again. */
+#define ABANDONED __attribute__((noinline, no_sanitize_address))
 extern const char __start_wj_interpreter[] WJ_INTERNAL;
 extern const char __stop_wj_interpreter[] WJ_INTERNAL;
 
@@ -116,8 +118,7 @@ static bool is_short(const context *c, uintptr_t here)
 }
 
 /* Calls code with the operands at `values`, where it puts the results. */
-static void __attribute__((noinline)) call_native(const context *c, const void *code, void *vmctx, const wj_signature *type,
-                                                  uint64_t *values)
+static void ABANDONED call_native(const context *c, const void *code, void *vmctx, const wj_signature *type, uint64_t *values)
 {
     wj_frame *frame = FRAME(type->stack_slots + type->area_slots);
     uint64_t *area = frame->stack + type->stack_slots;
@@ -138,7 +139,7 @@ static void __attribute__((noinline)) call_native(const context *c, const void *
 }
 
 /* Goes on in compiled code, whose only parameter are the locals, which the results replace. */
-static void __attribute__((noinline)) enter_loop(const context *c, uint64_t code, const wj_signature *type, uint64_t *locals)
+static void ABANDONED enter_loop(const context *c, uint64_t code, const wj_signature *type, uint64_t *locals)
 {
     wj_frame *frame = FRAME(type->area_slots);
     uint64_t *area = frame->stack;
@@ -227,7 +228,7 @@ static inline void clear_locals(const wj_interpreted *function, uint64_t *slots)
 
 static void run(context *c, wj_store *store, wj_entry *entry, wj_activation *activation);
 
-uint64_t wj_interpret(uint32_t position, wj_frame *frame)
+uint64_t ABANDONED wj_interpret(uint32_t position, wj_frame *frame)
 {
     const wj_thread *thread = &wj_this_thread;
     wj_entry *entry = thread->entry;
@@ -378,7 +379,7 @@ static inline uint64_t masked(uint64_t index, uint64_t length)
 
 /* Runs an activation, whose operands are its first slots, up to its return; its results are there then. The activations
  * that it calls, and those call, are run here too: what recursion takes is in the interpreter stack. */
-static void INTERPRETER_SECTION run(context *c, wj_store *store, wj_entry *entry, wj_activation *activation)
+static void INTERPRETER_SECTION ABANDONED run(context *c, wj_store *store, wj_entry *entry, wj_activation *activation)
 {
     static const void *const labels[] = {
 #define WJ_X(name) &&label_##name,
