@@ -412,6 +412,35 @@ def test_a_long_line_becomes_records_of_bounded_size(module: Module) -> None:
         logger.removeHandler(handler)
 
 
+@pytest.mark.parametrize("used", ["start function", "compiling"])
+def test_the_timeout_of_run_is_for_all_of_it(engine: Engine, monkeypatch: pytest.MonkeyPatch, used: str) -> None:
+    started: list[bytes] = []
+    if used == "compiling":
+        from wasmjit.wasi import run as of_run
+
+        slow = of_run._module_of
+        monkeypatch.setattr(of_run, "_module_of", lambda *arguments: (slow(*arguments), time.sleep(0.3))[0])
+    text = """(module (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+      (memory (export "memory") 1)
+      (func $wait  ;; 0.15 s
+        (i32.store (i32.const 16) (i32.const 1))
+        (i64.store (i32.const 24) (i64.const 150000000))
+        (drop (call $poll (i32.const 0) (i32.const 100) (i32.const 1) (i32.const 200))))
+      (start $wait)
+      (func (export "_start") (call $wait)))"""
+    began = time.monotonic()
+    with pytest.raises(Trap) as caught:
+        wasmjit.run(text.encode(), engine=engine, timeout=0.25, stdout=started.append)
+    assert caught.value.trap_code is TrapCode.INTERRUPT and time.monotonic() - began < 10
+    assert wasmjit.run(b'(module (func (export "_start")))', engine=engine, timeout=60).exit_code == 0
+
+
+def test_a_start_function_may_exit(engine: Engine) -> None:
+    text = b"""(module (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+      (memory (export "memory") 1) (func $leave (call $exit (i32.const 3))) (start $leave) (func (export "_start") unreachable))"""
+    assert wasmjit.run(text, engine=engine).exit_code == 3
+
+
 # ---- memories and tables of a store ----
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import os
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from ..runtime.engine import Engine
 from ..runtime.linker import Linker
 from ..runtime.module import Module
 from ..runtime.store import Store
-from ..runtime.trap import ExitTrap
+from ..runtime.trap import ExitTrap, Trap, TrapCode
 from .config import WasiConfig, WasiContext
 
 _Path = str | os.PathLike[str]
@@ -68,7 +69,8 @@ def run(
     which is `argv0`, by default the file's. `stdin`, `stdout` and `stderr` are what `WasiConfig` takes; what is not
     redirected is collected in the Result. `dirs` are the directories it may use: guest name -> path, `MemoryFS` or
     fsspec file system, each also as a pair with ``"ro"`` or ``"rw"``; or simply paths, which keep their names.
-    `timeout` (seconds), `fuel` and `max_memory` (bytes of all memories and tables) bound it as they do a `Store`;
+    `timeout` (seconds) bounds it from here on, also before it starts, though reading and compiling a module end before
+    that is looked at. `fuel` and `max_memory` (bytes of all memories and tables) bound it as they do a `Store`;
     `max_table_elements` holds for each table. `max_output` is how many bytes it may write to stdout and stderr
     together, by default 256 MiB of what is collected; beyond that the run ends with a WasmError. `max_descriptors`,
     `clock`, `random` and `deterministic` are those of `WasiConfig`. Nothing else of the host can be seen.
@@ -89,6 +91,7 @@ def run(
     >>> run(text, engine=Engine())
     Result(exit_code=3, stdout=b'hi\\n', stderr=b'')
     """
+    began = time.monotonic()
     module = _module_of(program, engine, fuel is not None)
     outputs = [io.BytesIO(), io.BytesIO()]
     with WasiConfig(
@@ -108,22 +111,32 @@ def run(
             if max_table_elements is not None:
                 store.set_limits(table_elements=max_table_elements)
             store.set_wasi(config)
-            exit_code = _run_command(store, module)
+            exit_code = _run_command(store, module, None if timeout is None else began + timeout)
     return Result(exit_code, *(output.getvalue() for output in outputs))
 
 
-def _run_command(store: Store, module: Module) -> int:
+def _leave_time(store: Store, deadline: float | None) -> None:
+    """Gives the next call what is left of the time. Raises Trap if nothing is."""
+    if deadline is not None:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise Trap._from_code(TrapCode.INTERRUPT.value)
+        store.timeout = left
+
+
+def _run_command(store: Store, module: Module, deadline: float | None) -> int:
     linker = Linker(module.engine)
     linker.define_wasi()
     try:
+        _leave_time(store, deadline)
         start = linker.instantiate(store, module).exports(store).get("_start")
         if start is None:
             raise WasmError("the module exports no function `_start`: it is not a WASI program")
-        try:
-            start(store)  # type: ignore[operator]  # if it is no function, the error says so
-        except ExitTrap as exit_trap:
-            return exit_trap.code
+        _leave_time(store, deadline)
+        start(store)  # type: ignore[operator]  # if it is no function, the error says so
         return 0
+    except ExitTrap as exit_trap:
+        return exit_trap.code
     finally:
         context = store._record.wasi
         if isinstance(context, WasiContext):
