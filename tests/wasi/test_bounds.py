@@ -437,7 +437,8 @@ def test_the_timeout_of_run_is_for_all_of_it(engine: Engine, monkeypatch: pytest
 
 def test_a_start_function_may_exit(engine: Engine) -> None:
     text = b"""(module (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
-      (memory (export "memory") 1) (func $leave (call $exit (i32.const 3))) (start $leave) (func (export "_start") unreachable))"""
+      (memory (export "memory") 1) (func $leave (call $exit (i32.const 3))) (start $leave)
+      (func (export "_start") unreachable))"""
     assert wasmjit.run(text, engine=engine).exit_code == 3
 
 
