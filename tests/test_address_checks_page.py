@@ -39,7 +39,7 @@ def test_rows_have_names_of_their_own() -> None:
 def test_a_row_still_applies(row: Any) -> None:
     """Its text is there once, its place has that name, and its tests exist."""
     text = (ROOT / row.file).read_text()
-    assert text.count(row.search) == 1, "the text that is taken away"
+    assert text.count(row.search) == 1, "the check has moved: its row in tools/check_mutations.toml has to follow"
     assert row.search != row.replace and re.search(rf"\b{row.where}\b", text)
     for test in row.tests:
         path, _, name = test.partition("::")

@@ -42,7 +42,7 @@ PAGE = ROOT / "docs" / "address-checks.md"
 OBJECTS = ROOT / "build" / "mutate"
 COPIED = ("wasmjit", "runtime_c", "tests", "tools", "examples", "docs", "pyproject.toml", "README.md")
 EXTENSION = Path("wasmjit") / "runtime" / ("_native" + sysconfig.get_config_var("EXT_SUFFIX"))
-TEST_SECONDS = 120
+TEST_SECONDS, ALL_TESTS_SECONDS = 120, 1800
 _BEGIN, _END = "<!-- rows: tools/mutate_checks.py --docs -->", "<!-- end -->"
 # What must still work: else the row breaks everything, and any test fails.
 SMOKE = """
@@ -152,18 +152,18 @@ class Tree:
         target.unlink(missing_ok=True)
         subprocess.run([compiler, "-shared", *objects, "-lpthread", "-lm", "-o", str(target)], check=True)
 
-    def run(self, arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    def run(self, arguments: list[str], seconds: int = TEST_SECONDS) -> subprocess.CompletedProcess[str]:
         """Python in the copy. A crash or a hang ends with it."""
         environment = {**os.environ, "PYTHONPATH": str(self.directory), "PYTHONDONTWRITEBYTECODE": "1"}
         environment["XDG_CACHE_HOME"] = str(self.directory / "cache")
-        command = ["timeout", "--kill-after=5", str(TEST_SECONDS), sys.executable, *arguments]
+        command = ["timeout", "--kill-after=5", str(seconds), sys.executable, *arguments]
         return subprocess.run(
             command, cwd=self.directory, env=environment, capture_output=True, text=True, errors="replace", check=False
         )
 
-    def run_tests(self, tests: list[str]) -> subprocess.CompletedProcess[str]:
+    def run_tests(self, tests: list[str], seconds: int = TEST_SECONDS) -> subprocess.CompletedProcess[str]:
         """pytest, up to the first failure."""
-        return self.run(["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests])
+        return self.run(["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests], seconds)
 
     def try_row(self, row: Row) -> str:
         """Applies a row, and takes it back: "fails" (as it has to), "survives", or what is wrong with it."""
@@ -204,7 +204,7 @@ def mutate(rows: list[Row], jobs: int) -> int:
         for number in range(jobs):
             trees.put(Tree(Path(directory) / str(number)))
         tree = trees.get()
-        done = tree.run_tests(sorted({test for row in rows for test in row.tests}))
+        done = tree.run_tests(sorted({test for row in rows for test in row.tests}), ALL_TESTS_SECONDS)
         trees.put(tree)
         if done.returncode != 0:
             print(done.stdout[-3000:], done.stderr[-3000:], "the tests have to pass on the tree as it is", sep="\n")

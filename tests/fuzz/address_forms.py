@@ -1,6 +1,6 @@
 """Every load and store, at the edges of addresses, offsets and memories, with something of the host's all around.
 
-    python -m tests.fuzz.address_forms [--all | --pairs N] [--seed S] [--tier T ...] [--layout L ...] [--canary C ...]
+    python -m tests.fuzz.address_forms [--all | --instructions N] [--seed S] [--tier T] [--layout L ...] [--canary C]
 
 Each function is one instruction with one offset; its address is a constant, a parameter, a sum, the low half of an i64,
 or walks from iteration to iteration. What must happen follows from arithmetic on integers without bounds
@@ -251,6 +251,7 @@ class Contents:
 # ---- functions ----
 
 FORMS = ("parameter", "sum", "wrapped", "loop")
+LARGE_FORMS = ("parameter", "loop")  # of those with large offsets in a sample
 
 
 @dataclass(frozen=True)
@@ -327,21 +328,24 @@ def cases_of(layout: Layout, function: Function) -> Iterator[Case]:
                 yield Case(function, (first, step, count), walked)
 
 
-def functions_of(layout: Layout, pairs: Sequence[tuple[Instruction, int]], every_constant: bool) -> list[Function]:
-    """The functions for pairs of instruction and offset."""
+def functions_of(layout: Layout, pairs: Sequence[tuple[Instruction, int]]) -> list[Function]:
+    """The functions for pairs of instruction and offset, with every form and constant."""
     found: list[Function] = []
     for instruction, offset in pairs:
-        for form in FORMS:
-            if form != "wrapped" or not layout.is_64:
-                found.append(Function(f"f{len(found)}", instruction, offset, form))
-        constants = edges(layout, instruction.access_bytes, offset)
-        if not every_constant:
-            constants = random.Random(f"{instruction} {offset}").sample(constants, 4)
-        found += [
-            Function(f"f{len(found) + position}", instruction, offset, "constant", address)
-            for position, address in enumerate(constants)
-        ]
+        found += _functions(layout, len(found), instruction, offset, FORMS, 1 << 32)
     return found
+
+
+def _functions(
+    layout: Layout, first: int, instruction: Instruction, offset: int, forms: Sequence[str], most_constants: int
+) -> list[Function]:
+    """Those for one pair, numbered from `first` on, with some of the forms and constants."""
+    kinds = [(form, 0) for form in forms if form != "wrapped" or not layout.is_64]
+    constants = edges(layout, instruction.access_bytes, offset)
+    if most_constants < len(constants):
+        constants = random.Random(f"{instruction} {offset}").sample(constants, most_constants)
+    kinds += [("constant", address) for address in constants]
+    return [Function(f"f{first + n}", instruction, offset, form, address) for n, (form, address) in enumerate(kinds)]
 
 
 def all_pairs(layout: Layout) -> list[tuple[Instruction, int]]:
@@ -575,7 +579,8 @@ def _signed(value: int, type: str) -> int:
 
 
 def sample(layout: Layout, count: int, seed: int) -> list[Function]:
-    """Functions for `count` pairs: loads and stores, of numbers and of vectors, by turns; some with large offsets."""
+    """Functions for `count` instructions, loads and stores, of numbers and of vectors, by turns: each with an offset
+    that guard pages take, where there are some, and with a larger one."""
     generator = random.Random(f"{layout.name} {seed}")
     groups = [
         [access for access in INSTRUCTIONS if (access.type == "v128") == is_vector and access.kind == kind]
@@ -584,23 +589,23 @@ def sample(layout: Layout, count: int, seed: int) -> list[Function]:
     ]
     for group in groups:
         generator.shuffle(group)
-    parity = generator.randrange(2)
-    pairs = []
+    functions: list[Function] = []
     for number in range(count):
         group = groups[number % len(groups)]
         instruction = group[number // len(groups) % len(group)]
         found = offsets(layout, instruction.access_bytes)
         small = [offset for offset in found if offset + instruction.access_bytes <= GUARD_BYTES]
         large = [offset for offset in found if offset not in small]
-        pairs.append((instruction, generator.choice(large if large and (number + parity) % 2 else small)))
-    return functions_of(layout, pairs, every_constant=False)
+        functions += _functions(layout, len(functions), instruction, generator.choice(small), FORMS, 2)
+        functions += _functions(layout, len(functions), instruction, generator.choice(large), LARGE_FORMS, 2)
+    return functions
 
 
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--all", action="store_true", help="every instruction with every offset and constant address")
-    parser.add_argument("--pairs", type=int, default=45, help="pairs of instruction and offset for each layout")
+    parser.add_argument("--instructions", type=int, default=45, help="instructions for each layout")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--tier", choices=TIERS, nargs="+", default=TIERS)
     parser.add_argument("--layout", choices=list(LAYOUTS), nargs="+", default=list(LAYOUTS))
@@ -611,8 +616,8 @@ def main() -> int:
 
     def choose(layout: Layout) -> list[Function]:
         if options.all:
-            return functions_of(layout, all_pairs(layout), every_constant=True)
-        return sample(layout, options.pairs, options.seed)
+            return functions_of(layout, all_pairs(layout))
+        return sample(layout, options.instructions, options.seed)
 
     if options.in_process:
         count, wrong = run(options.tier[0], layouts, options.canary[0], choose)
@@ -623,7 +628,11 @@ def main() -> int:
         for canary in options.canary:
             # One layout at a time with --all: the modules are large.
             for names in [[name] for name in options.layout] if options.all else [options.layout]:
-                amount = ["--all"] if options.all else ["--pairs", str(options.pairs), "--seed", str(options.seed)]
+                amount = (
+                    ["--all"]
+                    if options.all
+                    else ["--instructions", str(options.instructions), "--seed", str(options.seed)]
+                )
                 command = [sys.executable, "-m", "tests.fuzz.address_forms", *amount, "--in-process"]
                 command += ["--tier", tier, "--canary", canary, "--layout", *names]
                 print(tier, canary, *names, flush=True)

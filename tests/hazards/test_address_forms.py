@@ -16,7 +16,7 @@ from wasmjit.wasm.ops import OPS
 @pytest.mark.parametrize(("tier", "canary"), [("auto", "mapped"), ("baseline", "none"), ("optimized", "mapped")])
 def test_every_address_form_stays_inside(tier: str, canary: str, root: Path) -> None:
     """A part of what ``python -m tests.fuzz.address_forms --all`` does, the same in every run."""
-    command = [sys.executable, "-m", "tests.fuzz.address_forms", "--in-process", "--pairs", "4"]
+    command = [sys.executable, "-m", "tests.fuzz.address_forms", "--in-process", "--instructions", "4"]
     command += ["--tier", tier, "--canary", canary]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
