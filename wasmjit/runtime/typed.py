@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import sys
+import weakref
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import abi
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 # What NumPy calls the value types; in little endian, as wasm has them.
 _DTYPES = {wt.I32: "<i4", wt.I64: "<i8", wt.F32: "<f4", wt.F64: "<f8"}
 _WORD_BYTES = 8
+_COUNT, _DONE = (abi.MAP_JOB[name] // _WORD_BYTES for name in ("count", "done"))
 
 
 class TypedFunc(TypedBase):
@@ -75,13 +79,14 @@ class TypedFunc(TypedBase):
 
         There is an array or number for each parameter, broadcast together as NumPy does. Arrays of another type are
         converted if NumPy calls them of the "same kind" (``numpy.can_cast``). Several results give a tuple of
-        arrays, none gives None. `out` is the array to write the results to, or a tuple of them.
+        arrays, none gives None. `out` is the array to write the results to, or a tuple of them; it may be, or overlap,
+        an array that is read. None of them can be resized meanwhile.
 
         The elements are called in order (row by row). A trap or an exception ends the loop: results of the elements
         before it are in `out`, and the exception says in a note, from Python 3.11 on, which element it was.
 
-        Raises TypeError for a wrong number of arrays, types that do not convert, or a function with references or v128;
-        ValueError for shapes that do not fit; ImportError without NumPy; and what a call raises.
+        Raises TypeError for a wrong number of arrays, types that do not convert, masked arrays, or a function with
+        references or v128; ValueError for shapes that do not fit; ImportError without NumPy; and what a call raises.
 
         >>> import numpy
         >>> from wasmjit import Instance, Module, Store
@@ -105,32 +110,35 @@ class TypedFunc(TypedBase):
             _converted(numpy, array, valtype, position)
             for position, (array, valtype) in enumerate(zip(arrays, type.params, strict=True), 1)
         ]
+        targets = _targets(numpy, type, out)
+        # From here on nothing of the caller's runs that could change what the arrays are.
+        _guards = [weakref.ref(owner) for array in (*given, *targets) for owner in _owners(numpy, array)]
         inputs = numpy.broadcast_arrays(*given)
         shape = inputs[0].shape
-        outputs, results = _outputs(numpy, type, shape, out)
+        outputs = _outputs(numpy, type, shape, inputs, targets)
         # Rows of all arrays in the same order: one dimension, a view where that is possible.
         columns = [array.reshape(-1) for array in inputs] + [array.reshape(-1) for array in outputs]
-        self._run(columns, inputs[0].size)
+        job = _new_job(numpy, columns, (*type.params, *type.results), inputs[0].size)
+        try:
+            self._run(job)
+        finally:  # also of a loop that a trap ended
+            done = job[_DONE]
+            for target, output in zip(targets, outputs, strict=False):
+                if target is not output:
+                    target.flat[:done] = output.flat[:done]
+        results = outputs if out is None else _as_list(out)
         if not results:
             return None
-        for result, output in zip(results, outputs, strict=True):
-            if result is not output:
-                result[...] = output
         return results[0] if len(results) == 1 else tuple(results)
 
-    def _run(self, columns: list[Any], count: int) -> None:
-        words = [0, 0, count, 0]
-        for column in columns:
-            words += [column.ctypes.data, column.strides[0] if count > 1 else 0]
-        job = (ctypes.c_int64 * len(words))(*[word if word < 1 << 63 else word - (1 << 64) for word in words])
+    def _run(self, job: Any) -> None:
         code = self._owner.engine._trampolines.get(MAP, self._type)
         _native = self._owner.open()
         try:
             self._run_map(code, ctypes.addressof(job))
         except BaseException as error:
-            done = job[abi.MAP_JOB["done"] // _WORD_BYTES]
             if hasattr(error, "add_note"):
-                error.add_note(f"in element {done} of {count} of TypedFunc.map")
+                error.add_note(f"in element {job[_DONE]} of {job[_COUNT]} of TypedFunc.map")
             raise
 
 
@@ -140,6 +148,7 @@ finish_callable_class(TypedFunc)
 def _converted(numpy: Any, array: Any, valtype: int, position: int) -> Any:
     """An array of the parameter's type. Raises TypeError."""
     dtype = numpy.dtype(_DTYPES[valtype])
+    _refuse_masked(array, f"parameter {position}")
     made = numpy.asarray(array)
     if isinstance(array, (int, float)) and not isinstance(array, bool):
         # A number of Python's has no type of its own: it must keep its value.
@@ -160,25 +169,75 @@ def _converted(numpy: Any, array: Any, valtype: int, position: int) -> Any:
     return made.astype(dtype, copy=False)
 
 
-def _outputs(numpy: Any, type: wt.FuncType, shape: tuple[int, ...], out: Any) -> tuple[list[Any], list[Any]]:
-    """The arrays that the loop writes to, whose rows lie one behind the other, and those that the caller gets."""
-    dtypes = [numpy.dtype(_DTYPES[valtype]) for valtype in type.results]
+def _as_list(out: Any) -> list[Any]:
+    return list(out) if isinstance(out, tuple) else [out]
+
+
+def _targets(numpy: Any, functype: wt.FuncType, out: Any) -> list[Any]:
+    """The arrays in `out` as what they are to NumPy itself: a subclass may have a shape and methods of its own."""
     if out is None:
-        made = [numpy.empty(shape, dtype) for dtype in dtypes]
-        return made, made
-    given = list(out) if isinstance(out, tuple) else [out]
-    if len(given) != len(dtypes):
-        raise TypeError(f"out: expected {len(dtypes)} arrays, one for each result, got {len(given)}")
-    outputs = []
-    for array, dtype in zip(given, dtypes, strict=True):
-        if not isinstance(array, numpy.ndarray):
+        return []
+    given = _as_list(out)
+    if len(given) != len(functype.results):
+        raise TypeError(f"out: expected {len(functype.results)} arrays, one for each result, got {len(given)}")
+    targets = []
+    for array in given:
+        if not issubclass(type(array), numpy.ndarray):  # not isinstance: an object may claim any class
             raise TypeError(f"out: expected a NumPy array, not {array!r}")
+        _refuse_masked(array, "out")
+        targets.append(numpy.ndarray.view(array, numpy.ndarray))
+    return targets
+
+
+def _refuse_masked(array: Any, what: str) -> None:
+    """Raises TypeError for an array with elements that count as not there."""
+    masked = sys.modules.get("numpy.ma")
+    if masked is not None and isinstance(array, masked.MaskedArray):
+        raise TypeError(f"{what}: masked arrays are not supported")
+
+
+def _owners(numpy: Any, array: Any) -> Iterator[Any]:
+    """The arrays whose memory an array shows. While there is a weak reference to one, it cannot be resized."""
+    while isinstance(array, numpy.ndarray):
+        yield array
+        array = numpy.ndarray.base.__get__(array)
+
+
+def _outputs(numpy: Any, type: wt.FuncType, shape: tuple[int, ...], inputs: Any, targets: list[Any]) -> list[Any]:
+    """The arrays that the loop writes to, whose rows lie one behind the other: targets where they can be."""
+    dtypes = [numpy.dtype(_DTYPES[valtype]) for valtype in type.results]
+    if not targets:
+        return [numpy.empty(shape, dtype) for dtype in dtypes]
+    outputs: list[Any] = []
+    for position, (array, dtype) in enumerate(zip(targets, dtypes, strict=True)):
         if not array.flags.writeable:
             raise ValueError("out: the array is read-only")
         if array.shape != shape:
             raise ValueError(f"out: shape {array.shape} is not {shape}, the shape of the arguments")
         if not numpy.can_cast(dtype, array.dtype, casting="same_kind"):
             raise TypeError(f"out: results of type {dtype} do not convert to {array.dtype}")
-        direct = array.dtype == dtype and (array.flags.c_contiguous or array.ndim == 1)
+        others = [*inputs, *targets[:position], *targets[position + 1 :]]
+        direct = (
+            array.dtype == dtype
+            and (array.flags.c_contiguous or array.ndim == 1)
+            # What is written must not be read later on: then results would depend on the order.
+            and not any(numpy.may_share_memory(array, other) and not _same(array, other) for other in others)
+        )
         outputs.append(array if direct else numpy.empty(shape, dtype))
-    return outputs, given
+    return outputs
+
+
+def _same(array: Any, other: Any) -> bool:
+    """Whether each element of one is that of the other, so that it is read before it is written."""
+    places = [(a.ctypes.data, a.strides, a.shape, a.dtype) for a in (array, other)]
+    return bool(places[0] == places[1])
+
+
+def _new_job(numpy: Any, columns: list[Any], valtypes: Sequence[int], count: int) -> Any:
+    """What machine code is given (abi.MAP_JOB). It looks at nothing any more: here is the last look."""
+    words = [0, 0, count, 0]
+    for column, valtype in zip(columns, valtypes, strict=True):
+        if type(column) is not numpy.ndarray or column.shape != (count,) or column.dtype != _DTYPES[valtype]:
+            raise TypeError(f"an array of {column.dtype} and shape {column.shape} where {count} elements are expected")
+        words += [column.ctypes.data, column.strides[0] if count > 1 else 0]
+    return (ctypes.c_int64 * len(words))(*[word if word < 1 << 63 else word - (1 << 64) for word in words])
