@@ -10,6 +10,7 @@ C_FILES := $(filter-out runtime_c/_%,$(wildcard runtime_c/*.c))
 C_FLAGS := -std=gnu11 -O2 -Wall -Wextra -Werror -Iruntime_c
 
 FUZZ_CASES := 10000
+SCHEDULES := 10000
 # For example `make bench BENCH="--quick compare"`.
 BENCH :=
 REALWORLD :=
@@ -27,7 +28,7 @@ MADE := $(VENV)/.made
 DEPENDENCIES := $(VENV)/.dependencies
 NATIVE := $(VENV)/.native
 
-.PHONY: help venv demo test check format bench realworld docs examples abi spec spec-matrix fuzz fuzz-loops fuzz-csmith mutate asan soak test-aarch64 clean distclean
+.PHONY: help venv demo test check format bench realworld docs examples abi spec spec-matrix fuzz fuzz-loops fuzz-csmith schedules mutate asan soak test-aarch64 clean distclean
 
 help:
 	@echo "make venv         the environment: dependencies and the C runtime, built in place"
@@ -46,6 +47,7 @@ help:
 	@echo "make fuzz-loops   random loops, run as wasmtime does, in all tiers and for four processors (LOOPS=\"--count 20000\")"
 	@echo "make fuzz-csmith  programs of csmith, and loops in C, compiled by clang at each level (CSMITH=\"--count 50\")"
 	@echo "make mutate       each check of addresses taken away: its test has to fail (MUTATE=\"interpreter --jobs 2\")"
+	@echo "make schedules    two threads and finalizers on every method of every handle (SCHEDULES=10000 rounds)"
 	@echo "make asan         tests of the boundary with the C runtime under AddressSanitizer"
 	@echo "make soak         100,000 runs of a small WASI program in 30 minutes: memory and descriptors stay flat (SOAK=\"--cycles 4000 --minutes 1\")"
 	@echo "make test-aarch64 what is particular to AArch64, under qemu; ARGS='tests/api -k trap' for other tests"
@@ -135,9 +137,13 @@ fuzz-csmith: venv
 	$(PY) -m tests.fuzz.csmith --tiers speed,baseline,auto --count 100 $(CSMITH)
 	$(PY) -m tests.fuzz.csmith --kernels --levels O2 --triple aarch64-unknown-linux-gnu --count 40
 
+schedules: venv
+	$(PY) -m tests.fuzz.schedules --rounds $(SCHEDULES)
+
 asan: venv
 	$(PY) tools/asan.py
 	$(PY) tools/asan.py -m tests.fuzz.signatures --count 1000
+	$(PY) tools/asan.py -m tests.fuzz.schedules --rounds 300
 
 soak: venv
 	$(PY) tools/soak.py $(SOAK)

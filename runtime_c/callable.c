@@ -292,6 +292,7 @@ wj_target *wj_native_target_new(wj_store *store, wj_func_ref *func_ref, const wj
 {
     wj_target *target = calloc(1, sizeof *target);
     if (target != NULL) {
+        __atomic_store_n(&store->has_native, true, __ATOMIC_SEQ_CST);
         wj_target_set(target, store, NULL, func_ref, signature, NULL, 0);
     }
     return target;

@@ -140,6 +140,16 @@ static int make_ready(wj_thread *thread, bool has_gil)
     return WJ_STATUS_OK;
 }
 
+/* Whether the thread is in this store already. */
+static bool runs_here(const wj_thread *thread, const wj_store *store)
+{
+    const wj_entry *entry = thread->entry;
+    while (entry != NULL && entry->store != store) {
+        entry = entry->outer;
+    }
+    return entry != NULL;
+}
+
 /* Makes *entry the thread's innermost one. A WJ_STATUS; or negative, and nothing is changed. */
 static inline __attribute__((always_inline)) int enter(wj_target *target, wj_entry *entry, void *thread_state)
 {
@@ -155,6 +165,17 @@ static inline __attribute__((always_inline)) int enter(wj_target *target, wj_ent
     int refusal = thread->entry == NULL ? make_ready(thread, thread_state == NULL) : WJ_STATUS_OK;
     if (UNLIKELY(refusal < 0)) {
         return refusal;
+    }
+    /* Else the GIL is held by all that enter and all that close. */
+    if (UNLIKELY(store->has_native) && !runs_here(thread, store)) {
+        if (!wj_store_claim(store)) {
+            return REFUSED_THREAD;
+        }
+        depth = 0;
+        if (store->closed) { /* before we had it; now nobody can */
+            wj_store_unclaim(store);
+            return REFUSED_CLOSED;
+        }
     }
     uintptr_t sp = (uintptr_t)__builtin_frame_address(0);
     uintptr_t limit = sp > store->max_wasm_stack_bytes ? sp - store->max_wasm_stack_bytes : 0;
@@ -214,7 +235,7 @@ static inline __attribute__((always_inline)) void leave(wj_entry *entry)
     store->stack_limit = entry->stack_limit;
     store->caller = entry->caller;
     wj_look_if_due(store); /* while nobody else may use the store */
-    __atomic_store_n(&store->depth, depth, __ATOMIC_RELAXED);
+    __atomic_store_n(&store->depth, depth, __ATOMIC_RELEASE); /* another thread may enter at once */
 }
 
 /* What happened to a call that C made and that nobody could be told about is told now. */

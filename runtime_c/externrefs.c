@@ -97,7 +97,7 @@ static size_t take_dead(externrefs_object *self, sweep *of)
     return dead;
 }
 
-static void sweep_now(externrefs_object *self)
+static void sweep_and_unclaim(externrefs_object *self)
 {
     size_t size = (size_t)PyDict_GET_SIZE(self->objects);
     sweep of = {malloc((size + 1) * sizeof(uint64_t)), calloc(size + 1, sizeof(bool)),
@@ -113,6 +113,7 @@ static void sweep_now(externrefs_object *self)
         mark_roots(&of, self->store);
         dead = take_dead(self, &of);
     }
+    wj_store_unclaim(self->store);
     Py_ssize_t twice = 2 * PyDict_GET_SIZE(self->objects);
     self->sweep_at = twice > FIRST_SWEEP_HANDLES ? twice : FIRST_SWEEP_HANDLES;
     for (size_t i = 0; i < dead; i++) {
@@ -130,7 +131,7 @@ void wj_externrefs_sweep(wj_store *store)
         store->sweep_due = false;
         return;
     }
-    if (wj_store_is_running(store) || store->held != 0) {
+    if (store->held != 0 || !wj_store_claim(store)) {
         return;
     }
     store->sweep_due = false;
@@ -139,7 +140,7 @@ void wj_externrefs_sweep(wj_store *store)
     PyObject *traceback;
     PyErr_Fetch(&type, &value, &traceback); /* of a call that failed, say */
     Py_INCREF(self);
-    sweep_now(self);
+    sweep_and_unclaim(self);
     Py_DECREF(self);
     PyErr_Restore(type, value, traceback);
 }

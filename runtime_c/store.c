@@ -19,8 +19,21 @@ void wj_store_unpin(wj_store *store)
     }
 }
 
+bool wj_store_claim(wj_store *store)
+{
+    uint32_t nobody = 0;
+    return __atomic_compare_exchange_n(&store->depth, &nobody, 1, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+}
+
+void wj_store_unclaim(wj_store *store)
+{
+    __atomic_store_n(&store->depth, 0, __ATOMIC_RELEASE);
+}
+
 static void drop_callables(wj_store *store)
 {
+    /* What goes with a callable may be the last that keeps the store: the list stays until we are through it. */
+    __atomic_add_fetch(&store->pins, 1, __ATOMIC_RELAXED);
     for (wj_host_func *host = store->host_funcs; host != NULL; host = host->next) {
         PyObject *callable = host->callable;
         host->callable = NULL;
@@ -35,6 +48,7 @@ static void drop_callables(wj_store *store)
     Py_XDECREF(epoch_callback);
     Py_XDECREF(limiter);
     Py_XDECREF(failure);
+    wj_store_unpin(store);
 }
 
 void wj_store_set_record(wj_store *store, uintptr_t reference)
@@ -89,7 +103,9 @@ static void roots_dealloc(PyObject *self_object)
     roots_object *self = (roots_object *)self_object;
     PyTypeObject *type = Py_TYPE(self_object);
     PyObject_GC_UnTrack(self_object);
-    self->store->roots = NULL;
+    if (self->store->roots == self) {
+        self->store->roots = NULL;
+    }
     wj_store_release_record(self->store);
     PyObject_GC_Del(self_object);
     Py_DECREF(type);
@@ -118,9 +134,15 @@ uintptr_t wj_store_roots(wj_store *store)
     }
     if (roots == NULL && roots_type != NULL) {
         roots_object *self = PyObject_GC_New(roots_object, roots_type);
+        /* Making it may have run a finalizer that made one. With two, callables would seem to have fewer other owners. */
+        roots = Py_XNewRef((PyObject *)store->roots);
         if (self != NULL) {
             __atomic_add_fetch(&store->references, 1, __ATOMIC_RELAXED);
             self->store = store;
+        }
+        if (roots != NULL) {
+            Py_XDECREF(self);
+        } else if (self != NULL) {
             store->roots = self;
             PyObject_GC_Track((PyObject *)self);
             roots = (PyObject *)self;
@@ -176,21 +198,23 @@ void wj_epoch_increment(uint64_t *epoch)
 int wj_store_close(wj_store *store)
 {
     PyGILState_STATE state = PyGILState_Ensure(); /* no call can be on its way in, and no copy under way */
-    int running = store->depth != 0;
-    if (!running) {
+    bool claimed = wj_store_claim(store);
+    if (claimed) {
         store->closed = true;
+        wj_store_unclaim(store);
     }
     PyGILState_Release(state);
-    return running;
+    return claimed ? 0 : 1;
 }
 
 void wj_store_free(wj_store *store)
 {
     bool alive = Py_IsInitialized();
     PyGILState_STATE state = alive ? PyGILState_Ensure() : PyGILState_UNLOCKED;
-    bool running = store->depth != 0;
+    bool running = !wj_store_claim(store);
     if (!running) {
-        store->closed = true; /* with the GIL held: no call can be on its way in */
+        store->closed = true; /* no call can be on its way in */
+        wj_store_unclaim(store);
         if (alive) {
             PyObject *reference = store->record_reference;
             store->record_reference = NULL;

@@ -6,6 +6,9 @@
 typedef struct {
     PyObject_HEAD
     wj_store *store;
+    /* A set: loaded code and whatever else C points to, to be let go of after the store. The garbage collector neither needs
+     * to see it (nothing there refers to a store) nor may clear it before: C callers can enter as long as the store is open. */
+    PyObject *keepalive;
 } store_object;
 
 static wj_store *store_of(PyObject *self)
@@ -24,7 +27,8 @@ static PyObject *new_store(PyTypeObject *type, PyObject *arguments, PyObject *ke
     if (self == NULL) {
         return NULL;
     }
-    self->store = wj_store_new(max_wasm_stack_bytes);
+    self->keepalive = PySet_New(NULL);
+    self->store = self->keepalive == NULL ? NULL : wj_store_new(max_wasm_stack_bytes);
     if (self->store == NULL) {
         Py_DECREF(self);
         PyErr_SetString(PyExc_MemoryError, "no memory for a Store");
@@ -55,6 +59,7 @@ static void store_dealloc(PyObject *self)
         PyErr_Fetch(&error_type, &value, &traceback); /* host functions go, and with them anything */
         wj_store_free(store);
         PyErr_Restore(error_type, value, traceback);
+        Py_XDECREF(((store_object *)self)->keepalive);
     }
     type->tp_free(self);
     Py_DECREF(type);
@@ -66,10 +71,22 @@ static PyObject *get_address(PyObject *self, void *closure)
     return PyLong_FromVoidPtr(store_of(self));
 }
 
+static PyObject *get_keepalive(PyObject *self, void *closure)
+{
+    (void)closure;
+    return Py_NewRef(((store_object *)self)->keepalive);
+}
+
 static PyObject *is_running(PyObject *self, PyObject *nothing)
 {
     (void)nothing;
     return PyBool_FromLong(wj_store_is_running(store_of(self)));
+}
+
+static PyObject *is_closed(PyObject *self, PyObject *nothing)
+{
+    (void)nothing;
+    return PyBool_FromLong(store_of(self)->closed);
 }
 
 static PyObject *hold_references(PyObject *self, PyObject *nothing)
@@ -124,11 +141,13 @@ static PyObject *write_word(PyObject *self, PyObject *const *arguments, Py_ssize
 
 static PyGetSetDef store_attributes[] = {
     {"address", get_address, NULL, "Of the C store.", NULL},
+    {"keepalive", get_keepalive, NULL, "A set of what lives at least as long as the C store.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyMethodDef store_methods[] = {
     {"is_running", is_running, METH_NOARGS, NULL},
+    {"is_closed", is_closed, METH_NOARGS, NULL},
     {"read_word", read_word, METH_O, NULL},
     {"write_word", (PyCFunction)(void (*)(void))write_word, METH_FASTCALL, NULL},
     {"__enter__", hold_references, METH_NOARGS, NULL},

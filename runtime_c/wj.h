@@ -128,7 +128,8 @@ struct wj_store {
     uint32_t references; /* atomic: one for wj_store_free, one for each callable */
     bool closed;         /* written with the GIL held */
     uint32_t pins;       /* atomic: what keeps memories mapped, one for the store itself and one for each mapping object */
-    uint32_t depth;      /* entries that are active now */
+    uint32_t depth;      /* entries that are active now; see wj_store_claim */
+    bool has_native;     /* C callers have addresses of functions: entries come without the GIL, too */
     wj_thread *thread;   /* on this thread, if depth > 0 */
     uint64_t call_id;      /* of the outermost call, odd while it runs; atomic */
     uint64_t interrupt_id; /* the call that is to be ended: equal to call_id if it is the present one; atomic */
@@ -414,6 +415,10 @@ WJ_INTERNAL void wj_add_traceback(const wj_entry *entry);
 
 /* ---- store.c ---- */
 
+/* Makes the store this thread's, if nobody is in it: until wj_store_unclaim nothing enters it, not even a C caller without
+ * the GIL. With the GIL held. */
+WJ_INTERNAL bool wj_store_claim(wj_store *store);
+WJ_INTERNAL void wj_store_unclaim(wj_store *store);
 /* Gives up one reference on the record. */
 WJ_INTERNAL void wj_store_release_record(wj_store *store);
 

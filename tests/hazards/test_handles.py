@@ -5,6 +5,8 @@ What may come of it is ClosedError, or what there was before; never freed memory
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import gc
 import os
 import subprocess
@@ -416,3 +418,132 @@ def test_a_second_interpreter_is_refused_and_the_first_goes_on(ended: bool) -> N
     first, refused, last = run_alone(source, str(ended)).splitlines()
     assert first == last == "TrapCode.UNREACHABLE"
     assert "main interpreter" in refused
+
+
+# ---- found by tests/fuzz/schedules.py ----
+
+
+def test_a_function_made_between_the_two_steps_of_close(engine: Engine) -> None:
+    """It was refused as if there were no memory."""
+    store = Store(engine)
+    native = store._record.open()
+    assert lib.wj_store_close(native.pointer) == 0
+    with pytest.raises(ClosedError):
+        Func(store, FuncType([], []), lambda: None)
+
+
+def test_host_functions_that_are_the_last_to_keep_their_store() -> None:
+    """The collector lets go of one after the other; the list of them went with the store."""
+    source = """
+        import gc
+        from wasmjit import *
+        engine = Engine()
+        kind = FuncType([], [])
+        for count in range(1, 200):
+            store = Store(engine)
+            box = []
+            made = [Func(store, kind, lambda box=box, number=number: number) for number in range(1 + count % 5)]
+            box.append((store, made) if count % 3 else store)
+            if count % 2:
+                box.append(made[0].typed(store))
+            store.epoch_deadline_callback(lambda box=box: 1)
+            del store, box, made
+            if count % 7 == 0:
+                gc.collect()
+        gc.collect()
+        print("ok")
+    """
+    assert run_alone(source) == "ok"
+
+
+def test_c_callers_without_the_gil_while_the_store_is_closed() -> None:
+    """They looked whether it was closed, and entered, while another thread closed it and freed it."""
+    source = """
+        import ctypes, sys, threading, time
+        from wasmjit import *
+        sys.setswitchinterval(1e-6)
+        engine = Engine()
+        module = Module(engine, '(module (func (export "f") (param i32) (result i32) local.get 0))')
+        prototype = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_int32)
+        odd = set()
+        def call(function, ends):
+            for _ in range(100_000):
+                found = function(7)
+                if found != 7:
+                    odd.update({found} - {0})
+                    if ends.is_set():
+                        break
+        until = time.monotonic() + 1
+        while time.monotonic() < until and not odd:
+            store = Store(engine)
+            function = Instance(store, module, []).exports(store)["f"]
+            functions = [prototype(function.native_address(store)) for _ in range(2)]
+            ends = threading.Event()
+            threads = [threading.Thread(target=call, args=(f, ends)) for f in functions]
+            [thread.start() for thread in threads]
+            while store._record.native is not None:
+                try:
+                    store.close()
+                except WasmError:
+                    pass
+            ends.set()
+            del store, function
+            [thread.join() for thread in threads]
+        print(odd or "ok")
+    """
+    assert run_alone(source) == "ok"
+
+
+def test_two_c_callers_without_the_gil_do_not_run_in_one_store(engine: Engine) -> None:
+    """Both found the store free, and entered."""
+    import ctypes
+
+    store = Store(engine)
+    text = """(module (global $inside (mut i32) (i32.const 0)) (global $seen (export "seen") (mut i32) (i32.const 0))
+      (func (export "f") (param i32) (result i32)
+        (global.set $inside (i32.add (global.get $inside) (i32.const 1)))
+        (if (i32.ne (global.get $inside) (i32.const 1)) (then (global.set $seen (i32.const 1))))
+        (loop (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+        (global.set $inside (i32.sub (global.get $inside) (i32.const 1)))
+        (i32.const 7)))"""
+    exports = Instance(store, Module(engine, text), []).exports(store)
+    function = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_int32)(exports["f"].native_address(store))
+    counts = [0, 0]
+
+    def call(number: int) -> None:
+        for _ in range(20_000):
+            counts[number] += function(50) == 7
+
+    threads = [threading.Thread(target=call, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with contextlib.suppress(WasmError):
+        store.check_native_calls()
+    assert exports["seen"].value(store) == 0 and all(counts)
+
+
+def test_a_finalizer_awaits_a_call_on_the_thread_that_runs_the_store(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waited for itself for ever."""
+    from wasmjit.runtime import asynchronous
+
+    store = Store(engine)
+    function = Func(store, FuncType([], [ValType.i32()]), lambda: 5)
+    post = asynchronous._Job.post
+    seen: list[str] = []
+
+    def post_after_a_finalizer(job: Any, message: Any) -> None:
+        if not seen:
+            seen.append("begins")
+            try:
+                asyncio.run(asyncio.wait_for(function.call_async(store), 5))
+            except WasmError as error:
+                seen.append(str(error))
+        post(job, message)
+
+    monkeypatch.setattr(asynchronous._Job, "post", post_after_a_finalizer)
+    assert asyncio.run(function.call_async(store)) == 5
+    assert "cannot be awaited on the thread" in seen[1]

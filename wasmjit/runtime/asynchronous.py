@@ -48,18 +48,23 @@ _UNSET = object()
 
 
 class _Threads:
-    """Daemon threads, as many as there are blocked calls: one that waits never keeps another call from starting."""
+    """Daemon threads, as many as there are blocked calls: one that waits never keeps another call from starting.
+
+    A finalizer may run, and call `start`, wherever something is allocated: the lock can be taken again, and nothing is
+    given to the thread that asks, which may wait for it.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._idle: list[SimpleQueue[Callable[[], None]]] = []
+        self._lock = threading.RLock()
+        self._idle: dict[int, SimpleQueue[Callable[[], None]]] = {}  # by thread
         self._count = 0
 
     def start(self, work: Callable[[], None]) -> None:
         """Runs `work` on an idle thread or a new one. Raises RuntimeError if there can be no further thread."""
         with self._lock:
-            if self._idle:
-                self._idle.pop().put(work)
+            others = [thread for thread in self._idle if thread != threading.get_ident()]
+            if others:
+                self._idle.pop(others[-1]).put(work)
                 return
             self._count += 1
             name = f"wasmjit-{self._count}"
@@ -71,13 +76,12 @@ class _Threads:
             work()
             del work  # it refers to a Store
             with self._lock:
-                self._idle.append(inbox)
+                self._idle[threading.get_ident()] = inbox
             try:
                 work = inbox.get(timeout=IDLE_SECONDS)
             except Empty:
                 with self._lock:
-                    if inbox in self._idle:
-                        self._idle.remove(inbox)
+                    if self._idle.pop(threading.get_ident(), None) is not None:
                         return
                 work = inbox.get()  # given just now
 
@@ -251,6 +255,7 @@ class _Lane:
         self._nested: deque[_Job] = deque()  # for the thread while it waits for a host function's coroutine
         self._running: list[_Job] = []  # outermost first
         self._has_thread = False
+        self._thread: int | None = None  # which, while it runs
 
     # On the loop.
 
@@ -265,6 +270,8 @@ class _Lane:
                 raise WasmError("this Store's code waits for the host function that awaits this call: call it directly")
             current = current.outer
         with self._changed:
+            if outer is None and self._thread == threading.get_ident():  # a finalizer that runs between two calls
+                raise WasmError("an asynchronous call cannot be awaited on the thread that runs this Store's calls")
             if outer is not None and self._has_thread:
                 self._nested.append(job)
                 self._changed.notify()
@@ -322,11 +329,13 @@ class _Lane:
             lib.wj_store_lend(native.pointer, lent)
 
     def _work(self) -> None:
+        self._thread = threading.get_ident()
         while True:
             with self._changed:
                 waiting = self._nested or self._queue  # nested ones are left over if their host function did not wait
                 if not waiting:
                     self._has_thread = False
+                    self._thread = None
                     return
                 job = waiting.popleft()
             self._run(job)
@@ -373,22 +382,18 @@ def _forget_interrupt(record: StoreRecord) -> None:
 
 
 _lanes: weakref.WeakKeyDictionary[StoreRecord, _Lane] = weakref.WeakKeyDictionary()
-_lanes_lock = threading.Lock()
 
 
 def _lane_of(record: StoreRecord) -> _Lane:
-    with _lanes_lock:
-        lane = _lanes.get(record)
-        if lane is None:
-            lane = _lanes[record] = _Lane(record)
-        return lane
+    """Without a lock: making a lane may run a finalizer that asks for it."""
+    lane = _lanes.get(record)
+    return _lanes.setdefault(record, _Lane(record)) if lane is None else lane
 
 
 def _after_fork() -> None:
     """In a child: no thread has come along, and those that were at work may have held any lock."""
-    global _lanes, _lanes_lock, _threads
+    global _lanes, _threads
     _lanes = weakref.WeakKeyDictionary()
-    _lanes_lock = threading.Lock()
     _threads = _Threads()
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import abi
-from ..errors import WasmError
+from ..errors import ClosedError, WasmError
 from ..wasm import types as wt
 from .foreign import check_native_type, foreign_function
 from .native import (
@@ -170,9 +170,15 @@ def _new_item(record: StoreRecord, type: wt.FuncType, called: Any, flags: int, *
         code = trampolines.get(NATIVE, type)
     elif not flags & UNCHECKED:
         code = trampolines.find(HOST, type)
-    func_ref = host_func_new(
-        native.pointer, called, signature_of(type).pointer, type_id(type), flags, code=code, native=foreign_address
-    )
+    signature = signature_of(type).pointer
+    try:
+        func_ref = host_func_new(
+            native.pointer, called, signature, type_id(type), flags, code=code, native=foreign_address
+        )
+    except MemoryError:
+        if native.is_closed():  # meanwhile
+            raise ClosedError("store is closed") from None
+        raise
     native.keep_roots(record)
     item = new_func_item(record, address_of(func_ref), type)
     if not code and not flags & UNCHECKED:

@@ -160,7 +160,7 @@ class _Code:
         self.artifact = artifact
         self.optimisation = optimisation
         self.loaded: LoadedModule | None = None
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # a finalizer may load it, too
 
     @classmethod
     def compile(cls, engine: Engine, wasm: bytes, progress: Progress) -> _Code:

@@ -75,7 +75,7 @@ class InstancePlan:
         self.num_elements = len(module.elements)
         self._image: Any = None
         self._is_used = False
-        self._image_lock = threading.Lock()
+        self._image_lock = threading.RLock()  # a finalizer may make an instance, too
         contents = ffi.from_buffer(bytes(template))
         self._kept.append(contents)
         self.native = ffi.new(

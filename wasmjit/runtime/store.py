@@ -62,11 +62,10 @@ class NativeStore(StoreBase):
     In ``with native:`` references that Python has in hands (handles of externrefs) are not swept; see externrefs.c.
     """
 
-    __slots__ = ("__weakref__", "_roots", "keepalive", "pointer")
+    __slots__ = ("__weakref__", "_roots", "pointer")
 
     def __init__(self, max_wasm_stack_bytes: int) -> None:
         self.pointer = ffi.cast(_POINTER, self.address)
-        self.keepalive: set[object] = set()
         self._roots: object = None
 
     def keep_roots(self, record: StoreRecord) -> None:

@@ -76,14 +76,14 @@ class Trampolines:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finalizer or a signal handler may ask for some, too
         self._compiled: dict[str, Piece] = {}
         self._addresses: dict[str, int] = {}
         self._found: dict[tuple[str, tuple[int, ...], tuple[int, ...]], int] = {}
         self._mappings: list[object] = []
         self._thunks: _ThunkPage | None = None
         self._slow: weakref.WeakSet[Slow] = weakref.WeakSet()
-        self._slow_lock = threading.RLock()  # a signal handler may make functions, too
+        self._slow_lock = threading.RLock()
         keep_at_exit(self)
 
     def compile(self, wanted: Sequence[tuple[str, FuncType]]) -> dict[str, Piece]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import threading
+import itertools
 from typing import Any, NamedTuple
 
 from ..wasm.types import FuncType, signature_letters
 from .native import ffi, signature
 
-_lock = threading.Lock()
+# No lock: a finalizer may ask for an id in the middle of anything.
+_numbers = itertools.count(1)  # 0 stays free: it never equals the id that a zeroed func-ref holds
 # By parameters and results: a pair of tuples is looked up in a third of the time that a FuncType takes.
 _Key = tuple[tuple[int, ...], tuple[int, ...]]
 _ids: dict[_Key, int] = {}
-# 0 stays free: it never equals the id that a zeroed func-ref holds.
-_types: list[FuncType | None] = [None]
+_types: dict[int, FuncType] = {}
 
 
 def type_id(type: FuncType) -> int:
@@ -21,20 +21,15 @@ def type_id(type: FuncType) -> int:
     key = type.params, type.results
     found = _ids.get(key)
     if found is None:
-        with _lock:
-            found = _ids.get(key)
-            if found is None:
-                found = len(_types)
-                _types.append(type)
-                _ids[key] = found
+        number = next(_numbers)
+        _types[number] = type
+        found = _ids.setdefault(key, number)
     return found
 
 
 def type_of_id(id: int) -> FuncType:
     """The type that `type_id` gave `id` for."""
-    type = _types[id]
-    assert type is not None, "type id 0 names no type"
-    return type
+    return _types[id]
 
 
 class Signature(NamedTuple):
