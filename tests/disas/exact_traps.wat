@@ -20,6 +20,7 @@
 ;;   %a1z = zext i32 %p0 to i64
 ;;   %a1 = getelementptr i8, ptr %base0, i64 %a1z
 ;;   %x2 = load i32, ptr %a1, align 1, !tbaa !1, !dbg !DILocation(line: 42, scope: !20)
+;;   call void @llvm.var.annotation.p0.p0(ptr null, ptr null, ptr null, i32 %x2, ptr null)
 ;;   call void asm sideeffect "", "r"(i32 %x2)
 ;;   ret void
 ;; }
@@ -35,6 +36,7 @@
 ;;   %a1z = zext i32 %p0 to i64
 ;;   %a1 = getelementptr i8, ptr %base0, i64 %a1z
 ;;   %x2 = load i32, ptr %a1, align 1, !tbaa !1, !dbg !DILocation(line: 53, scope: !21)
+;;   call void @llvm.var.annotation.p0.p0(ptr null, ptr null, ptr null, i32 %x2, ptr null)
 ;;   store i32 %x2, ptr %l1
 ;;   call void asm sideeffect "", "r"(i32 %x2)
 ;;   store i32 1, ptr %l1
@@ -52,6 +54,7 @@
 ;;   %a1z = zext i32 %p0 to i64
 ;;   %a1 = getelementptr i8, ptr %base0, i64 %a1z
 ;;   %x2 = load i32, ptr %a1, align 1, !tbaa !1, !dbg !DILocation(line: 69, scope: !22)
+;;   call void @llvm.var.annotation.p0.p0(ptr null, ptr null, ptr null, i32 %x2, ptr null)
 ;;   %v1 = add i32 %x2, 1, !dbg !DILocation(line: 69, scope: !22)
 ;;   store i32 %v1, ptr %l1
 ;;   call void asm sideeffect "", "r"(i32 %v1)
@@ -67,6 +70,7 @@
 ;;   %a1z = zext i32 %p0 to i64
 ;;   %a1 = getelementptr i8, ptr %base0, i64 %a1z
 ;;   %x2 = load i32, ptr %a1, align 1, !tbaa !1, !dbg !DILocation(line: 82, scope: !23)
+;;   call void @llvm.var.annotation.p0.p0(ptr null, ptr null, ptr null, i32 %x2, ptr null)
 ;;   call void asm sideeffect "", "r"(i32 %x2)
 ;;   %v1 = and i32 %x2, 0, !dbg !DILocation(line: 82, scope: !23)
 ;;   ret i32 %v1
@@ -102,6 +106,7 @@
 ;;   %a1z = zext i32 %p0 to i64
 ;;   %a1 = getelementptr i8, ptr %base0, i64 %a1z
 ;;   %x2 = load i32, ptr %a1, align 1, !tbaa !1, !dbg !DILocation(line: 101, scope: !25)
+;;   call void @llvm.var.annotation.p0.p0(ptr null, ptr null, ptr null, i32 %x2, ptr null)
 ;;   call void asm sideeffect "", "r"(i32 %x2)
 ;;   br label %return
 ;; return:

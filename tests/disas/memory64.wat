@@ -23,10 +23,14 @@
 ;;   %a6b = getelementptr i8, ptr %x5, i64 %p0
 ;;   %a6 = getelementptr i8, ptr %a6b, i64 8
 ;;   %x7 = load i64, ptr %a6, align 1, !tbaa !1, !dbg !DILocation(line: 50, scope: !20)
+;;   %x7k = trunc i64 %x7 to i32
+;;   call void @llvm.var.annotation.p0.p0(ptr null, ptr null, ptr null, i32 %x7k, ptr null)
 ;;   %x8 = load ptr, ptr %memory0, align 8, !tbaa !2
 ;;   %a9b = getelementptr i8, ptr %x8, i64 %p0
 ;;   %a9 = getelementptr i8, ptr %a9b, i64 4096
 ;;   %x10 = load i64, ptr %a9, align 1, !tbaa !1, !dbg !DILocation(line: 55, scope: !20)
+;;   %x10k = trunc i64 %x10 to i32
+;;   call void @llvm.var.annotation.p0.p0(ptr null, ptr null, ptr null, i32 %x10k, ptr null)
 ;;   %v1 = add i64 %x7, %x10, !dbg !DILocation(line: 50, scope: !20)
 ;;   ret i64 %v1
 ;; t4:
@@ -53,6 +57,7 @@
 ;;   %a6b = getelementptr i8, ptr %x5, i64 %p0
 ;;   %a6 = getelementptr i8, ptr %a6b, i64 -16
 ;;   %x7 = load i32, ptr %a6, align 1, !tbaa !1, !dbg !DILocation(line: 65, scope: !21)
+;;   call void @llvm.var.annotation.p0.p0(ptr null, ptr null, ptr null, i32 %x7, ptr null)
 ;;   ret i32 %x7
 ;; t4:
 ;;   call void asm sideeffect "", "~{memory}"(), !dbg !DILocation(line: 65, scope: !21)

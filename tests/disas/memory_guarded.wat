@@ -18,6 +18,7 @@
 ;;   %a1b = getelementptr i8, ptr %base0, i64 %a1z
 ;;   %a1 = getelementptr i8, ptr %a1b, i64 16
 ;;   %x2 = load i32, ptr %a1, align 1, !tbaa !1, !dbg !DILocation(line: 51, scope: !20)
+;;   call void @llvm.var.annotation.p0.p0(ptr null, ptr null, ptr null, i32 %x2, ptr null)
 ;;   ret i32 %x2
 ;; }
 
@@ -31,6 +32,8 @@
 ;;   %a1 = getelementptr i8, ptr %base0, i64 %a1z
 ;;   %x2n = load i8, ptr %a1, align 1, !tbaa !1, !dbg !DILocation(line: 59, scope: !21)
 ;;   %x2 = sext i8 %x2n to i64, !dbg !DILocation(line: 59, scope: !21)
+;;   %x2k = trunc i64 %x2 to i32
+;;   call void @llvm.var.annotation.p0.p0(ptr null, ptr null, ptr null, i32 %x2k, ptr null)
 ;;   ret i64 %x2
 ;; }
 
@@ -55,6 +58,7 @@
 ;; start:
 ;;   %a1 = getelementptr i8, ptr %base0, i64 4294967300
 ;;   %x2 = load i32, ptr %a1, align 1, !tbaa !1, !dbg !DILocation(line: 77, scope: !23)
+;;   call void @llvm.var.annotation.p0.p0(ptr null, ptr null, ptr null, i32 %x2, ptr null)
 ;;   ret i32 %x2
 ;; }
 
@@ -77,6 +81,7 @@
 ;;   %a5b = getelementptr i8, ptr %base0, i64 %a5z
 ;;   %a5 = getelementptr i8, ptr %a5b, i64 2415919104
 ;;   %x6 = load i32, ptr %a5, align 1, !tbaa !1, !dbg !DILocation(line: 85, scope: !24)
+;;   call void @llvm.var.annotation.p0.p0(ptr null, ptr null, ptr null, i32 %x6, ptr null)
 ;;   ret i32 %x6
 ;; t4:
 ;;   call void asm sideeffect "", "~{memory}"(), !dbg !DILocation(line: 85, scope: !24)

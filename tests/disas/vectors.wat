@@ -107,6 +107,7 @@
 ;;   %a1z = zext i32 %p0 to i64
 ;;   %a1 = getelementptr i8, ptr %base0, i64 %a1z
 ;;   %x2 = load i32, ptr %a1, align 1, !tbaa !1, !dbg !DILocation(line: 204, scope: !23)
+;;   call void @llvm.var.annotation.p0.p0(ptr null, ptr null, ptr null, i32 %x2, ptr null)
 ;;   call void asm sideeffect "", "r"(i32 %x2)
 ;;   %x3 = insertelement <4 x i32> <i32 4294967295, i32 4294967295, i32 4294967295, i32 4294967295>, i32 %x2, i64 2
 ;;   %y3 = bitcast <4 x i32> %x3 to <2 x i64>

@@ -11,6 +11,7 @@ need none: functions are opaque to their callers (`calls.definition`).
 
 from __future__ import annotations
 
+import bisect
 import re
 import struct
 from collections import Counter
@@ -21,8 +22,8 @@ from .. import abi
 from ..errors import TRAPS, CompileError
 from ..wasm.lowering import IF, LOOP, Frame
 from ..wasm.ops import LLVM_TYPES, Op
-from ..wasm.types import F32, F64, I32, V128, FuncType
-from . import calls, hand_over, lower, memory, metering, simd, tables, tail_calls
+from ..wasm.types import F32, F64, I32, I64, V128, FuncType
+from . import calls, exact, hand_over, lower, memory, metering, simd, tables, tail_calls
 from .liveness import Block, PendingStore, dead_stores
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ TRAP_NUMBERS = {trap.name: trap.number for trap in TRAPS}
 
 _NO_OPERANDS: list[str] = []
 _SHORT_BRANCH_LINES = 12
+# What no loop has that LLVM vectorises: calls but to its own functions, vectors.
+_LABEL = re.compile(r"^\w+:", re.MULTILINE)
+_NEVER_VECTORISED = re.compile(r"\bswitch\b|\bcall\b(?! \w+ @llvm\.)|<\d+ x ")
 _MAX_PHI_OPERANDS = 5_000_000
 _MAX_OPERAND_WORK = 500_000
 _MAX_CARRIED_OPERANDS = 2_000_000
@@ -111,6 +115,12 @@ class FunctionLowering:
         self.counter = 0
         self.current = "start"  # label of the LLVM block being written, for phi edges
         self.first_label = "start"  # the block that follows the prologue
+        self.nesting: list[int] = []  # of each open loop: how deep the loops in it are nested
+        self.released_loops: dict[int, range] = {}  # number of a liveness block -> those of the loop that it is in
+        self.fixed_stores: list[tuple[int, str, int]] = []  # of tainted values to globals and constant addresses
+        # Loads that `exact` sees to: line, value, its LLVM type, offset. Those in loops that may get vectorised by themselves.
+        self.kept: list[tuple[int, str, str, int]] = []
+        self.released: list[tuple[int, str, str, int, bool]] = []
         self.leaf = True  # no calls but tail calls, which leave no frame
         self.tail_calls = False
         self.fuel = unit.policy.fuel
@@ -222,6 +232,7 @@ class FunctionLowering:
         """Makes `block` the current liveness block; the caller links the edges."""
         self.close_block()
         self.block_record = block
+        block.number = len(self.blocks)
         self.blocks.append(block)
         self.successors = block.successors
         self.reads = block.reads
@@ -336,6 +347,8 @@ class FunctionLowering:
             self.lines.append(
                 f"  {result}n = {load}{site}\n  {result} = {widen} {memory_type} {result}n to {value_type}{site}"
             )
+        if self.unit.keeps_loads:
+            self.kept.append((len(self.lines) - 1, result, value_type, at))
         self.values.append(result)
         self.tainted.add(result)
 
@@ -345,6 +358,8 @@ class FunctionLowering:
         address = self.values.pop()
         place = memory.pointer(self, memory_index, address, offset, row.access_bytes, at)
         memory_type, value_type = row.memory_type, row.value_type
+        if address[0] != "%" and value in self.tainted:
+            self.fixed_stores.append((len(self.lines), value, row.params[1]))
         if memory_type != value_type:
             self.counter += 1
             name = f"%x{self.counter}"
@@ -414,6 +429,7 @@ class FunctionLowering:
         self.cache.clear()
         self.open_block(frame.target)
         frame.header = len(self.lines)
+        self.nesting.append(0)
         self.lines.append("")  # the parameters' phis, once all back edges are known
         for position in range(len(frame.params)):
             name = f"%{frame.label}.{position}"
@@ -495,6 +511,15 @@ class FunctionLowering:
     def end(self, frame: Frame, fallthrough: bool) -> None:
         if frame.opcode == LOOP:
             self.lines[frame.header] = self.phis(frame, frame.params, frame.label)
+            depth = self.nesting.pop()
+            if self.nesting:
+                self.nesting[-1] = max(self.nesting[-1], depth + 1)
+            if depth <= 1 and self.kept:
+                self.release_loads(frame)
+            if fallthrough:
+                after = Block()
+                self.successors.append(after)
+                self.open_block(after)
             if not fallthrough:
                 self.dead_end(frame)
             return
@@ -509,6 +534,34 @@ class FunctionLowering:
             self.dead_end(frame)
             return
         self.join(frame)
+
+    def release_loads(self, frame: Frame) -> None:
+        """At the end of a loop: if LLVM may vectorise it, nothing must stand in the way (`exact`).
+
+        Of loops with loops in them too: those may be unrolled and gone by then.
+        """
+        header = frame.header
+        if any(_NEVER_VECTORISED.search(line) for line in self.lines[header:]):
+            return
+        first = bisect.bisect_left(self.kept, (header,))
+        # A block under a condition is not to be more than its load: LLVM makes vectors of it under a mask.
+        is_straight = len(_LABEL.findall("\n".join(self.lines[header:]))) <= 1
+        self.released += [(*load, is_straight) for load in self.kept[first:]]
+        del self.kept[first:]
+        numbers = range(frame.target.number, len(self.blocks))
+        for number in numbers:
+            self.released_loops.setdefault(number, numbers)
+        # LLVM stores once, behind the loop, what each iteration overwrites.
+        while self.fixed_stores and self.fixed_stores[-1][0] >= header:
+            line, value, valtype = self.fixed_stores.pop()
+            self.lines[line] += "\n" + self.keep_text(value, valtype)
+
+    def keep_text(self, value: str, valtype: int) -> str:
+        """What keeps a value that may not be used in each iteration of a loop, or not at all."""
+        if not self.unit.keeps_loads or valtype not in (I32, I64, F32, F64):
+            return lower.anchor_text(self.unit, value, valtype)
+        self.unit.num_anchors += 1
+        return exact.keep_text(value, LLVM_TYPES[valtype], f"%w{self.unit.num_anchors}")
 
     def join(self, frame: Frame) -> None:
         """Starts the block that a frame's branches meet in."""
@@ -679,8 +732,11 @@ class FunctionLowering:
 
     def global_set(self, index: int) -> None:
         pointer = self.global_pointer(index)
-        llvm = LLVM_TYPES[self.module.globals[index].content]
-        self.lines.append(f"  store {llvm} {self.values.pop()}, ptr {pointer}, align 8, !tbaa !2")
+        valtype = self.module.globals[index].content
+        value = self.values.pop()
+        if value in self.tainted:
+            self.fixed_stores.append((len(self.lines), value, valtype))
+        self.lines.append(f"  store {LLVM_TYPES[valtype]} {value}, ptr {pointer}, align 8, !tbaa !2")
 
     def memory_size(self, memory_index: int) -> None:
         self.values.append(memory.size_pages(self, memory_index))
@@ -725,9 +781,12 @@ class FunctionLowering:
             if phis:
                 self.lines.append(phis)
             self.return_([f"%return.{position}" for position in range(len(frame.results))])
-        for store in dead_stores(self.blocks):
-            anchor = lower.anchor_text(self.unit, store.value, self.local_types[store.local])
-            self.lines[store.line] += "\n" + anchor
+        for store in dead_stores(self.blocks, self.released_loops):
+            self.lines[store.line] += "\n" + self.keep_text(store.value, self.local_types[store.local])
+        for line, value, llvm, _ in self.kept:
+            self.lines[line] += "\n" + exact.keep_text(value, llvm)
+        for line, value, llvm, at, is_marked in self.released:
+            self.lines[line] += "\n" + exact.released_text(value, llvm, at, self.debug(at) if is_marked else "")
 
     def return_(self, values: list[str]) -> None:
         """Returns: two results in registers, the rest through the results area."""

@@ -5,7 +5,7 @@ And which locals are live: some path reads them before it writes them. Those hav
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 # A search that visits more blocks than this counts as dead: an anchor too many costs little, a lost trap is a bug,
@@ -32,31 +32,35 @@ class PendingStore(NamedTuple):
 class Block:
     """A stretch of a function between joins; branches that leave it do not split it."""
 
-    __slots__ = ("pending", "reads", "successors", "writes")
+    __slots__ = ("number", "pending", "reads", "successors", "writes")
 
     def __init__(self) -> None:
         self.reads: set[int] = set()  # locals read before they are written
         self.writes: dict[int, int] = {}  # local -> number of branches that left before it was first written
         self.successors: list[Block] = []  # in the order in which the branches leave
         self.pending: list[PendingStore] | None = None
+        self.number = 0  # in the order in which they begin
 
 
-def is_read(start: Block, store: PendingStore, most_edges: int) -> tuple[bool, int]:
+def is_read(
+    start: Block, store: PendingStore, most_edges: int, loop: range | None = None
+) -> tuple[bool, int]:
     """Whether a path from `start` along the store's branches reads the local before writing it.
 
-    Also how many edges were looked at. Where there are more than `most_edges`, "no" may be wrong.
+    With `loop`, whether one does that stays in blocks of these numbers. Also how many edges were looked at. Where there
+    are more than `most_edges`, "no" may be wrong.
     """
     local = store.local
     last = len(start.successors) if store.last is None else store.last
     waiting = start.successors[max(store.first, last - most_edges) : last]
     edges = len(waiting)
     for block in waiting:
-        if local in block.reads:
+        if local in block.reads and (loop is None or block.number in loop):
             return True, edges
     visited: set[int] = set()
     while waiting:
         block = waiting.pop()
-        if id(block) in visited:
+        if id(block) in visited or (loop is not None and block.number not in loop):
             continue
         if local in block.reads:
             return True, edges
@@ -71,12 +75,16 @@ def is_read(start: Block, store: PendingStore, most_edges: int) -> tuple[bool, i
     return False, edges
 
 
-def dead_stores(blocks: list[Block]) -> Iterator[PendingStore]:
-    """The pending stores that nothing reads."""
+def dead_stores(blocks: list[Block], loops: Mapping[int, range] | None = None) -> Iterator[PendingStore]:
+    """The pending stores that nothing reads; in `loops`, that nothing in the loop reads.
+
+    What is used behind a loop only, LLVM computes behind it, or in one of several iterations that it unrolls. `loops`
+    has, by the number of a block, those of the loop that the block is in.
+    """
     most_edges = _MAX_EDGES
     for block in blocks:
         for store in block.pending or ():
-            found, edges = is_read(block, store, most_edges)
+            found, edges = is_read(block, store, most_edges, loops.get(block.number) if loops else None)
             most_edges = max(0, most_edges - edges)
             if not found:
                 yield store

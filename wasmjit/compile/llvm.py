@@ -17,8 +17,12 @@ from typing import Any, BinaryIO
 
 import llvmlite.binding as llvm
 
+<<<<<<< HEAD
 from ..processes import Parent, wait_for_request
 from . import narrow
+=======
+from . import exact, narrow
+>>>>>>> 3c4f0af (Keep every load whose trap LLVM could lose)
 from .wire import read_message, write_message
 
 # LLVM recurses over large functions; the main thread's stack is not ours to size.
@@ -106,16 +110,29 @@ def target_machine(triple: str, cpu: str, features: str, opt_level: str) -> llvm
     return target.create_target_machine(cpu=cpu, features=features, opt=codegen, reloc="pic", codemodel="small")
 
 
+@functools.cache
+def has_masks(cpu: str, features: str) -> bool:
+    """Whether code for an x86-64 processor may have instructions that read from memory under a mask (AVX-512)."""
+    module = llvm.parse_assembly(
+        "define <16 x i32> @f(<16 x i32> %a, <16 x i32> %b) {\n  %c = icmp ult <16 x i32> %a, %b\n"
+        "  %r = select <16 x i1> %c, <16 x i32> %a, <16 x i32> zeroinitializer\n  ret <16 x i32> %r\n}"
+    )
+    machine = llvm.Target.from_triple("x86_64-unknown-linux-gnu").create_target_machine(cpu=cpu, features=features)
+    return "%k" in machine.emit_assembly(module)
+
+
 def longest_function(text: str) -> int:
     """The length of the longest function of a module. It is where passes that are not linear spend their time."""
     starts = [match.start() for match in _DEFINITION.finditer(text)]
     return max((end - start for start, end in itertools.pairwise([*starts, len(text)])), default=0)
 
 
-def optimise(module: llvm.ModuleRef, machine: llvm.TargetMachine, opt_level: str, speed_level: int = 2) -> None:
+def optimise(
+    module: llvm.ModuleRef, machine: llvm.TargetMachine, opt_level: str, speed_level: int = 2, *, vectorise: bool = True
+) -> None:
     """Runs the pass pipeline of an opt level; `speed_level` is LLVM's: 1 or 2."""
     tuning = llvm.create_pipeline_tuning_options(speed_level=speed_level)
-    tuning.loop_vectorization = True
+    tuning.loop_vectorization = vectorise
     tuning.slp_vectorization = False  # made hash loops 1.8x slower and gained nothing elsewhere
     builder = llvm.create_pass_builder(machine, tuning)
     if opt_level in _WITHOUT_LOOP_PASSES:
@@ -170,6 +187,32 @@ done:
 """
 
 
+def optimise_exactly(
+    text: str, module: llvm.ModuleRef, machine: llvm.TargetMachine, opt_level: str, speed_level: int, *, masked: bool
+) -> llvm.ModuleRef:
+    """Optimises `module`, made of `text`, so that no load loses its trap (`exact`); returns what is to be compiled."""
+    optimise(module, machine, opt_level, speed_level)
+    optimised, located = exact.finish(str(module), masked=masked)
+    lost = exact.missing(text, located)
+    if lost and any(function.is_joined for function in located.values()):
+        # Those that are part of a vector now cannot be told from those that are lost, but without vectors they can.
+        scalar = parse(text, machine)
+        optimise(scalar, machine, opt_level, speed_level, vectorise=False)
+        lost = exact.missing(text, exact.finish(str(scalar), masked=False)[1])
+    if lost:
+        module = parse(exact.keep(text, lost), machine)
+        optimise(module, machine, opt_level, speed_level)
+        optimised, _ = exact.finish(str(module), masked=masked)
+    return parse(optimised, machine)
+
+
+def parse(text: str, machine: llvm.TargetMachine) -> llvm.ModuleRef:
+    """The module of a text, laid out for the machine."""
+    module = llvm.parse_assembly(text)
+    module.data_layout = str(machine.target_data)
+    return module
+
+
 def compile_text(text: str, request: dict[str, Any]) -> tuple[bytes, dict[str, Any]]:
     """Compiles one LLVM module; returns the object (or assembly, or optimised IR) and the seconds each step took."""
     triple, cpu, features = resolve_target(request["triple"], request["cpu"], request["features"])
@@ -179,13 +222,20 @@ def compile_text(text: str, request: dict[str, Any]) -> tuple[bytes, dict[str, A
     if opt_level not in _WITHOUT_LOOP_PASSES and takes_narrow_inductions_for_wide():
         text = narrow.hide(text)
     machine = target_machine(code_triple(triple), cpu, features, opt_level)
+    masked = triple.startswith(("x86_64", "amd64")) and has_masks(cpu, features)
     started = time.perf_counter()
-    module = llvm.parse_assembly(f'target triple = "{code_triple(triple)}"\n{text}')
-    module.data_layout = str(machine.target_data)
+    text = f'target triple = "{code_triple(triple)}"\n{text}'
+    if opt_level in _WITHOUT_LOOP_PASSES:
+        text = exact.unoptimised(text, masked=masked)
+    module = parse(text, machine)
     if request["verify"]:
         module.verify()
     parsed = time.perf_counter()
-    optimise(module, machine, opt_level, speed_level=1 if longest > _HUGE_FUNCTION_BYTES else 2)
+    speed_level = 1 if longest > _HUGE_FUNCTION_BYTES else 2
+    if opt_level in _WITHOUT_LOOP_PASSES or not exact.is_wanted(text, masked=masked):
+        optimise(module, machine, opt_level, speed_level)
+    else:
+        module = optimise_exactly(text, module, machine, opt_level, speed_level, masked=masked)
     if request["verify"]:
         module.verify()
     optimised = time.perf_counter()

@@ -140,6 +140,8 @@ class Unit:
         )
         self.wide_memories = frozenset(index for index, kind in enumerate(module.memories) if kind.is_64)
         self.volatile = "volatile " if policy.exact_traps else ""
+        # Where accesses are checked first it is not they that trap; volatile ones stay.
+        self.keeps_loads = policy.guard_pages and not policy.exact_traps
         self.float_register = "x" if policy.machine == "x86_64" else "w"
         self.func_ref_slots = {f: slot for slot, f in enumerate(module.func_ref_functions())}
         self.num_instructions = 0

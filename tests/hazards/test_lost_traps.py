@@ -1,0 +1,176 @@
+"""Every access that is out of bounds traps, whatever LLVM makes of its value: at 1 GiB, and over the end of memory.
+
+Each row is a function of an address, and how many bytes from that address on it accesses; the memory is one page.
+"""
+
+from __future__ import annotations
+
+
+import pytest
+
+from tests.fuzz import lost_traps
+from wasmjit import Config, Engine, Instance, Module, Store, Trap
+from wasmjit.target import host_machine
+
+END = 65536
+FAR = 1 << 30
+L32, L64 = "(i32.load (local.get $p))", "(i64.load (local.get $p))"
+F32, F64 = "(f32.load (local.get $p))", "(f64.load (local.get $p))"
+STORE = "(i32.store (i32.const 16)"
+NEXT = "(local.set $p (i32.add (local.get $p) (i32.const 4)))"
+# Seven more iterations.
+AGAIN = "(br_if 0 (i32.lt_u (local.tee $k (i32.add (local.get $k) (i32.const 1))) (i32.const 8)))"
+
+# name: (bytes, body); the result is an i32.
+CASES = {
+    # shared/cases: trap-lost-constant.wat
+    "rotl of -1": (4, f"(i32.rotl (i32.const -1) {L32})"),
+    "nan + x": (4, f"(i32.reinterpret_f32 (f32.add {F32} (f32.const nan)))"),
+    "x == nan": (8, f"(f64.eq {F64} (f64.const nan))"),
+    "inf < x": (8, f"(f64.lt (f64.const inf) {F64})"),
+    "x ^ x": (4, f"(i32.xor {L32} {L32})"),
+    # trap-lost-dead-store.wat
+    "stored, overwritten": (4, f"{STORE} {L32}) {STORE} (i32.const 3)) (i32.load (i32.const 16))"),
+    "global, overwritten": (4, f"(global.set $g {L32}) (global.set $g (i32.const 3)) (global.get $g)"),
+    "overwritten on both paths": (
+        4,
+        f"{STORE} {L32}) (if (local.get $p) (then {STORE} (i32.const 3))) (else {STORE} (i32.const 4))))"
+        "(i32.load (i32.const 16))",
+    ),
+    "overwritten by a wider one": (
+        1,
+        f"(i32.store8 (i32.const 17) (i32.load8_u (local.get $p))) {STORE} (i32.const 3)) (i32.load (i32.const 16))",
+    ),
+    # trap-lost-select.wat
+    "select, not chosen": (4, f"(select {L32} (i32.const 7) (i32.const 0))"),
+    "select, not chosen either": (4, f"(select (i32.const 7) {L32} (i32.const 1))"),
+    "select by a local": (4, f"(select {L32} (i32.const 7) (local.get $k))"),
+    # trap-lost-narrowed-load.py
+    "x & 0xff": (4, f"(i32.and {L32} (i32.const 0xff))"),
+    "wrap": (8, f"(i32.wrap_i64 {L64})"),
+    "store8": (4, f"(i32.store8 (i32.const 0) {L32}) (i32.const 1)"),
+    "extend8_s": (4, f"(i32.extend8_s {L32})"),
+    "load16 & 0xff": (2, "(i32.and (i32.load16_u (local.get $p)) (i32.const 0xff))"),
+    # neighbours
+    "x >> 24": (4, f"(i32.shr_u {L32} (i32.const 24))"),
+    "high half": (8, f"(i32.wrap_i64 (i64.shr_u {L64} (i64.const 32)))"),
+    "popcnt of the low half": (8, f"(i32.wrap_i64 (i64.popcnt (i64.and {L64} (i64.const 0xffffffff))))"),
+    "wrap of a sum": (8, f"(i32.wrap_i64 (i64.add {L64} (i64.extend_i32_u (local.get $p))))"),
+    "a bit": (4, f"(i32.and {L32} (i32.const 4))"),
+    "sign": (4, f"(i32.lt_s {L32} (i32.const 0))"),
+    "sign of a float": (8, f"(f64.lt (f64.copysign (f64.const 1) {F64}) (f64.const 0))"),
+    "shift amount": (4, f"(i32.shl (local.get $p) {L32})"),
+    "below 2^32": (8, f"(i64.lt_u {L64} (i64.const 0x100000000))"),
+    "byte swap of a part": (
+        4,
+        f"(i32.or (i32.shl (i32.and {L32} (i32.const 0xff)) (i32.const 8)) (i32.and {L32} (i32.const 0xff)))",
+    ),
+    "one byte in place": (
+        4,
+        f"(i32.store (local.get $p) (i32.or {L32} (i32.const 0x80))) (i32.const 0)",
+    ),
+    "*p = *p": (4, f"(i32.store (local.get $p) {L32}) (i32.const 0)"),
+    "*p ^= *p": (4, f"(i32.store (local.get $p) (i32.xor {L32} {L32})) (i32.const 0)"),
+    "above a byte": (1, "(i32.shr_u (i32.load8_u (local.get $p)) (i32.const 8))"),
+    "byte < 0": (1, "(i32.lt_s (i32.load8_u (local.get $p)) (i32.const 0))"),
+    "x * nan": (4, f"(i32.reinterpret_f32 (f32.mul (f32.const nan) {F32}))"),
+    "min of nan": (8, f"(f64.eq (f64.min (f64.const nan) {F64}) (f64.const 0))"),
+    "-inf > x": (4, f"(f32.gt (f32.const -inf) {F32})"),
+    "rotr of 0": (8, f"(i64.eqz (i64.rotr (i64.const 0) {L64}))"),
+    "select of two loads": (12, f"(select (i32.load offset=8 (local.get $p)) {L32} (local.get $k))"),
+    "select of two bytes": (9, "(select (i32.load8_u (local.get $p)) (i32.load8_u offset=8 (local.get $p)) (local.get $k))"),
+    "select of a float": (
+        8,
+        f"(i32.trunc_sat_f64_s (select {F64} (f64.const 1) (f64.lt (f64.convert_i32_u (local.get $p)) (f64.const 3))))",
+    ),
+    "branch that does nothing": (4, f"(block (br_if 0 {L32})) (i32.const 1)"),
+    "last iteration only": (
+        32,
+        f"(loop (local.set $v {L32}) {NEXT} {AGAIN}) (local.get $v)",
+    ),
+    "no iteration": (32, f"(loop (drop {L32}) {NEXT} {AGAIN}) (i32.const 1)"),
+    "sum, unused": (32, f"(loop (local.set $v (i32.add (local.get $v) {L32})) {NEXT} {AGAIN}) (i32.const 1)"),
+    "sum of nothing": (
+        29,
+        "(loop (local.set $v (i32.add (local.get $v) (i32.and (i32.const 77) (i32.shr_u (i32.load8_u (local.get $p)) "
+        f"(i32.const 8))))) {NEXT} {AGAIN}) (local.get $v)",
+    ),
+    "stored at one place": (32, f"(loop {STORE} {L32}) {NEXT} {AGAIN}) (i32.load (i32.const 16))"),
+    "global in a loop": (32, f"(loop (global.set $g {L32}) {NEXT} {AGAIN}) (global.get $g)"),
+    "copied onto itself": (32, f"(loop (i32.store (local.get $p) {L32}) {NEXT} {AGAIN}) (i32.const 1)"),
+    "low bytes of a loop": (
+        32,
+        f"(loop (local.set $v (i32.add (local.get $v) (i32.and {L32} (i32.const 0xff)))) {NEXT} {AGAIN}) (local.get $v)",
+    ),
+    "select in a loop": (
+        32,
+        f"(loop (local.set $v (select {L32} (local.get $v) (i32.lt_u (local.get $k) (i32.const 2)))) {NEXT} {AGAIN})"
+        "(local.get $v)",
+    ),
+    "float select in a loop": (
+        32,
+        f"(loop (local.set $f (f32.add (local.get $f) (select {F32} (f32.const 1) (i32.and (local.get $k) "
+        f"(i32.const 1))))) {NEXT} {AGAIN}) (i32.trunc_sat_f32_s (local.get $f))",
+    ),
+}
+CPUS = ["x86-64-v2", "haswell", "skylake-avx512", None] if host_machine() == "x86_64" else ["generic", None]
+CONFIGS = {
+    **{f"speed-{cpu}": {"cpu": cpu} for cpu in CPUS},
+    "size": {"opt_level": "speed_and_size"},
+    "none": {"opt_level": "none"},
+    "exact": {"exact_traps": True},
+    "checks": {"signals_based_traps": False},
+    "auto": {"tier": "auto"},
+}
+
+
+@pytest.mark.parametrize("options", CONFIGS.values(), ids=CONFIGS)
+def test_no_trap_gets_lost_and_none_is_made_up(options: dict[str, object]) -> None:
+    text = "\n".join(
+        f'(func (export "{name}") (param $p i32) (result i32) (local $k i32) (local $v i32) (local $f f32) {body})'
+        for name, (_, body) in CASES.items()
+    )
+    store = Store(Engine(Config(**options)))
+    module = Module(store.engine, f"(module (memory 1) (global $g (mut i32) (i32.const 0)) {text})")
+    exports = Instance(store, module, []).exports(store)
+    wrong = []
+    for name, (num_bytes, _) in CASES.items():
+        for address in (FAR, END, END - 1, END - num_bytes + 1, END - num_bytes, 1024):
+            try:
+                exports[name](store, address)
+                trapped = False
+            except Trap as trap:
+                assert "out of bounds memory access" in str(trap)
+                trapped = True
+            if trapped != (address + num_bytes > END):
+                wrong.append((name, address))
+    assert not wrong, wrong
+
+
+@pytest.mark.parametrize("cpu", CPUS)
+@pytest.mark.parametrize("compare", ["f64.ne", "f32.ge", "i32.eq", "i64.gt_s"])
+def test_select_of_a_load_is_not_masked(cpu: str | None, compare: str) -> None:
+    """masked-select.py: with AVX-512 a select reads memory under a mask."""
+    kind = compare[:3]
+    bodies = {}
+    for load in ("f64.load", "f32.load", "i32.load", "i64.load", "i64.load32_s", "i32.load16_s"):
+        result, other = load[:3], f"({load[:3]}.const 1)"
+        for order in (0, 1):
+            pair = (f"({load} (local.get 0))", other)
+            first, second = pair[order], pair[1 - order]
+            bodies[f"{load}{order}"] = (
+                f"(param i32 {kind} {kind}) (result {result}) "
+                f"(select {first} {second} ({compare} (local.get 1) (local.get 2)))"
+            )
+    text = "\n".join(f'(func (export "{name}") {body})' for name, body in bodies.items())
+    store = Store(Engine(Config(cpu=cpu)))
+    exports = Instance(store, Module(store.engine, f"(module (memory 1) {text})"), []).exports(store)
+    for name in bodies:
+        for pair in ((0, 0), (0, 1), (1, 0)):
+            with pytest.raises(Trap, match="out of bounds"):
+                exports[name](store, END - 1, *(float(x) if kind[0] == "f" else x for x in pair))
+
+
+def test_random_functions_trap_as_wasmtime_says() -> None:
+    """A short run of `python -m tests.fuzz.lost_traps`."""
+    assert lost_traps.run(1500, 5, ["optimized"], lost_traps.CPUS[-1:], 100) == []

@@ -1,0 +1,453 @@
+"""Loads from linear memory stay what they are: no trap gets lost when LLVM deletes, moves or narrows a load.
+
+To LLVM a load has no effect: it goes where its value makes no difference, it reads only those bytes that somebody looks
+at, and with AVX-512 only those lanes that a mask leaves. An access over the end of the memory would not trap. Volatile
+loads stay, but then no loop is vectorised, and what was stored is always read back. So:
+
+- Each load is *kept*: an annotation that LLVM takes for something that happens, though it is nothing, uses its value.
+  Optimisations that need the value, or show that it is known (an equal load or store before), work as ever.
+- Loops that LLVM may vectorise must not have such annotations: there loads are *released*. A comment has the annotation.
+- When the optimiser is done, `finish` reads what it made. Annotations go; where one was the only use, an empty `asm`
+  takes its place. Loads of which the code generator could leave out bytes become volatile, and what AVX-512 could mask
+  passes an empty `asm`. A released load that cannot be found where it was is kept, and the optimiser has to begin again.
+
+Runs in the generator (`keep_text`, `released_text`) and in the worker processes, and imports nothing of either.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+_ANNOTATION = "@llvm.var.annotation.p0.p0"
+_RELEASED = "; released "
+# Does nothing, but where it stands the iterations that LLVM made of a loop can be counted.
+_MARKER = "@llvm.sideeffect"
+# A number for the annotation, which takes 32 bits.
+_NUMBERS = {
+    "i32": "",
+    "i64": "  {1}k = trunc i64 {0} to i32\n",
+    "float": "  {1}k = bitcast float {0} to i32\n",
+    "double": "  {1}w = bitcast double {0} to i64\n  {1}k = trunc i64 {1}w to i32\n",
+}
+
+
+def keep_text(value: str, llvm: str, name: str = "") -> str:
+    """Keeps a loaded value, or what was computed from it, of type `llvm`; `name` is new, unless the value was loaded."""
+    name = name or value
+    conversion = _NUMBERS[llvm].format(value, name)
+    number = f"{name}k" if conversion else value
+    return f"{conversion}  call void {_ANNOTATION}(ptr null, ptr null, ptr null, i32 {number}, ptr null)"
+
+
+def released_text(value: str, llvm: str, at: int, site: str) -> str:
+    """Says that a load would be kept if it stood elsewhere; with `site`, its location, marks where it is."""
+    marker = f"  call void {_MARKER}(){site}\n" if site else ""
+    return f"{marker}{_RELEASED}{value} {llvm} {at}"
+
+
+# ---- in the worker ----
+
+_DEFINITION = re.compile(r"^(?=define )", re.MULTILINE)
+_FUNCTION_NAME = re.compile(r"define [^@]*@(\S+?)\(")
+_RELEASED_LINE = re.compile(rf"^{_RELEASED}(\S+) (\S+) (\d+)$", re.MULTILINE)
+_KEPT_LINES = re.compile(
+    rf"^(?:  %[xw]\d+[kw] = (?:trunc|bitcast) .*\n)*  call void {re.escape(_ANNOTATION)}.*\n", re.MULTILINE
+)
+# Memory accesses are those that nothing is known of the alignment of.
+_ANY_LOAD = re.compile(r"^(  %\S+ = load )((?:i\d+|float|double), ptr %\S+, align 1\b)", re.MULTILINE)
+_LOAD = re.compile(r"  (%\S+) = load (volatile )?(<[^>]*>|\w+), (ptr %\S+, align 1\b.*)")
+_DEBUG = re.compile(r"!dbg (!\d+)")
+_NUMBER = re.compile(r".* i32 ([^,]+), ptr null\)")
+_NAME = re.compile(r"%[-\w.$]+")
+_LOCATION = re.compile(r"^(!\d+) = !DILocation\(line: (\d+),", re.MULTILINE)
+_SUNK = re.compile(r"\.le\d*(?:\.|$)")  # how LLVM names what it moves behind a loop
+_MOST_STEPS = 12
+_MOST_SEEN = 100
+_MAY_MASK = re.compile(r" select .* (?:float|double|<)| (?:and|or|xor) <")
+_IN_LANES = re.compile(r" = .*<\d+ x ")
+_COMPARES_LANES = re.compile(r" = [if]cmp .* <\d+ x ")
+_BITWISE = ("and", "or", "xor")
+_END_SEARCH = ("phi", "getelementptr", "load")
+
+# Of instructions: those for which all bits of their operands matter; for which they do as far as those of the result do.
+_WHOLE = frozenset(
+    "store ret phi insertvalue fcmp fadd fsub fmul fdiv frem fptosi fptoui fpext fptrunc sitofp uitofp "
+    "getelementptr switch".split()
+)
+_AS_RESULT = frozenset("zext sext freeze bitcast shufflevector insertelement add sub mul or xor".split())
+_WHOLE_OF_TWO = frozenset("udiv sdiv urem srem".split())
+_CONVERSIONS = frozenset("trunc zext sext bitcast freeze".split())
+_WHOLE_INTRINSICS = re.compile(
+    r"@llvm\.(?:ct(?:pop|lz|tz)|sqrt|floor|ceil|trunc|rint|roundeven|nearbyint|minimum|maximum|fma|fmuladd|fpto[su]i|"
+    r"masked\.(?:store|scatter))\."
+)
+
+
+_INTRINSICS_AS_RESULT = re.compile(r"@llvm\.(?:[us](?:min|max)|fsh[lr])\.")
+_INCOMING = re.compile(r"\[ (%[-\w.$]+),")
+_CONSTANT = re.compile(r" i(\d+) (?:%[-\w.$]+, |)(-?\d+)(?:,|$| )")
+
+
+def is_edge(constant: int) -> bool:
+    """Whether a comparison with this may be a comparison of some bits with zero."""
+    number = abs(constant)
+    return number & (number - 1) == 0 or number & (number + 1) == 0
+
+
+def _outer_zeros(constant: int, bits: int) -> int:
+    """How many bits at both ends of a constant are zero."""
+    number = constant & ((1 << bits) - 1)
+    return bits if number == 0 else bits - number.bit_length() + (number & -number).bit_length() - 1
+
+
+# Of instructions with a constant: how many bits at the ends of the operand it makes unimportant.
+_UNUSED_BITS: dict[str, Callable[[int, int], int]] = {
+    "and": _outer_zeros,
+    "or": lambda constant, bits: _outer_zeros(~constant, bits),
+    "xor": lambda constant, bits: 0,
+    "shl": lambda constant, bits: constant,
+    "lshr": lambda constant, bits: constant,
+    "ashr": lambda constant, bits: constant,
+    "mul": lambda constant, bits: (constant & -constant).bit_length() - 1 if constant else bits,
+    "add": lambda constant, bits: 0,
+    "sub": lambda constant, bits: 0,
+}
+
+
+class Located(NamedTuple):
+    """The loads of an optimised function that are where they were, by their offsets."""
+
+    present: set[int]
+    is_joined: bool  # LLVM made one load of several for vectors, which has the offset of one of them
+
+
+def missing(text: str, located: dict[str, Located]) -> list[int]:
+    """The offsets of loads that a generated module releases, and that optimisation may have lost (`located`)."""
+    result: list[int] = []
+    for part in _DEFINITION.split(text) if _RELEASED in text else ():
+        offsets = {int(match[3]) for match in _RELEASED_LINE.finditer(part)}
+        if offsets:
+            name = _FUNCTION_NAME.match(part)
+            known = located.get(name[1]) if name else None
+            result += sorted(offsets - known.present if known else offsets)
+    return result
+
+
+def keep(text: str, offsets: Iterable[int]) -> str:
+    """A generated module in which these loads are not released, but kept."""
+    wanted = set(offsets)
+
+    def kept(match: re.Match[str]) -> str:
+        at = int(match[3])
+        return keep_text(match[1], match[2]) if at in wanted else match[0]
+
+    return _RELEASED_LINE.sub(kept, text)
+
+
+def is_wanted(text: str, *, masked: bool) -> bool:
+    """Whether a generated module has loads that might not trap. Without guard pages it has none."""
+    return _ANNOTATION in text or _RELEASED in text or (masked and " = load volatile " in text)
+
+
+def unoptimised(text: str, *, masked: bool) -> str:
+    """A generated module for few passes, none of which a volatile load stands in the way of."""
+    if not is_wanted(text, masked=masked):
+        return text
+    text = _ANY_LOAD.sub(r"\1volatile \2", _KEPT_LINES.sub("", text))
+    return finish(text, masked=True)[0] if masked else text
+
+
+def finish(text: str, *, masked: bool) -> tuple[str, dict[str, Located]]:
+    """An optimised module, ready for the code generator; and of each function what `missing` wants to know.
+
+    `masked`: the processor has AVX-512. Raises nothing: what is not understood counts as a use of no bytes.
+    """
+    lines = {name: int(number) for name, number in _LOCATION.findall(text)}
+    located = {}
+    parts = _DEFINITION.split(text)
+    for index, part in enumerate(parts):
+        name = _FUNCTION_NAME.match(part)
+        if name and (", align 1" in part or _ANNOTATION in part):
+            function = _Function(part, masked)
+            parts[index] = function.text()
+            present = {lines[mark] for mark in function.complete() if mark in lines}
+            located[name[1]] = Located(present, function.is_joined)
+    return "".join(parts), located
+
+
+class _Function:
+    """A function of an optimised module: which of its values use what of which."""
+
+    def __init__(self, text: str, masked: bool) -> None:
+        self.lines = text.split("\n")
+        self.masked = masked and _MAY_MASK.search(text) is not None
+        self.users: dict[str, list[tuple[str, list[str]]]] = {}  # lines, and the names in them
+        self.definitions: dict[str, tuple[str, list[str]]] = {}
+        self.annotations: list[int] = []
+        self.loads: list[int] = []
+        self.conversions: list[int] = []
+        self.markers: list[str] = []  # their locations
+        self.located: list[str] = []
+        self.is_joined = False  # LLVM made one load of several
+        self.whole: dict[tuple[str, int], bool] = {}
+        users = self.users
+        for index, line in enumerate(self.lines):
+            if line[:2] != "  ":
+                continue
+            if _ANNOTATION in line:
+                self.annotations.append(index)
+                continue
+            if _MARKER in line:
+                self.markers += _DEBUG.findall(line)
+                self.lines[index] = ""
+                continue
+            names = _NAME.findall(line)
+            operands = names
+            if line[2] == "%":
+                self.definitions[names[0]] = (line, names)
+                operands = names[1:]
+                if len(operands) == 1 and operation(line) in _CONVERSIONS:
+                    self.conversions.append(index)
+                if "@llvm.masked." in line:  # a gather, or a load under the condition of its block
+                    self.located += _DEBUG.findall(line)
+                elif " = load " in line and ", align 1" in line:
+                    self.loads.append(index)
+            for name in operands:
+                if name in users:
+                    users[name].append((line, names))
+                else:
+                    users[name] = [(line, names)]
+
+    def text(self) -> str:
+        """The function as it goes to the code generator."""
+        lines = self.lines
+        for index in self.annotations:
+            match = _NUMBER.match(lines[index])
+            number = match[1] if match else ""
+            lines[index] = ""
+            if number[:1] == "%" and not self.is_computed(number):
+                lines[index] = line = f'  call void asm sideeffect "", "r"(i32 {number})'
+                self.users.setdefault(number, []).append((line, [number]))
+        self.remove_conversions()
+        for index in self.loads:
+            lines[index] = self.exact_load(lines[index])
+        return "\n".join(lines)
+
+    def remove_conversions(self) -> None:
+        """Removes what was only there for annotations."""
+        for index in reversed(self.conversions):
+            line = self.lines[index]
+            result, operand = _NAME.findall(line)[:2]
+            if not self.users.get(result):
+                self.lines[index] = ""
+                self.users[operand] = [user for user in self.users[operand] if user[0] is not line]
+
+    def complete(self) -> set[str]:
+        """The locations of loads that happen as often as they are marked."""
+        times = Counter(self.located)
+        marked = Counter(self.markers)
+        return {mark for mark, number in times.items() if number >= marked[mark]}
+
+    def is_computed(self, name: str) -> bool:
+        """Whether what an annotation uses is computed without it."""
+        while True:
+            line, names = self.definitions.get(name, ("", []))
+            if not line:
+                return True  # a parameter
+            kind = operation(line)
+            if kind not in _CONVERSIONS:
+                break
+            name = names[1]
+        if self.is_used(name):
+            return True
+        # LLVM joins what two paths end with, annotations too.
+        incoming = _INCOMING.findall(line) if kind == "phi" else [name]
+        if kind != "phi" or name in incoming or any(self.is_phi(other) or not self.is_computed(other) for other in incoming):
+            return False
+        self.lines = ["" if other is line else other for other in self.lines]
+        for other in incoming:
+            self.users[other] = [user for user in self.users.get(other, ()) if user[0] is not line]
+        return True
+
+    def is_phi(self, name: str) -> bool:
+        line, _ = self.definitions.get(name, ("", []))
+        return bool(line) and operation(line) == "phi"
+
+    def is_used(self, name: str) -> bool:
+        """Whether anything but annotations uses a value, converted or not."""
+        return any(
+            operation(line) not in _CONVERSIONS or self.is_used(names[0]) for line, names in self.users.get(name, ())
+        )
+
+    def exact_load(self, line: str) -> str:
+        """A load whose bytes are all read."""
+        match = _LOAD.match(line)
+        if match is None:
+            return line
+        name, volatile, llvm, rest = match.groups()
+        mark = _DEBUG.search(rest)
+        if mark and not _SUNK.search(name):
+            self.located.append(mark[1])
+        self.is_joined |= "wide.vec" in name
+        if not volatile and (self.is_chosen(name) if llvm == "i8" else not self.is_whole(name)):
+            volatile = "volatile "
+        if llvm[0] == "i" and llvm != "i8" and self.is_changed_in_place(name):
+            site = f", !dbg {mark[1]}" if mark else ""
+            return (
+                f"  {name}.m = load {volatile or ''}{llvm}, {rest}\n"
+                f'  {name} = call {llvm} asm "", "=r,0"({llvm} {name}.m) nounwind willreturn memory(none){site}'
+            )
+        if self.masked and llvm[0] != "i" and self.reaches_mask(name):
+            pointer, _, marks = rest.partition(", align 1")
+            return hidden_load(name, f"load {volatile or ''}", llvm, pointer, f", align 1{marks}", mark)
+        return f"  {name} = load {volatile or ''}{llvm}, {rest}"
+
+    def is_changed_in_place(self, name: str) -> bool:
+        """Whether some bits are changed and the result is stored: for the bytes that change, x86-64 has instructions."""
+        return any(
+            operation(line) in _BITWISE and len(names) == 2 and any(operation(user) == "store" for user, _ in users)
+            for line, names in self.users.get(name, ())
+            for users in (self.users.get(names[0], ()),)
+        )
+
+    def is_chosen(self, name: str) -> bool:
+        """Whether a select has the value, converted or not: of two loads the code generator makes one."""
+        return any(
+            operation(line) == "select" or (operation(line) in _CONVERSIONS and self.is_chosen(names[0]))
+            for line, names in self.users.get(name, ())
+        )
+
+    def has_copies(self, name: str) -> bool:
+        """Whether of the copies that unrolling made of an instruction the one before this is there too."""
+        stem, _, number = name.rpartition(".")
+        if not number.isdigit():
+            return True
+        return (stem if number == "1" else f"{stem}.{int(number) - 1}") in self.definitions
+
+    def is_whole(self, name: str, unused_bits: int = 0, steps: int = 0) -> bool:
+        """Whether some instruction needs all bytes of a value, so that the code generator must load them.
+
+        Of the value, `unused_bits` at its ends are not needed already.
+        """
+        known = self.whole.get((name, unused_bits))
+        if known is None:
+            self.whole[name, unused_bits] = False  # a cycle has a phi in it, which ends the search
+            known = steps < _MOST_STEPS and any(
+                self.needs_whole(name, line, names, unused_bits, steps + 1) for line, names in self.users.get(name, ())
+            )
+            self.whole[name, unused_bits] = known
+        return known
+
+    def needs_whole(self, name: str, line: str, names: list[str], unused_bits: int, steps: int) -> bool:
+        kind = operation(line)
+        if kind in _WHOLE:
+            return True
+        if kind == "call":
+            if "@llvm." not in line or _WHOLE_INTRINSICS.search(line):
+                return True
+            is_amount = len(names) == 4 and names[3] == name
+            as_result = len(names) > 2 and not is_amount and not unused_bits and _INTRINSICS_AS_RESULT.search(line)
+            return bool(as_result) and self.is_whole(names[0], 0, steps)
+        if line[2] != "%":
+            return False
+        if _IN_LANES.search(line):  # the code generator leaves out lanes, but no bits of a lane
+            return kind not in ("extractelement", "select") and self.is_whole(names[0], unused_bits, steps)
+        constant = _CONSTANT.search(line) if len(names) == 2 else None
+        if kind == "icmp":
+            return len(names) == 3 or " eq " in line or " ne " in line or not (constant and is_edge(int(constant[2])))
+        if kind in _WHOLE_OF_TWO:
+            return len(names) == 3
+        if constant and kind in _UNUSED_BITS:
+            unused_bits += _UNUSED_BITS[kind](int(constant[2]), int(constant[1]))
+        elif kind in ("and", "shl", "lshr", "ashr"):
+            if len(names) != 3 or names[1] != name or kind == "and":
+                return False  # an amount, of which only the lowest bits count; the other operand may have few
+        elif kind not in _AS_RESULT:
+            return False
+        return unused_bits < 8 and self.is_whole(names[0], unused_bits, steps)
+
+    def reaches_mask(self, name: str) -> bool:
+        """Whether an instruction under a mask may take the value from memory: then lanes that it masks are not read."""
+        seen = {name}
+        waiting = [name]
+        while waiting:
+            for line, names in self.users.get(waiting.pop(), ()):
+                kind = operation(line)
+                if kind == "select" or (kind in _BITWISE and self.is_mask(names)) or len(seen) > _MOST_SEEN:
+                    return True
+                if line[2] == "%" and kind not in _END_SEARCH and names[0] not in seen:
+                    seen.add(names[0])
+                    waiting.append(names[0])
+        return False
+
+    def is_mask(self, names: list[str]) -> bool:
+        """Whether an operand of a bitwise instruction is made of a comparison of lanes."""
+        lines = [self.definitions[name][0] for name in names if name in self.definitions]
+        return any(" x i1>" in line or _COMPARES_LANES.search(line) for line in lines)
+
+
+def operation(line: str) -> str:
+    """The opcode of a line."""
+    words = line.split("= ", 1)[1] if line[2] == "%" else line[2:]
+    first, _, rest = words.partition(" ")
+    return rest.partition(" ")[0] if first in ("tail", "musttail", "notail") else first
+
+
+_LANE_BITS = {"i8": 8, "i16": 16, "i32": 32, "i64": 64, "float": 32, "double": 64}
+_VECTOR = re.compile(r"<(\d+) x (\w+)>$")
+
+
+def hidden_load(name: str, load: str, llvm: str, pointer: str, marks: str, mark: re.Match[str] | None) -> str:
+    """A load of a float or vector whose value LLVM does not know, so that it cannot be a memory operand.
+
+    Vectors come as LLVM joined or split them. They are loaded by what fits a register, and put together again.
+    """
+    site = f", !dbg {mark[1]}" if mark else ""
+
+    def opaque(result: str, kind: str, value: str) -> str:
+        return f'  {result} = call {kind} asm "", "=v,0"({kind} {value}) nounwind willreturn memory(none){site}'
+
+    vector = _VECTOR.match(llvm)
+    if vector is None:
+        return f"  {name}.m = {load}{llvm}, {pointer}{marks}\n" + opaque(name, llvm, f"{name}.m")
+    num_lanes, lane = int(vector[1]), vector[2]
+    bits = _LANE_BITS[lane]
+    lines = []
+    first, joined = 0, ""
+    while first < num_lanes:
+        size = next(size for size in (512, 256, 128, 64, 32, 16, 8) if size <= (num_lanes - first) * bits)
+        count = size // bits
+        part = f"{name}.m{first}"
+        kind = f"<{count} x {lane}>"
+        lines.append(f"  {part}p = getelementptr i8, {pointer}, i64 {first * bits // 8}")
+        if size >= 128:
+            lines += (f"  {part}l = {load}{kind}, ptr {part}p{marks}", opaque(part, kind, f"{part}l"))
+        else:  # the low end of a register
+            whole = f"<{128 // bits} x {lane}>"
+            lines += (
+                f"  {part}l = {load}i{size}, ptr {part}p{marks}",
+                f"  {part}i = insertelement <{128 // size} x i{size}> zeroinitializer, i{size} {part}l, i64 0",
+                opaque(f"{part}o", f"<{128 // size} x i{size}>", f"{part}i"),
+                f"  {part}b = bitcast <{128 // size} x i{size}> {part}o to {whole}",
+                f"  {part} = shufflevector {whole} {part}b, {whole} poison, {_indices(range(count))}",
+            )
+        wide = f"{part}w"
+        lanes = [index - first if 0 <= index - first < count else -1 for index in range(num_lanes)]
+        lines.append(f"  {wide} = shufflevector {kind} {part}, {kind} poison, {_indices(lanes)}")
+        if joined:
+            lanes = [index if index < first else num_lanes + index for index in range(num_lanes)]
+            lines.append(f"  {part}j = shufflevector {llvm} {joined}, {llvm} {wide}, {_indices(lanes)}")
+        joined = f"{part}j" if joined else wide
+        first += count
+    # The last line has another name.
+    lines[-1] = lines[-1].replace(f"  {joined} = ", f"  {name} = ", 1)
+    return "\n".join(lines)
+
+
+def _indices(lanes: Iterable[int]) -> str:
+    """The mask of a shufflevector; below 0 is anything."""
+    texts = [f"i32 {lane}" if lane >= 0 else "i32 poison" for lane in lanes]
+    return f"<{len(texts)} x i32> <{', '.join(texts)}>"
