@@ -57,7 +57,7 @@
 ;;   call void @llvm.var.annotation.p0.p0(ptr null, ptr null, ptr null, i32 %x2, ptr null)
 ;;   %v1 = add i32 %x2, 1, !dbg !DILocation(line: 69, scope: !22)
 ;;   store i32 %v1, ptr %l1
-;;   call void asm sideeffect "", "r"(i32 %v1)
+;;   call void @llvm.var.annotation.p0.p0(ptr null, ptr null, ptr null, i32 %v1, ptr null)
 ;;   ret void
 ;; }
 

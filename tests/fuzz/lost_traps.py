@@ -39,8 +39,47 @@ TRAPPING = ("div_s", "div_u", "rem_s", "rem_u")
 NUMERIC = [op for op in NUMERIC if op.name[4:] not in TRAPPING and not op.name[4:].startswith(("trunc_f",))]
 BY_RESULT = {t: [op for op in NUMERIC if op.result == t] for t in TYPES}
 INTEGERS = {
-    32: [0, 1, -1, 2, 4, 7, 8, 12, 16, 24, 31, 32, 0xFF, 0xFF00, 0xFFFF, 0xFF0000, 0x7FFFFFFF, -(1 << 31), -256, -65536],
-    64: [0, 1, -1, 8, 16, 32, 48, 56, 63, 0xFF, 0xFF00, 0xFFFF, 0xFFFFFFFF, 0xFF << 56, 1 << 32, -(1 << 63), (1 << 63) - 1],
+    32: [
+        0,
+        1,
+        -1,
+        2,
+        4,
+        7,
+        8,
+        12,
+        16,
+        24,
+        31,
+        32,
+        0xFF,
+        0xFF00,
+        0xFFFF,
+        0xFF0000,
+        0x7FFFFFFF,
+        -(1 << 31),
+        -256,
+        -65536,
+    ],
+    64: [
+        0,
+        1,
+        -1,
+        8,
+        16,
+        32,
+        48,
+        56,
+        63,
+        0xFF,
+        0xFF00,
+        0xFFFF,
+        0xFFFFFFFF,
+        0xFF << 56,
+        1 << 32,
+        -(1 << 63),
+        (1 << 63) - 1,
+    ],
 }
 FLOATS = ["0", "-0", "1", "-1", "inf", "-inf", "nan", "-nan", "0x1p-149", "3.5"]
 CPUS = ("x86-64-v2", "haswell", "skylake-avx512", "znver4") if host_machine() == "x86_64" else ("generic",)
@@ -142,9 +181,7 @@ class Generator:
                 lambda: f"(global.set $g{name} {value})",
                 lambda: self.store(valtype, value),
                 lambda: f"{self.store(valtype, value)} {self.store(valtype, self.constant(valtype))}",
-                lambda: self.store(
-                    valtype, value, "(i32.add (i32.const 64) (i32.mul (local.get $k) (i32.const 8)))"
-                ),
+                lambda: self.store(valtype, value, "(i32.add (i32.const 64) (i32.mul (local.get $k) (i32.const 8)))"),
                 lambda: self.store(valtype, value, self.address),
                 lambda: (
                     f"(local.set {variable} (select {value} (local.get {variable}) "
@@ -170,8 +207,11 @@ class Generator:
     def function(self) -> Function:
         result = self.pick(TYPES)
         statements = " ".join(self.statement() for _ in range(self.pick((0, 1, 1, 2))))
-        last = self.pick((self.value(result, self.pick((1, 1, 2, 3))), self.constant(result)) if statements else
-                         (self.value(result, self.pick((1, 1, 2, 3))),))
+        last = self.pick(
+            (self.value(result, self.pick((1, 1, 2, 3))), self.constant(result))
+            if statements
+            else (self.value(result, self.pick((1, 1, 2, 3))),)
+        )
         return Function(f"{statements} {last}", result)
 
 

@@ -5,7 +5,6 @@ Each row is a function of an address, and how many bytes from that address on it
 
 from __future__ import annotations
 
-
 import pytest
 
 from tests.fuzz import lost_traps
@@ -78,7 +77,10 @@ CASES = {
     "-inf > x": (4, f"(f32.gt (f32.const -inf) {F32})"),
     "rotr of 0": (8, f"(i64.eqz (i64.rotr (i64.const 0) {L64}))"),
     "select of two loads": (12, f"(select (i32.load offset=8 (local.get $p)) {L32} (local.get $k))"),
-    "select of two bytes": (9, "(select (i32.load8_u (local.get $p)) (i32.load8_u offset=8 (local.get $p)) (local.get $k))"),
+    "select of two bytes": (
+        9,
+        "(select (i32.load8_u (local.get $p)) (i32.load8_u offset=8 (local.get $p)) (local.get $k))",
+    ),
     "select of a float": (
         8,
         f"(i32.trunc_sat_f64_s (select {F64} (f64.const 1) (f64.lt (f64.convert_i32_u (local.get $p)) (f64.const 3))))",
@@ -100,7 +102,7 @@ CASES = {
     "copied onto itself": (32, f"(loop (i32.store (local.get $p) {L32}) {NEXT} {AGAIN}) (i32.const 1)"),
     "low bytes of a loop": (
         32,
-        f"(loop (local.set $v (i32.add (local.get $v) (i32.and {L32} (i32.const 0xff)))) {NEXT} {AGAIN}) (local.get $v)",
+        f"(loop (local.set $v (i32.add (local.get $v) (i32.and {L32} (i32.const 255)))) {NEXT} {AGAIN}) (local.get $v)",
     ),
     "select in a loop": (
         32,

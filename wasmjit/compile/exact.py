@@ -6,10 +6,12 @@ loads stay, but then no loop is vectorised, and what was stored is always read b
 
 - Each load is *kept*: an annotation that LLVM takes for something that happens, though it is nothing, uses its value.
   Optimisations that need the value, or show that it is known (an equal load or store before), work as ever.
-- Loops that LLVM may vectorise must not have such annotations: there loads are *released*. A comment has the annotation.
+- Loops that LLVM may vectorise must not have annotations: their loads are *released*. A comment says what they would
+  have, and a marker stands beside each where the loop has no branches.
 - When the optimiser is done, `finish` reads what it made. Annotations go; where one was the only use, an empty `asm`
   takes its place. Loads of which the code generator could leave out bytes become volatile, and what AVX-512 could mask
-  passes an empty `asm`. A released load that cannot be found where it was is kept, and the optimiser has to begin again.
+  passes an empty `asm`. Released loads that are not there, or less often than their markers, are kept, and the
+  optimiser begins again.
 
 Runs in the generator (`keep_text`, `released_text`) and in the worker processes, and imports nothing of either.
 """
@@ -35,7 +37,7 @@ _NUMBERS = {
 
 
 def keep_text(value: str, llvm: str, name: str = "") -> str:
-    """Keeps a loaded value, or what was computed from it, of type `llvm`; `name` is new, unless the value was loaded."""
+    """Keeps a loaded value of type `llvm`, or with a new `name` what was computed from it."""
     name = name or value
     conversion = _NUMBERS[llvm].format(value, name)
     number = f"{name}k" if conversion else value
@@ -72,7 +74,7 @@ _COMPARES_LANES = re.compile(r" = [if]cmp .* <\d+ x ")
 _BITWISE = ("and", "or", "xor")
 _END_SEARCH = ("phi", "getelementptr", "load")
 
-# Of instructions: those for which all bits of their operands matter; for which they do as far as those of the result do.
+# Instructions for which all bits of their operands matter, and for which they do as far as those of the result do.
 _WHOLE = frozenset(
     "store ret phi insertvalue fcmp fadd fsub fmul fdiv frem fptosi fptoui fpext fptrunc sitofp uitofp "
     "getelementptr switch".split()
@@ -186,6 +188,7 @@ class _Function:
         self.masked = masked and _MAY_MASK.search(text) is not None
         self.users: dict[str, list[tuple[str, list[str]]]] = {}  # lines, and the names in them
         self.definitions: dict[str, tuple[str, list[str]]] = {}
+        self.places: dict[str, int] = {}  # the lines of definitions
         self.annotations: list[int] = []
         self.loads: list[int] = []
         self.conversions: list[int] = []
@@ -208,6 +211,7 @@ class _Function:
             operands = names
             if line[2] == "%":
                 self.definitions[names[0]] = (line, names)
+                self.places[names[0]] = index
                 operands = names[1:]
                 if len(operands) == 1 and operation(line) in _CONVERSIONS:
                     self.conversions.append(index)
@@ -263,14 +267,24 @@ class _Function:
             name = names[1]
         if self.is_used(name):
             return True
-        # LLVM joins what two paths end with, annotations too.
-        incoming = _INCOMING.findall(line) if kind == "phi" else [name]
-        if kind != "phi" or name in incoming or any(self.is_phi(other) or not self.is_computed(other) for other in incoming):
-            return False
-        self.lines = ["" if other is line else other for other in self.lines]
-        for other in incoming:
-            self.users[other] = [user for user in self.users.get(other, ()) if user[0] is not line]
-        return True
+        return operation(line) == "phi" and self.dissolve(name, line)
+
+    def dissolve(self, name: str, line: str) -> bool:
+        """Removes a phi that only annotations use, if what it joins is computed without it; whether it is gone.
+
+        LLVM joins what two paths end with, annotations too.
+        """
+        if not self.lines[self.places[name]]:
+            return True
+        incoming = dict.fromkeys(_INCOMING.findall(line))
+        before = {other: self.users[other] for other in incoming}
+        for other, users in before.items():
+            self.users[other] = [user for user in users if user[0] is not line]
+        if name not in incoming and all(not self.is_phi(other) and self.is_computed(other) for other in incoming):
+            self.lines[self.places[name]] = ""
+            return True
+        self.users.update(before)
+        return False
 
     def is_phi(self, name: str) -> bool:
         line, _ = self.definitions.get(name, ("", []))
@@ -306,7 +320,7 @@ class _Function:
         return f"  {name} = load {volatile or ''}{llvm}, {rest}"
 
     def is_changed_in_place(self, name: str) -> bool:
-        """Whether some bits are changed and the result is stored: for the bytes that change, x86-64 has instructions."""
+        """Whether some bits are changed and the result is stored: x86-64 has instructions for the bytes that change."""
         return any(
             operation(line) in _BITWISE and len(names) == 2 and any(operation(user) == "store" for user, _ in users)
             for line, names in self.users.get(name, ())

@@ -118,7 +118,7 @@ class FunctionLowering:
         self.nesting: list[int] = []  # of each open loop: how deep the loops in it are nested
         self.released_loops: dict[int, range] = {}  # number of a liveness block -> those of the loop that it is in
         self.fixed_stores: list[tuple[int, str, int]] = []  # of tainted values to globals and constant addresses
-        # Loads that `exact` sees to: line, value, its LLVM type, offset. Those in loops that may get vectorised by themselves.
+        # Loads that `exact` sees to: line, value, its LLVM type, offset; and those in loops that may get vectorised.
         self.kept: list[tuple[int, str, str, int]] = []
         self.released: list[tuple[int, str, str, int, bool]] = []
         self.leaf = True  # no calls but tail calls, which leave no frame

@@ -203,7 +203,12 @@ def optimise_exactly(
         module = parse(exact.keep(text, lost), machine)
         optimise(module, machine, opt_level, speed_level)
         optimised, _ = exact.finish(str(module), masked=masked)
-    return parse(optimised, machine)
+    try:
+        return parse(optimised, machine)
+    except RuntimeError:  # what was made of the text cannot be read: then with volatile loads, which are exact anyway
+        module = parse(exact.unoptimised(text, masked=masked), machine)
+        optimise(module, machine, opt_level, speed_level)
+        return module
 
 
 def parse(text: str, machine: llvm.TargetMachine) -> llvm.ModuleRef:
