@@ -16,13 +16,15 @@
 ;; entry:
 ;;   br label %start
 ;; start:
-;;   switch i32 %p0, label %b1 [ i32 0, label %b1 i32 1, label %b2 ]
+;;   switch i32 %p0, label %j3 [ i32 0, label %j3 i32 1, label %b2 ]
+;; j3:
+;;   br label %b1
 ;; b2:
 ;;   %b2.0 = phi i32 [ 7, %start ]
 ;;   %v1 = add i32 %b2.0, 1
 ;;   br label %b1
 ;; b1:
-;;   %b1.0 = phi i32 [ 7, %start ], [ 7, %start ], [ %v1, %b2 ]
+;;   %b1.0 = phi i32 [ 7, %j3 ], [ %v1, %b2 ]
 ;;   ret i32 %b1.0
 ;; }
 

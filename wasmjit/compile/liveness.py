@@ -42,9 +42,7 @@ class Block:
         self.number = 0  # in the order in which they begin
 
 
-def is_read(
-    start: Block, store: PendingStore, most_edges: int, loop: range | None = None
-) -> tuple[bool, int]:
+def is_read(start: Block, store: PendingStore, most_edges: int, loop: range | None = None) -> tuple[bool, int]:
     """Whether a path from `start` along the store's branches reads the local before writing it.
 
     With `loop`, whether one does that stays in blocks of these numbers. Also how many edges were looked at. Where there

@@ -17,12 +17,8 @@ from typing import Any, BinaryIO
 
 import llvmlite.binding as llvm
 
-<<<<<<< HEAD
 from ..processes import Parent, wait_for_request
-from . import narrow
-=======
 from . import exact, narrow
->>>>>>> 3c4f0af (Keep every load whose trap LLVM could lose)
 from .wire import read_message, write_message
 
 # LLVM recurses over large functions; the main thread's stack is not ours to size.
