@@ -173,6 +173,16 @@ def _seconds(name: str, value: Any) -> int:
     return value
 
 
+def _optional_seconds(name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError("expected seconds or None")
+    if not 0 < value < 1 << 31:
+        raise WasmError(f"{name}: {value} is not a number of seconds")
+    return float(value)
+
+
 def _optional_text(name: str, value: Any) -> str | None:
     if value is not None and not isinstance(value, str):
         raise TypeError("expected a str")
@@ -346,6 +356,30 @@ class Config:
         changes_code=False,
     )
 
+    compile_timeout = Option(
+        None,
+        _optional_seconds,
+        "Seconds after which making a `Module`'s code ends with CompileError; None is no limit. (Text generation of a"
+        " group of functions is not interrupted.) With `tier` `auto` there is little to wait for.",
+        changes_code=False,
+    )
+    max_module_bytes = Option(
+        1 << 30, _size_bytes, "Larger binary modules are refused with CompileError.", changes_code=False
+    )
+    max_function_bytes = Option(
+        7_654_321,
+        _size_bytes,
+        "Modules with a function whose body is larger are refused with CompileError. The default is the limit of"
+        " browsers.",
+        changes_code=False,
+    )
+    max_compiler_memory = Option(
+        0,
+        _size_bytes,
+        "Address space in bytes that each compiler process may have, 512 MiB for its stack included; 0: no limit but"
+        " the process's own.",
+        changes_code=False,
+    )
     background_cpu_seconds = Option(
         120,
         _seconds,

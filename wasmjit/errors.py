@@ -163,6 +163,10 @@ class CompileError(WasmError):
     """
 
 
+class CompileTimeoutError(CompileError):
+    """Compiling took longer than `Config.compile_timeout` (not public: a CompileError to all others)."""
+
+
 class ArtifactError(WasmError):
     """A ``.cwasm`` is damaged, or was made by another version, for another target or with another Config.
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from .. import Config, Engine, Module, WasmError
-from .rows import HelpWanted, Row, one_of, size_bytes
+from .rows import HelpWanted, Row, duration_seconds, one_of, size_bytes
 
 TIERS = ("baseline", "optimized", "auto")
 COMPILATION, MEMORY, CACHE, GROUPS = "Compilation", "Memory", "Configuration and cache", "Option groups, as wasmtime's"
@@ -100,6 +100,20 @@ ENGINE_ROWS = (
         help="add or remove CPU features: +avx2,-fma",
         section=COMPILATION,
     ),
+    Row(
+        "--compile-timeout",
+        kind=duration_seconds,
+        metavar="DURATION",
+        help="give up on a module whose code is not there after this time",
+        section=COMPILATION,
+    ),
+    Row(
+        "--max-compiler-memory",
+        kind=size_bytes,
+        metavar="SIZE",
+        help="address space of each compiler process",
+        section=COMPILATION,
+    ),
     Row("--exact-traps", help="keep every memory access in order (slower loops)", section=COMPILATION),
     Row("--nan-canonicalization", help="the same NaN bits on every processor", section=COMPILATION),
     Row("-g", name="debug_info", help="keep what debuggers need: -D debug-info", section=COMPILATION),
@@ -122,7 +136,15 @@ ENGINE_ROWS = (
     CONFIG_ROW,
     NO_CACHE_ROW,
 )
-_VALUES = ("tier", "cpu_features", "memory_reservation", "memory_guard_size", "max_wasm_stack")
+_VALUES = (
+    "tier",
+    "cpu_features",
+    "memory_reservation",
+    "memory_guard_size",
+    "max_wasm_stack",
+    "compile_timeout",
+    "max_compiler_memory",
+)
 _FLAGS = {
     "exact_traps": ("exact_traps", True),
     "nan_canonicalization": ("nan_canonicalization", True),

@@ -11,7 +11,8 @@ from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 from typing import Any
 
-from .. import Config, Engine, Func, FuncType, Linker, Store, ValType, WasiConfig, WasmError
+from .. import Config, Engine, Func, FuncType, Linker, Store, Trap, TrapCode, ValType, WasiConfig, WasmError
+from ..errors import CompileTimeoutError
 from .options import (
     ENGINE_ROWS,
     WASI_ROW,
@@ -130,12 +131,21 @@ def run(arguments: SimpleNamespace) -> int:
     if arguments.profile is not None:
         config.profiler = arguments.profile
     choose_tier(arguments, config)
+    timeout = _first(arguments.timeout, settings.get("timeout"))
+    is_bounded = config.compile_timeout is None and timeout is not None
+    if is_bounded:
+        config.compile_timeout = timeout
     engine = Engine(config)
-    module = load_module(engine, arguments.file, arguments.allow_precompiled)
+    try:
+        module = load_module(engine, arguments.file, arguments.allow_precompiled)
+    except CompileTimeoutError:
+        if not is_bounded:
+            raise
+        raise Trap._from_code(TrapCode.INTERRUPT.value) from None
     keep_cache_small(arguments, config)
     limits = {
         "fuel": fuel,
-        "timeout": _first(arguments.timeout, settings.get("timeout")),
+        "timeout": timeout,
         "max_memory": arguments.max_memory,
     }
     with Store(engine, **{name: value for name, value in limits.items() if value is not None}) as store:

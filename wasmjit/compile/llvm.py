@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import llvmlite.binding as llvm
 
 from ..processes import Parent, wait_for_request
-from . import exact, narrow
+from . import exact, limits, narrow
 from .wire import read_message, write_message
 
 # LLVM recurses over large functions; the main thread's stack is not ours to size.
@@ -32,6 +32,7 @@ TRAMPOLINE = "trampoline"
 # That of code which runs until there is optimised code, where the interpreter runs until then: O0 code, which would be
 # there a little earlier, is hardly faster than that.
 QUICK = "quick"
+_OPTIMISED = frozenset(("speed", QUICK))  # with `speed_and_size`, nothing can be left out of it
 _WITHOUT_LOOP_PASSES = frozenset(("none", TRAMPOLINE, QUICK))
 
 _PROCESS_OPTIONS = (
@@ -219,6 +220,8 @@ def compile_text(text: str, request: dict[str, Any]) -> tuple[bytes, dict[str, A
     triple, cpu, features = resolve_target(request["triple"], request["cpu"], request["features"])
     initialise(request["triple"] is not None)
     longest = longest_function(text)
+    if request["opt_level"] in _OPTIMISED:
+        text = limits.simplify(text)
     opt_level = "none" if longest > _ENORMOUS_FUNCTION_BYTES else request["opt_level"]
     if opt_level not in _WITHOUT_LOOP_PASSES and takes_narrow_inductions_for_wide():
         text = narrow.hide(text)
@@ -311,6 +314,7 @@ def _serve(requests: BinaryIO, replies: BinaryIO) -> None:
                 triple, cpu, features = resolve_target(fields["triple"], fields["cpu"], fields["features"])
                 write_message(replies, {"triple": triple, "cpu": cpu, "features": features}, b"")
                 continue
+            limits.begin(fields)
             result, facts = compile_text(body.decode(), fields)
             write_message(replies, facts, result)
         except Exception as error:

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import processes
 from ..config import CompileProgress, Config
-from ..errors import CompileError
+from ..errors import CompileError, CompileTimeoutError
 from ..target import Target, host_machine, normal_machine, parse_features
 from ..wasm.module import Module
 from ..wasm.types import FuncType
-from . import trampolines
+from . import limits, trampolines
 from .loop_entry import LoopEntry
 from .unit import (
     GROUP_INSTRUCTIONS,
@@ -89,7 +89,7 @@ class Worker:
         """Sends one request; `receive` has to follow, which tells what went wrong."""
         assert self.process.stdin is not None
         with contextlib.suppress(OSError, ValueError):
-            write_message(self.process.stdin, fields, body)
+            write_message(self.process.stdin, limits.with_budget(fields, len(body)), body)
 
     def receive(self) -> tuple[dict[str, Any], bytes] | None:
         """Waits for the reply. None if the worker had ended before the request because there was none for long.
@@ -142,6 +142,11 @@ def describe_exit(code: int | None) -> str:
     if code is None:
         return "still running"
     return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def _out_of_time(fields: dict[str, Any], body: bytes) -> CompileError:
+    seconds = limits.budget_seconds(fields["opt_level"], len(body))
+    return CompileError(f"compiling took more than {seconds:.0f} s of processor time, without optimisation")
 
 
 class Pending:
@@ -210,8 +215,23 @@ class Pending:
                 reply = self._pool.request(*self._request)
             except CompileError as error:
                 reply = error
+        elif worker.process.returncode == limits.OUT_OF_TIME:
+            quicker = limits.quicker(self._request[0])
+            try:
+                reply = (
+                    _out_of_time(*self._request) if quicker is None else self._pool.request(quicker, self._request[1])
+                )
+            except CompileError as error:
+                reply = error
         self._request = ({}, b"")
         self._reply = reply
+
+    def end_process(self) -> None:
+        """Has whoever waits for the reply be told at once that there is none."""
+        worker = self._worker
+        if worker is not None:
+            with contextlib.suppress(OSError):
+                worker.process.kill()
 
     def abandon(self) -> None:
         """Ends the worker."""
@@ -421,6 +441,7 @@ def _request_fields(config: Config, output: str) -> dict[str, Any]:
         "opt_level": config.final_opt_level,
         "verify": config.verify_ir,
         "output": output,
+        "memory_bytes": config.max_compiler_memory,
     }
 
 
@@ -481,6 +502,8 @@ def compile_module(
     from concurrent.futures import FIRST_COMPLETED, wait
 
     pid = os.getpid()
+    began_at = time.monotonic()
+    active = _Active()
     statistics = statistics if statistics is not None else CompileStatistics()
     schedule = schedule or _InOrder()
     policy = CodePolicy.from_config(config, target_architecture(config), replaceable=replaceable)
@@ -506,9 +529,18 @@ def compile_module(
         if progress is not None:
             progress(CompileProgress(num_functions, len(module.bodies), len(result), num_units))
 
+    def left_seconds() -> float | None:
+        if config.compile_timeout is None:
+            return None
+        left = began_at + config.compile_timeout - time.monotonic()
+        if left <= 0:
+            raise _timed_out(config.compile_timeout, (*futures.values(), *remaining))
+        return left
+
     in_parallel = config.parallel_compilation and num_units > 1
     try:
         while remaining or futures:
+            left_seconds()
             if os.getpid() != pid:
                 raise CompileError("the process was forked while it compiled")  # the threads are the parent's
             # One text more than are being compiled: no worker waits for the generator, and not all texts are in memory
@@ -523,15 +555,17 @@ def compile_module(
                 statistics.instructions += unit.num_instructions
                 statistics.ir_bytes += len(body)
                 if in_parallel:
-                    futures[workers.threads.submit(_compile_unit, workers, functions, fields, body)] = functions
+                    futures[workers.threads.submit(_compile_unit, workers, functions, fields, body, active)] = functions
                 else:
-                    finish(functions, _compile_unit(workers, functions, fields, body))
+                    finish(functions, _compile_unit(workers, functions, fields, body, active, left_seconds()))
                 continue
-            for future in wait(futures, return_when=FIRST_COMPLETED).done:
+            for future in wait(futures, timeout=left_seconds(), return_when=FIRST_COMPLETED).done:
                 finish(futures.pop(future), future.result())
     finally:
         for future in futures:
             future.cancel()
+        if futures and os.getpid() == pid:  # interrupted, or an error: nobody waits for what they make
+            active.end()
     return sorted(result, key=lambda unit: unit.first_function)
 
 
@@ -614,13 +648,52 @@ def begin_trampolines(wanted: Sequence[tuple[str, FuncType]], config: Config) ->
     return pool().begin(fields, trampolines.module_text(wanted).encode())
 
 
+class _Active:
+    """The requests of one compilation, which may end before them."""
+
+    def __init__(self) -> None:
+        self.pending: set[Pending] = set()
+        self.is_over = False
+
+    def end(self) -> None:
+        """Ends the workers that have them, and that of any that is about to begin."""
+        self.is_over = True
+        for pending in list(self.pending):
+            pending.end_process()
+
+
 def _compile_unit(
-    workers: WorkerPool, functions: range, fields: dict[str, Any], body: bytes
+    workers: WorkerPool,
+    functions: range,
+    fields: dict[str, Any],
+    body: bytes,
+    active: _Active,
+    timeout_seconds: float | None = None,
 ) -> tuple[dict[str, Any], bytes]:
+    pending = workers.begin(fields, body)
+    active.pending.add(pending)
     try:
-        return workers.request(fields, body)
+        if active.is_over:
+            raise CompileError("nobody waits for it any more")
+        descriptor = pending.fileno() if timeout_seconds is not None else None
+        if descriptor is not None and timeout_seconds is not None and not _readable([descriptor], timeout_seconds):
+            raise _timed_out(timeout_seconds, [functions])
+        return pending.result()
     except CompileError as error:
+        if isinstance(error, CompileTimeoutError):
+            raise
         raise CompileError(f"functions {functions.start} to {functions.stop - 1}: {error.reason}") from None
+    except BaseException:
+        pending.abandon()
+        raise
+    finally:
+        active.pending.discard(pending)
+        pending.abandon()
+
+
+def _timed_out(seconds: float, units: Sequence[range]) -> CompileTimeoutError:
+    first = units[0].start if units else None
+    return CompileTimeoutError(f"compiling took longer than Config.compile_timeout ({seconds:g} s)", function=first)
 
 
 def render(module: Module, config: Config, output: str) -> str:
@@ -631,6 +704,8 @@ def render(module: Module, config: Config, output: str) -> str:
     for functions in plan_units(module):
         text = Unit(module, functions, policy, layout).text()
         if output != "ir":
-            text = _compile_unit(pool(), functions, _request_fields(config, output), text.encode())[1].decode()
+            text = _compile_unit(pool(), functions, _request_fields(config, output), text.encode(), _Active())[
+                1
+            ].decode()
         texts.append(text)
     return "\n".join(texts)

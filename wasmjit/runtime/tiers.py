@@ -20,14 +20,14 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from .. import processes
 from ..artifact import Artifact
 from ..cache import Cache, entry_key, take_background_turn
 from ..config import OPTIMIZED, CompileProgress, Config
-from ..errors import CompileError, WasmError
+from ..errors import CompileError, CompileTimeoutError, WasmError
 from ..processes import importing
 from ..wasm.module import Module
 from . import background
@@ -97,15 +97,64 @@ def cached_artifact(config: Config, wasm: bytes) -> Artifact | None:
     return None if entry is None else entry.cache.load(entry.key, entry.config_key)
 
 
+_within = threading.local()
+
+
+@contextlib.contextmanager
+def compile_within(seconds: float | None) -> Iterator[None]:
+    """Has compilations in this thread end with Trap INTERRUPT after so many seconds."""
+    before = getattr(_within, "seconds", None)
+    _within.seconds = seconds
+    try:
+        yield
+    except CompileTimeoutError:
+        if seconds is None:
+            raise
+        from .trap import Trap, TrapCode
+
+        raise Trap._from_code(TrapCode.INTERRUPT.value) from None
+    finally:
+        _within.seconds = before
+
+
+def _bounded(config: Config) -> Config:
+    """The Config, with what `compile_within` says."""
+    seconds = getattr(_within, "seconds", None)
+    if seconds is None or (config.compile_timeout is not None and config.compile_timeout <= seconds):
+        return config
+    config = config.copy()
+    config.compile_timeout = seconds
+    return config
+
+
+def _decoded(config: Config, wasm: bytes) -> Module:
+    """The decoded module, if the Config's limits of size let it be compiled. Raises WasmError."""
+    from ..wasm.decode import decode
+
+    if len(wasm) > config.max_module_bytes:
+        raise CompileError(f"the module has {len(wasm)} bytes: Config.max_module_bytes is {config.max_module_bytes}")
+    module = decode(wasm, config.features)
+    for position, body in enumerate(module.bodies):
+        size_bytes = body.end - body.start
+        if size_bytes > config.max_function_bytes:
+            index = position + module.num_imported_functions
+            raise CompileError(
+                f"the function has {size_bytes} bytes: Config.max_function_bytes is {config.max_function_bytes}",
+                offset=body.start,
+                function=index,
+                function_name=module.names.functions.get(index),
+            )
+    return module
+
+
 def begin_lazily(config: Config, trampolines: Trampolines, wasm: bytes) -> LazyModule | None:
     """Decodes and validates a binary module. None if its functions cannot be compiled one by one.
 
     Raises WasmError.
     """
-    from ..wasm.decode import decode
     from ..wasm.validate import validate
 
-    module = decode(wasm, config.features)
+    module = _decoded(config, wasm)
     interprets = INTERPRETS and can_interpret(config, module)
     if config.parallel_compilation and not interprets:
         from ..compile import pipeline
@@ -143,10 +192,10 @@ def _compile(
     # The stages before the artifact are imported here only, so that running a .cwasm never loads them.
     from ..compile import pipeline
     from ..compile.trampolines import module_trampolines
-    from ..wasm.decode import decode
     from ..wasm.validate import validate_module_level
 
-    module = decode(wasm, config.features)
+    config = _bounded(config)
+    module = _decoded(config, wasm)
     validate_module_level(module)
     wanted = module_trampolines(module)
     begun = trampolines.begin(wanted) if config.parallel_compilation else None

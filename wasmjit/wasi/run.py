@@ -15,6 +15,7 @@ from ..runtime.engine import Engine
 from ..runtime.linker import Linker
 from ..runtime.module import Module
 from ..runtime.store import Store
+from ..runtime.tiers import compile_within
 from ..runtime.trap import ExitTrap, Trap, TrapCode
 from .config import WasiConfig, WasiContext
 
@@ -69,8 +70,8 @@ def run(
     which is `argv0`, by default the file's. `stdin`, `stdout` and `stderr` are what `WasiConfig` takes; what is not
     redirected is collected in the Result. `dirs` are the directories it may use: guest name -> path, `MemoryFS` or
     fsspec file system, each also as a pair with ``"ro"`` or ``"rw"``; or simply paths, which keep their names.
-    `timeout` (seconds) bounds it from here on, also before it starts, though reading and compiling a module end before
-    that is looked at. `fuel` and `max_memory` (bytes of all memories and tables) bound it as they do a `Store`;
+    `timeout` (seconds) bounds it from here on, reading and compiling the module included.
+    `fuel` and `max_memory` (bytes of all memories and tables) bound it as they do a `Store`;
     `max_table_elements` holds for each table. `max_output` is how many bytes it may write to stdout and stderr
     together, by default 256 MiB of what is collected; beyond that the run ends with a WasmError. `max_descriptors`,
     `clock`, `random` and `deterministic` are those of `WasiConfig`. Nothing else of the host can be seen.
@@ -92,7 +93,8 @@ def run(
     Result(exit_code=3, stdout=b'hi\\n', stderr=b'')
     """
     began = time.monotonic()
-    module = _module_of(program, engine, fuel is not None)
+    with compile_within(timeout):
+        module = _module_of(program, engine, fuel is not None)
     outputs = [io.BytesIO(), io.BytesIO()]
     with WasiConfig(
         argv=[argv0 if argv0 is not None else _name_of(program), *args],
