@@ -133,6 +133,7 @@ static int make_ready(wj_thread *thread, bool has_gil)
         return REFUSED_MEMORY;
     }
     if (!wj_interrupt_is_ours(&number)) {
+        wj_interrupt_disarm(thread);
         return REFUSED_SIGNAL;
     }
     thread->look_tick = tick;

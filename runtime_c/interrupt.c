@@ -87,6 +87,12 @@ static void set_timer(const wj_thread *thread, int64_t at_ns)
     }
 }
 
+void wj_interrupt_disarm(wj_thread *thread)
+{
+    thread->sigint_look_ns = 0;
+    set_timer(thread, 0);
+}
+
 static void retry_soon(const wj_thread *thread)
 {
     set_timer(thread, wj_now_ns(CLOCK_MONOTONIC) + RETRY_NS);

@@ -382,6 +382,9 @@ WJ_INTERNAL void wj_interrupt_after_fork_in_child(void);
 WJ_INTERNAL void wj_unblock_signals(void);
 /* Whether our two signals still have our handlers; *number is one that has not. */
 WJ_INTERNAL bool wj_interrupt_is_ours(int *number);
+/* No signal comes by the thread's timer any more: another handler would get it, or, when Python ends and takes that back, the
+ * process would die of it. */
+WJ_INTERNAL void wj_interrupt_disarm(wj_thread *thread);
 /* Puts our handler in front of Python's for SIGINT. Main thread only. */
 WJ_INTERNAL void wj_watch_sigint(wj_thread *thread);
 /* Around an outermost call; false: there is no timer for the timeout. */
