@@ -14,6 +14,9 @@ from wasmjit.runtime import trap
 from wasmjit.runtime.native import set_trap_factory
 
 ROOT = Path(__file__).resolve().parent.parent
+# Tests that name no tier are about compiled code, as hazards, spec scripts and generated programs have to be. What is
+# the default elsewhere has tests of its own (tests/api/test_default_tier.py), which run others once more in it.
+os.environ["WASMJIT_TIER"] = os.environ.get("WASMJIT_TEST_TIER", "optimized")
 CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -52,7 +55,7 @@ def command_line_environment(tmp_path_factory: pytest.TempPathFactory, monkeypat
     base = tmp_path_factory.getbasetemp()
     monkeypatch.setenv("WASMJIT_CACHE_DIR", str(base / "cache-of-all-tests"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(base / "no-configuration"))
-    for name in ("NO_COLOR", "FORCE_COLOR", "WASMJIT_TRACEBACK"):
+    for name in ("WASMJIT_TIER", "NO_COLOR", "FORCE_COLOR", "WASMJIT_TRACEBACK"):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -28,6 +28,7 @@ FULL_RESERVATION_BYTES = 4 * GIB
 MIN_GUARD_BYTES = 2 * GIB
 
 OPT_LEVELS = ("none", "speed", "speed_and_size")
+TIER_VARIABLE = "WASMJIT_TIER"
 BASELINE, OPTIMIZED, AUTO = TIERS = ("baseline", "optimized", "auto")
 ARCHITECTURES = ("x86_64", "aarch64")
 
@@ -109,7 +110,7 @@ class CompileProgress(NamedTuple):
 
     >>> from wasmjit import Engine, Module
     >>> seen = []
-    >>> module = Module(Engine(), "(module (func) (func))", progress=seen.append)
+    >>> module = Module(Engine(Config(tier="optimized")), "(module (func) (func))", progress=seen.append)
     >>> seen[-1]
     CompileProgress(functions_done=2, functions_total=2, units_done=1, units_total=1)
     """
@@ -279,11 +280,13 @@ class Config:
         changes_code=True,
     )
     tier = Option(
-        OPTIMIZED,
+        AUTO,
         _choice("tier", *TIERS),
-        "`baseline`: code as with `opt_level` `none`. `optimized`: code of `opt_level`, before `Module`"
-        " returns. `auto`: functions are interpreted, and hot ones compiled as with `baseline`; another process makes"
-        " the optimised code meanwhile, which replaces all that while it runs (see `Module.wait_optimized`).",
+        "`auto`: functions are interpreted, and hot ones compiled as with `baseline`; another process makes"
+        " the optimised code meanwhile, which replaces all that while it runs (see `Module.wait_optimized`)."
+        " What cannot be interpreted is compiled at its first call, or before `Module` returns."
+        " `optimized`: code of `opt_level`, before `Module` returns. `baseline`: code as with `opt_level` `none`."
+        " The environment variable `WASMJIT_TIER` sets another default for a process.",
         changes_code=False,  # but for what `cache_key` says as opt_level
     )
     strategy = Option(
@@ -428,6 +431,11 @@ class Config:
 
     def __init__(self, **options: Any) -> None:
         self._values: dict[str, Any] = {}
+        tier = os.environ.get(TIER_VARIABLE)
+        if tier and tier != AUTO:
+            if tier not in TIERS:
+                raise WasmError(f"{TIER_VARIABLE}: unknown tier: {tier} (one of {', '.join(TIERS)})")
+            self._values["tier"] = tier
         for name, value in options.items():
             if not isinstance(getattr(type(self), name, None), (Option, property)):
                 raise TypeError(f"Config has no option {name!r}")
@@ -447,7 +455,7 @@ class Config:
     def copy(self) -> Config:
         """An independent Config with the same options."""
         other = Config()
-        other._values.update(self._values)
+        other._values = dict(self._values)
         return other
 
     def close(self) -> None:

@@ -19,6 +19,12 @@ CHANGED: dict[str, Any] = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _no_other_tier(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Defaults are those that programs get; tests/conftest.py names another tier."""
+    monkeypatch.delenv("WASMJIT_TIER", raising=False)
+
+
 def test_every_option_of_the_wasmtime_package_is_accepted() -> None:
     wasmtime = pytest.importorskip("wasmtime")
     theirs = {name for name in dir(wasmtime.Config) if not name.startswith("_")} - {"ptr"}

@@ -225,7 +225,9 @@ def main() -> int:
     parser.add_argument("--through-artifact", action="store_true")
     parser.add_argument("--interpret", action="store_true")
     options = parser.parse_args()
-    config = with_proposals(wasmjit.Config(opt_level=options.opt_level, exact_traps=options.exact_traps))
+    config = with_proposals(
+        wasmjit.Config(tier="optimized", opt_level=options.opt_level, exact_traps=options.exact_traps)
+    )
     config.signals_based_traps = not options.explicit_checks
     if options.interpret:
         config.tier = "auto"

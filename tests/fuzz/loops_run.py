@@ -34,19 +34,19 @@ ASKING_SECONDS = 0.011
 
 # By name: options of wasmjit's Config. Those of `--cpu` are added to what is optimised.
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
-    "speed": {},
-    "size": {"opt_level": "speed_and_size"},
+    "speed": {"tier": "optimized"},
+    "size": {"tier": "optimized", "opt_level": "speed_and_size"},
     "baseline": {"tier": "baseline"},
     "auto": {"tier": "auto"},  # interpreted, never hot
     "hot": {
         "tier": "auto"
     },  # soon hot: interpreted, then baseline code from a loop on, then optimised code from one on
-    "explicit": {"signals_based_traps": False},
-    "exact": {"exact_traps": True},
-    "fuel": {"consume_fuel": True},
-    "epoch": {"epoch_interruption": True},
-    "artifact": {},
-    "canonical": {"nan_canonicalization": True},
+    "explicit": {"tier": "optimized", "signals_based_traps": False},
+    "exact": {"tier": "optimized", "exact_traps": True},
+    "fuel": {"tier": "optimized", "consume_fuel": True},
+    "epoch": {"tier": "optimized", "epoch_interruption": True},
+    "artifact": {"tier": "optimized"},
+    "canonical": {"tier": "optimized", "nan_canonicalization": True},
 }
 NOT_OPTIMISED = ("baseline", "auto")
 EXACT = ("exact",)

@@ -264,7 +264,7 @@ class Fuzzer:
     def __init__(self, seed: int, rounds: int, opt_level: str) -> None:
         self.source = random.Random(seed)
         self.rounds = rounds
-        self.engine = wasmjit.Engine(wasmjit.Config(opt_level=opt_level))
+        self.engine = wasmjit.Engine(wasmjit.Config(tier="optimized", opt_level=opt_level))
         self.wasmtime_engine = wasmtime.Engine()
         self.tokens = [Token() for _ in range(3)]
         self.calls = 0

@@ -234,7 +234,9 @@ def main() -> int:
     parser.add_argument("--opt-level", default="speed")
     parser.add_argument("--explicit-checks", action="store_true")
     options = parser.parse_args()
-    config = wasmjit.Config(opt_level=options.opt_level, signals_based_traps=not options.explicit_checks)
+    config = wasmjit.Config(
+        tier="optimized", opt_level=options.opt_level, signals_based_traps=not options.explicit_checks
+    )
     failures = 0
     for seed in range(options.seed, options.seed + options.count):
         deep = seed % 2 == 1

@@ -15,6 +15,7 @@ from .. import Config, Engine, Func, FuncType, Linker, Store, Trap, TrapCode, Va
 from ..errors import CompileTimeoutError
 from .options import (
     ENGINE_ROWS,
+    TIER_VARIABLE,
     WASI_ROW,
     config_from,
     keep_cache_small,
@@ -187,6 +188,8 @@ def choose_tier(arguments: SimpleNamespace, config: Config) -> None:
     """
     asked = {"tier", "opt_level"} & {name for name, _ in settings_of(arguments)}
     if asked or arguments.tier is not None or arguments.profile is not None:
+        return
+    if os.environ.get(TIER_VARIABLE):
         return
     with suppress(OSError):  # which reading the file reports
         if os.path.getsize(arguments.file) >= LARGE_MODULE_BYTES:

@@ -71,7 +71,7 @@ class WastOptions:
 
     def config(self, path: Path) -> Config:
         """The Config for the script at `path`."""
-        config = Config(opt_level=self.opt_level, signals_based_traps=not self.explicit_checks)
+        config = Config(tier="optimized", opt_level=self.opt_level, signals_based_traps=not self.explicit_checks)
         config.parallel_compilation = False
         for proposal, option in PROPOSAL_OPTIONS.items():
             if proposal in str(path):

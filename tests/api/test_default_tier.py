@@ -1,0 +1,137 @@
+"""The default tier: what Config says, what overrides it, and that nothing about a module depends on it."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wasmjit import Config, Engine, Instance, Module, Store, Trap, TrapCode, WasmError
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+WAT = """(module $m (memory (export "memory") 1)
+  (func $load (export "load") (param i32) (result i32) (i32.load (local.get 0)))
+  (func $outer (export "outer") (param i32) (result i32) (call $load (local.get 0)))
+  (func (export "spin") (loop (br 0))))"""
+# Of each kind of test some that make their own engines, run with no tier named at all.
+ONCE_MORE = [
+    "tests/compat/test_func.py",
+    "tests/compat/test_trap.py",
+    "tests/compat/test_fuel_epochs.py",
+]
+
+
+@pytest.fixture
+def default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a program: tests name another tier (tests/conftest.py)."""
+    monkeypatch.delenv("WASMJIT_TIER", raising=False)
+
+
+@pytest.mark.usefixtures("default")
+def test_the_default_is_auto() -> None:
+    assert Config().tier == "auto" and repr(Config()) == "Config()"
+    assert Config().starts_at_baseline
+    assert Engine()._config.tier == "auto"
+    assert not Config(opt_level="none").starts_at_baseline  # there is no better code
+    assert not Config(target="aarch64-unknown-linux-gnu").starts_at_baseline
+
+
+@pytest.mark.parametrize("tier", ["baseline", "optimized", "auto"])
+def test_the_environment_sets_another(tier: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WASMJIT_TIER", tier)
+    assert Config().tier == tier
+    assert Config(tier="optimized").tier == Config(tier="optimized").copy().tier == "optimized"
+    assert Config(tier="auto").tier == Config(tier="auto").copy().tier == "auto"
+    assert pickle.loads(pickle.dumps(Config(tier="auto"))).tier == "auto"
+    assert Config().cache_key() == Config(tier=tier).cache_key()
+
+
+def test_a_wrong_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WASMJIT_TIER", "fast")
+    with pytest.raises(WasmError, match=r"WASMJIT_TIER: unknown tier: fast \(one of baseline, optimized, auto\)"):
+        Config()
+    monkeypatch.setenv("WASMJIT_TIER", "")
+    assert Config().tier == "auto"
+
+
+@pytest.mark.usefixtures("default")
+def test_a_module_is_the_same_in_the_default_tier(tmp_path: Path) -> None:
+    module = Module(Engine(Config(cache=str(tmp_path / "cache"))), WAT)
+    optimised = Module(Engine(Config(tier="optimized")), WAT)
+    assert module.serialize() == optimised.serialize() == pickle.loads(pickle.dumps(module)).serialize()
+    assert module.text == optimised.text and module.functions() == optimised.functions()
+    assert list(module.address_map() or ()) == list(optimised.address_map() or ())
+    assert len(module.image_range()) == len(optimised.image_range())
+    assert module.engine.precompile_module(WAT) == optimised.serialize()
+    assert module.engine.precompile_compatibility_hash() == optimised.engine.precompile_compatibility_hash()
+    again = Module(module.engine, WAT)
+    assert again.wait_optimized(0)  # from the cache
+
+
+@pytest.mark.usefixtures("default")
+def test_traps_are_the_same_in_the_default_tier() -> None:
+    seen: list[Any] = []
+    for config in (Config(), Config(tier="optimized")):
+        store = Store(Engine(config))
+        exports = Instance(store, Module(store.engine, WAT), []).exports(store)
+        with pytest.raises(Trap) as caught:
+            exports["outer"](store, 1 << 20)
+        assert caught.value.trap_code is TrapCode.MEMORY_OUT_OF_BOUNDS
+        seen.append([(frame.func_name, frame.module_offset) for frame in caught.value.frames])
+        store.timeout = 0.05
+        with pytest.raises(Trap) as caught:
+            exports["spin"](store)
+        assert caught.value.trap_code is TrapCode.INTERRUPT
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.usefixtures("default")
+@pytest.mark.parametrize("options", [{"consume_fuel": True}, {"epoch_interruption": True}])
+def test_what_is_not_interpreted_is_compiled_at_its_first_call(options: dict[str, bool]) -> None:
+    store = Store(Engine(Config(**options)))
+    if "consume_fuel" in options:
+        store.set_fuel(1000)
+    else:
+        store.set_epoch_deadline(1)
+    exports = Instance(store, Module(store.engine, WAT), []).exports(store)
+    assert exports["outer"](store, 4) == 0
+    store.engine.increment_epoch()
+    with pytest.raises(Trap):
+        exports["spin"](store)
+
+
+@pytest.mark.usefixtures("default")
+def test_a_large_module_starts_at_once() -> None:
+    """QuickJS and Graphviz took 27 and 48 s with the tier that was the default."""
+    body = "(local.set 0 (i32.mul (i32.add (local.get 0) (i32.const 7)) (i32.load (local.get 0))))" * 50
+    functions = "".join(f'(func (export "f{i}") (param i32) (result i32) {body} (local.get 0))' for i in range(60))
+    from wasmjit import wat2wasm
+
+    wasm = bytes(wat2wasm(f"(module (memory 1) {functions})"))
+    took = {}
+    for tier in ("auto", "optimized"):
+        store = Store(Engine(Config(tier=tier)))
+        began = time.perf_counter()
+        exports = Instance(store, Module(store.engine, wasm), []).exports(store)
+        assert exports["f7"](store, 0) == 0
+        took[tier] = time.perf_counter() - began
+    assert took["auto"] < took["optimized"] / 2
+
+
+def test_others_once_more_in_the_default_tier() -> None:
+    environment = os.environ | {"WASMJIT_TEST_TIER": "auto"}
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *ONCE_MORE],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stdout[-4000:]
