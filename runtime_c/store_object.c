@@ -57,9 +57,13 @@ static void store_dealloc(PyObject *self)
         PyObject *value;
         PyObject *traceback;
         PyErr_Fetch(&error_type, &value, &traceback); /* host functions go, and with them anything */
+        __atomic_add_fetch(&store->references, 1, __ATOMIC_RELAXED);
         wj_store_free(store);
+        if (store->closed) { /* else a C caller is in there still: what it runs stays for good */
+            Py_XDECREF(((store_object *)self)->keepalive);
+        }
+        wj_store_release_record(store);
         PyErr_Restore(error_type, value, traceback);
-        Py_XDECREF(((store_object *)self)->keepalive);
     }
     type->tp_free(self);
     Py_DECREF(type);

@@ -547,3 +547,27 @@ def test_a_finalizer_awaits_a_call_on_the_thread_that_runs_the_store(
     monkeypatch.setattr(asynchronous._Job, "post", post_after_a_finalizer)
     assert asyncio.run(function.call_async(store)) == 5
     assert "cannot be awaited on the thread" in seen[1]
+
+
+def test_a_c_caller_is_in_a_store_whose_last_reference_goes() -> None:
+    """The code that it ran was unmapped."""
+    source = """
+        import ctypes, gc, threading, time
+        from wasmjit import *
+        store = Store(Engine(Config(opt_level="none")))
+        module = Module(store.engine, '''(module (func (export "f") (param i32) (result i32)
+          (loop (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1))))) (i32.const 7)))''')
+        function = Instance(store, module, []).exports(store)["f"]
+        call = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_int32)(function.native_address(store))
+        seen = []
+        thread = threading.Thread(target=lambda: seen.append(call(200_000_000)))
+        thread.start()
+        while not store._record.is_running():
+            time.sleep(0.001)
+        del store, module, function
+        gc.collect()
+        was_running = not seen
+        thread.join()
+        print(was_running, seen)
+    """
+    assert run_alone(source) == "True [7]"
