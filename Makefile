@@ -43,6 +43,7 @@ help:
 	@echo "make abi          regenerate runtime_c/wj_abi.h from wasmjit/abi.py"
 	@echo "make spec         conformance scripts, one configuration"
 	@echo "make spec-matrix  conformance scripts at every opt level, memory policy, and through .cwasm"
+	@echo "make shapes       time and memory of compiling against size, for each shape of module (hours)"
 	@echo "make fuzz         mutated modules, accepted or refused as wasm-tools does (FUZZ_CASES=10000)"
 	@echo "make fuzz-loops   random loops, run as wasmtime does, in all tiers and for four processors (LOOPS=\"--count 20000\")"
 	@echo "make fuzz-csmith  programs of csmith, and loops in C, compiled by clang at each level (CSMITH=\"--count 50\")"
@@ -112,6 +113,9 @@ spec: venv
 
 spec-matrix: venv
 	WASMJIT_SPEC=matrix $(PYTEST) tests/spec
+
+shapes: venv
+	$(PY) -m tests.fuzz.run_shapes --output bench/results/shapes
 
 fuzz: venv
 	$(PY) -m tests.fuzz.run_mutations --count $(FUZZ_CASES)
