@@ -195,6 +195,7 @@ class _Function:
         self.markers: list[str] = []  # their locations
         self.located: list[str] = []
         self.is_joined = False  # LLVM made one load of several
+        self.used: dict[str, bool] = {}
         self.whole: dict[tuple[str, int], bool] = {}
         users = self.users
         for index, line in enumerate(self.lines):
@@ -235,6 +236,7 @@ class _Function:
             if number[:1] == "%" and not self.is_computed(number):
                 lines[index] = line = f'  call void asm sideeffect "", "r"(i32 {number})'
                 self.users.setdefault(number, []).append((line, [number]))
+                self.used.clear()
         self.remove_conversions()
         for index in self.loads:
             lines[index] = self.exact_load(lines[index])
@@ -242,12 +244,12 @@ class _Function:
 
     def remove_conversions(self) -> None:
         """Removes what was only there for annotations."""
+        removed: Counter[str] = Counter()  # how many users of a value
         for index in reversed(self.conversions):
-            line = self.lines[index]
-            result, operand = _NAME.findall(line)[:2]
-            if not self.users.get(result):
+            result, operand = _NAME.findall(self.lines[index])[:2]
+            if len(self.users.get(result, ())) == removed[result]:
                 self.lines[index] = ""
-                self.users[operand] = [user for user in self.users[operand] if user[0] is not line]
+                removed[operand] += 1
 
     def complete(self) -> set[str]:
         """The locations of loads that happen as often as they are marked."""
@@ -278,12 +280,14 @@ class _Function:
             return True
         incoming = dict.fromkeys(_INCOMING.findall(line))
         before = {other: self.users[other] for other in incoming}
+        self.used.clear()
         for other, users in before.items():
             self.users[other] = [user for user in users if user[0] is not line]
         if name not in incoming and all(not self.is_phi(other) and self.is_computed(other) for other in incoming):
             self.lines[self.places[name]] = ""
             return True
         self.users.update(before)
+        self.used.clear()
         return False
 
     def is_phi(self, name: str) -> bool:
@@ -292,9 +296,13 @@ class _Function:
 
     def is_used(self, name: str) -> bool:
         """Whether anything but annotations uses a value, converted or not."""
-        return any(
-            operation(line) not in _CONVERSIONS or self.is_used(names[0]) for line, names in self.users.get(name, ())
-        )
+        known = self.used.get(name)
+        if known is None:
+            known = self.used[name] = any(
+                operation(line) not in _CONVERSIONS or self.is_used(names[0])
+                for line, names in self.users.get(name, ())
+            )
+        return known
 
     def exact_load(self, line: str) -> str:
         """A load whose bytes are all read."""
