@@ -146,7 +146,7 @@ class Configuration:
         self.kind = kind
         self.cpu = cpu
         self.name = f"{kind} {cpu}".strip()
-        config = wasmjit.Config(**CONFIGURATIONS[kind])
+        config = wasmjit.Config(**{"tier": "optimized", **CONFIGURATIONS[kind]})
         if cpu:
             config.cpu = cpu
         self.engine = wasmjit.Engine(config)

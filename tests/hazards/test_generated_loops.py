@@ -36,7 +36,7 @@ def test_loops_in_strides_with_checks_compile(is_64: bool, level: str) -> None:
     index = "i64" if is_64 else "i32"
     text = STRIDE_IN_CHECKED_MEMORY.format(memory="i64" if is_64 else "", index=index)
     for target in TARGETS:
-        config = Config(opt_level=level, target=target, signals_based_traps=is_64)
+        config = Config(tier="optimized", opt_level=level, target=target, signals_based_traps=is_64)
         engine = Engine(config)
         module = Module(engine, text)
         if target is not None:
@@ -120,7 +120,8 @@ def test_masked_indices_stay_inside(name: str) -> None:
     """In code for each processor, as in baseline code, where no loop is vectorised."""
     text = masked_module(*MASKED[name])
     noise = random.Random(1).randbytes(65536)
-    configs = [Config(tier="baseline"), *(Config(cpu=cpu) for cpu in runnable_here(PROCESSORS)), Config()]
+    optimized = [Config(tier="optimized", cpu=cpu) for cpu in (None, *runnable_here(PROCESSORS))]
+    configs = [Config(tier="baseline"), *optimized]
     outcomes = []
     for config in configs:
         engine = Engine(config)
