@@ -31,6 +31,7 @@ _STORE = re.compile(r"  store (?:volatile )?(?:<[^>]*>|\w+) ([^ ,]+), ptr (%[\w.
 _CAST = re.compile(r"i(\d+) (%[\w.]+) to i(\d+)")
 _GEP_INDEX = re.compile(r"i8, ptr (%[\w.]+), i64 (%[\w.]+|-?\d+)")
 _TARGET = re.compile(r"label %([\w.]+)")
+_CALL = re.compile(r"\bcall (?!.* @llvm\.)")
 _EFFECT = re.compile(r"^  store (?!.*, ptr %l\d+$)|call (?!.* @llvm\.)", re.MULTILINE)
 _KEEPS_ALIVE = re.compile(r"^  call void (?:asm |@llvm\.)")  # for its traps, not for its value
 _FIRST_BLOCK = re.compile(r"^  br label %\w+\nstart:$", re.MULTILINE)
@@ -107,7 +108,7 @@ def _loops(lines: list[str]) -> list[_Loop]:
 
 
 def _vectorisable_loops(lines: list[str]) -> list[_Loop]:
-    """Loops without inner loops, and those whose inner loops LLVM may unroll or delete altogether."""
+    """Loops without calls, which have no inner loops, or inner loops that LLVM may unroll or delete altogether."""
     loops = _loops(lines)
     if not loops:
         return []
@@ -116,7 +117,11 @@ def _vectorisable_loops(lines: list[str]) -> list[_Loop]:
     for loop in loops:
         if all(inner.start in vectorisable and removable.is_removable(inner) for inner in loop.inner):
             vectorisable.add(loop.start)
-    return [loop for loop in loops if loop.start in vectorisable]
+    return [
+        loop
+        for loop in loops
+        if loop.start in vectorisable and not any(map(_CALL.search, lines[loop.start : loop.end + 1]))
+    ]
 
 
 class _Removable:
@@ -423,24 +428,33 @@ class _Rewriter:
 
 
 def _wanted(values: _Values) -> set[str]:
-    """The values that LLVM may look for inductions: addresses, conditions, locals, and what these are computed from.
+    """The values that LLVM may look for inductions: addresses, locals, conditions on which the loop is left or begins
+    anew, and what these are computed from.
 
     Numbers that are stored, or are amounts of shifts, are none.
     """
+    lines = values.lines
+    is_loop = lines[0].endswith(":")  # else the whole function is taken for one
+    header = lines[0][:-1]
+    labels = {line[:-1] for line in lines[1:] if line.endswith(":") and line[0] not in " ;"}
     wanted: set[str] = set()
-    for line in reversed(values.lines):
+    for line in reversed(lines):
         match = _LINE.match(line)
-        if match is None and _KEEPS_ALIVE.match(line):
-            continue
-        if match is None:
+        if match is not None:
+            name, operation, rest = match.groups()
+            if operation in ("phi", "call", "getelementptr") or (name in wanted and operation in _PASSED_ON):
+                if operation in ("shl", "lshr", "ashr"):
+                    rest = rest.partition(",")[0]
+                elif operation == "select":
+                    rest = rest.partition(",")[2]
+                wanted.update(_OPERAND.findall(rest))
+        elif "label %" in line:
+            targets = _TARGET.findall(line)
+            if not is_loop or header in targets or not labels.issuperset(targets):
+                wanted.update(_OPERAND.findall(line))
+        elif _KEEPS_ALIVE.match(line) is None:
             store = _STORE.match(line)
             address = values.of(store[2]) if store and not _LOCAL.fullmatch(store[2]) else _NOTHING
             if address is not None and not values.varies(address):
-                wanted.update(_OPERAND.findall(line))  # branches, returns, locals; what may be read from memory again
-            continue
-        name, operation, rest = match.groups()
-        if operation in ("phi", "call", "getelementptr") or (name in wanted and operation in _PASSED_ON):
-            if operation in ("shl", "lshr", "ashr"):
-                rest = rest.partition(",")[0]
-            wanted.update(_OPERAND.findall(rest))
+                wanted.update(_OPERAND.findall(line))  # returns, locals; what may be read from memory again
     return wanted
