@@ -305,7 +305,8 @@ def test_forks_with_live_pools_start_a_bounded_number_of_processes(environment: 
     parent.kill()
     parent.wait()
     own = 1 + 2 * (os.cpu_count() or 1) + 4
-    assert children < most <= own + 4 * children  # itself, a worker, an optimiser, that one's worker
+    # Itself and an optimiser, each with a worker, and one more for a request that would have to wait.
+    assert children < most <= own + 6 * children
 
 
 def test_a_burst_of_requests_starts_few_workers() -> None:
