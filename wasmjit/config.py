@@ -108,7 +108,7 @@ class MemoryPolicy:
 class CompileProgress(NamedTuple):
     """How far a compilation is: what `Module` calls its `progress` with, after each unit (a group of functions).
 
-    >>> from wasmjit import Engine, Module
+    >>> from wasmjit import Config, Engine, Module
     >>> seen = []
     >>> module = Module(Engine(Config(tier="optimized")), "(module (func) (func))", progress=seen.append)
     >>> seen[-1]

@@ -8,13 +8,13 @@ Self = TypeVar("Self", bound="Closable")
 
 
 def printable(text: str, *, newlines: bool = True) -> str:
-    """`text` with what a terminal would obey, or show as something else, written as in Python's string literals.
+    r"""`text` with what a terminal would obey, or show as something else, written as in Python's string literals.
 
     Names come from modules and files, and may hold anything: sequences that clear the screen, or write the error again
     in other words. `newlines`: line ends and tabs stay.
 
-    >>> printable("a\x1b[2Jb")
-    'a\\x1b[2Jb'
+    >>> printable("a\x1b[2Jb") == r"a\x1b[2Jb"
+    True
     """
     if text.isprintable():
         return text

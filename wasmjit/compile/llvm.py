@@ -154,7 +154,8 @@ def takes_narrow_inductions_for_wide() -> bool:
     machine = target.create_target_machine(opt=2, reloc="pic", codemodel="small")
     module = llvm.parse_assembly(f'target triple = "{target.triple}"\n{_NARROW_INDUCTION}')
     optimise(module, machine, "speed")
-    engine = llvm.create_mcjit_compiler(module, machine)
+    # One mapping for all sections: with the default memory manager they may be too far apart, and LLVM aborts.
+    engine = llvm.create_mcjit_compiler(module, machine, use_lmm=True)
     engine.finalize_object()
     copy = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_int)(engine.get_function_address("f"))
     copied = ctypes.create_string_buffer(_PROBE_OFFSET + 256)
@@ -226,8 +227,8 @@ def compile_text(text: str, request: dict[str, Any]) -> tuple[bytes, dict[str, A
     if request["opt_level"] in _OPTIMISED:
         text = limits.simplify(text)
     opt_level = "none" if longest > _ENORMOUS_FUNCTION_BYTES else request["opt_level"]
-    if opt_level not in _WITHOUT_LOOP_PASSES and takes_narrow_inductions_for_wide():
-        text = narrow.hide(text)
+    if opt_level not in _WITHOUT_LOOP_PASSES and (hidden := narrow.hide(text)) != text:
+        text = hidden if takes_narrow_inductions_for_wide() else text
     machine = target_machine(code_triple(triple), cpu, features, opt_level)
     masked = triple.startswith(("x86_64", "amd64")) and has_masks(cpu, features)
     started = time.perf_counter()

@@ -326,6 +326,7 @@ class Store(Handle):
         wasmjit.runtime.trap.Trap: error while executing at wasm backtrace:
         ...
             wasm trap: interrupt
+        <BLANKLINE>
         """
         if engine is None:
             engine = Engine()
