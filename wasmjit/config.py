@@ -242,8 +242,8 @@ class Config:
 
     >>> config = Config(opt_level="none")
     >>> config.max_wasm_stack = 1 << 20
-    >>> config
-    Config(max_wasm_stack=1048576, opt_level='none')
+    >>> config  # doctest: +ELLIPSIS
+    Config(max_wasm_stack=1048576, opt_level='none'...)
     """
 
     # ---- the language ----

@@ -7,6 +7,7 @@ import copy
 import ctypes
 import enum
 import functools
+import importlib
 import inspect
 import random
 import struct
@@ -127,6 +128,7 @@ class World:
         ]
         for engine in made:
             World._artifacts[id(engine)] = bytes(Module(engine, TEXT).serialize())
+        importlib.import_module("wasmjit.runtime.asynchronous")  # no finalizer may run while it is imported
         return made
 
     def __init__(self, choose: random.Random, engine: Engine, act_inside: Callable[[int], None]) -> None:
@@ -193,6 +195,11 @@ class World:
             wasmjit.ModuleExport: [self.module.get_export_index("add")],
             Trap: [pending],
         }
+        for kind in COPIED:
+            for found in self.handles[kind]:
+                # Copying asks for `__dict__`, which in Python 3.11 no other thread may ask for while a collection goes
+                # on inside: it would make two of the same attributes, and free those twice.
+                _ = found.__dict__
 
     def is_open(self) -> bool:
         """Whether nobody has closed the store."""

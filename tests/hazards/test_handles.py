@@ -571,3 +571,34 @@ def test_a_c_caller_is_in_a_store_whose_last_reference_goes() -> None:
         print(was_running, seen)
     """
     assert run_alone(source) == "True [7]"
+
+
+def test_a_finalizer_uses_an_engine_that_is_being_used_for_the_first_time() -> None:
+    """Python 3.11 makes two dicts of one object's attributes, and frees those twice, when what a collection runs asks
+    for `__dict__` while the first is being made: functools.cached_property does."""
+    source = """
+        import gc
+        from wasmjit import Engine
+        class Uses:
+            def __init__(self, engine):
+                self.engine, self.cycle = engine, self
+            def __del__(self):
+                gc.disable()
+                uses.append(self.engine.precompile_compatibility_hash())
+        uses, most = [], 0
+        Engine().precompile_compatibility_hash()
+        for threshold in range(1, 60):
+            gc.disable()
+            engine = Engine()
+            gc.collect()
+            Uses(engine)
+            gc.set_threshold(threshold)
+            gc.enable()
+            engine._cache_key
+            engine.precompile_compatibility_hash()
+            gc.disable()
+            dicts = [found for found in gc.get_objects() if type(found) is dict]
+            most = max(most, sum(found.get("_config") is engine._config for found in dicts))
+        print(len(uses) > 10, most < 2)
+    """
+    assert run_alone(source) == "True True"

@@ -465,7 +465,7 @@ def synchronous(function: Callable[..., Any]) -> Callable[..., Any]:
             )
         return job.call_on_loop(function, arguments)
 
-    return functools.update_wrapper(call, function)
+    return functools.update_wrapper(call, function, updated=())  # as to `__dict__`, see Engine._cache_key
 
 
 def _name(function: Callable[..., Any]) -> str:

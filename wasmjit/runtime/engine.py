@@ -24,8 +24,8 @@ class Engine(Handle):
     Takes a copy of `config`. Where guard-page reservations fail (ulimit, containers), its Modules check memory accesses
     explicitly.
 
-    >>> Engine(Config(opt_level="none"))
-    <Engine Config(opt_level='none')>
+    >>> Engine(Config(opt_level="none"))  # doctest: +ELLIPSIS
+    <Engine Config(opt_level='none'...)>
     """
 
     def __init__(self, config: Config | None = None) -> None:
@@ -40,10 +40,15 @@ class Engine(Handle):
         self._has_epochs = self._config.epoch_interruption
         self._trampolines = Trampolines(self._config)
         self._epoch = ffi.new("uint64_t *")  # generated code reads it: every Store keeps it alive
+        self._found_cache_key: str | None = None
 
-    @functools.cached_property
+    @property
     def _cache_key(self) -> str:
-        return self._config.cache_key()
+        # No functools.cached_property: it asks for `__dict__`, and Python 3.11 frees attributes twice if a finalizer or
+        # another thread asks for it too, in a collection that comes while it is made. Threads share engines.
+        if self._found_cache_key is None:
+            self._found_cache_key = self._config.cache_key()
+        return self._found_cache_key
 
     def precompile_module(self, wasm: str | bytes) -> bytearray:
         """Compiles a module (binary or text) for `Module.deserialize`, also for another target than this machine.
