@@ -107,7 +107,7 @@ def test_options_are_checked() -> None:
 def test_a_compiler_without_memory_is_an_error() -> None:
     pipeline.pool().close()
     with pytest.raises(CompileError, match="functions 0 to 0"):
-        Module(Engine(Config(tier="optimized", max_compiler_memory=600 << 20)), shapes.SHAPES["switch"](1000))
+        Module(Engine(Config(tier="optimized", max_compiler_memory=300 << 20)), shapes.SHAPES["sets_then_ifs"](8000))
     pipeline.pool().close()
 
 
