@@ -173,6 +173,70 @@ def test_select_of_a_load_is_not_masked(cpu: str | None, compare: str) -> None:
                 exports[name](store, END - 1, *(float(x) if kind[0] == "f" else x for x in pair))
 
 
+# What two accesses make of an address in two counters, `$q` and `$i` times the size: (body, where it reads).
+_AT_I, _AT_Q = "(i32.shl (local.get $i) (i32.const {shift}))", "(local.get $q)"
+_FAR = f"(i32.add (i32.const {END // 2}) {_AT_I})"
+_LOAD_I, _LOAD_Q = f"({{t}}.load {_AT_I})", f"({{t}}.load {_AT_Q})"
+_ADD_TO_SUM = "(local.set $sum ({t}.add (local.get $sum) "
+TWO_COUNTERS = {
+    "copied onto itself": (f"({{t}}.store {_AT_Q} {_LOAD_I})", 0),
+    "overwritten": (
+        f"({{t}}.store {_AT_Q} ({{t}}.add ({{t}}.load {_FAR}) ({{t}}.const 1))) ({{t}}.store {_AT_I} ({{t}}.const 1))",
+        END // 2,
+    ),
+    "x - x": (f"{_ADD_TO_SUM} ({{t}}.sub {_LOAD_I} {_LOAD_Q})))", 0),
+    "(x + 3) - (x + 3)": (
+        f"{_ADD_TO_SUM} ({{t}}.sub ({{t}}.add {_LOAD_I} ({{t}}.const 3)) ({{t}}.add {_LOAD_Q} ({{t}}.const 3)))))",
+        0,
+    ),
+}
+TWO_COUNTERS_INTEGERS = {
+    "x ^ x": (f"{_ADD_TO_SUM} ({{t}}.xor {_LOAD_I} {_LOAD_Q})))", 0),
+    "x & ~x": (f"{_ADD_TO_SUM} ({{t}}.and {_LOAD_I} ({{t}}.xor {_LOAD_Q} ({{t}}.const -1)))))", 0),
+    "x + ~x": (f"{_ADD_TO_SUM} ({{t}}.add {_LOAD_I} ({{t}}.xor {_LOAD_Q} ({{t}}.const -1)))))", 0),
+    "x == x": (f"(local.set $k (i32.add (local.get $k) ({{t}}.eq {_LOAD_I} {_LOAD_Q})))", 0),
+    "x < x": (f"(local.set $k (i32.add (local.get $k) ({{t}}.lt_u {_LOAD_Q} {_LOAD_I})))", 0),
+    "one of two that are one": (
+        f"{_ADD_TO_SUM} (select {_LOAD_I} {_LOAD_Q} (i32.load8_u (i32.add (i32.const {END // 2}) (local.get $i))))))",
+        0,
+    ),
+}
+
+
+@pytest.mark.parametrize("opt_level", ["speed", "speed_and_size"])
+@pytest.mark.parametrize("cpu", [CPUS[0], CPUS[-1]])
+def test_equal_addresses_that_the_code_generator_finds_lose_no_trap(cpu: str | None, opt_level: str) -> None:
+    """Two counters of one loop: it makes them one, after `exact` has looked, and takes accesses for one access."""
+    functions, sizes = [], {}
+    for kind, size in (("i32", 4), ("i64", 8), ("f32", 4), ("f64", 8)):
+        rows = TWO_COUNTERS if kind[0] == "f" else TWO_COUNTERS | TWO_COUNTERS_INTEGERS
+        for name, (body, start) in rows.items():
+            text = body.format(t=kind, shift=size.bit_length() - 1)
+            functions.append(
+                f'(func (export "{kind} {name}") (param $n i32) (result i32)'
+                f" (local $i i32) (local $q i32) (local $k i32) (local $sum {kind})"
+                f" (loop $l {text} (local.set $q (i32.add (local.get $q) (i32.const {size})))"
+                " (local.set $i (i32.add (local.get $i) (i32.const 1)))"
+                " (br_if $l (i32.lt_u (local.get $i) (local.get $n))))"
+                f" (i32.add (local.get $k) ({kind}.eq (local.get $sum) ({kind}.const 3))))"
+            )
+            sizes[f"{kind} {name}"] = (END - start) // size
+    engine = Engine(Config(cpu=cpu, opt_level=opt_level))
+    module = Module(engine, f"(module (memory 1) {' '.join(functions)})")
+    lost = []
+    for name, count in sizes.items():
+        store = Store(engine)
+        function = Instance(store, module, []).exports(store)[name]
+        function(store, count)
+        try:
+            function(store, count + 1)
+        except Trap as trap:
+            assert "out of bounds memory access" in str(trap)
+        else:
+            lost.append(name)
+    assert not lost, lost
+
+
 def test_random_functions_trap_as_wasmtime_says() -> None:
     """A short run of `python -m tests.fuzz.lost_traps`."""
     assert lost_traps.run(1500, 5, ["optimized"], lost_traps.CPUS[-1:], 100) == []

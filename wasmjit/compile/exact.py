@@ -12,6 +12,9 @@ loads stay, but then no loop is vectorised, and what was stored is always read b
   takes its place. Loads of which the code generator could leave out bytes become volatile, and what AVX-512 could mask
   passes an empty `asm`. Released loads that are not there, or less often than their markers, are kept, and the
   optimiser begins again.
+- The code generator rewrites the addresses of loops, and may find two equal that the optimiser did not: `*p = *q` is
+  nothing then, `*p - *q` is 0, of `*p = x; *q = y` the first is nothing. Accesses that this could rid of a load become
+  volatile.
 
 Runs in the generator (`keep_text`, `released_text`) and in the worker processes, and imports nothing of either.
 """
@@ -72,6 +75,13 @@ _MAY_MASK = re.compile(r" select .* (?:float|double|<)| (?:and|or|xor) <")
 _IN_LANES = re.compile(r" = .*<\d+ x ")
 _COMPARES_LANES = re.compile(r" = [if]cmp .* <\d+ x ")
 _BITWISE = ("and", "or", "xor")
+# Where two equal operands, or one and what is made of the other, may give a constant, or make a third unimportant. The
+# second do where an operand is a negation.
+_CANCEL = frozenset("sub xor icmp and or add udiv sdiv urem srem select".split())
+_CANCEL_NEGATED = frozenset("and or add".split())
+_CANCEL_CALL = re.compile(r"@llvm\.(?:[us]sub\.sat|[us]cmp)\.")
+_ACCESS = re.compile(r"  (?:(%\S+) = load |store )(volatile )?(<[^>]*>|\w+)(?: (\S+))?, ptr (%[-\w.$]+), align 1\b")
+_MOST_SOURCES = 16
 _END_SEARCH = ("phi", "getelementptr", "load")
 
 # Instructions for which all bits of their operands matter, and for which they do as far as those of the result do.
@@ -151,7 +161,12 @@ def keep(text: str, offsets: Iterable[int]) -> str:
 
 def is_wanted(text: str, *, masked: bool) -> bool:
     """Whether a generated module has loads that might not trap. Without guard pages it has none."""
-    return _ANNOTATION in text or _RELEASED in text or (masked and " = load volatile " in text)
+    return (
+        _ANNOTATION in text
+        or _RELEASED in text
+        or _ANY_LOAD.search(text) is not None
+        or (masked and " = load volatile " in text)
+    )
 
 
 def unoptimised(text: str, *, masked: bool) -> str:
@@ -197,6 +212,8 @@ class _Function:
         self.is_joined = False  # LLVM made one load of several
         self.used: dict[str, bool] = {}
         self.whole: dict[tuple[str, int], bool] = {}
+        self.moving: dict[str, bool] = {}
+        self.distinct: set[str] = set()  # loads that must not become one with another
         users = self.users
         for index, line in enumerate(self.lines):
             if line[:2] != "  ":
@@ -238,6 +255,7 @@ class _Function:
                 self.users.setdefault(number, []).append((line, [number]))
                 self.used.clear()
         self.remove_conversions()
+        self.part_accesses()
         for index in self.loads:
             lines[index] = self.exact_load(lines[index])
         return "\n".join(lines)
@@ -250,6 +268,91 @@ class _Function:
             if len(self.users.get(result, ())) == removed[result]:
                 self.lines[index] = ""
                 removed[operand] += 1
+
+    def part_accesses(self) -> None:
+        """Makes volatile what could go if the code generator found two addresses of a block equal."""
+        block: list[int] = []
+        num_accesses = 0
+        for index, line in enumerate(self.lines):
+            if line[:2] == "  ":
+                block.append(index)
+                num_accesses += ", align 1" in line
+            elif line:  # a label, or the end; empty lines were taken out
+                if num_accesses > 1:
+                    self.part_block(block)
+                block, num_accesses = [], 0
+
+    def part_block(self, block: list[int]) -> None:
+        """The same for one block: those accesses of it whose addresses change in a loop, and start differently."""
+        lines = self.lines
+        roots: dict[str, str] = {}  # of loads, what their addresses are at constant distances of
+        stores: list[tuple[int, str, str]] = []  # line, value, root
+        for index in block:
+            match = _ACCESS.match(lines[index]) if ", align 1" in lines[index] else None
+            if match is None:
+                continue
+            root = self.root(match[5])
+            if self.is_moving(root):
+                if match[1]:
+                    roots[match[1]] = root
+                elif match[4]:
+                    stores.append((index, match[4], root))
+        if not roots or len({*roots.values(), *(root for _, _, root in stores)}) < 2:
+            return
+        sources = self.sources(block, roots)
+        following: set[str] = set()
+        for index, value, root in reversed(stores):
+            loads = sources.get(value, ())
+            if loads and (following - {root} or any(roots[load] != root for load in loads)):
+                lines[index] = lines[index].replace("  store ", "  store volatile ", 1)
+            following.add(root)
+
+    def sources(self, block: list[int], roots: dict[str, str]) -> dict[str, frozenset[str]]:
+        """Of which of these loads the values of a block are made; makes volatile those that others could cancel."""
+        sources = {load: frozenset((load,)) for load in roots}
+        empty: frozenset[str] = frozenset()
+        for index in block:
+            line = self.lines[index]
+            if line[:3] != "  %":
+                continue
+            kind = operation(line)
+            names = _NAME.findall(line)
+            if names[0] in roots:
+                continue
+            operands = [found for name in names[1:] if (found := sources.get(name, empty))]
+            if not operands:
+                continue
+            if len(operands) > 1 and (kind in _CANCEL or (kind == "call" and _CANCEL_CALL.search(line))):
+                negated = (self.definitions[name][0] for name in names[1:] if name in self.definitions)
+                if kind not in _CANCEL_NEGATED or any(operation(line) in ("xor", "sub") for line in negated):
+                    self.distinct.update(*operands[:-1])
+            union = frozenset().union(*operands)
+            if len(union) > _MOST_SOURCES:
+                self.distinct |= union
+                union = frozenset(sorted(union)[:1])
+            sources[names[0]] = union
+        return sources
+
+    def root(self, pointer: str) -> str:
+        """What a pointer is at a constant distance of."""
+        while True:
+            line, names = self.definitions.get(pointer, ("", []))
+            if len(names) != 2 or operation(line) != "getelementptr":
+                return pointer
+            pointer = names[1]
+
+    def is_moving(self, name: str) -> bool:
+        """Whether an address may differ from one iteration to the next: its computation begins with a phi."""
+        known = self.moving.get(name)
+        if known is None:
+            self.moving[name] = False  # a cycle has a phi in it
+            line, names = self.definitions.get(name, ("", []))
+            kind = operation(line) if line else ""
+            known = kind == "phi" or (
+                bool(kind) and kind not in ("load", "call") and any(self.is_moving(other) for other in names[1:])
+            )
+            self.moving[name] = known
+        return known
 
     def complete(self) -> set[str]:
         """The locations of loads that happen as often as they are marked."""
@@ -314,7 +417,7 @@ class _Function:
         if mark and not _SUNK.search(name):
             self.located.append(mark[1])
         self.is_joined |= "wide.vec" in name
-        if not volatile and (self.is_chosen(name) if llvm == "i8" else not self.is_whole(name)):
+        if name in self.distinct or (self.is_chosen(name) if llvm == "i8" else not self.is_whole(name)):
             volatile = "volatile "
         if llvm[0] == "i" and llvm != "i8" and self.is_changed_in_place(name):
             site = f", !dbg {mark[1]}" if mark else ""
