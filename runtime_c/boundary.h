@@ -19,7 +19,10 @@ typedef struct {
     uint32_t slot; /* in the wj_frame; for the third and further results in the results area */
 } wj_place;
 
+/* Whoever keeps its address, or its id in a func-ref or an array of type ids, holds it. */
 struct wj_signature {
+    uint64_t references; /* atomic */
+    uint32_t id;
     uint32_t param_count;
     uint32_t result_count;
     uint32_t param_slots; /* as the unchecked form counts them: a v128 is two */
@@ -29,6 +32,9 @@ struct wj_signature {
     bool has_externrefs; /* among parameters or results */
     wj_place places[]; /* parameters, then results */
 };
+
+/* One more reference, for somebody who is given the address by one that holds it. */
+WJ_INTERNAL void wj_signature_hold_again(const wj_signature *signature);
 
 #define WJ_SLOT_OF(member) (offsetof(wj_frame, member) / sizeof(uint64_t))
 
@@ -91,8 +97,8 @@ struct wj_target {
     wj_func_ref *func_ref;
     wj_store *store;  /* one reference on the C record */
     PyObject *record; /* borrowed StoreRecord, or NULL */
-    const wj_signature *signature;
-    wj_enter_function *enter; /* a trampoline of its signature, or wj_enter_any */
+    const wj_signature *signature; /* held */
+    wj_enter_function *enter; /* a trampoline of its signature, which the object keeps, or wj_enter_any */
     uint32_t flags;
     void *caller; /* the instance context that a host function is to see as its caller, or NULL */
 };

@@ -9,6 +9,7 @@ typedef struct {
     PyObject_HEAD
     vectorcallfunc vectorcall;
     PyObject *owner; /* the StoreRecord, which must outlive the code; NULL once cleared */
+    PyObject *code;   /* what keeps the trampoline mapped, to be let go of at the end only; or NULL */
     wj_target target; /* its `record` is the owner */
 } callable_object;
 
@@ -116,26 +117,29 @@ static void callable_dealloc(PyObject *self_object)
     PyObject_GC_UnTrack(self_object);
     (void)callable_clear(self_object);
     wj_target_clear(&self->target);
+    Py_XDECREF(self->code);
     type->tp_free(self_object);
     Py_DECREF(type);
 }
 
-/* _bind(owner, store, func-ref, signature, trampoline, flags, caller = 0): addresses as ints. Once per object. */
+/* _bind(owner, code, store, func-ref, signature, trampoline, flags, caller = 0): addresses as ints. `code` keeps the
+ * trampoline. Once per object. */
 static PyObject *bind(PyObject *self_object, PyObject *const *arguments, Py_ssize_t count)
 {
     callable_object *self = (callable_object *)self_object;
-    if (count < 6 || count > 7 || self->target.store != NULL) {
+    if (count < 7 || count > 8 || self->target.store != NULL) {
         PyErr_SetString(PyExc_TypeError, "a function is bound once, by its class");
         return NULL;
     }
     uint64_t numbers[6] = {0};
-    for (Py_ssize_t i = 0; i < count - 1; i++) {
-        numbers[i] = PyLong_AsUnsignedLongLong(arguments[i + 1]);
+    for (Py_ssize_t i = 0; i < count - 2; i++) {
+        numbers[i] = PyLong_AsUnsignedLongLong(arguments[i + 2]);
         if (numbers[i] == UINT64_MAX && PyErr_Occurred()) {
             return NULL;
         }
     }
     self->owner = Py_NewRef(arguments[0]);
+    self->code = Py_NewRef(arguments[1]);
     wj_target_set(&self->target, (wj_store *)(uintptr_t)numbers[0], arguments[0],
                   (wj_func_ref *)(uintptr_t)numbers[1], (const wj_signature *)(uintptr_t)numbers[2], (wj_enter_function *)(uintptr_t)numbers[3],
                   (uint32_t)numbers[4]);
@@ -143,16 +147,24 @@ static PyObject *bind(PyObject *self_object, PyObject *const *arguments, Py_ssiz
     Py_RETURN_NONE;
 }
 
-/* _set_trampoline(address): of a function that was bound without one. */
-static PyObject *set_trampoline(PyObject *self_object, PyObject *address)
+/* _set_trampoline(code, address): of a function that was bound without one. No other takes its place later: it may be
+ * running, on any thread. */
+static PyObject *set_trampoline(PyObject *self_object, PyObject *const *arguments, Py_ssize_t count)
 {
     callable_object *self = (callable_object *)self_object;
-    uint64_t code = PyLong_AsUnsignedLongLong(address);
-    if (code == UINT64_MAX && PyErr_Occurred()) {
+    if (count != 2) {
+        PyErr_SetString(PyExc_TypeError, "expected what keeps the code, and its address");
         return NULL;
     }
-    if (self->target.store != NULL && (self->target.flags & FLAG_UNCHECKED) == 0) {
-        self->target.enter = (wj_enter_function *)(uintptr_t)code;
+    uint64_t address = PyLong_AsUnsignedLongLong(arguments[1]);
+    if (address == UINT64_MAX && PyErr_Occurred()) {
+        return NULL;
+    }
+    if (self->target.store != NULL && self->target.enter == wj_enter_any && (self->target.flags & FLAG_UNCHECKED) == 0) {
+        PyObject *old = self->code; /* nothing that keeps code */
+        self->code = Py_NewRef(arguments[0]);
+        self->target.enter = (wj_enter_function *)(uintptr_t)address;
+        Py_XDECREF(old);
     }
     Py_RETURN_NONE;
 }
@@ -187,7 +199,7 @@ static PyObject *run_map(PyObject *self_object, PyObject *const *arguments, Py_s
 
 static PyMethodDef callable_methods[] = {
     {"_bind", (PyCFunction)(void (*)(void))bind, METH_FASTCALL, NULL},
-    {"_set_trampoline", set_trampoline, METH_O, NULL},
+    {"_set_trampoline", (PyCFunction)(void (*)(void))set_trampoline, METH_FASTCALL, NULL},
     {"_run_map", (PyCFunction)(void (*)(void))run_map, METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},
 };

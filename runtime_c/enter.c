@@ -495,6 +495,7 @@ void wj_target_set(wj_target *target, wj_store *store, PyObject *record, wj_func
                    const wj_signature *signature, wj_enter_function *enter_function, uint32_t flags)
 {
     __atomic_add_fetch(&store->references, 1, __ATOMIC_RELAXED);
+    wj_signature_hold_again(signature);
     target->boundary = wj_boundary_table;
     target->store = store;
     target->record = record;
@@ -508,6 +509,7 @@ void wj_target_clear(wj_target *target)
 {
     if (target->store != NULL) {
         wj_store_release_record(target->store);
+        wj_signature_release(target->signature);
         target->store = NULL;
     }
 }

@@ -408,8 +408,8 @@ uint64_t wj_report_hot(void *vmctx, uint32_t position, uint32_t loop_offset, uin
 
 /* ---- host functions ---- */
 
-wj_func_ref *wj_host_func_new(wj_store *store, uintptr_t callable, const wj_signature *signature, uint32_t type_id,
-                              uint32_t flags, uintptr_t code, uintptr_t native)
+wj_func_ref *wj_host_func_new(wj_store *store, uintptr_t callable, const wj_signature *signature, uint32_t flags,
+                              uintptr_t code, uintptr_t native)
 {
     wj_host_func *host = signature == NULL ? NULL : wj_store_alloc(store, sizeof *host);
     if (host == NULL) {
@@ -418,7 +418,7 @@ wj_func_ref *wj_host_func_new(wj_store *store, uintptr_t callable, const wj_sign
     host->boundary = wj_boundary_table;
     host->native = (const void *)native;
     const void *entry_point = code != 0 ? (const void *)code : (const void *)wj_host_stub;
-    host->func_ref = (wj_func_ref){.code = entry_point, .vmctx = host, .type_id = type_id};
+    host->func_ref = (wj_func_ref){.code = entry_point, .vmctx = host, .type_id = signature->id};
     host->store = store;
     host->signature = signature;
     host->flags = flags;
@@ -426,6 +426,7 @@ wj_func_ref *wj_host_func_new(wj_store *store, uintptr_t callable, const wj_sign
     bool open = !store->closed;
     if (open) {
         host->callable = Py_NewRef((PyObject *)callable);
+        wj_signature_hold_again(signature); /* until wj_store_free goes through the list */
         host->next = store->host_funcs;
         store->host_funcs = host;
     }

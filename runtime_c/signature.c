@@ -1,6 +1,10 @@
-/* Signatures: where the values of a call lie in registers and on the stack, worked out once per function type. */
+/* Signatures: function types as C knows them. Equal types share one, whose id call_indirect compares, and which says
+ * where the values of a call lie in registers and on the stack. */
 #include "boundary.h"
 
+#include <errno.h>
+#include <pthread.h>
+#include <search.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,13 +58,15 @@ static void place_results(wj_signature *made, const char *results)
     }
 }
 
-wj_signature *wj_signature_new(const char *params, const char *results)
+static wj_signature *make(const char *params, const char *results)
 {
     if (!letters_are_valid(params) || !letters_are_valid(results)) {
+        errno = EINVAL;
         return NULL;
     }
     wj_signature *made = calloc(1, sizeof *made + (strlen(params) + strlen(results)) * sizeof(wj_place));
     if (made != NULL) {
+        made->references = 1;
         made->param_count = (uint32_t)strlen(params);
         made->result_count = (uint32_t)strlen(results);
         made->has_externrefs = strchr(params, 'e') != NULL || strchr(results, 'e') != NULL;
@@ -68,4 +74,178 @@ wj_signature *wj_signature_new(const char *params, const char *results)
         place_results(made, results);
     }
     return made;
+}
+
+/* ---- all there are ---- */
+
+/* Held while the trees are read or changed, and for the step from one reference to none: what is in a tree is alive.
+ * Nothing else is locked meanwhile, and nothing of Python runs. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static void *by_letters; /* trees of <search.h>: balanced, whatever types somebody chooses */
+static void *by_id;
+static uint64_t count_all; /* atomic */
+static uint32_t last_id; /* ids are not used again: one that is out of date equals no other. 0 is that of a zeroed func-ref */
+
+static int compare_numbers(uint32_t a, uint32_t b)
+{
+    return (a > b) - (a < b);
+}
+
+static int compare_letters(const void *a_pointer, const void *b_pointer)
+{
+    const wj_signature *a = a_pointer;
+    const wj_signature *b = b_pointer;
+    int order = compare_numbers(a->param_count, b->param_count);
+    order = order != 0 ? order : compare_numbers(a->result_count, b->result_count);
+    for (uint32_t i = 0; order == 0 && i < a->param_count + a->result_count; i++) {
+        order = a->places[i].letter - b->places[i].letter;
+    }
+    return order;
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+    return compare_numbers(((const wj_signature *)a)->id, ((const wj_signature *)b)->id);
+}
+
+/* Gives a new signature its id and its place in the other tree; false with errno set. Needs the lock. */
+static bool enroll(wj_signature *made)
+{
+    if (last_id == UINT32_MAX) {
+        errno = EOVERFLOW;
+        return false;
+    }
+    made->id = last_id + 1;
+    if (tsearch(made, &by_id, compare_ids) == NULL) {
+        errno = ENOMEM;
+        return false;
+    }
+    last_id++;
+    __atomic_add_fetch(&count_all, 1, __ATOMIC_RELAXED);
+    return true;
+}
+
+wj_signature *wj_signature_hold(const char *params, const char *results)
+{
+    wj_signature *made = make(params, results);
+    if (made == NULL) {
+        return NULL;
+    }
+    pthread_mutex_lock(&lock);
+    wj_signature **place = (wj_signature **)tsearch(made, &by_letters, compare_letters);
+    wj_signature *found = place == NULL ? NULL : *place;
+    if (found != NULL && found != made) {
+        wj_signature_hold_again(found);
+    } else if (found == made && !enroll(made)) {
+        (void)tdelete(made, &by_letters, compare_letters);
+        found = NULL;
+    } else if (found == NULL) {
+        errno = ENOMEM;
+    }
+    pthread_mutex_unlock(&lock);
+    if (found != made) {
+        free(made);
+    }
+    return found;
+}
+
+void wj_signature_hold_again(const wj_signature *signature)
+{
+    __atomic_add_fetch(&((wj_signature *)signature)->references, 1, __ATOMIC_RELAXED);
+}
+
+void wj_signature_release(const wj_signature *signature)
+{
+    wj_signature *held = (wj_signature *)signature;
+    uint64_t count = __atomic_load_n(&held->references, __ATOMIC_RELAXED);
+    while (count > 1) {
+        if (__atomic_compare_exchange_n(&held->references, &count, count - 1, true, __ATOMIC_RELEASE,
+                                        __ATOMIC_RELAXED)) {
+            return;
+        }
+    }
+    pthread_mutex_lock(&lock); /* perhaps the last one: nobody may find it meanwhile */
+    bool is_last = __atomic_sub_fetch(&held->references, 1, __ATOMIC_ACQ_REL) == 0;
+    if (is_last) {
+        (void)tdelete(held, &by_letters, compare_letters);
+        (void)tdelete(held, &by_id, compare_ids);
+        __atomic_sub_fetch(&count_all, 1, __ATOMIC_RELAXED);
+    }
+    pthread_mutex_unlock(&lock);
+    if (is_last) {
+        free(held);
+    }
+}
+
+wj_signature *wj_signature_of_id(uint32_t id)
+{
+    const wj_signature wanted = {.id = id};
+    pthread_mutex_lock(&lock);
+    wj_signature **place = (wj_signature **)tfind(&wanted, &by_id, compare_ids);
+    wj_signature *found = place == NULL ? NULL : *place;
+    if (found != NULL) {
+        wj_signature_hold_again(found);
+    }
+    pthread_mutex_unlock(&lock);
+    return found;
+}
+
+int wj_signatures_hold(const char *letters, uint64_t count, wj_signature **signatures, uint32_t *ids)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        const char *results = letters + strlen(letters) + 1;
+        signatures[i] = wj_signature_hold(letters, results);
+        if (signatures[i] == NULL) {
+            return errno;
+        }
+        ids[i] = signatures[i]->id;
+        letters = results + strlen(results) + 1;
+    }
+    return 0;
+}
+
+void wj_signatures_release(wj_signature **signatures, uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        if (signatures[i] != NULL) {
+            wj_signature_release(signatures[i]);
+            signatures[i] = NULL;
+        }
+    }
+}
+
+uint32_t wj_signature_id(const wj_signature *signature)
+{
+    return signature->id;
+}
+
+uint32_t wj_signature_letters(const wj_signature *signature, char *letters)
+{
+    for (uint32_t i = 0; i < signature->param_count + signature->result_count; i++) {
+        letters[i] = signature->places[i].letter;
+    }
+    letters[signature->param_count + signature->result_count] = 0;
+    return signature->param_count;
+}
+
+uint64_t wj_signature_count(void)
+{
+    return __atomic_load_n(&count_all, __ATOMIC_RELAXED);
+}
+
+void wj_signature_skip_ids(uint32_t last)
+{
+    pthread_mutex_lock(&lock);
+    last_id = last > last_id ? last : last_id;
+    pthread_mutex_unlock(&lock);
+}
+
+void wj_signatures_before_fork(void)
+{
+    pthread_mutex_lock(&lock);
+}
+
+void wj_signatures_after_fork(void)
+{
+    pthread_mutex_unlock(&lock);
 }

@@ -221,6 +221,9 @@ void wj_store_free(wj_store *store)
             Py_XDECREF(reference);
             drop_callables(store);
         }
+        for (const wj_host_func *host = store->host_funcs; host != NULL; host = host->next) {
+            wj_signature_release(host->signature); /* nobody can enter, and the func-refs go now */
+        }
         store->host_funcs = NULL;
     }
     if (alive) {

@@ -638,18 +638,21 @@ bool wj_thread_prepare(wj_thread *thread)
 static void before_fork(void)
 {
     pthread_mutex_lock(&registry_lock);
+    wj_signatures_before_fork();
     wj_interrupt_before_fork();
 }
 
 static void after_fork_in_parent(void)
 {
     wj_interrupt_after_fork_in_parent();
+    wj_signatures_after_fork();
     pthread_mutex_unlock(&registry_lock);
 }
 
 static void after_fork_in_child(void)
 {
     wj_interrupt_after_fork_in_child();
+    wj_signatures_after_fork();
     pthread_mutex_unlock(&registry_lock);
 }
 

@@ -288,7 +288,7 @@ struct wj_host_func {
     wj_host_func *next;
     wj_store *store;
     void *callable; /* PyObject, owned; NULL once cleared */
-    const wj_signature *signature;
+    const wj_signature *signature; /* held */
     uint32_t flags;
 };
 WJ_ASSERT_OFFSET(wj_host_func, boundary, WJ_HOST_FUNC_BOUNDARY);
@@ -368,6 +368,11 @@ WJ_INTERNAL bool wj_code_is_registered(uintptr_t pc);
 WJ_INTERNAL void wj_record_trap(const wj_thread *thread, wj_entry *entry, int code, wj_registers at);
 /* Records the wasm frames of this entry from pc (0: none) and the frame record fp on, for wj_add_traceback. */
 WJ_INTERNAL void wj_record_frames(const wj_thread *thread, wj_entry *entry, uintptr_t pc, uintptr_t fp);
+
+/* ---- signature.c ---- */
+
+WJ_INTERNAL void wj_signatures_before_fork(void);
+WJ_INTERNAL void wj_signatures_after_fork(void);
 
 /* ---- interrupts (interrupt.c) ---- */
 

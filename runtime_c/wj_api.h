@@ -165,20 +165,34 @@ int wj_instance_elements(void *context, const wj_element_plan *segments, uint32_
 int wj_instance_data(void *context, const wj_data_plan *segments, uint32_t count, const wj_image *image);
 
 /* ---- function boundary ---- */
-/* Signatures are strings, one letter a value: i i32, I i64, f f32, F f64, V v128 (16 bytes in Python), u funcref,
- * e externref, r reference as a raw unsigned int in Python. NULL for any other letter, for more than 1000 of them, and if
- * there is no memory. Never freed: make one per function type. */
+/* What a function type is to C. Types are strings, one letter a value: i i32, I i64, f f32, F f64, V v128 (16 bytes in
+ * Python), u funcref, e externref, r reference as a raw unsigned int in Python. Equal types have the same signature, as
+ * long as somebody holds it; then its id, at least 1, is not used again. Each of these gives a reference, to be released;
+ * NULL with errno EINVAL for any other letter or more than 1000 of them, ENOMEM, EOVERFLOW when there are no ids left. */
 typedef struct wj_signature wj_signature;
-wj_signature *wj_signature_new(const char *params, const char *results);
-/* Makes a func-ref that calls `callable` (PyObject*, a reference is taken until the store is freed).
+wj_signature *wj_signature_hold(const char *params, const char *results);
+wj_signature *wj_signature_of_id(uint32_t id); /* NULL: nobody holds it */
+void wj_signature_release(const wj_signature *signature);
+uint32_t wj_signature_id(const wj_signature *signature);
+/* Writes its letters, parameters first, and a 0 behind (at most 2001 bytes); the number of parameters. */
+uint32_t wj_signature_letters(const wj_signature *signature, char *letters);
+/* Many at once, of zeroed `signatures`; `letters` has parameters and results of one behind the other, each ended by a 0. 0 or
+ * an errno value; those up to there are held then. Release takes NULLs. */
+int wj_signatures_hold(const char *letters, uint64_t count, wj_signature **signatures, uint32_t *ids);
+void wj_signatures_release(wj_signature **signatures, uint64_t count);
+/* For tests: how many there are; and that no id up to `last` is given out from now on. */
+uint64_t wj_signature_count(void);
+void wj_signature_skip_ids(uint32_t last);
+/* Makes a func-ref that calls `callable` (PyObject*, a reference is taken until the store is freed, as is one on the
+ * signature). Its type id is the signature's.
  * flags: 1 = pass the calling instance context's address (int, 0 if none) as the first argument;
  *        2 = unchecked: call with one argument (after the context address of flag 1), a list of raw slots (ints, the
  *            bits; a v128 takes two, low half first), expects a sequence of such;
  *        8 = pass a Caller as the first argument.
  * A result count of 1 takes the value itself, more take a sequence, 0 takes None. `code`: a trampoline of its signature, or
  * 0. `native`: the C function that a trampoline of that kind calls. NULL on failure (MemoryError). */
-wj_func_ref *wj_host_func_new(wj_store *store, uintptr_t callable, const wj_signature *signature, uint32_t type_id,
-                              uint32_t flags, uintptr_t code, uintptr_t native);
+wj_func_ref *wj_host_func_new(wj_store *store, uintptr_t callable, const wj_signature *signature, uint32_t flags,
+                              uintptr_t code, uintptr_t native);
 /* Gives a host function that was made without a trampoline one; 0 if it has one. */
 int wj_host_func_set_code(wj_func_ref *func_ref, uintptr_t code);
 /* PyObject of a callable(record, letter, value, "parameter 2") -> bits as int, for values that are not simply numbers, which
@@ -209,7 +223,7 @@ typedef struct {
     const uint8_t *wasm;
     const uint64_t *bodies;            /* by position in the function table: offset of the body in the module */
     const uint32_t *function_types;    /* by function index: its type */
-    const wj_signature *const *types;  /* NULL: with vectors */
+    const wj_signature *const *types;  /* held by Python; NULL: with vectors */
     const uint8_t *global_types;       /* value types, imports first */
     const uint32_t *func_ref_offsets;  /* by function index: of its func-ref, or of an import's address of one */
     uint32_t function_count;           /* in the function table */

@@ -13,6 +13,7 @@ import llvmlite.binding as llvm
 
 from wasmjit import abi
 from wasmjit.runtime.native import TypedBase, ffi, host_func_new, lib, set_trap_factory, signature
+from wasmjit.runtime.trampolines import Trampoline
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -137,12 +138,14 @@ class Instance:
         flags: int = 0,
         slot: int | None = None,
         *,
-        code: int = 0,
+        code: Trampoline | None = None,
         native: int = 0,
     ) -> Any:
         """A host func-ref; stored as imported function `slot` if given. `code`: a trampoline."""
         made = signature(params, results)
-        func_ref = host_func_new(self.store, function, made, 1, flags, code=code, native=native)
+        self.keep.append(code)
+        address = 0 if code is None else code.address
+        func_ref = host_func_new(self.store, function, made, flags, code=address, native=native)
         if slot is not None:
             self.put_import(slot, func_ref)
         return func_ref
@@ -166,7 +169,7 @@ class Instance:
         flags: int = 0,
         owner: object = None,
         *,
-        enter: int = 0,
+        enter: Trampoline | None = None,
     ) -> Any:
         """What runs machine code at `address`."""
         return self.builtin(self.func_ref(address), params, results, flags, owner, enter=enter)
@@ -179,12 +182,13 @@ class Instance:
         flags: int = 0,
         owner: object = None,
         *,
-        enter: int = 0,
+        enter: Trampoline | None = None,
     ) -> Any:
         """What calls a func-ref; `enter`: by this trampoline."""
         made = TypedBase()
-        addresses = [int(ffi.cast("uintptr_t", p)) for p in (self.store, func_ref, signature(params, results))]
-        made._bind(owner or self, *addresses, enter, flags)
+        held = signature(params, results)  # until it is bound
+        addresses = [int(ffi.cast("uintptr_t", p)) for p in (self.store, func_ref, held)]
+        made._bind(owner or self, enter, *addresses, 0 if enter is None else enter.address, flags)
         return made
 
     def close(self) -> None:

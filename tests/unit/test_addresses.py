@@ -36,6 +36,7 @@ OTHERS = {
     ("runtime/trampolines.py", "_ThunkPage.__init__"): "a page of its own",
     ("runtime/foreign.py", "_from_ctypes"): "the address of a C function",
     ("runtime/code.py", "LoadedCode.__init__"): "an array of its own",
+    ("runtime/type_ids.py", "ModuleTypes.__init__"): "an array that it keeps",
     ("runtime/interpreter.py", "_pointer"): "an array that the Interpreter keeps",
     ("runtime/interpreter.py", "Interpreter.__init__"): "bytes that it keeps",
     ("runtime/plan.py", "InstancePlan._plan_elements"): "an array that the plan keeps",

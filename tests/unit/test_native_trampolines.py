@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import random
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -30,14 +31,15 @@ def functype(params: str, results: str) -> FuncType:
 
 
 @pytest.fixture(scope="module")
-def trampolines() -> Trampolines:
+def trampolines() -> Iterator[Trampolines]:
     made = Trampolines(Config(verify_ir=True) if hasattr(Config, "verify_ir") else Config())
     wanted = []
     for params, picks in signatures():
         type = functype(params, "".join(params[pick] for pick in picks))
         wanted += [(ENTER, type), (HOST, type)]
-    made.install(made.compile(wanted))
-    return made
+    held = made.install(made.compile(wanted))
+    yield made
+    assert len(held) == len({trampoline_name(kind, type) for kind, type in wanted})
 
 
 def test_from_python_to_wasm(trampolines: Trampolines) -> None:
@@ -81,7 +83,7 @@ def test_from_wasm_to_python(trampolines: Trampolines) -> None:
 
 def test_what_goes_wrong_on_the_way(trampolines: Trampolines) -> None:
     type = functype("iV", "V")
-    trampolines.get(ENTER, type), trampolines.get(HOST, type)
+    _held = trampolines.get(ENTER, type), trampolines.get(HOST, type)
     code = Code(call_import("relay", 0, "iV", "V", IMPORTS_OFFSET))
     lane = bytes(range(16))
     with Instance() as instance:

@@ -25,8 +25,8 @@ from .native import (
     set_converters,
 )
 from .store import NativeStore, Storelike, StoreRecord, address_of, check_store, record_of
-from .trampolines import ENTER, HOST, NATIVE, REVERSE
-from .type_ids import signature_of, type_id, type_of_id
+from .trampolines import ENTER, HOST, NATIVE, REVERSE, Trampoline
+from .type_ids import Signature, signature_of, type_of_id
 from .typed import TypedFunc
 from .values import FuncType, Val, bits_to_number, number_to_bits
 
@@ -53,13 +53,13 @@ _EXPECTED = {
 class FuncItem:
     """A function of one store: the address of its func-ref (abi.FUNC_REF).
 
-    `signature` and `enter` are what calls of it take: the addresses of the C record and of the trampoline (0: none).
+    `signature` and `enter` are what calls of it take; there may be no trampoline (yet).
     """
 
     address: int
     type: wt.FuncType
-    signature: int
-    enter: int
+    signature: Signature
+    enter: Trampoline | None
 
     def current_type(self, _native: NativeStore) -> wt.FuncType:
         """Its type."""
@@ -69,7 +69,7 @@ class FuncItem:
 def new_func_item(record: StoreRecord, address: int, type: wt.FuncType) -> FuncItem:
     """The item of a func-ref."""
     enter = record.engine._trampolines.find(ENTER, type)
-    return FuncItem(address, type, signature_of(type).address, enter)
+    return FuncItem(address, type, signature_of(type), enter)
 
 
 # ---- values ----
@@ -165,23 +165,24 @@ def _new_item(record: StoreRecord, type: wt.FuncType, called: Any, flags: int, *
     """`called` must not hold the store: C holds it as long as the store lives."""
     native = record.open()
     trampolines = record.engine._trampolines
-    code = 0
+    code: Trampoline | None = None
     if foreign_address:
         code = trampolines.get(NATIVE, type)
     elif not flags & UNCHECKED:
         code = trampolines.find(HOST, type)
+    if code is not None:
+        native.keepalive.add(code)
     signature = signature_of(type).pointer
+    code_address = 0 if code is None else code.address
     try:
-        func_ref = host_func_new(
-            native.pointer, called, signature, type_id(type), flags, code=code, native=foreign_address
-        )
+        func_ref = host_func_new(native.pointer, called, signature, flags, code=code_address, native=foreign_address)
     except MemoryError:
         if native.is_closed():  # meanwhile
             raise ClosedError("store is closed") from None
         raise
     native.keep_roots(record)
     item = new_func_item(record, address_of(func_ref), type)
-    if not code and not flags & UNCHECKED:
+    if code is None and not flags & UNCHECKED:
         record.slow_functions.append(item)
         trampolines.expect(record)
     return item
@@ -220,14 +221,19 @@ class Func(FuncBase):
         self._item = item
         self._native_address = 0
         self._variants: dict[int, TypedFunc] = {}
-        self._bind(record, native.address, item.address, item.signature, item.enter, 0)
-        if not item.enter:
+        enter = item.enter
+        address = 0 if enter is None else enter.address
+        self._bind(record, enter, native.address, item.address, item.signature.address, address, 0)
+        if enter is None:
             record.engine._trampolines.expect(self)
         record.functions[item.address] = weakref.ref(self)
 
     def speed_up(self) -> None:
         """For the runtime: there are new trampolines."""
-        self._item.enter = self._owner.engine._trampolines.lead(self, self._item.type)
+        trampolines = self._owner.engine._trampolines
+        self._item.enter = trampolines.lead(self, self._item.type)
+        if self._item.enter is None:
+            trampolines.expect(self)
 
     @classmethod
     def _wrap(cls, record: StoreRecord, item: FuncItem) -> Func:
@@ -374,7 +380,7 @@ class Func(FuncBase):
         trampolines = owner.engine._trampolines
         code = trampolines.get(REVERSE, item.type)
         native.keep_roots(owner)
-        target = native_target_new(native.pointer, item.address, signature_of(item.type).pointer)
+        target = native_target_new(native.pointer, item.address, item.signature.pointer)
         self._native_address = trampolines.thunk(target, code)
         return self._native_address
 

@@ -322,7 +322,7 @@ def _start_function(native: NativeStore, record: StoreRecord, instance: Instance
     assert start is not None
     if start < loaded.module.num_imported_functions or start in loaded.func_ref_offsets:
         return TypedFunc._make(record, instance.function(start), 0, instance.address)
-    id = loaded.type_ids[loaded.module.functions[start]]
+    id = loaded.types.ids[loaded.module.functions[start]]
     reference = struct.pack("<QQIIQ", loaded.function_address(start), instance.address, id, start, 0)
     address = allocate(native, len(reference))
     ctypes.memmove(address, reference, len(reference))

@@ -17,7 +17,7 @@ from ..config import MIN_GUARD_BYTES, Config
 from ..wasm import types as wt
 from ..wasm.module import Module
 from .native import ffi, lib
-from .type_ids import signature_of
+from .type_ids import ModuleTypes
 
 # Compiling a function takes as long as running it a few thousand times here.
 _BUDGET = 5000
@@ -43,7 +43,12 @@ class Interpreter:
     """
 
     def __init__(
-        self, module: Module, layout: abi.VMContextLayout, func_ref_offsets: Mapping[int, int], stubs: tuple[int, int]
+        self,
+        module: Module,
+        types: ModuleTypes,
+        layout: abi.VMContextLayout,
+        func_ref_offsets: Mapping[int, int],
+        stubs: tuple[int, int],
     ) -> None:
         """`stubs`: where they lie in memory, one per defined function, and their size in bytes."""
         imported = module.num_imported_functions
@@ -52,7 +57,15 @@ class Interpreter:
         self._wasm = ffi.from_buffer(module.wasm)
         self._bodies = array("Q", [body.start for body in module.bodies])
         self._function_types = array("I", module.functions)
-        self._types = array("Q", [_signature_address(type) for type in module.types])
+        self._held_types = types
+        # 0 for one with vectors, whose functions are compiled.
+        self._types = array(
+            "Q",
+            [
+                0 if wt.V128 in type.params or wt.V128 in type.results else address
+                for type, address in zip(module.types, types.signatures, strict=True)
+            ],
+        )
         self._global_types = array("B", [item.content for item in module.globals])
         offsets = [layout.imported_functions + abi.POINTER_BYTES * function for function in range(imported)]
         offsets += [func_ref_offsets.get(imported + position, 0) for position in range(len(module.bodies))]
@@ -124,11 +137,6 @@ def lookup_interpreted(pc: int) -> tuple[Module, int, int] | None:
 def stub_address() -> int:
     """What the stubs of functions that may be interpreted jump to."""
     return int(lib.wj_interpreter_stub_address())
-
-
-def _signature_address(type: wt.FuncType) -> int:
-    """The address of a type's signature; 0 for one with vectors, whose functions are compiled."""
-    return 0 if wt.V128 in type.params or wt.V128 in type.results else signature_of(type).address
 
 
 def _pointer(type: str, items: array[int]) -> object:

@@ -27,7 +27,7 @@ from ..wasm.module import Module
 from .code import LoadedCode, announce, load
 from .entries import Entries
 from .native import lib
-from .trampolines import Begun, Piece, Trampolines
+from .trampolines import Begun, Piece, Trampoline, Trampolines
 
 if TYPE_CHECKING:
     from ..compile.pipeline import GroupCompiler, PendingGroup
@@ -190,6 +190,7 @@ class LazyCode:
         self._asked_at: dict[_Loop, float] = {}  # when optimised code for a loop was asked for first
         self._begun_trampolines: Begun | None = None
         self._has_trampolines = False
+        self._trampolines: Mapping[str, Trampoline] = {}  # to be kept for calls to come
         self._reached: list[int] = []  # functions that compiled code calls
         self.codes: list[LoadedCode] = []  # which calls may be in
 
@@ -312,7 +313,7 @@ class LazyCode:
             self._begun_trampolines = self._lazy_module.begin_trampolines()
         if self._begun_trampolines.is_ready():
             self._has_trampolines = True
-            self._lazy_module.maker.install(self._begun_trampolines.finish())
+            self._trampolines = self._lazy_module.maker.install(self._begun_trampolines.finish())
 
     def _has_room(self, loop: _Loop) -> bool:
         """Whether to begin with the code of a loop now. Optimising takes long: there is one at most, which leaves room

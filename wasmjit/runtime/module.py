@@ -27,8 +27,8 @@ from .lazy import GroupCode, LazyCode, LazyModule
 from .native import ffi, lib
 from .plan import InitialData, InstancePlan
 from .tiers import Optimisation, Progress
-from .trampolines import ENTER
-from .type_ids import signature_of, type_id
+from .trampolines import ENTER, Trampoline
+from .type_ids import ModuleTypes, Signature, signature_of
 from .values import AsExternType, ExportType, ImportType, wrap_extern_type
 
 if TYPE_CHECKING:
@@ -589,7 +589,7 @@ class LoadedModule:
         """With an `optimisation`, the code of `artifact` is what it will replace (runtime/tiers.py)."""
         self.module = artifact.module
         self.trampolines = engine._trampolines
-        self.trampolines.install(artifact.trampolines())
+        self._installed = self.trampolines.install(artifact.trampolines())
         self._profiler = engine._config.profiler
         self._lazy: LazyCode | None = None
         if isinstance(artifact, LazyModule):
@@ -602,12 +602,12 @@ class LoadedModule:
             self._codes.append(self.code)
             announce(self._profiler, self.code)
         module = self.module
-        self._ways_in: dict[int, tuple[wt.FuncType, int, int]] = {}
+        self._ways_in: dict[int, tuple[wt.FuncType, Signature, Trampoline]] = {}
         self.layout = module_layout(module)
         self.import_types = [import_type(module, position) for position in range(len(module.imports))]
         self.exports = {export.name: export for export in module.exports}
         self.export_names = tuple(self.exports)
-        self.type_ids = array("I", [type_id(type) for type in module.types])
+        self.types = ModuleTypes(module.types)
         if isinstance(artifact, LazyModule):
             self._data = InitialData(merge(module))
         else:
@@ -627,7 +627,7 @@ class LoadedModule:
             )
             if interpreted:
                 assert self._lazy is not None
-                interpreter = Interpreter(module, self.layout, self.func_ref_offsets, self._entries.stubs)
+                interpreter = Interpreter(module, self.types, self.layout, self.func_ref_offsets, self._entries.stubs)
                 self._entries.interpret(interpreter, self._lazy.hot)
         if self._lazy is not None and self._entries is not None:
             self._lazy.attach(self._entries)
@@ -673,14 +673,14 @@ class LoadedModule:
         self._entries.redirect(code)
         self.code = code
         if isinstance(code.artifact, Artifact):
-            self.trampolines.install(code.artifact.trampolines())
+            self._installed.update(self.trampolines.install(code.artifact.trampolines()))
 
     def _make_template(self) -> bytearray:
         """What is the same in each instance's context: code, type ids, data segments, func-refs but for their vmctx."""
         module, layout = self.module, self.layout
         template = bytearray(layout.size_bytes)
         struct.pack_into("<Q", template, abi.VMCONTEXT["functions"], self._functions_address())
-        struct.pack_into("<Q", template, abi.VMCONTEXT["type_ids"], self.type_ids.buffer_info()[0])
+        struct.pack_into("<Q", template, abi.VMCONTEXT["type_ids"], self.types.ids.buffer_info()[0])
         for position, segment in self._data.segments:
             at = layout.data_segments + position * abi.SEGMENT_SLOT["sizeof"]
             size_bytes = segment.data_end - segment.data_start
@@ -696,20 +696,22 @@ class LoadedModule:
                 table,
                 len(table) // 2,
                 ffi.from_buffer("uint32_t[]", types),
-                ffi.from_buffer("uint32_t[]", self.type_ids),
-                len(self.type_ids),
+                ffi.from_buffer("uint32_t[]", self.types.ids),
+                len(self.types.ids),
             )
         if failed:
             raise ArtifactError("the artifact's functions are damaged")
         return template
 
-    def way_in(self, function: int) -> tuple[wt.FuncType, int, int]:
-        """What calls of a function take: its type, and the addresses of signature and trampoline."""
+    def way_in(self, function: int) -> tuple[wt.FuncType, Signature, Trampoline | None]:
+        """What calls of a function take: its type, signature and trampoline, if there is one."""
         type = self.module.function_type(function)
         found = self._ways_in.get(id(type))  # the module keeps its types; hashing one takes longer than all the rest
         if found is None:
-            found = type, signature_of(type).address, self.trampolines.find(ENTER, type)
-            self._ways_in[id(type)] = found
+            signature, enter = signature_of(type), self.trampolines.find(ENTER, type)
+            if enter is None:  # as yet
+                return type, signature, None
+            found = self._ways_in[id(type)] = type, signature, enter
         return found
 
     def function_address(self, function: int) -> int:

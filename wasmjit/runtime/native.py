@@ -14,6 +14,8 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..errors import WasmError
+
 
 def _check_interpreter() -> None:
     """Raises ImportError in all interpreters of the process but the main one: what the C runtime calls in Python (for
@@ -99,27 +101,63 @@ def wait(descriptors: Mapping[int, int], timeout_ns: int | None) -> dict[int, in
     return {fd: events for fd, _, events in results if events}
 
 
-@functools.cache
+_MOST_LETTERS_BYTES = 2001  # of a signature, with the 0 behind them
+
+
+def _check_signature(number: int) -> None:
+    """Raises what an errno value of the signature functions means."""
+    if number == errno.EOVERFLOW:
+        raise WasmError("no new function types: this process has had 4,294,967,295, which is as many as there are ids")
+    if number:
+        raise MemoryError(f"the C runtime could not make a function type: {os.strerror(number)}")
+
+
 def signature(params: str, results: str) -> Any:
-    """The C record of a signature, a ``wj_signature *``: made once, kept for ever. Raises MemoryError."""
-    made = lib.wj_signature_new(params.encode(), results.encode())
+    """A ``wj_signature *``, held as long as this object lives; equal ones have one address. Raises MemoryError,
+    WasmError if there are no ids left."""
+    made = lib.wj_signature_hold(params.encode(), results.encode())
     if made == ffi.NULL:
-        raise MemoryError(f"the C runtime could not make the signature {params} -> {results}")
+        _check_signature(ffi.errno)
+    return ffi.gc(made, lib.wj_signature_release)
+
+
+def hold_signatures(letters: bytes, count: int, ids: Any) -> Any:
+    """An array of `count` ``wj_signature *``, held as long as it lives, whose ids are written to `ids`.
+
+    `letters` has parameters and results of one behind the other, each ended by a 0. Raises as `signature`.
+    """
+    made = ffi.gc(ffi.new("wj_signature *[]", count), functools.partial(_release_signatures, count))
+    _check_signature(lib.wj_signatures_hold(letters, count, made, ids))
     return made
+
+
+def _release_signatures(count: int, signatures: Any) -> None:
+    lib.wj_signatures_release(signatures, count)
+
+
+def signature_letters_of(id: int) -> tuple[str, str]:
+    """The letters of parameters and results of the signature with this id, which somebody holds."""
+    found = lib.wj_signature_of_id(id)
+    if found == ffi.NULL:
+        raise LookupError(f"nobody holds a function type with the id {id}")
+    room = ffi.new("char[]", _MOST_LETTERS_BYTES)
+    param_count = lib.wj_signature_letters(found, room)
+    lib.wj_signature_release(found)
+    letters = ffi.string(room).decode("ascii")
+    return letters[:param_count], letters[param_count:]
 
 
 def host_func_new(
     store: Any,
     function: Callable[..., Any],
     signature: Any,
-    type_id: int,
     flags: int = 0,
     *,
     code: int = 0,
     native: int = 0,
 ) -> Any:
     """A ``wj_func_ref *`` that calls `function`; both live as long as the store. Raises MemoryError."""
-    func_ref = lib.wj_host_func_new(store, id(function), signature, type_id, flags, code, native)
+    func_ref = lib.wj_host_func_new(store, id(function), signature, flags, code, native)
     if func_ref == ffi.NULL:
         raise MemoryError("the C runtime could not make a host function")
     return func_ref
@@ -185,9 +223,18 @@ if TYPE_CHECKING:
         _owner: Any
 
         def _bind(
-            self, owner: object, store: int, func_ref: int, signature: int, enter: int, flags: int, caller: int = 0, /
+            self,
+            owner: object,
+            code: object,
+            store: int,
+            func_ref: int,
+            signature: int,
+            enter: int,
+            flags: int,
+            caller: int = 0,
+            /,
         ) -> None: ...
-        def _set_trampoline(self, address: int, /) -> None: ...
+        def _set_trampoline(self, code: object, address: int, /) -> None: ...
         def _run_map(self, code: int, job: int, /) -> None: ...
 
     from typing_extensions import Self

@@ -52,7 +52,7 @@ _POINTER = ffi.typeof("wj_store *")
 
 class NativeStore(StoreBase):
     """Owns one C store, which lives as long as this object. `keepalive` holds what generated code and C point to:
-    loaded code, type ids, segment bytes.
+    loaded code, trampolines, type ids, segment bytes.
 
     There is one way to use an address of the store, or of what lives in it: a function keeps this object in a local
     variable (from `StoreRecord.open`, or as a parameter) while it does. Any Python code, which is any allocation (the
@@ -149,12 +149,15 @@ class StoreRecord:
         still_slow = []
         for item in self.slow_functions:
             code = find(HOST, item.type)
-            if code:
-                lib.wj_host_func_set_code(ffi.cast("wj_func_ref *", item.address), code)
+            if code is not None:
+                native.keepalive.add(code)
+                lib.wj_host_func_set_code(ffi.cast("wj_func_ref *", item.address), code.address)
                 item.enter = find(ENTER, item.type)
             else:
                 still_slow.append(item)
         self.slow_functions[:] = still_slow
+        if still_slow:
+            self.engine._trampolines.expect(self)
 
     def open(self) -> NativeStore:
         """The native store, which the caller keeps in a local variable while it uses an address of it.

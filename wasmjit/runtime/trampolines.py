@@ -1,6 +1,7 @@
-"""The trampolines of an Engine: machine code made once per function type, and where it lies in this process.
+"""The trampolines of an Engine: machine code made per function type, and where it lies in this process.
 
 What instances of a module need comes with the module's artifact; what nobody foresaw is compiled when it is asked for.
+Modules, stores and functions hold those that they call through; the code goes with the last of them.
 compile/trampolines.py says what the kinds do.
 """
 
@@ -10,7 +11,8 @@ import ctypes
 import mmap
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..config import Config
@@ -24,6 +26,11 @@ if TYPE_CHECKING:
 
 ENTER, HOST, NATIVE, REVERSE, MAP = "enter", "host", "native", "reverse", "map"
 _ALIGNMENT_BYTES = 16
+# A module with very many types has many mappings: whoever holds one of its trampolines keeps little.
+_MAPPING_BYTES = 64 << 10
+_RECENT_MAPPINGS = 8
+_REMEMBERED_BYTES = 1 << 20
+_MOST_FOUND = 1000
 Piece = bytes | memoryview
 
 
@@ -35,10 +42,23 @@ class Slow(Protocol):
         ...
 
 
+class Trampoline:
+    """One that can be called: its code is at `address` as long as this object lives. Whoever may run it holds it."""
+
+    __slots__ = ("__weakref__", "_mapping", "address")
+
+    def __init__(self, address: int, mapping: object) -> None:
+        self.address = address
+        self._mapping = mapping
+
+
 class Begun:
     """Trampolines that another process makes."""
 
-    def __init__(self, compiled: dict[str, Piece], names: Sequence[str], pending: Pending | None) -> None:
+    def __init__(
+        self, maker: Trampolines, compiled: dict[str, Piece], names: Sequence[str], pending: Pending | None
+    ) -> None:
+        self._maker = maker
         self._compiled = compiled
         self._names = names
         self._pending = pending
@@ -54,21 +74,24 @@ class Begun:
             with importing():
                 from ..link import function_code
 
-            self._compiled.update(function_code(pending.result()[1]))
+            made = function_code(pending.result()[1])
+            self._maker.remember(made)
+            self._compiled.update(made)
         return {name: self._compiled[name] for name in self._names}
 
 
 class Trampolines:
-    """Thread-safe. Code stays mapped as long as this object, which everything made of the Engine keeps."""
+    """Thread-safe. It keeps little itself: those that nobody holds are gone, but for the last few."""
 
     __slots__ = (
         "__weakref__",
-        "_addresses",
         "_compiled",
+        "_compiled_bytes",
         "_config",
         "_found",
+        "_live",
         "_lock",
-        "_mappings",
+        "_recent",
         "_slow",
         "_slow_lock",
         "_thunks",
@@ -77,14 +100,15 @@ class Trampolines:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._lock = threading.RLock()  # a finalizer or a signal handler may ask for some, too
-        self._compiled: dict[str, Piece] = {}
-        self._addresses: dict[str, int] = {}
-        self._found: dict[tuple[str, tuple[int, ...], tuple[int, ...]], int] = {}
-        self._mappings: list[object] = []
+        self._compiled: dict[str, bytes] = {}
+        self._compiled_bytes = 0
+        self._live: dict[str, weakref.ref[Trampoline]] = {}
+        self._found: dict[tuple[str, tuple[int, ...], tuple[int, ...]], weakref.ref[Trampoline] | None] = {}
+        # Programs load the same module again and again, and types of host functions come again with each Store.
+        self._recent: deque[list[Trampoline]] = deque(maxlen=_RECENT_MAPPINGS)
         self._thunks: _ThunkPage | None = None
         self._slow: weakref.WeakSet[Slow] = weakref.WeakSet()
         self._slow_lock = threading.RLock()
-        keep_at_exit(self)
 
     def compile(self, wanted: Sequence[tuple[str, FuncType]]) -> dict[str, Piece]:
         """The code of these kinds and types by symbol, for an artifact or for `install`. Raises CompileError."""
@@ -93,76 +117,144 @@ class Trampolines:
     def begin(self, wanted: Sequence[tuple[str, FuncType]]) -> Begun:
         """Has another process start on what `compile` does."""
         names = [trampoline_name(kind, type) for kind, type in wanted]
-        missing = [item for item, name in zip(wanted, names, strict=True) if name not in self._compiled]
+        compiled: dict[str, Piece] = {}
+        missing = []
+        for item, name in zip(wanted, names, strict=True):
+            code = self._compiled.get(name)
+            if code is None:
+                missing.append(item)
+            else:
+                compiled[name] = code
         pending = None
         if missing:
             with importing():  # only here: running an artifact needs no compiler
                 from ..compile.pipeline import begin_trampolines
 
             pending = begin_trampolines(missing, self._config)
-        return Begun(self._compiled, names, pending)
+        return Begun(self, compiled, names, pending)
+
+    def remember(self, pieces: Mapping[str, Piece]) -> None:
+        """Keeps code that was made, for modules to come; at most so much, and the newest."""
+        with self._lock:
+            for name, code in pieces.items():
+                if name in self._compiled or len(code) > _REMEMBERED_BYTES:
+                    continue
+                self._compiled[name] = bytes(code)
+                self._compiled_bytes += len(code)
+                while self._compiled_bytes > _REMEMBERED_BYTES:
+                    self._compiled_bytes -= len(self._compiled.pop(next(iter(self._compiled))))
 
     def expect(self, slow: Slow) -> None:
         """Has something told when there are more trampolines."""
         with self._slow_lock:
             self._slow.add(slow)
 
-    def install(self, pieces: Mapping[str, Piece]) -> None:
-        """Makes these executable, except those that are already. Raises WasmError if the system refuses."""
+    def install(self, pieces: Mapping[str, Piece]) -> dict[str, Trampoline]:
+        """Makes these executable, except those that are already; all of them by symbol, to be held by whoever has them
+        called. Raises WasmError if the system refuses."""
+        held: dict[str, Trampoline] = {}
         with self._lock:
-            missing = {name: code for name, code in pieces.items() if name not in self._addresses}
+            missing: dict[str, Piece] = {}
+            for name, code in pieces.items():
+                reference = self._live.get(name)
+                known = None if reference is None else reference()
+                if known is None:
+                    missing[name] = code
+                else:
+                    held[name] = known
             if not missing:
-                return
-            image = bytearray()
-            offsets = {}
-            for name, code in missing.items():
-                image += bytes(-len(image) % _ALIGNMENT_BYTES)
-                offsets[name] = len(image)
-                image += code
-            start, mapping = executable_copy(image)
-            self._mappings.append(mapping)
-            self._compiled.update(missing)
-            self._addresses.update((name, start + offset) for name, offset in offsets.items())
+                return held
+            for part in _parts(missing):
+                made = _executable(part)
+                if sum(map(len, part.values())) <= _MAPPING_BYTES:
+                    self._recent.append(list(made.values()))
+                for name, trampoline in made.items():
+                    self._live[name] = weakref.ref(trampoline, _Forgetter(self._live, name))
+                held.update(made)
+            self.remember(missing)
             self._found.clear()
         with self._slow_lock:
             waiting = list(self._slow)
             self._slow.clear()
         for slow in waiting:
             slow.speed_up()
+        return held
 
-    def find(self, kind: str, type: FuncType) -> int:
-        """The address of a trampoline; 0 if there is none yet."""
+    def find(self, kind: str, type: FuncType) -> Trampoline | None:
+        """A trampoline; None if there is none yet."""
         key = (kind, type.params, type.results)
-        found = self._found.get(key)
-        if found is None:
-            found = self._found[key] = self._addresses.get(trampoline_name(kind, type), 0)
-        return found
+        reference = self._found.get(key, _UNKNOWN)
+        if reference is _UNKNOWN:
+            if len(self._found) >= _MOST_FOUND:
+                self._found.clear()
+            reference = self._found[key] = self._live.get(trampoline_name(kind, type))
+        return None if reference is None else reference()
 
-    def lead(self, function: FuncBase | TypedBase, type: FuncType) -> int:
-        """Has calls from Python go through the trampoline of the function's type; its address, 0 if there is none."""
+    def lead(self, function: FuncBase | TypedBase, type: FuncType) -> Trampoline | None:
+        """Has calls from Python go through the trampoline of the function's type, if there is one; that."""
         found = self.find(ENTER, type)
-        if found:
-            function._set_trampoline(found)
+        if found is not None:
+            function._set_trampoline(found, found.address)
         return found
 
-    def get(self, kind: str, type: FuncType) -> int:
-        """The address of a trampoline, which is made if need be. Raises CompileError, WasmError."""
+    def get(self, kind: str, type: FuncType) -> Trampoline:
+        """A trampoline, which is made if need be. Raises CompileError, WasmError."""
         found = self.find(kind, type)
-        if not found:
-            self.install(self.compile([(kind, type)]))
-            found = self.find(kind, type)
+        if found is None:
+            found = self.install(self.compile([(kind, type)]))[trampoline_name(kind, type)]
         return found
 
-    def thunk(self, target: int, code: int) -> int:
+    def thunk(self, target: int, code: Trampoline) -> int:
         """The address of a C function that runs `code` with `target` in the register of ``nest``; for ever."""
         with self._lock:
             if self._thunks is None or self._thunks.is_full:
                 self._thunks = _ThunkPage()
             # C may hold the address for as long as the process lives.
-            _kept_for_ever.update((id(kept), kept) for kept in (self._thunks, *self._mappings))
-            return self._thunks.add(target, code)
+            _kept_for_ever.update((id(kept), kept) for kept in (self._thunks, code))
+            return self._thunks.add(target, code.address)
 
 
+class _Forgetter:
+    """Called when a trampoline is gone. Another may have its name; in between nobody finds that, and does without."""
+
+    __slots__ = ("_live", "_name")
+
+    def __init__(self, live: dict[str, weakref.ref[Trampoline]], name: str) -> None:
+        self._live = live
+        self._name = name
+
+    def __call__(self, reference: weakref.ref[Trampoline]) -> None:
+        found = self._live.pop(self._name, None)
+        if found is not None and found is not reference:
+            self._live.setdefault(self._name, found)
+
+
+def _parts(pieces: Mapping[str, Piece]) -> Iterator[dict[str, Piece]]:
+    """Pieces that share a mapping, for as long as one of them is held."""
+    part: dict[str, Piece] = {}
+    size_bytes = 0
+    for name, code in pieces.items():
+        if part and size_bytes + len(code) > _MAPPING_BYTES:
+            yield part
+            part, size_bytes = {}, 0
+        part[name] = code
+        size_bytes += len(code)
+    yield part
+
+
+def _executable(pieces: Mapping[str, Piece]) -> dict[str, Trampoline]:
+    image = bytearray()
+    offsets = {}
+    for name, code in pieces.items():
+        image += bytes(-len(image) % _ALIGNMENT_BYTES)
+        offsets[name] = len(image)
+        image += code
+    start, mapping = executable_copy(image)
+    keep_at_exit(mapping)
+    return {name: Trampoline(start + offset, mapping) for name, offset in offsets.items()}
+
+
+_UNKNOWN: Any = object()
 _kept_for_ever: dict[int, object] = {}
 
 

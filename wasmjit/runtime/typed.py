@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .. import abi
 from ..wasm import types as wt
 from .native import KEEP_GIL, UNCHECKED, TypedBase, finish_callable_class
-from .trampolines import MAP
+from .trampolines import MAP, Trampoline
 from .values import FuncType
 
 if TYPE_CHECKING:
@@ -37,10 +37,11 @@ class TypedFunc(TypedBase):
     42.0
     """
 
-    __slots__ = ("__weakref__", "_flags", "_type")
+    __slots__ = ("__weakref__", "_flags", "_map_code", "_type")
 
     _type: wt.FuncType
     _flags: int
+    _map_code: Trampoline | None
 
     def __init__(self) -> None:
         raise TypeError("TypedFunc has no constructor: use Func.typed")
@@ -51,15 +52,20 @@ class TypedFunc(TypedBase):
         self = cls.__new__(cls)
         self._type = item.type
         self._flags = flags
+        self._map_code = None
         native = record.open()  # kept while C takes a reference of its own
-        self._bind(record, native.address, item.address, item.signature, item.enter, flags, caller)
-        if not item.enter:
+        enter = item.enter
+        address = 0 if enter is None else enter.address
+        self._bind(record, enter, native.address, item.address, item.signature.address, address, flags, caller)
+        if enter is None:
             record.engine._trampolines.expect(self)
         return self
 
     def speed_up(self) -> None:
         """For the runtime: there are new trampolines."""
-        self._owner.engine._trampolines.lead(self, self._type)
+        trampolines = self._owner.engine._trampolines
+        if trampolines.lead(self, self._type) is None:
+            trampolines.expect(self)
 
     @property
     def type(self) -> FuncType:
@@ -132,10 +138,12 @@ class TypedFunc(TypedBase):
         return results[0] if len(results) == 1 else tuple(results)
 
     def _run(self, job: Any) -> None:
-        code = self._owner.engine._trampolines.get(MAP, self._type)
+        code = self._map_code
+        if code is None:
+            code = self._map_code = self._owner.engine._trampolines.get(MAP, self._type)
         _native = self._owner.open()
         try:
-            self._run_map(code, ctypes.addressof(job))
+            self._run_map(code.address, ctypes.addressof(job))
         except BaseException as error:
             if hasattr(error, "add_note"):
                 error.add_note(f"in element {job[_DONE]} of {job[_COUNT]} of TypedFunc.map")
