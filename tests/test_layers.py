@@ -20,6 +20,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "version": set(),
     "processes": {"errors"},
+    "reading": {"errors"},
     "records": set(),
     "config": {"errors", "records"},
     "abi": {"errors", "records"},
@@ -35,11 +36,11 @@ ALLOWED: dict[str, set[str]] = {
     "cache": {"errors", "version", "target", "artifact"},
     "inspection": WASM | {"artifact", "compile", "target"},
     "runtime": WASM
-    | {"abi", "target", "elf", "link", "artifact", "cache", "metadata", "profiling", "compile", "processes"},
+    | {"abi", "target", "elf", "link", "artifact", "cache", "metadata", "profiling", "compile", "processes", "reading"},
     "wasi": {"errors", "config", "runtime"},
     "component": WASM | {"runtime"},
     "public": WASM | {"runtime", "wasi", "component"},
-    "cli": {"public", "errors", "inspection", "cache"},
+    "cli": {"public", "errors", "inspection", "cache", "reading"},
     "__main__": {"cli"},
 }
 # Files that may be longer, each for a reason.

@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from wasmjit.cli.options import config_from, use_config_file
+from wasmjit.cli.rows import parse_quickly
+from wasmjit.cli.run import ROWS
+
 CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
 WriteWat = Callable[[str, str], Path]
 
@@ -136,3 +140,18 @@ def test_options_of_runs_do_not_bother_other_commands(
     write_wat("m.wat", SEVEN)
     configure('[run]\nfuel = 3\nenv = ["A=1"]\n')
     assert wasmjit("compile", "--config", "config.toml", "m.wat").returncode == 0
+
+
+def test_the_budget_of_what_goes_on_in_the_background(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("[cache]\nbackground-seconds = 7\nbackground-memory = '1g'\n")
+
+    def budget(*words: str) -> tuple[int, int]:
+        arguments = parse_quickly(ROWS, ["--config", str(tmp_path / "config.toml"), *words, "file.wasm"])
+        assert arguments is not None
+        use_config_file(arguments)
+        config = config_from(arguments)
+        return config.background_cpu_seconds, config.background_memory
+
+    assert budget() == (7, 1 << 30)
+    assert budget("--background-seconds", "0") == (0, 1 << 30)
+    assert budget("--background-seconds=3", "--background-memory", "64m") == (3, 64 << 20)

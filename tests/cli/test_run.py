@@ -288,3 +288,23 @@ def test_directories_may_be_read_only(wasmjit: CommandLine, write_wat: WriteWat,
     for words in (["--dir", "given"], ["--dir=given::/x"]):
         assert wasmjit("run", *words, "--invoke", "f", "m.wat").stdout == "0\n"
         (given / "new").rmdir()
+
+
+@pytest.mark.parametrize("command", [("run",), ("validate",), ("compile", "-o", "x.cwasm"), ("objdump",)])
+def test_devices_are_not_read_for_ever(wasmjit: CommandLine, command: tuple[str, ...]) -> None:
+    done = wasmjit(*command, "/dev/zero")
+    assert done.returncode == 1 and "/dev/zero" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_limits_are_refused_where_they_are_wrong(wasmjit: CommandLine, tmp_path: Path) -> None:
+    path = tmp_path / "endless.wat"
+    path.write_text(ENDLESS)
+    for option, value, reason in (
+        ("--timeout", "1e30", "'1e30' is more than 1000000000 seconds"),
+        ("--compile-timeout", "1e30", "'1e30' is more than 1000000000 seconds"),
+        ("--fuel", str(1 << 64), f"'{1 << 64}' is more than {(1 << 64) - 1}"),
+        ("--max-table-elements", str(1 << 64), f"'{1 << 64}' is more than {(1 << 64) - 1}"),
+    ):
+        done = wasmjit("run", option, value, "--invoke", "g", path)
+        assert done.returncode == 2 and f"'{option}': {reason}" in done.stderr, done.stderr
+    assert wasmjit("run", "--timeout", "1e9", "--fuel", str((1 << 64) - 1), "--invoke", "g", path).returncode == 0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from tests.fuzz import shapes
 from wasmjit import CompileError, Config, Engine, Instance, Module, Store, Trap, TrapCode, WasmError, run
 from wasmjit.compile import limits, pipeline
+from wasmjit.reading import read_module
 
 
 def heads(text: str) -> list[str]:
@@ -94,6 +97,45 @@ def test_modules_and_functions_can_be_too_large(tier: str) -> None:
         Module(Engine(Config(tier=tier, max_module_bytes=100)), wasm)
     with pytest.raises(CompileError, match=r"bytes: Config.max_function_bytes is 100 \(at function 0, offset 0x"):
         Module(Engine(Config(tier=tier, max_function_bytes=100)), wasm)
+
+
+class Endless(io.RawIOBase):
+    """A file without an end, that counts what is read."""
+
+    def __init__(self, first: bytes, then: bytes) -> None:
+        self.first, self.then, self.count = first, then, 0
+
+    def read(self, size: int = -1) -> bytes:
+        assert size >= 0
+        found, self.first = self.first[:size] or self.then * size, self.first[size:]
+        self.count += len(found)
+        return found
+
+
+def test_no_more_of_a_file_is_read_than_a_module_may_have() -> None:
+    for first in (b"\0asm\1\0\0\0", b"\0asm"):
+        file = Endless(first, b"\0")
+        with pytest.raises(CompileError, match="more than 5000000 bytes: Config"):
+            read_module(file, 5_000_000)  # type: ignore[arg-type]
+        assert file.count == 5_000_001
+    zeros = Endless(b"", b"\0")
+    assert read_module(zeros, 5_000_000) == bytes(4) and zeros.count == 4  # type: ignore[arg-type]
+    for contents in (b"", b"\0", b"(module)", b"\0asm\1\0\0\0"):
+        assert read_module(io.BytesIO(contents), 8) == contents
+        assert read_module(io.BytesIO(contents[3:]), 8, contents[:3]) == contents
+
+
+def test_a_file_without_end_is_no_module(tmp_path: Path) -> None:
+    with pytest.raises(WasmError, match="/dev/zero: "):
+        Module.from_file(Engine(), "/dev/zero")
+    path = tmp_path / "large.wasm"
+    path.write_bytes(b"\0asm\1\0\0\0" + bytes(100))
+    with pytest.raises(CompileError, match=r"large.wasm: the module has more than 100 bytes"):
+        Module.from_file(Engine(Config(max_module_bytes=100)), path)
+
+
+def test_the_longest_time_of_a_run_is_no_error() -> None:
+    assert run(b'(module (func (export "_start")))', timeout=1e30, engine=Engine()).exit_code == 0
 
 
 def test_options_are_checked() -> None:

@@ -7,10 +7,11 @@ import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, BinaryIO
 
 from .. import Config, Engine, Module, WasmError
-from .rows import HelpWanted, Row, duration_seconds, one_of, size_bytes
+from ..reading import read_module
+from .rows import HelpWanted, Row, duration_seconds, integer, one_of, size_bytes
 
 TIER_VARIABLE = "WASMJIT_TIER"
 TIERS = ("baseline", "optimized", "auto")
@@ -136,6 +137,21 @@ ENGINE_ROWS = (
     Row("--max-wasm-stack", kind=size_bytes, metavar="SIZE", help="stack that wasm code may use", section=MEMORY),
     CONFIG_ROW,
     NO_CACHE_ROW,
+    Row(
+        "--background-seconds",
+        kind=integer,
+        metavar="N",
+        name="background_cpu_seconds",
+        help="processor time after a program's end for code that is not in the cache yet (0: none; default: 120)",
+        section=CACHE,
+    ),
+    Row(
+        "--background-memory",
+        kind=size_bytes,
+        metavar="SIZE",
+        help="address space that this may take (default: 2g)",
+        section=CACHE,
+    ),
 )
 _VALUES = (
     "tier",
@@ -145,6 +161,8 @@ _VALUES = (
     "max_wasm_stack",
     "compile_timeout",
     "max_compiler_memory",
+    "background_cpu_seconds",
+    "background_memory",
 )
 _FLAGS = {
     "exact_traps": ("exact_traps", True),
@@ -177,7 +195,7 @@ def config_from(arguments: SimpleNamespace, *, cached: bool = True) -> Config:
     config = Config() if os.environ.get(TIER_VARIABLE) else Config(tier="optimized")
     if cached:
         config.cache = getattr(arguments, "cache_directory", None) or True
-    for name in (*_VALUES, "background_cpu_seconds", "background_memory"):
+    for name in _VALUES:
         value = getattr(arguments, name, None)
         if value is not None:
             setattr(config, name, value)
@@ -219,11 +237,24 @@ def keep_cache_small(arguments: SimpleNamespace, config: Config) -> None:
 
 
 def read_file(path: str) -> bytes:
-    """What a file holds; ``-`` is standard input, which a program that is run finds read to its end. Raises OSError."""
+    """What a file holds; ``-`` is standard input, which a program that is run finds read to its end.
+
+    Raises OSError, and WasmError, naming the file, for what is too large for a module.
+    """
     if path == STDIN:
-        return sys.stdin.buffer.read()
+        return _read(path, sys.stdin.buffer)
     with open(path, "rb") as file:
-        return file.read()
+        return _read(path, file)
+
+
+def _read(path: str, file: BinaryIO) -> bytes:
+    first = file.read(_DETECTED_BYTES)
+    if is_precompiled(first):
+        return first + file.read()
+    try:
+        return read_module(file, Config.options()["max_module_bytes"].default, first)
+    except WasmError as error:
+        raise WasmError(f"{path}: {error}") from error
 
 
 def is_precompiled(contents: bytes) -> bool:

@@ -54,14 +54,20 @@ class Row:
         return [] if self.repeated else False if self.kind is None else None
 
 
+MOST = (1 << 64) - 1
+MOST_SECONDS = 1_000_000_000  # some 31 years
+
+
 def integer(text: str) -> int:
-    """A number that is not negative, also hexadecimal."""
+    """A number that is not negative and has at most 64 bits, also hexadecimal."""
     try:
         number = int(text, 0)
     except ValueError:
         number = -1
     if number < 0:
         raise ValueError(f"{text!r} is not a number")
+    if number > MOST:
+        raise ValueError(f"{text!r} is more than {MOST}")
     return number
 
 
@@ -102,7 +108,9 @@ def duration_seconds(text: str) -> float:
                 seconds = float(text[: len(text) - len(suffix)]) * factor
             except ValueError:
                 break
-            if 0 < seconds < float("inf"):
+            if MOST_SECONDS < seconds < float("inf"):
+                raise ValueError(f"{text!r} is more than {MOST_SECONDS} seconds")
+            if 0 < seconds <= MOST_SECONDS:
                 return seconds
             break
     raise ValueError(f"{text!r} is not a duration such as 1.5, 2s or 100ms")

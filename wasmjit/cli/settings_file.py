@@ -100,11 +100,17 @@ def _apply_cache(values: dict[str, Any], arguments: SimpleNamespace) -> None:
         elif key == "background-seconds":
             if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 31:
                 raise ValueError("background-seconds: expected a number of seconds")
-            arguments.background_cpu_seconds = value
+            _give(arguments, "background_cpu_seconds", value)
         elif key == "background-memory":
-            arguments.background_memory = _size(key, value)
+            _give(arguments, "background_memory", _size(key, value))
         else:
             arguments.cache_max_bytes = _size(key, value)
+
+
+def _give(arguments: SimpleNamespace, name: str, value: Any) -> None:
+    """What the command line does not say."""
+    if getattr(arguments, name, None) is None:
+        setattr(arguments, name, value)
 
 
 def _size(key: str, value: Any) -> int:
@@ -118,7 +124,8 @@ def _apply_run(values: dict[str, Any], arguments: SimpleNamespace) -> None:
     from .run import ROWS
 
     # Groups have tables of their own; the file cannot name another one; what to call is not a matter of taste.
-    without = {"config", "invoke", "no_cache"}
+    # [cache] has what is about the cache.
+    without = {"config", "invoke", "no_cache", "background_cpu_seconds", "background_memory"}
     rows = {
         row.name.replace("_", "-"): row
         for row in ROWS

@@ -127,6 +127,7 @@ class Worker:
 
 
 _DYING_SECONDS = 5  # from the end of its pipe to that of the process
+_LONGEST_POLL_MS = (1 << 31) - 1
 
 
 def _readable(descriptors: Sequence[int], timeout_seconds: float) -> set[int]:
@@ -134,7 +135,7 @@ def _readable(descriptors: Sequence[int], timeout_seconds: float) -> set[int]:
     poll = select.poll()
     for descriptor in descriptors:
         poll.register(descriptor, select.POLLIN)
-    return {descriptor for descriptor, _ in poll.poll(timeout_seconds * 1000)}
+    return {descriptor for descriptor, _ in poll.poll(min(timeout_seconds * 1000, _LONGEST_POLL_MS))}
 
 
 def describe_exit(code: int | None) -> str:

@@ -13,6 +13,7 @@ from .. import abi
 from ..artifact import Artifact, detect
 from ..config import Config
 from ..errors import ArtifactError, CompileError, WasmError, printable
+from ..reading import read_module
 from ..wasm import types as wt
 from ..wasm.initial_data import merge
 from ..wasm.module import Export
@@ -264,9 +265,10 @@ class Module(Handle):
     @classmethod
     def from_file(cls, engine: Engine, path: Path) -> Module:
         """Compiles the binary or text module in a file. Raises OSError, or WasmError naming the path."""
-        with open(path, "rb") as file:
-            contents = file.read()
+        _check_engine(engine)
         try:
+            with open(path, "rb") as file:
+                contents = read_module(file, engine._config.max_module_bytes)
             return cls(engine, contents)
         except WasmError as error:
             error.args = (f"{os.fsdecode(path)}: {error}", *error.args[1:])

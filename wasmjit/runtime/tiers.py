@@ -34,6 +34,7 @@ from . import background
 from .code import LoadedCode, load
 from .interpreter import can_interpret
 from .lazy import GroupCode, LazyModule
+from .store import MAX_TIMEOUT_SECONDS
 
 if TYPE_CHECKING:
     import queue
@@ -123,7 +124,7 @@ def _bounded(config: Config) -> Config:
     if seconds is None or (config.compile_timeout is not None and config.compile_timeout <= seconds):
         return config
     config = config.copy()
-    config.compile_timeout = seconds
+    config.compile_timeout = min(seconds, MAX_TIMEOUT_SECONDS)
     return config
 
 
