@@ -25,6 +25,11 @@ def test_random_tail_calls_behave_as_in_wasmtime(options: dict[str, object], uni
         assert not compare(seed, Config(**options), unit_bytes, counts, deep), seed
 
 
+def test_results_of_host_functions_wrap_as_i64() -> None:
+    """Sums that do not fit were an OverflowError, of the harness's making."""
+    assert not compare(22, Config(tier="optimized", opt_level="none"), 96 << 10, (0, 1, 3, 10, 30), False)
+
+
 @pytest.mark.parametrize("level", ["none", "speed"])
 def test_random_tail_calls_compile_for_aarch64(level: str) -> None:
     engine = Engine(Config(target="aarch64-unknown-linux-gnu", opt_level=level, verify_ir=True))
