@@ -237,6 +237,32 @@ def test_equal_addresses_that_the_code_generator_finds_lose_no_trap(cpu: str | N
     assert not lost, lost
 
 
+@pytest.mark.parametrize("cpu", CPUS)
+def test_equal_addresses_in_copies_of_a_loop_lose_no_trap(cpu: str | None) -> None:
+    """Unrolling puts one iteration in front of the loop: there `$p` and `$q` are equal, and the first store goes."""
+    engine = Engine(Config(cpu=cpu))
+    module = Module(
+        engine,
+        """(module (memory 1) (func (export "f") (param $n i32) (param $p i32) (local $q i32)
+          (local.set $q (local.get $p))
+          (loop $again
+            (loop $once
+              (i32.store8 offset=1 (local.get $q)
+                (select (i32.add (i32.const 1) (local.get $q)) (i32.load8_s offset=1 (i32.const 0))
+                  (f64.ge (f64.load align=1 (local.get $p)) (f64.const 0))))
+              (i32.store8 offset=1 (local.get $p) (i32.wrap_i64 (i64.load8_s (local.get $q))))
+              (br_if $once (i32.const 0)))
+            (local.set $p (i32.add (local.get $p) (i32.const 1)))
+            (local.set $q (i32.add (local.get $q) (i32.const -1)))
+            (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))))""",
+    )
+    store = Store(engine)
+    function = Instance(store, module, []).exports(store)["f"]
+    function(store, 1, END - 8)
+    with pytest.raises(Trap, match="out of bounds memory access"):
+        function(store, 1, END - 4)
+
+
 def test_random_functions_trap_as_wasmtime_says() -> None:
     """A short run of `python -m tests.fuzz.lost_traps`."""
     assert lost_traps.run(1500, 5, ["optimized"], lost_traps.CPUS[-1:], 100) == []

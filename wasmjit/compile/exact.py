@@ -82,6 +82,11 @@ _CANCEL_NEGATED = frozenset("and or add".split())
 _CANCEL_CALL = re.compile(r"@llvm\.(?:[us]sub\.sat|[us]cmp)\.")
 _ACCESS = re.compile(r"  (?:(%\S+) = load |store )(volatile )?(<[^>]*>|\w+)(?: (\S+))?, ptr (%[-\w.$]+), align 1\b")
 _MOST_SOURCES = 16
+_MOST_DEPTH = 100
+_ARITHMETIC = frozenset("add sub mul shl lshr ashr and or xor zext sext trunc getelementptr icmp select".split())
+_FLAGS = re.compile(r" (?:nuw|nsw|nusw|nneg|exact|disjoint|inbounds|samesign)\b")
+_SUM = re.compile(r"add i(\d+) (%\S+), (-?\d+)$")
+_DISTANCE = re.compile(r"  %\S+ = getelementptr (?:[a-z]+ )*i8, ptr %[-\w.$]+, i64 (-?\d+)\b")
 _END_SEARCH = ("phi", "getelementptr", "load")
 
 # Instructions for which all bits of their operands matter, and for which they do as far as those of the result do.
@@ -195,6 +200,38 @@ def finish(text: str, *, masked: bool) -> tuple[str, dict[str, Located]]:
     return "".join(parts), located
 
 
+class _Place(NamedTuple):
+    """Where an access is: behind a pointer with a form (`_Function.form`), which may be computed by a loop."""
+
+    form: str
+    offset: int
+    is_moving: bool
+
+    def may_be(self, other: _Place) -> bool:
+        """Whether the code generator may find both equal: computed equally, or equal by what it knows of loops."""
+        if self.form == other.form:
+            return self.offset == other.offset
+        return self.is_moving and other.is_moving
+
+
+class _Places:
+    """Some places."""
+
+    def __init__(self) -> None:
+        self.all: Counter[tuple[str, int]] = Counter()
+        self.moving: set[str] = set()
+
+    def add(self, place: _Place) -> None:
+        self.all[place.form, place.offset] += 1
+        if place.is_moving:
+            self.moving.add(place.form)
+
+    def may_have(self, place: _Place, times: int = 1) -> bool:
+        """Whether one that it may be is among them, or `times`."""
+        has_others = place.is_moving and len(self.moving) > (place.form in self.moving)
+        return has_others or self.all[place.form, place.offset] >= times
+
+
 class _Function:
     """A function of an optimised module: which of its values use what of which."""
 
@@ -213,6 +250,9 @@ class _Function:
         self.used: dict[str, bool] = {}
         self.whole: dict[tuple[str, int], bool] = {}
         self.moving: dict[str, bool] = {}
+        self.forms: dict[str, str] = {}
+        self.numbers: dict[str, str] = {}  # forms of computations with forms
+        self.sums: dict[str, tuple[str, int]] = {}  # of forms that are sums with a constant: both terms
         self.distinct: set[str] = set()  # loads that must not become one with another
         users = self.users
         for index, line in enumerate(self.lines):
@@ -283,74 +323,107 @@ class _Function:
                 block, num_accesses = [], 0
 
     def part_block(self, block: list[int]) -> None:
-        """The same for one block: those accesses of it whose addresses change in a loop, and start differently."""
+        """The same for one block."""
         lines = self.lines
-        roots: dict[str, str] = {}  # of loads, what their addresses are at constant distances of
-        stores: list[tuple[int, str, str]] = []  # line, value, root
+        loads: dict[str, _Place] = {}
+        stores: list[tuple[int, str, _Place]] = []  # line, value
         for index in block:
             match = _ACCESS.match(lines[index]) if ", align 1" in lines[index] else None
-            if match is None:
-                continue
-            root = self.root(match[5])
-            if self.is_moving(root):
-                if match[1]:
-                    roots[match[1]] = root
-                elif match[4]:
-                    stores.append((index, match[4], root))
-        if not roots or len({*roots.values(), *(root for _, _, root in stores)}) < 2:
+            if match is not None and match[1]:
+                loads[match[1]] = self.place(match[5])
+            elif match is not None and match[4] and not match[2]:  # volatile ones take none away
+                stores.append((index, match[4], self.place(match[5])))
+        if not loads:
             return
-        sources = self.sources(block, roots)
-        following: set[str] = set()
-        for index, value, root in reversed(stores):
-            loads = sources.get(value, ())
-            if loads and (following - {root} or any(roots[load] != root for load in loads)):
+        sources, direct = self.sources(block, loads)
+        following = _Places()
+        for index, value, place in reversed(stores):
+            if value in sources and (
+                following.may_have(place) or (value in direct and place.may_be(loads[direct[value]]))
+            ):
                 lines[index] = lines[index].replace("  store ", "  store volatile ", 1)
-            following.add(root)
+            following.add(place)
 
-    def sources(self, block: list[int], roots: dict[str, str]) -> dict[str, frozenset[str]]:
-        """Of which of these loads the values of a block are made; makes volatile those that others could cancel."""
-        sources = {load: frozenset((load,)) for load in roots}
-        empty: frozenset[str] = frozenset()
+    def sources(self, block: list[int], loads: dict[str, _Place]) -> tuple[dict[str, frozenset[str]], dict[str, str]]:
+        """Of which of these loads the values of a block are made, and which are one, converted.
+
+        Loads that may become one with another, and cancel it, get volatile.
+        """
+        places = _Places()
+        for place in loads.values():
+            places.add(place)
+        alike = {load for load, place in loads.items() if places.may_have(place, times=2)}
+        sources = {load: frozenset((load,)) for load in loads}
+        direct = {load: load for load in loads}
         for index in block:
             line = self.lines[index]
             if line[:3] != "  %":
                 continue
-            kind = operation(line)
             names = _NAME.findall(line)
-            if names[0] in roots:
+            if names[0] in loads:
                 continue
-            operands = [found for name in names[1:] if (found := sources.get(name, empty))]
+            operands = [sources[name] for name in names[1:] if name in sources]
             if not operands:
                 continue
-            if len(operands) > 1 and (kind in _CANCEL or (kind == "call" and _CANCEL_CALL.search(line))):
-                negated = (self.definitions[name][0] for name in names[1:] if name in self.definitions)
-                if kind not in _CANCEL_NEGATED or any(operation(line) in ("xor", "sub") for line in negated):
-                    self.distinct.update(*operands[:-1])
+            kind = operation(line)
+            if kind in _CONVERSIONS and names[1] in direct:
+                direct[names[0]] = direct[names[1]]
+            if len(operands) > 1 and self.may_cancel(kind, line, names):
+                self.distinct.update(alike.intersection(*operands[:-1]))
             union = frozenset().union(*operands)
             if len(union) > _MOST_SOURCES:
-                self.distinct |= union
+                self.distinct |= alike & union
                 union = frozenset(sorted(union)[:1])
             sources[names[0]] = union
-        return sources
+        return sources, direct
 
-    def root(self, pointer: str) -> str:
-        """What a pointer is at a constant distance of."""
+    def may_cancel(self, kind: str, line: str, names: list[str]) -> bool:
+        """Whether what an instruction gives is known if some of its operands are equal."""
+        if kind in _CANCEL_NEGATED:
+            lines = [self.definitions[name][0] for name in names[1:] if name in self.definitions]
+            return any(operation(line) in ("xor", "sub") for line in lines)
+        return kind in _CANCEL or (kind == "call" and _CANCEL_CALL.search(line) is not None)
+
+    def place(self, pointer: str) -> _Place:
+        """Where a pointer points to."""
+        offset = 0
         while True:
             line, names = self.definitions.get(pointer, ("", []))
-            if len(names) != 2 or operation(line) != "getelementptr":
-                return pointer
+            distance = _DISTANCE.match(line) if len(names) == 2 else None
+            if distance is None:
+                return _Place(self.form(pointer), offset, self.is_moving(pointer))
             pointer = names[1]
+            offset += int(distance[1])
 
-    def is_moving(self, name: str) -> bool:
+    def form(self, name: str, steps: int = 0) -> str:
+        """What stands for a value, and for all that are computed in the same way."""
+        known = self.forms.get(name)
+        if known is None:
+            line, names = self.definitions.get(name, ("", []))
+            if not line or operation(line) not in _ARITHMETIC or steps > _MOST_DEPTH:
+                return name
+            self.forms[name] = name  # code that is never reached may use its own results
+            forms = {other: self.form(other, steps + 1) for other in names[1:]}
+            key = _NAME.sub(lambda match: forms[match[0]], _FLAGS.sub("", line.split(" = ", 1)[1].partition(", !")[0]))
+            match = _SUM.match(key)
+            if match is not None:  # of a sum with a constant: one sum
+                term, inner = self.sums.get(match[2], (match[2], 0))
+                total = (int(match[3]) + inner) % (1 << int(match[1]))
+                key = f"add i{match[1]} {term}, {total}"
+                self.sums[self.numbers.setdefault(key, f"%#{len(self.numbers)}")] = (term, total)
+            known = self.forms[name] = self.numbers.setdefault(key, f"%#{len(self.numbers)}")
+        return known
+
+    def is_moving(self, name: str, steps: int = 0) -> bool:
         """Whether an address may differ from one iteration to the next: its computation begins with a phi."""
         known = self.moving.get(name)
         if known is None:
-            self.moving[name] = False  # a cycle has a phi in it
+            self.moving[name] = False  # a cycle has a phi in it, and code that is never reached does not matter
             line, names = self.definitions.get(name, ("", []))
             kind = operation(line) if line else ""
-            known = kind == "phi" or (
-                bool(kind) and kind not in ("load", "call") and any(self.is_moving(other) for other in names[1:])
-            )
+            known = kind == "phi" or steps > _MOST_DEPTH
+            if kind and kind not in ("phi", "load", "call"):
+                known = known or any(self.is_moving(other, steps + 1) for other in names[1:])
             self.moving[name] = known
         return known
 
