@@ -145,6 +145,20 @@ void wj_builtin_data_drop(void *vmctx, uint32_t segment)
     data_segment_of(vmctx, segment)->length = 0;
 }
 
+/* As copy_in_pieces, but for the last look. Elements stay where they are as long as the store lives. */
+static void fill_in_pieces(uint64_t *elements, uint64_t count, uint64_t value)
+{
+    while (count != 0) {
+        uint64_t piece = count > PIECE_BYTES / sizeof *elements ? PIECE_BYTES / sizeof *elements : count;
+        for (uint64_t i = 0; i < piece; i++) {
+            elements[i] = value;
+        }
+        elements += piece;
+        count -= piece;
+        resume();
+    }
+}
+
 uint64_t wj_builtin_table_grow(void *vmctx, uint32_t table, void *init, uint64_t delta)
 {
     wj_table *grown = table_of(vmctx, table);
@@ -158,7 +172,10 @@ uint64_t wj_builtin_table_grow(void *vmctx, uint32_t table, void *init, uint64_t
             return WJ_REFUSED;
         }
     }
-    uint64_t old_length = wj_table_grow(grown, delta, (uintptr_t)init);
+    uint64_t old_length = wj_table_grow(grown, delta, 0);
+    if (old_length != WJ_REFUSED && init != NULL) {
+        fill_in_pieces(grown->elements + old_length, delta, (uintptr_t)init);
+    }
     resume();
     return old_length;
 }
@@ -170,13 +187,7 @@ void wj_builtin_table_fill(void *vmctx, uint32_t table, uint64_t start, void *va
         wj_trap(WJ_TRAP_TABLE_OUT_OF_BOUNDS, 0);
     }
     spend(vmctx, count);
-    for (uint64_t end = start + count; start < end;) {
-        uint64_t piece_end = end - start > PIECE_BYTES / sizeof(uint64_t) ? start + PIECE_BYTES / sizeof(uint64_t) : end;
-        for (; start < piece_end; start++) {
-            to->elements[start] = (uintptr_t)value;
-        }
-        resume();
-    }
+    fill_in_pieces(to->elements + start, count, (uintptr_t)value);
     resume();
 }
 

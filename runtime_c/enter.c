@@ -235,7 +235,9 @@ static inline __attribute__((always_inline)) void leave(wj_entry *entry)
     }
     store->stack_limit = entry->stack_limit;
     store->caller = entry->caller;
-    wj_look_if_due(store); /* while nobody else may use the store */
+    if (LIKELY(entry->status == WJ_STATUS_OK)) { /* else somebody waits for the end: it takes some 10 ms */
+        wj_look_if_due(store); /* while nobody else may use the store */
+    }
     __atomic_store_n(&store->depth, depth, __ATOMIC_RELEASE); /* another thread may enter at once */
 }
 

@@ -470,6 +470,29 @@ def test_bulk_instructions_end_in_the_middle(tier: str, name: str) -> None:
     expect_interrupt(lambda store: function(store, *arguments[name]), store)
 
 
+@pytest.mark.parametrize("tier", ["auto", "baseline"])
+def test_growth_of_a_table_ends_in_the_middle(tier: str) -> None:
+    engine = Engine(Config(tier=tier))
+    store = Store(engine)
+    text = """(module (table $t (export "t") 1 funcref) (elem $e declare func $f)
+      (func $f (export "f") (result i32) (table.grow $t (ref.func $f) (i32.const 1000000))))"""
+    exports = Instance(store, Module(engine, text), []).exports(store)
+    table = exports["t"]
+
+    def limiter(kind: str, current: int, desired: int, maximum: int | None) -> bool:
+        store.interrupt()
+        return True
+
+    store.limiter = limiter
+    expect_interrupt(exports["f"], store)
+    assert table.size(store) == 1_000_001
+    # What has no reference yet is null.
+    assert [isinstance(table.get(store, at), Func) for at in (1, 1_000_000)] == [True, False]
+    store.limiter = None
+    assert exports["f"](store) == 1_000_001
+    assert [isinstance(table.get(store, at), Func) for at in (1_000_001, 2_000_000)] == [True, True]
+
+
 def test_large_copies_are_those_of_one_piece() -> None:
     store = Store(Engine(Config(tier="baseline")))
     exports = Instance(store, Module(store.engine, BULK_WAT), []).exports(store)

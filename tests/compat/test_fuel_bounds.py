@@ -148,3 +148,38 @@ def test_a_start_function_runs_out_of_fuel_before_the_first_byte() -> None:
     with pytest.raises(wasmjit.Trap, match="all fuel consumed"):
         wasmjit.Instance(store, wasmjit.Module(engine, text), [memory])
     assert memory.read(store, 0, 1) == b"\0"
+
+
+START_FUNCTIONS = {
+    "empty": '(module (import "" "" (func)) (func $f) (start $f))',
+    "code": "(module (func $f (local i32) (local.set 0 (i32.add (local.get 0) (i32.const 1)))) (start $f))",
+    "calls": "(module (func $g nop i32.const 0 drop) (func $f (call $g) (call $g)) (start $f))",
+    "host": '(module (import "" "" (func $h)) (start $h))',
+    "calls the host": '(module (import "" "" (func $h)) (func $f (call $h)) (start $f))',
+    "loop": "(module (func $f (loop i32.const 0 br_if 0)) (start $f))",
+    "traps": "(module (func $f unreachable) (start $f))",
+    "segments": """(module (memory 1) (data (i32.const 0) "d") (table 2 funcref) (elem (i32.const 0) $f)
+      (func $f) (start $f))""",
+    "none": '(module (memory 1) (data (i32.const 0) "d"))',
+}
+
+
+@pytest.mark.parametrize("tier", ["optimized", "baseline", "auto"])
+@pytest.mark.parametrize("name", START_FUNCTIONS)
+def test_a_start_function_takes_what_it_takes_with_wasmtime(reference_engine: Any, tier: str, name: str) -> None:
+    """Calling it costs 2."""
+
+    def outcome(api: Any, engine: Any, fuel: int) -> tuple[str, int]:
+        store = api.Store(engine)
+        store.set_fuel(fuel)
+        module = api.Module(engine, START_FUNCTIONS[name])
+        host = api.Func(store, api.FuncType([], []), lambda: None)
+        try:
+            api.Instance(store, module, [host] * len(module.imports))
+        except api.Trap as trap:
+            return trap.trap_code.name, store.get_fuel()
+        return "", store.get_fuel()
+
+    engine = engine_of(wasmjit, tier)
+    for fuel in range(14):
+        assert outcome(wasmjit, engine, fuel) == outcome(wasmtime, reference_engine, fuel), fuel

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from wasmjit import Config, Engine, Instance, Limits, Memory, MemoryType, Module, Store
+from wasmjit import Config, Engine, Instance, Limits, Memory, MemoryType, Module, Store, Trap
 from wasmjit.runtime.native import lib
 
 MIB = 1 << 20
@@ -173,6 +173,30 @@ def test_dense_memories_have_huge_pages() -> None:
     for each in (growing, large):
         assert "hg" in mapping_flags(each.address() + 60 * MIB)
         each.store.close()
+
+
+@pytest.mark.skipif(not supported(), reason="no transparent huge pages here")
+def test_calls_that_end_by_a_trap_make_no_huge_pages() -> None:
+    """It takes some 10 ms, and a time that is over is to be over: `memory.fill` of gigabytes was 50 ms late."""
+    text = (
+        PROGRAM.format(pages=1024)[:-1]
+        + """
+      (func (export "fill_and_trap") (memory.fill (i32.const 0) (i32.const 1) (i32.const 0x4000000)) unreachable))"""
+    )
+    engine = Engine(Config(tier="baseline"))
+    store = Store(engine)
+    exports: Any = Instance(store, Module(engine, text), []).exports(store)
+    made = Made(store, exports["memory"])
+    for _ in range(4):
+        with pytest.raises(Trap):
+            exports["fill_and_trap"](store)
+        time.sleep(0.02)
+    assert "hg" not in mapping_flags(made.address() + 60 * MIB)
+    for _ in range(4):
+        exports["touch"](store, 0, 4096, 16384)
+        time.sleep(0.02)
+    assert "hg" in mapping_flags(made.address() + 60 * MIB)
+    store.close()
 
 
 @pytest.mark.parametrize("viewed", [False, True])

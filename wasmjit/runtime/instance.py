@@ -34,12 +34,14 @@ from .externs import (
 from .func import FuncItem
 from .module import LoadedModule, Module, ModuleExport
 from .native import ffi, lib
-from .store import NativeStore, Storelike, StoreRecord, address_of, allocate, record_of
+from .store import MAX_FUEL, NativeStore, Storelike, StoreRecord, address_of, allocate, record_of
 from .trap import Trap
 from .typed import TypedFunc
 
 _CODES = {trap.name: trap.number for trap in TRAPS}
 _NO_MEMORY = 2  # what C's segment functions return
+_FUEL = abi.STORE["fuel"]
+_START_FUEL = 2  # what calling the start function costs with the wasmtime package: a function of its own, and the call
 _ARITHMETIC = {
     0x6A: (int.__add__, MASK_32),
     0x6B: (int.__sub__, MASK_32),
@@ -199,6 +201,8 @@ def instantiate(record: StoreRecord, loaded: LoadedModule, imports: Sequence[Ite
     if plan.num_data:
         _run_data(native, instance, context, image)
     if loaded.module.start is not None:
+        if record.engine._config.consume_fuel:
+            _spend(native, _START_FUEL)
         _start_function(native, record, instance)()
     return instance
 
@@ -313,6 +317,15 @@ def _run_data_segments(native: NativeStore, instance: InstanceRecord, context: m
         if lib.wj_memory_write(instance.memories[segment.memory].pointer, start, source, context[slot + 1]):
             raise Trap._from_code(_CODES["MEMORY_OUT_OF_BOUNDS"])
         context[slot + 1] = 0  # dropped
+
+
+def _spend(native: NativeStore, cost: int) -> None:
+    """Raises Trap if there is less fuel."""
+    fuel = native.read_word(_FUEL)
+    left = (fuel if fuel <= MAX_FUEL else 0) - cost  # code may have counted below zero
+    native.write_word(_FUEL, max(left, 0))
+    if left < 0:
+        raise Trap._from_code(_CODES["OUT_OF_FUEL"])
 
 
 def _start_function(native: NativeStore, record: StoreRecord, instance: InstanceRecord) -> Any:
