@@ -20,11 +20,10 @@ import json
 import mmap
 import os
 import struct
-import threading
 import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import abi, metadata
 from .errors import ArtifactError
@@ -107,8 +106,9 @@ class Artifact:
         self._sections = sections
         self._checksums = checksums
         self._serialized = serialized
-        self._lock = threading.Lock()
-        self._mapping: tuple[mmap.mmap, int] | None = None
+        # Taken by pop(), which needs no lock: a finalizer or a signal handler may come in between.
+        self._mapping: list[tuple[mmap.mmap, int]] = []
+        self._data_file: list[DataFile] = []
         self._functions_by_offset: tuple[list[int], list[int]] | None = None  # sorted starts, and whose they are
         self._address_map: tuple[Sequence[int], Sequence[int]] | None = None
         try:
@@ -277,16 +277,15 @@ class Artifact:
                 raise ArtifactError(f"not a compiled wasmjit module: {size} bytes")
             mapping = mmap.mmap(descriptor, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
             artifact = cls._parse(memoryview(mapping))
-            artifact._mapping = (mapping, artifact._text_offset_in_file)
+            artifact._mapping = [(mapping, artifact._text_offset_in_file)]
             if len(artifact._sections[DATA]) >= MIN_MAPPED_BYTES:
                 with contextlib.suppress(OSError):  # too many open files: the contents will be copied
-                    artifact._data_file = DataFile(os.dup(descriptor), artifact._data_offset_in_file)
+                    artifact._data_file = [DataFile(os.dup(descriptor), artifact._data_offset_in_file)]
             return artifact
         except ArtifactError as error:
             raise ArtifactError(f"{path}: {error.reason}") from None
 
     _text_offset_in_file = _data_offset_in_file = 0
-    _data_file: DataFile | None = None
 
     @classmethod
     def _parse(cls, view: memoryview) -> Artifact:
@@ -366,15 +365,11 @@ class Artifact:
 
         Only one loaded copy of the code can live in the mapping.
         """
-        with self._lock:
-            mapping, self._mapping = self._mapping, None
-        return mapping
+        return _taken(self._mapping)
 
     def take_data_file(self) -> DataFile | None:
         """The open file that the data segments' bytes are in, if this artifact came from one; once, then None."""
-        with self._lock:
-            file, self._data_file = self._data_file, None
-        return file
+        return _taken(self._data_file)
 
     def address_map(self) -> tuple[Sequence[int], Sequence[int]]:
         """Code offsets, ascending, and the wasm module offset (0: unknown) that holds from each up to the next."""
@@ -467,6 +462,16 @@ class Artifact:
 @functools.lru_cache(maxsize=16)  # nearly always those of this machine
 def _parse_features(text: str) -> tuple[str, ...]:
     return tuple(text.split(",")) if text else ()
+
+
+_Item = TypeVar("_Item")
+
+
+def _taken(items: list[_Item]) -> _Item | None:
+    try:
+        return items.pop()
+    except IndexError:
+        return None
 
 
 def _parse_json(data: memoryview) -> Any:

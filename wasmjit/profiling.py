@@ -13,6 +13,7 @@ import os
 import struct
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -55,19 +56,43 @@ class Code(Protocol):
     def text_start(self) -> int: ...
 
 
-_lock = threading.Lock()
+_lock = threading.RLock()
+_waiting: deque[tuple[str, Code]] = deque()
+_is_writing = False
+
+
+def _renew_after_fork() -> None:
+    global _lock, _is_writing
+    _lock, _is_writing = threading.RLock(), False
+    _waiting.clear()
+
+
+os.register_at_fork(after_in_child=_renew_after_fork)
 
 
 def announce(profiler: str, code: Code) -> None:
     """Tells `profiler` of loaded code. Raises WasmError where its file cannot be written."""
+    global _is_writing
     if not code.artifact.text:
         return
+    with _lock:
+        _waiting.append((profiler, code))
+        if _is_writing:  # this is a finalizer or a signal handler in the middle of it, which goes on with this
+            return
+        _is_writing = True
+        try:
+            while _waiting:
+                _write(*_waiting.popleft())
+        finally:
+            _is_writing = False
+
+
+def _write(profiler: str, code: Code) -> None:
     try:
-        with _lock:
-            if profiler == PERF_MAP:
-                _write_perf_map(code)
-            elif profiler == JIT_DUMP:
-                _dump_of_this_process(host_machine()).write(code)
+        if profiler == PERF_MAP:
+            _write_perf_map(code)
+        elif profiler == JIT_DUMP:
+            _dump_of_this_process(host_machine()).write(code)
     except OSError as error:
         raise WasmError(f"profiler {profiler}: {error.filename or ''}: {error.strerror or error}") from error
 

@@ -406,13 +406,13 @@ class WorkerPool:
 
 
 _pool: WorkerPool | None = None
-_pool_lock = threading.Lock()
+_pool_lock = threading.RLock()  # a finalizer or a signal handler may compile, too
 
 
 def _forget_workers() -> None:
     """After a fork: they are the parent's."""
     global _pool, _pool_lock
-    _pool, _pool_lock = None, threading.Lock()
+    _pool, _pool_lock = None, threading.RLock()
     _workers.clear()
 
 
@@ -424,7 +424,9 @@ def pool() -> WorkerPool:
     global _pool
     with _pool_lock:
         if _pool is None or _pool.pid != os.getpid():
-            _pool = WorkerPool()
+            made = WorkerPool()
+            if _pool is None or _pool.pid != os.getpid():  # still
+                _pool = made
         return _pool
 
 

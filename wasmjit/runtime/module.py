@@ -528,7 +528,7 @@ class Module(Handle):
         return f"<Module {self._code.artifact.module.names.module or '(unnamed)'}>"
 
 
-_unpickling = threading.Lock()
+_unpickling = threading.RLock()  # a finalizer or a signal handler may unpickle, too
 _unpickled_engines: dict[str, Engine] = {}  # by what the Config's options are
 
 
@@ -536,7 +536,10 @@ def _unpickle(cls: type[Module], config: Config, artifact: bytes) -> Module:
     with _unpickling:
         engine = _unpickled_engines.get(repr(config))
         if engine is None or engine._closed:
-            engine = _unpickled_engines[repr(config)] = Engine(config)
+            made = Engine(config)
+            engine = _unpickled_engines.get(repr(config))
+            if engine is None or engine._closed:  # still
+                engine = _unpickled_engines[repr(config)] = made
     return cls.deserialize(engine, artifact)
 
 

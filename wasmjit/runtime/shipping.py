@@ -51,7 +51,7 @@ class _Entry:
     __slots__ = ("lock", "module")
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # a finalizer or a signal handler may want the same one
         self.module: Module | None = None
 
 
@@ -60,7 +60,7 @@ class _Modules:
 
     def __init__(self) -> None:
         self.entries: OrderedDict[tuple[str, str], _Entry] = OrderedDict()
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self.fetches = 0
         self.hits = 0
 
@@ -126,7 +126,10 @@ def module_from(reference: ModuleReference, fetch: Callable[[], bytes | bytearra
         module = entry.module
         fetched = module is None or module._closed
         if module is None or module._closed:
-            module = entry.module = _receive(reference, fetch())
+            received = _receive(reference, fetch())
+            module = entry.module
+            if module is None or module._closed:  # still
+                module = entry.module = received
     _modules.count(fetched=fetched)
     return module
 

@@ -243,7 +243,7 @@ class Optimisation:
         self._units: list[LoadedCode] = []  # those that are ready, until all are
         self.config = config
         self.wasm = wasm
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may load the same module
         self._done = threading.Event()
         self.begin_at = time.monotonic() + _PATIENCE_SECONDS
         self._artifact: Artifact | None = None
@@ -300,7 +300,7 @@ class Optimisation:
         if self._pid == os.getpid():
             return
         self._pid = os.getpid()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         if not self._done.is_set():
             self._done = threading.Event()
             self.start()
@@ -362,6 +362,9 @@ class _Optimiser:
         self._closed = False
         self._is_sent = False  # whether the process has all of what it makes
         self._lock = threading.Lock()  # of starting and ending the process
+
+    def start(self) -> None:
+        """Starts its thread. Raises RuntimeError if there can be none."""
         threading.Thread(target=self._run, name="wasmjit-tiers", daemon=True).start()
 
     def submit(self, job: Optimisation, keep: bool) -> None:
@@ -542,7 +545,7 @@ def _leave(jobs: Sequence[Optimisation]) -> None:
 
 
 _optimiser: _Optimiser | None = None
-_optimiser_lock = threading.Lock()
+_optimiser_lock = threading.RLock()  # a finalizer or a signal handler may make modules, too
 
 
 def _current_optimiser() -> _Optimiser:
@@ -550,7 +553,10 @@ def _current_optimiser() -> _Optimiser:
     global _optimiser
     with _optimiser_lock:
         if _optimiser is None or _optimiser.pid != os.getpid():
-            _optimiser = _Optimiser()
+            made = _Optimiser()
+            if _optimiser is None or _optimiser.pid != os.getpid():  # still
+                made.start()
+                _optimiser = made
         return _optimiser
 
 
@@ -562,7 +568,7 @@ def _close_optimiser() -> None:
 
 def _renew_lock_after_fork() -> None:
     global _optimiser, _optimiser_lock
-    _optimiser_lock = threading.Lock()
+    _optimiser_lock = threading.RLock()
     optimiser, _optimiser = _optimiser, None
     if optimiser is not None and optimiser._legacy is not None:
         optimiser._legacy.close()

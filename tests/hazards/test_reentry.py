@@ -1,0 +1,148 @@
+"""What holds a lock of ours may be interrupted by a finalizer or a signal handler that wants the same: it must not wait
+for itself. Each test plays that at the worst moment, by calling from what is called under the lock."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wasmjit import Config, Engine, Instance, Module, Store, profiling
+from wasmjit.artifact import Artifact
+from wasmjit.compile import pipeline
+from wasmjit.runtime import engine as engine_file
+from wasmjit.runtime import module as module_file
+from wasmjit.runtime import tiers
+from wasmjit.runtime.shipping import module_from, module_reference
+
+TEXT = '(module (func (export "f") (result i32) (i32.const 42)))'
+
+
+def once(function: Callable[..., Any], nested: Callable[[], Any]) -> Callable[..., Any]:
+    """`function`, with `nested` called at the beginning of the first call, on the same thread."""
+    is_first = True
+
+    def called(*arguments: Any, **keywords: Any) -> Any:
+        nonlocal is_first
+        if is_first:
+            is_first = False
+            nested()
+        return function(*arguments, **keywords)
+
+    return called
+
+
+def ends(work: Callable[[], None]) -> None:
+    """Runs `work` on a thread, and fails if it hangs."""
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive(), "it waits for itself"
+    if errors:
+        raise errors[0]
+
+
+def test_the_pool_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "_pool", None)
+    seen = []
+    monkeypatch.setattr(pipeline, "WorkerPool", once(pipeline.WorkerPool, lambda: seen.append(pipeline.pool())))
+    ends(lambda: seen.append(pipeline.pool()))
+    assert len(seen) == 2 and seen[0] is seen[1]
+
+
+def test_the_optimiser(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiers, "_optimiser", None)
+    seen = []
+    made = once(tiers._Optimiser, lambda: seen.append(tiers._current_optimiser()))
+    monkeypatch.setattr(tiers, "_Optimiser", made)
+    before = threading.active_count()
+    ends(lambda: seen.append(tiers._current_optimiser()))
+    assert len(seen) == 2 and seen[0] is seen[1]
+    assert threading.active_count() <= before + 1
+
+
+def test_a_module_that_is_loaded_while_it_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine(Config(tier="auto", cache=False))
+    module = Module(engine, TEXT)
+    assert module.wait_optimized(60)
+    results: list[int] = []
+
+    def use() -> None:
+        store = Store(engine)
+        results.append(Instance(store, module, []).exports(store)["f"](store))
+
+    optimisation = module._code.optimisation
+    assert optimisation is not None
+
+    class Running:
+        def replace_code(self, code: Any) -> None:
+            results.append(0)
+
+    monkeypatch.setattr(tiers, "load", once(tiers.load, lambda: optimisation.attach(Running())))  # type: ignore[arg-type]
+    ends(lambda: optimisation.attach(Running()))  # type: ignore[arg-type]
+    ends(use)
+    assert results == [0, 0, 42]
+
+
+def test_modules_that_travel(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = Module(Engine(Config(tier="optimized", opt_level="none", wasm_tail_call=False)), TEXT)
+    reference = module_reference(module)
+    seen = []
+
+    def fetch() -> bytes:
+        if len(seen) == 0:
+            seen.append(module_from(reference, module.serialize))
+        return bytes(module.serialize())
+
+    ends(lambda: seen.append(module_from(reference, fetch)))
+    assert len(seen) == 2 and seen[0] is seen[1]
+
+    artifact = bytes(module.serialize())
+    config = Config(tier="optimized", opt_level="none", wasm_simd=False, wasm_relaxed_simd=False)
+    module = Module(Engine(config), TEXT)
+    artifact = bytes(module.serialize())
+    engines = []
+
+    def unpickle() -> None:
+        engines.append(module_file._unpickle(Module, config, artifact).engine)
+
+    monkeypatch.setattr(engine_file, "_definite", once(engine_file._definite, unpickle))
+    ends(unpickle)
+    assert len(engines) == 2 and engines[0] is engines[1]
+
+
+@pytest.mark.parametrize("profiler", ["perfmap", "jitdump"])
+def test_profilers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, profiler: str) -> None:
+    monkeypatch.setattr(profiling, "PERF_MAP_DIRECTORY", str(tmp_path))
+    monkeypatch.setattr(profiling, "_dump", None)
+    monkeypatch.chdir(tmp_path)
+    engine = Engine(Config(tier="optimized", opt_level="none", profiler=profiler))
+
+    def load(name: str) -> None:
+        Module(engine, f'(module (func ${name} (export "{name}")))')._load()
+
+    monkeypatch.setattr(profiling, "function_names", once(profiling.function_names, lambda: load("inner")))
+    ends(lambda: load("outer"))
+    (file,) = tmp_path.iterdir()
+    contents = file.read_bytes()
+    assert contents.count(b"outer") == contents.count(b"inner") == 1
+    assert contents.index(b"outer") < contents.index(b"inner")
+
+
+def test_a_files_mapping_is_taken_once(tmp_path: Path) -> None:
+    path = tmp_path / "module.cwasm"
+    path.write_bytes(Module(Engine(Config(tier="optimized")), TEXT).serialize())
+    artifact = Artifact.open_file(str(path))
+    assert artifact.take_file_mapping() is not None and artifact.take_file_mapping() is None
+    assert artifact.take_data_file() is None
