@@ -3,6 +3,8 @@ for itself. Each test plays that at the worst moment, by calling from what is ca
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -146,3 +148,31 @@ def test_a_files_mapping_is_taken_once(tmp_path: Path) -> None:
     artifact = Artifact.open_file(str(path))
     assert artifact.take_file_mapping() is not None and artifact.take_file_mapping() is None
     assert artifact.take_data_file() is None
+
+
+AT_THE_END = """
+import builtins
+from wasmjit import Func, FuncType, Linker, Store
+
+class Last:
+    def __init__(self):
+        self.store, self.linker = Store(), None
+        self.linker = Linker(self.store.engine)
+    def __del__(self):
+        async def function():
+            pass
+        try:
+            import asyncio
+        except ImportError:
+            print("end", flush=True)
+        Func.new_async(self.store, FuncType([], []), function)
+        self.linker.func_new_async("", "", FuncType([], []), function)
+        print("made", flush=True)
+
+builtins.last = Last()
+"""
+
+
+def test_asynchronous_functions_can_be_made_when_nothing_can_be_imported() -> None:
+    done = subprocess.run([sys.executable, "-c", AT_THE_END], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "end\nmade\n", done.stderr

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import functools
 import inspect
 import os
 import threading
@@ -29,6 +28,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from ..errors import WasmError
+from .awaited import here, name_of
 from .native import lib
 from .store import StoreRecord
 from .trap import Trap, TrapCode
@@ -125,7 +125,7 @@ class _HostCall:
         try:
             awaitable = self.function(*self.arguments)
             if not inspect.isawaitable(awaitable):
-                raise TypeError(f"asynchronous host function {_name(self.function)} returned nothing to await")
+                raise TypeError(f"asynchronous host function {name_of(self.function)} returned nothing to await")
             result = await awaitable
         except GeneratorExit:  # the task is being thrown away and must not await anything any more
             self.reply(None, asyncio.CancelledError())
@@ -147,8 +147,6 @@ class _HostCall:
 
 # The host call whose coroutine this is, so that calls it makes into the same Store are known as nested ones.
 _serving: contextvars.ContextVar[_HostCall | None] = contextvars.ContextVar("wasmjit_serving", default=None)
-# The job that this thread runs, innermost.
-_here = threading.local()
 
 
 def _carry(source: contextvars.Context) -> None:
@@ -264,7 +262,7 @@ class _Lane:
         outer = _serving.get()
         while outer is not None and (outer.job.lane is not self or outer.done):
             outer = outer.outer
-        current = getattr(_here, "job", None)
+        current = getattr(here, "job", None)
         while outer is None and current is not None:
             if current.lane is self:
                 raise WasmError("this Store's code waits for the host function that awaits this call: call it directly")
@@ -344,8 +342,8 @@ class _Lane:
     def _run(self, job: _Job) -> None:
         with self._changed:
             self._running.append(job)
-        job.outer = getattr(_here, "job", None)
-        _here.job = job
+        job.outer = getattr(here, "job", None)
+        here.job = job
         result, failure = None, None
         try:
             if job.cancelled:
@@ -353,7 +351,7 @@ class _Lane:
             result = job.context.run(job.function, *job.arguments)
         except BaseException as error:
             failure = error
-        _here.job = job.outer
+        here.job = job.outer
         with self._changed:
             self._running.pop()
             record = self._record()
@@ -448,28 +446,4 @@ def _is_interrupt(failure: BaseException) -> bool:
     )
 
 
-def synchronous(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A host function that has the event loop await `function`, for wasm that runs under `run`.
-
-    It keeps the name and the signature. Raises WasmError if it is called in any other way.
-    """
-    if not callable(function):
-        raise TypeError("expected a callable")
-
-    def call(*arguments: Any) -> Any:
-        job: _Job | None = getattr(_here, "job", None)
-        if job is None:
-            raise WasmError(
-                f"host function {_name(function)} is asynchronous: wasm that reaches it must be run with "
-                "`await func.call_async(store, ...)` or `await linker.instantiate_async(store, module)`"
-            )
-        return job.call_on_loop(function, arguments)
-
-    return functools.update_wrapper(call, function, updated=())  # as to `__dict__`, see Engine._cache_key
-
-
-def _name(function: Callable[..., Any]) -> str:
-    return getattr(function, "__qualname__", None) or repr(function)
-
-
-__all__ = ["run", "synchronous"]
+__all__ = ["run"]

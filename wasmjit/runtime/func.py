@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .. import abi
 from ..errors import ClosedError, WasmError
 from ..wasm import types as wt
+from .awaited import synchronous
 from .foreign import check_native_type, foreign_function
 from .native import (
     CALLER,
@@ -277,8 +278,6 @@ class Func(FuncBase):
     @classmethod
     def new_async(cls, store: Storelike, ty: FuncType, func: Callable[..., Any], access_caller: bool = False) -> Func:
         """Makes a function of an ``async def``, for wasm run with `call_async` (see `Linker.func_new_async`)."""
-        from .asynchronous import synchronous
-
         return cls(store, ty, synchronous(func), access_caller)
 
     @classmethod

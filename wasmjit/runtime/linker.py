@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import LinkError, UnknownImportError, WasmError
 from ..wasm import types as wt
 from .annotations import function_type
+from .awaited import synchronous
 from .engine import Engine
 from .externs import (
     AsExtern,
@@ -326,8 +327,6 @@ class Linker(Handle):
         >>> asyncio.run(run.call_async(store))
         5
         """
-        from .asynchronous import synchronous
-
         self.define_func(module, name, ty, synchronous(func), access_caller)
 
     def func_wrap_async(self, module: str, name: str, func: Callable[..., Any]) -> None:
