@@ -128,6 +128,8 @@ class FunctionLowering:
         self.fuel_charged = 0
         self.num_phi_operands = 0
         self.num_edges = 0
+        self.num_loops = 0
+        self.most_operands = max(len(self.type.params), len(self.type.results))  # of any call
         self.body_start = unit.module.bodies[function_index - unit.module.num_imported_functions].start
         self.results_area_bytes = 0
         self.hand_overs: list[hand_over.HandOver] = []
@@ -417,6 +419,7 @@ class FunctionLowering:
     def loop(self, frame: Frame, at: int) -> None:
         if self.fuel:
             metering.charge(self)
+        self.num_loops += 1
         self.counter += 1
         frame.label = f"b{self.counter}"
         frame.value_height = len(self.values) - len(frame.params)

@@ -1,9 +1,10 @@
 """What keeps LLVM's time in proportion to its input: it has passes that take the square, or worse, of some shapes.
 
-Shapes that are known are found in the text (`simplify`); such a function is compiled as without optimisation, the
-others of its unit are not. For all others each request has a budget of processor time, in proportion to the bytes of
-text and some times what code of compilers takes. The system ends a worker that has used it up, and the request is done
-again at a quicker level (`quicker`). Both depend on the input alone, but for code that takes close to its budget.
+Functions of such shapes are found in their text (`is_tangled`) and compiled as units of their own, without any pass
+of the optimiser and in short blocks (`short_blocks`). For all others each request has a budget of processor time, in
+proportion to the bytes of text and some times what code of compilers takes. The system ends a worker that has used it
+up, and the request is done again at a quicker level (`quicker`). Both depend on the input alone, but for code that
+takes close to its budget.
 
 Used by both sides, the compiler and its workers.
 """
@@ -15,76 +16,181 @@ import math
 import re
 import resource
 import signal
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
-# Lines in one block, and stores to memory in one block. Code of compilers has up to 500 lines. The machine scheduler
-# and the merging of stores take the square of the stores, or more (2,000 pairs of loads and stores: 9 s); the
-# reassociation of expressions and others that of the lines (48,000: 75 s).
+# What LLVM takes the square of, or more, and how much of it functions of real programs have. The latter were counted in
+# the 440 functions above 10 kB of SQLite, QuickJS, PHP, CPython, Ruby, GCC and others (docs/rationale.md).
+#
+# Lines in one block: the reassociation of expressions and others (48,000: 75 s). At most 17,000, in functions that only
+# initialise; else below.
 MOST_BLOCK_LINES = 12_000
+# Stores to memory in one block: the machine scheduler and the merging of stores (2,000 pairs of loads and stores: 9 s).
 MOST_BLOCK_STORES = 1_000
 # Operands of one call or of a function's head: what is passed on the stack is stored (1,000 of them: 25 s).
 MOST_OPERANDS = 300
+# Blocks that several branches lead to, and blocks that set the same local: what was set before one is known behind the
+# next, which InstCombine and SimplifyCFG carry on through all of them (2,300: 7 to 20 s). Up to 11,700 of them, and
+# 6,400, but not as dense: one in 450, and in 590, bytes of text.
+MOST_JOINS = 400
+LEAST_BYTES_A_JOIN = 400
+# Loops: each pass over one updates the dominators of all (1,500: 5 s). At most 288; 139 in 11 kB of wasm.
+_LOOP_BYTES = 0.25
+# Checks that trap: CodeGenPrepare begins again when one goes (2,000 indirect calls: 5 s). Up to 1,700 of them, but not
+# as dense: one in 1,160 bytes.
+MOST_CHECKS = 1_000
+LEAST_BYTES_A_CHECK = 800
 
-_BLOCK_STORE = re.compile(r"^  store (?!.*, ptr %l\d)")
+# No function of real programs is as long (12,200,000).
+MOST_FUNCTION_BYTES = 16_000_000
+
+_LEAST_BYTES_A_LINE = 15
+_STORE = re.compile(r"  store (?!.*, ptr %l\d)")
+_LOCAL = ", ptr %l"
+_LOCAL_STORE = re.compile(r", ptr (%l\d+)$")
+_CHECK = ", !prof !3\n"
+_LOOP_LABEL = "\nb"  # among others
+_TARGET = re.compile(r"label %(\w+)")
+_FUNCTION_START = "define "
+_INCOMING = re.compile(r"%([\w.]+) \]")
+_BLOCK_LINES = 400
 _BASE_SECONDS = 1.0
 _SECONDS_PER_BYTE = 6e-6
 _LAST_BASE_SECONDS = 20.0
 _LAST_SECONDS_PER_BYTE = 40e-6
-_LAST = "none"
+PLAIN = "plain"  # the opt level of such functions
+_LAST = ("none", PLAIN)
 
 # How a process ends that has used up its processor time.
 OUT_OF_TIME = -signal.SIGXCPU
 
 
-def simplify(text: str) -> str:
-    """The text with functions that LLVM would take long for marked as not to be optimised."""
-    found = _tangled(text.split("\n"))
-    if not found:
-        return text
+def may_be_tangled(*, lines: int, edges: int, sets: int, loops: int, checks: int, operands: int) -> bool:
+    """Whether `is_tangled` is to be asked about a function, by what was counted when it was made; at no cost.
+
+    `edges`: of branches and tables; `sets`: of locals, one a block; `checks`: that trap; `operands`: most of any call.
+    """
+    return (
+        operands > MOST_OPERANDS
+        or lines > MOST_BLOCK_STORES
+        or max(edges // 2, sets) > MOST_JOINS
+        or checks > MOST_CHECKS
+        or loops**2 > _LOOP_BYTES * _LEAST_BYTES_A_LINE * lines
+    )
+
+
+def is_tangled(text: str, operands: int = 0) -> bool:
+    """Whether LLVM would take out of proportion to optimise a function. `operands`: the most of any call."""
+    if operands > MOST_OPERANDS or len(text) > MOST_FUNCTION_BYTES:
+        return True
+    checks, loops = text.count(_CHECK), text.count(_LOOP_LABEL)
+    branches, sets = text.count("label %"), text.count(_LOCAL)
+    # What may be true is looked at; these are much quicker to count.
     lines = text.split("\n")
-    for number in found:
-        lines[number] = lines[number].replace(" #0 ", " #0 optnone ", 1)
+    return (
+        (checks > MOST_CHECKS and checks * LEAST_BYTES_A_CHECK > len(text))
+        or (loops**2 > _LOOP_BYTES * len(text) and _num_loops(lines) ** 2 > _LOOP_BYTES * len(text))
+        or (_are_many(max(branches // 2, sets), text) and _has_many_joins(lines, text))
+        or (len(lines) > MOST_BLOCK_LINES and _has_long_block(lines, lambda line: True, MOST_BLOCK_LINES))
+        or (text.count("\n  store ") > MOST_BLOCK_STORES and _has_long_block(lines, _STORE.match, MOST_BLOCK_STORES))
+    )
+
+
+def _are_many(joins: int, text: str) -> bool:
+    return joins > MOST_JOINS and joins * LEAST_BYTES_A_JOIN > len(text)
+
+
+def _has_many_joins(lines: list[str], text: str) -> bool:
+    reached: Counter[str] = Counter()
+    setters: Counter[str] = Counter()
+    stored: set[str] = set()
+    for line in lines:
+        if line[:2] != "  ":
+            setters.update(stored)
+            stored.clear()
+        elif line[2:5] == "br " or line[2:8] == "switch":
+            reached.update(_TARGET.findall(line))
+        elif line[2:8] == "store " and (place := _LOCAL_STORE.search(line)):
+            stored.add(place[1])
+    setters.update(stored)
+    joins = sum(1 for count in reached.values() if count > 1)
+    return _are_many(max((joins, *setters.values())), text)
+
+
+def _num_loops(lines: list[str]) -> int:
+    begun: set[str] = set()
+    loops: set[str] = set()
+    for line in lines:
+        if line[:1] == "b":
+            begun.add(line[:-1])
+        elif line[2:5] == "br " or line[2:8] == "switch":
+            loops.update(begun.intersection(_TARGET.findall(line)))
+    return len(loops)
+
+
+def _has_long_block(lines: list[str], is_counted: Callable[[str], object], most: int) -> bool:
+    count = 0
+    for line in lines:
+        if line[:2] != "  ":
+            count = 0
+        elif is_counted(line):
+            count += 1
+            if count > most:
+                return True
+    return False
+
+
+def short_blocks(text: str) -> str:
+    """A generated module whose blocks are no longer than some hundred lines.
+
+    The code generator takes the square of a block, too: calls, and where values are that two-address instructions need.
+    """
+    lines = text.split("\n")
+    renamed: dict[str, str] = {}  # block -> what its last part is called
+    label, start, count = "entry", 0, 0
+    phis: list[int] = []
+    is_inside = False
+    for number, line in enumerate(lines):
+        if line[:2] != "  ":
+            start = number
+            if line[-1:] == ":":
+                label = line[:-1]
+            elif line[:1] == "}":
+                is_inside = False
+                for phi in phis if renamed else ():
+                    lines[phi] = _renamed(lines[phi], renamed)
+                renamed, phis = {}, []
+            elif line[:7] == _FUNCTION_START:
+                is_inside = True
+        elif " = phi " in line[:60]:
+            phis.append(number)
+        elif " = alloca " in line[:40]:
+            start = number  # those of the first block are the frame's
+        elif number - start > _BLOCK_LINES and is_inside:
+            count += 1
+            renamed[label] = f"short{count}"
+            lines[number] = f"  br label %short{count}\nshort{count}:\n{line}"
+            start = number
     return "\n".join(lines)
 
 
-def _tangled(lines: list[str]) -> list[int]:
-    """The lines with the heads of such functions."""
-    found = []
-    head = start = -1
-    stores = 0
-    is_tangled = False
-    for number, line in enumerate(lines):
-        if line[:2] == "  ":
-            if line[2:8] == "store " and _BLOCK_STORE.match(line):
-                stores += 1
-            elif "call " in line[:60] and len(line) > 8 * MOST_OPERANDS and line.count(", ") > MOST_OPERANDS:
-                is_tangled = True
-            continue
-        if head >= 0 and (number - start > MOST_BLOCK_LINES or stores > MOST_BLOCK_STORES):
-            is_tangled = True
-        if line[:7] == "define ":
-            head = number
-            is_tangled = line.count(", ") > MOST_OPERANDS
-        elif line[:1] == "}":
-            if is_tangled and head >= 0:
-                found.append(head)
-            head, is_tangled = -1, False
-        start, stores = number, 0
-    return found
+def _renamed(phi: str, renamed: dict[str, str]) -> str:
+    return _INCOMING.sub(lambda match: f"%{renamed.get(match[1], match[1])} ]", phi)
 
 
 def budget_seconds(opt_level: str, text_bytes: int) -> float:
     """The processor time that compiling so much text may take."""
-    if opt_level == _LAST:
+    if opt_level in _LAST:
         return _LAST_BASE_SECONDS + _LAST_SECONDS_PER_BYTE * text_bytes
     return _BASE_SECONDS + _SECONDS_PER_BYTE * text_bytes
 
 
 def quicker(fields: dict[str, Any]) -> dict[str, Any] | None:
     """The request to make when this one took too long; None if there is none."""
-    if fields["output"] == "target" or fields["opt_level"] == _LAST:
+    if fields["output"] == "target" or fields["opt_level"] in _LAST:
         return None
-    return {**fields, "opt_level": _LAST}
+    return {**fields, "opt_level": "none"}
 
 
 def with_budget(fields: dict[str, Any], text_bytes: int) -> dict[str, Any]:

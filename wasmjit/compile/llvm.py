@@ -32,8 +32,7 @@ TRAMPOLINE = "trampoline"
 # That of code which runs until there is optimised code, where the interpreter runs until then: O0 code, which would be
 # there a little earlier, is hardly faster than that.
 QUICK = "quick"
-_OPTIMISED = frozenset(("speed", QUICK))  # with `speed_and_size`, nothing can be left out of it
-_WITHOUT_LOOP_PASSES = frozenset(("none", TRAMPOLINE, QUICK))
+_WITHOUT_LOOP_PASSES = frozenset(("none", TRAMPOLINE, QUICK, limits.PLAIN))
 
 _PROCESS_OPTIONS = (
     # Where a function lies must not depend on the length of those before it: the time of branchy loops does depend on
@@ -58,7 +57,8 @@ _PROCESS_OPTIONS = (
     "-unroll-threshold-default=300",
 )
 
-# Functions whose text is longer get less (docs/rationale.md): the passes of O1; then next to none, in O0 code.
+# Functions whose text is longer get less (docs/rationale.md): the passes of O1; then next to none, in O0 code; and even
+# longer ones none (limits.py).
 _HUGE_FUNCTION_BYTES = 3_000_000  # some 50,000 instructions of wasm
 _ENORMOUS_FUNCTION_BYTES = 12_000_000
 _DEFINITION = re.compile(r"^define ", re.MULTILINE)
@@ -106,7 +106,7 @@ def code_triple(triple: str) -> str:
 def target_machine(triple: str, cpu: str, features: str, opt_level: str) -> llvm.TargetMachine:
     """A target machine; position-independent small code, because that is what the loader links."""
     target = llvm.Target.from_triple(triple)
-    codegen = {"none": 0, "speed": 2, "speed_and_size": 2, TRAMPOLINE: 2, QUICK: 2}[opt_level]
+    codegen = {"none": 0, "speed": 2, "speed_and_size": 2, TRAMPOLINE: 2, QUICK: 2, limits.PLAIN: 0}[opt_level]
     return target.create_target_machine(cpu=cpu, features=features, opt=codegen, reloc="pic", codemodel="small")
 
 
@@ -131,6 +131,8 @@ def optimise(
     module: llvm.ModuleRef, machine: llvm.TargetMachine, opt_level: str, speed_level: int = 2, *, vectorise: bool = True
 ) -> None:
     """Runs the pass pipeline of an opt level; `speed_level` is LLVM's: 1 or 2."""
+    if opt_level == limits.PLAIN:
+        return
     tuning = llvm.create_pipeline_tuning_options(speed_level=speed_level)
     tuning.loop_vectorization = vectorise
     tuning.slp_vectorization = False  # made hash loops 1.8x slower and gained nothing elsewhere
@@ -224,9 +226,9 @@ def compile_text(text: str, request: dict[str, Any]) -> tuple[bytes, dict[str, A
     triple, cpu, features = resolve_target(request["triple"], request["cpu"], request["features"])
     initialise(request["triple"] is not None)
     longest = longest_function(text)
-    if request["opt_level"] in _OPTIMISED:
-        text = limits.simplify(text)
-    opt_level = "none" if longest > _ENORMOUS_FUNCTION_BYTES else request["opt_level"]
+    opt_level = request["opt_level"]
+    if longest > _ENORMOUS_FUNCTION_BYTES and opt_level != limits.PLAIN:
+        opt_level = "none"
     if opt_level not in _WITHOUT_LOOP_PASSES and (hidden := narrow.hide(text)) != text:
         text = hidden if takes_narrow_inductions_for_wide() else text
     machine = target_machine(code_triple(triple), cpu, features, opt_level)
@@ -235,6 +237,8 @@ def compile_text(text: str, request: dict[str, Any]) -> tuple[bytes, dict[str, A
     text = f'target triple = "{code_triple(triple)}"\n{text}'
     if opt_level in _WITHOUT_LOOP_PASSES:
         text = exact.unoptimised(text, masked=masked)
+    if opt_level == limits.PLAIN:
+        text = limits.short_blocks(text)
     module = parse(text, machine)
     if request["verify"]:
         module.verify()

@@ -9,12 +9,13 @@ from __future__ import annotations
 import atexit
 import contextlib
 import fcntl
+import itertools
 import os
 import select
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -555,12 +556,18 @@ def compile_module(
                 unit = Unit(module, functions, policy, layout)
                 body = unit.text().encode()
                 statistics.generate_seconds += time.perf_counter() - started
+                if len(parts := split_unit(functions, unit.tangled)) > 1:
+                    remaining[:0] = parts
+                    num_units += len(parts) - 1
+                    continue
+                request = fields if not unit.tangled else fields | {"opt_level": limits.PLAIN}
                 statistics.instructions += unit.num_instructions
                 statistics.ir_bytes += len(body)
                 if in_parallel:
-                    futures[workers.threads.submit(_compile_unit, workers, functions, fields, body, active)] = functions
+                    future = workers.threads.submit(_compile_unit, workers, functions, request, body, active)
+                    futures[future] = functions
                 else:
-                    finish(functions, _compile_unit(workers, functions, fields, body, active, left_seconds()))
+                    finish(functions, _compile_unit(workers, functions, request, body, active, left_seconds()))
                 continue
             for future in wait(futures, timeout=left_seconds(), return_when=FIRST_COMPLETED).done:
                 finish(futures.pop(future), future.result())
@@ -570,6 +577,17 @@ def compile_module(
         if futures and os.getpid() == pid:  # interrupted, or an error: nobody waits for what they make
             active.end()
     return sorted(result, key=lambda unit: unit.first_function)
+
+
+def split_unit(functions: range, tangled: Collection[int]) -> list[range]:
+    """A unit as units of which each has tangled functions only, or none."""
+    if not tangled:
+        return [functions]
+    parts = []
+    for _, part in itertools.groupby(functions, tangled.__contains__):
+        first, *rest = part
+        parts.append(range(first, first + len(rest) + 1))
+    return parts
 
 
 @dataclass(slots=True)
@@ -621,10 +639,13 @@ class GroupCompiler:
             room_instructions=GROUP_INSTRUCTIONS,
         )
         body = group.text().encode()
-        return PendingGroup(list(group.functions), pool().begin(self._fields_for(function), body)), group.reached
+        pending = pool().begin(self._fields_for(function, group), body)
+        return PendingGroup(list(group.functions), pending), group.reached
 
-    def _fields_for(self, function: int) -> dict[str, Any]:
+    def _fields_for(self, function: int, unit: Unit) -> dict[str, Any]:
         """What the worker is told: large functions are compiled as quickly as can be."""
+        if unit.tangled:
+            return self._fields | {"opt_level": limits.PLAIN}
         body = self._module.bodies[function - self._module.num_imported_functions]
         is_large = body.end - body.start > QUICK_BODY_BYTES
         return self._fields if not is_large else self._fields | {"opt_level": "none"}
@@ -636,12 +657,14 @@ class GroupCompiler:
         asks for better code. LLVM verifies it: a value that is not there where the loop is entered is an error, never
         wrong code. Raises CompileError, with the reason if the loop cannot be entered.
         """
-        policy, fields = self._policy, self._fields_for(function) | {"verify": True}
+        policy, level = self._policy, self._optimised_opt_level
         if optimised:
-            level = self._optimised_opt_level
             policy = replace(policy, counting=False, optimise_size=level == "speed_and_size")
+        entry = LoopEntry(self._module, function, loop_at, policy, self._layout)
+        body = entry.text().encode()
+        fields = self._fields_for(function, entry) | {"verify": True}
+        if optimised and fields["opt_level"] != limits.PLAIN:
             fields["opt_level"] = level
-        body = LoopEntry(self._module, function, loop_at, policy, self._layout).text().encode()
         return PendingGroup([function], pool().begin(fields, body))
 
 
@@ -703,12 +726,18 @@ def render(module: Module, config: Config, output: str) -> str:
     """The code of all units as text, for tools and tests: `output` is "ir" (generated), "optimised" or "assembly"."""
     policy = CodePolicy.from_config(config, target_architecture(config))
     layout = module_layout(module)
+    fields = _request_fields(config, output)
     texts = []
-    for functions in plan_units(module):
-        text = Unit(module, functions, policy, layout).text()
+    remaining = list(plan_units(module))
+    while remaining:
+        functions = remaining.pop(0)
+        unit = Unit(module, functions, policy, layout)
+        text = unit.text()
+        if len(parts := split_unit(functions, unit.tangled)) > 1:
+            remaining[:0] = parts
+            continue
         if output != "ir":
-            text = _compile_unit(pool(), functions, _request_fields(config, output), text.encode(), _Active())[
-                1
-            ].decode()
+            request = fields if not unit.tangled else fields | {"opt_level": limits.PLAIN}
+            text = _compile_unit(pool(), functions, request, text.encode(), _Active())[1].decode()
         texts.append(text)
     return "\n".join(texts)

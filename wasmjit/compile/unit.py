@@ -13,6 +13,7 @@ from ..target import has_fused_multiply_add
 from ..wasm.body import walk_body
 from ..wasm.module import Module
 from ..wasm.types import FuncType
+from . import limits
 from .function import FunctionLowering, TangledError
 from .memory import has_guard_pages
 from .tail_calls import RegisterPrototype, entries
@@ -147,6 +148,7 @@ class Unit:
         self.num_instructions = 0
         self.callees: list[int] = []  # functions called through the function table, as often as they are
         self.num_anchors = 0  # for names
+        self.tangled: set[int] = set()  # functions that are not to be optimised, once the text is made (limits.py)
         # Tail calls (tail_calls.py): functions that make some, functions of this unit that are called so by their name,
         # and the signatures for which an adapter is needed, with its number.
         self.tail_callers: set[int] = set()
@@ -204,6 +206,8 @@ class Unit:
         for function in self.order():
             lowering = self.lower(function, scope)
             parts.append(lowering.text())
+            if is_tangled(lowering, parts[-1]):
+                self.tangled.add(function)
             if lowering.tail_calls:
                 self.tail_callers.add(function)
             line = self.module.bodies[function - self.module.num_imported_functions].start
@@ -227,6 +231,18 @@ class Unit:
                 "",
             )
         )
+
+
+def is_tangled(lowering: FunctionLowering, text: str) -> bool:
+    """Whether LLVM would take out of proportion to optimise the function, whose text this is (`limits`)."""
+    return limits.may_be_tangled(
+        lines=len(lowering.lines),
+        edges=lowering.num_edges,
+        sets=sum(len(block.writes) for block in lowering.blocks),
+        loops=lowering.num_loops,
+        checks=len(lowering.cold),
+        operands=lowering.most_operands,
+    ) and limits.is_tangled(text, lowering.most_operands)
 
 
 class Group(Unit):

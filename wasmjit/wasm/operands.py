@@ -69,6 +69,12 @@ class Operands:
 
     def pop_all(self, expected: tuple[int, ...]) -> None:
         """Pops a result type."""
+        count = len(expected)
+        types = self.types
+        # At once, where it fits: thousands of branches may carry a thousand operands each.
+        if count > 1 and len(types) - count >= self.frame.height and tuple(types[-count:]) == expected:
+            del types[-count:]
+            return
         for valtype in reversed(expected):
             self.pop(valtype)
 
