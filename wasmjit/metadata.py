@@ -247,8 +247,19 @@ def _encode_type(type: FuncType) -> str:
     return f"{bytes(type.params).decode('ascii')}:{bytes(type.results).decode('ascii')}"
 
 
-@functools.lru_cache(maxsize=4096)  # modules have much the same ones
 def _decode_type(text: str) -> FuncType:
+    return _usual_type(text) if len(text) <= _USUAL_TYPE_CHARACTERS else _made_type(text)
+
+
+_USUAL_TYPE_CHARACTERS = 32  # longer ones take kilobytes
+
+
+@functools.lru_cache(maxsize=4096)  # modules have much the same ones
+def _usual_type(text: str) -> FuncType:
+    return _made_type(text)
+
+
+def _made_type(text: str) -> FuncType:
     params, results = text.encode("ascii").split(b":")
     return FuncType(tuple(params), tuple(results))
 

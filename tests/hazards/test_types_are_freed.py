@@ -39,6 +39,7 @@ from wasmjit import (
     Val,
     ValType,
     WasmError,
+    metadata,
 )
 from wasmjit.runtime import type_ids
 from wasmjit.runtime.native import lib
@@ -234,6 +235,16 @@ def test_equal_types_are_equal_when_one_of_their_modules_is_gone(tier: str, thro
         Instance(store, wrong, [function])
 
 
+def test_what_is_kept_of_types_is_small() -> None:
+    """Those of artifacts, too: a type may have 2,000 values."""
+    before = metadata._usual_type.cache_info().currsize
+    for count in (100, 1000):
+        text = f"(module (type (func (param {'i64 ' * count}))))"
+        module = made("optimized", text, through_artifact=True)
+        assert len(module._code.artifact.module.types[0].params) == count
+    assert metadata._usual_type.cache_info().currsize == before
+
+
 def test_ids_are_not_used_again() -> None:
     """A stale id would match another type."""
     seen: set[int] = set()
@@ -248,6 +259,7 @@ def test_ids_are_not_used_again() -> None:
 
 LAST_IDS = """
 from wasmjit import Engine, Func, FuncType, Instance, Module, Store, ValType, WasmError
+from wasmjit import metadata
 from wasmjit.runtime import type_ids
 from wasmjit.runtime.native import lib
 from wasmjit.runtime.trampolines import Trampoline
