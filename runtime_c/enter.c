@@ -253,7 +253,7 @@ static void raise_failure(wj_store *store)
 static void set_refusal(int refusal)
 {
     if (refusal == REFUSED_MEMORY) {
-        PyErr_NoMemory();
+        PyErr_SetString(PyExc_MemoryError, "no memory for what a thread takes to run wasm: a stack for signals");
         return;
     }
     int number;

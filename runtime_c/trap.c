@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -21,6 +22,7 @@
  * at least these; half of a stack that is so small. Python's compiler takes 1 MiB for an expression of 200 parentheses. */
 #define MOST_HEADROOM_BYTES (1u << 20)
 #define LEAST_HEADROOM_BYTES (256u << 10)
+#define MOST_GUESSED_STACK_BYTES (64ull << 20) /* the kernel leaves so much room, whatever the limit was at the start */
 #define NULL_PAGE_BYTES 4096u
 #define STACK_PROBE_SLACK_BYTES (64u << 10) /* how far a faulting frame probe may be from sp or the guard's ends */
 #define MAX_HISTORY 8
@@ -287,6 +289,13 @@ static bool in_stack_guard(const wj_thread *thread, uintptr_t address, uintptr_t
            address + STACK_PROBE_SLACK_BYTES >= sp && address < sp + STACK_PROBE_SLACK_BYTES;
 }
 
+/* The main thread's stack may not grow as far as when its bounds were looked at: RLIMIT_STACK was lowered. */
+static bool is_refused_growth(const wj_thread *thread, const siginfo_t *info, uintptr_t address, uintptr_t sp)
+{
+    return thread->is_main && info->si_code == SEGV_MAPERR && address >= thread->stack_low && address < thread->stack_high &&
+           address + STACK_PROBE_SLACK_BYTES >= sp && address < sp + STACK_PROBE_SLACK_BYTES;
+}
+
 /* The trap that a fault of generated code means, or -1 if it means none. */
 static int classify(const wj_thread *thread, const wj_entry *entry, int signal_number, const siginfo_t *info,
                     wj_registers at, uintptr_t code_end)
@@ -307,7 +316,7 @@ static int classify(const wj_thread *thread, const wj_entry *entry, int signal_n
     if (address < NULL_PAGE_BYTES) {
         return WJ_TRAP_INDIRECT_CALL_TO_NULL; /* the signature check reads through a null func-ref */
     }
-    if (in_stack_guard(thread, address, at.sp)) {
+    if (in_stack_guard(thread, address, at.sp) || is_refused_growth(thread, info, address, at.sp)) {
         return WJ_TRAP_STACK_OVERFLOW;
     }
     return -1;
@@ -571,7 +580,32 @@ static bool ensure_alternate_stack(wj_thread *thread)
     return sigaltstack(&ours, NULL) == 0;
 }
 
-static bool find_stack_bounds(wj_thread *thread)
+/* How far the main thread's stack may grow. */
+static uint64_t main_stack_limit(void)
+{
+    struct rlimit limit;
+    return getrlimit(RLIMIT_STACK, &limit) == 0 ? limit.rlim_cur : RLIM_INFINITY;
+}
+
+/* The bounds of the main thread's stack without /proc, which is read for them otherwise: there may be none, or no
+ * descriptor for it. The program's name is the last thing on that stack. */
+static bool guess_main_stack(wj_thread *thread)
+{
+    const char *name = (const char *)getauxval(AT_EXECFN);
+    if (syscall(SYS_gettid) != getpid() || name == NULL) {
+        return false;
+    }
+    uintptr_t page_bytes = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uint64_t limit = main_stack_limit();
+    thread->stack_high = ((uintptr_t)name + strlen(name) + page_bytes) & ~(page_bytes - 1);
+    limit = limit < MOST_GUESSED_STACK_BYTES ? limit : MOST_GUESSED_STACK_BYTES;
+    thread->stack_low = thread->stack_high - (limit & ~(page_bytes - 1));
+    thread->stack_guard_bytes = page_bytes;
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+    return here >= thread->stack_low && here < thread->stack_high;
+}
+
+static bool ask_for_stack(wj_thread *thread)
 {
     pthread_attr_t attributes;
     if (pthread_getattr_np(pthread_self(), &attributes) != 0) {
@@ -599,6 +633,15 @@ static bool find_stack_bounds(wj_thread *thread)
         thread->stack_low = thread->stack_high - limit.rlim_cur;
     }
 #endif
+    return true;
+}
+
+static bool find_stack_bounds(wj_thread *thread)
+{
+    thread->stack_limit_bytes = thread->is_main ? main_stack_limit() : 0;
+    if (!ask_for_stack(thread) && !guess_main_stack(thread)) {
+        return false;
+    }
     uint64_t stack_bytes = thread->stack_high - thread->stack_low;
     uint64_t least = stack_bytes / 2 < LEAST_HEADROOM_BYTES ? stack_bytes / 2 : LEAST_HEADROOM_BYTES;
     uint64_t quarter = stack_bytes / 4 < MOST_HEADROOM_BYTES ? stack_bytes / 4 : MOST_HEADROOM_BYTES;
@@ -619,6 +662,9 @@ bool wj_thread_prepare(wj_thread *thread)
             return false;
         }
         thread->ready = true;
+    }
+    if (thread->is_main && thread->stack_limit_bytes != main_stack_limit() && !find_stack_bounds(thread)) {
+        return false;
     }
     wj_unblock_signals();
     if (!thread->has_timer) { /* also after a fork */

@@ -330,6 +330,7 @@ struct wj_thread {
     bool ready;      /* the rest up to alternate_stack is set */
     uintptr_t stack_low, stack_high;
     uint64_t stack_guard_bytes;
+    uint64_t stack_limit_bytes;    /* RLIMIT_STACK when they were found, of the main thread */
     uint64_t stack_headroom_bytes; /* kept free below wasm for host functions and the runtime */
     void *alternate_stack;         /* our own mapping, or NULL */
     /* Chaining to a previous handler, see wj_chain */
@@ -355,7 +356,8 @@ struct wj_thread {
 /* Initial-exec: reading it in a signal handler must never allocate. */
 extern WJ_INTERNAL _Thread_local wj_thread wj_this_thread __attribute__((tls_model("initial-exec")));
 
-/* Makes this thread fit to run wasm: stack bounds, signal stack, our handlers on top. False: out of memory. */
+/* Makes this thread fit to run wasm: stack bounds, signal stack, our handlers on top. False: the system has
+ * no memory for them. */
 WJ_INTERNAL bool wj_thread_prepare(wj_thread *thread);
 /* Records a trap in an entry that did not run yet; only entry->outer is set. */
 WJ_INTERNAL void wj_trap_at_entry(const wj_thread *thread, wj_entry *entry, int code);
