@@ -11,6 +11,7 @@ was copied, unpacked, is shared or lies on a network) cannot make us run code, n
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import hmac
 import os
@@ -42,16 +43,19 @@ _KEY_BYTES = 32
 def user_key_path() -> Path:
     """Where this user's key is: ``wasmjit/cache.key`` below ``$XDG_STATE_HOME`` or ``~/.local/state``.
 
-    Not in the cache's directory: what is unpacked there must not bring a key of its own.
+    Not in the cache's directory: what is unpacked there must not bring a key of its own. Raises OSError for a user
+    without a home directory.
     """
     base = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
+    if base.startswith("~"):
+        raise FileNotFoundError(errno.ENOENT, "the user has no home directory")
     return Path(base, "wasmjit", "cache.key")
 
 
 def user_key(path: Path | None = None) -> bytes | None:
     """The key that authenticates this user's entries; made when first asked for. None if it cannot be kept secret."""
-    path = path or user_key_path()
     try:
+        path = path or user_key_path()
         for _ in range(2):
             with contextlib.suppress(FileNotFoundError), open(open_regular(path), "rb") as file:
                 status = os.fstat(file.fileno())

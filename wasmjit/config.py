@@ -571,7 +571,10 @@ class Config:
 
     @property
     def cache_directory(self) -> str | None:
-        """Where compiled modules are kept; None when `cache` is off. Raises WasmError for an unreadable TOML file."""
+        """Where compiled modules are kept; None when `cache` is off, and for a user without a home directory.
+
+        Raises WasmError for an unreadable TOML file.
+        """
         if self.cache is False:
             return None
         if isinstance(self.cache, str):
@@ -588,16 +591,16 @@ class Config:
         return ";".join(parts)
 
 
-def default_cache_directory() -> str:
-    """``$WASMJIT_CACHE_DIR``, else ``wasmjit`` in the user's cache directory."""
+def default_cache_directory() -> str | None:
+    """``$WASMJIT_CACHE_DIR``, else ``wasmjit`` in the user's cache directory. None for a user without a home."""
     own = os.environ.get("WASMJIT_CACHE_DIR")
     if own:
         return own
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return os.path.join(base, "wasmjit")
+    return None if base.startswith("~") else os.path.join(base, "wasmjit")  # a directory of that name is nobody's home
 
 
-def _directory_from_toml(path: str) -> str:
+def _directory_from_toml(path: str) -> str | None:
     """The ``directory`` of a wasmtime cache configuration file; the default directory if it names none."""
     try:
         with open(path, encoding="utf-8") as file:

@@ -53,7 +53,8 @@ def command(name: str) -> Any:
 def _directory(arguments: SimpleNamespace) -> str:
     use_config_file(arguments)
     directory = config_from(arguments).cache_directory
-    assert directory is not None
+    if directory is None:
+        raise WasmError("there is no directory for the cache: the user has no home, and WASMJIT_CACHE_DIR is not set")
     return directory
 
 
