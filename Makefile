@@ -22,13 +22,15 @@ MUTATE :=
 # For example `make fuzz-loops LOOPS="--count 20000 --seed 7"`; `make fuzz-csmith CSMITH="--count 50 --levels O0,O2"`.
 LOOPS :=
 CSMITH :=
+# For example `make limits LIMITS="--tiers auto,optimized --limits descriptors"`.
+LIMITS :=
 
 # Stamps: when each step was last done.
 MADE := $(VENV)/.made
 DEPENDENCIES := $(VENV)/.dependencies
 NATIVE := $(VENV)/.native
 
-.PHONY: help venv demo test check format bench realworld docs examples abi spec spec-matrix fuzz fuzz-loops fuzz-csmith schedules mutate asan soak test-aarch64 clean distclean
+.PHONY: help venv demo test check format bench realworld docs examples abi spec spec-matrix fuzz fuzz-loops fuzz-csmith schedules limits mutate asan soak test-aarch64 clean distclean
 
 help:
 	@echo "make venv         the environment: dependencies and the C runtime, built in place"
@@ -49,6 +51,7 @@ help:
 	@echo "make fuzz-csmith  programs of csmith, and loops in C, compiled by clang at each level (CSMITH=\"--count 50\")"
 	@echo "make mutate       each check of addresses taken away: its test has to fail (MUTATE=\"interpreter --jobs 2\")"
 	@echo "make schedules    two threads and finalizers on every method of every handle (SCHEDULES=10000 rounds)"
+	@echo "make limits       descriptors, processes, memory, stack, disk ... run out at each point (LIMITS=\"--tiers auto --phases hot\")"
 	@echo "make asan         tests of the boundary with the C runtime under AddressSanitizer"
 	@echo "make soak         100,000 runs of a small WASI program in 30 minutes: memory and descriptors stay flat (SOAK=\"--cycles 4000 --minutes 1\")"
 	@echo "make test-aarch64 what is particular to AArch64, under qemu; ARGS='tests/api -k trap' for other tests"
@@ -143,6 +146,9 @@ fuzz-csmith: venv
 
 schedules: venv
 	$(PY) -m tests.fuzz.schedules --rounds $(SCHEDULES)
+
+limits: venv
+	$(PY) -m tests.fuzz.limits $(LIMITS)
 
 asan: venv
 	$(PY) tools/asan.py

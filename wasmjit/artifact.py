@@ -474,11 +474,29 @@ def _taken(items: list[_Item]) -> _Item | None:
         return None
 
 
+# What is written has a few.
+_MOST_LEVELS = 50
+
+
 def _parse_json(data: memoryview) -> Any:
+    """Raises ArtifactError; RecursionError, as any code may, where the program has few frames left."""
     try:
         return json.loads(bytes(data))
-    except (ValueError, RecursionError):
-        raise ArtifactError("the artifact's metadata is damaged") from None
+    except ValueError:
+        pass
+    except RecursionError:
+        if _levels(bytes(data)) <= _MOST_LEVELS:
+            raise
+    raise ArtifactError("the artifact's metadata is damaged")
+
+
+def _levels(text: bytes) -> int:
+    """How deep brackets are nested, those in strings included."""
+    level = most = 0
+    for char in text:
+        level += (char in b"[{") - (char in b"]}")
+        most = max(most, level)
+    return most
 
 
 def _config_difference(mine: str, other: str) -> str:

@@ -7,6 +7,7 @@ is for both sides, and imports as little as can be.
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import sys
@@ -50,6 +51,29 @@ class NoCompilerError(CompileError):
     """No process that compiles can be had."""
 
 
+class CompilerDiedError(CompileError):
+    """A process that compiled has ended in the middle: of what it was given, or because the system has run out of
+    something. Who asks again may get it."""
+
+
+def limits() -> tuple[int, ...]:
+    """The limits that a process which is started now has as long as it lives."""
+    import resource
+
+    kinds = (resource.RLIMIT_AS, resource.RLIMIT_DATA, resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC)
+    return tuple(resource.getrlimit(kind)[0] for kind in (*kinds, resource.RLIMIT_STACK, resource.RLIMIT_FSIZE))
+
+
+def limits_in_force() -> str:
+    """What is known to be the reason when our processes fail: limits of memory, which they have from us."""
+    import resource
+
+    names = {resource.RLIMIT_AS: "address space", resource.RLIMIT_DATA: "memory"}
+    limits = {name: resource.getrlimit(kind)[0] for kind, name in names.items()}
+    known = [f"{name} is limited to {limit >> 20} MiB" for name, limit in limits.items() if limit >= 0]
+    return f"; {' and '.join(known)}" if known else ""
+
+
 # ---- the parent's side ----
 
 
@@ -67,12 +91,16 @@ def interpreter() -> str:
         candidates += [getattr(sys, "_base_executable", None) or ""] if not getattr(sys, "frozen", False) else []
         candidates += [os.path.join(prefix, "bin", version) for prefix in (sys.exec_prefix, sys.base_exec_prefix)]
     for path in candidates:
-        if path and _is_python(path) and os.access(path, os.X_OK):
+        if path and _is_python(path) and os.access(path, os.X_OK, effective_ids=_EFFECTIVE):
             return path
     raise NoCompilerError(
         f"cannot start a compiler process: sys.executable ({sys.executable!r}) is no Python that can be run; "
         f"{INTERPRETER_VARIABLE} can name one"
     )
+
+
+# Who runs it is the effective user.
+_EFFECTIVE = os.access in os.supports_effective_ids
 
 
 def _is_python(path: str | None) -> bool:
@@ -185,6 +213,35 @@ def close_pipes(process: subprocess.Popen[bytes]) -> None:
                 stream.close()
 
 
+def start_thread(run: Callable[[], None]) -> None:
+    """Starts a thread that keeps nothing from ending. Raises RuntimeError if there can be none.
+
+    `threading` waits for ever for a thread that begins and has no memory for its first call.
+    """
+    begun = threading.Lock()
+    begun.acquire()
+
+    def main() -> None:
+        begun.release()
+        run()
+
+    before = _threads()
+    _thread.start_new_thread(main, ())
+    while not begun.acquire(timeout=_LOOK_AT_THREAD_SECONDS):
+        if before and (now := _threads()) and not now - before and not begun.acquire(blocking=False):
+            raise RuntimeError("there is no memory for a thread to begin")
+
+
+_LOOK_AT_THREAD_SECONDS = 0.2
+
+
+def _threads() -> set[str]:
+    """The system's numbers of this process's threads; empty where they are not to be had."""
+    with contextlib.suppress(OSError):
+        return set(os.listdir("/proc/self/task"))
+    return set()
+
+
 _said = False
 
 
@@ -267,7 +324,7 @@ class Parent:
 
     def watch(self, at_end: Callable[[], None] | None = None) -> None:
         """Has a thread call `at_end` when the parent has ended, or closed the pipe; without it, ends this process."""
-        threading.Thread(target=self._watch, args=(at_end or _exit,), name="wasmjit-parent", daemon=True).start()
+        start_thread(lambda: self._watch(at_end or _exit))
 
     def _watch(self, at_end: Callable[[], None]) -> None:
         import select

@@ -70,7 +70,7 @@ def status_of(command: Callable[[SimpleNamespace], int], arguments: SimpleNamesp
     except BrokenPipeError:
         _write_no_more()  # whoever read our output has gone
         return EXIT_BROKEN_PIPE
-    except (WasmError, OSError, UnicodeError, MemoryError) as error:
+    except (WasmError, OSError, UnicodeError, MemoryError, ImportError) as error:  # imports need files and memory
         _report(error)
         if isinstance(error, OSError):
             _write_no_more()  # it may have been stdout that failed: a full disk
@@ -123,15 +123,19 @@ def run_command_line(argv: Sequence[str]) -> int:
     words = list(argv)
     if words and words[0] not in COMMANDS and _is_file(words[0]):
         words.insert(0, "run")
-    if words[:1] == ["run"]:
-        from . import rows, run
+    try:
+        if words[:1] == ["run"]:
+            from . import rows, run
 
-        arguments = rows.parse_quickly(run.ROWS, words[1:])
-        if arguments is not None:
-            return status_of(run.run, arguments)
-    from . import commands
+            arguments = rows.parse_quickly(run.ROWS, words[1:])
+            if arguments is not None:
+                return status_of(run.run, arguments)
+        from . import commands
 
-    return commands.main(words)
+        return commands.main(words)
+    except (OSError, MemoryError, ImportError) as error:
+        _report(error)
+        return EXIT_ERROR
 
 
 def main() -> NoReturn:

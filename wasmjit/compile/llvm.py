@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import llvmlite.binding as llvm
 
-from ..processes import Parent, wait_for_request
+from ..processes import Parent, start_thread, wait_for_request
 from . import exact, limits, narrow
 from .wire import read_message, write_message
 
@@ -298,11 +298,19 @@ def compile_here(request: dict[str, Any], body: bytes) -> tuple[dict[str, Any], 
 def _run_with_large_stack(work: Callable[[], None]) -> None:
     """Runs `work` in a thread, with as much stack as LLVM may want, or as can be had."""
     size_bytes = _STACK_BYTES
+    done = threading.Lock()
+    done.acquire()
+
+    def run() -> None:
+        try:
+            work()
+        finally:
+            done.release()
+
     while True:
         threading.stack_size(size_bytes)
-        thread = threading.Thread(target=work)
         try:
-            thread.start()
+            start_thread(run)
             break
         except RuntimeError:
             if size_bytes <= _LEAST_STACK_BYTES:
@@ -310,7 +318,7 @@ def _run_with_large_stack(work: Callable[[], None]) -> None:
             size_bytes //= 2
         finally:
             threading.stack_size(0)
-    thread.join()
+    done.acquire()
 
 
 def _serve(requests: BinaryIO, replies: BinaryIO) -> None:

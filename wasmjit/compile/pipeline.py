@@ -79,6 +79,7 @@ class Worker:
 
     def __init__(self) -> None:
         """Raises CompileError if the process cannot be started."""
+        self._limits = processes.limits()
         self.process = processes.start("wasmjit.compile.llvm")
         _workers.add(self)
         # Requests are not to wait for the worker to start. Linux has the call, and may refuse.
@@ -108,13 +109,22 @@ class Worker:
             self.close()
             if self.process.returncode == 0:
                 return None
-            raise CompileError(f"the compiler process died ({describe_exit(self.process.returncode)})")
+            how = describe_exit(self.process.returncode)
+            raise processes.CompilerDiedError(f"the compiler process died ({how}){processes.limits_in_force()}")
         if "fatal" in reply[0]:
             self.close()
-            raise processes.NoCompilerError(f"the compiler process cannot work: {reply[0]['fatal']}")
+            reason = f"{reply[0]['fatal']}{processes.limits_in_force()}"
+            raise processes.NoCompilerError(f"the compiler process cannot work: {reason}")
         if "error" in reply[0]:
+            if reply[0]["error"].startswith("MemoryError"):
+                self.close()
+                raise processes.CompilerDiedError(f"the compiler process has no memory{processes.limits_in_force()}")
             raise CompileError(f"LLVM refused the generated code: {reply[0]['error']}")
         return reply
+
+    def is_usable(self) -> bool:
+        """Whether it lives, under the limits that are in force now."""
+        return self.process.poll() is None and self._limits == processes.limits()
 
     def has_reply(self) -> bool:
         """Whether `receive` has something to read."""
@@ -245,7 +255,10 @@ class Pending:
         """Nobody asked for the result."""
         worker, self._worker = self._worker, None
         if worker is not None:
-            self._pool.give_back(worker, is_busy=True)
+            try:
+                self._pool.give_back(worker, is_busy=True)
+            except (RecursionError, MemoryError):  # a finalizer runs anywhere
+                self._pool._busy.append(worker)
 
 
 # Requests beyond what the pool's workers can do wait so long for one of them, and then start another: who is waited
@@ -321,7 +334,7 @@ class WorkerPool:
                 self._collect()
                 worker = self.idle.pop() if self.idle else None
                 is_full = self.is_full
-            if worker is not None and worker.process.poll() is None:
+            if worker is not None and worker.is_usable():
                 return worker
             if worker is not None:
                 worker.close()
@@ -351,8 +364,13 @@ class WorkerPool:
         for worker in self._busy[:]:
             if worker.has_reply():
                 self._busy.remove(worker)
-                with contextlib.suppress(CompileError):
+                try:
                     worker.receive()
+                except CompileError:
+                    pass
+                except BaseException:
+                    worker.close()  # a part of the reply may be left
+                    raise
                 if worker.process.poll() is None:
                     self.give_back(worker)
 
@@ -606,7 +624,7 @@ class PendingGroup:
         try:
             _, object_bytes = self.pending.result()
         except CompileError as error:
-            raise CompileError(f"functions {', '.join(map(str, self.functions))}: {error.reason}") from None
+            raise type(error)(f"functions {', '.join(map(str, self.functions))}: {error.reason}") from None
         return CompiledUnit(self.functions[0], len(self.functions), object_bytes)
 
 
@@ -708,7 +726,7 @@ def _compile_unit(
     except CompileError as error:
         if isinstance(error, CompileTimeoutError):
             raise
-        raise CompileError(f"functions {functions.start} to {functions.stop - 1}: {error.reason}") from None
+        raise type(error)(f"functions {functions.start} to {functions.stop - 1}: {error.reason}") from None
     except BaseException:
         pending.abandon()
         raise

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from .. import abi
 from ..config import OPTIMIZED, Config
 from ..errors import CompileError
-from ..processes import NoCompilerError, importing, say_once
+from ..processes import CompilerDiedError, NoCompilerError, importing, say_once
 from ..wasm.module import Module
 from .code import LoadedCode, announce, load
 from .entries import Entries
@@ -179,6 +179,7 @@ class LazyCode:
         self._lazy_module = lazy_module
         self._num_failures = 0  # of requests for better code, one after the other
         self._asks_again_at = 0.0
+        self._no_compiler: NoCompilerError | None = None  # why something was not made that was begun
         self._reset()
 
     def _reset(self) -> None:
@@ -277,6 +278,9 @@ class LazyCode:
         try:
             for group in self._ready(0) if self._pending else ():
                 self._finish(group)
+            error, self._no_compiler = self._no_compiler, None
+            if error is not None:
+                raise error
             if not self._has_trampolines:
                 self._make_trampolines()
             function = position + self._first
@@ -332,7 +336,12 @@ class LazyCode:
     def _begin_loop(self, loop: _Loop) -> None:
         function, loop_offset, is_optimised = loop
         self._loops[loop] = 0
-        pending = self._compiler_of_groups().begin_loop(function, loop_offset, optimised=is_optimised)
+        try:
+            pending = self._compiler_of_groups().begin_loop(function, loop_offset, optimised=is_optimised)
+        except BaseException as error:
+            if not isinstance(error, CompileError) or isinstance(error, NoCompilerError):
+                del self._loops[loop]  # another time it can be entered
+            raise
         self._loops[loop] = None
         self._pending.append(_Group(pending, loop))
 
@@ -383,7 +392,9 @@ class LazyCode:
             if function not in self._groups:
                 try:
                     self._begin(function)
-                except CompileError:
+                except Exception as error:
+                    if is_of_the_program(error):
+                        raise
                     continue  # whoever calls it will be told
                 return True
         return False
@@ -412,6 +423,14 @@ class LazyCode:
                 poll.register(descriptor, select.POLLIN)
         return [descriptors[descriptor] for descriptor, _ in poll.poll(timeout_seconds * 1000)]
 
+    def _forget(self, group: _Group) -> None:
+        """It was not begun."""
+        if group.loop is not None:
+            self._loops.pop(group.loop, None)
+            return
+        for member in group.functions:
+            self._groups.pop(member, None)
+
     def _finish(self, group: _Group) -> None:
         pending, group.pending = group.pending, None
         if pending is None:
@@ -421,15 +440,16 @@ class LazyCode:
             code = load(GroupCode(self._module, pending.result(), group.functions))
         except CompileError as error:
             group.error = error.reason
-            if group.loop is not None:
+            if isinstance(error, NoCompilerError):
+                self._no_compiler = error
+            # What is not the code's fault can be asked for again; in the interpreter that is often.
+            if isinstance(error, NoCompilerError) or (isinstance(error, CompilerDiedError) and not self.interprets):
+                self._forget(group)
+            elif group.loop is not None:
                 self._loops[group.loop] = 0
             return
         except BaseException as error:
-            if group.loop is not None:
-                self._loops.pop(group.loop, None)
-                raise
-            for member in group.functions:  # interrupted, or out of memory: the next call tries again
-                self._groups.pop(member, None)
+            self._forget(group)  # interrupted, or out of memory: the next call tries again
             group.error = f"making the code was interrupted ({type(error).__name__})"
             raise
         if group.loop is not None:

@@ -248,16 +248,23 @@ class Optimisation:
         self.begin_at = time.monotonic() + _PATIENCE_SECONDS
         self._artifact: Artifact | None = None
         self._error: str | None = None
+        self.may_be_tried_again = False  # what failed for a reason that may go away
+        self.has_died = False  # its compiler: of the module, maybe
+        self._is_submitted = False
+        self._num_failures = 0
         self._running: weakref.ref[Any] | None = None
         self._pid = os.getpid()
 
     def start(self) -> None:
         """Puts it behind those that wait already. Where that cannot be, the module goes on without."""
         try:
-            _current_optimiser().submit(self, keep=self.is_for_cache)
+            optimiser = _current_optimiser()
+            if not self._is_submitted:
+                optimiser.submit(self, keep=self.is_for_cache)
+                self._is_submitted = True
+            optimiser.look_again()
         except (RuntimeError, MemoryError, OSError) as error:  # no thread
-            self.fail(f"{type(error).__name__}: {error}")
-            processes.say_once(error)
+            self.fail(error)
 
     @property
     def is_for_cache(self) -> bool:
@@ -286,9 +293,13 @@ class Optimisation:
         Raises CompileError if it could not be made; the module goes on with baseline code.
         """
         self._come_along()
+        with self._lock:
+            if self._error is not None and self.may_be_tried_again:  # and is: somebody asks again
+                self._error = None
+                self._done.clear()
         if not self._done.is_set():
             self.begin_at = 0.0  # somebody waits for it
-            _current_optimiser().look_again()
+            self.start()
         if not self._done.wait(timeout_seconds):
             return None
         if self._error is not None:
@@ -301,8 +312,10 @@ class Optimisation:
             return
         self._pid = os.getpid()
         self._lock = threading.RLock()
-        if not self._done.is_set():
+        if self._artifact is None and (self._error is None or self.may_be_tried_again):
             self._done = threading.Event()
+            self._error = None
+            self._is_submitted = False
             self.start()
 
     def finish(self, serialized: bytes) -> None:
@@ -314,6 +327,7 @@ class Optimisation:
             if running is not None:
                 running.replace_code(load(artifact))
             self._artifact = artifact
+            self._error, self.may_be_tried_again = None, False
             self._units.clear()
         self._done.set()
 
@@ -323,30 +337,59 @@ class Optimisation:
         return [0] * len(units) if running is None else running.weights(units)
 
     def take_unit(self, first_function: int, count: int, object_bytes: bytes) -> None:
-        """Takes some of the optimised code into use. Raises WasmError if it cannot be."""
+        """Takes some of the optimised code into use, if that can be: all of it comes in the end.
+
+        Raises CompileError if it is not what it should be.
+        """
         if self._lazy_module is None:
             return
         with importing():
             from ..compile.pipeline import CompiledUnit
 
         functions = range(first_function, first_function + count)
-        code = load(GroupCode(self._lazy_module, CompiledUnit(first_function, count, object_bytes), functions))
+        try:
+            code = load(GroupCode(self._lazy_module, CompiledUnit(first_function, count, object_bytes), functions))
+        except (WasmError, OSError, MemoryError) as error:
+            if isinstance(error, CompileError):
+                raise
+            return
         with self._lock:
             running = self._running() if self._running is not None else None
             self._units.append(code)
             if running is not None:
                 running.replace_functions(code)
 
-    def fail(self, reason: str) -> None:
-        """There will be no optimised code."""
-        self._error = reason
+    def fail(self, error: BaseException) -> None:
+        """There is no optimised code: never, or not now."""
+        is_short = isinstance(error, _SHORTAGES) or type(error) is WasmError  # the system refuses to load code
+        with self._lock:
+            self._error = _reason(error)
+            self.has_died = isinstance(error, processes.CompilerDiedError)
+            self.may_be_tried_again = is_short or self.has_died
+            self._num_failures += 1
+            pause_seconds = min(_FIRST_PAUSE_SECONDS * 2**self._num_failures, _LONGEST_PAUSE_SECONDS)
+            self.begin_at = time.monotonic() + (pause_seconds if is_short else _UNTIL_ASKED_SECONDS)
         self._done.set()
+        if is_short:
+            processes.say_once(error)
+
+
+# What the system is short of may be there another time. (RuntimeError: a thread cannot be started.)
+_SHORTAGES = (processes.NoCompilerError, OSError, MemoryError, ImportError, RuntimeError)
+
+
+def _reason(error: BaseException) -> str:
+    return error.reason if isinstance(error, WasmError) else f"{type(error).__name__}: {error}"
 
 
 _IDLE_SECONDS = 20.0
 # Programs that end sooner would only be kept from ending by it.
 _PATIENCE_SECONDS = 2.0
 _NICENESS = 10
+# What fails for a reason that may go away is tried again, after twice as long each time.
+_FIRST_PAUSE_SECONDS = 1.0
+_LONGEST_PAUSE_SECONDS = 300.0
+_UNTIL_ASKED_SECONDS = 1e8
 
 
 class _Optimiser:
@@ -356,26 +399,26 @@ class _Optimiser:
         self.pid = os.getpid()
         self.process: subprocess.Popen[bytes] | None = None
         self._legacy: background.Legacy | None = None  # that the process has
+        self._limits: tuple[int, ...] = ()  # under which it was started
         self._waiting: list[Callable[[], Optimisation | None]] = []
         self._making: Optimisation | None = None
         self._changed = threading.Condition()
         self._closed = False
         self._is_sent = False  # whether the process has all of what it makes
         self._lock = threading.Lock()  # of starting and ending the process
-
-    def start(self) -> None:
-        """Starts its thread. Raises RuntimeError if there can be none."""
-        threading.Thread(target=self._run, name="wasmjit-tiers", daemon=True).start()
+        self._has_thread = False
 
     def submit(self, job: Optimisation, keep: bool) -> None:
-        """Has the code made, unless `job` is gone when its turn comes; with `keep` it will not be."""
+        """Has the code made, after the next `look_again`, unless `job` is gone by then; with `keep` it will not be."""
         with self._changed:
             self._waiting.append((lambda: job) if keep else weakref.ref(job))
-            self._changed.notify()
 
     def look_again(self) -> None:
-        """Something waits less long than before."""
+        """Something waits, or less long than before. Raises RuntimeError if there can be no thread now."""
         with self._changed:
+            if not self._has_thread:
+                processes.start_thread(self._run)
+                self._has_thread = True
             self._changed.notify()
 
     def close(self) -> None:
@@ -389,7 +432,7 @@ class _Optimiser:
                 return self._end_process()
         making = self._making
         waiting = [job for reference in self._waiting if (job := reference()) is not None]
-        left = [job for job in waiting if job.is_for_cache and job.config.background_cpu_seconds]
+        left = [job for job in waiting if job.is_for_cache and job.config.background_cpu_seconds and not job.has_died]
         goes_on = making is not None and making.is_for_cache and making.config.background_cpu_seconds > 0
         with contextlib.suppress(OSError, RuntimeError, MemoryError, WasmError):  # then it is made another time
             if goes_on and self._is_sent and self.process is not None and self._legacy is not None:
@@ -418,6 +461,8 @@ class _Optimiser:
                 self._making = job
                 self._make(job)
                 self._making = None
+                if job.artifact is None and job.may_be_tried_again:  # when its time has come, or somebody asks
+                    self.submit(job, keep=job.is_for_cache and not job.has_died)
             del job  # not to be kept while waiting for the next one
 
     def _next(self) -> Optimisation | None:
@@ -442,10 +487,8 @@ class _Optimiser:
     def _make(self, job: Optimisation) -> None:
         try:
             job.finish(self._request(job))
-        except WasmError as error:
-            job.fail(error.reason)
         except Exception as error:  # whoever waits has to be told
-            job.fail(f"{type(error).__name__}: {error}")
+            job.fail(error)
 
     def _request(self, job: Optimisation) -> bytes:
         with importing():
@@ -468,25 +511,34 @@ class _Optimiser:
                     break
         except (OSError, ValueError):
             reply = None
+        except BaseException:
+            # Replies are left in the pipe, which the next request would take for its own: another module's code.
+            with self._lock:
+                self._end_process()
+            raise
         if reply is None:
             with self._lock:
                 self._end_process()
-            raise CompileError(f"the optimising process died (exit code {process.returncode})")
+            reason = f"the optimising process died (exit code {process.returncode}){processes.limits_in_force()}"
+            raise processes.CompilerDiedError(reason)
         fields, artifact = reply
         if "fatal" in fields:
             with self._lock:
                 self._end_process()
-            raise processes.NoCompilerError(f"the optimising process cannot work: {fields['fatal']}")
+            reason = f"{fields['fatal']}{processes.limits_in_force()}"
+            raise processes.NoCompilerError(f"the optimising process cannot work: {reason}")
         if "error" in fields:
-            raise CompileError(fields["error"])
+            raise _KINDS[fields["kind"]](fields["error"])
         return artifact
 
     def _started_process(self) -> subprocess.Popen[bytes]:
         with self._lock:
             if self._closed:
                 raise CompileError("the interpreter ends")
-            if self.process is None or self.process.poll() is not None:
+            limits = processes.limits()
+            if self.process is None or self.process.poll() is not None or limits != self._limits:
                 self._end_process()
+                self._limits = limits
                 with contextlib.suppress(OSError, AttributeError):
                     self._legacy = background.Legacy()
                 self.process = _start_process(self._legacy)
@@ -555,7 +607,6 @@ def _current_optimiser() -> _Optimiser:
         if _optimiser is None or _optimiser.pid != os.getpid():
             made = _Optimiser()
             if _optimiser is None or _optimiser.pid != os.getpid():  # still
-                made.start()
                 _optimiser = made
         return _optimiser
 
@@ -582,6 +633,20 @@ def _options(config: Config) -> dict[str, Any]:
     options = {name: getattr(config, name) for name in config.options()}
     directory = config.cache_directory
     return options | {"tier": OPTIMIZED, "cache": os.path.abspath(directory) if directory else False}
+
+
+# What the optimiser's process says of an error beside the reason: whether it may go away.
+_KINDS: dict[str, type[CompileError]] = {
+    "died": processes.CompilerDiedError,
+    "short": processes.NoCompilerError,
+    "code": CompileError,
+}
+
+
+def _kind_of(error: Exception) -> str:
+    if isinstance(error, processes.CompilerDiedError):
+        return "died"
+    return "short" if isinstance(error, _SHORTAGES) and not isinstance(error, RecursionError) else "code"
 
 
 # ---- the optimiser's process ----
@@ -669,7 +734,7 @@ def serve(parent: processes.Parent, legacy: int | None, turn: int | None, size: 
             reply({"unit": [unit.first_function, unit.count]}, unit.object)
 
     if turn is None:
-        threading.Thread(target=receive, daemon=True).start()
+        processes.start_thread(receive)
         parent.watch(go_on)
     else:
         go_on()
@@ -685,8 +750,7 @@ def serve(parent: processes.Parent, legacy: int | None, turn: int | None, size: 
             with turns:
                 artifact = _compile_into(entry, config, made, wasm, schedule=Watched()).to_bytes()
         except Exception as error:
-            reason = error.reason if isinstance(error, WasmError) else f"{type(error).__name__}: {error}"
-            reply({"error": reason})
+            reply({"error": _reason(error), "kind": _kind_of(error)})
         else:
             reply({}, artifact)
     end()

@@ -61,7 +61,8 @@ def _candidates() -> list[Path]:
     except metadata.PackageNotFoundError:
         files = []
     candidates += [Path(os.fspath(file.locate())).resolve() for file in files if file.name == _PROGRAM]
-    candidates.append(Path(sys.executable).parent / _PROGRAM)
+    if sys.executable:
+        candidates.append(Path(sys.executable).parent / _PROGRAM)
     return candidates
 
 
