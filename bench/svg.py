@@ -102,10 +102,15 @@ def _decades(values: Sequence[float]) -> tuple[int, int]:
 
 
 def line_chart(
-    title: str, series: Mapping[str, Sequence[tuple[float, float]]], *, x_label: str = "", y_label: str = ""
+    title: str,
+    series: Mapping[str, Sequence[tuple[float, float]]],
+    *,
+    x_label: str = "",
+    y_label: str = "",
+    legend: bool = True,
 ) -> str:
     """SVG of (x, y) points, joined in order of x, on logarithmic axes. All values are positive; raises ValueError if
-    there is none, or one is not.
+    there is none, or one is not. Without a `legend`, points still say what they are when pointed at.
 
     >>> line_chart("t", {"a": [(1.0, 2.0), (10.0, 20.0)]}).count("<circle")
     2
@@ -123,7 +128,8 @@ def line_chart(
         return left + across * (right - left), floor - up * (floor - top)
 
     drawing = _Drawing(width, height, title)
-    drawing.legend(list(series))
+    if legend:
+        drawing.legend(list(series))
     for decade in range(x_low, x_high + 1):
         x, _ = place(10.0**decade, 10.0**y_low)
         drawing.line(x, top, x, floor)

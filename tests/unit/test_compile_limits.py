@@ -15,6 +15,7 @@ from wasmjit import CompileError, Config, Engine, Instance, Module, Store, Trap,
 from wasmjit.compile import limits, pipeline
 from wasmjit.compile.unit import CodePolicy, Unit, module_layout, plan_units
 from wasmjit.reading import read_module
+from wasmjit.wasm import deadline
 from wasmjit.wasm.decode import decode
 
 
@@ -253,6 +254,38 @@ def test_a_compiler_without_memory_is_an_error() -> None:
     with pytest.raises(CompileError, match="functions 0 to 0"):
         Module(Engine(Config(tier="optimized", max_compiler_memory=300 << 20)), shapes.SHAPES["loads"](20_000))
     pipeline.pool().close()
+
+
+@pytest.mark.parametrize("tier", ["auto", "baseline", "optimized"])
+@pytest.mark.parametrize("name", ["additions", "switch", "data_segments", "element_entries"])
+def test_validation_and_generation_look_at_the_clock(monkeypatch: pytest.MonkeyPatch, tier: str, name: str) -> None:
+    make = shapes.SHAPES[name]
+    wasm = make(shapes.count_for(make, 300_000))
+    looks = 0
+    look = deadline.check
+
+    def check(function: int | None = None) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 20:  # each of some milliseconds
+            monkeypatch.setattr(deadline.time, "monotonic", lambda: began + 100)
+        look(function)
+
+    began = time.monotonic()
+    monkeypatch.setattr(deadline, "check", check)
+    where = "at function 0" if name in ("additions", "switch") else ""
+    with pytest.raises(CompileError, match=rf"compiling took longer than Config.compile_timeout \(50 s\).*{where}"):
+        Module(Engine(Config(tier=tier, compile_timeout=50)), wasm)
+    assert looks == 20
+
+
+def test_a_deadline_holds_in_its_block_only() -> None:
+    with deadline.within(1e-9):
+        with deadline.within(None):
+            deadline.check()
+        with pytest.raises(CompileError, match="compile_timeout"):
+            deadline.check()
+    deadline.check()
 
 
 def test_an_interrupt_ends_compiling_and_its_workers() -> None:

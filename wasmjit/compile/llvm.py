@@ -62,6 +62,8 @@ _PROCESS_OPTIONS = (
 _HUGE_FUNCTION_BYTES = 3_000_000  # some 50,000 instructions of wasm
 _ENORMOUS_FUNCTION_BYTES = 12_000_000
 _DEFINITION = re.compile(r"^define ", re.MULTILINE)
+# Without these no load is taken under a mask (exact.py), and huge texts need not be read for them.
+_MAY_MASK = re.compile(r" select |<\d+ x ")
 
 
 @functools.cache
@@ -236,15 +238,18 @@ def compile_text(text: str, request: dict[str, Any]) -> tuple[bytes, dict[str, A
     started = time.perf_counter()
     text = f'target triple = "{code_triple(triple)}"\n{text}'
     if opt_level in _WITHOUT_LOOP_PASSES:
-        text = exact.unoptimised(text, masked=masked)
+        text = exact.unoptimised(text, masked=masked and _MAY_MASK.search(text) is not None)
     if opt_level == limits.PLAIN:
         text = limits.short_blocks(text)
+    is_exact = opt_level in _WITHOUT_LOOP_PASSES or not exact.is_wanted(text, masked=masked)
     module = parse(text, machine)
+    if is_exact:
+        text = ""  # as much memory as LLVM takes for it
     if request["verify"]:
         module.verify()
     parsed = time.perf_counter()
     speed_level = 1 if longest > _HUGE_FUNCTION_BYTES else 2
-    if opt_level in _WITHOUT_LOOP_PASSES or not exact.is_wanted(text, masked=masked):
+    if is_exact:
         optimise(module, machine, opt_level, speed_level)
     else:
         module = optimise_exactly(text, module, machine, opt_level, speed_level, masked=masked)
@@ -325,13 +330,15 @@ def _serve(requests: BinaryIO, replies: BinaryIO) -> None:
     _set_options()
     while wait_for_request(requests.fileno(), _IDLE_SECONDS) and (message := read_message(requests)) is not None:
         fields, body = message
+        message = None  # the text is not to be kept in several forms
         try:
             if fields["output"] == "target":
                 triple, cpu, features = resolve_target(fields["triple"], fields["cpu"], fields["features"])
                 write_message(replies, {"triple": triple, "cpu": cpu, "features": features}, b"")
                 continue
             limits.begin(fields)
-            result, facts = compile_text(body.decode(), fields)
+            texts, body = [body.decode()], b""
+            result, facts = compile_text(texts.pop(), fields)
             write_message(replies, facts, result)
         except Exception as error:
             write_message(replies, {"error": f"{type(error).__name__}: {error}"}, b"")

@@ -23,6 +23,7 @@ from .. import processes
 from ..config import CompileProgress, Config
 from ..errors import CompileError, CompileTimeoutError
 from ..target import Target, host_machine, normal_machine, parse_features
+from ..wasm import deadline
 from ..wasm.module import Module
 from ..wasm.types import FuncType
 from . import limits, trampolines
@@ -736,8 +737,7 @@ def _compile_unit(
 
 
 def _timed_out(seconds: float, units: Sequence[range]) -> CompileTimeoutError:
-    first = units[0].start if units else None
-    return CompileTimeoutError(f"compiling took longer than Config.compile_timeout ({seconds:g} s)", function=first)
+    return deadline.timed_out(seconds, units[0].start if units else None)
 
 
 def render(module: Module, config: Config, output: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -195,6 +196,9 @@ class Unit:
         gc.disable()
         try:
             return self._text()
+        except BaseException as error:
+            traceback.clear_frames(error.__traceback__)  # it is quicker to free what they hold than to look through it
+            raise
         finally:
             if collecting:
                 gc.enable()

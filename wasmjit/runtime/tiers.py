@@ -153,6 +153,13 @@ def begin_lazily(config: Config, trampolines: Trampolines, wasm: bytes) -> LazyM
 
     Raises WasmError.
     """
+    from ..wasm import deadline
+
+    with deadline.within(_bounded(config).compile_timeout):
+        return _begin_lazily(config, trampolines, wasm)
+
+
+def _begin_lazily(config: Config, trampolines: Trampolines, wasm: bytes) -> LazyModule | None:
     from ..wasm.validate import validate
 
     module = _decoded(config, wasm)
@@ -193,23 +200,25 @@ def _compile(
     # The stages before the artifact are imported here only, so that running a .cwasm never loads them.
     from ..compile import pipeline
     from ..compile.trampolines import module_trampolines
+    from ..wasm import deadline
     from ..wasm.validate import validate_module_level
 
     config = _bounded(config)
-    module = _decoded(config, wasm)
-    validate_module_level(module)
-    wanted = module_trampolines(module)
-    begun = trampolines.begin(wanted) if config.parallel_compilation else None
-    units = pipeline.compile_module(module, config, progress=progress, replaceable=replaceable, schedule=schedule)
-    target = pipeline.resolve_target(config)
-    return Artifact.from_compiled(
-        module,
-        units,
-        target=target,
-        config_key=config.cache_key(),
-        trampolines=begun.finish() if begun is not None else trampolines.compile(wanted),
-        keep_address_map=config.generate_address_map,
-    )
+    with deadline.within(config.compile_timeout):
+        module = _decoded(config, wasm)
+        validate_module_level(module)
+        wanted = module_trampolines(module)
+        begun = trampolines.begin(wanted) if config.parallel_compilation else None
+        units = pipeline.compile_module(module, config, progress=progress, replaceable=replaceable, schedule=schedule)
+        target = pipeline.resolve_target(config)
+        return Artifact.from_compiled(
+            module,
+            units,
+            target=target,
+            config_key=config.cache_key(),
+            trampolines=begun.finish() if begun is not None else trampolines.compile(wanted),
+            keep_address_map=config.generate_address_map,
+        )
 
 
 # ---- making the optimised code in the background ----

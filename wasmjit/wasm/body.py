@@ -9,6 +9,7 @@ polymorphic (spec 3.4.12 and the appendix's algorithm).
 from __future__ import annotations
 
 from ..errors import MalformedError, ValidationError
+from . import deadline
 from .instructions import METHODS, Instructions
 from .leb128 import read_signed, read_u32
 from .lowering import ABSORBING, Lowering, fast_rows
@@ -16,6 +17,8 @@ from .module import Module
 from .ops import COMPARISON, CONDITION, FLOAT_BINARY, LOAD, UNARY
 from .types import F64, I32, I64, UNKNOWN
 
+# Between looks at the clock: some milliseconds.
+_LOOK_BYTES = 8 * 1024
 MAX_LOCALS = 50_000  # JS API, appendix "limits"
 
 # The text of one-byte i32.const immediates.
@@ -86,6 +89,7 @@ class BodyWalker(Instructions):
         count = 0
         free = 0  # instructions that cost no fuel
         name = 0
+        look_at = 0  # the clock, from this offset on
         fast = _FAST[self.module.address_type] if lowering is None else lowering.rows
         absorbing = ABSORBING
         special = METHODS
@@ -108,6 +112,9 @@ class BodyWalker(Instructions):
             successors = lowering.successors
             block_start = 0
         while True:
+            if at >= look_at:
+                look_at = at + _LOOK_BYTES
+                deadline.check(self.function_index)
             op_at = at
             op = wasm[at]
             at += 1

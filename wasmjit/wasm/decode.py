@@ -6,10 +6,11 @@ What later proposals add to the sections is parsed too, as far as it takes to te
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from ..config import Features
 from ..errors import MalformedError, ValidationError
+from . import deadline
 from .binary import Reader
 from .const_expr import F32_CONST, F64_CONST, GLOBAL_GET, I32_CONST, I64_CONST, REF_FUNC, REF_NULL, V128_CONST
 from .module import (
@@ -108,6 +109,14 @@ _GC_PREFIX, _MISC_PREFIX, _SIMD_PREFIX = 0xFB, 0xFC, 0xFD
 # Constant instructions of the GC proposal -> how many indices follow:
 # struct.new, struct.new_default, array.new, array.new_default, array.new_fixed, any/extern conversions, ref.i31
 _GC_CONSTANTS = {0: 1, 1: 1, 6: 1, 7: 1, 8: 2, 26: 0, 27: 0, 28: 0}
+
+
+def each(count: int) -> Iterator[int]:
+    """The numbers below `count`, with a look at the clock now and then: there may be a million."""
+    for number in range(count):
+        if number & 0x3FF == 0:
+            deadline.check()
+        yield number
 
 
 def decode(wasm: bytes | bytearray | memoryview, features: Features | None = None) -> Module:
@@ -312,7 +321,7 @@ class _Decoder:
 
     def type_section(self) -> None:
         reader, types = self.reader, self.module.types
-        for _ in range(self.count("types", MAX_TYPES)):
+        for _ in each(self.count("types", MAX_TYPES)):
             if reader.byte() == _FUNC:
                 types.append(self.function_type())
             else:
@@ -335,7 +344,7 @@ class _Decoder:
         form = reader.byte()
         if form == _REC:
             self.use("gc", at)
-            for _ in range(self.count("types", MAX_TYPES, len(types))):
+            for _ in each(self.count("types", MAX_TYPES, len(types))):
                 self.sub_type()
         else:
             reader.at = at
@@ -347,7 +356,7 @@ class _Decoder:
         form = reader.byte()
         if form in (_SUB, _SUB_FINAL):
             self.use("gc", at)
-            for _ in range(self.count("supertypes", 1)):
+            for _ in each(self.count("supertypes", 1)):
                 reader.unsigned()
             at = reader.at
             form = reader.byte()
@@ -355,7 +364,7 @@ class _Decoder:
             self.module.types.append(self.function_type())
             return
         if form == _STRUCT:
-            for _ in range(self.count("fields", 10_000)):
+            for _ in each(self.count("fields", 10_000)):
                 self.field_type()
         elif form == _ARRAY:
             self.field_type()
@@ -438,7 +447,7 @@ class _Decoder:
     def import_section(self) -> None:
         reader, module = self.reader, self.module
         imports = module.imports
-        for _ in range(self.count("imports", MAX_IMPORTS)):
+        for _ in each(self.count("imports", MAX_IMPORTS)):
             at = reader.at
             module_name = reader.name()
             name = reader.name()
@@ -489,7 +498,7 @@ class _Decoder:
             reader.at = at + count
             return list(window)
         indices = []
-        for _ in range(count):
+        for _ in each(count):
             index = data[at]
             at += 1
             if index >= 0x80:
@@ -507,7 +516,7 @@ class _Decoder:
 
     def table_section(self) -> None:
         reader, tables = self.reader, self.module.tables
-        for _ in range(self.count("tables", MAX_TABLES, len(tables))):
+        for _ in each(self.count("tables", MAX_TABLES, len(tables))):
             at = reader.at
             if reader.data[at] != 0x40:
                 tables.append(self.table_type())
@@ -529,18 +538,18 @@ class _Decoder:
 
     def memory_section(self) -> None:
         memories = self.module.memories
-        for _ in range(self.count("memories", MAX_MEMORIES, len(memories))):
+        for _ in each(self.count("memories", MAX_MEMORIES, len(memories))):
             memories.append(self.memory_type())
         self.count_features()
 
     def tag_section(self) -> None:
-        for _ in range(self.count("tags", MAX_TYPES)):
+        for _ in each(self.count("tags", MAX_TYPES)):
             self.tag_type()
         self.use("exceptions", 0)
 
     def global_section(self) -> None:
         reader, module = self.reader, self.module
-        for _ in range(self.count("globals", MAX_GLOBALS, len(module.globals))):
+        for _ in each(self.count("globals", MAX_GLOBALS, len(module.globals))):
             at = reader.at
             global_type = self.global_type()
             init = self.const_expr()
@@ -557,7 +566,7 @@ class _Decoder:
 
     def export_section(self) -> None:
         reader, module = self.reader, self.module
-        for _ in range(self.count("exports", MAX_EXPORTS)):
+        for _ in each(self.count("exports", MAX_EXPORTS)):
             at = reader.at
             name = reader.name()
             kind = reader.byte()
@@ -577,7 +586,7 @@ class _Decoder:
     # ---- segments (spec sections 5.5.12, 5.5.14 and 5.5.15) ----
 
     def element_section(self) -> None:
-        for _ in range(self.count("element segments", MAX_ELEMENT_SEGMENTS)):
+        for _ in each(self.count("element segments", MAX_ELEMENT_SEGMENTS)):
             self.module.elements.append(self.element_segment())
 
     def element_segment(self) -> ElementSegment:
@@ -607,7 +616,7 @@ class _Decoder:
         count = self.count("elements", MAX_ELEMENTS)
         items: Sequence[ConstExpr]
         if flags & 4:
-            items = tuple([self.const_expr() for _ in range(count)])
+            items = tuple([self.const_expr() for _ in each(count)])
             for item in items:
                 self.note_references(item)
         else:
@@ -626,7 +635,7 @@ class _Decoder:
         count = self.count("data segments", MAX_DATA_SEGMENTS)
         if module.data_count is not None and module.data_count != count:
             raise self.inconsistent_data(base)
-        for _ in range(count):
+        for _ in each(count):
             at = reader.at
             flags = reader.unsigned()
             if flags > 2:
@@ -658,7 +667,7 @@ class _Decoder:
             raise self.inconsistent_code(base)
         bodies = module.bodies
         at = reader.at
-        for _ in range(count):
+        for _ in each(count):
             start = at
             size = data[at]
             at += 1

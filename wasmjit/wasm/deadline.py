@@ -1,0 +1,35 @@
+"""When making a module has to be done with. What may take long looks at it on the way, in the thread that began it."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+
+from ..errors import CompileTimeoutError
+
+_local = threading.local()
+
+
+@contextlib.contextmanager
+def within(seconds: float | None) -> Iterator[None]:
+    """Has `check` raise in this thread after so many seconds (never, if None), until the block is left."""
+    before = getattr(_local, "limit", None)
+    _local.limit = None if seconds is None else (time.monotonic() + seconds, seconds)
+    try:
+        yield
+    finally:
+        _local.limit = before
+
+
+def check(function: int | None = None) -> None:
+    """Raises CompileTimeoutError, which names the function, if the time is over."""
+    limit: tuple[float, float] | None = getattr(_local, "limit", None)
+    if limit is not None and time.monotonic() >= limit[0]:
+        raise timed_out(limit[1], function)
+
+
+def timed_out(seconds: float, function: int | None) -> CompileTimeoutError:
+    """The error that says so."""
+    return CompileTimeoutError(f"compiling took longer than Config.compile_timeout ({seconds:g} s)", function=function)
