@@ -59,11 +59,35 @@ def test_no_shape_makes_text_out_of_proportion(name: str) -> None:
         with pytest.raises(CompileError, match="function 0 is too large: its calls carry too many operands"):
             text_of(make(6_000), False)
         return
-    if name == "branch_operands":  # 1,000 in four
-        with pytest.raises(CompileError, match="its branches carry too many operands"):
-            text_of(make(6_000), False)
-        return
     assert len(text_of(wasm, False)) < 1_000 * len(wasm) + 500_000
+
+
+def test_branches_that_carry_too_much_are_refused() -> None:
+    # Each branch carries another sum.
+    code = b"\x02\x01" + shapes.i32(3) * 1000 + (shapes.get(0) + b"\x6a" + shapes.get(0) + b"\x0d\x00") * 6000 + b"\x0b"
+    wasm = shapes.one(code + b"\x1a" * 999, types=[shapes.UNARY, shapes.functype([], [shapes.I32] * 1000)])
+    with pytest.raises(CompileError, match="its branches carry too many operands"):
+        text_of(wasm, False)
+
+
+LANDINGS = f"""(module (func (export "f") (param i32) (result i32)
+  (block (result {"i32 " * 20})
+    {" ".join(f"(i32.const {i})" for i in range(19))} (local.get 0)
+    (br_if 0 (i32.eq (local.get 0) (i32.const 1))) (br_if 0 (i32.eq (local.get 0) (i32.const 2)))
+    (i32.add (i32.const 100)) (br_if 0 (i32.eq (local.get 0) (i32.const 3)))
+    (br_if 0 (i32.eq (local.get 0) (i32.const 4)))
+    (i32.mul (i32.const 2)))
+  (local.set 0) {"(drop) " * 19} (local.get 0)))"""
+
+
+@pytest.mark.parametrize("tier", ["optimized", "baseline", "auto"])
+def test_branches_with_the_same_operands_land_together(tier: str) -> None:
+    text = text_of(wat2wasm(LANDINGS), False)
+    phis = [line for line in text.split("\n") if " = phi " in line]
+    assert [line.count("[ ") for line in phis] == [3] * 20
+    store = Store(Engine(Config(tier=tier)))
+    f: Any = Instance(store, Module(store.engine, LANDINGS), []).exports(store)["f"]
+    assert [f(store, i) for i in (1, 2, 3, 4, 5)] == [1, 2, 103, 104, 210]
 
 
 TRAPPING = """(module (memory 1)

@@ -23,7 +23,7 @@ from ..errors import TRAPS, CompileError
 from ..wasm.lowering import IF, LOOP, Frame
 from ..wasm.ops import LLVM_TYPES, Op
 from ..wasm.types import F32, F64, I32, I64, V128, FuncType
-from . import calls, exact, hand_over, lower, memory, metering, simd, tables, tail_calls
+from . import calls, exact, hand_over, landings, lower, memory, metering, simd, tables, tail_calls
 from .liveness import Block, PendingStore, dead_stores
 
 if TYPE_CHECKING:
@@ -609,48 +609,15 @@ class FunctionLowering:
         if condition[:2] != "%c":
             self.values.append(condition)
             condition = self.condition()
-        self.edge(frame)
+        target = landings.target(self, frame)
         self.counter += 1
         self.current = label = f"n{self.counter}"
         self.discard(frame.value_height, len(frame.label_types))
         self.note_condition(frame, condition)
-        self.lines.append(f"  br i1 {condition}, label %{frame.label}, label %{label}\n{label}:")
+        self.lines.append(f"  br i1 {condition}, label %{target}, label %{label}\n{label}:")
 
     def branch_table(self, targets: list[Frame], default: Frame) -> None:
-        if self.fuel:
-            metering.charge(self)
-        index = self.values.pop()
-        arity = len(default.label_types)
-        height = min(frame.value_height for frame in (*targets, default))
-        self.discard(height, arity)
-        cases = []
-        reached: set[str] = set()
-        # With operands, a label gets one edge, from a block of its own: else its phis would have an entry for each
-        # case, which is the size of the table times the number of operands.
-        shared = Counter(frame.label for frame in (*targets, default)) if arity else Counter()
-        labels: dict[str, str] = {}
-        landings: list[str] = []
-        source = self.current
-        for number, frame in enumerate((*targets, default)):
-            label = labels.get(frame.label)
-            if label is None:
-                label = labels[frame.label] = frame.label
-                if shared[frame.label] > 1:
-                    self.counter += 1
-                    self.current = label = labels[frame.label] = f"j{self.counter}"
-                    landings.append(f"{label}:\n  br label %{frame.label}")
-                self.edge(frame)
-                self.current = source
-            elif label == frame.label:
-                self.edge(frame, again=True)
-            if number < len(targets):
-                reached.add(frame.label)
-                cases.append(f"i32 {number}, label %{label}")
-        if reached <= {default.label} and index in self.tainted:
-            self.anchor(index, I32)
-        self.lines.append(f"  switch i32 {index}, label %{labels[default.label]} [ {' '.join(cases)} ]")
-        self.lines.extend(landings)
-        self.close_block()
+        landings.branch_table(self, targets, default)
 
     def unreachable(self, at: int) -> None:
         self.settle()

@@ -23,6 +23,7 @@ class Frame:
     value_height = 0
     values: list[str]  # an `if`: its parameters, for the `else`
     edges: list[tuple[list[str], str]]  # branches to the label: operands and the branching block
+    landing: tuple[list[str], str] | None = None  # the operands of the last branch to it, and where they land
     conditions: list[tuple[int, str]] | None = None  # branches to the label on a tainted condition
     target: Any = None  # liveness block of the label
     otherwise: Any = None  # liveness block of an `else`
