@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from .link import Unit
 
 HEADER_MAGIC = b"\0wjcwasm"
-# 2 had code in which masked indices were wrong (compile/narrow.py), 3 and 4 lost traps (compile/exact.py)
-FORMAT_VERSION = 5
+# 2 and 5 had code in which masked indices were wrong (compile/narrow.py), 3 and 4 lost traps (compile/exact.py)
+FORMAT_VERSION = 6
 KIND_MODULE, KIND_COMPONENT = 1, 2
 KIND_NAMES = {KIND_MODULE: "module", KIND_COMPONENT: "component"}
 
