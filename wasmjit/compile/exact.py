@@ -64,6 +64,7 @@ _KEPT_LINES = re.compile(
 # Memory accesses are those that nothing is known of the alignment of.
 _ANY_LOAD = re.compile(r"^(  %\S+ = load )((?:i\d+|float|double), ptr %\S+, align 1\b)", re.MULTILINE)
 _LOAD = re.compile(r"  (%\S+) = load (volatile )?(<[^>]*>|\w+), (ptr %\S+, align 1\b.*)")
+_EXTENSION = re.compile(r"  (%\S+) = [sz]ext (?:nneg )?<\d+ x \w+> (%\S+) to <(\d+) x (\w+)>(?:, .*)?")
 _DEBUG = re.compile(r"!dbg (!\d+)")
 _NUMBER = re.compile(r".* i32 ([^,]+), ptr null\)")
 _NAME = re.compile(r"%[-\w.$]+")
@@ -87,6 +88,7 @@ _ARITHMETIC = frozenset("add sub mul shl lshr ashr and or xor zext sext trunc ge
 _FLAGS = re.compile(r" (?:nuw|nsw|nusw|nneg|exact|disjoint|inbounds|samesign)\b")
 _SUM = re.compile(r"add i(\d+) (%\S+), (-?\d+)$")
 _DISTANCE = re.compile(r"  %\S+ = getelementptr (?:[a-z]+ )*i8, ptr %[-\w.$]+, i64 (-?\d+)\b")
+_COMPUTES = frozenset("add sub mul and or xor shl lshr ashr fadd fsub fmul fdiv".split())
 _END_SEARCH = ("phi", "getelementptr", "load")
 
 # Instructions for which all bits of their operands matter, and for which they do as far as those of the result do.
@@ -495,13 +497,34 @@ class _Function:
         if llvm[0] == "i" and llvm != "i8" and self.is_changed_in_place(name):
             site = f", !dbg {mark[1]}" if mark else ""
             return (
-                f"  {name}.m = load {volatile or ''}{llvm}, {rest}\n"
-                f'  {name} = call {llvm} asm "", "=r,0"({llvm} {name}.m) nounwind willreturn memory(none){site}'
+                f"  {stem(name)}.m = load {volatile or ''}{llvm}, {rest}\n"
+                f'  {name} = call {llvm} asm "", "=r,0"({llvm} {stem(name)}.m) nounwind willreturn memory(none){site}'
             )
         if self.masked and llvm[0] != "i" and self.reaches_mask(name):
+            if self.hide_extension(name):
+                return f"  {name} = load {volatile or ''}{llvm}, {rest}"
             pointer, _, marks = rest.partition(", align 1")
             return hidden_load(name, f"load {volatile or ''}", llvm, pointer, f", align 1{marks}", mark)
         return f"  {name} = load {volatile or ''}{llvm}, {rest}"
+
+    def hide_extension(self, name: str) -> bool:
+        """Hides what a vector is extended to, if it fits a register and nothing else uses it; whether that was done.
+
+        x86-64 extends what it loads, which is as good as a load that is hidden itself, in one instruction less.
+        """
+        users = self.users.get(name, ())
+        line, names = users[0] if len(users) == 1 else ("", [])
+        extension = _EXTENSION.fullmatch(line)
+        if extension is None or int(extension[3]) * _LANE_BITS[extension[4]] not in (128, 256, 512):
+            return False
+        place = self.places[names[0]]
+        if self.lines[place] != line:
+            return False
+        kind = f"<{extension[3]} x {extension[4]}>"
+        wide = f"{stem(names[0])}.m"
+        wider = line.replace(f"  {names[0]} = ", f"  {wide} = ", 1)
+        self.lines[place] = f"{wider}\n{opaque(names[0], kind, wide, _DEBUG.search(line))}"
+        return True
 
     def is_changed_in_place(self, name: str) -> bool:
         """Whether some bits are changed and the result is stored: x86-64 has instructions for the bytes that change."""
@@ -568,17 +591,25 @@ class _Function:
         return unused_bits < 8 and self.is_whole(names[0], unused_bits, steps)
 
     def reaches_mask(self, name: str) -> bool:
-        """Whether an instruction under a mask may take the value from memory: then lanes that it masks are not read."""
-        seen = {name}
+        """Whether an instruction under a mask may take the value from memory: then lanes that it masks are not read.
+
+        A comparison may itself be under a mask, but what is computed before it, from the value, is not.
+        """
+        computed = {name: False}  # whether it is more than the value in another form
         waiting = [name]
         while waiting:
-            for line, names in self.users.get(waiting.pop(), ()):
+            source = waiting.pop()
+            for line, names in self.users.get(source, ()):
                 kind = operation(line)
-                if kind == "select" or (kind in _BITWISE and self.is_mask(names)) or len(seen) > _MOST_SEEN:
+                if kind in ("icmp", "fcmp") and computed[source]:
+                    continue
+                if kind == "select" or (kind in _BITWISE and self.is_mask(names)) or len(computed) > _MOST_SEEN:
                     return True
-                if line[2] == "%" and kind not in _END_SEARCH and names[0] not in seen:
-                    seen.add(names[0])
-                    waiting.append(names[0])
+                if line[2] == "%" and kind not in _END_SEARCH:
+                    is_more = computed[source] or kind in _COMPUTES
+                    if names[0] not in computed or (computed[names[0]] and not is_more):
+                        computed[names[0]] = is_more
+                        waiting.append(names[0])
         return False
 
     def is_mask(self, names: list[str]) -> bool:
@@ -603,14 +634,9 @@ def hidden_load(name: str, load: str, llvm: str, pointer: str, marks: str, mark:
 
     Vectors come as LLVM joined or split them. They are loaded by what fits a register, and put together again.
     """
-    site = f", !dbg {mark[1]}" if mark else ""
-
-    def opaque(result: str, kind: str, value: str) -> str:
-        return f'  {result} = call {kind} asm "", "=v,0"({kind} {value}) nounwind willreturn memory(none){site}'
-
     vector = _VECTOR.match(llvm)
     if vector is None:
-        return f"  {name}.m = {load}{llvm}, {pointer}{marks}\n" + opaque(name, llvm, f"{name}.m")
+        return f"  {stem(name)}.m = {load}{llvm}, {pointer}{marks}\n" + opaque(name, llvm, f"{stem(name)}.m", mark)
     num_lanes, lane = int(vector[1]), vector[2]
     bits = _LANE_BITS[lane]
     lines = []
@@ -618,17 +644,17 @@ def hidden_load(name: str, load: str, llvm: str, pointer: str, marks: str, mark:
     while first < num_lanes:
         size = next(size for size in (512, 256, 128, 64, 32, 16, 8) if size <= (num_lanes - first) * bits)
         count = size // bits
-        part = f"{name}.m{first}"
+        part = f"{stem(name)}.m{first}"
         kind = f"<{count} x {lane}>"
         lines.append(f"  {part}p = getelementptr i8, {pointer}, i64 {first * bits // 8}")
         if size >= 128:
-            lines += (f"  {part}l = {load}{kind}, ptr {part}p{marks}", opaque(part, kind, f"{part}l"))
+            lines += (f"  {part}l = {load}{kind}, ptr {part}p{marks}", opaque(part, kind, f"{part}l", mark))
         else:  # the low end of a register
             whole = f"<{128 // bits} x {lane}>"
             lines += (
                 f"  {part}l = {load}i{size}, ptr {part}p{marks}",
                 f"  {part}i = insertelement <{128 // size} x i{size}> zeroinitializer, i{size} {part}l, i64 0",
-                opaque(f"{part}o", f"<{128 // size} x i{size}>", f"{part}i"),
+                opaque(f"{part}o", f"<{128 // size} x i{size}>", f"{part}i", mark),
                 f"  {part}b = bitcast <{128 // size} x i{size}> {part}o to {whole}",
                 f"  {part} = shufflevector {whole} {part}b, {whole} poison, {_indices(range(count))}",
             )
@@ -643,6 +669,17 @@ def hidden_load(name: str, load: str, llvm: str, pointer: str, marks: str, mark:
     # The last line has another name.
     lines[-1] = lines[-1].replace(f"  {joined} = ", f"  {name} = ", 1)
     return "\n".join(lines)
+
+
+def stem(name: str) -> str:
+    """What names of what a value is made of begin with. Nothing can be added to a number."""
+    return f"%unnamed.{name[1:]}" if name[1:].isdigit() else name
+
+
+def opaque(result: str, kind: str, value: str, mark: re.Match[str] | None) -> str:
+    """The same value of a vector register, of which LLVM does not know where it comes from."""
+    site = f", !dbg {mark[1]}" if mark else ""
+    return f'  {result} = call {kind} asm "", "=v,0"({kind} {value}) nounwind willreturn memory(none){site}'
 
 
 def _indices(lanes: Iterable[int]) -> str:
