@@ -38,6 +38,8 @@ _PROCESS_OPTIONS = (
     # Where a function lies must not depend on the length of those before it: the time of branchy loops does depend on
     # it (bytecode, sieve: 1.4 to 1.6x, with the same instructions).
     "-align-all-functions=5",
+    # The same for what is jumped to: handlers of interpreters, and what follows a return.
+    "-align-all-nofallthru-blocks=4",
     # LLVM counts the iterations of loops with checks in 128 bits, and would call __udivti3 for divisions.
     "-expand-div-rem-bits=64",
     # These move a load to the only branch that uses its value: on the other path its trap would be lost.
