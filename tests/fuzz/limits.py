@@ -69,6 +69,9 @@ HARMLESS = {"nothing", "file-size", "disk-bytes", "disk-files", "directories"}
 ROOTS = {"processes", "forks", "disk-bytes", "disk-files", "root"}
 USERS = {"processes", "signals", "directories"}  # hold for others than root only
 PHASES = {
+    "stack": ("first", "hot", "optimise", "interrupt"),
+    "thread-stack": ("translate", "first", "hot", "optimise"),
+    "executable": ("text", "translate", "hot", "optimise", "cache"),
     "disk-bytes": ("optimise", "cache"),
     "disk-files": ("optimise", "cache"),
     "directories": ("text", "translate", "optimise", "cache"),
@@ -138,7 +141,7 @@ def cells(tiers: Sequence[str], limits: Sequence[str], phases: Sequence[str]) ->
         for tier in tiers:
             if tier.startswith("cli") and limit in NO_COMMANDS:
                 continue
-            amounts = AMOUNTS[limit] if tier == "auto" else AMOUNTS[limit][:: 4 if tier == "default" else 2]
+            amounts = AMOUNTS[limit] if tier == "auto" else AMOUNTS[limit][:: 4 if tier == "default" else 3]
             wanted = set(TIER_PHASES[tier]) & set(PHASES.get(limit, limits_cell.STEPS)) & set(phases)
             if tier.startswith("cli"):
                 wanted = set(TIER_PHASES[tier]) & set(phases)
