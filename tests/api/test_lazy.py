@@ -137,7 +137,7 @@ def test_traps_say_where_as_optimised_code_does(engine: Engine) -> None:
 
 
 @pytest.mark.usefixtures("compiled_at_once")
-def test_a_dead_compiler_is_an_error_of_those_functions(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dead_compiler_is_an_error_of_that_call(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lazy, "_MOST_PENDING", 1)  # nothing is compiled ahead while the start function's code is made
     engine = Engine(Config(tier="auto"))
     module = Module(engine, LAZY_WAT)
@@ -154,11 +154,10 @@ def test_a_dead_compiler_is_an_error_of_those_functions(monkeypatch: pytest.Monk
         patch.setattr(pipeline.WorkerPool, "begin", deadly)
         with pytest.raises(CompileError, match=r"functions \d+.*compiler process died"):
             exports["fib"](store, 5)
-    with pytest.raises(CompileError, match="compiler process died"):
-        exports["fib"](store, 5)
     assert exports["sum"](store, 10) == 110
+    assert exports["fib"](store, 5) == 5  # who calls it again has it made again
     assert module.wait_optimized()
-    assert exports["fib"](store, 5) == 5  # the optimised code is there
+    assert exports["fib"](store, 5) == 5
 
 
 @pytest.mark.usefixtures("compiled_at_once")
