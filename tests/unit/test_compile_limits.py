@@ -40,7 +40,8 @@ def test_what_llvm_takes_long_for_is_found_in_the_text() -> None:
         blocks([LOCAL, "k{0}:"], 1000, 30),
         blocks(["b{0}:", "  br i1 %c1, label %b{0}, label %e{0}", "e{0}:"], 100, 100),
         blocks(["  br i1 %c1, label %t{0}, label %k{0}, !prof !3", "k{0}:"], 2000, 60),
-        blocks(["  store i32 1, ptr %l{0}", "k{0}:"], 2000, 1),
+        blocks(["  store i32 1, ptr %l{0}", "k{0}:"], 1500, 1),
+        blocks(["  br i1 %c1, label %n{0}, label %return", "n{0}:"], 3000, 6),
     ]
     tangled = [
         [STORE] * 1100,
@@ -49,6 +50,7 @@ def test_what_llvm_takes_long_for_is_found_in_the_text() -> None:
         blocks([LOCAL, "k{0}:"], 1000, 3),
         blocks(["b{0}:", "  br i1 %c1, label %b{0}, label %e{0}", "e{0}:"], 1000, 100),
         blocks(["  br i1 %c1, label %t{0}, label %k{0}, !prof !3", "k{0}:"], 2000, 10),
+        blocks(["  br i1 %c1, label %n{0}, label %return", "n{0}:"], 3000, 1),
     ]
     assert [limits.is_tangled(function(1, lines)) for lines in usual] == [False] * len(usual)
     assert [limits.is_tangled(function(1, lines)) for lines in tangled] == [True] * len(tangled)
@@ -58,7 +60,7 @@ def test_what_llvm_takes_long_for_is_found_in_the_text() -> None:
 
 # Shapes of which LLVM takes the square of the length, or worse.
 TANGLED = [
-    "ifs", "if_elses", "chain", "loops", "loops_memory", "tables_in_sequence", "nested_blocks", "nested_ifs",
+    "ifs", "returns", "if_elses", "chain", "loops", "loops_memory", "tables_in_sequence", "nested_blocks", "nested_ifs",
     "nested_if_elses", "nested_loops_locals", "switch", "switch_break", "interpreter", "operands_and_loops",
     "operands_and_branches", "sets_then_ifs", "sets_in_ifs", "loops_and_locals", "init", "stores", "stores_unknown",
     "copies", "loads_and_stores", "loads_dropped", "rotations", "memory_sizes", "calls", "calls_indirect", "wide_calls",

@@ -35,6 +35,10 @@ MOST_OPERANDS = 300
 # 6,400, but not as dense: one in 450, and in 590, bytes of text.
 MOST_JOINS = 400
 LEAST_BYTES_A_JOIN = 400
+# Blocks: SimplifyCFG folds comparisons into those before (200,000 of `if (p == i) return i`: minutes). Up to 34,000,
+# but not as dense: one in 150 bytes, but for a function of 1,400.
+MOST_BLOCKS = 2_000
+LEAST_BYTES_A_BLOCK = 120
 # Loops: each pass over one updates the dominators of all (1,500: 5 s). At most 288; 139 in 11 kB of wasm.
 _LOOP_BYTES = 0.25
 # Checks that trap: CodeGenPrepare begins again when one goes (2,000 indirect calls: 5 s). Up to 1,700 of them, but not
@@ -88,8 +92,10 @@ def is_tangled(text: str, operands: int = 0) -> bool:
     branches, sets = text.count("label %"), text.count(_LOCAL)
     # What may be true is looked at; these are much quicker to count.
     lines = text.split("\n")
+    blocks = text.count(":\n")
     return (
         (checks > MOST_CHECKS and checks * LEAST_BYTES_A_CHECK > len(text))
+        or (blocks > MOST_BLOCKS and blocks * LEAST_BYTES_A_BLOCK > len(text))
         or (loops**2 > _LOOP_BYTES * len(text) and _num_loops(lines) ** 2 > _LOOP_BYTES * len(text))
         or (_are_many(max(branches // 2, sets), text) and _has_many_joins(lines, text))
         or (len(lines) > MOST_BLOCK_LINES and _has_long_block(lines, lambda line: True, MOST_BLOCK_LINES))
