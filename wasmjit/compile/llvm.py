@@ -39,7 +39,7 @@ _PROCESS_OPTIONS = (
     # it (bytecode, sieve: 1.4 to 1.6x, with the same instructions).
     "-align-all-functions=5",
     # The same for what is jumped to: handlers of interpreters, and what follows a return.
-    "-align-all-nofallthru-blocks=4",
+    "-align-all-nofallthru-blocks=5",
     # LLVM counts the iterations of loops with checks in 128 bits, and would call __udivti3 for divisions.
     "-expand-div-rem-bits=64",
     # These move a load to the only branch that uses its value: on the other path its trap would be lost.
