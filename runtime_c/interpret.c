@@ -219,10 +219,21 @@ static void __attribute__((noinline)) call_reference(const context *c, const wj_
     call_native(c, __atomic_load_n(&reference->code, __ATOMIC_ACQUIRE), reference->vmctx, type, values);
 }
 
+/* Interrupts land in the interpreter's own code only. Without the barriers this becomes a call of memset, where those that
+ * a function of many locals is called again and again do not get through for seconds. */
 static inline void clear_locals(const wj_interpreted *function, uint64_t *slots)
 {
-    for (uint32_t i = function->signature->param_count; i < function->local_count; i++) {
+    uint32_t i = function->signature->param_count;
+    uint32_t end = function->local_count;
+    for (; i + 8 <= end; i += 8) {
+        for (uint32_t j = 0; j < 8; j++) {
+            slots[i + j] = 0;
+        }
+        __asm__ volatile("" ::: "memory");
+    }
+    for (; i < end; i++) {
         slots[i] = 0;
+        __asm__ volatile("" ::: "memory");
     }
 }
 

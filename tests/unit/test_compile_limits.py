@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -288,6 +290,51 @@ def test_a_deadline_holds_in_its_block_only() -> None:
         with pytest.raises(CompileError, match="compile_timeout"):
             deadline.check()
     deadline.check()
+
+
+def test_the_memory_of_a_request_is_that_of_no_other() -> None:
+    """A worker that compiled for an Engine with `max_compiler_memory` went on with that limit for others."""
+    program = (
+        "import resource; from wasmjit.compile import limits; before = resource.getrlimit(resource.RLIMIT_AS);"
+        "limits.begin({'cpu_seconds': 10, 'memory_bytes': 1 << 40});"
+        "assert resource.getrlimit(resource.RLIMIT_AS)[0] == 1 << 40;"
+        "limits.begin({'cpu_seconds': 10, 'memory_bytes': None});"
+        "assert resource.getrlimit(resource.RLIMIT_AS) == before"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("tier", ["auto", "fuel"])
+def test_text_of_a_function_is_given_up_with_the_call_that_wants_it(monkeypatch: pytest.MonkeyPatch, tier: str) -> None:
+    """timeout-ignored.py generate: a call generated all of the text of what it found hot behind the end of its time."""
+    heavy = "(if (i32.eqz (local.get $n)) (then (return (i32.const 7))))" + "(local.set $n (i32.const 5))" * 40_000
+    options: dict[str, Any] = {"consume_fuel": True} if tier == "fuel" else {}
+    engine = Engine(Config(tier="auto", **options))
+    module = Module(
+        engine,
+        f"""(module (func $heavy (param $n i32) (result i32) {heavy} (local.get $n))
+          (func (export "f") (loop $l (drop (call $heavy (i32.const 0))) (br $l))))""",
+    )
+    store = Store(engine)
+    if tier == "fuel":
+        store.set_fuel(1 << 60)
+    function = Instance(store, module, []).exports(store)["f"]
+    looks = 0
+    look = deadline.check
+
+    def check(function: int | None = None) -> None:
+        nonlocal looks
+        if function == 0:
+            looks += 1
+            if looks == 3:
+                store.interrupt()
+        look(function)
+
+    monkeypatch.setattr(deadline, "check", check)
+    with pytest.raises(Trap) as caught:
+        function(store)
+    assert caught.value.trap_code is TrapCode.INTERRUPT
+    assert looks == 3
 
 
 def test_an_interrupt_ends_compiling_and_its_workers() -> None:

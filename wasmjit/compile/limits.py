@@ -66,6 +66,7 @@ _LAST_SECONDS_PER_BYTE = 40e-6
 PLAIN = "plain"  # the opt level of such functions
 _LAST = ("none", PLAIN)
 
+_INHERITED_ADDRESS_SPACE = resource.getrlimit(resource.RLIMIT_AS)[0]
 # How a process ends that has used up its processor time.
 OUT_OF_TIME = -signal.SIGXCPU
 
@@ -211,12 +212,14 @@ def begin(fields: dict[str, Any]) -> None:
     used = resource.getrusage(resource.RUSAGE_SELF)
     _set(resource.RLIMIT_CPU, math.ceil(used.ru_utime + used.ru_stime + fields["cpu_seconds"]))
     _set(resource.RLIMIT_CORE, 0)
-    if fields.get("memory_bytes"):
-        _set(resource.RLIMIT_AS, fields["memory_bytes"])
+    # Of each request by itself: what bounded the last one is not to end this one, which may be of another Engine.
+    _set(resource.RLIMIT_AS, fields.get("memory_bytes") or _INHERITED_ADDRESS_SPACE)
 
 
 def _set(limit: int, value: int) -> None:
     """Sets a soft limit, as far as the hard one goes."""
     _, hard = resource.getrlimit(limit)
+    if hard != resource.RLIM_INFINITY:
+        value = hard if value == resource.RLIM_INFINITY else min(value, hard)
     with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(limit, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
+        resource.setrlimit(limit, (value, hard))

@@ -23,6 +23,7 @@ from .. import abi
 from ..config import OPTIMIZED, Config
 from ..errors import CompileError
 from ..processes import CompilerDiedError, NoCompilerError, importing, say_once
+from ..wasm import deadline
 from ..wasm.module import Module
 from .code import LoadedCode, announce, load
 from .entries import Entries
@@ -232,7 +233,8 @@ class LazyCode:
         try:
             if position in self._better:  # since the caller read the table
                 return self._better[position]
-            group = self._groups.get(function) or self._begin(function)
+            with deadline.until(lib.wj_is_interrupted):
+                group = self._groups.get(function) or self._begin(function)
             while group.pending is not None:
                 self._progress()
                 if group.pending is not None and lib.wj_is_interrupted():
@@ -243,6 +245,8 @@ class LazyCode:
                 del self._groups[function]
                 return self.resolve(position)
             return group.addresses[function]
+        except deadline.NotWantedError:
+            return 0
         finally:
             self._lock.release()
 
@@ -290,11 +294,14 @@ class LazyCode:
                 return address
             if self._compilers_are_busy():
                 return 0
-            if len(self._pending) < _MOST_PENDING and position not in self._better and function not in self._groups:
-                self._begin(function)
-            if loop_offset and loop not in self._loops and self._has_room(loop):
-                self._begin_loop(loop)
+            with deadline.until(lib.wj_is_interrupted):
+                if len(self._pending) < _MOST_PENDING and position not in self._better and function not in self._groups:
+                    self._begin(function)
+                if loop_offset and loop not in self._loops and self._has_room(loop):
+                    self._begin_loop(loop)
             self._num_failures = 0
+        except deadline.NotWantedError:
+            pass  # the call ends
         except NoCompilerError:
             raise
         except CompileError:

@@ -1,11 +1,11 @@
-"""When making a module has to be done with. What may take long looks at it on the way, in the thread that began it."""
+"""When making a module or code has to be done with. What may take long looks at it, in the thread that began it."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ..errors import CompileTimeoutError
 
@@ -23,11 +23,29 @@ def within(seconds: float | None) -> Iterator[None]:
         _local.limit = before
 
 
+class NotWantedError(Exception):
+    """What was being made is not wanted any more."""
+
+
+@contextlib.contextmanager
+def until(is_over: Callable[[], object]) -> Iterator[None]:
+    """Has `check` raise NotWantedError in this thread once `is_over` says so, until the block is left."""
+    before = getattr(_local, "is_over", None)
+    _local.is_over = is_over
+    try:
+        yield
+    finally:
+        _local.is_over = before
+
+
 def check(function: int | None = None) -> None:
-    """Raises CompileTimeoutError, which names the function, if the time is over."""
+    """Raises CompileTimeoutError, which names the function, if the time is over; NotWantedError."""
     limit: tuple[float, float] | None = getattr(_local, "limit", None)
     if limit is not None and time.monotonic() >= limit[0]:
         raise timed_out(limit[1], function)
+    is_over: Callable[[], object] | None = getattr(_local, "is_over", None)
+    if is_over is not None and is_over():
+        raise NotWantedError
 
 
 def timed_out(seconds: float, function: int | None) -> CompileTimeoutError:
