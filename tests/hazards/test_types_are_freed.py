@@ -296,7 +296,7 @@ def test_when_there_are_no_ids_left() -> None:
 def test_modules_come_and_go_on_all_threads(tier: str) -> None:
     """Functions of some live on: in a table, in Python's hands, as TypedFuncs of closed stores."""
     engine = Engine(config(tier))
-    rounds = 40
+    rounds = 15
     artifacts = [made(tier, types_module(3000 + n, 40, exported=20), engine).serialize() for n in range(6)]
     errors: list[BaseException] = []
 
