@@ -371,7 +371,7 @@ class _Function:
             if kind in _CONVERSIONS and names[1] in direct:
                 direct[names[0]] = direct[names[1]]
             if len(operands) > 1 and self.may_cancel(kind, line, names):
-                self.distinct.update(alike.intersection(*operands[:-1]))
+                self.distinct.update(alike.intersection(frozenset().union(*operands[:-1])))
             union = frozenset().union(*operands)
             if len(union) > _MOST_SOURCES:
                 self.distinct |= alike & union
