@@ -7,7 +7,13 @@ PYTEST := $(PY) -m pytest
 
 NATIVE_SOURCES := setup.py $(wildcard runtime_c/*.c runtime_c/*.h runtime_c/*.S runtime_c/*.py)
 C_FILES := $(filter-out runtime_c/_%,$(wildcard runtime_c/*.c))
+C_HEADERS := $(filter-out runtime_c/_%,$(wildcard runtime_c/*.h))
 C_FLAGS := -std=gnu11 -O2 -Wall -Wextra -Werror -Iruntime_c
+C_CHECKS := build/check
+C_CHECKED := $(C_FILES:runtime_c/%.c=$(C_CHECKS)/%.checked)
+# Looked up only where it is used: the environment is made by then.
+PYTHON_HEADERS = -isystem $(shell $(PY) -c 'import sysconfig; print(sysconfig.get_path("include"))')
+PROCESSORS := $(shell nproc)
 
 FUZZ_CASES := 10000
 SCHEDULES := 10000
@@ -79,16 +85,27 @@ demo: venv
 test: venv
 	$(PYTEST)
 
+# Everything at once, on all processors. The C files have a stamp each: one that has not changed is not looked at again.
 check: venv
+	@$(MAKE) --no-print-directory --jobs=$(PROCESSORS) --keep-going --output-sync=target check-python check-generated check-c
+
+.PHONY: check-python check-generated check-c
+check-python:
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
-	include=$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("include"))'); \
-	for file in $(C_FILES); do \
-	    $(CC) $(C_FLAGS) -I$$include -c $$file -o /dev/null || exit 1; \
-	done; \
-	$(VENV)/bin/clang-tidy --quiet --warnings-as-errors='*' $(C_FILES) -- -std=gnu11 -Iruntime_c -isystem $$include
+
+check-generated:
 	$(PY) tools/abi.py --check
+
+check-c: $(C_CHECKED)
+	@echo "C: no warnings"
+
+$(C_CHECKED): $(C_CHECKS)/%.checked: runtime_c/%.c $(C_HEADERS) .clang-tidy Makefile $(DEPENDENCIES)
+	@mkdir -p $(C_CHECKS)
+	@$(CC) $(C_FLAGS) $(PYTHON_HEADERS) -c $< -o /dev/null
+	@$(VENV)/bin/clang-tidy --quiet --warnings-as-errors='*' $< -- -std=gnu11 -Iruntime_c $(PYTHON_HEADERS)
+	@touch $@
 
 format: venv
 	$(PY) -m ruff check --fix .
