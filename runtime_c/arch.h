@@ -6,16 +6,18 @@
 #include <stdint.h>
 #include <ucontext.h>
 
+#include "wj_abi.h"
+
 /* Offsets as plain numbers because assembly pastes them; wj.h asserts them against the structs. */
 #if defined(__x86_64__)
-#define WJ_INT_REGISTERS 6
+#define WJ_INT_REGISTERS WJ_INT_REGISTERS_X86_64
 #define WJ_FRAME_FLOATS 48
 #define WJ_FRAME_INT_RESULTS 176
 #define WJ_FRAME_FLOAT_RESULTS 192
 #define WJ_FRAME_LINK 224
 #define WJ_FRAME_STACK 240
 #elif defined(__aarch64__)
-#define WJ_INT_REGISTERS 8
+#define WJ_INT_REGISTERS WJ_INT_REGISTERS_AARCH64
 #define WJ_FRAME_FLOATS 64
 #define WJ_FRAME_INT_RESULTS 192
 #define WJ_FRAME_FLOAT_RESULTS 208
@@ -24,7 +26,6 @@
 #else
 #error "wasmjit supports x86-64 and AArch64 only"
 #endif
-#define WJ_FLOAT_REGISTERS 8
 
 #define WJ_TEXT_OF(x) #x
 #define WJ_TEXT(x) WJ_TEXT_OF(x)

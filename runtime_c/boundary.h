@@ -7,8 +7,6 @@
 
 #include "wj.h"
 
-enum { FLAG_CALLER = 1, FLAG_UNCHECKED = 2, FLAG_KEEP_GIL = 4, FLAG_CALLER_OBJECT = 8 };
-
 #define LIKELY(condition) __builtin_expect((condition) != 0, 1)
 #define UNLIKELY(condition) __builtin_expect((condition) != 0, 0)
 

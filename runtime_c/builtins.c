@@ -225,9 +225,8 @@ void wj_builtin_elem_drop(void *vmctx, uint32_t segment)
 
 uint64_t wj_builtin_hot_loop(void *vmctx, uint32_t position, uint32_t loop_offset)
 {
-    /* In front of the function table; 0 where the module is not interpreted (runtime/entries.py). */
-    const void *const *functions = (const void *const *)((wj_vmcontext *)vmctx)->functions;
-    uint64_t code = functions[-2] != NULL && wj_may_ask() ? wj_report_hot(vmctx, position, loop_offset, 1) : 0;
+    const wj_function_table_header *header = wj_header_of(((const wj_vmcontext *)vmctx)->functions);
+    uint64_t code = header->reporter != NULL && wj_may_ask() ? wj_report_hot(vmctx, position, loop_offset, 1) : 0;
     resume();
     return code;
 }

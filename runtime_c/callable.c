@@ -35,7 +35,7 @@ static inline PyObject *call_target(callable_object *self, PyObject *const *argu
         return NULL;
     }
     const wj_signature *of = target->signature;
-    uint32_t expected = (target->flags & FLAG_UNCHECKED) != 0 ? of->param_slots : of->param_count;
+    uint32_t expected = (target->flags & WJ_FLAG_UNCHECKED) != 0 ? of->param_slots : of->param_count;
     if (UNLIKELY(count != (Py_ssize_t)expected)) {
         return refuse_count(count, expected);
     }
@@ -160,7 +160,7 @@ static PyObject *set_trampoline(PyObject *self_object, PyObject *const *argument
     if (address == UINT64_MAX && PyErr_Occurred()) {
         return NULL;
     }
-    if (self->target.store != NULL && self->target.enter == wj_enter_any && (self->target.flags & FLAG_UNCHECKED) == 0) {
+    if (self->target.store != NULL && self->target.enter == wj_enter_any && (self->target.flags & WJ_FLAG_UNCHECKED) == 0) {
         PyObject *old = self->code; /* nothing that keeps code */
         self->code = Py_NewRef(arguments[0]);
         self->target.enter = (wj_enter_function *)(uintptr_t)address;

@@ -283,7 +283,7 @@ uint32_t wj_boundary_begin(void *target_pointer, void *entry_pointer)
     }
     int status = enter(target, entry, NULL);
     if (LIKELY(status == WJ_STATUS_OK)) {
-        if ((target->flags & FLAG_KEEP_GIL) == 0) {
+        if ((target->flags & WJ_FLAG_KEEP_GIL) == 0) {
             entry->thread_state = PyEval_SaveThread();
         }
         return 0;
@@ -374,7 +374,7 @@ static PyObject *results_to_list(const wj_signature *of, wj_frame *frame, uint64
 static PyObject *call_in_slots(wj_target *target, PyObject *const *arguments, uint64_t *slots)
 {
     const wj_signature *of = target->signature;
-    bool unchecked = (target->flags & FLAG_UNCHECKED) != 0;
+    bool unchecked = (target->flags & WJ_FLAG_UNCHECKED) != 0;
     wj_frame *frame = (wj_frame *)(void *)slots;
     uint64_t *area = frame->stack + of->stack_slots;
     for (uint32_t i = 0; i < of->param_count; i++) {
@@ -503,7 +503,7 @@ void wj_target_set(wj_target *target, wj_store *store, PyObject *record, wj_func
     target->record = record;
     target->func_ref = func_ref;
     target->signature = signature;
-    target->enter = enter_function == NULL || (flags & FLAG_UNCHECKED) != 0 ? wj_enter_any : enter_function;
+    target->enter = enter_function == NULL || (flags & WJ_FLAG_UNCHECKED) != 0 ? wj_enter_any : enter_function;
     target->flags = flags;
 }
 

@@ -11,7 +11,6 @@
 #define QUESTION_COST_SHARE 8
 #define COMPILER_STACK_BYTES (60u << 10) /* it takes about 40 KiB; a thread of 128 KiB always has 64 */
 #define LOCAL_ARGUMENTS 16u
-#define SPARE_ARGUMENTS 2 /* in front: PY_VECTORCALL_ARGUMENTS_OFFSET, and the caller */
 
 static PyObject *caller_factory; /* (record, context address) -> Caller; owned */
 
@@ -99,7 +98,7 @@ static void end_caller(PyObject *caller)
     PyErr_Restore(type, value, traceback);
 }
 
-/* Calls with arguments[0...count-1], behind SPARE_ARGUMENTS free places; consumes them, of which each may be NULL with an
+/* Calls with arguments[0...count-1], behind WJ_SPARE_ARGUMENTS free places; consumes them, of which each may be NULL with an
  * exception set. NULL with an exception. */
 static PyObject *call_python(const wj_host_func *host, PyObject **arguments, size_t count)
 {
@@ -117,8 +116,8 @@ static PyObject *call_python(const wj_host_func *host, PyObject **arguments, siz
     PyObject *caller = NULL;
     PyObject **first = arguments;
     size_t total = count;
-    if ((host->flags & (FLAG_CALLER | FLAG_CALLER_OBJECT)) != 0) {
-        caller = (host->flags & FLAG_CALLER) != 0 ? PyLong_FromVoidPtr(host->store->caller) : make_caller(host);
+    if ((host->flags & (WJ_FLAG_CALLER | WJ_FLAG_CALLER_OBJECT)) != 0) {
+        caller = (host->flags & WJ_FLAG_CALLER) != 0 ? PyLong_FromVoidPtr(host->store->caller) : make_caller(host);
         if (caller == NULL) {
             release_arguments(arguments, count);
             return NULL;
@@ -130,7 +129,7 @@ static PyObject *call_python(const wj_host_func *host, PyObject **arguments, siz
     PyObject *returned = PyObject_Vectorcall(callable, first, total | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     Py_DECREF(callable);
     release_arguments(arguments, count);
-    if (caller != NULL && (host->flags & FLAG_CALLER_OBJECT) != 0) {
+    if (caller != NULL && (host->flags & WJ_FLAG_CALLER_OBJECT) != 0) {
         end_caller(caller);
     } else {
         Py_XDECREF(caller);
@@ -272,7 +271,7 @@ static bool results_to_frame(const wj_host_func *host, PyObject *returned, wj_fr
 {
     const wj_signature *of = host->signature;
     uint64_t *area = (uint64_t *)(uintptr_t)frame->ints[1];
-    if ((host->flags & FLAG_UNCHECKED) != 0) {
+    if ((host->flags & WJ_FLAG_UNCHECKED) != 0) {
         return bits_to_slots(host, returned, frame, area);
     }
     if (of->result_count == 0) {
@@ -293,18 +292,18 @@ static bool results_to_frame(const wj_host_func *host, PyObject *returned, wj_fr
 static bool call_host(const wj_host_func *host, wj_frame *frame)
 {
     const wj_signature *of = host->signature;
-    PyObject *local[LOCAL_ARGUMENTS + SPARE_ARGUMENTS];
+    PyObject *local[LOCAL_ARGUMENTS + WJ_SPARE_ARGUMENTS];
     PyObject **storage = local;
     if (of->param_count > LOCAL_ARGUMENTS) {
-        storage = (PyObject **)PyMem_Malloc((of->param_count + SPARE_ARGUMENTS) * sizeof(PyObject *));
+        storage = (PyObject **)PyMem_Malloc((of->param_count + WJ_SPARE_ARGUMENTS) * sizeof(PyObject *));
         if (storage == NULL) {
             PyErr_NoMemory();
             return false;
         }
     }
-    PyObject **arguments = storage + SPARE_ARGUMENTS;
+    PyObject **arguments = storage + WJ_SPARE_ARGUMENTS;
     size_t count = of->param_count;
-    if ((host->flags & FLAG_UNCHECKED) != 0) {
+    if ((host->flags & WJ_FLAG_UNCHECKED) != 0) {
         arguments[0] = frame_to_list(of, frame);
         count = 1;
     } else {
@@ -366,9 +365,8 @@ uint64_t wj_lazy_resolve(void *vmctx, uint32_t position, void *frame_address)
         wj_trap(WJ_TRAP_STACK_OVERFLOW, 0);
     }
     wj_boundary_host_begin(NULL, frame_address);
-    /* In front of the function table of a module that has such functions. Whoever keeps the table keeps the resolver. */
-    PyObject **functions = *(PyObject ***)((char *)vmctx + WJ_VMCONTEXT_FUNCTIONS);
-    uint64_t code = address_answered(PyObject_CallFunction(functions[-1], "I", position));
+    PyObject *resolver = wj_header_of(((const wj_vmcontext *)vmctx)->functions)->resolver;
+    uint64_t code = address_answered(PyObject_CallFunction(resolver, "I", position));
     wj_boundary_host_end(NULL, frame_address);
     if (UNLIKELY(code == 0)) { /* an interrupt, or the end of the time, came first */
         wj_trap(WJ_TRAP_INTERRUPT, 0);
@@ -391,8 +389,8 @@ uint64_t wj_report_hot(void *vmctx, uint32_t position, uint32_t loop_offset, uin
     }
     int64_t began_ns = wj_now_ns(CLOCK_MONOTONIC);
     wj_boundary_host_begin(NULL, frame_address);
-    PyObject **functions = *(PyObject ***)((char *)vmctx + WJ_VMCONTEXT_FUNCTIONS);
-    PyObject *answer = PyObject_CallFunction(functions[-2], "III", position, loop_offset, is_compiled);
+    PyObject *reporter = wj_header_of(((const wj_vmcontext *)vmctx)->functions)->reporter;
+    PyObject *answer = PyObject_CallFunction(reporter, "III", position, loop_offset, is_compiled);
     /* Python had no room even for asking (LazyCode.hot catches the rest): the program goes on in the code that it has. */
     if (UNLIKELY(answer == NULL) && (PyErr_ExceptionMatches(PyExc_RecursionError) || PyErr_ExceptionMatches(PyExc_MemoryError))) {
         PyErr_Clear();

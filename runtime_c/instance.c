@@ -9,8 +9,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define NULL_REFERENCE UINT32_MAX
-#define IMPORTED_REFERENCE 1u /* the low bit of a context offset, which is otherwise a multiple of 8 */
+/* The low bit of a context offset, which is otherwise a multiple of 8. */
+_Static_assert(WJ_IMPORTED_REFERENCE == 1, "a bit that no offset has");
 
 static const uint64_t *put_words(uint8_t *destination, const uint64_t *words, uint32_t count)
 {
@@ -56,8 +56,9 @@ int wj_template_func_refs(void *references, const uint32_t *functions, uint32_t 
         if (position >= defined_count || function_types[functions[i]] >= type_count) {
             return 1;
         }
-        slots[i].code = (const void *)(uintptr_t)table[position];
-        slots[i].tail_code = (const void *)(uintptr_t)table[defined_count + position];
+        slots[i].code = (const void *)(uintptr_t)wj_function_words(table, WJ_CODES, defined_count)[position];
+        slots[i].tail_code =
+            (const void *)(uintptr_t)wj_function_words(table, WJ_REGISTER_ENTRIES, defined_count)[position];
         slots[i].type_id = type_ids[function_types[functions[i]]];
         slots[i].function_index = functions[i];
     }
@@ -66,11 +67,11 @@ int wj_template_func_refs(void *references, const uint32_t *functions, uint32_t 
 
 static uint64_t reference_at(uint8_t *context, uint32_t encoded)
 {
-    if (encoded == NULL_REFERENCE) {
+    if (encoded == WJ_NULL_REFERENCE) {
         return 0;
     }
-    uint8_t *place = context + (encoded & ~IMPORTED_REFERENCE);
-    return (encoded & IMPORTED_REFERENCE) != 0 ? *(uint64_t *)(void *)place : (uint64_t)(uintptr_t)place;
+    uint8_t *place = context + (encoded & ~(uint32_t)WJ_IMPORTED_REFERENCE);
+    return (encoded & WJ_IMPORTED_REFERENCE) != 0 ? *(uint64_t *)(void *)place : (uint64_t)(uintptr_t)place;
 }
 
 int wj_instance_elements(void *context, const wj_element_plan *segments, uint32_t count)
@@ -86,7 +87,7 @@ int wj_instance_elements(void *context, const wj_element_plan *segments, uint32_
         }
         uint64_t *references = wj_store_alloc(head->store, segment->count * sizeof *references);
         if (references == NULL) {
-            return WJ_NO_MEMORY;
+            return WJ_SEGMENT_NO_MEMORY;
         }
         for (uint64_t at = 0; at < segment->count; at++) {
             references[at] = reference_at(context, segment->references[at]);
@@ -100,7 +101,7 @@ int wj_instance_elements(void *context, const wj_element_plan *segments, uint32_
         }
         wj_table *table = tables[segment->table].table;
         if (!wj_in_bounds(segment->start, segment->count, wj_table_length(table))) {
-            return WJ_OUT_OF_BOUNDS;
+            return WJ_SEGMENT_OUT_OF_BOUNDS;
         }
         for (uint64_t at = 0; at < segment->count; at++) {
             table->elements[segment->start + at] = reference_at(context, segment->references[at]);
@@ -139,7 +140,7 @@ static int write_data(wj_memory *memory, const wj_data_plan *plan, const wj_segm
     uint64_t at = 0;
     for (uint64_t run_bytes; (run_bytes = next_run(bytes, slot->length, &at)) != 0; at += run_bytes) {
         if (wj_memory_write(memory, plan->start + at, bytes + at, run_bytes) != 0) {
-            return WJ_OUT_OF_BOUNDS;
+            return WJ_SEGMENT_OUT_OF_BOUNDS;
         }
     }
     return 0;
@@ -155,7 +156,7 @@ int wj_instance_data(void *context, const wj_data_plan *segments, uint32_t count
         wj_segment_slot *slot = &slots[segments[i].segment];
         bool mapped = image != NULL && memory->image_id == image->id;
         if (!mapped && write_data(memory, &segments[i], slot) != 0) {
-            return WJ_OUT_OF_BOUNDS;
+            return WJ_SEGMENT_OUT_OF_BOUNDS;
         }
         slot->length = 0; /* dropped */
     }

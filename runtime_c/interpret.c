@@ -74,13 +74,13 @@ static void set_instance(context *c, void *vmctx)
 {
     c->vmctx = vmctx;
     c->functions = ((wj_vmcontext *)vmctx)->functions;
-    c->interpreter = (wj_interpreter *)(uintptr_t)c->functions[-3];
+    c->interpreter = wj_header_of(c->functions)->interpreter;
 }
 
-/* Counts of calls and iterations, behind both halves of the function table: which code is hot (compile/metering.py). */
+/* Counts of calls and iterations: which code is hot (compile/metering.py). */
 static uint64_t *counter_of(const context *c, uint32_t position)
 {
-    return (uint64_t *)(uintptr_t)c->functions + (size_t)2 * c->interpreter->plan.function_count + position;
+    return wj_function_words(c->functions, WJ_COUNTERS, c->interpreter->plan.function_count) + position;
 }
 
 static wj_store *store_of(const context *c)
@@ -138,7 +138,8 @@ static void ABANDONED call_native(const context *c, const void *code, void *vmct
     }
 }
 
-/* Goes on in compiled code, whose only parameter are the locals, which the results replace. */
+/* Goes on in compiled code that is entered at a loop (abi.py), with the locals as its frame, which the results replace. */
+_Static_assert(sizeof(uint64_t) == WJ_LOOP_FRAME_SLOT_BYTES, "locals are the frame of a loop entry");
 static void ABANDONED enter_loop(const context *c, uint64_t code, const wj_signature *type, uint64_t *locals)
 {
     wj_frame *frame = FRAME(type->area_slots);

@@ -48,7 +48,7 @@ uint32_t wj_interpreter_find(wj_interpreter *interpreter, uintptr_t pc, uint32_t
         }
         return function->function_index;
     }
-    return UINT32_MAX;
+    return WJ_NO_FUNCTION;
 }
 
 /* Threads may both translate: one of the two stays. */

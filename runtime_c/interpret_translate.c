@@ -6,8 +6,6 @@
 /* The static analyser does not know that bodies are valid, and takes the operand stack and the frames to be empty.
  * NOLINTBEGIN(clang-analyzer-core.*, clang-analyzer-security.ArrayBound, clang-analyzer-unix.Malloc) */
 
-enum { I32 = 0x7f, F32 = 0x7d };
-enum { MOST_RESULTS = 1000 }; /* of a block or function (signature.c) */
 enum { LOOK_STEPS = 1 << 15 }; /* instructions between looks at interrupts: a millisecond */
 
 typedef struct {
@@ -159,7 +157,7 @@ static void global(translator *t, uint32_t index, bool sets)
 {
     bool imported = index < t->of->plan.imported_global_count;
     uint8_t type = t->of->plan.global_types[index];
-    bool narrow = type == I32 || type == F32;
+    bool narrow = type == WJ_TYPE_I32 || type == WJ_TYPE_F32;
     uint32_t offset = imported ? t->of->plan.imported_globals_offset + 8 * index
                                : t->of->plan.globals_offset + WJ_GLOBAL_BYTES * (index - t->of->plan.imported_global_count);
     uint32_t operation = imported ? WJ_OP_IMPORTED_GLOBAL_GET_32 : WJ_OP_GLOBAL_GET_32;
@@ -511,7 +509,7 @@ static void locals(translator *t)
 static void make_room(translator *t)
 {
     t->failed = t->failed || (t->height > FREE_HEIGHT && t->height / MOST_OPERANDS_PER_BYTE > t->at - t->start);
-    t->operands = reserved(t, t->operands, t->height, &t->operand_room, MOST_RESULTS + 1, sizeof *t->operands);
+    t->operands = reserved(t, t->operands, t->height, &t->operand_room, WJ_MAX_RESULTS + 1, sizeof *t->operands);
     t->frames = reserved(t, t->frames, t->frame_count, &t->frame_room, 1, sizeof *t->frames);
 }
 

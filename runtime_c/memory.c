@@ -9,7 +9,6 @@
 
 #define ALIGN_RESERVATION_BYTES (UINT64_C(1) << 30)
 #define SMALL_TABLE_ELEMENTS 512u
-#define ELEMENT_BYTES (sizeof(uint64_t))
 #define GROWTH_BYTES (UINT64_C(16) << 20)
 
 /* The longest mapping we ask for: half of a 47-bit address space keeps every sum below free of overflow. */
@@ -509,8 +508,7 @@ static void fill_elements(uint64_t *elements, uint64_t count, uint64_t value)
     }
 }
 
-/* Of a table that cannot grow, generated code masks an index with the next power of two less one (compile/tables.py), so
- * that a mispredicted bounds check reads nothing of the host's: all that the mask lets through has to be the table's. */
+/* All that the mask of an index lets through (abi.table_mask) has to be the table's. */
 static uint64_t masked_elements(uint64_t capacity)
 {
     uint64_t room = 1;
@@ -526,13 +524,13 @@ static bool map_table(wj_table *table, uint64_t length)
 {
     uint64_t room = masked_elements(table->capacity);
     if (room <= SMALL_TABLE_ELEMENTS) {
-        table->elements = wj_store_alloc(table->store, room * ELEMENT_BYTES);
+        table->elements = wj_store_alloc(table->store, room * WJ_ELEMENT_BYTES);
         errno = ENOMEM;
         return table->elements != NULL;
     }
     uint64_t page_bytes = host_page_bytes();
-    table->mapping_bytes = round_up(room * ELEMENT_BYTES, page_bytes);
-    table->committed_bytes = round_up(length * ELEMENT_BYTES, page_bytes);
+    table->mapping_bytes = round_up(room * WJ_ELEMENT_BYTES, page_bytes);
+    table->committed_bytes = round_up(length * WJ_ELEMENT_BYTES, page_bytes);
     uint8_t *mapping = reserve(table->mapping_bytes);
     if (mapping == NULL) {
         return false;
@@ -557,21 +555,21 @@ wj_table *wj_table_new(wj_store *store, uint64_t min, uint64_t max, uint64_t ini
         *error = ENOMEM;
         return NULL;
     }
-    if (!take_new(store, min, &store->max_table_elements, min * ELEMENT_BYTES)) {
+    if (!take_new(store, min, &store->max_table_elements, min * WJ_ELEMENT_BYTES)) {
         *error = EDQUOT;
         return NULL;
     }
     wj_table *table = calloc(1, sizeof *table);
     if (table == NULL) {
         *error = ENOMEM;
-        give_back(store, min * ELEMENT_BYTES);
+        give_back(store, min * WJ_ELEMENT_BYTES);
         return NULL;
     }
     table->store = store;
     table->capacity = at_most(max, WJ_MAX_TABLE_ELEMENTS);
     if (!map_table(table, min)) {
         *error = errno;
-        give_back(store, min * ELEMENT_BYTES);
+        give_back(store, min * WJ_ELEMENT_BYTES);
         free(table);
         return NULL;
     }
@@ -608,15 +606,15 @@ static uint64_t grow_table(wj_table *table, uint64_t delta, uint64_t init)
         return WJ_REFUSED;
     }
     uint64_t length = old_length + delta;
-    if (length > table->store->max_table_elements || !take_bytes(table->store, delta * ELEMENT_BYTES)) {
+    if (length > table->store->max_table_elements || !take_bytes(table->store, delta * WJ_ELEMENT_BYTES)) {
         return WJ_REFUSED;
     }
     if (table->mapping_bytes != 0) {
-        uint64_t committed_bytes = round_up(length * ELEMENT_BYTES, host_page_bytes());
+        uint64_t committed_bytes = round_up(length * WJ_ELEMENT_BYTES, host_page_bytes());
         if (committed_bytes > table->committed_bytes) {
             uint8_t *end = (uint8_t *)table->elements + table->committed_bytes;
             if (!commit(end, committed_bytes - table->committed_bytes)) {
-                table->store->total_bytes -= delta * ELEMENT_BYTES;
+                table->store->total_bytes -= delta * WJ_ELEMENT_BYTES;
                 return WJ_REFUSED;
             }
             table->committed_bytes = committed_bytes;
@@ -660,7 +658,7 @@ int wj_table_write(wj_table *table, uint64_t start, const uint64_t *source, uint
     if (!wj_in_bounds(start, count, wj_table_length(table))) {
         return 1;
     }
-    memmove(table->elements + start, source, count * ELEMENT_BYTES);
+    memmove(table->elements + start, source, count * WJ_ELEMENT_BYTES);
     return 0;
 }
 

@@ -8,12 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_VALUES 1000u /* parameters or results: the JS API's implementation limit */
+_Static_assert(WJ_LETTER_I32 == 'i' && WJ_LETTER_I64 == 'I' && WJ_LETTER_F32 == 'f' && WJ_LETTER_F64 == 'F' &&
+                   WJ_LETTER_V128 == 'V' && WJ_LETTER_FUNCREF == 'u' && WJ_LETTER_EXTERNREF == 'e',
+               "letters of value types");
 
-static bool letters_are_valid(const char *letters)
+static bool letters_are_valid(const char *letters, size_t most)
 {
     size_t count = strlen(letters);
-    return count <= MAX_VALUES && strspn(letters, "iIfFVrue") == count;
+    return count <= most && strspn(letters, "iIfFVrue") == count;
 }
 
 /* The platform's C convention: integer and float registers are counted apart, what does not fit goes to the stack. */
@@ -60,7 +62,7 @@ static void place_results(wj_signature *made, const char *results)
 
 static wj_signature *make(const char *params, const char *results)
 {
-    if (!letters_are_valid(params) || !letters_are_valid(results)) {
+    if (!letters_are_valid(params, WJ_MAX_PARAMS) || !letters_are_valid(results, WJ_MAX_RESULTS)) {
         errno = EINVAL;
         return NULL;
     }

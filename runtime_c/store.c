@@ -172,9 +172,9 @@ wj_store *wj_store_new(uint64_t max_wasm_stack_bytes)
     store->pins = 1;
     store->max_wasm_stack_bytes = max_wasm_stack_bytes;
     store->fuel = INT64_MAX; /* of code that counts none: the builtins look, whatever calls them */
-    store->max_memory_bytes = UINT64_MAX;
-    store->max_table_elements = UINT64_MAX;
-    store->max_total_bytes = UINT64_MAX;
+    store->max_memory_bytes = WJ_UNLIMITED;
+    store->max_table_elements = WJ_UNLIMITED;
+    store->max_total_bytes = WJ_UNLIMITED;
     return store;
 }
 

@@ -24,6 +24,7 @@
 #define LEAST_HEADROOM_BYTES (256u << 10)
 #define MOST_GUESSED_STACK_BYTES (64ull << 20) /* the kernel leaves so much room, whatever the limit was at the start */
 #define NULL_PAGE_BYTES 4096u
+_Static_assert(WJ_FUNC_REF_SIZEOF <= NULL_PAGE_BYTES, "code reads through null func-refs");
 #define STACK_PROBE_SLACK_BYTES (64u << 10) /* how far a faulting frame probe may be from sp or the guard's ends */
 #define MAX_HISTORY 8
 #define REPEATS_BEFORE_GIVING_UP 100000u /* a fraction of a second */

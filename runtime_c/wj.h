@@ -20,13 +20,10 @@
 #include "wj_api.h"
 
 #define WJ_INTERNAL __attribute__((visibility("hidden")))
-#define WJ_THUNK_BYTES 16
 #define WJ_MAX_BACKTRACE 128
-#define WJ_MAX_TABLE_ELEMENTS 10000000u
-#define WJ_REFUSED UINT64_MAX /* growth */
 
 /* How wj_enter returns. */
-enum { WJ_STATUS_OK = 0, WJ_STATUS_TRAP = 1, WJ_STATUS_EXCEPTION = 2, WJ_STATUS_SIGNALS = 3 };
+enum { WJ_STATUS_TRAP = WJ_STATUS_OK + 1, WJ_STATUS_EXCEPTION, WJ_STATUS_SIGNALS };
 
 /* Bits of wj_thread.pending: something to look at before wasm code goes on. */
 enum { WJ_PENDING_TRAP = 1, WJ_PENDING_SIGNALS = 2 };
@@ -179,6 +176,25 @@ typedef struct {
     uint64_t length;
 } wj_segment_slot;
 
+/* In front of the function table of a module whose code is replaced. */
+typedef struct {
+    uint64_t unused;
+    struct wj_interpreter *interpreter; /* NULL: nothing of it is interpreted */
+    void *reporter;                     /* PyObjects, kept by whoever keeps the table; reporter: NULL, or as interpreter */
+    void *resolver;
+} wj_function_table_header;
+
+static inline const wj_function_table_header *wj_header_of(const void *functions)
+{
+    return (const wj_function_table_header *)functions - 1;
+}
+
+/* One of the arrays of a table for `count` functions: WJ_CODES, WJ_REGISTER_ENTRIES, WJ_COUNTERS. */
+static inline uint64_t *wj_function_words(const void *functions, uint32_t array, uint64_t count)
+{
+    return (uint64_t *)(uintptr_t)functions + array * count;
+}
+
 /* Where the arrays of one module's instance context lie. */
 typedef struct {
     uint32_t memories, tables, data_segments, element_segments;
@@ -217,6 +233,9 @@ WJ_ASSERT_OFFSET(wj_table_slot, table, WJ_TABLE_SLOT_TABLE);
 WJ_ASSERT_OFFSET(wj_table_slot, elements, WJ_TABLE_SLOT_ELEMENTS);
 WJ_ASSERT_OFFSET(wj_segment_slot, start, WJ_SEGMENT_SLOT_START);
 WJ_ASSERT_OFFSET(wj_segment_slot, length, WJ_SEGMENT_SLOT_LENGTH);
+WJ_ASSERT_OFFSET(wj_function_table_header, interpreter, WJ_FUNCTION_TABLE_HEADER_INTERPRETER);
+WJ_ASSERT_OFFSET(wj_function_table_header, reporter, WJ_FUNCTION_TABLE_HEADER_REPORTER);
+WJ_ASSERT_OFFSET(wj_function_table_header, resolver, WJ_FUNCTION_TABLE_HEADER_RESOLVER);
 WJ_ASSERT_OFFSET(wj_vmcontext, magic, WJ_VMCONTEXT_MAGIC);
 WJ_ASSERT_OFFSET(wj_vmcontext, flags, WJ_VMCONTEXT_FLAGS);
 WJ_ASSERT_OFFSET(wj_vmcontext, store, WJ_VMCONTEXT_STORE);
@@ -228,6 +247,9 @@ _Static_assert(sizeof(struct wj_func_ref) == WJ_FUNC_REF_SIZEOF, "VMFuncRef size
 _Static_assert(sizeof(wj_memory_slot) == WJ_MEMORY_SLOT_SIZEOF, "memory slot size");
 _Static_assert(sizeof(wj_table_slot) == WJ_TABLE_SLOT_SIZEOF, "table slot size");
 _Static_assert(sizeof(wj_segment_slot) == WJ_SEGMENT_SLOT_SIZEOF, "segment slot size");
+_Static_assert(sizeof(wj_function_table_header) == WJ_FUNCTION_TABLE_HEADER_SIZEOF, "function table header size");
+_Static_assert(sizeof(uint64_t) == WJ_SLOT_BYTES, "slots are words");
+_Static_assert(sizeof *((struct wj_table *)NULL)->elements == WJ_ELEMENT_BYTES, "elements are words");
 _Static_assert(sizeof(wj_vmcontext) == WJ_VMCONTEXT_SIZEOF, "vmcontext head size");
 
 /* ---- the boundary (boundary.h, arch_*.c) ---- */
@@ -492,9 +514,6 @@ WJ_INTERNAL bool wj_pool_drain(void);
 WJ_INTERNAL void wj_pool_forget(uint64_t image_id);
 
 /* ---- instance.c ---- */
-
-enum { WJ_SEGMENT_PASSIVE = 0, WJ_SEGMENT_ACTIVE = 1, WJ_SEGMENT_DECLARATIVE = 2 }; /* wasmjit/wasm/module.py */
-enum { WJ_OUT_OF_BOUNDS = 1, WJ_NO_MEMORY = 2 };
 
 struct wj_image {
     uint64_t id; /* never used again: tells whether a mapping shows this image */

@@ -185,10 +185,9 @@ uint64_t wj_signature_count(void);
 void wj_signature_skip_ids(uint32_t last);
 /* Makes a func-ref that calls `callable` (PyObject*, a reference is taken until the store is freed, as is one on the
  * signature). Its type id is the signature's.
- * flags: 1 = pass the calling instance context's address (int, 0 if none) as the first argument;
- *        2 = unchecked: call with one argument (after the context address of flag 1), a list of raw slots (ints, the
- *            bits; a v128 takes two, low half first), expects a sequence of such;
- *        8 = pass a Caller as the first argument.
+ * flags (abi.py): CALLER: pass the calling instance context's address (int, 0 if none) as the first argument;
+ *   UNCHECKED: call with one argument (after that), a list of raw slots (ints, the bits; a v128 takes two, low half first),
+ *   expects a sequence of such; CALLER_OBJECT: pass a Caller as the first argument.
  * A result count of 1 takes the value itself, more take a sequence, 0 takes None. `code`: a trampoline of its signature, or
  * 0. `native`: the C function that a trampoline of that kind calls. NULL on failure (MemoryError). */
 wj_func_ref *wj_host_func_new(wj_store *store, uintptr_t callable, const wj_signature *signature, uint32_t flags,

@@ -23,7 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "reading": {"errors"},
     "records": set(),
     "config": {"errors", "records"},
-    "abi": {"errors", "records"},
+    "abi": {"errors", "records", "wasm", "config"},
     "target": {"errors", "records"},
     "elf": {"errors"},
     "dwarf": {"errors", "elf"},

@@ -1,13 +1,20 @@
 """The one contract between generated code, the C runtime and Python: layouts, calling convention, builtins.
 
-`render_header()` writes ``runtime_c/wj_abi.h``; C asserts every offset against its own structs.
-Layouts count bytes. All structures are for 64-bit little-endian targets.
+Closed: whatever two of these three have to agree on stands here, or is named here (traps, value types, the modes of
+segments). What only Python and C pass to each other as structs is in ``runtime_c/wj_api.h``, which both read.
+`render_header()` writes ``runtime_c/wj_abi.h``; C uses its numbers, and asserts every offset against its own structs.
+Artifacts and cache entries carry a hash of that text (`artifact.abi_hash`). Layouts count bytes. All structures are for
+64-bit little-endian targets.
 
 Calling convention of every wasm function (see docs/rationale.md): the platform's C convention, parameters
 ``(ptr vmctx, [ptr results_area if more than two results,] wasm parameters...)``; up to two results come back in
 registers (LLVM ``void``, ``T`` or ``{T0, T1}``), further ones through 8-byte slots of the results area
 (a v128 takes two slots). i32 occupies the low half of its register or slot; the high half is unspecified.
 References are pointers: a funcref is a ``VMFuncRef*``, an externref a store handle; null is 0.
+
+A function that is entered at a loop (compile/loop_entry.py) takes ``(ptr vmctx, [ptr results_area,] ptr frame)`` and
+returns as always. The frame has a slot of LOOP_FRAME_SLOT_BYTES for each local, parameters first: `loop_frame_offset`.
+It is read before anything else happens, so it may be overwritten or gone when the function calls another one.
 """
 
 from __future__ import annotations
@@ -15,6 +22,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .errors import TRAPS
+from .wasm.module import ACTIVE, DECLARATIVE, PASSIVE
+from .wasm.types import MAX_PARAMS, MAX_RESULTS, SIGNATURE_LETTERS, VALTYPE_NAMES
 
 if TYPE_CHECKING:
     from dataclasses import dataclass
@@ -24,10 +33,19 @@ else:
 POINTER_BYTES = 8
 SLOT_BYTES = 8
 MAX_REGISTER_RESULTS = 2
+# Argument registers of the C conventions: integers (the first has vmctx) by machine, and floats or vectors.
+INT_REGISTERS = {"x86_64": 6, "aarch64": 8}
+FLOAT_REGISTERS = 8
 VMCONTEXT_MAGIC = 0x78436A77  # "wjCx"
 # The location, in the header of the binary format, of calls that go on with the same activation in other code
 # (compile/hand_over.py): no frame of a backtrace. 0 stands for unknown locations.
 HAND_OVER_OFFSET = 1
+LOOP_FRAME_SLOT_BYTES = SLOT_BYTES
+
+
+def loop_frame_offset(local: int) -> int:
+    """Offset of a local in the frame of a loop entry, in bytes."""
+    return LOOP_FRAME_SLOT_BYTES * local
 
 
 def _fields(*names_and_sizes: tuple[str, int]) -> dict[str, int]:
@@ -52,6 +70,19 @@ MEMORY = _fields(("base", 8), ("size_bytes", 8))
 
 # The part of a table that generated code reads. Elements are 8-byte references.
 TABLE = _fields(("elements", 8), ("length", 8))
+ELEMENT_BYTES = 8
+# No table gets larger, whatever its type says.
+MAX_TABLE_ELEMENTS = 10_000_000
+
+
+def table_mask(elements: int) -> int:
+    """What an index into a table that has `elements`, and cannot get more, is masked with.
+
+    A mispredicted bounds check reads nothing of the host's then (compile/tables.py): the runtime keeps room for all
+    that the mask lets through.
+    """
+    return (1 << max(elements - 1, 0).bit_length()) - 1
+
 
 # Per Store; generated code reads `stack_limit`, writes `caller` before every import or indirect call. With
 # Config.consume_fuel it keeps what is left in `fuel` (signed). With Config.epoch_interruption `epoch` points to the
@@ -61,11 +92,26 @@ TABLE = _fields(("elements", 8), ("length", 8))
 STORE = _fields(
     ("stack_limit", 8), ("caller", 8), ("fuel", 8), ("epoch", 8), ("epoch_deadline", 8), ("tail_arguments", 8)
 )
-TAIL_ARGUMENTS_BYTES = 16 * 1001  # the most parameters that a function may have, and what an adapter has to know
+# What is at `tail_arguments`: the code and the context that an adapter calls, then the arguments.
+TAIL_ARGUMENTS = _fields(("code", 8), ("vmctx", 8))
+TAIL_ARGUMENTS_BYTES = TAIL_ARGUMENTS["sizeof"] + 16 * MAX_PARAMS
 
-# The fixed head of the instance context. `functions` is the module's function table (code pointer per *defined*
-# function, then as many register entries for tail calls, 0 where there is none; shared by all instances of a loaded
-# module: a tier swaps code by one store there).
+# The function table of a module: arrays of 8-byte words, one behind the other, with a word for each function that the
+# module *defines*. CODES: addresses of code; REGISTER_ENTRIES: those for tail calls, 0 where there is none
+# (compile/tail_calls.py); COUNTERS: how often a function and its loops began in code that counts. All instances of a
+# loaded module share it: a tier swaps code by one store there.
+# Where code is replaced, and only there, it has COUNTERS, and a header in front of it (runtime/entries.py): the
+# interpreter's record (0: none), what is told of hot functions and loops, and what is asked for code that is missing.
+CODES, REGISTER_ENTRIES, COUNTERS = range(3)
+FUNCTION_TABLE_HEADER = _fields(("unused", 8), ("interpreter", 8), ("reporter", 8), ("resolver", 8))
+
+
+def function_word(array: int, count: int, position: int) -> int:
+    """The index of the word of the function at `position` in one of the arrays of a table of `count` functions."""
+    return array * count + position
+
+
+# The fixed head of the instance context. `functions` is the module's function table.
 # `builtins` is the C runtime's table of BUILTINS. `type_ids` holds a u32 per type of the module.
 VMCONTEXT = _fields(
     ("magic", 4),
@@ -84,6 +130,12 @@ ENTRY = _fields(("landing_sp", 8), ("landing_fp", 8), ("landing_pc", 8), ("code"
 ENTRY_BYTES = 1280  # room for C's whole record
 # What the code of a host function reads of its own record, which it gets as vmctx.
 HOST_FUNC = _fields(("boundary", 8), ("native", 8))
+# The record's flags: pass the calling instance context's address; pass and take raw slots; pass a Caller. KEEP_GIL is
+# one of functions that Python calls, which have UNCHECKED too.
+FLAG_CALLER, FLAG_UNCHECKED, FLAG_KEEP_GIL, FLAG_CALLER_OBJECT = 1, 2, 4, 8
+SPARE_ARGUMENTS = 2  # places in front of a Python function's arguments: PY_VECTORCALL_ARGUMENTS_OFFSET, Caller
+THUNK_BYTES = 16  # of a piece of code that is a C function's address for C callers
+STATUS_OK = 0  # of ENTRY: the code came to its end
 # A loop over arrays (`typed.map`). The head is followed by a COLUMN for each parameter, then for each result.
 MAP_JOB = _fields(("code", 8), ("vmctx", 8), ("count", 8), ("done", 8))
 COLUMN = _fields(("data", 8), ("stride_bytes", 8))
@@ -93,6 +145,16 @@ MEMORY_SLOT = _fields(("memory", 8), ("base", 8))  # base: a copy, invariant und
 TABLE_SLOT = _fields(("table", 8), ("elements", 8))  # elements: a copy; tables never move
 SEGMENT_SLOT = _fields(("start", 8), ("length", 8))  # data: bytes; elements: references; length 0 once dropped
 GLOBAL_BYTES = 16  # room for a v128
+
+REFUSED = (1 << 64) - 1  # what growth returns that did not happen
+UNLIMITED = (1 << 64) - 1  # a limit of a store that is none
+# How element segments are written for C: offsets in the instance context, of func-refs, or with the bit set of pointers
+# to one.
+NULL_REFERENCE = (1 << 32) - 1
+IMPORTED_REFERENCE = 1
+# What C's segment functions return if not 0.
+SEGMENT_OUT_OF_BOUNDS, SEGMENT_NO_MEMORY = 1, 2
+NO_FUNCTION = (1 << 32) - 1  # of an address that no interpreted function belongs to
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +284,54 @@ _C_TYPES = {
 }
 
 
+def _numbers() -> dict[str, int | str]:
+    """What C knows besides layouts, traps and functions: number or letter by name."""
+    return {
+        "MAGIC": VMCONTEXT_MAGIC,
+        "SLOT_BYTES": SLOT_BYTES,
+        "GLOBAL_BYTES": GLOBAL_BYTES,
+        "ELEMENT_BYTES": ELEMENT_BYTES,
+        "MAX_PARAMS": MAX_PARAMS,
+        "MAX_RESULTS": MAX_RESULTS,
+        "MAX_REGISTER_RESULTS": MAX_REGISTER_RESULTS,
+        "MAX_TABLE_ELEMENTS": MAX_TABLE_ELEMENTS,
+        **{f"INT_REGISTERS_{machine.upper()}": count for machine, count in INT_REGISTERS.items()},
+        "FLOAT_REGISTERS": FLOAT_REGISTERS,
+        "HAND_OVER_OFFSET": HAND_OVER_OFFSET,
+        "LOOP_FRAME_SLOT_BYTES": LOOP_FRAME_SLOT_BYTES,
+        "ENTRY_BYTES": ENTRY_BYTES,
+        "STATUS_OK": STATUS_OK,
+        "TAIL_ARGUMENTS_BYTES": TAIL_ARGUMENTS_BYTES,
+        "SPARE_ARGUMENTS": SPARE_ARGUMENTS,
+        "THUNK_BYTES": THUNK_BYTES,
+        "CODES": CODES,
+        "REGISTER_ENTRIES": REGISTER_ENTRIES,
+        "COUNTERS": COUNTERS,
+        "FLAG_CALLER": FLAG_CALLER,
+        "FLAG_UNCHECKED": FLAG_UNCHECKED,
+        "FLAG_KEEP_GIL": FLAG_KEEP_GIL,
+        "FLAG_CALLER_OBJECT": FLAG_CALLER_OBJECT,
+        "SEGMENT_PASSIVE": PASSIVE,
+        "SEGMENT_ACTIVE": ACTIVE,
+        "SEGMENT_DECLARATIVE": DECLARATIVE,
+        "SEGMENT_OUT_OF_BOUNDS": SEGMENT_OUT_OF_BOUNDS,
+        "SEGMENT_NO_MEMORY": SEGMENT_NO_MEMORY,
+        "NULL_REFERENCE": NULL_REFERENCE,
+        "IMPORTED_REFERENCE": IMPORTED_REFERENCE,
+        "NO_FUNCTION": NO_FUNCTION,
+        "REFUSED": REFUSED,
+        "UNLIMITED": UNLIMITED,
+        **{f"TYPE_{VALTYPE_NAMES[code].upper()}": code for code in SIGNATURE_LETTERS},
+        **{f"LETTER_{VALTYPE_NAMES[code].upper()}": letter for code, letter in SIGNATURE_LETTERS.items()},
+    }
+
+
+def _c_number(value: int | str) -> str:
+    if isinstance(value, str):
+        return f"'{value}'"
+    return f"UINT64_C({value:#x})" if value >> 32 else f"{value:#x}u" if value >> 24 else str(value)
+
+
 def render_header() -> str:
     """The text of ``runtime_c/wj_abi.h``."""
     lines = [
@@ -229,17 +339,15 @@ def render_header() -> str:
         "#ifndef WJ_ABI_H",
         "#define WJ_ABI_H",
         "#include <stdint.h>",
-        f"#define WJ_MAGIC {VMCONTEXT_MAGIC:#x}u",
-        f"#define WJ_GLOBAL_BYTES {GLOBAL_BYTES}",
-        f"#define WJ_MAX_REGISTER_RESULTS {MAX_REGISTER_RESULTS}",
-        f"#define WJ_ENTRY_BYTES {ENTRY_BYTES}",
-        f"#define WJ_TAIL_ARGUMENTS_BYTES {TAIL_ARGUMENTS_BYTES}",
+        *(f"#define WJ_{name} {_c_number(value)}" for name, value in _numbers().items()),
     ]
     for struct, fields in (
         ("FUNC_REF", FUNC_REF),
         ("MEMORY", MEMORY),
         ("TABLE", TABLE),
         ("STORE", STORE),
+        ("TAIL_ARGUMENTS", TAIL_ARGUMENTS),
+        ("FUNCTION_TABLE_HEADER", FUNCTION_TABLE_HEADER),
         ("VMCONTEXT", VMCONTEXT),
         ("MEMORY_SLOT", MEMORY_SLOT),
         ("TABLE_SLOT", TABLE_SLOT),

@@ -110,9 +110,9 @@ def call(lowering: FunctionLowering, function: int, at: int) -> None:
     else:
         lowering.unit.callees.append(function)
         code = lowering.fresh()
+        word = abi.function_word(abi.CODES, len(module.bodies), function - module.num_imported_functions)
         lowering.lines.append(
-            f"  {code}p = getelementptr ptr, ptr {function_table(lowering)}, "
-            f"i64 {function - module.num_imported_functions}\n"
+            f"  {code}p = getelementptr ptr, ptr {function_table(lowering)}, i64 {word}\n"
             f"  {code} = load ptr, ptr {code}p, align 8, !tbaa !2"
         )
         emit_call(lowering, functype, code, "%vmctx", at)

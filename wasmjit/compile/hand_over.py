@@ -106,7 +106,7 @@ def _filled_frame(lowering: FunctionLowering, item: HandOver, live: int) -> str:
             value, llvm = f"{item.code}l{index}", LLVM_TYPES[valtype]
             lines.append(
                 f"  {value} = load {llvm}, ptr %l{index}\n"
-                f"  {value}p = getelementptr i8, ptr %handed, i64 {abi.SLOT_BYTES * index}\n"
+                f"  {value}p = getelementptr i8, ptr %handed, i64 {abi.loop_frame_offset(index)}\n"
                 f"  store {llvm} {value}, ptr {value}p, align 8"
             )
     lines.append("  br label %hand.over")

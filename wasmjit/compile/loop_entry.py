@@ -1,9 +1,7 @@
 """A function that is entered at one of its loops: compiled code takes over an activation that runs elsewhere.
 
-Parameters are ``(ptr %vmctx, [ptr %results,] ptr %frame)``, results those of the function. The frame holds the values
-of all locals, parameters first, as they are where the loop's header is reached: a slot of `abi.SLOT_BYTES` each, in the
-order of their indices; 32-bit values are in the lower half. They are read once, before anything else, so the frame may
-be gone when the function calls another one.
+Parameters are ``(ptr %vmctx, [ptr %results,] ptr %frame)``, results those of the function. The frame (see `abi`) holds
+the values of all locals as they are where the loop's header is reached; 32-bit values are in the lower half.
 
 The prologue leads to the loop's header instead of to the start of the body. What comes before the loop is lowered all
 the same: an outer loop may lead there again, and LLVM deletes it if none does. Because of the new edge into the header,
@@ -80,7 +78,7 @@ class LoopEntryLowering(FunctionLowering):
         """A local's alloca and its value in the frame."""
         llvm = LLVM_TYPES[self.local_types[index]]
         return (
-            f"  %p{index}.p = getelementptr i8, ptr %frame, i64 {abi.SLOT_BYTES * index}\n"
+            f"  %p{index}.p = getelementptr i8, ptr %frame, i64 {abi.loop_frame_offset(index)}\n"
             f"  %p{index} = load {llvm}, ptr %p{index}.p, align 8\n"
             f"  %l{index} = alloca {llvm}\n"
             f"  store {llvm} %p{index}, ptr %l{index}"

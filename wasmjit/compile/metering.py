@@ -52,14 +52,14 @@ def enter_loop(lowering: FunctionLowering, at: int) -> None:
 
 
 def count(lowering: FunctionLowering) -> str:
-    """Counts that a function or loop was begun, behind both halves of the function table: which code is hot.
+    """Counts that a function or loop was begun, in the function table's counters: which code is hot.
 
     Returns the new count. Threads may lose a few counts to each other.
     """
     module = lowering.module
     position = lowering.function_index - module.num_imported_functions
     name = lowering.fresh()
-    counter = 2 * len(module.bodies) + position
+    counter = abi.function_word(abi.COUNTERS, len(module.bodies), position)
     lowering.lines.append(
         f"  {name}p = getelementptr i64, ptr {calls.function_table(lowering)}, i64 {counter}\n"
         f"  {name}n = load i64, ptr {name}p, align 8\n"

@@ -10,9 +10,6 @@ from ..wasm.ops import LLVM_TYPES
 if TYPE_CHECKING:
     from .function import FunctionLowering
 
-# Tables of more elements cannot be made, and so their code never runs.
-MAX_CONSTANT_LENGTH = 1 << 31
-
 
 def record(lowering: FunctionLowering, table: int) -> str:
     """The address of the table's record (abi.TABLE)."""
@@ -42,7 +39,7 @@ def elements(lowering: FunctionLowering, table: int) -> str:
 def length(lowering: FunctionLowering, table: int) -> str:
     """The table's length as an operand of its address type: a constant if the table cannot grow."""
     type = lowering.module.tables[table]
-    if type.limits.max == type.limits.min < MAX_CONSTANT_LENGTH:
+    if type.limits.max == type.limits.min <= abi.MAX_TABLE_ELEMENTS:
         return str(type.limits.min)
     record(lowering, table)
     name = lowering.fresh()
@@ -66,8 +63,7 @@ def element_pointer(lowering: FunctionLowering, table: int, index: str, at: int)
     if count[0] == "%":
         emit(f"  {name}i = icmp ult {llvm} {name}h, {count}\n  {name}m = select i1 {name}i, {llvm} {name}h, {llvm} 0")
     else:
-        mask = (1 << max(int(count) - 1, 0).bit_length()) - 1
-        emit(f"  {name}m = and {llvm} {name}h, {mask}")
+        emit(f"  {name}m = and {llvm} {name}h, {abi.table_mask(int(count))}")
     lowering.trap_if(f"{name}o", "TABLE_OUT_OF_BOUNDS", at)
     if llvm == "i32":
         emit(f"  {name}z = zext i32 {name}m to i64")

@@ -10,7 +10,7 @@ Arguments beyond the registers would lie in the frame of the caller's caller, wh
 through the store's `tail_arguments` instead, and the callee has to know. For a signature with such parameters
 
 - a function that tail-calls has two entries: its body takes the *register entry* (func-ref's `tail_code`, and
-  the second half of the function table), and `code` is a wrapper that moves stack arguments there;
+  `abi.REGISTER_ENTRIES`), and `code` is a wrapper that moves stack arguments there;
 - a function that does not has only `code`; an adapter, which is jumped to, calls it and returns. That adds one frame to
   the stack and no more, for whoever cannot tail-call ends the chain.
 
@@ -31,14 +31,7 @@ if TYPE_CHECKING:
     from .function import FunctionLowering
     from .unit import Unit
 
-# Argument registers of the C conventions.
-_INT_REGISTERS = {"x86_64": 6, "aarch64": 8}
-_FLOAT_REGISTERS = 8
 _FLOAT_REGISTER_TYPE = "<4 x float>"  # any vector of 16 bytes; narrower values occupy its low end
-# The first slots of `tail_arguments` tell an adapter the code that it has to call, and with which context.
-_CODE_OFFSET = 0
-_CONTEXT_OFFSET = abi.SLOT_BYTES
-_FIRST_ARGUMENT_OFFSET = 2 * abi.SLOT_BYTES
 
 Emit = Callable[[str], None]
 
@@ -54,12 +47,12 @@ class RegisterPrototype:
     def __init__(self, functype: FuncType, machine: str) -> None:
         self.type = functype
         self.has_area = len(functype.results) > abi.MAX_REGISTER_RESULTS
-        num_ints = _INT_REGISTERS[machine] - 1 - self.has_area
+        num_ints = abi.INT_REGISTERS[machine] - 1 - self.has_area
         self.registers = [(f"int{n}", "i64") for n in range(num_ints)]
-        self.registers += [(f"vec{n}", _FLOAT_REGISTER_TYPE) for n in range(_FLOAT_REGISTERS)]
-        free = {"int": num_ints, "vec": _FLOAT_REGISTERS}
+        self.registers += [(f"vec{n}", _FLOAT_REGISTER_TYPE) for n in range(abi.FLOAT_REGISTERS)]
+        free = {"int": num_ints, "vec": abi.FLOAT_REGISTERS}
         used = {"int": 0, "vec": 0}
-        offset = _FIRST_ARGUMENT_OFFSET
+        offset = abi.TAIL_ARGUMENTS["sizeof"]
         self.places: list[tuple[str, int]] = []
         for valtype in functype.params:
             kind = "vec" if valtype in (F32, F64, V128) else "int"
@@ -69,7 +62,7 @@ class RegisterPrototype:
             else:
                 self.places.append(("memory", offset))
                 offset += abi.SLOT_BYTES * (2 if valtype == V128 else 1)
-        self.fits = offset == _FIRST_ARGUMENT_OFFSET  # all of them in registers
+        self.fits = offset == abi.TAIL_ARGUMENTS["sizeof"]  # all of them in registers
 
     def head(self, context: str) -> list[str]:
         """The types and names of the parameters that are not wasm's."""
@@ -186,9 +179,9 @@ def call(lowering: FunctionLowering, function: int, at: int) -> None:
     else:
         position = function - module.num_imported_functions
         prototype = unit.register_prototype(functype)
-        code = _load_code(lowering, position)
+        code = _load_code(lowering, abi.CODES, position)
         if not prototype.fits:
-            entry = _load_code(lowering, position + len(module.bodies))
+            entry = _load_code(lowering, abi.REGISTER_ENTRIES, position)
             _emit_with_memory(lowering, prototype, code, entry, "%vmctx", at)
         else:
             _emit(lowering, prototype, code, "%vmctx", at)
@@ -210,11 +203,12 @@ def call_reference(lowering: FunctionLowering, functype: FuncType, reference: st
     _emit_with_memory(lowering, prototype, code, entry, context, at)
 
 
-def _load_code(lowering: FunctionLowering, position: int) -> str:
+def _load_code(lowering: FunctionLowering, array: int, position: int) -> str:
     """Loads an entry of the function table."""
     code = lowering.fresh()
+    word = abi.function_word(array, len(lowering.module.bodies), position)
     lowering.lines.append(
-        f"  {code}p = getelementptr ptr, ptr {calls.function_table(lowering)}, i64 {position}\n"
+        f"  {code}p = getelementptr ptr, ptr {calls.function_table(lowering)}, i64 {word}\n"
         f"  {code} = load ptr, ptr {code}p, align 8, !tbaa !2"
     )
     return code
@@ -230,9 +224,9 @@ def _emit_with_memory(
     arguments = _arguments(lowering)
     name = lowering.fresh()
     lowering.lines.append(
-        f"  {name}a = getelementptr i8, ptr {arguments}, i64 {_CODE_OFFSET}\n"
+        f"  {name}a = getelementptr i8, ptr {arguments}, i64 {abi.TAIL_ARGUMENTS['code']}\n"
         f"  store ptr {code}, ptr {name}a, align 8, !tbaa !2\n"
-        f"  {name}b = getelementptr i8, ptr {arguments}, i64 {_CONTEXT_OFFSET}\n"
+        f"  {name}b = getelementptr i8, ptr {arguments}, i64 {abi.TAIL_ARGUMENTS['vmctx']}\n"
         f"  store ptr {context}, ptr {name}b, align 8, !tbaa !2\n"
         f"  {name}n = icmp eq ptr {entry}, null\n"
         f"  {name} = select i1 {name}n, ptr @tail_adapter_{number}, ptr {entry}\n"
@@ -328,7 +322,7 @@ def _adapter(prototype: RegisterPrototype, function: int) -> str:
 def _indirect_adapter(prototype: RegisterPrototype, number: int) -> str:
     """The register entry of functions that have none: in place of a context it takes the address of the arguments."""
     lines = [prototype.unpack("%vmctx")]
-    for name, offset in (("%code", _CODE_OFFSET), ("%context", _CONTEXT_OFFSET)):
+    for name, offset in (("%code", abi.TAIL_ARGUMENTS["code"]), ("%context", abi.TAIL_ARGUMENTS["vmctx"])):
         lines.append(
             f"  {name}.p = getelementptr i8, ptr %vmctx, i64 {offset}\n"
             f"  {name} = load ptr, ptr {name}.p, align 8, !tbaa !2"

@@ -28,7 +28,6 @@ from .calls import area_slots, return_type
 
 ENTER, HOST, NATIVE, REVERSE, MAP = KINDS = ("enter", "host", "native", "reverse", "map")
 
-_SPARE_ARGUMENTS = 2  # runtime_c/host.c: in front of the arguments of a Python function
 _ATTRIBUTES = 'nounwind "frame-pointer"="all" "no-builtins" "disable-tail-calls"="true"'
 
 
@@ -237,7 +236,7 @@ def _wasm_function(name: str, functype: FuncType, attributes: str = "#0") -> _Te
 def _host(name: str, functype: FuncType) -> str:
     text = _wasm_function(name, functype)
     count = len(functype.params)
-    storage = text.let(f"alloca [{count + _SPARE_ARGUMENTS} x ptr], align 16")
+    storage = text.let(f"alloca [{count + abi.SPARE_ARGUMENTS} x ptr], align 16")
     vector = text.let("alloca [2 x i64], align 16") if V128 in functype.params else ""
     results = functype.results
     several = len(results) > 1 or V128 in results
@@ -255,8 +254,8 @@ def _host(name: str, functype: FuncType) -> str:
             object = text.boundary("host_argument", f"ptr %host, i64 {bits}, i32 {position}")
         else:
             object = text.boundary(f"from_{_KIND_NAMES[valtype]}", f"{LLVM_TYPES[valtype]} {value}")
-        text.store("ptr", object, storage, abi.POINTER_BYTES * (_SPARE_ARGUMENTS + position))
-    first = text.let(f"getelementptr i8, ptr {storage}, i64 {abi.POINTER_BYTES * _SPARE_ARGUMENTS}")
+        text.store("ptr", object, storage, abi.POINTER_BYTES * (abi.SPARE_ARGUMENTS + position))
+    first = text.let(f"getelementptr i8, ptr {storage}, i64 {abi.POINTER_BYTES * abi.SPARE_ARGUMENTS}")
     returned = text.boundary("host_call", f"ptr %host, ptr {first}, i64 {count}")
     values = []
     if not results:

@@ -21,6 +21,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from .. import abi
 from ..errors import CompileError, WasmError
 from ..target import host_machine
 from ..wasm.module import Module
@@ -62,8 +63,8 @@ class LoadedCode:
 
     `function_addresses` has the entry address of every function that the module defines. `functions` is the module's
     function table, an array of code pointers that generated code calls through, at `functions_address`: storing
-    another address there redirects all later calls. Its second half has the register entries, which some tail calls
-    take (0: there is none; see compile/tail_calls.py). ``[text_start, text_end)`` is the executable range.
+    another address there redirects all later calls. It has no counters. ``[text_start, text_end)`` is the executable
+    range.
     """
 
     __slots__ = (
@@ -84,14 +85,14 @@ class LoadedCode:
         self.text_start = text_start
         self.text_end = text_start + len(artifact.text)
         count = len(artifact.function_offsets)
-        self.functions = array("Q", bytes(8 * 2 * count))
+        self.functions = array("Q", bytes(abi.POINTER_BYTES * abi.function_word(abi.COUNTERS, count, 0)))
         self.functions_address: int = self.functions.buffer_info()[0]
         with ffi.from_buffer("uint32_t[]", artifact.function_offsets) as offsets:
             lib.wj_code_addresses(ffi.cast("uint64_t *", self.functions_address), text_start, offsets, count)
         self.function_addresses: Sequence[int] = self.functions[:count]
         first = artifact.module.num_imported_functions
         for function, offset in artifact.register_entries.items():
-            self.functions[function - first + count] = text_start + offset
+            self.functions[abi.function_word(abi.REGISTER_ENTRIES, count, function - first)] = text_start + offset
         self.keep_alive: object = None  # what keeps the code mapped
 
     def __repr__(self) -> str:

@@ -1,8 +1,7 @@
 """Function tables of modules whose code is replaced: calls are redirected by storing an address.
 
-In memory: jumps and stubs; on pages of their own what the interpreter and the resolver are found by (`_HEADER`), the
-function table, its second half (see `LoadedCode.functions`), and a counter per function, which the interpreter and
-baseline code count up.
+In memory: jumps and stubs; on pages of their own what the interpreter and the resolver are found by
+(`abi.FUNCTION_TABLE_HEADER`) and the function table, with counters, which the interpreter and baseline code count up.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import struct
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from .. import abi
 from ..target import host_machine
 from .code import LoadedCode, executable_copy
 from .interpreter import Interpreter, stub_address
@@ -31,8 +31,8 @@ _COMMON = {
     "x86_64": struct.Struct("<HiHQ"),  # jmp *2(%rip)
     "aarch64": struct.Struct("<IIQ"),  # ldr x17, .+8; br x17
 }
-# In front of the table: nothing, the interpreter's record, what it reports to, and the resolver (runtime_c/host.c).
-_HEADER = struct.Struct("<QQQQ")
+_HEADER_BYTES = abi.FUNCTION_TABLE_HEADER["sizeof"]
+_WORD_BYTES = abi.POINTER_BYTES
 Resolver = Callable[[int], int]
 Reporter = Callable[[int, int], int]
 
@@ -40,8 +40,8 @@ Reporter = Callable[[int, int], int]
 class Entries:
     """A function table in place of `LoadedCode.functions`, and a jump through it for each of some functions.
 
-    `positions` are positions in the table: of functions that func-refs are made of, and of their register entries;
-    `addresses` are their jumps by position, 0 for other functions.
+    `positions` are words of the table: of functions that func-refs are made of, and of their register entries;
+    `addresses` are their jumps by word, 0 for other functions.
     Without `code` the first call of each of the `count` functions asks the `resolver` for the address of its code.
     """
 
@@ -70,41 +70,47 @@ class Entries:
         stubs_at = len(common)
         jumps_at = stubs_at + (0 if resolver is None else count * stub_bytes)
         code_bytes = max(jumps_at + len(ordered) * stride, 1)
-        table_offset = -(-code_bytes // mmap.PAGESIZE) * mmap.PAGESIZE + _HEADER.size
+        table_offset = -(-code_bytes // mmap.PAGESIZE) * mmap.PAGESIZE + _HEADER_BYTES
         pieces = bytearray(common)
         if resolver is not None:
             pieces += b"".join(stub(stubs_at + number * stub_bytes, number) for number in range(count))
         for position in ordered:
-            pieces += jump(len(pieces), table_offset + 8 * position)
-        data_bytes = -(-(_HEADER.size + 8 * 3 * count) // mmap.PAGESIZE) * mmap.PAGESIZE
+            pieces += jump(len(pieces), table_offset + _WORD_BYTES * position)
+        counters_at = abi.function_word(abi.COUNTERS, count, 0)
+        table_bytes = _WORD_BYTES * (counters_at + count)
+        data_bytes = -(-(_HEADER_BYTES + table_bytes) // mmap.PAGESIZE) * mmap.PAGESIZE
         start, mapping = executable_copy(pieces or b"\0", data_bytes=data_bytes)
         assert isinstance(mapping, mmap.mmap)
         self.table_address = start + table_offset
         self._mapping = mapping
         self._resolver = resolver  # the table refers to it
         jumps = range(start + jumps_at, start + jumps_at + stride * len(ordered), stride)
-        self.addresses = array("Q", bytes(2 * 8 * count))
+        self.addresses = array("Q", bytes(_WORD_BYTES * counters_at))
         for position, address in zip(ordered, jumps, strict=True):
             self.addresses[position] = address
         # Each store is one of 8 aligned bytes: running threads find the old address or the new one.
-        words = memoryview(mapping)[table_offset : table_offset + 24 * count].cast("Q")
-        self._header = memoryview(mapping)[table_offset - _HEADER.size : table_offset]
-        self._table = words[: 2 * count]
-        self._counts = words[2 * count :]
+        words = memoryview(mapping)[table_offset : table_offset + table_bytes].cast("Q")
+        self._header = memoryview(mapping)[table_offset - _HEADER_BYTES : table_offset].cast("Q")
+        self._table = words[:counters_at]
+        self._counts = words[counters_at:]
         self.stubs = (start + stubs_at, stub_bytes)
         self._interpreter: Interpreter | None = None
         self._reporter: Reporter | None = None
         if resolver is not None:
-            _HEADER.pack_into(self._header, 0, 0, 0, 0, id(resolver))
+            self._set_header("resolver", id(resolver))
             for number in range(count):
-                self._table[number] = start + stubs_at + number * stub_bytes
+                self._table[abi.function_word(abi.CODES, count, number)] = start + stubs_at + number * stub_bytes
         if code is not None:
             self.redirect(code)
 
     def interpret(self, interpreter: Interpreter, reporter: Reporter) -> None:
         """Has functions without code interpreted; the `reporter` is called with position and loop offset."""
         self._interpreter, self._reporter = interpreter, reporter  # the header refers to them
-        _HEADER.pack_into(self._header, 0, 0, interpreter.address, id(reporter), id(self._resolver))
+        self._set_header("reporter", id(reporter))
+        self._set_header("interpreter", interpreter.address)
+
+    def _set_header(self, field: str, address: int) -> None:
+        self._header[abi.FUNCTION_TABLE_HEADER[field] // _WORD_BYTES] = address
 
     def count(self, position: int) -> int:
         """How often a function and its loops began, in code that counts."""

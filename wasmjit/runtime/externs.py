@@ -10,10 +10,12 @@ import ctypes
 import os
 from typing import TYPE_CHECKING, Any
 
+from ..abi import MAX_TABLE_ELEMENTS, REFUSED
 from ..errors import TRAPS, UnsupportedError, WasmError
 from ..wasm import types as wt
+from ..wasm.const_expr import MASK_64
 from .func import Caller, Func, FuncItem, bits_to_python, python_to_bits
-from .memory import REFUSED, Memory, MemoryItem, new_memory_item
+from .memory import Memory, MemoryItem, new_memory_item
 from .native import ffi, lib
 from .shared_memory import SharedMemory
 from .store import NativeStore, Storelike, StoreRecord, allocate, check_store, read_u64s, record_of
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
 else:
     from ..records import dataclass
 
-# C's limit (runtime_c/wj.h), and what the JS API's limits appendix asks for.
-MAX_TABLE_ELEMENTS = 10_000_000
 _TABLE_OUT_OF_BOUNDS = next(trap.message for trap in TRAPS if trap.name == "TABLE_OUT_OF_BOUNDS")
 
 
@@ -94,7 +94,7 @@ def read_bits(native: NativeStore, address: int, valtype: int) -> int:
 
 def write_bits(_native: NativeStore, address: int, valtype: int, bits: int) -> None:
     """Writes the raw value of a global."""
-    ctypes.c_uint64.from_address(address).value = bits & REFUSED
+    ctypes.c_uint64.from_address(address).value = bits & MASK_64
     if valtype == wt.V128:
         ctypes.c_uint64.from_address(address + 8).value = bits >> 64
 

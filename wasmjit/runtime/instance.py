@@ -39,7 +39,6 @@ from .trap import Trap
 from .typed import TypedFunc
 
 _CODES = {trap.name: trap.number for trap in TRAPS}
-_NO_MEMORY = 2  # what C's segment functions return
 _FUEL = abi.STORE["fuel"]
 _START_FUEL = 2  # what calling the start function costs with the wasmtime package: a function of its own, and the call
 _ARITHMETIC = {
@@ -236,7 +235,7 @@ def _run_elements(native: NativeStore, instance: InstanceRecord, context: Any) -
         _run_element_segments(native, instance, words, _evaluate_elements(native, instance, words))
         return
     failure = lib.wj_instance_elements(context, plan.elements, plan.num_elements)
-    if failure == _NO_MEMORY:
+    if failure == abi.SEGMENT_NO_MEMORY:
         raise MemoryError("no memory for element segments")
     if failure:
         raise Trap._from_code(_CODES["TABLE_OUT_OF_BOUNDS"])

@@ -107,10 +107,9 @@ class Interpreter:
         """The function of a backtrace's address, and the offset in the module; None if it is not one of its."""
         offset = ffi.new("uint32_t *")
         function = lib.wj_interpreter_find(self._native, pc, offset)
-        return None if function == _NONE else (function, offset[0])
+        return None if function == abi.NO_FUNCTION else (function, offset[0])
 
 
-_NONE = 0xFFFF_FFFF
 _live: weakref.WeakSet[Interpreter] = weakref.WeakSet()
 _live_lock = threading.RLock()  # a signal handler may make modules, too
 

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from .. import abi
+from ..abi import REFUSED
 from ..errors import WasmError
 from ..wasm import types as wt
 from .engine import Engine
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from dataclasses import dataclass
 else:
     from ..records import dataclass
-
-REFUSED = (1 << 64) - 1
 
 
 @dataclass(slots=True, eq=False)

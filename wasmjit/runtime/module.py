@@ -643,13 +643,14 @@ class LoadedModule:
         keep_at_exit(self)
 
     def _entry_positions(self) -> list[int]:
-        """What func-refs refer to, as positions in the function table."""
+        """What func-refs refer to, as words of the function table."""
         first, count = self.module.num_imported_functions, len(self.module.bodies)
         functions = set(self.func_ref_offsets)
         if self.module.start is not None and self.module.start >= first:
             functions.add(self.module.start)
         positions = [function - first for function in sorted(functions)]
-        return positions + [p + count for p in positions if self.code is not None and self.code.functions[p + count]]
+        entries = [abi.function_word(abi.REGISTER_ENTRIES, count, position) for position in positions]
+        return positions + [word for word in entries if self.code is not None and self.code.functions[word]]
 
     def weights(self, units: Sequence[range]) -> list[int]:
         """How much groups of functions were used, by the counters in baseline code."""

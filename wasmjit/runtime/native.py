@@ -14,7 +14,9 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from .. import abi
 from ..errors import WasmError
+from ..wasm.types import MAX_PARAMS, MAX_RESULTS
 
 
 def _check_interpreter() -> None:
@@ -54,12 +56,10 @@ def _start() -> None:
 
 _start()  # before anything that C keeps is made or asked for
 
-# Flags of `host_func_new` (CALLER, UNCHECKED, CALLER_OBJECT) and of `_bind` (UNCHECKED, KEEP_GIL).
-CALLER = 1
-UNCHECKED = 2
-KEEP_GIL = 4
-CALLER_OBJECT = 8
-THUNK_BYTES = 16  # of what `write_thunks` writes
+# Flags of `host_func_new` (the first three) and of `_bind` (UNCHECKED, KEEP_GIL).
+CALLER, UNCHECKED, CALLER_OBJECT = abi.FLAG_CALLER, abi.FLAG_UNCHECKED, abi.FLAG_CALLER_OBJECT
+KEEP_GIL = abi.FLAG_KEEP_GIL
+THUNK_BYTES = abi.THUNK_BYTES  # of what `write_thunks` writes
 
 
 def set_trap_factory(factory: Callable[[int, int, tuple[int, ...]], BaseException]) -> None:
@@ -101,7 +101,7 @@ def wait(descriptors: Mapping[int, int], timeout_ns: int | None) -> dict[int, in
     return {fd: events for fd, _, events in results if events}
 
 
-_MOST_LETTERS_BYTES = 2001  # of a signature, with the 0 behind them
+_MOST_LETTERS_BYTES = MAX_PARAMS + MAX_RESULTS + 1  # of a signature, with the 0 behind them
 
 
 def _check_signature(number: int) -> None:

@@ -15,13 +15,11 @@ from .. import abi
 from ..artifact import DataFile
 from ..config import Config
 from ..errors import ArtifactError
-from ..wasm.const_expr import MASK_32, REF_FUNC, REF_NULL, constant
+from ..wasm.const_expr import REF_FUNC, REF_NULL, constant
 from ..wasm.initial_data import DROPPED
 from ..wasm.module import ACTIVE, ConstExpr, ElementSegment, FunctionItems, Module
 from .native import ffi, lib
 
-_NULL_REFERENCE = MASK_32
-_IMPORTED_REFERENCE = 1
 # Less than this is copied for the first instance, which is often the only one: an image costs some system calls and a
 # file descriptor. Where contents are mapped from the file they are in (MIN_MAPPED_BYTES), there is nothing to make.
 MIN_IMAGE_BYTES = 256 << 10
@@ -103,7 +101,7 @@ class InstancePlan:
     ) -> Any:
         rows = []
         imported = self._module.num_imported_functions
-        first = layout.imported_functions | _IMPORTED_REFERENCE
+        first = layout.imported_functions | abi.IMPORTED_REFERENCE
         # Where in a context the reference of a function is, as wj_element_plan has it.
         places = dict(enumerate(range(first, first + abi.POINTER_BYTES * imported, abi.POINTER_BYTES)))
         places.update(func_ref_offsets)
@@ -178,7 +176,7 @@ def _references(items: Sequence[ConstExpr], places: Mapping[int, int]) -> list[i
             return None
         opcode, immediate = item[0]
         if opcode == REF_NULL:
-            encoded.append(_NULL_REFERENCE)
+            encoded.append(abi.NULL_REFERENCE)
         elif opcode == REF_FUNC and immediate is not None:
             encoded.append(places[immediate])
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
+from ..abi import REFUSED
 from ..errors import ClosedError, WasmError
 from ..wasm import types as wt
 from .engine import Engine
@@ -13,7 +14,6 @@ from .native import ffi, lib, take_object
 from .store import NativeStore
 from .values import MemoryType
 
-_REFUSED = (1 << 64) - 1
 # Its C store runs no code; any stack size does.
 _STACK_BYTES = 1 << 16
 
@@ -51,7 +51,7 @@ class SharedMemory(Handle):
         error = ffi.new("int *")
         most_bytes = type.limits.max << type.page_size_log2
         self._pointer: Any = ffi.NULL
-        if most_bytes < _REFUSED:
+        if most_bytes < REFUSED:
             self._pointer = lib.wj_memory_new(
                 native.pointer,
                 type.limits.min,
@@ -88,8 +88,8 @@ class SharedMemory(Handle):
             raise TypeError("expected an int for the delta")
         if delta < 0:
             raise WasmError("cannot grow by negative amount")
-        previous = lib.wj_memory_grow(pointer, delta) if delta < _REFUSED else _REFUSED
-        if previous == _REFUSED:
+        previous = lib.wj_memory_grow(pointer, delta) if delta < REFUSED else REFUSED
+        if previous == REFUSED:
             raise WasmError(f"failed to grow memory by `{delta}`")
         return int(previous)
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Union
 
 from .. import abi
+from ..abi import ELEMENT_BYTES, MAX_TABLE_ELEMENTS, UNLIMITED
 from ..errors import ClosedError, WasmError
 from ..wasm import types as wt
 from .engine import Engine
@@ -33,16 +34,13 @@ if TYPE_CHECKING:
 else:
     from ..records import dataclass
 
-UNLIMITED = (1 << 64) - 1
-# What C knows as the maximum of a table, and of a 32-bit and a 64-bit memory in bytes, that have none of their own.
-NO_TABLE_MAXIMUM = 10_000_000
+# What C knows as the maximum of a 32-bit and a 64-bit memory in bytes, that have none of their own.
 NO_MEMORY_MAXIMUM = (1 << 32, UNLIMITED)
 # Longer ones are as good as none, and overflow a 64-bit count of nanoseconds.
 MAX_TIMEOUT_SECONDS = 1e9
 # Generated code counts fuel down in a signed 64-bit integer.
 MAX_FUEL = (1 << 63) - 1
 _FUEL = abi.STORE["fuel"]
-ELEMENT_BYTES = 8  # of a table
 # What the wasmtime package allows a store by default.
 DEFAULT_MAX_ITEMS = 10_000
 
@@ -110,7 +108,7 @@ class _Limiter:
 def _ask_from_code(limiter: _Limiter, is_table: int, current: int, desired: int, maximum: int) -> bool:
     """What C calls when wasm code grows something."""
     if is_table:
-        return limiter.ask("table", current, desired, None if maximum == NO_TABLE_MAXIMUM else maximum)
+        return limiter.ask("table", current, desired, None if maximum == MAX_TABLE_ELEMENTS else maximum)
     return limiter.ask("memory", current, desired, None if maximum in NO_MEMORY_MAXIMUM else maximum)
 
 
@@ -237,7 +235,7 @@ class StoreRecord:
             raise WasmError(f"resource limit exceeded: table count too high at {self.num_tables + 1}")
         if type.limits.min > self.limits.table_elements:
             raise WasmError(f"table minimum size of {type.limits.min} elements exceeds table limits")
-        if type.limits.min <= NO_TABLE_MAXIMUM:  # a larger one cannot be had at all, which is said elsewhere
+        if type.limits.min <= MAX_TABLE_ELEMENTS:  # a larger one cannot be had at all, which is said elsewhere
             self._check_total(
                 f"table minimum size of {type.limits.min} elements exceeds memory limits",
                 type.limits.min * ELEMENT_BYTES,

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 else:
     from ..records import dataclass
 
-MAX_TABLE_ELEMENTS = (1 << 32) - 1
 V128_BYTES = 16
 
 
@@ -269,8 +268,8 @@ class TableType(_TypeHandle):
         if valtype._code not in wt.REFERENCE_TYPES:
             raise WasmError(f"a table cannot hold {wt.valtype_name(valtype._code)}: expected a reference type")
         _check_limits(limits, "table type")
-        if limits.min > MAX_TABLE_ELEMENTS or (limits.max or 0) > MAX_TABLE_ELEMENTS:
-            raise WasmError(f"table type: more than {MAX_TABLE_ELEMENTS} elements")
+        if limits.min > wt.MAX_ELEMENTS_32 or (limits.max or 0) > wt.MAX_ELEMENTS_32:
+            raise WasmError(f"table type: more than {wt.MAX_ELEMENTS_32} elements")
         if limits.max is not None and limits.max < limits.min:
             raise WasmError("maximum table size cannot be smaller than the minimum table size")
         self._record_type = wt.TableType(valtype._code, wt.Limits(limits.min, limits.max), bool(is_64))

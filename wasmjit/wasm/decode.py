@@ -40,6 +40,8 @@ from .types import (
     GLOBAL,
     I32,
     I64,
+    MAX_PARAMS,
+    MAX_RESULTS,
     MEMORY,
     PAGE_SIZE_LOG2,
     TABLE,
@@ -60,8 +62,6 @@ COMPONENT_VERSION = b"\x0d\0\1\0"
 # limited there; the number is wasm-tools'.
 MAX_MODULE_BYTES = 1 << 30
 MAX_TYPES = 1_000_000
-MAX_PARAMS = 1_000
-MAX_RESULTS = 1_000
 MAX_IMPORTS = 1_000_000
 MAX_FUNCTIONS = 1_000_000
 MAX_TABLES = 100_000

@@ -43,10 +43,15 @@ SIGNATURE_LETTERS: dict[int, str] = {I32: "i", I64: "I", F32: "f", F64: "F", V12
 FUNCTION, TABLE, MEMORY, GLOBAL, TAG = range(5)
 EXTERN_KIND_NAMES = ("function", "table", "memory", "global", "tag")
 
+# The JS API's implementation limits of a function type.
+MAX_PARAMS = 1_000
+MAX_RESULTS = 1_000
+
 PAGE_SIZE_LOG2 = 16
 PAGE_SIZE_BYTES = 1 << PAGE_SIZE_LOG2
 PAGE_SIZES_LOG2 = (0, PAGE_SIZE_LOG2)
-MAX_PAGES_32 = 65536
+MAX_PAGES_32 = 65536  # that the type of a 32-bit memory can name
+MAX_ELEMENTS_32 = (1 << 32) - 1  # that of a 32-bit table
 
 
 def valtype_name(valtype: int) -> str:
