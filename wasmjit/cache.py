@@ -38,6 +38,27 @@ _CLEAN_TO = 0.75
 _ABANDONED_SECONDS = 3600
 _TAG_BYTES = 32
 _KEY_BYTES = 32
+# What decides which code a module becomes, below the package: all files of these folders, and what drives them.
+_COMPILER_FOLDERS = ("", "wasm", "compile")
+_COMPILER_FILES = ("runtime/tiers.py",)
+
+
+def compiler_state(package: str) -> str:
+    """What changes whenever a file of the compiler does, if the package at this path is in a checkout; else "".
+
+    An installed package is what its version says. Nothing is read: a start must not wait for it.
+    """
+    if not os.path.exists(os.path.join(os.path.dirname(package), "pyproject.toml")):
+        return ""
+    found = [(name, os.stat(os.path.join(package, name))) for name in _COMPILER_FILES]
+    for folder in _COMPILER_FOLDERS:
+        with os.scandir(os.path.join(package, folder)) as listing:
+            found += [(f"{folder}/{item.name}", item.stat()) for item in listing if item.name.endswith(".py")]
+    return repr(sorted((name, status.st_size, status.st_mtime_ns, status.st_ctime_ns) for name, status in found))
+
+
+# Taken before the compiler is imported: what is edited later is not what runs here.
+COMPILER_STATE = compiler_state(os.path.dirname(os.path.abspath(__file__)))
 
 
 def user_key_path() -> Path:
@@ -83,8 +104,12 @@ def _make_key(path: Path) -> None:
 
 
 def entry_key(wasm: bytes | memoryview, config_key: str) -> str:
-    """The name (hex) of the entry for this module, `Config.cache_key()`, this machine and this version."""
-    parts = (VERSION, str(FORMAT_VERSION), abi_hash(), host_fingerprint(), config_key, hashlib.sha256(wasm).hexdigest())
+    """The name (hex) of the entry for this module, `Config.cache_key()`, this machine and this version.
+
+    In a checkout, also for this state of the compiler's sources: a mended compiler never runs what it made before.
+    """
+    version = (VERSION, str(FORMAT_VERSION), abi_hash(), COMPILER_STATE)
+    parts = (*version, host_fingerprint(), config_key, hashlib.sha256(wasm).hexdigest())
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -55,12 +56,38 @@ def test_keys_tell_everything_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = [entry_key(b"a", KEY), entry_key(b"b", KEY), entry_key(b"a", Config(opt_level="none").cache_key())]
     keys.append(entry_key(b"a", Config(cpu="generic").cache_key()))
     assert entry_key(b"a", KEY) == keys[0] == entry_key(memoryview(b"a"), Config().cache_key())
-    changes = {"VERSION": "99", "FORMAT_VERSION": 99, "abi_hash": lambda: "x", "host_fingerprint": str}
+    changes = {
+        "VERSION": "99",
+        "FORMAT_VERSION": 99,
+        "abi_hash": lambda: "x",
+        "host_fingerprint": str,
+        "COMPILER_STATE": "x",
+    }
     for name, value in changes.items():
         with monkeypatch.context() as patch:
             patch.setattr(cache_module, name, value)
             keys.append(entry_key(b"a", KEY))
-    assert len(set(keys)) == len(keys) == 8
+    assert len(set(keys)) == len(keys) == 9
+
+
+def test_sources_of_a_checkout_are_part_of_keys(tmp_path: Path) -> None:
+    package = tmp_path / "wasmjit"
+    shutil.copytree(Path(cache_module.__file__).parent, package, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    assert cache_module.compiler_state(str(package)) == "", "installed: its version says what it is"
+    (tmp_path / "pyproject.toml").touch()
+    states = [cache_module.compiler_state(str(package))]
+    assert states[0] == cache_module.compiler_state(str(package))
+    for name in ("abi.py", "wasm/ops.py", "compile/lower.py", "runtime/tiers.py"):
+        path = package / name
+        times = path.stat()
+        path.write_text(path.read_text().replace("the", "The", 1))  # of the same size, and made to look as old
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        states.append(cache_module.compiler_state(str(package)))
+    (package / "compile" / "new.py").touch()
+    states.append(cache_module.compiler_state(str(package)))
+    (package / "cli" / "run.py").write_text("")
+    assert states[-1] == cache_module.compiler_state(str(package)), "compiles nothing"
+    assert len(set(states)) == len(states) == 6
 
 
 @pytest.mark.parametrize("damage", ["flip in code", "flip in metadata", "truncated", "empty", "other file"])
