@@ -1,6 +1,6 @@
 """Takes each check between a number of wasm's and an address of the host's away, and wants a test to fail.
 
-    python tools/mutate_checks.py [ID ...] [--jobs N] [--list]
+    python tools/mutate_checks.py [ID ...] [--jobs N] [--anew] [--list]
     python tools/mutate_checks.py --docs [--check]
 
 The checks are the rows of check_mutations.toml beside this file: `search` is text that occurs once in `file`,
@@ -9,16 +9,18 @@ applied to a copy of the tree, with the C runtime built anew where it is concern
 program in every tier proves nothing, and counts as an error of the row. The tests have to pass on the tree as it is,
 first.
 
+What was found is kept in build/mutate/outcomes.jsonl: begun again over the same tree, only the rows are tried that no
+test failed for yet. The last line says how many are held.
+
 ``--docs`` writes the table of docs/address-checks.md from the same rows, or with ``--check`` compares.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import hashlib
 import importlib.util
-import io
+import json
 import os
 import shutil
 import subprocess
@@ -40,9 +42,11 @@ ROOT = Path(__file__).resolve().parent.parent
 ROWS = ROOT / "tools" / "check_mutations.toml"
 PAGE = ROOT / "docs" / "address-checks.md"
 OBJECTS = ROOT / "build" / "mutate"
+OUTCOMES = OBJECTS / "outcomes.jsonl"
 COPIED = ("wasmjit", "runtime_c", "tests", "tools", "examples", "docs", "pyproject.toml", "README.md")
 EXTENSION = Path("wasmjit") / "runtime" / ("_native" + sysconfig.get_config_var("EXT_SUFFIX"))
 TEST_SECONDS, ALL_TESTS_SECONDS = 120, 1800
+HELD = "fails"  # the outcome that a row has to have
 _BEGIN, _END = "<!-- rows: tools/mutate_checks.py --docs -->", "<!-- end -->"
 # What must still work: else the row breaks everything, and any test fails.
 SMOKE = """
@@ -109,13 +113,60 @@ def page_text(rows: list[Row]) -> str:
 
 # ---- a copy of the tree ----
 
+_IGNORED = ("__pycache__", "*.so", "*.o")
+# cffi tells what it does on standard output, which is one for all threads: hence a process.
+_GENERATE = """
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("runtime_c_build", sys.argv[1] + "/build.py")
+script = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(script)
+script.make_ffibuilder(sys.argv[1], []).emit_c_code(sys.argv[2])
+"""
+
+
+def generate(sources: Path, target: Path) -> None:
+    """Writes the C of the extension module. Raises CalledProcessError."""
+    command = [sys.executable, "-c", _GENERATE, str(sources), str(target)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def tree_digest(root: Path = ROOT) -> str:
+    """Stands for all that is copied."""
+    digest = hashlib.sha256()
+    for name in COPIED:
+        for path in sorted([root / name, *(root / name).rglob("*")]):
+            if path.is_file() and not any(part.match(one) for part in (path, *path.parents) for one in _IGNORED):
+                digest.update(f"{path.relative_to(root)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+class Outcomes:
+    """What was found for one tree, in a file to which lines are added."""
+
+    def __init__(self, path: Path, tree: str, anew: bool = False) -> None:
+        self._path, self._tree = path, tree
+        self.held: set[str] = set()  # ids of rows
+        self.passed: set[str] = set()  # tests, on the tree as it is
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for line in path.read_text().splitlines() if path.exists() and not anew else ():
+            found = json.loads(line)
+            if found["tree"] == tree:
+                self.passed.update(found.get("passed", ()))
+                if found.get("outcome") == HELD:
+                    self.held.add(found["row"])
+
+    def note(self, **found: object) -> None:
+        """Adds ``passed=tests``, or ``row=id, outcome=text``."""
+        with self._path.open("a") as file:
+            file.write(json.dumps({"tree": self._tree, **found}) + "\n")
+
 
 class Tree:
     """A copy of the repository in which one row at a time is applied."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        ignored = shutil.ignore_patterns("__pycache__", "*.so", "*.o")
+        ignored = shutil.ignore_patterns(*_IGNORED)
         for name in COPIED:
             source = ROOT / name
             if source.is_dir():
@@ -132,8 +183,7 @@ class Tree:
         script = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(script)
         generated = self.directory / "_native.c"
-        with contextlib.redirect_stdout(io.StringIO()):
-            script.make_ffibuilder(str(sources), []).emit_c_code(str(generated))
+        generate(sources, generated)
         include = sysconfig.get_path("include")
         flags = [*script.FLAGS, "-w", "-fPIC", f"-I{sources}", f"-I{include}"]
         headers = b"".join((sources / name).read_bytes() for name in sorted(script.HEADERS))
@@ -166,7 +216,7 @@ class Tree:
         return self.run(["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests], seconds)
 
     def try_row(self, row: Row) -> str:
-        """Applies a row, and takes it back: "fails" (as it has to), "survives", or what is wrong with it."""
+        """Applies a row, and takes it back: `HELD` (a test fails), "survives", or what is wrong with it."""
         path = self.directory / row.file
         text = path.read_text()
         if text.count(row.search) != 1:
@@ -184,7 +234,7 @@ class Tree:
                 if done.returncode in (2, 4, 5):
                     return f"error: pytest: {done.stdout[-300:]}"
                 if done.returncode != 0:
-                    return "fails"
+                    return HELD
             return "survives"
         except subprocess.CalledProcessError:
             return "error: does not compile"
@@ -197,33 +247,46 @@ class Tree:
 # ---- the command line ----
 
 
-def mutate(rows: list[Row], jobs: int) -> int:
-    """Tries the rows; prints what became of each. 0 if all tests fail that have to."""
+def mutate(rows: list[Row], jobs: int, outcomes: Outcomes) -> int:
+    """Tries the rows; prints what became of each, and at the end how many are held. 0 if all are."""
+    left = [row for row in rows if row.id not in outcomes.held]
+    if len(left) < len(rows):
+        print(f"{len(rows) - len(left)} of {len(rows)} checks were found held by a run before (--anew forgets)")
+    failed: list[str] = []
     with tempfile.TemporaryDirectory(prefix="wasmjit-mutate-") as directory:
         trees: Queue[Tree] = Queue()
-        for number in range(jobs):
+        for number in range(min(jobs, len(left))):
             trees.put(Tree(Path(directory) / str(number)))
-        tree = trees.get()
-        done = tree.run_tests(sorted({test for row in rows for test in row.tests}), ALL_TESTS_SECONDS)
-        trees.put(tree)
-        if done.returncode != 0:
-            print(done.stdout[-3000:], done.stderr[-3000:], "the tests have to pass on the tree as it is", sep="\n")
-            return 1
+        tests = sorted({test for row in left for test in row.tests} - outcomes.passed)
+        if tests:
+            tree = trees.get()
+            done = tree.run_tests(tests, ALL_TESTS_SECONDS)
+            trees.put(tree)
+            if done.returncode != 0:
+                print(done.stdout[-3000:], done.stderr[-3000:], sep="\n")
+                print(f"pytest ended with {done.returncode}: the tests have to pass on the tree as it is")
+                return 1
+            outcomes.note(passed=tests)
 
         def work(row: Row) -> str:
             tree = trees.get()
             try:
                 return tree.try_row(row)
+            except (OSError, subprocess.SubprocessError) as error:
+                return f"error: {error}"
             finally:
                 trees.put(tree)
 
-        failed = 0
         with ThreadPoolExecutor(jobs) as pool:
-            for row, outcome in zip(rows, pool.map(work, rows), strict=True):
-                print(f"{row.id}: {outcome}", flush=True)
-                failed += outcome != "fails"
-    print(f"{len(rows) - failed} of {len(rows)} checks are held by a test")
-    return min(failed, 1)
+            for number, (row, outcome) in enumerate(zip(left, pool.map(work, left), strict=True), 1):
+                print(f"{number}/{len(left)} {row.id}: {outcome}", flush=True)
+                outcomes.note(row=row.id, outcome=outcome)
+                if outcome != HELD:
+                    failed.append(row.id)
+    if failed:
+        print("not held:", *failed)
+    print(f"{len(rows) - len(failed)} of {len(rows)} checks are held by a test")
+    return min(len(failed), 1)
 
 
 def main() -> int:
@@ -231,6 +294,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("ids", nargs="*", metavar="ID", help="these rows only; a prefix stands for all that begin so")
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--anew", action="store_true", help="try rows again that were found held in this very tree")
     parser.add_argument("--list", action="store_true", help="print the rows")
     parser.add_argument("--docs", action="store_true", help="write the table of the page")
     parser.add_argument("--check", action="store_true", help="with --docs: compare only")
@@ -248,7 +312,7 @@ def main() -> int:
     if options.list:
         print("\n".join(textwrap.shorten(f"{row.id}: {row.check}", 150) for row in chosen))
         return 0
-    return mutate(chosen, options.jobs)
+    return mutate(chosen, options.jobs, Outcomes(OUTCOMES, tree_digest(), options.anew))
 
 
 if __name__ == "__main__":
