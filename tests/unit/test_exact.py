@@ -61,3 +61,29 @@ def test_what_is_compared_is_hidden_only_where_the_comparison_could_load_it(comp
         "  %chosen = select <16 x i1> %e, <16 x i32> %other, <16 x i32> zeroinitializer\n"
     )
     assert (" asm " in finished(body)) == hidden
+
+
+@pytest.mark.parametrize(("last", "are_distinct"), [("add", False), ("sub", True)])
+def test_sums_of_many_loads_keep_them_apart_only_where_they_could_cancel(last: str, are_distinct: bool) -> None:
+    """Any two of them may have one address, for all that is known of the counters."""
+    lines = ["  br label %loop", "loop:"]
+    for counter in ("i", "k"):
+        lines.append(f"  %{counter} = phi i64 [ 0, %entry ], [ %{counter}.next, %loop ]")
+    for counter in ("i", "k"):
+        lines.append(f"  %{counter}.next = add i64 %{counter}, 1")
+        lines.append(f"  %{counter}.at = getelementptr i8, ptr %p, i64 %{counter}")
+        for number in range(32):
+            lines.append(f"  %{counter}a{number} = getelementptr i8, ptr %{counter}.at, i64 {4 * number}")
+            lines.append(f"  %{counter}{32 + number} = load i32, ptr %{counter}a{number}, align 1")
+        for number in range(31, 0, -1):
+            lines.append(f"  %{counter}{number} = add i32 %{counter}{2 * number}, %{counter}{2 * number + 1}")
+    lines += (
+        f"  %both = {last} i32 %i1, %k1",
+        "  store i32 %both, ptr %q, align 1",
+        "  %again = icmp ne i64 %i, 9",
+        "  br i1 %again, label %loop, label %done",
+        "done:",
+        "  %chosen = insertelement <16 x i32> %other, i32 %both, i64 0",
+    )
+    text = finished("\n".join(lines) + "\n")
+    assert (text.count(" = load volatile i32"), text.count(" = load i32")) == ((64, 0) if are_distinct else (0, 64))

@@ -349,12 +349,13 @@ class _Function:
     def sources(self, block: list[int], loads: dict[str, _Place]) -> tuple[dict[str, frozenset[str]], dict[str, str]]:
         """Of which of these loads the values of a block are made, and which are one, converted.
 
-        Loads that may become one with another, and cancel it, get volatile.
+        Loads that may become one with another, and cancel it, get volatile. A value of many counts as one of all.
         """
         places = _Places()
         for place in loads.values():
             places.add(place)
         alike = {load for load, place in loads.items() if places.may_have(place, times=2)}
+        all_loads = frozenset(loads)
         sources = {load: frozenset((load,)) for load in loads}
         direct = {load: load for load in loads}
         for index in block:
@@ -370,13 +371,11 @@ class _Function:
             kind = operation(line)
             if kind in _CONVERSIONS and names[1] in direct:
                 direct[names[0]] = direct[names[1]]
+            is_of_many = any(len(one) > _MOST_SOURCES for one in operands)
+            union = all_loads if is_of_many else frozenset().union(*operands)
             if len(operands) > 1 and self.may_cancel(kind, line, names):
-                self.distinct.update(alike.intersection(frozenset().union(*operands[:-1])))
-            union = frozenset().union(*operands)
-            if len(union) > _MOST_SOURCES:
-                self.distinct |= alike & union
-                union = frozenset(sorted(union)[:1])
-            sources[names[0]] = union
+                self.distinct |= alike.intersection(union if is_of_many else frozenset().union(*operands[:-1]))
+            sources[names[0]] = all_loads if len(union) > _MOST_SOURCES else union
         return sources, direct
 
     def may_cancel(self, kind: str, line: str, names: list[str]) -> bool:
