@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .errors import CompileError
+from .errors import CompileError, printable
 
 if TYPE_CHECKING:
     import subprocess
@@ -69,8 +69,8 @@ def limits_in_force() -> str:
     import resource
 
     names = {resource.RLIMIT_AS: "address space", resource.RLIMIT_DATA: "memory"}
-    limits = {name: resource.getrlimit(kind)[0] for kind, name in names.items()}
-    known = [f"{name} is limited to {limit >> 20} MiB" for name, limit in limits.items() if limit >= 0]
+    soft_limits = {name: resource.getrlimit(kind)[0] for kind, name in names.items()}
+    known = [f"{name} is limited to {limit >> 20} MiB" for name, limit in soft_limits.items() if limit >= 0]
     return f"; {' and '.join(known)}" if known else ""
 
 
@@ -115,7 +115,8 @@ def start(
     pass_output: bool = True,
     arguments: dict[str, Any] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Starts a child that runs `serve` of module `main` with these `arguments`; its stdin and stdout are pipes.
+    """Starts a child that runs `serve` of module `main` with these `arguments`; its stdin and stdout are pipes, and
+    stderr is kept for `last_words`.
 
     `keep`: descriptors that it gets. `alone`: in a session of its own. Raises CompileError.
     """
@@ -131,6 +132,7 @@ def start(
     argument = json.dumps([paths, _PACKAGE, os.getpid(), main, version, arguments or {}])
     ours: list[int] = []
     theirs: list[int] = []
+    words = _file_for_words()
     try:
         for is_output in (False, True):
             if is_output and not pass_output:
@@ -144,13 +146,13 @@ def start(
             bufsize=0,
             stdin=theirs[0],
             stdout=theirs[1],
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL if words is None else words,
             start_new_session=alone,  # Ctrl-C is not for it, and it can be ended with its workers
             pass_fds=keep,
             env=environment,
         )
     except BaseException as error:
-        for descriptor in ours:
+        for descriptor in (*ours, *(() if words is None else (words,))):
             os.close(descriptor)
         if isinstance(error, (OSError, ValueError, RuntimeError)):
             raise NoCompilerError(f"cannot start a compiler process: {error}") from None
@@ -160,26 +162,72 @@ def start(
             os.close(descriptor)
     process.stdin = os.fdopen(ours[0], "wb", buffering=0)
     process.stdout = os.fdopen(ours[1], "rb", buffering=0) if pass_output else None
+    process.stderr = None if words is None else os.fdopen(words, "rb", buffering=0)
     with _started_lock:
         _started.add(process)
     return process
 
 
 def _pipe() -> tuple[int, int]:
-    """A pipe whose ends are none of 0, 1 and 2, should those be closed: programs take them for their own."""
-    ends = list(os.pipe())
-    for number, descriptor in enumerate(ends):
-        if descriptor <= 2:
-            import fcntl
+    """A pipe whose ends are none of 0, 1 and 2."""
+    reading, writing = os.pipe()
+    try:
+        reading = _above_standard(reading)
+    except OSError:
+        os.close(writing)
+        raise
+    try:
+        return reading, _above_standard(writing)
+    except OSError:
+        os.close(reading)
+        raise
 
-            try:
-                ends[number] = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
-            except OSError:
-                os.close(ends[1 - number])
-                raise
-            finally:
-                os.close(descriptor)
-    return ends[0], ends[1]
+
+def _above_standard(descriptor: int) -> int:
+    """The descriptor, or another in its place: 0, 1 and 2, should those be closed, programs take for their own."""
+    if descriptor > 2:
+        return descriptor
+    import fcntl
+
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+    finally:
+        os.close(descriptor)
+
+
+_WORDS_BYTES = 64 << 10
+_MOST_WORDS = 300
+
+
+def _file_for_words() -> int | None:
+    """Memory that a child may write so much to, and no more; it never waits, as for a pipe. None: there is none."""
+    with contextlib.suppress(OSError, AttributeError):
+        import fcntl
+
+        descriptor = _above_standard(os.memfd_create("wasmjit-stderr", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
+        try:
+            os.ftruncate(descriptor, _WORDS_BYTES)
+            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK)
+        except OSError:
+            os.close(descriptor)
+            raise
+        return descriptor
+    return None
+
+
+def last_words(process: subprocess.Popen[bytes]) -> str:
+    """What a child printed last, to be added to a message: the last line that tells of an error, or simply the last.
+
+    To be asked before its pipes are closed.
+    """
+    data = b""
+    with contextlib.suppress(OSError, ValueError):
+        data = b"" if process.stderr is None else os.pread(process.stderr.fileno(), _WORDS_BYTES, 0)
+    lines = [line.strip() for line in data.replace(b"\0", b"").decode(errors="replace").splitlines() if line.strip()]
+    if not lines:
+        return ""
+    line = next((line for line in reversed(lines) if "error" in line.lower()), lines[-1])
+    return f"; it said: {printable(line[:_MOST_WORDS], newlines=False)}"
 
 
 def end(process: subprocess.Popen[bytes], *, group: bool = False) -> None:
@@ -207,7 +255,7 @@ def forget(process: subprocess.Popen[bytes]) -> None:
 
 def close_pipes(process: subprocess.Popen[bytes]) -> None:
     """Closes our ends of its pipes."""
-    for stream in (process.stdin, process.stdout):
+    for stream in (process.stdin, process.stdout, process.stderr):
         if stream is not None:
             with contextlib.suppress(OSError, ValueError):
                 stream.close()
@@ -343,6 +391,14 @@ class Parent:
 
 def _exit() -> None:
     os._exit(0)
+
+
+def forget_words() -> None:
+    """What was printed before this is no reason for what happens from now on."""
+    with contextlib.suppress(OSError):
+        if size_bytes := os.lseek(2, 0, os.SEEK_CUR):
+            os.pwrite(2, bytes(min(size_bytes, _WORDS_BYTES)), 0)
+            os.lseek(2, 0, os.SEEK_SET)
 
 
 def wait_for_request(descriptor: int, seconds: float) -> bool:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import gc
+import os
 import time
 from collections.abc import Iterator
 
 import pytest
 
 from wasmjit import Config
-from wasmjit.compile.pipeline import Pending, WorkerPool, _request_fields
+from wasmjit.compile.pipeline import Pending, Worker, WorkerPool, _request_fields
+from wasmjit.processes import CompilerDiedError, last_words
 
 # A module whose text, and whose object, is larger than what fits in a pipe.
 LARGE = "\n".join(f'@s{number} = constant [100 x i8] c"{"x" * 100}"' for number in range(2000)).encode()
@@ -76,3 +78,44 @@ def test_more_than_the_pool_keeps_are_ended(pool: WorkerPool) -> None:
     del pending
     gc.collect()
     assert sum(worker is not None and worker.process.poll() is None for worker in workers) == pool.size
+
+
+SPLIT = "@llvm.x86.avx512.rsqrt14.ps.512(<16 x float>"
+DEADLY = {
+    "report_fatal_error": (
+        f"declare <16 x float> {SPLIT}, <16 x float>, i16)\ndefine <16 x float> @f(<16 x float> %x) {{\n"
+        f"  %y = call <16 x float> {SPLIT} %x, <16 x float> %x, i16 -1)\n  ret <16 x float> %y\n}}\n",
+        r"died \(signal 6\); it said: LLVM ERROR: .*split",
+    ),
+    "refused assembly": (
+        'define void @f() {\n  call void asm sideeffect "bogus", ""()\n  ret void\n}\n',
+        r"died \(exit code 1\); it said: .*error: .*invalid instruction",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), DEADLY.values(), ids=DEADLY)
+def test_llvms_last_words_are_the_reason(pool: WorkerPool, text: str, message: str) -> None:
+    fields = _request_fields(Config(target="x86_64-unknown-linux-gnu", cpu="x86-64-v2"), "object")
+    with pytest.raises(CompilerDiedError, match=message):
+        pool.begin(fields, text.encode()).result()
+    assert pool.begin(fields, LARGE).result()[1][:4] == b"\x7fELF"
+
+
+def test_what_workers_print_is_bounded_and_forgotten_with_the_next_request() -> None:
+    worker = Worker()
+    try:
+        worker.send(FIELDS, LARGE)  # it has begun to read requests when there is a reply
+        assert worker.receive() is not None
+        assert worker.process.stderr is not None
+        words = worker.process.stderr.fileno()
+        os.write(words, b"a reason\x1b[2J of then\n")
+        assert last_words(worker.process) == r"; it said: a reason\x1b[2J of then"
+        assert os.write(words, bytes(64 << 10)) < 64 << 10
+        with pytest.raises(PermissionError):
+            os.write(words, b"more")
+        worker.send(FIELDS, LARGE)
+        assert worker.receive() is not None
+        assert last_words(worker.process) == ""
+    finally:
+        worker.close()

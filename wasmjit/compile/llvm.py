@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import llvmlite.binding as llvm
 
-from ..processes import Parent, start_thread, wait_for_request
+from ..processes import Parent, forget_words, start_thread, wait_for_request
 from . import exact, limits, narrow
 from .wire import read_message, write_message
 
@@ -333,6 +333,7 @@ def _serve(requests: BinaryIO, replies: BinaryIO) -> None:
     while wait_for_request(requests.fileno(), _IDLE_SECONDS) and (message := read_message(requests)) is not None:
         fields, body = message
         message = None  # the text is not to be kept in several forms
+        forget_words()
         try:
             if fields["output"] == "target":
                 triple, cpu, features = resolve_target(fields["triple"], fields["cpu"], fields["features"])

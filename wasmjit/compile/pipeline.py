@@ -107,11 +107,12 @@ class Worker:
         if reply is None:
             with contextlib.suppress(Exception):
                 self.process.wait(_DYING_SECONDS)
+            said = processes.last_words(self.process)
             self.close()
             if self.process.returncode == 0:
                 return None
-            how = describe_exit(self.process.returncode)
-            raise processes.CompilerDiedError(f"the compiler process died ({how}){processes.limits_in_force()}")
+            how = f"({describe_exit(self.process.returncode)}){said}{processes.limits_in_force()}"
+            raise processes.CompilerDiedError(f"the compiler process died {how}")
         if "fatal" in reply[0]:
             self.close()
             reason = f"{reply[0]['fatal']}{processes.limits_in_force()}"

@@ -526,9 +526,10 @@ class _Optimiser:
                 self._end_process()
             raise
         if reply is None:
+            said = processes.last_words(process)
             with self._lock:
                 self._end_process()
-            reason = f"the optimising process died (exit code {process.returncode}){processes.limits_in_force()}"
+            reason = f"the optimising process died (exit code {process.returncode}){said}{processes.limits_in_force()}"
             raise processes.CompilerDiedError(reason)
         fields, artifact = reply
         if "fatal" in fields:
