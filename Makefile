@@ -48,7 +48,7 @@ help:
 	@echo "make realworld    programs of the registries, beside wasmtime (REALWORLD=\"sqlite php\")"
 	@echo "make docs         the documentation, into build/docs"
 	@echo "make examples     rebuild examples/*.wasm from their sources"
-	@echo "make abi          regenerate runtime_c/wj_abi.h from wasmjit/abi.py"
+	@echo "make abi          regenerate the headers of runtime_c that are made from Python"
 	@echo "make spec         conformance scripts, one configuration"
 	@echo "make spec-matrix  conformance scripts at every opt level, memory policy, and through .cwasm"
 	@echo "make shapes       time and memory of compiling against size, for each shape of module (hours)"

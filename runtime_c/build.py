@@ -54,6 +54,7 @@ HEADERS = [
     "wj.h",
     "wj_abi.h",
     "wj_api.h",
+    "wj_opcodes.h",
 ]
 # Warnings are for our files; the code that cffi generates has its own taste.
 PREAMBLE = """

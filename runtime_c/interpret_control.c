@@ -211,14 +211,13 @@ void wj_return(translator *t)
 
 static void block_type(translator *t, uint32_t *param_count, uint32_t *result_count)
 {
-    uint8_t code = *t->at;
-    if ((code & 0xc0) == 0x40) {
+    if ((*t->at & 0xc0) == 0x40) {
         *param_count = 0;
-        *result_count = code != EMPTY_TYPE;
-        t->at++;
-        if (code == 0x63 || code == 0x7b) { /* (ref null ...) has another byte; v128 */
-            t->failed = t->failed || code == 0x7b;
-            t->at += code == 0x63;
+        *result_count = *t->at != EMPTY_TYPE;
+        if (*result_count == 0) {
+            t->at++;
+        } else {
+            (void)read_value_type(t);
         }
         return;
     }

@@ -96,6 +96,28 @@ static inline int64_t read_signed(translator *t)
     return (int64_t)value;
 }
 
+/* A value type. Vectors are compiled only, as is what is not known. */
+static inline uint8_t read_value_type(translator *t)
+{
+    uint8_t type = *t->at++;
+    switch (type) {
+    case WJ_TYPE_I32:
+    case WJ_TYPE_I64:
+    case WJ_TYPE_F32:
+    case WJ_TYPE_F64:
+    case WJ_TYPE_FUNCREF:
+    case WJ_TYPE_EXTERNREF:
+        break;
+    case 0x63: /* (ref null ht) */
+        (void)read_signed(t);
+        break;
+    default:
+        t->failed = true;
+        break;
+    }
+    return type;
+}
+
 /* ---- writing ---- */
 
 /* The array, with zeroed room for so many more; as it was, and the translation failed, if there is no memory. */

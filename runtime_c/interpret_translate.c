@@ -2,10 +2,12 @@
  *
  * Bodies are valid: every immediate is well-formed, every index in range, and the operand stack has what is popped. */
 #include "interpret_stack.h"
+#include "wj_opcodes.h"
 
 /* The static analyser does not know that bodies are valid, and takes the operand stack and the frames to be empty.
  * NOLINTBEGIN(clang-analyzer-core.*, clang-analyzer-security.ArrayBound, clang-analyzer-unix.Malloc) */
 
+enum { PREFIX = 0xfc };
 enum { LOOK_STEPS = 1 << 15 }; /* instructions between looks at interrupts: a millisecond */
 
 typedef struct {
@@ -315,9 +317,7 @@ static void other(translator *t, uint8_t opcode, const uint8_t *at)
         break;
     case 0x1c: /* select with types, of which there is one */
         (void)read_index(t);
-        if (*t->at++ == 0x63) {
-            t->at++;
-        }
+        (void)read_value_type(t);
         select_operands(t);
         break;
     case 0x1b:
@@ -377,7 +377,7 @@ static void other(translator *t, uint8_t opcode, const uint8_t *at)
         begin_result(t, index < of->imported_function_count ? WJ_OP_REF_FUNC_IMPORTED : WJ_OP_REF_FUNC);
         emit(t, of->func_ref_offsets[index]);
         break;
-    case 0xfc:
+    case PREFIX:
         prefixed(t, at);
         break;
     default:
@@ -386,77 +386,61 @@ static void other(translator *t, uint8_t opcode, const uint8_t *at)
     }
 }
 
-/* Passes over an instruction in unreachable code. */
-static void skip(translator *t, uint8_t opcode)
+/* How the immediates of an instruction are encoded (wj_opcodes.h); NULL: it is none that is interpreted. Of a prefixed one
+ * `t` is behind the prefix. */
+static const char *immediates_of(const translator *t, uint8_t opcode)
 {
-    uint32_t count;
-    switch (opcode) {
-    case 0x0c:
-    case 0x0d:
-    case 0x10:
-    case 0x20:
-    case 0x21:
-    case 0x22:
-    case 0x23:
-    case 0x24:
-    case 0x25:
-    case 0x26:
-    case 0x3f:
-    case 0x40:
-    case 0x41:
-    case 0x42:
-    case 0xd0:
-    case 0xd2:
-        (void)read_unsigned(t); /* of the same length if it is signed */
-        break;
-    case 0x0e:
-        for (count = read_index(t) + 1; count != 0; count--) {
-            (void)read_index(t);
-        }
-        break;
-    case 0x11:
+    static const char *const all[256] = {
+#define WJ_X(opcode, immediates) [opcode] = (immediates),
+        WJ_OPCODES(WJ_X)
+    };
+    static const char *const prefixed[256] = {
+        WJ_PREFIXED_OPCODES(WJ_X)
+#undef WJ_X
+    };
+    if (opcode != PREFIX) {
+        return all[opcode];
+    }
+    translator reader = *t;
+    uint64_t number = read_unsigned(&reader);
+    return number < 256 ? prefixed[number] : NULL;
+}
+
+/* Passes over an instruction in unreachable code. */
+static void skip(translator *t, uint8_t opcode, const char *immediates)
+{
+    if (opcode == PREFIX) {
         (void)read_index(t);
-        (void)read_index(t);
-        break;
-    case 0x1c:
-        t->failed = t->failed || read_index(t) != 1;
-        if (*t->at++ == 0x63) {
-            t->at++;
-        }
-        break;
-    case 0x43:
-        t->at += 4;
-        break;
-    case 0x44:
-        t->at += 8;
-        break;
-    case 0xfc:
-        count = read_index(t);
-        t->failed = t->failed || count > 17;
-        if (count >= 8) {
-            (void)read_index(t);
-        }
-        if (count == 8 || count == 10 || count == 12 || count == 14) {
-            (void)read_index(t);
-        }
-        break;
-    case 0xfd:
-        t->failed = true;
-        break;
-    case 0x00:
-    case 0x01:
-    case 0x0f:
-    case 0x1a:
-    case 0x1b:
-    case 0xd1:
-        break;
-    default:
-        if (opcode >= 0x28 && opcode <= 0x3e) {
+    }
+    for (; *immediates != 0 && !t->failed; immediates++) {
+        switch (*immediates) {
+        case 'x':
+        case 'h':
+            (void)read_unsigned(t); /* of the same length if it is signed */
+            break;
+        case '4':
+            t->at += 4;
+            break;
+        case '8':
+            t->at += 8;
+            break;
+        case 'm':
             (void)memory_argument(t);
-        } else if (opcode < 0x45 || opcode > 0xc4) {
-            t->failed = true; /* it may have immediates: they must not be taken for instructions */
+            break;
+        case 'l':
+            for (uint32_t count = read_index(t) + 1; count != 0; count--) {
+                (void)read_index(t);
+            }
+            break;
+        case 't':
+            for (uint32_t count = read_index(t); count != 0; count--) {
+                (void)read_value_type(t);
+            }
+            break;
+        default: /* block types are read by wj_begin_block */
+            t->failed = true;
+            break;
         }
-        break;
     }
 }
 
@@ -464,6 +448,11 @@ static void instruction(translator *t)
 {
     const uint8_t *at = t->at;
     uint8_t opcode = *t->at++;
+    const char *immediates = immediates_of(t, opcode);
+    if (immediates == NULL) {
+        t->failed = true;
+        return;
+    }
     switch (opcode) {
     case 0x02:
     case 0x03:
@@ -480,10 +469,10 @@ static void instruction(translator *t)
         break;
     }
     if (!t->live) {
-        skip(t, opcode);
+        skip(t, opcode, immediates);
         return;
     }
-    row found = opcode == 0xfc ? (row){OTHER, 0, 0} : row_of(opcode);
+    row found = opcode == PREFIX ? (row){OTHER, 0, 0} : row_of(opcode);
     if (found.form == OTHER) {
         other(t, opcode, at);
     } else {
@@ -497,11 +486,7 @@ static void locals(translator *t)
     uint32_t groups = read_index(t);
     for (uint32_t i = 0; i < groups; i++) {
         t->local_count += read_index(t);
-        uint8_t type = *t->at++;
-        if (type == 0x63) {
-            t->at++;
-        }
-        t->failed = t->failed || type == 0x7b;
+        (void)read_value_type(t);
     }
 }
 
@@ -565,6 +550,9 @@ wj_interpreted *wj_translate(const wj_interpreter *interpreter, uint32_t positio
     uint32_t function_index = plan->imported_function_count + position;
     const wj_signature *signature = plan->types[plan->function_types[function_index]];
     if (signature == NULL) {
+        return NULL;
+    }
+    if (plan->bodies[position] == 0) {
         return NULL;
     }
     translator t = {.of = interpreter, .at = plan->wasm + plan->bodies[position]};

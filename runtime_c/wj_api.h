@@ -220,7 +220,7 @@ uint64_t wj_lazy_stub_address(void);
 /* What it has to know of a module; Python keeps everything that this points to. Offsets are in the instance context. */
 typedef struct {
     const uint8_t *wasm;
-    const uint64_t *bodies;            /* by position in the function table: offset of the body in the module */
+    const uint64_t *bodies;            /* by position in the function table: offset of the body in the module; 0: compiled only */
     const uint32_t *function_types;    /* by function index: its type */
     const wj_signature *const *types;  /* held by Python; NULL: with vectors */
     const uint8_t *global_types;       /* value types, imports first */

@@ -1,4 +1,4 @@
-"""Writes runtime_c/wj_abi.h from wasmjit/abi.py; with --check only compares, and fails if it is out of date."""
+"""Writes the headers of runtime_c that are made from Python; --check only compares, and fails if one is out of date."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ import sys
 from pathlib import Path
 
 from wasmjit import abi
+from wasmjit.wasm import first_tier
 
-HEADER = Path(__file__).resolve().parent.parent / "runtime_c" / "wj_abi.h"
+DIRECTORY = Path(__file__).resolve().parent.parent / "runtime_c"
+HEADERS = {"wj_abi.h": abi.render_header, "wj_opcodes.h": first_tier.render_header}
 
 
 def main() -> int:
-    """0, or 1 if --check finds the header out of date."""
-    text = abi.render_header()
-    if sys.argv[1:] == ["--check"]:
-        if HEADER.is_file() and HEADER.read_text() == text:
-            return 0
-        print(f"{HEADER} is out of date: run `make abi`", file=sys.stderr)
-        return 1
-    HEADER.write_text(text)
-    return 0
+    """0, or 1 if --check finds a header out of date."""
+    status = 0
+    for name, render in HEADERS.items():
+        header, text = DIRECTORY / name, render()
+        if sys.argv[1:] != ["--check"]:
+            header.write_text(text)
+        elif not header.is_file() or header.read_text() != text:
+            print(f"{header} is out of date: run `make abi`", file=sys.stderr)
+            status = 1
+    return status
 
 
 if __name__ == "__main__":

@@ -174,12 +174,12 @@ class Unit:
         callees, adapters, called = len(self.callees), dict(self.tail_adapters), set(self.tail_called)
         lowering = self.new_lowering(function, scope)
         try:
-            self.num_instructions += walk_body(self.module, function, lowering)
+            self.num_instructions += walk_body(self.module, function, lowering).num_instructions
         except TangledError:  # once more, from the beginning
             del self.callees[callees:]
             self.tail_adapters, self.tail_called = adapters, called
             lowering = self.new_lowering(function, scope, tangled=True)
-            self.num_instructions += walk_body(self.module, function, lowering)
+            self.num_instructions += walk_body(self.module, function, lowering).num_instructions
         return lowering
 
     def register_prototype(self, functype: FuncType) -> RegisterPrototype:

@@ -50,12 +50,18 @@ class Interpreter:
         func_ref_offsets: Mapping[int, int],
         stubs: tuple[int, int],
     ) -> None:
-        """`stubs`: where they lie in memory, one per defined function, and their size in bytes."""
+        """`stubs`: where they lie in memory, one per defined function, and their size in bytes.
+
+        The module was validated: C is given the bodies that validation says it can take.
+        """
         imported = module.num_imported_functions
         self.module = module
         # What C's struct points to. from_buffer's object holds the bytes in place.
         self._wasm = ffi.from_buffer(module.wasm)
-        self._bodies = array("Q", [body.start for body in module.bodies])
+        interpretable = module.interpretable or bytes(len(module.bodies))
+        self._bodies = array(
+            "Q", [body.start if fits else 0 for body, fits in zip(module.bodies, interpretable, strict=True)]
+        )
         self._function_types = array("I", module.functions)
         self._held_types = types
         # 0 for one with vectors, whose functions are compiled.

@@ -8,6 +8,9 @@ polymorphic (spec 3.4.12 and the appendix's algorithm).
 
 from __future__ import annotations
 
+from itertools import count as counting
+from typing import TYPE_CHECKING
+
 from ..errors import MalformedError, ValidationError
 from . import deadline
 from .instructions import METHODS, Instructions
@@ -16,6 +19,11 @@ from .lowering import ABSORBING, Lowering, fast_rows
 from .module import Module
 from .ops import COMPARISON, CONDITION, FLOAT_BINARY, LOAD, UNARY
 from .types import F64, I32, I64, UNKNOWN
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    from ..records import dataclass
 
 # Between looks at the clock: some milliseconds.
 _LOOK_BYTES = 8 * 1024
@@ -31,10 +39,27 @@ _TESTED_IN_MEMORY = frozenset((0x71, 0x83))
 _FREE_OF_FUEL = frozenset((0x00, 0x01, 0x02, 0x03, 0x05, 0x0B, 0x0F, 0x1A))
 
 
-def walk_body(module: Module, function_index: int, lowering: Lowering | None = None) -> int:
+@dataclass(frozen=True, slots=True)
+class BodyFacts:
+    """What is known of a body that is valid."""
+
+    num_instructions: int
+    needed: frozenset[str]  # features of its instructions and locals, of `Features`
+    has_tail_calls: bool
+    deepest_stack: int  # operands that are on the stack at once, at most, where the body can be reached
+    # Whether all of its instructions are the interpreter's, and it has no vectors and one memory at most.
+    is_interpretable: bool
+
+    @property
+    def has_vectors(self) -> bool:
+        """Whether there are vectors among its locals and instructions."""
+        return not self.needed.isdisjoint(("simd", "relaxed_simd"))
+
+
+def walk_body(module: Module, function_index: int, lowering: Lowering | None = None) -> BodyFacts:
     """Validates the body of defined function `function_index`, lowering it on the way if `lowering` is given.
 
-    Returns the number of instructions. Raises MalformedError, ValidationError or UnsupportedError with the byte
+    Raises MalformedError, ValidationError or UnsupportedError with the byte
     offset and the function index.
     """
     walker = BodyWalker(module, function_index, lowering)
@@ -74,8 +99,8 @@ class BodyWalker(Instructions):
             raise MalformedError("unexpected end", offset=self.body.end)
         return at
 
-    def run(self) -> int:
-        """Walks the body; returns the number of instructions."""
+    def run(self) -> BodyFacts:
+        """Walks the body."""
         wasm = self.wasm
         at = self.read_locals()
         end = self.body.end
@@ -86,7 +111,7 @@ class BodyWalker(Instructions):
         lowering = self.lowering
         height = 0
         live = True
-        count = 0
+        deepest = 0  # looked for before operands are popped
         free = 0  # instructions that cost no fuel
         name = 0
         look_at = 0  # the clock, from this offset on
@@ -111,14 +136,13 @@ class BodyWalker(Instructions):
             writes = lowering.writes
             successors = lowering.successors
             block_start = 0
-        while True:
+        for count in counting(1):
             if at >= look_at:
                 look_at = at + _LOOK_BYTES
                 deadline.check(self.function_index)
             op_at = at
             op = wasm[at]
             at += 1
-            count += 1
             if live:
                 if op == 0x20:  # local.get
                     index = wasm[at]
@@ -175,7 +199,10 @@ class BodyWalker(Instructions):
                 if row is not None:
                     op_row, kind, ta, tb, result, template = row
                     if kind <= FLOAT_BINARY:
-                        if len(types) - 2 >= height and types[-1] == tb and types[-2] == ta:
+                        size = len(types)
+                        if size - 2 >= height and types[-1] == tb and types[-2] == ta:
+                            if size > deepest:
+                                deepest = size
                             types.pop()
                             types[-1] = result
                             if lowering is None:
@@ -201,7 +228,10 @@ class BodyWalker(Instructions):
                             emit(text)
                             continue
                     elif kind == COMPARISON:
-                        if len(types) - 2 >= height and types[-1] == tb and types[-2] == ta:
+                        size = len(types)
+                        if size - 2 >= height and types[-1] == tb and types[-2] == ta:
+                            if size > deepest:
+                                deepest = size
                             types.pop()
                             types[-1] = I32
                             if lowering is None:
@@ -280,6 +310,8 @@ class BodyWalker(Instructions):
                                 emit(f"  {r} = zext i1 {condition} to i32")
                             continue
                     elif len(types) - 2 >= height and types[-1] == tb and types[-2] == ta:  # STORE
+                        if len(types) > deepest:
+                            deepest = len(types)
                         align = wasm[at]
                         offset = wasm[at + 1]
                         at += 2
@@ -302,7 +334,10 @@ class BodyWalker(Instructions):
                         index, at = read_u32(wasm, at - 1)
                     if index >= num_locals:
                         self.invalid(f"unknown local {index}", op_at)
-                    if len(types) > height and types[-1] == local_types[index]:
+                    size = len(types)
+                    if size > height and types[-1] == local_types[index]:
+                        if size > deepest:
+                            deepest = size
                         if op == 0x21:
                             types.pop()
                         if lowering is not None:
@@ -323,6 +358,8 @@ class BodyWalker(Instructions):
                     self.pop(local_types[index])
             # Everything else, everything unreachable, and whatever the fast paths did not accept.
             self.op_at = op_at
+            if len(types) > deepest:
+                deepest = len(types)
             if fuel:
                 if not live or op in _FREE_OF_FUEL:
                     free += 1
@@ -348,7 +385,7 @@ class BodyWalker(Instructions):
             if at > end:
                 raise MalformedError("unexpected end", offset=end)
             raise MalformedError("operators remaining after end of function", offset=at)
-        return count
+        return BodyFacts(count, frozenset(self.needed), self.has_tail_calls, deepest, self.is_interpretable)
 
 
 _FAST = {address_type: fast_rows({}, address_type) for address_type in (I32, I64, UNKNOWN)}

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from ..errors import MalformedError, UnsupportedError
 from .leb128 import read_signed, read_u32
 from .lowering import BLOCK, ELSE, IF, LOOP, Frame
-from .ops import OPS, SPECIAL
+from .ops import INTERPRETED, OPS, SPECIAL
 from .types import F32, F64, FUNCREF, I32, I64, REFERENCE_TYPES, UNKNOWN, FuncType, valtype_name
 from .vectors import VectorInstructions
 
@@ -76,11 +76,15 @@ class Instructions(VectorInstructions):
 
     def op_end(self, at: int) -> int:
         frame = self.frame
-        self.check_end(frame)
-        if frame.opcode == IF and frame.params != frame.results:
+        results = frame.results
+        if results:
+            self.pop_all(results)
+        if len(self.types) != frame.height:
+            self.remaining(frame)
+        if frame.opcode == IF and frame.params != results:
             self.invalid("type mismatch: an `if` without `else` must have equal parameter and result types")
-        if frame.results:
-            self.types.extend(frame.results)
+        if results:
+            self.types.extend(results)
         lowering = self.lowering
         if not self.frames:
             self.done = True
@@ -111,7 +115,10 @@ class Instructions(VectorInstructions):
         return at
 
     def op_br_if(self, at: int) -> int:
-        depth, at = self.read_index(at)
+        depth = self.wasm[at]
+        at += 1
+        if depth >= 0x80:
+            depth, at = read_u32(self.wasm, at - 1)
         frame = self.target(depth)
         types = self.types
         if self.live and len(types) > self.frame.height and types[-1] == I32:
@@ -174,12 +181,18 @@ class Instructions(VectorInstructions):
     # ---- calls ----
 
     def op_call(self, at: int) -> int:
-        index, at = self.read_index(at)
-        if index >= len(self.module.functions):
+        index = self.wasm[at]
+        at += 1
+        if index >= 0x80:
+            index, at = read_u32(self.wasm, at - 1)
+        module = self.module
+        if index >= len(module.functions):
             self.invalid(f"unknown function {index}")
-        functype = self.module.function_type(index)
-        self.pop_all(functype.params)
-        self.types.extend(functype.results)
+        functype = module.types[module.functions[index]]
+        if functype.params:
+            self.pop_all(functype.params)
+        if functype.results:
+            self.types.extend(functype.results)
         if self.live and self.lowering is not None:
             self.lowering.call(index, self.op_at)
         return at
@@ -227,7 +240,7 @@ class Instructions(VectorInstructions):
 
     def pop_tail_operands(self, functype: FuncType) -> None:
         """The operands of a tail call of a function of this type, which has to return what the present one does."""
-        self.module.has_tail_calls = True
+        self.has_tail_calls = self.module.has_tail_calls = True
         if functype.results != self.type.results:
             self.invalid("type mismatch: a tail call must have the results of the function that it is in")
         self.pop_all(functype.params)
@@ -235,7 +248,7 @@ class Instructions(VectorInstructions):
     # ---- parametric and variables ----
 
     def op_drop(self, at: int) -> int:
-        valtype = self.pop(UNKNOWN)
+        valtype = self.types.pop() if len(self.types) > self.frame.height else self.pop(UNKNOWN)
         if self.live and self.lowering is not None:
             self.lowering.drop(valtype)
         return at
@@ -421,6 +434,7 @@ class Instructions(VectorInstructions):
             if sub == 0x12:
                 raise UnsupportedError("feature memory control is not supported yet", offset=self.op_at)
             raise MalformedError(f"illegal opcode 0xfc {sub:#04x}", offset=self.op_at)
+        self.note(row)
         if row.kind != SPECIAL:  # saturating truncation: one operand, one result
             self.pop_all(row.params)
             self.types.append(row.result)
@@ -579,7 +593,18 @@ def _methods(page: int) -> list[Method | None]:
     return methods
 
 
+def _compiled_only(method: Method) -> Method:
+    def noted(self: Instructions, at: int) -> int:
+        self.is_interpretable = False
+        return method(self, at)
+
+    return noted
+
+
 METHODS = _methods(0)
+for _code, _method in enumerate(METHODS):
+    if _method is not None and OPS[_code].first_tier != INTERPRETED:
+        METHODS[_code] = _compiled_only(_method)
 METHODS[0xFC] = Instructions.op_prefix_fc
 METHODS[0xFD] = Instructions.op_prefix_fd
 _FC_METHODS = _methods(0xFC)

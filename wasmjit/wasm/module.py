@@ -169,6 +169,7 @@ class Module:
     names: Names = field(default_factory=Names)
     features: Features = field(default_factory=Features)  # what the bodies may use
     has_tail_calls: bool = False  # whether a body that was validated makes any
+    interpretable: bytes = b""  # by position: 1 for bodies that are valid and that the interpreter can take
 
     @property
     def address_type(self) -> int:

@@ -8,7 +8,7 @@ from ..errors import MalformedError, UnsupportedError, ValidationError
 from .leb128 import read_signed, read_u32, read_unsigned
 from .lowering import FUNCTION_BODY, Frame, Lowering
 from .module import Module
-from .ops import LOAD, OPS, STORE, UNSUPPORTED_OPCODES
+from .ops import INTERPRETED, LOAD, OPS, STORE, UNSUPPORTED_OPCODES, Op
 from .types import (
     EXTERNREF,
     FUNCREF,
@@ -44,6 +44,9 @@ class Operands:
         self.done = False
         self.op_at = 0
         self.memory = 0  # of the memory argument read last
+        self.needed: set[str] = set()  # features, of `Features`
+        self.is_interpretable = True  # so far
+        self.has_tail_calls = False
 
     # ---- errors and the operand stack ----
 
@@ -54,6 +57,15 @@ class Operands:
     def need(self, feature: str) -> None:
         """Raises UnsupportedError at the current instruction unless `feature` (of `Features`) may be used."""
         self.module.features.check(feature, self.op_at)
+        self.needed.add(feature)
+
+    def note(self, row: Op) -> None:
+        """Notes in which tier a body with this instruction can begin, and its feature; rows on the fast path begin in
+        any, and are of none."""
+        if row.first_tier != INTERPRETED:
+            self.is_interpretable = False
+        if row.feature:
+            self.needed.add(row.feature)
 
     def pop(self, expected: int) -> int:
         """Pops an operand of type `expected` (UNKNOWN: any); returns its type."""
@@ -70,11 +82,11 @@ class Operands:
 
     def pop_all(self, expected: tuple[int, ...]) -> None:
         """Pops a result type."""
-        count = len(expected)
         types = self.types
+        first = len(types) - len(expected)
         # At once, where it fits: thousands of branches may carry a thousand operands each.
-        if count > 1 and len(types) - count >= self.frame.height and tuple(types[-count:]) == expected:
-            del types[-count:]
+        if first >= self.frame.height and tuple(types[first:]) == expected:
+            del types[first:]
             return
         for valtype in reversed(expected):
             self.pop(valtype)
@@ -84,9 +96,13 @@ class Operands:
         if frame.results:
             self.pop_all(frame.results)
         if len(self.types) != frame.height:
-            self.invalid(
-                f"type mismatch: values remaining on stack at end of block, expected {result_type_text(frame.results)}"
-            )
+            self.remaining(frame)
+
+    def remaining(self, frame: Frame) -> NoReturn:
+        """More is on the stack than the frame's results."""
+        self.invalid(
+            f"type mismatch: values remaining on stack at end of block, expected {result_type_text(frame.results)}"
+        )
 
     def set_unreachable(self) -> None:
         """The rest of the frame cannot be reached: the operand stack becomes polymorphic."""
@@ -110,6 +126,8 @@ class Operands:
             return self.wasm[at + 1], at + 2
         if code == V128:
             self.module.features.check("simd", at)
+            self.needed.add("simd")
+            self.is_interpretable = False
             return code, at + 1
         self.refuse_type(code, at)
 
@@ -126,6 +144,7 @@ class Operands:
         row = OPS.get(op)
         if row is None:
             self.refuse_opcode(op)
+        self.note(row)
         if row.kind in (LOAD, STORE):
             offset, at = self.memarg(at)
             if 1 << self.align > row.access_bytes:
@@ -157,6 +176,7 @@ class Operands:
         if align & 0x40:
             align &= ~0x40
             self.memory, at = self.read_index(at)
+            self.is_interpretable = False
         if self.memory >= len(self.module.memories):
             self.invalid(f"unknown memory {self.memory}")
         self.align = align

@@ -36,15 +36,17 @@ _ARITHMETIC = {0x6A: I32, 0x6B: I32, 0x6C: I32, 0x7C: I64, 0x7D: I64, 0x7E: I64}
 
 
 def validate(module: Module) -> None:
-    """Checks a whole module.
+    """Checks a whole module, and notes in `module.interpretable` what the interpreter can take.
 
     Raises ValidationError (UnsupportedError for features that are left out) with offset and function index, and
     MalformedError where a function body is not in the binary format.
     """
     validate_module_level(module)
     first = module.num_imported_functions
-    for index in range(first, first + len(module.bodies)):
-        walk_body(module, index)
+    interpretable = bytearray(len(module.bodies))
+    for position in range(len(module.bodies)):
+        interpretable[position] = walk_body(module, first + position).is_interpretable
+    module.interpretable = bytes(interpretable)
 
 
 def validate_module_level(module: Module) -> None:

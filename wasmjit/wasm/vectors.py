@@ -7,7 +7,6 @@ from .leb128 import read_u32
 from .operands import Operands
 from .ops import OPS, VECTOR, Op
 
-_FIRST_RELAXED = 0x100
 LANES = {"i8x16": 16, "i16x8": 8, "i32x4": 4, "i64x2": 2, "f32x4": 4, "f64x2": 2}
 VECTOR_BYTES = 16
 
@@ -35,8 +34,9 @@ class VectorInstructions(Operands):
         row = ROWS[sub] if sub < len(ROWS) else None
         if row is None:
             raise MalformedError(f"illegal opcode 0xfd {sub:#04x}", offset=self.op_at)
-        if sub >= _FIRST_RELAXED or not self.module.features.simd:
-            self.need("relaxed_simd" if sub >= _FIRST_RELAXED and self.module.features.simd else "simd")
+        self.note(row)
+        if row.feature != "simd" or not self.module.features.simd:
+            self.need(row.feature if self.module.features.simd else "simd")
         immediate = offset = 0
         params = row.params
         if row.immediates:

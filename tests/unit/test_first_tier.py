@@ -1,0 +1,337 @@
+"""The instruction table's columns of first tier and immediates: what C takes of a body, and what it must pass over."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import wasmjit
+from tests.unit import test_ops
+from tests.wasm_bytes import (
+    CODE,
+    DATA,
+    DATA_COUNT,
+    ELEMENT,
+    EXPORT,
+    FUNCTION,
+    GLOBAL,
+    MEMORY,
+    TABLE,
+    TYPE,
+    name,
+    section,
+    signed,
+    unsigned,
+    vector,
+)
+from tests.wasm_bytes import module as module_of
+from wasmjit import Config, Engine, Instance, Module, Store
+from wasmjit.compile import pipeline
+from wasmjit.config import Features
+from wasmjit.runtime import interpreter
+from wasmjit.wasm import first_tier
+from wasmjit.wasm.body import BodyFacts, walk_body
+from wasmjit.wasm.decode import decode
+from wasmjit.wasm.ops import INTERPRETED, LOAD, OP_BY_NAME, OPS, SPECIAL, STORE, Op
+from wasmjit.wasm.text import wat2wasm
+from wasmjit.wasm.validate import validate
+
+wasmtime = pytest.importorskip("wasmtime")
+
+END, DEAD = b"\x0b", b"\x00"  # unreachable: what follows is dead, and has any operands
+MANY = 200  # of everything, so that indices take two bytes
+# Bytes that would be `end` (0x0b) if they were taken for an instruction, in one byte and in two.
+INDICES = (b"\x0b", b"\x8b\x01", b"\x8b\x80\x80\x00")
+IMMEDIATES = {
+    "x": INDICES,
+    "4": (b"\x0b" * 4,),
+    "8": (b"\x0b" * 8,),
+    "m": tuple(b"\0" + index for index in INDICES) + (b"\x80\x00\x0b",),
+    "b": (b"\x40", b"\x7f", b"\x63\x70"),
+    "l": (b"\x03" + b"\x0b\x0b\x8b\x00\x0b",),
+    "t": (b"\x01\x7f", b"\x81\x00\x6f", b"\x01\x63\x70"),
+    "h": (b"\x70", b"\x6f"),
+}
+VECTOR_IMMEDIATES = {"memarg": b"\0\x0b", "lane": b"\0", "lanes": b"\x0b" * 16, "bits": b"\x0b" * 16}
+FEATURES = {"wasm_wide_arithmetic": True}
+
+
+def code_of(op: Op) -> bytes:
+    """The bytes of the opcode."""
+    if op.code < 0x100:
+        return bytes([op.code])
+    if op.code < 0x10000:
+        return bytes([op.code >> 8]) + unsigned(op.code & 0xFF)
+    return b"\xfd" + unsigned(op.code & 0xFFF)
+
+
+def spellings(op: Op) -> list[bytes]:
+    """The instruction with immediates of each kind and length, and the end of what it begins."""
+    head, found = code_of(op), [b""]
+    if op.name == "else":
+        return [b"\x04\x40" + head + END]
+    if op.name == "end":
+        return [b"\x02\x40" + head]
+    for word in op.immediates:
+        if op.code >= 0x10000:
+            choices: tuple[bytes, ...] = (VECTOR_IMMEDIATES[word],)
+        elif word == "memory":
+            choices = (b"\0", b"\x80\x00")
+        elif word == "label":
+            choices = (b"\x0b", b"\x8b\x00")
+        else:
+            choices = IMMEDIATES[first_tier.IMMEDIATES[word]]
+        found = [before + choice for before in found for choice in choices]
+    # What a block gives is taken from dead code.
+    tail = DEAD + (b"\x05" + DEAD if op.name == "if" else b"") + END if "blocktype" in op.immediates else b""
+    return [head + immediates + tail for immediates in found]
+
+
+def dead(op: Op, depth: int = 12) -> bytes:
+    """A body that has the instruction, spelled in each way, where it cannot be reached, and returns 42."""
+    body = b"\x02\x40" * depth + DEAD.replace(b"\0", b"\x0c\0")
+    for spelling in spellings(op):
+        body += spelling + DEAD
+    return body + END * depth + b"\x41" + signed(42) + END
+
+
+def module(*bodies: bytes) -> bytes:
+    """Functions [] -> [i32], with plenty of everything that an index can name."""
+    locals_ = vector(unsigned(MANY) + b"\x7f")
+    entries = [unsigned(len(locals_ + body)) + locals_ + body for body in bodies]
+    count = max(MANY, len(bodies))
+    entries += [unsigned(4) + b"\0\x41\x07\x0b"] * (count - len(bodies))
+    passive = [b"\x01\x00\x00"] * MANY
+    return module_of(
+        section(TYPE, vector(*[b"\x60\0\1\x7f"] * MANY)),
+        section(FUNCTION, vector(*[b"\0"] * count)),
+        section(TABLE, vector(*[b"\x70\0\1"] * MANY)),
+        section(MEMORY, vector(b"\0\1")),
+        section(GLOBAL, vector(*[b"\x7f\1\x41\0\x0b"] * MANY)),
+        section(EXPORT, vector(*[name(str(i)) + b"\0" + unsigned(i) for i in range(len(bodies))])),
+        section(ELEMENT, vector(b"\x03\0" + vector(b"\x0b", b"\x8b\x01"), *passive[1:])),
+        section(DATA_COUNT, unsigned(MANY)),
+        section(CODE, vector(*entries)),
+        section(DATA, vector(*[b"\x01\0"] * MANY)),
+    )
+
+
+@pytest.fixture
+def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is not interpreted fails."""
+
+    def refuse(pool: pipeline.WorkerPool) -> pipeline.Worker:
+        raise AssertionError("a compiler was started")
+
+    monkeypatch.setattr(pipeline.WorkerPool, "_take", refuse)
+
+
+def test_header_is_up_to_date() -> None:
+    root = Path(__file__).resolve().parents[2]
+    assert (root / "runtime_c" / "wj_opcodes.h").read_text() == first_tier.render_header()
+
+
+def test_every_row_has_immediates_feature_and_first_tier() -> None:
+    features = set(Features.__dataclass_fields__)
+    assert {op.feature for op in OPS.values()} <= features | {""}
+    assert {op.first_tier for op in OPS.values()} == {"i", "c"}
+    assert all(op.first_tier == "c" for op in OPS.values() if op.code > 0xFFFF)
+    assert OP_BY_NAME["call_indirect"].immediates == ("type", "table")
+    assert OP_BY_NAME["i64.load"].immediates == ("memarg",)
+
+
+def interpreted_rows() -> list[Op]:
+    """In the order of their opcodes."""
+    return [op for _, op in sorted(OPS.items()) if op.first_tier == INTERPRETED]
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_dead_code_of_every_interpreted_opcode_is_passed_over() -> None:
+    rows = interpreted_rows()
+    engine = Engine(Config(tier="auto"))
+    store = Store(engine)
+    exports = Instance(store, Module(engine, module(*map(dead, rows))), []).exports(store)
+    assert {op.name: exports[i](store) for i, op in enumerate(rows)} == dict.fromkeys([op.name for op in rows], 42)
+
+
+def test_a_body_with_any_other_opcode_is_not_interpreted_even_where_it_is_dead() -> None:
+    rows = [op for op in OPS.values() if op.first_tier != INTERPRETED]
+    decoded = decode(module(*map(dead, rows)), Features(wide_arithmetic=True))
+    validate(decoded)
+    assert not any(decoded.interpretable[: len(rows)])
+    assert all(decoded.interpretable[len(rows) :])
+
+
+def test_dead_code_of_every_other_opcode_is_passed_over_in_tier_auto() -> None:
+    """By the compiler, function by function; tail calls have the whole module compiled."""
+    rows = [op for op in OPS.values() if op.first_tier != INTERPRETED]
+    for some in (rows[:80], [op for op in rows if op.feature != "tail_call"][:80], rows[-80:]):
+        config = Config(tier="auto")
+        for option, value in FEATURES.items():
+            setattr(config, option, value)
+        store = Store(Engine(config))
+        exports = Instance(store, Module(store.engine, module(*map(dead, some))), []).exports(store)
+        assert [exports[i](store) for i in range(len(some))] == [42] * len(some)
+
+
+# Each special row in a function that takes an i32.
+REACHED = """(module
+  (type $unary (func (param i32) (result i32)))
+  (memory (export "memory") 1 4)
+  (table $t 6 9 funcref) (table $o 4 funcref)
+  (global $g (mut i64) (i64.const 5))
+  (elem (table $t) (i32.const 1) func $twice $thrice)
+  (elem $e func $thrice $twice)
+  (data $d "\\01\\02\\03\\04")
+  (func $twice (param i32) (result i32) (i32.mul (local.get 0) (i32.const 2)))
+  (func $thrice (param i32) (result i32) (i32.mul (local.get 0) (i32.const 3)))
+  (func (export "unreachable") (param i32) (result i32) (if (local.get 0) (then unreachable)) (i32.const 1))
+  (func (export "control") (param i32) (result i32)
+    nop
+    (block $b (result i32)
+      (loop $l
+        (br_if $l (i32.lt_s (local.tee 0 (i32.add (local.get 0) (i32.const 1))) (i32.const 5))))
+      (if (result i32) (i32.eq (local.get 0) (i32.const 7)) (then (br $b (i32.const 70))) (else (i32.const 3)))))
+  (func (export "table") (param i32) (result i32)
+    (block $c (block $b (block $a (br_table $a $b $c (local.get 0))) (return (i32.const 10))) (return (i32.const 11)))
+    (i32.const 12))
+  (func (export "calls") (param i32) (result i32)
+    (i32.add (call $twice (local.get 0)) (call_indirect $t (type $unary) (i32.const 9) (local.get 0))))
+  (func (export "parametric") (param i32) (result i32) (local i32)
+    (drop (i32.const 3)) (local.set 1 (i32.const 8))
+    (i32.add (select (local.get 0) (local.get 1) (local.get 0))
+             (ref.is_null (select (result funcref) (ref.null func) (ref.func $twice) (local.get 0)))))
+  (func (export "globals") (param i32) (result i32)
+    (global.set $g (i64.add (global.get $g) (i64.extend_i32_s (local.get 0))))
+    (i32.wrap_i64 (i64.sub (global.get $g) (i64.const 11))))
+  (func (export "constants") (param i32) (result i32)
+    (i32.add (i32.trunc_f32_s (f32.add (f32.const 2.5) (f32.convert_i32_s (local.get 0))))
+             (i32.trunc_f64_s (f64.const -1.5e3))))
+  (func (export "memory_") (param i32) (result i32)
+    (memory.init $d (i32.const 8) (i32.const 0) (local.get 0))
+    (memory.copy (i32.const 12) (i32.const 8) (i32.const 4))
+    (memory.fill (i32.const 20) (local.get 0) (i32.const 3))
+    (data.drop $d)
+    (i32.add (memory.grow (i32.const 1))
+             (i32.add (memory.size) (i32.add (i32.load (i32.const 12)) (i32.load (i32.const 20))))))
+  (func (export "tables") (param i32) (result i32)
+    (table.set $o (i32.const 0) (table.get $t (local.get 0)))
+    (table.init $o $e (i32.const 2) (i32.const 0) (i32.const 2))
+    (elem.drop $e)
+    (table.copy $t $o (i32.const 3) (i32.const 2) (i32.const 2))
+    (table.fill $t (i32.const 5) (ref.func $twice) (i32.const 1))
+    (i32.add (table.grow $t (ref.func $twice) (i32.const 1))
+             (i32.add (table.size $t) (call_indirect $t (type $unary) (i32.const 5) (i32.const 3)))))
+)"""
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_every_special_row_does_in_the_interpreter_what_it_does_in_wasmtime() -> None:
+    wasm = wat2wasm(REACHED)
+    decoded = decode(wasm)
+    reached = set()
+    for body in decoded.bodies:
+        reached |= set(wasm[body.start : body.end])  # not only opcodes, but they are among these
+    for op in interpreted_rows():
+        if op.kind != SPECIAL:
+            continue
+        assert op.code >> 8 or op.code in reached, op.name
+        assert op.code < 0x100 or op.name in REACHED, op.name
+    for export, argument in itertools.product(decoded.exports[1:], (0, 1, 2, 3, 6, 100, -1)):
+        ours, theirs = (
+            outcomes(package, engine, REACHED, [(export.name, (argument,))])
+            for package, engine in ((wasmjit, Engine(Config(tier="auto"))), (wasmtime, wasmtime.Engine()))
+        )
+        assert ours == theirs, (export.name, argument)
+
+
+def facts(text: str) -> BodyFacts:
+    decoded = decode(wat2wasm(text), Features(wide_arithmetic=True))
+    return walk_body(decoded, decoded.num_imported_functions)
+
+
+@pytest.mark.parametrize(
+    ("text", "deepest", "needed", "interpretable"),
+    [
+        ("(func)", 0, set(), True),
+        ("(func (result i32) (i32.add (i32.const 1) (i32.add (i32.const 2) (i32.const 3))))", 3, set(), True),
+        ("(func (local i32) (i32.const 1) (i32.const 1) (i32.const 1) local.set 0 drop drop)", 3, set(), True),
+        ("(memory 1) (func (i64.const 1) (i32.const 1) (i64.const 2) i64.store drop)", 3, set(), True),
+        ("(func (result i32 i32) (call 0))", 2, set(), True),
+        ("(func (local v128))", 0, {"simd"}, False),
+        ("(func (result i32) (i8x16.all_true (i32x4.splat (i32.const 1))))", 1, {"simd"}, False),
+        ("(func unreachable (i64.add128) drop drop)", 2, {"wide_arithmetic"}, False),
+        ("(memory 1) (memory 1) (func (drop (i32.load 1 (i32.const 0))))", 1, set(), False),
+        ("(func (drop (ref.null func)))", 1, {"reference_types"}, True),
+        ("(func return_call 0)", 0, {"tail_call"}, False),
+    ],
+)
+def test_facts_of_a_body(text: str, deepest: int, needed: set[str], interpretable: bool) -> None:
+    found = facts(f"(module {text})")
+    assert found.deepest_stack == deepest
+    assert found.needed == needed
+    assert found.is_interpretable == interpretable
+    assert found.has_vectors == ("simd" in needed)
+    assert found.has_tail_calls == ("tail_call" in needed)
+
+
+def test_every_regular_row_computes_in_the_interpreter_what_it_does_in_wasmtime(
+    no_compiler: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interpreter, "_BUDGET", 2**30)
+    computing = test_ops.COMPUTING
+    assert all(op.first_tier == INTERPRETED for op in test_ops.REGULAR)
+    functions = [test_ops._over_bits(op, i) for i, op in enumerate(computing)]
+    for op in test_ops.REGULAR:
+        if op.kind == LOAD:
+            kind, back = test_ops.BITS[op.result][0], test_ops.BACK[op.result]
+            functions.append(
+                f'(func (export "{op.name}") (param i32) (result {kind}) local.get 0 {op.name} offset=5 {back})'
+            )
+        elif op.kind == STORE:
+            kind, pushed = test_ops.BITS[op.params[1]]
+            functions.append(
+                f'(func (export "{op.name}") (param i32 {kind}) (result i64) '
+                f"(i64.store (local.get 0) (i64.const -2)) local.get 0 local.get 1 {pushed} {op.name} "
+                "(i64.load (local.get 0)))"
+            )
+    data = "".join(f"\\{(37 * i + 128) & 0xFF:02x}" for i in range(64))
+    text = f'(module (memory 1) (data (i32.const 0) "{data}") {" ".join(functions)})'
+    calls = [
+        (str(i), arguments)
+        for i, op in enumerate(computing)
+        for arguments in itertools.product(*(test_ops.VALUES[t] for t in op.params))
+    ]
+    for op in test_ops.REGULAR:
+        addresses = (0, 1, 7, 40, 65536 - 5 - op.access_bytes, 65536 - 4 - op.access_bytes, 65535, -1)
+        if op.kind == LOAD:
+            calls += [(op.name, (address,)) for address in addresses]
+        elif op.kind == STORE:
+            calls += [(op.name, (a, v)) for a in (0, 64, 65528, 65536, -8) for v in test_ops.VALUES[op.params[1]]]
+    ours, theirs = (
+        outcomes(package, engine, text, calls)
+        for package, engine in ((wasmjit, Engine(Config(tier="auto"))), (wasmtime, wasmtime.Engine()))
+    )
+    assert len(ours) == len(calls) > 5000
+    for (export, arguments), mine, other in zip(calls, ours, theirs, strict=True):
+        result = computing[int(export)].result if export.isdecimal() else 0
+        assert mine == other or (test_ops._is_nan(mine, result) and test_ops._is_nan(other, result)), (
+            export,
+            arguments,
+        )
+
+
+def outcomes(package: Any, engine: Any, text: str, calls: list[tuple[str, tuple[int, ...]]]) -> list[Any]:
+    """What the calls give in one instance: a result, or a trap's name."""
+    store = package.Store(engine)
+    exports = package.Instance(store, package.Module(engine, text), []).exports(store)
+    seen: list[Any] = []
+    for export, arguments in calls:
+        try:
+            seen.append(exports[export](store, *arguments))
+        except package.Trap as trap:
+            seen.append(trap.trap_code.name)
+    return seen
