@@ -8,7 +8,7 @@ is one per section: metadata and function ranges are checked when opened, names 
 Sections: ``.wasmjit.header``, ``.wasmjit.meta`` (JSON: what it was compiled for), ``.wasmjit.module`` and
 ``.wasmjit.indices`` (see `metadata`), ``.wasmjit.funcs`` (code offset and size of each function),
 ``.wasmjit.trampolines`` (see `Artifact.trampolines`), ``.wasmjit.bodies``, ``.wasmjit.names``, ``.wasmjit.addrmap``,
-``.wasmjit.data``, ``.text``, ``.rodata``, symbols.
+``.wasmjit.data``, ``.wasmjit.wasm`` (see `Artifact.interpreted`), ``.text``, ``.rodata``, symbols.
 The distance between ``.text`` and ``.rodata`` is the same in the file as in memory: one mapping makes the image.
 """
 
@@ -36,8 +36,9 @@ if TYPE_CHECKING:
     from .link import Unit
 
 HEADER_MAGIC = b"\0wjcwasm"
-# 2 and 5 had code in which masked indices were wrong (compile/narrow.py), 3 and 4 lost traps (compile/exact.py)
-FORMAT_VERSION = 6
+# 2 and 5 had code in which masked indices were wrong (compile/narrow.py), 3 and 4 lost traps (compile/exact.py); 6 had
+# code for all functions.
+FORMAT_VERSION = 7
 KIND_MODULE, KIND_COMPONENT = 1, 2
 KIND_NAMES = {KIND_MODULE: "module", KIND_COMPONENT: "component"}
 
@@ -49,7 +50,7 @@ _HEADER_AT = 64  # behind the ELF header
 _HEAD_CRC_AT = _HEADER_AT + 28
 _LARGEST_SECTION_COUNT = 64
 
-META, MODULE, INDICES, FUNCTIONS, TRAMPOLINES, BODIES, NAMES, ADDRESS_MAP, DATA, TEXT, RODATA = (
+META, MODULE, INDICES, FUNCTIONS, TRAMPOLINES, BODIES, NAMES, ADDRESS_MAP, DATA, WASM, TEXT, RODATA = (
     "meta",
     "module",
     "indices",
@@ -59,10 +60,11 @@ META, MODULE, INDICES, FUNCTIONS, TRAMPOLINES, BODIES, NAMES, ADDRESS_MAP, DATA,
     "names",
     "addrmap",
     "data",
+    "wasm",
     "text",
     "rodata",
 )
-_SECTION_NAMES = (META, MODULE, INDICES, FUNCTIONS, TRAMPOLINES, BODIES, NAMES, ADDRESS_MAP, DATA, TEXT, RODATA)
+_SECTION_NAMES = (META, MODULE, INDICES, FUNCTIONS, TRAMPOLINES, BODIES, NAMES, ADDRESS_MAP, DATA, WASM, TEXT, RODATA)
 _NAMES_BY_FIELD = {name.encode().ljust(16, b"\0"): name for name in _SECTION_NAMES}
 _CHECKED_WHEN_OPENED = (META, MODULE, INDICES, FUNCTIONS, TRAMPOLINES)
 RECOMPILE = "compile the module again with this version (`wasmjit compile`, Module.serialize)"
@@ -121,6 +123,7 @@ class Artifact:
             self._trampolines: dict[str, list[int]] = properties["trampolines"]
             first: int = properties["imported_functions"]
             register_entries: list[list[int]] = properties["register_entries"]
+            interpreted: list[int] = properties["interpreted"]
         except (KeyError, TypeError) as error:
             raise ArtifactError(f"the artifact's metadata is damaged ({error!r})") from None
         self.module: Module = metadata.LoadedModule(first, self._load_module, self._load_names, self._load_bodies)
@@ -135,6 +138,10 @@ class Artifact:
         self.code_offsets: Sequence[int] = self.function_offsets
         self.code_sizes: Sequence[int] = self.function_sizes
         self.register_entries: dict[int, int] = {}  # function -> offset, of those whose code is behind their entry
+        # Functions that there is no code of (compile/limits.py); `wasm` is empty without any.
+        self.interpreted = frozenset(interpreted)
+        if not all(isinstance(function, int) and first <= function < first + count for function in interpreted):
+            raise ArtifactError("the artifact's metadata is damaged (interpreted functions)")
         if register_entries:
             offsets, sizes = list(self.function_offsets), list(self.function_sizes)
             try:
@@ -173,6 +180,8 @@ class Artifact:
         from . import link
 
         first = module.num_imported_functions
+        units = list(units)
+        interpreted = [unit.first_function + number for unit in units if unit.is_left for number in range(unit.count)]
         image = link.link(units, first, len(module.functions) - first)
         stripped = metadata.strip(module)
         places: dict[str, list[int]] = {}
@@ -193,6 +202,7 @@ class Artifact:
             "trampolines": places,
             "imported_functions": first,
             "register_entries": image.register_entries,
+            "interpreted": interpreted,
         }
         sections = {
             META: metadata.dump_json(properties),
@@ -204,6 +214,7 @@ class Artifact:
             NAMES: metadata.encode_names(module.names),
             ADDRESS_MAP: image.address_offsets.tobytes() + image.address_lines.tobytes() if keep_address_map else b"",
             DATA: bytes(stripped.wasm),
+            WASM: bytes(module.wasm) if interpreted else b"",
             TEXT: image.text,
             RODATA: image.rodata,
         }
@@ -335,6 +346,14 @@ class Artifact:
     def text(self) -> memoryview:
         """The machine code."""
         return self._sections[TEXT]
+
+    @property
+    def wasm(self) -> bytes:
+        """The binary module, if there are `interpreted` functions. Raises ArtifactError where it is damaged."""
+        wasm = bytes(self._sections[WASM])
+        if self.interpreted and self._checksums is not None and zlib.crc32(wasm) != self._checksums[WASM]:
+            raise ArtifactError("damaged: section wasm has a wrong checksum")
+        return wasm
 
     def trampolines(self) -> dict[str, memoryview]:
         """Code that carries calls between Python and the module's functions, by symbol (compile/trampolines.py).

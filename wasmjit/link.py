@@ -39,6 +39,8 @@ class Unit(Protocol):
     def count(self) -> int: ...
     @property
     def object(self) -> bytes: ...
+    @property
+    def is_left(self) -> bool: ...  # whether there is no code of them but a placeholder
 
 
 @dataclass(frozen=True, slots=True)

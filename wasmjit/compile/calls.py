@@ -38,19 +38,23 @@ def area_slots(results: tuple[int, ...]) -> list[tuple[int, int]]:
 
 
 def definition(lowering: FunctionLowering, inputs: Sequence[str]) -> str:
-    """The head of the function; `inputs` are its LLVM parameters behind the context and the results area.
+    """The head of the function; `inputs` are its LLVM parameters behind the context and the results area."""
+    return definition_head(lowering.type, lowering.function_index, lowering.scope, inputs)
+
+
+def definition_head(functype: FuncType, function: int, scope: int, inputs: Sequence[str]) -> str:
+    """As `definition`, for a function that is not lowered.
 
     `weak` keeps LLVM from looking into a function when it compiles its callers: it would delete calls it finds to be
     pure, arguments it finds unused and all code behind calls it finds never to return, each with the traps in there.
     """
-    functype = lowering.type
     params = ["ptr %vmctx"]
     if len(functype.results) > abi.MAX_REGISTER_RESULTS:
         params.append("ptr %results")
     params += inputs
     return (
-        f"define weak dso_local {return_type(functype.results)} @f{lowering.function_index}({', '.join(params)}) #0 "
-        f"!dbg !{lowering.scope} {{\nentry:"
+        f"define weak dso_local {return_type(functype.results)} @f{function}({', '.join(params)}) #0 "
+        f"!dbg !{scope} {{\nentry:"
     )
 
 

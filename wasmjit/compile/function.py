@@ -14,6 +14,7 @@ from __future__ import annotations
 import bisect
 import re
 import struct
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ from ..errors import TRAPS, CompileError
 from ..wasm.lowering import IF, LOOP, Frame
 from ..wasm.ops import LLVM_TYPES, Op
 from ..wasm.types import F32, F64, I32, I64, V128, FuncType
-from . import calls, exact, hand_over, landings, lower, memory, metering, simd, tables, tail_calls
+from . import calls, exact, hand_over, landings, limits, lower, memory, metering, simd, tables, tail_calls
 from .liveness import Block, PendingStore, dead_stores
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ _MAX_PHI_OPERANDS = 5_000_000
 _MAX_OPERAND_WORK = 500_000
 _MAX_CARRIED_OPERANDS = 2_000_000
 _MAX_CACHED_ZEROS = 200
+_COLD_LINES = 4  # of a block that traps
 # Locals times edges between blocks: about how many phi operands LLVM would make of a function's locals.
 _MAX_PROMOTED = 200_000
 _LOCAL_ACCESS = re.compile(r"^  (%\w+ = load|store)( .*, ptr %l(\d+))$", re.MULTILINE)
@@ -54,6 +56,10 @@ class TangledError(Exception):
     Operands that wait on the stack are looked at by each branch that discards them, and by each instruction that may
     not return.
     """
+
+
+class LeftError(Exception):
+    """LLVM would take memory out of proportion for the function (`limits.is_left`): the interpreter is to run it."""
 
 
 class _Untainted(set[str]):
@@ -130,7 +136,9 @@ class FunctionLowering:
         self.num_edges = 0
         self.num_loops = 0
         self.most_operands = max(len(self.type.params), len(self.type.results))  # of any call
-        self.body_start = unit.module.bodies[function_index - unit.module.num_imported_functions].start
+        body = unit.module.bodies[function_index - unit.module.num_imported_functions]
+        self.body_start = body.start
+        self.most_lines = limits.most_lines_begun(body.end - body.start) if unit.policy.interprets else sys.maxsize
         self.results_area_bytes = 0
         self.hand_overs: list[hand_over.HandOver] = []
         # liveness
@@ -162,6 +170,12 @@ class FunctionLowering:
         """Starts an LLVM block."""
         self.lines.append(f"{label}:")
         self.current = label
+        self.check_length()
+
+    def check_length(self) -> None:
+        """Raises LeftError for what is too long anyway: called where a function gets longer than its instructions."""
+        if len(self.lines) + _COLD_LINES * len(self.cold) > self.most_lines:
+            raise LeftError
 
     def trap_if(self, condition: str, trap: str, at: int, first: str = "") -> None:
         """Traps where i1 `condition` holds, after doing `first`."""
@@ -171,6 +185,7 @@ class FunctionLowering:
             f"  br i1 {condition}, label %{self.trap_block(trap, at, first)}, label %{label}, !prof !3\n{label}:"
         )
         self.current = label
+        self.check_length()
 
     def trap_block(self, trap: str, at: int, first: str = "") -> str:
         """A cold block that raises `trap`; returns its label."""
@@ -283,8 +298,10 @@ class FunctionLowering:
             if self.operand_work > _MAX_CARRIED_OPERANDS:
                 raise self.too_large("its calls carry too many operands")
 
-    def too_large(self, reason: str) -> CompileError:
+    def too_large(self, reason: str) -> CompileError | LeftError:
         """The error for a function that LLVM would take gigabytes for."""
+        if self.unit.policy.interprets:
+            return LeftError()
         body = self.module.bodies[self.function_index - self.module.num_imported_functions]
         return CompileError(
             f"function {self.function_index} is too large: {reason}",

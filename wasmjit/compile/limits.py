@@ -6,6 +6,9 @@ proportion to the bytes of text and some times what code of compilers takes. The
 up, and the request is done again at a quicker level (`quicker`). Both depend on the input alone, but for code that
 takes close to its budget.
 
+What is left of tangled functions is LLVM's memory: it makes several hundred bytes of each line. Those for which that
+would be out of proportion to their bytes are left to the interpreter (`is_left`), where that can run them.
+
 Used by both sides, the compiler and its workers.
 """
 
@@ -48,6 +51,15 @@ LEAST_BYTES_A_CHECK = 800
 
 # No function of real programs is as long (12,200,000).
 MOST_FUNCTION_BYTES = 16_000_000
+
+# What LLVM takes at most for a line of a tangled function's text, all stages together (measured: 450 to 770), and what
+# it may take for each byte of the function's body, and for any.
+_MEMORY_BYTES_A_LINE = 800
+MOST_MEMORY_PER_BYTE = 200
+MOST_MEMORY_BYTES = 64 << 20
+# So many times as many lines are too many even if the function is not tangled, and no more of them are made. No
+# function of real programs has a tenth of that.
+_MOST_EXCESS = 2
 
 _LEAST_BYTES_A_LINE = 15
 _STORE = re.compile(r"  store (?!.*, ptr %l\d)")
@@ -102,6 +114,21 @@ def is_tangled(text: str, operands: int = 0) -> bool:
         or (len(lines) > MOST_BLOCK_LINES and _has_long_block(lines, lambda line: True, MOST_BLOCK_LINES))
         or (text.count("\n  store ") > MOST_BLOCK_STORES and _has_long_block(lines, _STORE.match, MOST_BLOCK_STORES))
     )
+
+
+def most_lines(body_bytes: int) -> int:
+    """How many lines the text of a tangled function may have."""
+    return (MOST_MEMORY_BYTES + MOST_MEMORY_PER_BYTE * body_bytes) // _MEMORY_BYTES_A_LINE
+
+
+def most_lines_begun(body_bytes: int) -> int:
+    """How many lines are made of a function before it is left to the interpreter without a look at them."""
+    return _MOST_EXCESS * most_lines(body_bytes)
+
+
+def is_left(text: str, body_bytes: int) -> bool:
+    """Whether LLVM would take memory out of proportion for a tangled function."""
+    return text.count("\n") > most_lines(body_bytes)
 
 
 def _are_many(joins: int, text: str) -> bool:

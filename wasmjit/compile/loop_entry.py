@@ -97,3 +97,10 @@ class LoopEntry(Unit):
     def new_lowering(self, function: int, scope: int, tangled: bool = False) -> FunctionLowering:
         """A lowering that enters the loop."""
         return LoopEntryLowering(self, function, scope, self._entry_loop, tangled)
+
+    def text(self) -> str:
+        """As of any unit. Raises CompileError, too, for a function that is left to the interpreter."""
+        text = super().text()
+        if self.left:
+            raise CompileError("it is left to the interpreter", function=self.functions[0])
+        return text

@@ -15,7 +15,8 @@ import select
 import threading
 import time
 import weakref
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -54,6 +55,7 @@ class CompiledUnit:
     first_function: int
     count: int
     object: bytes
+    is_left: bool = False  # there is no code: the functions are left to the interpreter (limits.py)
 
 
 @dataclass(slots=True)
@@ -515,11 +517,13 @@ def compile_module(
     progress: Callable[[CompileProgress], None] | None = None,
     *,
     replaceable: bool = False,
+    interprets: bool = False,
     schedule: Schedule | None = None,
 ) -> list[CompiledUnit]:
     """Validates and compiles every function body of `module` (module-level validation is the caller's).
 
     With `replaceable`, functions call each other through the function table only, so that each can be replaced.
+    With `interprets`, those for which LLVM would take memory out of proportion are left out (`CompiledUnit.is_left`).
     Raises ValidationError or MalformedError for invalid bodies, CompileError if LLVM fails, and what `progress`
     raises. Nothing is left half-done: the objects are returned all together.
     """
@@ -530,24 +534,26 @@ def compile_module(
     active = _Active()
     statistics = statistics if statistics is not None else CompileStatistics()
     schedule = schedule or _InOrder()
-    policy = CodePolicy.from_config(config, target_architecture(config), replaceable=replaceable)
+    policy = CodePolicy.from_config(config, target_architecture(config), replaceable=replaceable, interprets=interprets)
     layout = module_layout(module)
     fields = _request_fields(config, "object")
+    plain = fields | {"opt_level": limits.PLAIN}
     workers = pool()
     remaining = list(plan_units(module, REPLACEABLE_UNIT_BODY_BYTES if replaceable else UNIT_BODY_BYTES))
     num_units = len(remaining)
     futures: dict[Future[tuple[dict[str, Any], bytes]], range] = {}
+    left: list[tuple[range, bytes]] = []  # units of functions that are left out, and the text in their place
     result: list[CompiledUnit] = []
     num_functions = 0
 
-    def finish(functions: range, reply: tuple[dict[str, Any], bytes]) -> None:
+    def finish(functions: range, reply: tuple[dict[str, Any], bytes], is_left: bool = False) -> None:
         nonlocal num_functions
         facts, object_bytes = reply
         statistics.units += 1
         statistics.parse_seconds += facts["parse_seconds"]
         statistics.optimise_seconds += facts["optimise_seconds"]
         statistics.emit_seconds += facts["emit_seconds"]
-        result.append(CompiledUnit(functions.start, len(functions), object_bytes))
+        result.append(CompiledUnit(functions.start, len(functions), object_bytes, is_left))
         num_functions += len(functions)
         schedule.made(result[-1])
         if progress is not None:
@@ -563,7 +569,17 @@ def compile_module(
 
     in_parallel = config.parallel_compilation and num_units > 1
     try:
-        while remaining or futures:
+        while remaining or futures or left:
+            if left and not remaining and not futures:
+                units, left = left, []
+                if module.has_tail_calls:  # as it turned out: others have to know which functions make some
+                    policy = replace(policy, interprets=False)
+                    remaining = [functions for functions, _ in units]
+                for functions, body in units if not remaining else ():
+                    finish(
+                        functions, _compile_unit(workers, functions, plain, body, active, left_seconds()), is_left=True
+                    )
+                continue
             left_seconds()
             if os.getpid() != pid:
                 raise CompileError("the process was forked while it compiled")  # the threads are the parent's
@@ -576,11 +592,14 @@ def compile_module(
                 unit = Unit(module, functions, policy, layout)
                 body = unit.text().encode()
                 statistics.generate_seconds += time.perf_counter() - started
-                if len(parts := split_unit(functions, unit.tangled)) > 1:
+                if len(parts := split_unit(functions, unit)) > 1:
                     remaining[:0] = parts
                     num_units += len(parts) - 1
                     continue
-                request = fields if not unit.tangled else fields | {"opt_level": limits.PLAIN}
+                if unit.left:
+                    left.append((functions, body))
+                    continue
+                request = fields if not unit.tangled else plain
                 statistics.instructions += unit.num_instructions
                 statistics.ir_bytes += len(body)
                 if in_parallel:
@@ -599,12 +618,12 @@ def compile_module(
     return sorted(result, key=lambda unit: unit.first_function)
 
 
-def split_unit(functions: range, tangled: Collection[int]) -> list[range]:
-    """A unit as units of which each has tangled functions only, or none."""
-    if not tangled:
+def split_unit(functions: range, unit: Unit) -> list[range]:
+    """A unit as units of which each has one kind of functions: tangled ones, those that are left out, and others."""
+    if not unit.tangled and not unit.left:
         return [functions]
     parts = []
-    for _, part in itertools.groupby(functions, tangled.__contains__):
+    for _, part in itertools.groupby(functions, lambda function: (function in unit.tangled, function in unit.left)):
         first, *rest = part
         parts.append(range(first, first + len(rest) + 1))
     return parts
@@ -616,6 +635,7 @@ class PendingGroup:
 
     functions: Sequence[int]
     pending: Pending
+    left: AbstractSet[int] = frozenset()  # those of them that are left to the interpreter: there is no code
 
     def fileno(self) -> int | None:
         """A descriptor that can be read from when it is done; None if it is."""
@@ -634,33 +654,55 @@ class GroupCompiler:
     """Compiles replaceable functions of a module that is known to be valid, and those that they call with them."""
 
     def __init__(
-        self, module: Module, config: Config, *, opt_level: str | None = None, optimised_opt_level: str = "speed"
+        self,
+        module: Module,
+        config: Config,
+        *,
+        opt_level: str | None = None,
+        optimised_opt_level: str = "speed",
+        interprets: bool = False,
     ) -> None:
-        """`opt_level`: `config`'s, or "quick" (compile/llvm.py). `optimised_opt_level`: of loop entries to stay in."""
+        """`opt_level`: `config`'s, or "quick" (compile/llvm.py). `optimised_opt_level`: of loop entries to stay in.
+
+        With `interprets`, functions for which LLVM would take memory out of proportion are left to the interpreter.
+        """
         self._module = module
         self._optimised_opt_level = optimised_opt_level
-        self._policy = CodePolicy.from_config(config, target_architecture(config), replaceable=True, counting=True)
+        self._policy = CodePolicy.from_config(
+            config, target_architecture(config), replaceable=True, counting=True, interprets=interprets
+        )
+        self._left: set[int] = set()
         self._layout = module_layout(module)
         self._fields = _request_fields(config, "object")
         if opt_level is not None:
             self._fields["opt_level"] = opt_level
 
-    def begin(self, function: int, is_missing: Callable[[int], bool]) -> tuple[PendingGroup, Sequence[int]]:
+    def begin(
+        self, function: int, is_missing: Callable[[int], bool], *, at_any_price: bool = False
+    ) -> tuple[PendingGroup, Sequence[int]]:
         """Has a worker compile `function`, and others for which `is_missing` holds.
 
-        Also says which functions they call beyond that. Raises CompileError.
+        Also says which functions they call beyond that. Raises CompileError, also for a function that is left to the
+        interpreter (`leaves`), but `at_any_price`.
         """
         group = Group(
             self._module,
             function,
-            self._policy,
+            self._policy if not at_any_price else replace(self._policy, interprets=False),
             self._layout,
             is_missing=is_missing,
             room_instructions=GROUP_INSTRUCTIONS,
         )
         body = group.text().encode()
+        self._left |= group.left
+        if function in group.left:
+            raise CompileError("it is left to the interpreter", function=function)
         pending = pool().begin(self._fields_for(function, group), body)
-        return PendingGroup(list(group.functions), pending), group.reached
+        return PendingGroup(list(group.functions), pending, group.left), group.reached
+
+    def leaves(self, function: int) -> bool:
+        """Whether a function was not compiled because LLVM would take memory out of proportion for it."""
+        return function in self._left
 
     def _fields_for(self, function: int, unit: Unit) -> dict[str, Any]:
         """What the worker is told: large functions are compiled as quickly as can be."""
@@ -752,7 +794,7 @@ def render(module: Module, config: Config, output: str) -> str:
         functions = remaining.pop(0)
         unit = Unit(module, functions, policy, layout)
         text = unit.text()
-        if len(parts := split_unit(functions, unit.tangled)) > 1:
+        if len(parts := split_unit(functions, unit)) > 1:
             remaining[:0] = parts
             continue
         if output != "ir":

@@ -13,9 +13,10 @@ from ..config import Config
 from ..target import has_fused_multiply_add
 from ..wasm.body import walk_body
 from ..wasm.module import Module
+from ..wasm.ops import LLVM_TYPES
 from ..wasm.types import FuncType
-from . import limits
-from .function import FunctionLowering, TangledError
+from . import calls, limits
+from .function import TRAP_NUMBERS, FunctionLowering, LeftError, TangledError
 from .memory import has_guard_pages
 from .tail_calls import RegisterPrototype, entries
 
@@ -74,10 +75,17 @@ class CodePolicy:
     machine: str  # "x86_64" or "aarch64"
     replaceable: bool = False  # calls within a unit go through the function table too (runtime/tiers.py)
     counting: bool = False  # count how often functions and loops begin (metering.py)
+    interprets: bool = False  # what LLVM cannot do in proportion is left to the interpreter (limits.py)
 
     @classmethod
     def from_config(
-        cls, config: Config, machine: str, *, replaceable: bool = False, counting: bool = False
+        cls,
+        config: Config,
+        machine: str,
+        *,
+        replaceable: bool = False,
+        counting: bool = False,
+        interprets: bool = False,
     ) -> CodePolicy:
         """The policy a Config asks for."""
         return cls(
@@ -92,6 +100,7 @@ class CodePolicy:
             machine=machine,
             replaceable=replaceable,
             counting=counting,
+            interprets=interprets,
         )
 
 
@@ -150,6 +159,8 @@ class Unit:
         self.callees: list[int] = []  # functions called through the function table, as often as they are
         self.num_anchors = 0  # for names
         self.tangled: set[int] = set()  # functions that are not to be optimised, once the text is made (limits.py)
+        # Functions that are not to be compiled, once the text is made: there is a trap in their place.
+        self.left: set[int] = set()
         # Tail calls (tail_calls.py): functions that make some, functions of this unit that are called so by their name,
         # and the signatures for which an adapter is needed, with its number.
         self.tail_callers: set[int] = set()
@@ -170,7 +181,7 @@ class Unit:
         return FunctionLowering(self, function, scope, tangled)
 
     def lower(self, function: int, scope: int) -> FunctionLowering:
-        """The lowered function. Raises what `walk_body` raises."""
+        """The lowered function. Raises what `walk_body` raises, and LeftError."""
         callees, adapters, called = len(self.callees), dict(self.tail_adapters), set(self.tail_called)
         lowering = self.new_lowering(function, scope)
         try:
@@ -208,12 +219,7 @@ class Unit:
         parts = []
         scopes = []
         for function in self.order():
-            lowering = self.lower(function, scope)
-            parts.append(lowering.text())
-            if is_tangled(lowering, parts[-1]):
-                self.tangled.add(function)
-            if lowering.tail_calls:
-                self.tail_callers.add(function)
+            parts.append(self._function_text(function, scope))
             line = self.module.bodies[function - self.module.num_imported_functions].start
             scopes.append(
                 f'!{scope} = distinct !DISubprogram(name: "f{function}", scope: !13, file: !13, line: {line}, '
@@ -235,6 +241,32 @@ class Unit:
                 "",
             )
         )
+
+    def _function_text(self, function: int, scope: int) -> str:
+        """Lowers a function, and finds out what LLVM is to make of it."""
+        callees = len(self.callees)
+        try:
+            lowering = self.lower(function, scope)
+            text = lowering.text()
+            if is_tangled(lowering, text):
+                body = self.module.bodies[function - self.module.num_imported_functions]
+                if self.policy.interprets and limits.is_left(text, body.end - body.start):
+                    raise LeftError
+                self.tangled.add(function)
+            if lowering.tail_calls:
+                self.tail_callers.add(function)
+            return text
+        except LeftError:
+            del self.callees[callees:]
+            self.left.add(function)
+        walk_body(self.module, function)  # not all of it may have been looked at
+        return self._placeholder(function, scope)
+
+    def _placeholder(self, function: int, scope: int) -> str:
+        """What stands for a function that is left to the interpreter: nothing ever calls it."""
+        functype = self.module.function_type(function)
+        head = calls.definition_head(functype, function, scope, [LLVM_TYPES[param] for param in functype.params])
+        return f"{head}\n  call void @llvm.ubsantrap(i8 {TRAP_NUMBERS['UNREACHABLE']}) #1\n  unreachable\n}}\n"
 
 
 def is_tangled(lowering: FunctionLowering, text: str) -> bool:

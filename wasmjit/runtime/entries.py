@@ -9,7 +9,7 @@ from __future__ import annotations
 import mmap
 import struct
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from .. import abi
 from ..target import host_machine
@@ -116,12 +116,13 @@ class Entries:
         """How often a function and its loops began, in code that counts."""
         return self._counts[position]
 
-    def redirect(self, code: LoadedCode) -> None:
-        """Has all later calls go to `code`, which has to stay loaded from now on."""
+    def redirect(self, code: LoadedCode, but: Collection[int] = ()) -> None:
+        """Has all later calls go to `code`, which has to stay loaded from now on; `but` for those of some positions."""
         table = self._table
         # A function has a register entry in all tiers or in none, and any pairing of both entries will do.
         for position, address in enumerate(code.functions):
-            table[position] = address
+            if position not in but:
+                table[position] = address
 
     def redirect_functions(self, addresses: Mapping[int, int]) -> None:
         """Has later calls of some functions, by position, go to other addresses."""

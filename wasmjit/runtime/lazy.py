@@ -17,6 +17,7 @@ import weakref
 from array import array
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
 from .. import abi
@@ -125,10 +126,16 @@ class GroupCode:
 class LazyModule:
     """What a module that was not compiled has in place of an artifact."""
 
-    def __init__(self, module: Module, trampolines: Trampolines, *, interprets: bool) -> None:
-        """`interprets`: its functions run in the interpreter first. Else a process begins with the trampolines."""
+    def __init__(
+        self, module: Module, trampolines: Trampolines, *, interprets: bool, left: AbstractSet[int] = frozenset()
+    ) -> None:
+        """`interprets`: its functions run in the interpreter first. Else a process begins with the trampolines.
+
+        `left`: functions that stay there (compile/limits.py), where all others have been compiled.
+        """
         self.module = module
         self.interprets = interprets
+        self.left = left
         self.maker = trampolines
         self._pid = os.getpid()
         self._begun: Begun | None = None if interprets else self.begin_trampolines()
@@ -156,6 +163,7 @@ class _Group:
     def __init__(self, pending: PendingGroup, loop: _Loop | None = None) -> None:
         self.loop = loop  # at which its only function is entered
         self.functions = pending.functions
+        self.left = pending.left
         self.pending: PendingGroup | None = pending
         self.addresses: dict[int, int] = {}
         self.error: str | None = None
@@ -178,6 +186,8 @@ class LazyCode:
         self._better: dict[int, int] = {}  # position -> address of optimised code
         self.interprets = lazy_module.interprets
         self._lazy_module = lazy_module
+        # Functions that are not to be compiled, but where the interpreter cannot run them (`resolve`).
+        self._left = set(lazy_module.left)
         self._num_failures = 0  # of requests for better code, one after the other
         self._asks_again_at = 0.0
         self._no_compiler: NoCompilerError | None = None  # why something was not made that was begun
@@ -191,7 +201,7 @@ class LazyCode:
         self._loops: dict[_Loop, int | None] = {}  # where to enter; None: not yet known, 0: nowhere
         self._asked_at: dict[_Loop, float] = {}  # when optimised code for a loop was asked for first
         self._begun_trampolines: Begun | None = None
-        self._has_trampolines = False
+        self._has_trampolines = bool(self._lazy_module.left)  # the artifact has them
         self._trampolines: Mapping[str, Trampoline] = {}  # to be kept for calls to come
         self._reached: list[int] = []  # functions that compiled code calls
         self.codes: list[LoadedCode] = []  # which calls may be in
@@ -234,7 +244,7 @@ class LazyCode:
             if position in self._better:  # since the caller read the table
                 return self._better[position]
             with deadline.until(lib.wj_is_interrupted):
-                group = self._groups.get(function) or self._begin(function)
+                group = self._groups.get(function) or self._begin(function, at_once=True)
             while group.pending is not None:
                 self._progress()
                 if group.pending is not None and lib.wj_is_interrupted():
@@ -275,6 +285,8 @@ class LazyCode:
     def _hot(self, position: int, loop_offset: int, is_compiled: int) -> int:
         if self._pid != os.getpid():
             self._come_along()
+        if position + self._first in self._left:
+            return 0
         if self._num_failures and time.monotonic() < self._asks_again_at:
             return 0
         if not self._lock.acquire(blocking=False):
@@ -359,13 +371,21 @@ class LazyCode:
         self._reset()
         self._groups, self.codes = done, codes
 
-    def _begin(self, function: int) -> _Group:
-        """Has a group with this function compiled."""
-        pending, reached = self._compiler_of_groups().begin(function, self._is_wanted)
+    def _begin(self, function: int, *, at_once: bool = False) -> _Group:
+        """Has a group with this function compiled; `at_once` if the function cannot run until it is."""
+        compiler = self._compiler_of_groups()
+        try:
+            pending, reached = compiler.begin(function, self._is_wanted, at_any_price=at_once)
+        except CompileError:
+            if compiler.leaves(function):
+                self._left.add(function)
+            raise
         group = _Group(pending)
         self._pending.append(group)
+        self._left |= group.left
         for member in group.functions:
-            self._groups[member] = group
+            if member not in group.left:
+                self._groups[member] = group
         if not self.interprets:
             self._reached.extend(reached)
         return group
@@ -379,12 +399,13 @@ class LazyCode:
                 self._config,
                 opt_level="quick" if self.interprets else None,
                 optimised_opt_level=self._final_opt_level,
+                interprets=self.interprets,
             )
         return self._compiler
 
     def _is_wanted(self, function: int) -> bool:
         """Whether a function is to be compiled with one that calls it."""
-        if function in self._groups:
+        if function in self._groups or function in self._left:
             return False
         if not self.interprets:
             return True
@@ -463,7 +484,8 @@ class LazyCode:
             self.codes.append(code)
             self._loops[group.loop] = code.function_addresses[0]
             return
-        group.addresses = dict(zip(group.functions, code.function_addresses, strict=True))
+        addresses = zip(group.functions, code.function_addresses, strict=True)
+        group.addresses = {function: address for function, address in addresses if function not in group.left}
         self.codes.append(code)
         announce(self._config.profiler, code)
         positions = {function - self._first: address for function, address in group.addresses.items()}

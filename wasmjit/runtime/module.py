@@ -592,6 +592,11 @@ class LoadedModule:
         self, engine: Engine, artifact: Artifact | LazyModule, optimisation: Optimisation | None = None
     ) -> None:
         """With an `optimisation`, the code of `artifact` is what it will replace (runtime/tiers.py)."""
+        # The code of all functions but some, which the interpreter runs (compile/limits.py): as one that is compiled
+        # lazily and whose code has come.
+        complete: Artifact | None = None
+        if isinstance(artifact, Artifact) and artifact.interpreted:
+            complete, artifact = artifact, tiers.interpreted_rest(engine._config, engine._trampolines, artifact)
         self.module = artifact.module
         self.trampolines = engine._trampolines
         self._installed = self.trampolines.install(artifact.trampolines())
@@ -624,7 +629,7 @@ class LoadedModule:
         self.func_ref_offsets = dict(zip(functions, offsets, strict=True))
         self._optimisation = optimisation  # which would not be made if nobody had it
         self._entries: Entries | None = None
-        if optimisation is not None:
+        if optimisation is not None or complete is not None:
             resolver = None if self._lazy is None else self._lazy.resolve
             interpreted = self._lazy is not None and self._lazy.interprets
             self._entries = Entries(
@@ -639,6 +644,8 @@ class LoadedModule:
             first = self.exports.get("_start")
             if first is not None and first.kind == wt.FUNCTION and first.index >= module.num_imported_functions:
                 self._lazy.expect(first.index)
+        if complete is not None:
+            self.replace_code(load(complete))
         self.plan = InstancePlan(module, self.layout, self.func_ref_offsets, self._make_template(), self._data)
         keep_at_exit(self)
 
@@ -674,9 +681,13 @@ class LoadedModule:
         if code not in self._codes:
             self._codes.append(code)
             announce(self._profiler, code)
+        first = self.module.num_imported_functions
+        artifact = code.artifact
+        left = {function - first for function in artifact.interpreted} if isinstance(artifact, Artifact) else set()
         if self._lazy is not None:
-            self._lazy.replace(dict(enumerate(code.function_addresses)))
-        self._entries.redirect(code)
+            addresses = enumerate(code.function_addresses)
+            self._lazy.replace({position: address for position, address in addresses if position not in left})
+        self._entries.redirect(code, but=left)
         self.code = code
         if isinstance(code.artifact, Artifact):
             self._installed.update(self.trampolines.install(code.artifact.trampolines()))

@@ -175,6 +175,14 @@ def _begin_lazily(config: Config, trampolines: Trampolines, wasm: bytes) -> Lazy
     return LazyModule(module, trampolines, interprets=interprets)
 
 
+def interpreted_rest(config: Config, trampolines: Trampolines, artifact: Artifact) -> LazyModule:
+    """What runs the functions that an artifact has no code of. Raises WasmError."""
+    from ..wasm.decode import decode
+
+    module = decode(artifact.wasm, config.features)
+    return LazyModule(module, trampolines, interprets=True, left=artifact.interpreted)
+
+
 def compile_baseline(config: Config, trampolines: Trampolines, wasm: bytes, progress: Progress = None) -> Artifact:
     """Code that is made quickly and whose functions can be replaced. Raises as `compile_artifact`."""
     from ..compile.pipeline import pool
@@ -209,7 +217,14 @@ def _compile(
         validate_module_level(module)
         wanted = module_trampolines(module)
         begun = trampolines.begin(wanted) if config.parallel_compilation else None
-        units = pipeline.compile_module(module, config, progress=progress, replaceable=replaceable, schedule=schedule)
+        units = pipeline.compile_module(
+            module,
+            config,
+            progress=progress,
+            replaceable=replaceable,
+            interprets=INTERPRETS and not replaceable and can_interpret(config, module),
+            schedule=schedule,
+        )
         target = pipeline.resolve_target(config)
         return Artifact.from_compiled(
             module,
@@ -741,7 +756,8 @@ def serve(parent: processes.Parent, legacy: int | None, turn: int | None, size: 
             return max(range(len(remaining)), key=weights.__getitem__)
 
         def made(self, unit: CompiledUnit) -> None:
-            reply({"unit": [unit.first_function, unit.count]}, unit.object)
+            if not unit.is_left:
+                reply({"unit": [unit.first_function, unit.count]}, unit.object)
 
     if turn is None:
         processes.start_thread(receive)

@@ -1,0 +1,252 @@
+"""Functions for which LLVM would take memory out of proportion: the interpreter runs them, whatever the tier.
+
+A body with many divisions, never reached, is what makes a function one of these.
+"""
+
+from __future__ import annotations
+
+import pickle
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wasmtime
+
+from tests.fuzz import shapes
+from wasmjit import Config, Engine, Func, FuncType, Instance, Module, Store, Trap, TrapCode, ValType
+from wasmjit.compile import limits, unit
+from wasmjit.compile.pipeline import compile_module
+from wasmjit.wasm.decode import decode
+from wasmjit.wasm.text import wat2wasm
+
+TIERS = ("optimized", "baseline", "auto")
+_DIVISIONS = 6000
+# A block that is never entered; it needs locals $p and $q, of type i32.
+MUCH = f"(if (i32.const 0) (then {'(local.set $q (i32.div_s (local.get $p) (local.get $q)))' * _DIVISIONS}))"
+
+# Of the functions $left... there is no code; they and the others call each other in all ways that there are.
+WAT = f"""(module
+  (type $unary (func (param i32) (result i32)))
+  (import "host" "add" (func $add (param i32 i32) (result i32)))
+  (memory (export "memory") 1 2)
+  (table (export "table") 4 funcref)
+  (global $count (mut i32) (i32.const 0))
+  (elem (i32.const 0) $left $compiled)
+  (func $compiled (type $unary) (i32.add (call $left (local.get 0)) (i32.const 1)))
+  (func $left (export "left") (param $p i32) (result i32) (local $q i32)
+    {MUCH}
+    (global.set $count (i32.add (global.get $count) (i32.const 1)))
+    (i32.store (local.get $p) (i32.const 258))
+    (i32.add (call $add (local.get $p) (i32.const 3)) (i32.load8_u (local.get $p))))
+  (func (export "through") (param i32) (result i32) (call $compiled (local.get 0)))
+  (func (export "indirectly") (param i32 i32) (result i32)
+    (call_indirect (type $unary) (local.get 0) (local.get 1)))
+  (func $left_wide (export "wide") (param $p i32) (param i64 f32 f64 externref i64 i64 i64 i64 i64)
+      (result f64 i64 f32 i32 externref) (local $q i32)
+    {MUCH}
+    local.get 3 (i64.add (local.get 1) (local.get 9)) local.get 2 (call $left (local.get $p)) local.get 4)
+  (func (export "count") (result i32) (global.get $count))
+  (func $left_loop (export "endless") (param $p i32) (local $q i32) {MUCH} (loop (br 0)))
+  (func $left_deep (export "deep") (param $p i32) (result i32) (local $q i32)
+    {MUCH} (i32.add (call $deeper (local.get $p)) (i32.const 1)))
+  (func $deeper (param i32) (result i32)
+    (if (result i32) (local.get 0)
+      (then (call $left_deep (i32.sub (local.get 0) (i32.const 1))))
+      (else (i32.const 0)))))"""
+LEFT = ("left", "left_wide", "left_loop", "left_deep")
+
+
+@pytest.fixture(scope="module")
+def wasm() -> bytes:
+    return bytes(wat2wasm(WAT))
+
+
+def instance(store: Store, module: Module) -> Any:
+    add = Func(store, FuncType([ValType.i32()] * 2, [ValType.i32()]), lambda a, b: a + b)
+    return Instance(store, module, [add]).exports(store)
+
+
+def check(module: Module) -> None:
+    """What the module does, in its own Store."""
+    store = Store(module.engine)
+    exports = instance(store, module)
+    assert exports["left"](store, 10) == 10 + 3 + 2
+    assert exports["through"](store, 10) == 16
+    assert exports["indirectly"](store, 10, 0) == 15 and exports["indirectly"](store, 10, 1) == 16
+    assert exports["table"].get(store, 0)(store, 20) == 25
+    mark = object()
+    wide = exports["wide"](store, 5, 7, 0.5, 0.25, mark, 0, 0, 0, 0, 1 << 40)
+    assert wide == [0.25, 7 + (1 << 40), 0.5, 10, mark]
+    assert exports["count"](store) == 6
+    assert exports["memory"].read(store, 20, 22) == b"\2\1"
+    assert exports["deep"](store, 5000) == 5001
+    with pytest.raises(Trap) as caught:
+        exports["through"](store, 65536)
+    assert caught.value.trap_code is TrapCode.MEMORY_OUT_OF_BOUNDS
+    assert [frame.func_name for frame in caught.value.frames] == ["left", "compiled", None]
+    with pytest.raises(Trap) as caught:
+        exports["deep"](store, 100_000_000)
+    assert caught.value.trap_code is TrapCode.STACK_OVERFLOW
+    exports["memory"].grow(store, 1)
+    assert exports["left"](store, 65536) == 65536 + 5
+    assert exports["count"](store) == 8
+
+
+def left_names(module: Module) -> set[str | None]:
+    """The names of functions that have no code."""
+    names = module._decoded.names.functions
+    return {names[function] for function in module._artifact.interpreted}
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_they_do_what_compiled_ones_do(tier: str, wasm: bytes, tmp_path: Path) -> None:
+    module = Module(Engine(Config(tier=tier, cache=False)), wasm)
+    check(module)
+    assert module.wait_optimized(60)
+    assert left_names(module) == set(LEFT)
+    check(module)
+
+
+def test_in_artifacts_too(wasm: bytes, tmp_path: Path) -> None:
+    engine = Engine(Config(tier="optimized", cache=False))
+    module = Module(engine, wasm)
+    encoded = module.serialize()
+    assert Module(engine, wasm).serialize() == encoded
+    path = tmp_path / "left.cwasm"
+    path.write_bytes(encoded)
+    for again in (
+        Module.deserialize(engine, encoded),
+        Module.deserialize_file(engine, path, verify=True),
+        pickle.loads(pickle.dumps(module)),
+    ):
+        assert left_names(again) == set(LEFT)
+        check(again)
+        assert again.serialize() == encoded
+
+
+@pytest.mark.parametrize("tier", ["optimized", "auto"])
+def test_and_from_the_cache(tier: str, wasm: bytes, tmp_path: Path) -> None:
+    engine = Engine(Config(tier=tier, cache=str(tmp_path)))
+    first = Module(engine, wasm)
+    assert first.wait_optimized(60)
+    second = Module(engine, wasm)
+    assert second._code.optimisation is None, "it was not in the cache"
+    assert left_names(second) == set(LEFT)
+    check(second)
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_a_timeout_ends_them(tier: str, wasm: bytes) -> None:
+    module = Module(Engine(Config(tier=tier, cache=False)), wasm)
+    store = Store(module.engine, timeout=0.2)
+    began = time.monotonic()
+    with pytest.raises(Trap) as caught:
+        instance(store, module)["endless"](store, 0)
+    assert caught.value.trap_code is TrapCode.INTERRUPT
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"consume_fuel": True},
+        {"epoch_interruption": True},
+        {"memory_guard_size": 0},
+        {"nan_canonicalization": True},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_what_the_interpreter_cannot_do_is_compiled(options: dict[str, Any]) -> None:
+    wat = f'(module (func $left (export "f") (param $p i32) (result i32) (local $q i32) {MUCH} (local.get $p)))'
+    module = Module(Engine(Config(tier="optimized", cache=False, **options)), wat)
+    assert left_names(module) == set()
+    store = Store(module.engine)
+    if options.get("consume_fuel"):
+        store.set_fuel(10_000)
+    if options.get("epoch_interruption"):
+        store.set_epoch_deadline(1)
+    assert Instance(store, module, []).exports(store)["f"](store, 16) == 16
+
+
+# The interpreter does not run vectors.
+VECTORS = f"""(module (memory 1) (func (export "f") (param $p i32) (result i32) (local $q i32) {MUCH}
+  (i32x4.extract_lane 2 (i32x4.add (i32x4.splat (local.get $p)) (v128.const i32x4 1 2 3 4))))
+  (func (export "g") (param i32) (result i32) (i32.const 7)))"""
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_a_function_that_the_interpreter_refuses_is_compiled_when_it_is_called(tier: str) -> None:
+    engine = Engine(Config(tier=tier, cache=False))
+    module = Module(engine, VECTORS)
+    assert module.wait_optimized(60)
+    for each in (module, Module.deserialize(engine, module.serialize())):
+        store = Store(engine)
+        exports = Instance(store, each, []).exports(store)
+        assert [exports["f"](store, 39) for _ in range(3)] == [42] * 3
+        assert exports["g"](store, 0) == 7
+
+
+def test_of_modules_with_tail_calls_all_is_compiled() -> None:
+    """Others have to know which functions make tail calls; that is known when all have been looked at."""
+    wat = f"""(module (func $left (export "left") (param $p i32) (result i32) (local $q i32) {MUCH}
+        (if (result i32) (local.get $p)
+          (then (call $tail (i32.sub (local.get $p) (i32.const 1))))
+          (else (i32.const 9))))
+      (func $tail (export "tail") (param i32) (result i32) (return_call $left (local.get 0))))"""
+    for tier in TIERS:
+        module = Module(Engine(Config(tier=tier, cache=False)), wat)
+        assert left_names(module) == set()
+        store = Store(module.engine)
+        assert Instance(store, module, []).exports(store)["tail"](store, 2) == 9
+
+
+def test_an_invalid_end_of_a_long_function_is_found() -> None:
+    """Text is given up long before the end of this one."""
+    code = b"".join([shapes.get(0), shapes.get(1), b"\x6d", shapes.put(1)]) * 120_000
+    with pytest.raises(Exception, match="type mismatch"):
+        Module(Engine(Config(tier="optimized", cache=False)), shapes.one(code + b"\x42\x00"))
+
+
+def test_no_more_text_is_made_of_them_than_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    text = unit.Unit.text
+    monkeypatch.setattr(unit.Unit, "text", lambda self: made.append(len(result := text(self))) or result)
+    make = shapes.SHAPES["divisions"]
+    module = decode(make(shapes.count_for(make, 1_000_000)))
+    assert not [each for each in compile_module(module, Config(), interprets=True) if not each.is_left]
+    assert sum(made) < 10_000
+
+
+def test_the_limit_is_in_proportion() -> None:
+    assert limits.most_lines(10_000) < 100_000 < limits.most_lines(100_000) < limits.most_lines(1_000_000) < 400_000
+    line = "  %x = add i32 %y, %z\n"
+    assert not limits.is_left(line * 85_000, 10_000) and limits.is_left(line * 90_000, 10_000)
+
+
+def test_wasmtime_agrees(wasm: bytes) -> None:
+    engine = wasmtime.Engine()
+    store = wasmtime.Store(engine)
+    kind = wasmtime.FuncType([wasmtime.ValType.i32()] * 2, [wasmtime.ValType.i32()])
+    add = wasmtime.Func(store, kind, lambda a, b: a + b)
+    exports = wasmtime.Instance(store, wasmtime.Module(engine, wasm), [add]).exports(store)
+    assert exports["through"](store, 10) == 16 and exports["deep"](store, 500) == 501
+
+
+def test_hot_ones_are_asked_about_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each time, text of the function would be made again."""
+    asked: list[int] = []
+    lower = unit.Unit.lower
+    monkeypatch.setattr(
+        unit.Unit, "lower", lambda self, function, scope: asked.append(function) or lower(self, function, scope)
+    )
+    wat = f"""(module (func (export "f") (param $p i32) (result i32) (local $q i32) {MUCH}
+      (loop (local.set $q (i32.add (local.get $q) (i32.const 2)))
+        (br_if 0 (local.tee $p (i32.sub (local.get $p) (i32.const 1)))))
+      (local.get $q)))"""
+    module = Module(Engine(Config(tier="auto", cache=False)), wat)
+    store = Store(module.engine)
+    f = Instance(store, module, []).exports(store)["f"]
+    for _ in range(10):
+        assert f(store, 300_000) == 600_000
+    assert len(asked) <= 2, asked
