@@ -21,9 +21,23 @@ from wasmjit.wasm.decode import decode
 from wasmjit.wasm.text import wat2wasm
 
 TIERS = ("optimized", "baseline", "auto")
-_DIVISIONS = 6000
 # A block that is never entered; it needs locals $p and $q, of type i32.
-MUCH = f"(if (i32.const 0) (then {'(local.set $q (i32.div_s (local.get $p) (local.get $q)))' * _DIVISIONS}))"
+MUCH = "(if (i32.const 0) (then MANY_DIVISIONS))"
+_DIVISION = "(local.set $q (i32.div_s (local.get $p) (local.get $q)))"
+_MANY, _FEWER = 6000, 700
+_SMALLER_LIMIT_BYTES = 4 << 20
+
+
+def much(wat: str, count: int = _FEWER) -> bytes:
+    """The module of a text with `MUCH` in it, for which `smaller_limit` is needed but with `_MANY`."""
+    return bytes(wat2wasm(wat.replace("MANY_DIVISIONS", _DIVISION * count)))
+
+
+@pytest.fixture
+def smaller_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the tests quicker: where this process makes the text, which the optimiser's does in tier auto."""
+    monkeypatch.setattr(limits, "MOST_MEMORY_BYTES", _SMALLER_LIMIT_BYTES)
+
 
 # Of the functions $left... there is no code; they and the others call each other in all ways that there are.
 WAT = f"""(module
@@ -59,7 +73,7 @@ LEFT = ("left", "left_wide", "left_loop", "left_deep")
 
 @pytest.fixture(scope="module")
 def wasm() -> bytes:
-    return bytes(wat2wasm(WAT))
+    return much(WAT)
 
 
 def instance(store: Store, module: Module) -> Any:
@@ -100,14 +114,15 @@ def left_names(module: Module) -> set[str | None]:
 
 
 @pytest.mark.parametrize("tier", TIERS)
-def test_they_do_what_compiled_ones_do(tier: str, wasm: bytes, tmp_path: Path) -> None:
-    module = Module(Engine(Config(tier=tier, cache=False)), wasm)
+def test_they_do_what_compiled_ones_do(tier: str) -> None:
+    module = Module(Engine(Config(tier=tier, cache=False)), much(WAT, _MANY))
     check(module)
     assert module.wait_optimized(60)
     assert left_names(module) == set(LEFT)
     check(module)
 
 
+@pytest.mark.usefixtures("smaller_limit")
 def test_in_artifacts_too(wasm: bytes, tmp_path: Path) -> None:
     engine = Engine(Config(tier="optimized", cache=False))
     module = Module(engine, wasm)
@@ -126,7 +141,8 @@ def test_in_artifacts_too(wasm: bytes, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("tier", ["optimized", "auto"])
-def test_and_from_the_cache(tier: str, wasm: bytes, tmp_path: Path) -> None:
+def test_and_from_the_cache(tier: str, tmp_path: Path) -> None:
+    wasm = much(WAT, _MANY)
     engine = Engine(Config(tier=tier, cache=str(tmp_path)))
     first = Module(engine, wasm)
     assert first.wait_optimized(60)
@@ -136,6 +152,7 @@ def test_and_from_the_cache(tier: str, wasm: bytes, tmp_path: Path) -> None:
     check(second)
 
 
+@pytest.mark.usefixtures("smaller_limit")
 @pytest.mark.parametrize("tier", TIERS)
 def test_a_timeout_ends_them(tier: str, wasm: bytes) -> None:
     module = Module(Engine(Config(tier=tier, cache=False)), wasm)
@@ -147,6 +164,7 @@ def test_a_timeout_ends_them(tier: str, wasm: bytes) -> None:
     assert time.monotonic() - began < 20
 
 
+@pytest.mark.usefixtures("smaller_limit")
 @pytest.mark.parametrize(
     "options",
     [
@@ -159,7 +177,7 @@ def test_a_timeout_ends_them(tier: str, wasm: bytes) -> None:
 )
 def test_what_the_interpreter_cannot_do_is_compiled(options: dict[str, Any]) -> None:
     wat = f'(module (func $left (export "f") (param $p i32) (result i32) (local $q i32) {MUCH} (local.get $p)))'
-    module = Module(Engine(Config(tier="optimized", cache=False, **options)), wat)
+    module = Module(Engine(Config(tier="optimized", cache=False, **options)), much(wat))
     assert left_names(module) == set()
     store = Store(module.engine)
     if options.get("consume_fuel"):
@@ -175,10 +193,11 @@ VECTORS = f"""(module (memory 1) (func (export "f") (param $p i32) (result i32) 
   (func (export "g") (param i32) (result i32) (i32.const 7)))"""
 
 
+@pytest.mark.usefixtures("smaller_limit")
 @pytest.mark.parametrize("tier", TIERS)
 def test_a_function_that_the_interpreter_refuses_is_compiled_when_it_is_called(tier: str) -> None:
     engine = Engine(Config(tier=tier, cache=False))
-    module = Module(engine, VECTORS)
+    module = Module(engine, much(VECTORS))
     assert module.wait_optimized(60)
     for each in (module, Module.deserialize(engine, module.serialize())):
         store = Store(engine)
@@ -187,6 +206,7 @@ def test_a_function_that_the_interpreter_refuses_is_compiled_when_it_is_called(t
         assert exports["g"](store, 0) == 7
 
 
+@pytest.mark.usefixtures("smaller_limit")
 def test_of_modules_with_tail_calls_all_is_compiled() -> None:
     """Others have to know which functions make tail calls; that is known when all have been looked at."""
     wat = f"""(module (func $left (export "left") (param $p i32) (result i32) (local $q i32) {MUCH}
@@ -195,7 +215,7 @@ def test_of_modules_with_tail_calls_all_is_compiled() -> None:
           (else (i32.const 9))))
       (func $tail (export "tail") (param i32) (result i32) (return_call $left (local.get 0))))"""
     for tier in TIERS:
-        module = Module(Engine(Config(tier=tier, cache=False)), wat)
+        module = Module(Engine(Config(tier=tier, cache=False)), much(wat))
         assert left_names(module) == set()
         store = Store(module.engine)
         assert Instance(store, module, []).exports(store)["tail"](store, 2) == 9
@@ -221,7 +241,12 @@ def test_no_more_text_is_made_of_them_than_is_needed(monkeypatch: pytest.MonkeyP
 def test_the_limit_is_in_proportion() -> None:
     assert limits.most_lines(10_000) < 100_000 < limits.most_lines(100_000) < limits.most_lines(1_000_000) < 400_000
     line = "  %x = add i32 %y, %z\n"
-    assert not limits.is_left(line * 85_000, 10_000) and limits.is_left(line * 90_000, 10_000)
+    for tangled, factor in ((True, 1), (False, 2)):
+        assert not limits.is_left(line * 85_000 * factor, 10_000, tangled=tangled)
+        assert limits.is_left(line * 90_000 * factor, 10_000, tangled=tangled)
+    case, table = " i32 7, label %b", "  switch i32 %x, label %b ["
+    assert not limits.is_left(table + case * 80_000, 10_000, tangled=True)
+    assert limits.is_left(table + case * 90_000, 10_000, tangled=True), "one line, but as much for LLVM"
 
 
 def test_wasmtime_agrees(wasm: bytes) -> None:
@@ -233,6 +258,7 @@ def test_wasmtime_agrees(wasm: bytes) -> None:
     assert exports["through"](store, 10) == 16 and exports["deep"](store, 500) == 501
 
 
+@pytest.mark.usefixtures("smaller_limit")
 def test_hot_ones_are_asked_about_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each time, text of the function would be made again."""
     asked: list[int] = []
@@ -244,7 +270,7 @@ def test_hot_ones_are_asked_about_once(monkeypatch: pytest.MonkeyPatch) -> None:
       (loop (local.set $q (i32.add (local.get $q) (i32.const 2)))
         (br_if 0 (local.tee $p (i32.sub (local.get $p) (i32.const 1)))))
       (local.get $q)))"""
-    module = Module(Engine(Config(tier="auto", cache=False)), wat)
+    module = Module(Engine(Config(tier="auto", cache=False)), much(wat))
     store = Store(module.engine)
     f = Instance(store, module, []).exports(store)["f"]
     for _ in range(10):

@@ -61,6 +61,8 @@ MOST_MEMORY_BYTES = 64 << 20
 # function of real programs has a tenth of that.
 _MOST_EXCESS = 2
 
+_EDGES_A_LINE = 4
+
 _LEAST_BYTES_A_LINE = 15
 _STORE = re.compile(r"  store (?!.*, ptr %l\d)")
 _LOCAL = ", ptr %l"
@@ -126,9 +128,14 @@ def most_lines_begun(body_bytes: int) -> int:
     return _MOST_EXCESS * most_lines(body_bytes)
 
 
-def is_left(text: str, body_bytes: int) -> bool:
-    """Whether LLVM would take memory out of proportion for a tangled function."""
-    return text.count("\n") > most_lines(body_bytes)
+def is_left(text: str, body_bytes: int, *, tangled: bool) -> bool:
+    """Whether LLVM would take memory out of proportion for a function: for one that is not tangled, by far."""
+    most = most_lines(body_bytes) if tangled else most_lines_begun(body_bytes)
+    if len(text) < _LEAST_BYTES_A_LINE * most:
+        return False
+    # A switch is one line for LLVM's parser only, and phis have operands for each edge.
+    cases = text.count(", label %") - 2 * text.count("  br i1 ")
+    return text.count("\n") + cases + text.count(" ], [ ") // _EDGES_A_LINE > most
 
 
 def _are_many(joins: int, text: str) -> bool:

@@ -248,10 +248,11 @@ class Unit:
         try:
             lowering = self.lower(function, scope)
             text = lowering.text()
-            if is_tangled(lowering, text):
-                body = self.module.bodies[function - self.module.num_imported_functions]
-                if self.policy.interprets and limits.is_left(text, body.end - body.start):
-                    raise LeftError
+            tangled = is_tangled(lowering, text)
+            body = self.module.bodies[function - self.module.num_imported_functions]
+            if self.policy.interprets and limits.is_left(text, body.end - body.start, tangled=tangled):
+                raise LeftError
+            if tangled:
                 self.tangled.add(function)
             if lowering.tail_calls:
                 self.tail_callers.add(function)
