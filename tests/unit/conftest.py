@@ -116,6 +116,7 @@ class Unit:
     first_function: int
     count: int
     object: bytes
+    is_left: bool = False
 
 
 def unit_text(number: int, dwarf_version: int = 5) -> str:

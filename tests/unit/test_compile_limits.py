@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -145,8 +146,14 @@ def test_short_blocks_are_the_same_program() -> None:
 
 
 def test_tangled_functions_are_units_of_their_own() -> None:
-    assert pipeline.split_unit(range(3, 9), {4, 5, 8}) == [range(3, 4), range(4, 6), range(6, 8), range(8, 9)]
-    assert pipeline.split_unit(range(3, 5), set()) == pipeline.split_unit(range(3, 5), {3, 4}) == [range(3, 5)]
+    def split(functions: range, tangled: set[int], left: set[int]) -> list[tuple[int, int]]:
+        unit: Any = SimpleNamespace(tangled=tangled, left=left)
+        return [(part.start, part.stop) for part in pipeline.split_unit(functions, unit)]
+
+    assert split(range(3, 9), {4, 5, 8}, set()) == [(3, 4), (4, 6), (6, 8), (8, 9)]
+    assert split(range(3, 9), {4, 5, 8}, {6}) == [(3, 4), (4, 6), (6, 7), (7, 8), (8, 9)]
+    assert split(range(3, 5), set(), set()) == split(range(3, 5), {3, 4}, set()) == split(range(3, 5), set(), {3, 4})
+    assert split(range(3, 5), set(), set()) == [(3, 5)]
     body, get, put = shapes.body, shapes.get, shapes.put
     ifs = b"".join(get(0) + b"\x04\x40" + shapes.i32(i) + put(1) + b"\x0b" for i in range(800)) + get(1)
     wasm = shapes.program([body(get(0) + b"\x10\x01\x10\x02"), body(ifs, [(1, 0x7F)]), body(get(0) + b"\x10\x01")])
