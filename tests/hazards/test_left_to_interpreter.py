@@ -17,6 +17,7 @@ from tests.fuzz import shapes
 from wasmjit import Config, Engine, Func, FuncType, Instance, Module, Store, Trap, TrapCode, ValType
 from wasmjit.compile import limits, unit
 from wasmjit.compile.pipeline import compile_module
+from wasmjit.runtime import lazy, tiers
 from wasmjit.wasm.decode import decode
 from wasmjit.wasm.text import wat2wasm
 
@@ -195,10 +196,11 @@ VECTORS = f"""(module (memory 1) (func (export "f") (param $p i32) (result i32) 
 
 @pytest.mark.usefixtures("smaller_limit")
 @pytest.mark.parametrize("tier", TIERS)
-def test_a_function_that_the_interpreter_refuses_is_compiled_when_it_is_called(tier: str) -> None:
+def test_a_function_that_the_interpreter_cannot_run_is_compiled(tier: str) -> None:
     engine = Engine(Config(tier=tier, cache=False))
     module = Module(engine, much(VECTORS))
     assert module.wait_optimized(60)
+    assert left_names(module) == set()
     for each in (module, Module.deserialize(engine, module.serialize())):
         store = Store(engine)
         exports = Instance(store, each, []).exports(store)
@@ -276,3 +278,32 @@ def test_hot_ones_are_asked_about_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(10):
         assert f(store, 300_000) == 600_000
     assert len(asked) <= 2, asked
+
+
+@pytest.mark.usefixtures("smaller_limit")
+def test_nothing_of_them_is_compiled_later(monkeypatch: pytest.MonkeyPatch, wasm: bytes) -> None:
+    module = Module(Engine(Config(tier="optimized", cache=False)), wasm)
+
+    def fail(*given: object) -> int:
+        raise AssertionError(given)
+
+    monkeypatch.setattr(lazy.LazyCode, "resolve", fail)
+    monkeypatch.setattr(lazy.LazyCode, "_begin", fail)
+    check(module)
+
+
+@pytest.mark.usefixtures("smaller_limit")
+def test_one_that_the_interpreter_has_no_memory_for_is_compiled(monkeypatch: pytest.MonkeyPatch, wasm: bytes) -> None:
+    """As all that it refuses when it is called."""
+    module = Module(Engine(Config(tier="optimized", cache=False)), wasm)
+    rest = tiers.interpreted_rest
+    monkeypatch.setattr(tiers, "interpreted_rest", lambda *given: refusing(rest(*given)))
+
+    def refusing(lazy_module: lazy.LazyModule) -> lazy.LazyModule:
+        lazy_module.module.interpretable = bytes(len(lazy_module.module.bodies))
+        return lazy_module
+
+    store = Store(module.engine)
+    exports = instance(store, module)
+    assert exports["through"](store, 10) == 16
+    assert exports["left"](store, 10) == 15

@@ -138,7 +138,8 @@ class FunctionLowering:
         self.most_operands = max(len(self.type.params), len(self.type.results))  # of any call
         body = unit.module.bodies[function_index - unit.module.num_imported_functions]
         self.body_start = body.start
-        self.most_lines = limits.most_lines_begun(body.end - body.start) if unit.policy.interprets else sys.maxsize
+        self.may_be_left = unit.may_leave(function_index)
+        self.most_lines = limits.most_lines_begun(body.end - body.start) if self.may_be_left else sys.maxsize
         self.results_area_bytes = 0
         self.hand_overs: list[hand_over.HandOver] = []
         # liveness
@@ -300,7 +301,7 @@ class FunctionLowering:
 
     def too_large(self, reason: str) -> CompileError | LeftError:
         """The error for a function that LLVM would take gigabytes for."""
-        if self.unit.policy.interprets:
+        if self.may_be_left:
             return LeftError()
         body = self.module.bodies[self.function_index - self.module.num_imported_functions]
         return CompileError(

@@ -161,6 +161,7 @@ class Unit:
         self.tangled: set[int] = set()  # functions that are not to be optimised, once the text is made (limits.py)
         # Functions that are not to be compiled, once the text is made: there is a trap in their place.
         self.left: set[int] = set()
+        self._needed: set[int] = set()  # those of which it is known that the interpreter cannot run them
         # Tail calls (tail_calls.py): functions that make some, functions of this unit that are called so by their name,
         # and the signatures for which an adapter is needed, with its number.
         self.tail_callers: set[int] = set()
@@ -171,6 +172,10 @@ class Unit:
     def calls_directly(self, function: int) -> bool:
         """Whether code of this unit calls a defined function by its symbol, not through the function table."""
         return not self.policy.replaceable and function in self.functions
+
+    def may_leave(self, function: int) -> bool:
+        """Whether a function may be left to the interpreter."""
+        return self.policy.interprets and function not in self._needed
 
     def order(self) -> Iterator[int]:
         """The functions, as they are to be lowered."""
@@ -250,7 +255,7 @@ class Unit:
             text = lowering.text()
             tangled = is_tangled(lowering, text)
             body = self.module.bodies[function - self.module.num_imported_functions]
-            if self.policy.interprets and limits.is_left(text, body.end - body.start, tangled=tangled):
+            if self.may_leave(function) and limits.is_left(text, body.end - body.start, tangled=tangled):
                 raise LeftError
             if tangled:
                 self.tangled.add(function)
@@ -259,8 +264,10 @@ class Unit:
             return text
         except LeftError:
             del self.callees[callees:]
-            self.left.add(function)
-        walk_body(self.module, function)  # not all of it may have been looked at
+        if not walk_body(self.module, function).is_interpretable:  # of which not all may have been looked at
+            self._needed.add(function)
+            return self._function_text(function, scope)
+        self.left.add(function)
         return self._placeholder(function, scope)
 
     def _placeholder(self, function: int, scope: int) -> str:

@@ -180,6 +180,9 @@ def interpreted_rest(config: Config, trampolines: Trampolines, artifact: Artifac
     from ..wasm.decode import decode
 
     module = decode(artifact.wasm, config.features)
+    first = module.num_imported_functions
+    # They were valid, and such as the interpreter can take, or they would not be left.
+    module.interpretable = bytes(first + position in artifact.interpreted for position in range(len(module.bodies)))
     return LazyModule(module, trampolines, interprets=True, left=artifact.interpreted)
 
 
