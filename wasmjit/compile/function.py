@@ -186,13 +186,13 @@ class FunctionLowering:
             f"  br i1 {condition}, label %{self.trap_block(trap, at, first)}, label %{label}, !prof !3\n{label}:"
         )
         self.current = label
-        self.check_length()
 
     def trap_block(self, trap: str, at: int, first: str = "") -> str:
         """A cold block that raises `trap`; returns its label."""
         self.counter += 1
         label = f"t{self.counter}"
         self.cold.append(self.trap_text(label, trap, at, first))
+        self.check_length()
         return label
 
     def trap_text(self, label: str, trap: str, at: int, first: str = "") -> str:
