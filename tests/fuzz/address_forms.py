@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import wasmjit
+from wasmjit.runtime import interpreter, tiers
 
 GIB = 1 << 30
 PAGE = 1 << 16
@@ -515,6 +516,9 @@ def run(
 ) -> tuple[int, list[str]]:
     """Runs a tier in this process; how many functions, and what was wrong. What is outside of memories is changed
     for good: in a process of its own."""
+    if tier == "auto":  # interpreted, however long it takes until the canary is there
+        tiers._PATIENCE_SECONDS = 3600.0
+        interpreter._BUDGET = 1 << 30
     programs = [Program(layout, tier, choose(layout)) for layout in layouts]
     canary = Canary(canary_mode)
     canary.fill([program.base() for program in programs])

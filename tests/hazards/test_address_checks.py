@@ -49,6 +49,8 @@ from wasmjit.wasm import module as wasm
 from wasmjit.wasm import validate
 from wasmjit.wasm.decode import MAX_PARAMS, MAX_RESULTS, decode
 
+pytestmark = pytest.mark.usefixtures("interpreted")
+
 TIERS = ("auto", "baseline", "optimized")
 CHECKED = {"signals_based_traps": False}
 

@@ -10,6 +10,8 @@ import pytest
 
 from wasmjit import Config, Engine, Instance, Module, Store, Trap, TrapCode
 
+pytestmark = pytest.mark.usefixtures("interpreted")
+
 LOADS = [
     *(("i32", name) for name in ("load", "load8_s", "load8_u", "load16_s", "load16_u")),
     *(("i64", name) for name in ("load", "load8_s", "load8_u", "load16_s", "load16_u", "load32_s", "load32_u")),

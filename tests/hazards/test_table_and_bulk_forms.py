@@ -11,6 +11,8 @@ import pytest
 
 from wasmjit import Config, Engine, Instance, Module, Store, Trap, TrapCode
 
+pytestmark = pytest.mark.usefixtures("interpreted")
+
 # Modules with 64-bit tables or memories are not interpreted: "auto" has none of them, "wide" has.
 TIERS = {
     "auto": {"tier": "auto"},
