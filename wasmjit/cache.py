@@ -29,7 +29,6 @@ DEFAULT_MAX_BYTES = 1 << 30
 _SUFFIX = ".cwasm"
 _TEMPORARY_PREFIX = ".new-"
 _LOCK_PREFIX = ".making-"
-_LEFT_PREFIXES = (_TEMPORARY_PREFIX, _LOCK_PREFIX)
 # Who makes an entry may have been stopped, or may not be who makes it at all.
 _LONGEST_WAIT_SECONDS = 120.0
 _LOOK_AGAIN_SECONDS = 0.1
@@ -222,8 +221,10 @@ class Cache:
                     status = item.stat(follow_symlinks=False)
                     if item.name.endswith(_SUFFIX):
                         entries.append((status.st_mtime, status.st_size, item.path))
-                    elif item.name.startswith(_LEFT_PREFIXES) and now - status.st_mtime > _ABANDONED_SECONDS:
+                    elif item.name.startswith(_TEMPORARY_PREFIX) and now - status.st_mtime > _ABANDONED_SECONDS:
                         os.unlink(item.path)
+                    elif item.name.startswith(_LOCK_PREFIX):
+                        _remove_if_free(item.path)
         total = sum(size for _, size, _ in entries)
         if total <= self.max_bytes:
             return 0
@@ -296,23 +297,47 @@ def background_process() -> int | None:
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """With the lock that the file at `path` stands for; without it where that cannot be, or takes too long."""
-    import fcntl
-
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = open_regular(path, os.O_WRONLY | os.O_CREAT)
-            file = stack.enter_context(open(descriptor, "ab"))  # closing it gives the lock back
             deadline = time.monotonic() + _LONGEST_WAIT_SECONDS
             while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                descriptor = open_regular(path, os.O_WRONLY | os.O_CREAT)
+                stack.enter_context(open(descriptor, "ab"))  # closing it gives the lock back
+                # Whoever had it may have removed the file, and another have made one since.
+                if not _take_lock(descriptor, deadline) or _is_at(path, descriptor):
                     break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        break
-                    time.sleep(_LOOK_AGAIN_SECONDS)
         yield
+
+
+def _take_lock(descriptor: int, deadline: float) -> bool:
+    """Waits until no other process has the lock of a file; whether this one has it now."""
+    import fcntl
+
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_LOOK_AGAIN_SECONDS)
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether the open file is the one at `path`."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    return False
+
+
+def _remove_if_free(path: str) -> None:
+    """Removes a lock's file that a process left which was killed. Raises OSError if another process has the lock."""
+    import fcntl
+
+    with open(open_regular(Path(path), os.O_WRONLY), "ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.unlink(path)
 
 
 def _is_trusted(status: os.stat_result) -> bool:

@@ -297,6 +297,41 @@ def test_an_entry_is_made_by_one_process_at_a_time(cache: Cache) -> None:
     assert not list(cache.directory.iterdir())
 
 
+def test_the_lock_of_a_process_that_was_killed_is_cleared_away(cache: Cache) -> None:
+    program = (
+        "import os, sys\nfrom wasmjit.cache import Cache\n"
+        "with Cache(sys.argv[1]).making('a'): print(os.listdir(sys.argv[1])[0], flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", program, str(cache.directory)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        name = other.stdout.readline().strip()
+        cache.clean_up()
+        assert [path.name for path in entries(cache)] == [name]  # it is in use
+        other.kill()
+    assert [path.name for path in entries(cache)] == [name]
+    cache.clean_up()
+    assert not entries(cache)
+
+
+def test_who_waited_for_a_lock_whose_file_was_removed_takes_that_of_the_new_file(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = cache_module._take_lock
+    taken = []
+
+    def replaced(descriptor: int, deadline: float) -> bool:
+        if not taken:
+            entries(cache)[0].unlink()
+        taken.append(descriptor)
+        return take(descriptor, deadline)
+
+    monkeypatch.setattr(cache_module, "_take_lock", replaced)
+    with cache.making("a"):
+        assert len(taken) == 2
+        assert os.path.samestat(os.stat(entries(cache)[0]), os.fstat(taken[1]))
+
+
 def test_making_an_entry_needs_no_directory(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with Cache(tmp_path / "file" / "below").making("a"):
