@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from wasmjit import Config, Engine, Func, FuncType, Instance, Module, Store, Tra
 from wasmjit.compile import pipeline
 from wasmjit.runtime import interpreter, tiers
 from wasmjit.runtime.lazy import LazyCode
+from wasmjit.runtime.trampolines import Begun, Trampolines
 
 WAT = """(module $m
   (type $unary (func (param i32) (result i32)))
@@ -88,6 +90,35 @@ def test_hot_functions_are_compiled(engine: Engine) -> None:
         assert exports["fib"](store, 15) == 610
         assert time.monotonic() < deadline
     assert exports["fib"](store, 15) == 610
+
+
+def test_a_hot_function_gets_trampolines_of_its_own(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not those of all exports, which may be of any number of types; those of imports once."""
+    begin = Trampolines.begin
+    asked = []
+
+    def note(trampolines: Trampolines, wanted: Sequence[tuple[str, Any]]) -> Begun:
+        asked.append([kind for kind, _ in wanted])
+        return begin(trampolines, wanted)
+
+    monkeypatch.setattr(Trampolines, "begin", note)
+    monkeypatch.setattr(interpreter, "_BUDGET", 10)
+    monkeypatch.setattr(interpreter, "_PATIENT", False)
+    types = ("i32", "i64", "f64", "f32")
+    exports = " ".join(f'(func (export "{kind}") (param {kind}) (result {kind}) (local.get 0))' for kind in types)
+    module = Module(engine, f'(module (import "" "" (func (param f32 f64))) {exports})')
+    store = Store(engine)
+    host = Func(store, FuncType([ValType.f32(), ValType.f64()], []), lambda a, b: None)
+    instance = Instance(store, module, [host])
+    asked.clear()
+    deadline = time.monotonic() + 60
+    for wanted in ([["enter", "host"]], [["enter", "host"], ["enter"]]):
+        function: Any = instance.exports(store)[types[len(wanted)]]
+        while len(lazy_code(module)._trampolines) < 1 + len(wanted):
+            for _ in range(100):
+                function(store, 1.0 if len(wanted) > 1 else 1)
+            assert time.monotonic() < deadline
+        assert asked == wanted
 
 
 def test_a_hot_loop_goes_on_in_compiled_code(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,7 +251,7 @@ def test_calls_get_trampolines_when_they_are_many(engine: Engine) -> None:
         assert (outer(store, 0), typed(0), through_host(store, 1)) == (1, 1, 2)
         assert time.monotonic() < deadline
     assert (outer(store, 0), typed(0), through_host(store, 1)) == (1, 1, 2)
-    assert lazy_code(module)._has_trampolines
+    assert lazy_code(module)._trampolines
 
 
 def test_a_forked_child_goes_on(engine: Engine) -> None:
