@@ -362,6 +362,19 @@ def test_errors_of_the_compiler_are_kept(wat: str, engine: Engine, monkeypatch: 
     check(store, exports)
 
 
+def test_a_finalizer_may_end_the_optimiser_while_its_own_thread_does() -> None:
+    optimiser = tiers._Optimiser()
+
+    def close() -> None:
+        with optimiser._lock:
+            optimiser.close()
+
+    thread = threading.Thread(target=close, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive()
+
+
 def test_an_optimiser_that_cannot_read_requests_ends(wat: str, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     def write_nonsense(stream: IO[bytes], fields: dict[str, Any], body: bytes) -> None:
         stream.write(wire.FRAME.pack(1, 0) + b"{")

@@ -432,7 +432,7 @@ class _Optimiser:
         self._changed = threading.Condition()
         self._closed = False
         self._is_sent = False  # whether the process has all of what it makes
-        self._lock = threading.Lock()  # of starting and ending the process
+        self._lock = threading.RLock()  # of starting and ending the process; a finalizer may end it, too
         self._has_thread = False
 
     def submit(self, job: Optimisation, keep: bool) -> None:
