@@ -22,7 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "processes": {"errors"},
     "reading": {"errors"},
     "records": set(),
-    "config": {"errors", "records"},
+    "config": {"errors", "reading", "records"},
     "abi": {"errors", "records", "wasm", "config"},
     "target": {"errors", "records"},
     "elf": {"errors"},

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, overload
 
 from .errors import UnsupportedError, WasmError
+from .reading import read_written
 
 if TYPE_CHECKING:
     from dataclasses import dataclass, fields
@@ -603,8 +604,7 @@ def default_cache_directory() -> str | None:
 def _directory_from_toml(path: str) -> str | None:
     """The ``directory`` of a wasmtime cache configuration file; the default directory if it names none."""
     try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read()
+        text = read_written(path).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise WasmError(f"cache configuration {path}: {error}") from error
     # Only this one key matters here, and Python 3.10 has no TOML parser.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import BinaryIO
 
 from .errors import CompileError
@@ -10,6 +12,17 @@ _BINARY_MAGIC = b"\0asm"
 _PIECE_BYTES = 1 << 20
 # Of the text format, whose length says little about that of the module.
 _MOST_TEXT_BYTES = 1 << 30
+# Of files with settings, and lists.
+_MOST_WRITTEN_BYTES = 1 << 20
+
+
+def read_written(path: str | os.PathLike[str], most_bytes: int = _MOST_WRITTEN_BYTES) -> bytes:
+    """What a file holds that people write. Raises OSError, also for one that is larger than those are."""
+    with open(path, "rb") as file:
+        contents = file.read(most_bytes + 1)
+    if len(contents) > most_bytes:
+        raise OSError(errno.EFBIG, f"has more than {most_bytes >> 20} MiB", os.fspath(path))
+    return contents
 
 
 def read_module(file: BinaryIO, most_bytes: int, first: bytes = b"") -> bytes:

@@ -155,3 +155,8 @@ def test_the_budget_of_what_goes_on_in_the_background(tmp_path: Path) -> None:
     assert budget() == (7, 1 << 30)
     assert budget("--background-seconds", "0") == (0, 1 << 30)
     assert budget("--background-seconds=3", "--background-memory", "64m") == (3, 64 << 20)
+
+
+def test_a_file_that_does_not_end(wasmjit: CommandLine) -> None:
+    done = wasmjit("run", "--config", "/dev/zero", "m.wat")
+    assert (done.returncode, done.stderr) == (1, "wasmjit: error: configuration file /dev/zero: has more than 1 MiB\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,22 @@ def test_command_line(wasmjit: CommandLine, tmp_path: Path) -> None:
     done = wasmjit("wast", "missing.wast")
     assert done.returncode == 1 and "missing.wast: 0 passed, 1 failed" in done.stdout
     assert wasmjit("wast").returncode == 1
+
+
+def test_what_does_not_end_is_not_read_for_ever(wasmjit: CommandLine) -> None:
+    done = wasmjit("wast", "-v", "/dev/zero")
+    assert done.returncode == 1 and "more than 64 MiB: '/dev/zero'" in done.stdout
+    done = wasmjit("wast", "--list", "/dev/zero")
+    assert done.returncode == 1 and "more than 1 MiB: '/dev/zero'" in done.stderr
+
+
+def test_a_script_may_come_through_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "script"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor() as pool:
+        pool.submit(pipe.write_text, GOOD)
+        result = wast.run_file(pipe, OPTIONS)
+    assert (result.passed, result.failures) == (24, [])
 
 
 def test_lists_name_files_with_dashes_for_slashes(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from .. import WasmError
+from ..reading import read_written
 from . import groups
 from .options import Setting
 from .rows import Row, size_bytes
@@ -63,8 +64,7 @@ def _read(path: str) -> dict[str, Any]:
     tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
 
     try:
-        with open(path, "rb") as file:
-            return dict(tomllib.load(file))
+        return dict(tomllib.loads(read_written(path).decode()))
     except OSError as error:
         raise WasmError(f"configuration file {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
