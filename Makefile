@@ -36,12 +36,13 @@ MADE := $(VENV)/.made
 DEPENDENCIES := $(VENV)/.dependencies
 NATIVE := $(VENV)/.native
 
-.PHONY: help venv demo test check format bench realworld docs examples abi spec spec-matrix fuzz fuzz-loops fuzz-csmith schedules limits mutate asan soak test-aarch64 clean distclean
+.PHONY: help venv demo test test-slow check format bench realworld docs examples abi spec spec-matrix fuzz fuzz-loops fuzz-csmith schedules limits mutate asan soak test-aarch64 clean distclean
 
 help:
 	@echo "make venv         the environment: dependencies and the C runtime, built in place"
 	@echo "make demo         compile and run the example programs on real input"
-	@echo "make test         all tests (conformance suite included where it is found)"
+	@echo "make test         all tests but the slow ones (conformance suite included where it is found)"
+	@echo "make test-slow    the slow ones: long forms of tests that 'make test' has a short form of"
 	@echo "make check        formatting, lint, types, C warnings, generated files"
 	@echo "make format       let ruff rewrite what 'make check' refuses"
 	@echo "make bench        benchmarks beside wasmtime, V8, wasm2c and native code (BENCH=\"--quick compare\")"
@@ -82,8 +83,14 @@ $(NATIVE): $(DEPENDENCIES) $(NATIVE_SOURCES)
 demo: venv
 	$(PY) examples/demo.py
 
+# Modules of ours and asserts that pytest rewrites are kept as bytecode, also where the environment is against it.
+test test-slow spec spec-matrix: export PYTHONDONTWRITEBYTECODE :=
+
 test: venv
 	$(PYTEST)
+
+test-slow: venv
+	$(PYTEST) -m slow
 
 # Everything at once, on all processors. The C files have a stamp each: one that has not changed is not looked at again.
 check: venv

@@ -64,9 +64,13 @@ def _compile(command: list[str], output: Path) -> Path:
 
 
 def compile_wasm(name: str, directory: Path) -> Path:
-    """Compiles a kernel to a WASI command in `directory`. Raises RuntimeError if the compiler refuses."""
-    compiler = [sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-wasi", "-mcpu=lime1+simd128", "-s"]
-    return _compile([*compiler, *C_FLAGS, f"{name}.c"], directory / f"{name}.wasm")
+    """Compiles a kernel to a WASI command in `directory`. Raises RuntimeError if the compiler refuses.
+
+    Linked as the examples are (examples/rebuild.py): the first program of other flags has zig compile a C library.
+    """
+    compiler = [sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-wasi"]
+    kernel = _compile([*compiler, "-mcpu=lime1+simd128", *C_FLAGS, "-c", f"{name}.c"], directory / f"{name}.o")
+    return _compile([*compiler, "-mcpu=lime1", "-O2", "-s", str(kernel)], directory / f"{name}.wasm")
 
 
 def compile_native(name: str, directory: Path) -> Path:

@@ -1,6 +1,6 @@
 """Compiles the example programs, runs them on the files in examples/data, and shows output and times.
 
-    python examples/demo.py        (or: make demo)
+    python examples/demo.py [NAME...]     all programs (`make demo`), or those of these names
 
 Each program runs twice: compiled from its ``.wasm``, then loaded from the ``.cwasm`` that the first run left behind,
 as a second start of an application would. Both runs must give the same output.
@@ -39,6 +39,7 @@ DEMOS = (
     Demo("textsearch", ("-rni", "wasm", "data/tree")),
     Demo("wordfreq", ("-n", "6", "-m", "4", "data/article.txt")),
 )
+PROGRAMS = {demo.program for demo in DEMOS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +87,17 @@ def show(outcome: Outcome) -> None:
 
 
 def main() -> int:
-    """0 if all went well, 1 if a second run differs from the first."""
+    """0 if all went well, 1 if a second run differs from the first, 2 for a name that no program has."""
+    if unknown := set(sys.argv[1:]) - PROGRAMS:
+        print(f"no such program: {', '.join(sorted(unknown))}", file=sys.stderr)
+        return 2
     engine = Engine()
     rows = []
     failed = False
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         compiled: dict[str, tuple[Module, float]] = {}
-        for demo in DEMOS:
+        for demo in (demo for demo in DEMOS if demo.program in (sys.argv[1:] or PROGRAMS)):
             artifact = directory / f"{demo.program}.cwasm"
             if demo.program not in compiled:
                 started = time.perf_counter()

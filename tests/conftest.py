@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -18,6 +19,12 @@ ROOT = Path(__file__).resolve().parent.parent
 # the default elsewhere has tests of its own (tests/api/test_default_tier.py), which run others once more in it.
 os.environ["WASMJIT_TIER"] = os.environ.get("WASMJIT_TEST_TIER", "optimized")
 CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def pytest_collection_finish() -> None:
+    """Eleven thousand tests are more garbage to look for than any test makes, and many collect it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="module")

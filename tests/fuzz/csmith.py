@@ -128,16 +128,20 @@ def kernel_unit(seed: int, count: int = KERNELS) -> Unit:
 def compile_unit(unit: Unit, level: str, directory: Path) -> bytes:
     """The module. Raises CalledProcessError with zig's messages."""
     directory.mkdir(parents=True, exist_ok=True)
-    source, target = directory / f"{unit.name}.c", directory / f"{unit.name}-{level}.wasm"
+    source, linked, target = (directory / f"{unit.name}{end}" for end in (".c", f"-{level}.o", f"-{level}.wasm"))
     source.write_text(unit.text)
-    command = [sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-wasi", "-mcpu=lime1", *LEVELS[level]]
-    command += ["-mexec-model=reactor", "-fno-sanitize=all", "-fno-stack-protector", "-w", "-s", f"-I{CSMITH_HEADERS}"]
+    compiler = [sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-wasi", "-mcpu=lime1"]
+    options = ["-fno-sanitize=all", "-fno-stack-protector", "-w", f"-I{CSMITH_HEADERS}"]
     # zig keeps what it has compiled, here thousands of files that nobody asks for again.
     environment = os.environ | {"ZIG_LOCAL_CACHE_DIR": str(directory / "zig-cache")}
-    call = [*command, source.name, "-o", target.name]
-    subprocess.run(call, cwd=directory, env=environment, check=True, capture_output=True, text=True)
+    # All levels get the C library of the examples: the first program of other flags has zig compile one.
+    for call in (
+        [*compiler, *LEVELS[level], *options, "-c", source.name, "-o", linked.name],
+        [*compiler, "-O2", "-mexec-model=reactor", "-s", linked.name, "-o", target.name],
+    ):
+        subprocess.run(call, cwd=directory, env=environment, check=True, capture_output=True, text=True)
     wasm = target.read_bytes()
-    for leftover in (source, target):
+    for leftover in (source, linked, target):
         leftover.unlink()
     return wasm
 

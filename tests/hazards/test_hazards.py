@@ -405,15 +405,17 @@ EXPECTED = {
 }
 
 
-def test_every_trap_a_thousand_times(config: Config) -> None:
+@pytest.mark.parametrize("times", [100, pytest.param(1000, marks=pytest.mark.slow)])
+def test_every_trap_many_times(config: Config, times: int) -> None:
     program = Program(TRAPS, config)
     for name, code in EXPECTED.items():
-        for _ in range(1000):
+        for _ in range(times):
             assert program.trap(name).trap_code == code
         program("fine")
 
 
-def test_every_trap_from_four_threads() -> None:
+@pytest.mark.parametrize("times", [150, pytest.param(1000, marks=pytest.mark.slow)])
+def test_every_trap_from_four_threads(times: int) -> None:
     engine = Engine()
     module = Module(engine, TRAPS)
     failures: list[BaseException] = []
@@ -422,7 +424,7 @@ def test_every_trap_from_four_threads() -> None:
         try:
             store = Store(engine)
             exports = Instance(store, module, []).exports(store)
-            for _ in range(1000):
+            for _ in range(times):
                 for name, code in EXPECTED.items():
                     with pytest.raises(Trap) as caught:
                         exports[name](store)

@@ -62,7 +62,8 @@ class Base(BaseException):
 class Nest:
     """A store in which level n of Python calls level n of wasm, that calls level n + 1 of Python; `bottom` is last."""
 
-    def __init__(self, engine: Engine, entry: str, host: str) -> None:
+    def __init__(self, module: Module, entry: str, host: str) -> None:
+        engine = module.engine
         self.store = Store(engine)
         self.enter = ENTRIES[entry]
         self.bottom: Callable[[], int] = lambda: 0
@@ -76,7 +77,7 @@ class Nest:
             linker.define_func("host", "down", kind, self.host_with_caller, access_caller=True)
         else:
             linker.func_new_unchecked("host", "down", kind, lambda slots: [self.host(slots[0])])
-        self.exports = linker.instantiate(self.store, Module(engine, WAT)).exports(self.store)
+        self.exports = linker.instantiate(self.store, module).exports(self.store)
 
     def host_with_caller(self, caller: Any, n: int, x: float) -> int:
         assert caller["memory"].data_len(caller) == 65536
@@ -115,13 +116,13 @@ class Nest:
 
 
 @pytest.fixture(scope="module", params=["none", "speed"])
-def engine(request: pytest.FixtureRequest) -> Engine:
-    return Engine(Config(opt_level=request.param))
+def module(request: pytest.FixtureRequest) -> Module:
+    return Module(Engine(Config(opt_level=request.param)), WAT)
 
 
 @pytest.fixture(params=[(entry, host) for entry in ENTRIES for host in HOSTS], ids="-".join)
-def nest(request: pytest.FixtureRequest, engine: Engine) -> Iterator[Nest]:
-    made = Nest(engine, *request.param)
+def nest(request: pytest.FixtureRequest, module: Module) -> Iterator[Nest]:
+    made = Nest(module, *request.param)
     yield made
     made.assert_it_works()
     made.store.close()
@@ -270,9 +271,9 @@ def test_interrupt_ends_all_levels(nest: Nest) -> None:
     assert caught.value.trap_code is TrapCode.INTERRUPT
 
 
-def test_two_stores_take_turns(engine: Engine) -> None:
+def test_two_stores_take_turns(module: Module) -> None:
     """Each level is in the other store; both go on."""
-    nests = [Nest(engine, "typed", "plain"), Nest(engine, "typed_gil_kept", "caller")]
+    nests = [Nest(module, "typed", "plain"), Nest(module, "typed_gil_kept", "caller")]
 
     def swapped(other: Nest) -> Callable[[int], int]:
         def host(level: int) -> int:
@@ -293,9 +294,9 @@ def test_two_stores_take_turns(engine: Engine) -> None:
         made.store.close()
 
 
-def test_many_levels_deep_and_back(engine: Engine) -> None:
+def test_many_levels_deep_and_back(module: Module) -> None:
     """As many as Python's recursion limit allows; then the RecursionError passes through all of them."""
-    nest = Nest(engine, "typed", "plain")
+    nest = Nest(module, "typed", "plain")
     deepest = 0
 
     def host(level: int) -> int:

@@ -127,7 +127,7 @@ def resident(*given: object) -> list[int]:
 )
 def test_type_leak(tier: str, through_artifact: bool) -> None:
     """type-leak.py: 5 to 12 MB were lost for each of these."""
-    sizes = resident(tier, through_artifact, 12, 20_000, 0)
+    sizes = resident(tier, through_artifact, 8, 20_000, 0)
     assert sizes[-1] - sizes[3] < 12, sizes
 
 

@@ -20,7 +20,6 @@ CHOSEN = os.environ.get("WASMJIT_REALWORLD", ",".join(SMALL))
 
 
 @pytest.mark.realworld
-@pytest.mark.slow
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
 def test_program(program: Program) -> None:
     if CHOSEN != "all" and program.name not in CHOSEN.split(","):

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
-from wasmjit.cli.wast import WastOptions, WastResult, listed_files, run_files
+from wasmjit.cli.wast import WastFailure, WastOptions, WastResult, listed_files, run_file
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -24,7 +28,6 @@ ROOT = Path(__file__).resolve().parents[2]
 SUITE = Path(os.environ.get("WASMJIT_TESTSUITE") or ROOT.parent / "shared" / "spec" / "testsuite")
 LEVELS = [Path(__file__).parent / name for name in ("level1-wasm2-scalar.txt", "level2.txt")]
 KNOWN_FAILURES: dict[str, str] = tomllib.loads((Path(__file__).parent / "known_failures.toml").read_text())["failures"]
-JOBS = os.cpu_count() or 1
 
 CONFIGURATIONS = {
     f"{level}-{'explicit' if explicit else 'guard'}{'-artifact' if artifact else ''}": WastOptions(
@@ -76,29 +79,42 @@ def cases() -> list[tuple[str, str, Path]]:
 CASES = cases()
 
 
+class Runner:
+    """Runs scripts in a process of its own: one that a script brings down is that script's failure, and is replaced."""
+
+    def __init__(self) -> None:
+        self._pool: ProcessPoolExecutor | None = None
+
+    def run(self, path: Path, options: WastOptions) -> WastResult:
+        """What the script at `path` gave."""
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+        try:
+            return self._pool.submit(run_file, path, options).result()
+        except BrokenProcessPool:
+            self.close()
+            return WastResult(path, failures=[WastFailure(0, "script", "the process running it died")])
+
+    def close(self) -> None:
+        """Ends the process."""
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+
+
 @pytest.fixture(scope="module")
-def results() -> dict[tuple[str, Path], WastResult]:
-    """The results so far; a configuration's selected scripts all run, on all cores, when the first is asked for."""
-    return {}
+def runner() -> Iterator[Runner]:
+    made = Runner()
+    yield made
+    made.close()
 
 
 @pytest.mark.skipif(not CASES, reason=f"no conformance suite at {SUITE} (set WASMJIT_TESTSUITE)")
 @pytest.mark.parametrize(
     ("configuration", "name", "path"), CASES or [("", "", Path())], ids=[f"{c}-{n}" for c, n, _ in CASES] or ["none"]
 )
-def test_script(
-    request: pytest.FixtureRequest,
-    results: dict[tuple[str, Path], WastResult],
-    configuration: str,
-    name: str,
-    path: Path,
-) -> None:
-    if (configuration, path) not in results:
-        selected = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
-        wanted = [case["path"] for case in selected if case.get("configuration") == configuration]
-        for result in run_files(wanted, CONFIGURATIONS[configuration], JOBS):
-            results[configuration, result.path] = result
-    result = results[configuration, path]
+def test_script(runner: Runner, configuration: str, name: str, path: Path) -> None:
+    result = runner.run(path, CONFIGURATIONS[configuration])
     assert result.passed or result.failures, f"{path} has no commands"
     known = {key: reason for key, reason in KNOWN_FAILURES.items() if key.partition(":")[0] == name}
     failing = {f"{name}:{failure.line}" for failure in result.failures}
@@ -109,6 +125,26 @@ def test_script(
     ]
     assert not unexpected, "\n".join(unexpected)
     assert failing >= set(known), f"listed as known failures but passing: {sorted(set(known) - failing)}"
+
+
+def test_a_script_that_brings_its_process_down_fails_alone(
+    runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "good.wast"
+    script.write_text(
+        '(module (func (export "f") (result i32) (i32.const 1)))\n(assert_return (invoke "f") (i32.const 1))'
+    )
+    with monkeypatch.context() as patched:
+        patched.setitem(globals(), "run_file", _end_of_process)
+        assert [failure.reason for failure in runner.run(script, WastOptions()).failures] == [
+            "the process running it died"
+        ]
+    result = runner.run(script, WastOptions())
+    assert (result.passed, result.failures) == (2, [])
+
+
+def _end_of_process(path: Path, options: WastOptions) -> WastResult:
+    os._exit(1)
 
 
 def test_known_failures_say_why() -> None:

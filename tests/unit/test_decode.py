@@ -528,33 +528,52 @@ def test_features_that_are_off(feature: str, wasm: bytes) -> None:
 # ---- implementation limits: at the limit and one over ----
 
 
+# What there may be a million of: section and item.
+MILLIONS = {
+    "types": (TYPE, EMPTY_TYPE),
+    "imports": (IMPORT, b"\0\0\3\x7f\0"),
+    "globals": (GLOBAL, b"\x7f\0" + ZERO),
+    "exports": (EXPORT, b"\0\3\0"),
+}
+
+
+def million(what: str, more: int, present: int = 1_000_000) -> bytes:
+    """A module that says it has a million of this and `more`, of which so many are there."""
+    number, item = MILLIONS[what]
+    return module(section(number, unsigned(1_000_000 + more) + item * present))
+
+
 def at_limit(count: int) -> dict[str, bytes]:
-    """What is limited -> a module that has `count` of it too many."""
+    """What else is limited -> a module that has `count` of it too many."""
     params = b"\x60" + unsigned(1000 + count) + b"\x7f" * (1000 + count) + b"\0"
     results = b"\x60\0" + unsigned(1000 + count) + b"\x7f" * (1000 + count)
     body = b"\0" + b"\1" * (7_654_319 + count) + b"\x0b"
     return {
         "params": module(section(TYPE, vector(params))),
         "results": module(section(TYPE, vector(results))),
-        "types": module(section(TYPE, vector(*[EMPTY_TYPE] * (1_000_000 + count)))),
-        "imports": module(section(IMPORT, vector(*[b"\0\0\3\x7f\0"] * (1_000_000 + count)))),
         "tables": module(section(TABLE, vector(*[b"\x70\0\0"] * (100_000 + count)))),
-        "globals": global_section(*[b"\x7f\0" + ZERO] * (1_000_000 + count)),
-        "exports": module(section(EXPORT, vector(*[b"\0\3\0"] * (1_000_000 + count)))),
         "element segments": module(section(ELEMENT, vector(*[b"\1\0\0"] * (100_000 + count)))),
         "data segments": module(section(DATA, vector(*[b"\1\0"] * (100_000 + count)))),
         "function body size": module(*ONE_FUNCTION[:2], section(CODE, vector(unsigned(len(body)) + body))),
     }
 
 
-@pytest.mark.slow
 def test_limits() -> None:
     for wasm in at_limit(0).values():
         decode(wasm)
-    for what, wasm in at_limit(1).items():
+    for what in MILLIONS:  # whole ones: test_a_million
+        with pytest.raises(MalformedError, match="unexpected end"):
+            decode(million(what, 0, present=3))
+    for what, wasm in (at_limit(1) | {what: million(what, 1) for what in MILLIONS}).items():
         with pytest.raises(MalformedError, match=f"^{what}.* exceeds limit of ") as caught:
             decode(wasm)
         assert caught.value.offset is not None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", MILLIONS)
+def test_a_million(what: str) -> None:
+    decode(million(what, 0))
 
 
 def test_imports_count_towards_the_limits() -> None:

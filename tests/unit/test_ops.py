@@ -9,6 +9,7 @@ import struct
 import pytest
 
 import wasmjit
+from tests.unit import bulk
 from wasmjit.compile import pipeline
 from wasmjit.config import Config
 from wasmjit.errors import ValidationError
@@ -38,20 +39,22 @@ def operands(types: tuple[int, ...]) -> str:
     return " ".join(f"(local.get {i})" for i in range(len(types)))
 
 
-def function(op: Op, types: tuple[int, ...] | None = None) -> str:
-    """A function that applies `op` to parameters of its own operand types, or of `types`."""
-    params = types or op.params
+def function(op: Op) -> str:
+    """A function that applies `op` to its parameters."""
     result = f"(result {VALTYPE_NAMES[op.result]})" if op.result else ""
-    names = " ".join(VALTYPE_NAMES[t] for t in params)
-    return f"(func (param {names}) {result} {operands(params)} {op.name})"
+    names = " ".join(VALTYPE_NAMES[t] for t in op.params)
+    return f"(func (param {names}) {result} {operands(op.params)} {op.name})"
+
+
+def code(op: Op) -> bytes:
+    """What wasm-tools writes for it."""
+    return bulk.encoded(tuple(op.name for op in REGULAR))[op.name]
 
 
 @pytest.mark.parametrize("op", REGULAR, ids=lambda op: op.name)
 def test_opcode_is_the_one_wasm_tools_writes(op: Op) -> None:
-    module = decode(wat2wasm(f"(module (memory 1) {function(op)})"))
-    body = module.wasm[module.bodies[0].start : module.bodies[0].end]
-    code = bytes([op.code]) if op.code < 0x100 else bytes([op.code >> 8, op.code & 0xFF])
-    assert code in body
+    validate(decode(bulk.program(bulk.applied(op.params, op.result, code(op)))))
+    assert code(op).startswith(bytes([op.code]) if op.code < 0x100 else bytes([op.code >> 8, op.code & 0xFF]))
 
 
 def test_every_row_compiles_and_verifies() -> None:
@@ -68,17 +71,9 @@ def test_wrong_operand_types_are_refused(op: Op) -> None:
         if types == op.params:
             continue
         with pytest.raises(ValidationError, match="type mismatch"):
-            validate(decode(_assemble(op, types)))
+            validate(decode(bulk.program(bulk.applied(types, op.result, code(op)))))
     with pytest.raises(ValidationError, match="type mismatch"):  # an operand short
-        validate(decode(_assemble(op, op.params[1:])))
-
-
-def _assemble(op: Op, types: tuple[int, ...]) -> bytes:
-    """As `function`, in bytes: wasm-tools does not check types."""
-    names = " ".join(VALTYPE_NAMES[t] for t in types)
-    result = f"(result {VALTYPE_NAMES[op.result]})" if op.result else ""
-    params = f"(param {names})" if names else ""
-    return wat2wasm(f"(module (memory 1) (func {params} {result} {operands(types)} {op.name}))")
+        validate(decode(bulk.program(bulk.applied(op.params[1:], op.result, code(op)))))
 
 
 def _over_bits(op: Op, index: int) -> str:

@@ -6,11 +6,13 @@ import itertools
 import math
 import random
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 import wasmjit
+from tests.unit import bulk
 from wasmjit.compile import pipeline
 from wasmjit.config import Config
 from wasmjit.errors import MalformedError, ValidationError
@@ -51,13 +53,17 @@ def test_there_are_236_and_20() -> None:
     assert len(VECTORS) - len(RELAXED) == 236 and len(RELAXED) == 20
 
 
+def code(op: Op) -> bytes:
+    """What wasm-tools writes for it, with the first of its immediates."""
+    texts = {op.name: f"{op.name} {immediates(op)[0]}" for op in VECTORS}
+    return bulk.encoded(tuple(texts.values()))[texts[op.name]]
+
+
 @pytest.mark.parametrize("op", VECTORS, ids=lambda op: op.name)
 def test_opcode_is_the_one_wasm_tools_writes(op: Op) -> None:
-    module = decode(wat2wasm(f"(module (memory 1) {function(op, immediates(op)[0], op.params)})"))
-    validate(module)
+    validate(decode(bulk.program(bulk.applied(op.params, op.result, code(op)))))
     sub = op.code & 0xFFF
-    code = bytes([0xFD, sub]) if sub < 0x80 else bytes([0xFD, sub & 0x7F | 0x80, sub >> 7])
-    assert module.wasm[module.bodies[0].start + 1 + 2 * len(op.params) :].startswith(code)
+    assert code(op).startswith(bytes([0xFD, sub]) if sub < 0x80 else bytes([0xFD, sub & 0x7F | 0x80, sub >> 7]))
 
 
 @pytest.mark.parametrize("target", [None, "x86_64-linux-gnu", "aarch64-linux-gnu"])
@@ -78,23 +84,27 @@ def test_every_row_compiles_and_verifies(target: str | None, level: str, determi
 
 @pytest.mark.parametrize("op", VECTORS, ids=lambda op: op.name)
 def test_wrong_operand_types_are_refused(op: Op) -> None:
-    immediate = immediates(op)[0]
     for position, wrong in itertools.product(range(len(op.params)), (I32, I64, F32, F64, V128)):
         types = (*op.params[:position], wrong, *op.params[position + 1 :])
         if types != op.params:
             with pytest.raises(ValidationError, match="type mismatch"):
-                validate(decode(wat2wasm(f"(module (memory 1) {function(op, immediate, types)})")))
+                validate(decode(bulk.program(bulk.applied(types, op.result, code(op)))))
     if op.params:
         with pytest.raises(ValidationError, match="type mismatch"):  # an operand short
-            validate(decode(wat2wasm(f"(module (memory 1) {function(op, immediate, op.params[1:])})")))
+            validate(decode(bulk.program(bulk.applied(op.params[1:], op.result, code(op)))))
+
+
+def unreachable(op: Op) -> tuple[Sequence[int], Sequence[int], bytes]:
+    return (), [op.result] if op.result else [], b"\0" + code(op)
 
 
 @pytest.mark.parametrize("op", VECTORS, ids=lambda op: op.name)
 def test_in_unreachable_code_operands_may_be_missing(op: Op) -> None:
-    result = f"(result {VALTYPE_NAMES[op.result]})" if op.result else ""
-    text = f"(module (memory 1) (func {result} unreachable {op.name} {immediates(op)[0]}))"
-    validate(decode(wat2wasm(text)))
-    wasmjit.Module(wasmjit.Engine(), text)
+    validate(decode(bulk.program(unreachable(op))))
+
+
+def test_unreachable_code_compiles() -> None:
+    wasmjit.Module(wasmjit.Engine(), bulk.program(*map(unreachable, VECTORS)))
 
 
 def body(code: bytes) -> bytes:
