@@ -3,7 +3,7 @@
  * A touched byte makes its whole page resident. So a memory that is touched here and there would cost 512 times what it
  * uses, if all of it had huge pages; and one that is used everywhere loses up to half of its speed if it has none. The
  * promise (docs/bounds.md): what the host takes is at most 4 times what the guest touched, and GRANT_BYTES.
- *  - The first GRANT_BYTES of one memory of each store need no proof.
+ *  - The first GRANT_BYTES of one memory of each store, and of each that was made for no store, need no proof.
  *  - Beyond, huge pages reach as far as 4 times the bytes that are in use: found out when the memory has grown by a
  *    quarter, and, as long as there is more memory than that, at calls between wasm and host, 4, 8, 16, ... ms apart.
  * In use is what is resident and, by samples, not all zero. */
@@ -164,9 +164,38 @@ static void find_limit(wj_memory *memory)
     memory->looked_at_bytes = memory->committed_bytes;
 }
 
+/* The grant of a member that has not given it to another memory; a memory of no store has one of its own. */
+static void take_grant(wj_memory *memory)
+{
+    bool granted = memory->members == NULL;
+    for (wj_membership *member = memory->members; member != NULL && !granted; member = member->next_member) {
+        pthread_mutex_lock(&member->store->lock);
+        granted = !member->store->has_huge_grant;
+        member->store->has_huge_grant = true;
+        pthread_mutex_unlock(&member->store->lock);
+    }
+    if (granted) {
+        memory->has_huge_grant = true;
+        memory->huge_limit_bytes = start_of(memory) + GRANT_BYTES;
+    }
+}
+
+/* Has the members look at it, from time to time. */
+static void watch(const wj_memory *memory)
+{
+    for (wj_membership *member = memory->members; member != NULL; member = member->next_member) {
+        wj_store *store = member->store;
+        pthread_mutex_lock(&store->lock);
+        if (store->next_look_ns == 0) {
+            store->look_interval_ns = FIRST_LOOK_NS;
+            store->next_look_ns = wj_now_ns(CLOCK_MONOTONIC_COARSE) + FIRST_LOOK_NS;
+        }
+        pthread_mutex_unlock(&store->lock);
+    }
+}
+
 void wj_prefer_huge_pages(wj_memory *memory)
 {
-    wj_store *store = memory->store;
     uint64_t start = start_of(memory);
     if (memory->committed_bytes < start + MINIMUM_BYTES) {
         if (memory->huge_bytes != 0 || given_unasked()) {
@@ -174,9 +203,8 @@ void wj_prefer_huge_pages(wj_memory *memory)
         }
         return;
     }
-    if (!store->has_huge_grant) {
-        store->has_huge_grant = true;
-        memory->huge_limit_bytes = start + GRANT_BYTES;
+    if (!memory->has_huge_grant) {
+        take_grant(memory);
     }
     if (memory->committed_bytes > memory->huge_limit_bytes) {
         if (memory->looked_at_bytes == 0) {
@@ -184,12 +212,28 @@ void wj_prefer_huge_pages(wj_memory *memory)
         } else if (memory->committed_bytes - memory->looked_at_bytes >= memory->looked_at_bytes / 4) {
             find_limit(memory);
         }
-        if (memory->committed_bytes > memory->huge_limit_bytes && store->next_look_ns == 0) {
-            store->look_interval_ns = FIRST_LOOK_NS;
-            store->next_look_ns = wj_now_ns(CLOCK_MONOTONIC_COARSE) + FIRST_LOOK_NS;
+        if (memory->committed_bytes > memory->huge_limit_bytes) {
+            watch(memory);
         }
     }
     (void)advise(memory);
+}
+
+/* Whether there will be nothing more to look for. Needs memory->lock. */
+static bool look_at(wj_memory *memory)
+{
+    if (memory->committed_bytes < start_of(memory) + MINIMUM_BYTES ||
+        memory->committed_bytes <= memory->huge_limit_bytes) {
+        return true;
+    }
+    find_limit(memory);
+    uint64_t limit = memory->huge_limit_bytes;
+    if (limit > memory->huge_bytes + COLLAPSED_AT_ONCE_BYTES) { /* the rest at the next look */
+        memory->huge_limit_bytes = memory->huge_bytes + COLLAPSED_AT_ONCE_BYTES;
+    }
+    uint64_t before = advise(memory);
+    collapse(memory, before, memory->huge_bytes);
+    return memory->committed_bytes <= memory->huge_limit_bytes;
 }
 
 void wj_look_at_memories(wj_store *store)
@@ -198,26 +242,23 @@ void wj_look_at_memories(wj_store *store)
     if (now_ns < store->next_look_ns) {
         return;
     }
-    bool all_proven = true;
     pthread_mutex_lock(&store->lock);
-    for (wj_memory *memory = store->memories; memory != NULL; memory = memory->next) {
-        if (memory->committed_bytes < start_of(memory) + MINIMUM_BYTES ||
-            memory->committed_bytes <= memory->huge_limit_bytes) {
-            continue;
-        }
-        find_limit(memory);
-        uint64_t limit = memory->huge_limit_bytes;
-        if (limit > memory->huge_bytes + COLLAPSED_AT_ONCE_BYTES) { /* the rest at the next look */
-            memory->huge_limit_bytes = memory->huge_bytes + COLLAPSED_AT_ONCE_BYTES;
-        }
-        uint64_t before = advise(memory);
-        collapse(memory, before, memory->huge_bytes);
-        all_proven = all_proven && memory->committed_bytes <= memory->huge_limit_bytes;
-    }
-    bool more = !all_proven && store->look_interval_ns < LAST_INTERVAL_NS;
-    store->look_interval_ns *= 2;
-    store->next_look_ns = more ? now_ns + store->look_interval_ns : 0;
+    int64_t interval_ns = store->look_interval_ns;
+    store->next_look_ns = 0; /* what grows from now on on another thread asks for a look of its own */
     pthread_mutex_unlock(&store->lock);
+    bool all_proven = true;
+    wj_membership *membership = __atomic_load_n(&store->memories, __ATOMIC_ACQUIRE);
+    for (; membership != NULL; membership = membership->next) {
+        pthread_mutex_lock(&membership->memory->lock);
+        all_proven = look_at(membership->memory) && all_proven;
+        pthread_mutex_unlock(&membership->memory->lock);
+    }
+    if (!all_proven && interval_ns < LAST_INTERVAL_NS) {
+        pthread_mutex_lock(&store->lock);
+        store->look_interval_ns = 2 * interval_ns;
+        store->next_look_ns = now_ns + store->look_interval_ns;
+        pthread_mutex_unlock(&store->lock);
+    }
 }
 #else
 void wj_prefer_huge_pages(wj_memory *memory)
@@ -234,4 +275,5 @@ void wj_look_at_memories(wj_store *store)
 void wj_forget_density(wj_memory *memory)
 {
     memory->huge_limit_bytes = memory->looked_at_bytes = 0;
+    memory->has_huge_grant = false;
 }

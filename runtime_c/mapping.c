@@ -1,4 +1,4 @@
-/* Mapping objects: what views of a memory hold on to. Each keeps the contents mapped (a pin on the store, and of a memory
+/* Mapping objects: what views of a memory hold on to. Each keeps the contents mapped (a reference on the memory, and of one
  * that moves the wj_view), so no pointer that Python got can dangle, whatever becomes of the Store. Those behind
  * Memory.view are listed in the store, so that Store.close finds the memoryviews (wasmjit/runtime/views.py). They live as
  * long as the memoryview, released or not: some libraries (torch) go on using the address of one without saying so. */
@@ -8,19 +8,19 @@ typedef struct mapping_object mapping_object;
 
 struct mapping_object {
     PyObject_HEAD
-    wj_store *store; /* a reference on the record, and a pin */
-    wj_view *view;   /* of a memory that moves, else NULL */
+    wj_memory *memory; /* a reference */
+    wj_view *view;     /* of a memory that moves, else NULL */
     uint8_t *base;
     Py_ssize_t size_bytes;
     Py_ssize_t export_count;         /* buffers that are in use: at most one for each memoryview and what is cut from it */
     PyObject *memoryview_reference;  /* weakref to the memoryview that was handed out; NULL if there is none any more */
     mapping_object *next, *previous; /* in store->mappings */
-    bool listed;
+    wj_store *store;                 /* in whose list it is: a reference on the record; or NULL */
 };
 
 static void unlist(mapping_object *self)
 {
-    if (!self->listed) {
+    if (self->store == NULL) {
         return;
     }
     if (self->previous != NULL) {
@@ -31,6 +31,7 @@ static void unlist(mapping_object *self)
     if (self->next != NULL) {
         self->next->previous = self->previous;
     }
+    wj_store_release_record(self->store);
 }
 
 static void mapping_dealloc(PyObject *self_object)
@@ -40,8 +41,7 @@ static void mapping_dealloc(PyObject *self_object)
     unlist(self);
     Py_XDECREF(self->memoryview_reference);
     wj_view_release(self->view);
-    wj_store_unpin(self->store);
-    wj_store_release_record(self->store);
+    wj_memory_release(self->memory);
     type->tp_free(self_object);
     Py_DECREF(type);
 }
@@ -139,12 +139,10 @@ static PyType_Spec mapping_spec = {
 
 static PyTypeObject *mapping_type; /* made on first use, with the GIL held */
 
-/* The store is not freed yet; NULL with an exception. */
+/* The memory is not freed yet; NULL with an exception. */
 static mapping_object *new_mapping(wj_memory *memory)
 {
-    wj_store *store = memory->store;
-    __atomic_add_fetch(&store->pins, 1, __ATOMIC_RELAXED); /* first: making objects can run code that closes the store */
-    __atomic_add_fetch(&store->references, 1, __ATOMIC_RELAXED);
+    wj_memory_hold(memory); /* first: making objects can run code that closes the store */
     wj_view *view;
     uint8_t *base;
     uint64_t size_bytes;
@@ -158,11 +156,10 @@ static mapping_object *new_mapping(wj_memory *memory)
     mapping_object *self = ready ? (mapping_object *)mapping_type->tp_alloc(mapping_type, 0) : NULL;
     if (self == NULL) {
         wj_view_release(view);
-        wj_store_unpin(store);
-        wj_store_release_record(store);
+        wj_memory_release(memory);
         return NULL;
     }
-    self->store = store;
+    self->memory = memory;
     self->view = view;
     self->base = base;
     self->size_bytes = (Py_ssize_t)size_bytes;
@@ -178,10 +175,12 @@ static PyObject *refer_to(PyObject *view, PyObject *self)
     return reference;
 }
 
-PyObject *wj_new_memoryview(wj_memory *memory, Py_ssize_t start, Py_ssize_t size_bytes)
+PyObject *wj_new_memoryview(wj_store *store, wj_memory *memory, Py_ssize_t start, Py_ssize_t size_bytes)
 {
+    __atomic_add_fetch(&store->references, 1, __ATOMIC_RELAXED); /* first, as there */
     mapping_object *self = new_mapping(memory);
     if (self == NULL) {
+        wj_store_release_record(store);
         return NULL;
     }
     self->base += start;
@@ -194,12 +193,14 @@ PyObject *wj_new_memoryview(wj_memory *memory, Py_ssize_t start, Py_ssize_t size
         }
     }
     if (view != NULL) {
-        self->next = self->store->mappings;
+        self->store = store;
+        self->next = store->mappings;
         if (self->next != NULL) {
             self->next->previous = self;
         }
-        self->store->mappings = self;
-        self->listed = true;
+        store->mappings = self;
+    } else {
+        wj_store_release_record(store);
     }
     Py_DECREF(self); /* the memoryview and the weakref have it */
     return view;

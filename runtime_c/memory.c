@@ -257,20 +257,39 @@ static wj_memory *take_or_map(uint64_t capacity_bytes, uint64_t guard_bytes, uin
             return memory;
         }
         munmap(memory->mapping, memory->mapping_bytes);
+        pthread_mutex_destroy(&memory->lock);
         free(memory);
     }
     memory = calloc(1, sizeof *memory);
     if (memory == NULL) {
         return NULL;
     }
+    int refusal = pthread_mutex_init(&memory->lock, NULL);
+    if (refusal != 0) {
+        free(memory);
+        errno = refusal;
+        return NULL;
+    }
     memory->guard_bytes = guard_bytes;
     if (!map_memory(memory, capacity_bytes, committed_bytes)) {
         int error = errno;
+        pthread_mutex_destroy(&memory->lock);
         free(memory);
         errno = error;
         return NULL;
     }
     return memory;
+}
+
+/* Takes over the membership and the store's reference. Needs memory->lock. */
+static void add_member(wj_memory *memory, wj_store *store, wj_membership *membership)
+{
+    *membership = (wj_membership){NULL, memory->members, store, memory};
+    memory->members = membership;
+    pthread_mutex_lock(&store->lock);
+    membership->next = store->memories;
+    __atomic_store_n(&store->memories, membership, __ATOMIC_RELEASE);
+    pthread_mutex_unlock(&store->lock);
 }
 
 wj_memory *wj_memory_new(wj_store *store, uint64_t min_pages, uint64_t max_pages, uint32_t page_size_log2,
@@ -293,7 +312,13 @@ wj_memory *wj_memory_new_from_image(wj_store *store, uint64_t min_pages, uint64_
         *error = ENOMEM;
         return NULL;
     }
-    if (!take_new(store, size_bytes, &store->max_memory_bytes, size_bytes)) {
+    wj_membership *membership = store == NULL ? NULL : malloc(sizeof *membership);
+    if (store != NULL && membership == NULL) {
+        *error = ENOMEM;
+        return NULL;
+    }
+    if (store != NULL && !take_new(store, size_bytes, &store->max_memory_bytes, size_bytes)) {
+        free(membership);
         *error = EDQUOT;
         return NULL;
     }
@@ -306,10 +331,14 @@ wj_memory *wj_memory_new_from_image(wj_store *store, uint64_t min_pages, uint64_
                                     image != NULL ? image->id : 0);
     if (memory == NULL) {
         *error = errno;
-        give_back(store, size_bytes);
+        if (store != NULL) {
+            give_back(store, size_bytes);
+        }
+        free(membership);
         return NULL;
     }
-    memory->store = store;
+    memory->references = 1; /* the caller's, or the store's */
+    memory->members = NULL;
     memory->max_pages = max_pages;
     memory->page_size_log2 = page_size_log2;
     memory->moves = reservation_bytes == 0;
@@ -317,13 +346,68 @@ wj_memory *wj_memory_new_from_image(wj_store *store, uint64_t min_pages, uint64_
         map_image(memory, image);
     }
     memory->size_bytes = size_bytes;
-    pthread_mutex_lock(&store->lock);
+    pthread_mutex_lock(&memory->lock);
+    if (store != NULL) {
+        add_member(memory, store, membership);
+    }
     wj_prefer_huge_pages(memory);
-    memory->next = store->memories;
-    __atomic_store_n(&store->memories, memory, __ATOMIC_RELEASE);
-    pthread_mutex_unlock(&store->lock);
+    pthread_mutex_unlock(&memory->lock);
     *error = 0;
     return memory;
+}
+
+int wj_memory_join(wj_memory *memory, wj_store *store)
+{
+    if (memory->moves) { /* its base may be in a register of code on any thread that has a member */
+        return EINVAL;
+    }
+    wj_membership *made = malloc(sizeof *made);
+    if (made == NULL) {
+        return ENOMEM;
+    }
+    pthread_mutex_lock(&memory->lock);
+    const wj_membership *found = memory->members;
+    while (found != NULL && found->store != store) {
+        found = found->next_member;
+    }
+    bool counted = found == NULL && take_new(store, memory->size_bytes, &store->max_memory_bytes, memory->size_bytes);
+    if (counted) {
+        wj_memory_hold(memory);
+        add_member(memory, store, made);
+    } else {
+        free(made);
+    }
+    pthread_mutex_unlock(&memory->lock);
+    return counted || found != NULL ? 0 : EDQUOT;
+}
+
+void wj_memory_hold(wj_memory *memory)
+{
+    __atomic_add_fetch(&memory->references, 1, __ATOMIC_RELAXED);
+}
+
+void wj_memory_release(wj_memory *memory)
+{
+    if (__atomic_sub_fetch(&memory->references, 1, __ATOMIC_ACQ_REL) == 0) {
+        wj_view_release(memory->views);
+        memory->views = NULL;
+        wj_pool_give(memory);
+    }
+}
+
+/* When nothing runs in the store any more. */
+static void end_membership(wj_membership *membership)
+{
+    wj_memory *memory = membership->memory;
+    pthread_mutex_lock(&memory->lock);
+    wj_membership **place = &memory->members;
+    while (*place != membership) {
+        place = &(*place)->next_member;
+    }
+    *place = membership->next_member;
+    pthread_mutex_unlock(&memory->lock);
+    free(membership);
+    wj_memory_release(memory);
 }
 
 uintptr_t wj_memory_base(wj_memory *memory)
@@ -338,7 +422,7 @@ uint64_t wj_memory_size_bytes(wj_memory *memory)
 
 bool wj_memory_view(wj_memory *memory, wj_view **view, uint8_t **base, uint64_t *size_bytes)
 {
-    pthread_mutex_lock(&memory->store->lock);
+    pthread_mutex_lock(&memory->lock);
     *view = NULL;
     *base = memory->base;
     *size_bytes = memory->size_bytes;
@@ -354,7 +438,7 @@ bool wj_memory_view(wj_memory *memory, wj_view **view, uint8_t **base, uint64_t 
             __atomic_add_fetch(&memory->views->references, 1, __ATOMIC_RELAXED);
         }
     }
-    pthread_mutex_unlock(&memory->store->lock);
+    pthread_mutex_unlock(&memory->lock);
     return *view != NULL || !memory->moves;
 }
 
@@ -408,7 +492,6 @@ static bool move_memory(wj_memory *memory, uint64_t committed_bytes)
             old.views->mapping = old.mapping; /* the last view unmaps it */
             old.views->mapping_bytes = old.mapping_bytes;
             wj_view_release(old.views);
-            wj_prefer_huge_pages(memory);
             return true;
         }
         wj_view_release(old.views);
@@ -417,7 +500,6 @@ static bool move_memory(wj_memory *memory, uint64_t committed_bytes)
     move_pages(old.base + old.huge_bytes, memory->base + old.huge_bytes, old.committed_bytes - old.huge_bytes,
                old.size_bytes > old.huge_bytes ? old.size_bytes - old.huge_bytes : 0);
     memory->huge_bytes = old.huge_bytes; /* the advice moves along */
-    wj_prefer_huge_pages(memory);
     munmap(old.mapping, old.mapping_bytes); /* what mremap took away is a hole by now, which munmap permits */
     return true;
 }
@@ -434,13 +516,48 @@ static bool make_room(wj_memory *memory, uint64_t committed_bytes)
             return false;
         }
         memory->committed_bytes = committed_bytes;
-        wj_prefer_huge_pages(memory);
     }
     return true;
 }
 
-/* Needs store->lock. */
-static uint64_t grow_memory(wj_memory *memory, uint64_t delta_pages)
+/* Takes back what members up to `end` have counted. As count_growth. */
+static void count_back(const wj_memory *memory, const wj_membership *end, uint64_t added_bytes, bool is_locked)
+{
+    for (wj_membership *member = memory->members; member != end; member = member->next_member) {
+        if (!is_locked) {
+            pthread_mutex_lock(&member->store->lock);
+        }
+        member->store->total_bytes -= added_bytes;
+        if (!is_locked) {
+            pthread_mutex_unlock(&member->store->lock);
+        }
+    }
+}
+
+/* Has all members count a growth; false, and nothing counted, if one may not have so much. Needs memory->lock. is_locked:
+ * the caller has the lock of the only member. */
+static bool count_growth(const wj_memory *memory, uint64_t size_bytes, bool is_locked)
+{
+    uint64_t added_bytes = size_bytes - memory->size_bytes;
+    for (wj_membership *member = memory->members; member != NULL; member = member->next_member) {
+        wj_store *store = member->store;
+        if (!is_locked) {
+            pthread_mutex_lock(&store->lock);
+        }
+        bool allowed = size_bytes <= store->max_memory_bytes && take_bytes(store, added_bytes);
+        if (!is_locked) {
+            pthread_mutex_unlock(&store->lock);
+        }
+        if (!allowed) {
+            count_back(memory, member, added_bytes, is_locked);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* As count_growth. */
+static uint64_t grow_memory(wj_memory *memory, uint64_t delta_pages, bool is_locked)
 {
     uint64_t old_pages = memory->size_bytes >> memory->page_size_log2;
     if (delta_pages == 0) {
@@ -450,15 +567,11 @@ static uint64_t grow_memory(wj_memory *memory, uint64_t delta_pages)
         return WJ_REFUSED;
     }
     uint64_t size_bytes = pages_to_bytes(old_pages + delta_pages, memory->page_size_log2);
-    if (size_bytes > MAX_MAPPING_BYTES || size_bytes > memory->store->max_memory_bytes) {
-        return WJ_REFUSED;
-    }
-    uint64_t added_bytes = size_bytes - memory->size_bytes;
-    if (!take_bytes(memory->store, added_bytes)) {
+    if (size_bytes > MAX_MAPPING_BYTES || !count_growth(memory, size_bytes, is_locked)) {
         return WJ_REFUSED;
     }
     if (!make_room(memory, round_up(size_bytes, host_page_bytes()))) {
-        memory->store->total_bytes -= added_bytes;
+        count_back(memory, NULL, size_bytes - memory->size_bytes, is_locked);
         return WJ_REFUSED;
     }
     __atomic_store_n(&memory->size_bytes, size_bytes, __ATOMIC_RELEASE);
@@ -467,13 +580,23 @@ static uint64_t grow_memory(wj_memory *memory, uint64_t delta_pages)
 
 uint64_t wj_memory_grow(wj_memory *memory, uint64_t delta_pages)
 {
-    wj_store *store = memory->store;
     uint64_t old_pages = WJ_REFUSED; /* if that thread's code may hold the base in a register */
-    pthread_mutex_lock(&store->lock);
-    if (!memory->moves || (store->frozen == 0 && !wj_store_runs_elsewhere(store))) {
-        old_pages = grow_memory(memory, delta_pages);
+    pthread_mutex_lock(&memory->lock);
+    uint64_t committed_bytes = memory->committed_bytes;
+    if (memory->moves && memory->members != NULL) { /* its only member may not begin to run while it moves */
+        wj_store *store = memory->members->store;
+        pthread_mutex_lock(&store->lock);
+        if (store->frozen == 0 && !wj_store_runs_elsewhere(store)) {
+            old_pages = grow_memory(memory, delta_pages, true);
+        }
+        pthread_mutex_unlock(&store->lock);
+    } else {
+        old_pages = grow_memory(memory, delta_pages, false);
     }
-    pthread_mutex_unlock(&store->lock);
+    if (memory->committed_bytes != committed_bytes) {
+        wj_prefer_huge_pages(memory);
+    }
+    pthread_mutex_unlock(&memory->lock);
     return old_pages;
 }
 
@@ -667,10 +790,9 @@ int wj_table_write(wj_table *table, uint64_t start, const uint64_t *source, uint
 void wj_store_release(wj_store *store)
 {
     wj_interpreter_stack_free(store);
-    for (wj_memory *memory = store->memories, *next; memory != NULL; memory = next) {
-        next = memory->next;
-        wj_view_release(memory->views);
-        wj_pool_give(memory);
+    for (wj_membership *membership = store->memories, *next; membership != NULL; membership = next) {
+        next = membership->next;
+        end_membership(membership);
     }
     for (wj_table *table = store->tables, *next; table != NULL; table = next) {
         next = table->next;

@@ -244,7 +244,7 @@ static PyObject *memory_view(PyObject *self, PyObject *const *given, Py_ssize_t 
     Py_ssize_t start;
     Py_ssize_t size_bytes;
     wj_memory *memory = open_part(&parameters, self, given, count, keywords, &start, &size_bytes);
-    return memory == NULL ? NULL : wj_new_memoryview(memory, start, size_bytes);
+    return memory == NULL ? NULL : wj_new_memoryview(((memory_object *)self)->store, memory, start, size_bytes);
 }
 
 static PyObject *memory_write(PyObject *self, PyObject *const *given, Py_ssize_t count, PyObject *keywords)
@@ -422,22 +422,24 @@ static void detach(memory_object *self)
     Py_XDECREF(owner);
 }
 
-/* _attach(owner, address): of the wj_memory, or 0 if the store is closed, since it is gone then. */
+/* _attach(owner, store, memory): addresses of the wj_store and of its wj_memory, or 0 if the store is closed, since they
+ * may be gone then. */
 static PyObject *memory_attach(PyObject *self_object, PyObject *const *given, Py_ssize_t count)
 {
     memory_object *self = (memory_object *)self_object;
-    if (count != 2) {
-        PyErr_SetString(PyExc_TypeError, "expected a record and an address");
+    if (count != 3) {
+        PyErr_SetString(PyExc_TypeError, "expected a record and two addresses");
         return NULL;
     }
-    wj_memory *memory = PyLong_AsVoidPtr(given[1]);
+    wj_store *store = PyLong_AsVoidPtr(given[1]);
+    wj_memory *memory = store == NULL ? NULL : PyLong_AsVoidPtr(given[2]);
     if (memory == NULL && PyErr_Occurred() != NULL) {
         return NULL;
     }
     detach(self);
     if (memory != NULL) {
-        __atomic_add_fetch(&memory->store->references, 1, __ATOMIC_RELAXED);
-        self->store = memory->store;
+        __atomic_add_fetch(&store->references, 1, __ATOMIC_RELAXED);
+        self->store = store;
         self->memory = memory;
     }
     self->owner = Py_NewRef(given[0]);

@@ -6,8 +6,9 @@
 
 /* ---- mapping.c ---- */
 
-/* A memoryview of bytes that lie inside the memory, which Store.close can find and release; NULL with an exception. */
-WJ_INTERNAL PyObject *wj_new_memoryview(wj_memory *memory, Py_ssize_t start, Py_ssize_t size_bytes);
+/* A memoryview of bytes that lie inside a memory of the store, whose close can find and release it; NULL with an
+ * exception. */
+WJ_INTERNAL PyObject *wj_new_memoryview(wj_store *store, wj_memory *memory, Py_ssize_t start, Py_ssize_t size_bytes);
 
 /* ---- memory_object.c ---- */
 

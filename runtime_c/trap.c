@@ -270,10 +270,13 @@ void wj_trap(int code, uintptr_t fault_address)
 
 /* ---- classifying a fault ---- */
 
+/* Of the code's own store, which does not end while it runs: so none of these memories does. One that has other members,
+ * whose threads may be anywhere, never moves. Async-signal-safe. */
 static bool in_memory_of(const wj_store *store, uintptr_t address)
 {
-    const wj_memory *memory = __atomic_load_n(&store->memories, __ATOMIC_ACQUIRE);
-    for (; memory != NULL; memory = memory->next) {
+    const wj_membership *membership = __atomic_load_n(&store->memories, __ATOMIC_ACQUIRE);
+    for (; membership != NULL; membership = membership->next) {
+        const wj_memory *memory = membership->memory;
         if (address - (uintptr_t)memory->mapping < memory->mapping_bytes) {
             return true;
         }

@@ -42,6 +42,7 @@ typedef struct wj_entry wj_entry;
 typedef struct wj_host_func wj_host_func;
 typedef struct wj_allocation wj_allocation;
 typedef struct wj_view wj_view;
+typedef struct wj_membership wj_membership;
 typedef struct wj_externref_root wj_externref_root;
 typedef struct wj_interpreted wj_interpreted;
 
@@ -65,12 +66,12 @@ struct wj_func_ref {
     const void *tail_code;
 };
 
+/* A linear memory. It belongs to no store: it lives as long as somebody has a reference, which stores have as members. */
 struct wj_memory {
     uint8_t *base;
     uint64_t size_bytes; /* what wasm sees; written last on growth */
     /* C's own */
-    wj_memory *next; /* in store->memories */
-    wj_store *store;
+    uint32_t references; /* atomic: of each member, each mapping object, and whoever made it for no store */
     uint8_t *mapping; /* whole reservation with guards, what the fault handler compares with */
     uint64_t mapping_bytes;
     uint64_t capacity_bytes;  /* address space for contents behind base */
@@ -78,7 +79,7 @@ struct wj_memory {
     uint64_t guard_bytes;
     uint64_t max_pages;
     uint32_t page_size_log2;
-    bool moves; /* no reservation: growth makes a new mapping */
+    bool moves; /* no reservation: growth makes a new mapping. Such a memory never has a second member. */
     uint64_t image_id;    /* of the image mapped at image_start, or 0 */
     uint64_t image_bytes; /* from image_start, which is relative to base */
     uint64_t image_start;
@@ -86,11 +87,22 @@ struct wj_memory {
     uint64_t huge_bytes;        /* contents that may have huge pages end here: a multiple of their size, or committed_bytes */
     uint64_t huge_limit_bytes;  /* and may go as far as this, by what was found to be in use */
     uint64_t looked_at_bytes;   /* committed_bytes when that was found */
+    bool has_huge_grant;        /* the huge pages that need no reason */
+    pthread_mutex_t lock;       /* guards all of this against other threads. Taken before a store's, of which nobody has two */
+    wj_membership *members;     /* of whose stores code may use it */
+};
+
+/* That code of a store may use a memory. Made while the store is open, and gone with what else the store has. */
+struct wj_membership {
+    wj_membership *next;        /* in store->memories: written before others see this */
+    wj_membership *next_member; /* in memory->members; guarded by memory->lock */
+    wj_store *store;
+    wj_memory *memory; /* a reference */
 };
 
 /* Who uses one mapping of a memory that moves: the memory itself, and the views that Python has. */
 struct wj_view {
-    uint32_t references; /* atomic; taken with store->lock held */
+    uint32_t references; /* atomic; taken with memory->lock held */
     uint8_t *mapping;    /* what to unmap with the last one; NULL while the memory has it */
     uint64_t mapping_bytes;
 };
@@ -124,7 +136,7 @@ struct wj_store {
     /* C's own */
     uint32_t references; /* atomic: one for wj_store_free, one for each callable */
     bool closed;         /* written with the GIL held */
-    uint32_t pins;       /* atomic: what keeps memories mapped, one for the store itself and one for each mapping object */
+    uint32_t pins;       /* atomic: what keeps the rest of what it has, one for the store itself */
     uint32_t depth;      /* entries that are active now; see wj_store_claim */
     bool has_native;     /* C callers have addresses of functions: entries come without the GIL, too */
     wj_thread *thread;   /* on this thread, if depth > 0 */
@@ -143,11 +155,11 @@ struct wj_store {
     uint64_t max_table_elements;
     uint64_t max_total_bytes; /* of all memories and tables together */
     pthread_mutex_t lock;   /* guards what follows against other threads: cffi calls run without the GIL */
-    uint64_t total_bytes;   /* what memories and tables take now; never more than max_total_bytes was */
+    uint64_t total_bytes;   /* what its memories, shared or not, and tables take now; never more than max_total_bytes was */
     bool has_huge_grant;    /* one of its memories has got the huge pages that need no reason */
     int64_t look_interval_ns; /* between looks at memories with more than may have huge pages (huge.c) */
     int64_t next_look_ns;     /* 0: there are none; read by the thread that runs the code, without the lock */
-    wj_memory *memories;    /* new ones are pushed in front with release order; the fault handler reads the list */
+    wj_membership *memories; /* new ones are pushed in front with release order; the fault handler reads the list */
     wj_table *tables;
     wj_allocation *allocations;
     wj_externref_root *externref_roots;
@@ -462,17 +474,18 @@ WJ_INTERNAL void wj_store_unpin(wj_store *store);
 /* Frees everything of the store but its record. */
 WJ_INTERNAL void wj_store_release(wj_store *store);
 /* Where the contents are now, and, of a memory that moves, what keeps them there (else NULL): until every view is
- * released, growth leaves a copy of the contents behind, so a pointer into it stays readable and writable. The store must
- * be pinned as long as the view lives. False: out of memory. */
+ * released, growth leaves a copy of the contents behind, so a pointer into it stays readable and writable. Whoever has the
+ * view has a reference on the memory, too. False: out of memory. */
 WJ_INTERNAL bool wj_memory_view(wj_memory *memory, wj_view **view, uint8_t **base, uint64_t *size_bytes);
 WJ_INTERNAL void wj_view_release(wj_view *view);
+WJ_INTERNAL void wj_memory_hold(wj_memory *memory);
 WJ_INTERNAL bool wj_store_runs_elsewhere(const wj_store *store);
 /* A memory that moves may do so on another thread, which holds the lock and perhaps no GIL: without it this thread would
  * go on copying where nothing is mapped any more, or something else. It never shrinks. */
 static inline bool wj_lock_if_it_moves(wj_memory *memory)
 {
     if (memory->moves) {
-        pthread_mutex_lock(&memory->store->lock);
+        pthread_mutex_lock(&memory->lock);
     }
     return memory->moves;
 }
@@ -480,17 +493,27 @@ static inline bool wj_lock_if_it_moves(wj_memory *memory)
 static inline void wj_unlock_if(bool locked, wj_memory *memory)
 {
     if (locked) {
-        pthread_mutex_unlock(&memory->store->lock);
+        pthread_mutex_unlock(&memory->lock);
     }
 }
 
 /* ---- pool.c ---- */
 
-/* A freed memory with this layout, preferably showing the image, or NULL. Everything but its mapping (mapping,
- * mapping_bytes, base, guard_bytes, committed_bytes, image_*) is left over from its former life. */
-/* huge.c */
+/* A freed memory with this layout, preferably showing the image, or NULL: mapping, mapping_bytes, base, guard_bytes,
+ * committed_bytes, image_* and an unlocked lock. The rest is left over from its former life. */
+WJ_INTERNAL wj_memory *wj_pool_take(uint64_t mapping_bytes, uint64_t guard_bytes, uint64_t image_id);
+/* Frees a memory that nothing refers to, or keeps its mapping for later. */
+WJ_INTERNAL void wj_pool_give(wj_memory *memory);
+/* Unmaps what is kept, where address space is short; false if there was nothing. */
+WJ_INTERNAL bool wj_pool_drain(void);
+/* Unmaps what shows an image that is going away. */
+WJ_INTERNAL void wj_pool_forget(uint64_t image_id);
+
+/* ---- huge.c ---- */
+
 #define WJ_HUGE_PAGE_BYTES (UINT64_C(2) << 20)
-/* After `memory` was made or has grown: gives huge pages to what deserves them. Needs store->lock. */
+/* After `memory` was made or has grown: gives huge pages to what deserves them. Needs memory->lock, and no
+ * store's. */
 WJ_INTERNAL void wj_prefer_huge_pages(wj_memory *memory);
 /* At a call between wasm and the host, if it is time: looks again. */
 WJ_INTERNAL void wj_look_at_memories(wj_store *store);
@@ -504,14 +527,6 @@ static inline __attribute__((always_inline)) void wj_look_if_due(wj_store *store
         wj_look_at_memories(store);
     }
 }
-
-WJ_INTERNAL wj_memory *wj_pool_take(uint64_t mapping_bytes, uint64_t guard_bytes, uint64_t image_id);
-/* Frees a memory that nothing refers to, or keeps its mapping for later. */
-WJ_INTERNAL void wj_pool_give(wj_memory *memory);
-/* Unmaps what is kept, where address space is short; false if there was nothing. */
-WJ_INTERNAL bool wj_pool_drain(void);
-/* Unmaps what shows an image that is going away. */
-WJ_INTERNAL void wj_pool_forget(uint64_t image_id);
 
 /* ---- instance.c ---- */
 

@@ -1,6 +1,7 @@
 /* What Python may call in the C runtime. Plain declarations without directives: cffi reads this file as it is,
- * wj.h includes it. Every object belongs to a wj_store and is freed by wj_store_free, never alone, so no dangling
- * pointer can stay behind in an instance context, table or func-ref of the same store. */
+ * wj.h includes it. Every object but memories belongs to a wj_store and is freed by wj_store_free, never alone, and memories
+ * live as long as a store that is a member: so no dangling pointer can stay behind in an instance context, table or
+ * func-ref of the same store. */
 
 typedef struct wj_store wj_store;
 typedef struct wj_memory wj_memory;   /* starts with the abi.MEMORY fields */
@@ -67,10 +68,17 @@ void wj_epoch_increment(uint64_t *epoch);
 /* ---- memories ---- */
 /* 1 if `reservation_bytes` of address space can be reserved now. */
 int wj_can_reserve(uint64_t reservation_bytes);
-/* reservation_bytes: address space kept for the memory (0: only what it needs; the base then moves on growth);
+/* A memory with the store as its only member; or, with NULL for it, one of no store, which the caller has a reference on.
+ * reservation_bytes: address space kept for the memory (0: only what it needs; the base then moves on growth);
  * guard_bytes: inaccessible space before and after. NULL on failure with *error an errno value. */
 wj_memory *wj_memory_new(wj_store *store, uint64_t min_pages, uint64_t max_pages, uint32_t page_size_log2,
                          uint64_t reservation_bytes, uint64_t guard_bytes, int *error);
+/* Makes a store, which nobody closes meanwhile, a member: its code may use the memory, traps where it leaves it, and keeps
+ * it until the store is freed. It counts for the store's limits, and grows only as far as those of all members allow. 0,
+ * also if it is one already, or an errno value: EDQUOT past a limit, EINVAL for a memory that moves. */
+int wj_memory_join(wj_memory *memory, wj_store *store);
+/* Gives up a reference; with the last the memory is unmapped. */
+void wj_memory_release(wj_memory *memory);
 uintptr_t wj_memory_base(wj_memory *memory);
 uint64_t wj_memory_size_bytes(wj_memory *memory);
 /* Previous size in pages, or UINT64_MAX if the growth is refused. */

@@ -41,6 +41,7 @@ OTHERS = {
     ("runtime/interpreter.py", "Interpreter.__init__"): "bytes that it keeps",
     ("runtime/plan.py", "InstancePlan._plan_elements"): "an array that the plan keeps",
     ("runtime/plan.py", "InstancePlan._make_image"): "the module's bytes",
+    ("runtime/shared_memory.py", "SharedMemory.__init__"): "a memory of no store, which it keeps",
     ("runtime/memory.py", "Memory.data_ptr"): "the mapping, which the pointer keeps",
 }
 

@@ -141,16 +141,16 @@ class Memory(MemoryAccess):
             raise TypeError("expected a MemoryType")
         if ty.is_shared:
             raise WasmError("shared memories must be created through `SharedMemory`")
-        _native = record.open()  # as in _wrap
+        native = record.open()  # as in _wrap
         self._item = new_memory_item(record, ty._type)
-        self._attach(record, address_of(self._item.pointer))
+        self._attach(record, native.address, address_of(self._item.pointer))
 
     @classmethod
     def _wrap(cls, record: StoreRecord, item: MemoryItem) -> Memory:
         self = cls.__new__(cls)
         self._item = item
         native = record.native  # kept meanwhile: another thread may close the store
-        self._attach(record, 0 if native is None else address_of(item.pointer))
+        self._attach(record, 0 if native is None else native.address, address_of(item.pointer))
         return self
 
     def _open(self, store: Storelike) -> tuple[NativeStore, Any]:

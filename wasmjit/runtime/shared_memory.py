@@ -11,11 +11,7 @@ from ..wasm import types as wt
 from .engine import Engine
 from .handle import Handle
 from .native import ffi, lib, take_object
-from .store import NativeStore
 from .values import MemoryType
-
-# Its C store runs no code; any stack size does.
-_STACK_BYTES = 1 << 16
 
 
 class SharedMemory(Handle):
@@ -46,14 +42,12 @@ class SharedMemory(Handle):
         if not type.shared or type.limits.max is None:
             raise WasmError("shared memory must have the `shared` flag enabled on its memory type")
         self._type = type
-        native = NativeStore(_STACK_BYTES)
-        self._native: NativeStore | None = native
         error = ffi.new("int *")
         most_bytes = type.limits.max << type.page_size_log2
-        self._pointer: Any = ffi.NULL
+        made: Any = ffi.NULL
         if most_bytes < REFUSED:
-            self._pointer = lib.wj_memory_new(
-                native.pointer,
+            made = lib.wj_memory_new(
+                ffi.NULL,
                 type.limits.min,
                 type.limits.max,
                 type.page_size_log2,
@@ -61,20 +55,21 @@ class SharedMemory(Handle):
                 0,
                 error,
             )
-        if self._pointer == ffi.NULL:
+        if made == ffi.NULL:
             raise WasmError(f"cannot reserve a shared memory of at most {type.limits.max} pages (errno {error[0]})")
+        self._pointer: Any = ffi.gc(made, lib.wj_memory_release)
 
     def close(self) -> None:
         """Lets go of it; pointers from `data_ptr` stay valid as long as they live. Later use raises ClosedError."""
         super().close()
-        self._native = None
+        self._pointer = None
 
-    def _open(self) -> tuple[NativeStore, Any]:
-        """The C store, which the caller keeps while it uses the memory: another thread may close it; and the memory."""
-        native = self._native
-        if native is None:
+    def _open(self) -> Any:
+        """The memory, which the caller keeps while it uses it: another thread may close this object."""
+        pointer = self._pointer
+        if pointer is None:
             raise ClosedError("sharedmemory is closed")
-        return native, self._pointer
+        return pointer
 
     def type(self) -> MemoryType:
         """Its type, as given."""
@@ -83,7 +78,7 @@ class SharedMemory(Handle):
 
     def grow(self, delta: int) -> int:
         """Grows by `delta` pages; returns the previous size in pages. Raises WasmError if that is not possible."""
-        _native, pointer = self._open()
+        pointer = self._open()
         if not isinstance(delta, int):
             raise TypeError("expected an int for the delta")
         if delta < 0:
@@ -99,12 +94,12 @@ class SharedMemory(Handle):
 
     def data_len(self) -> int:
         """Current size in bytes."""
-        _native, pointer = self._open()
+        pointer = self._open()
         return int(lib.wj_memory_size_bytes(pointer))
 
     def data_ptr(self) -> ctypes._Pointer[ctypes.c_ubyte]:
         """Raw pointer to its first byte: at most `data_len` bytes, valid as long as the pointer object lives."""
-        _native, memory = self._open()
+        memory = self._open()
         mapping = take_object(lib.wj_mapping_new(memory))
         pointer = ctypes.cast(mapping.address, ctypes.POINTER(ctypes.c_ubyte))
         pointer._owner = mapping  # type: ignore[attr-defined]
@@ -112,7 +107,7 @@ class SharedMemory(Handle):
 
     def view(self) -> memoryview[int]:
         """A writable memoryview of its present bytes; growth does not enlarge it, and it stays valid after `close`."""
-        _native, memory = self._open()
+        memory = self._open()
         return memoryview(take_object(lib.wj_mapping_new(memory)))
 
 
