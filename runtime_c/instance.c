@@ -74,37 +74,52 @@ static uint64_t reference_at(uint8_t *context, uint32_t encoded)
     return (encoded & WJ_IMPORTED_REFERENCE) != 0 ? *(uint64_t *)(void *)place : (uint64_t)(uintptr_t)place;
 }
 
-int wj_instance_elements(void *context, const wj_element_plan *segments, uint32_t count)
+/* What one call handles of segments: two milliseconds where every page is touched first. */
+#define ROOM_BYTES (UINT64_C(2) << 20)
+
+int wj_instance_elements(void *context, const wj_element_plan *segments, uint32_t count, wj_segment_progress *at)
 {
     const wj_vmcontext *head = context;
     wj_segment_slot *slots = (wj_segment_slot *)(void *)((uint8_t *)context + head->instance->element_segments);
     const wj_table_slot *tables = (const wj_table_slot *)(void *)((uint8_t *)context + head->instance->tables);
+    uint64_t room = ROOM_BYTES / sizeof(uint64_t);
     /* Passive ones first: all segments are evaluated before any is copied. */
-    for (uint32_t i = 0; i < count; i++) {
+    for (; at->segment < UINT64_C(2) * count; at->segment++, at->done = 0) {
+        bool is_copied = at->segment >= count;
+        uint64_t i = is_copied ? at->segment - count : at->segment;
         const wj_element_plan *segment = &segments[i];
-        if (segment->mode != WJ_SEGMENT_PASSIVE || segment->count == 0) {
+        if (segment->mode != (is_copied ? WJ_SEGMENT_ACTIVE : WJ_SEGMENT_PASSIVE) || (!is_copied && segment->count == 0)) {
             continue;
         }
-        uint64_t *references = wj_store_alloc(head->store, segment->count * sizeof *references);
-        if (references == NULL) {
-            return WJ_SEGMENT_NO_MEMORY;
+        if (room == 0) {
+            return WJ_SEGMENT_MORE;
         }
-        for (uint64_t at = 0; at < segment->count; at++) {
-            references[at] = reference_at(context, segment->references[at]);
+        uint64_t *to;
+        if (is_copied) {
+            wj_table *table = tables[segment->table].table;
+            if (!wj_in_bounds(segment->start, segment->count, wj_table_length(table))) {
+                return WJ_SEGMENT_OUT_OF_BOUNDS;
+            }
+            to = table->elements + segment->start;
+        } else {
+            if (at->done == 0) {
+                slots[i].start = wj_store_alloc(head->store, segment->count * sizeof *to);
+            }
+            to = (uint64_t *)(uintptr_t)slots[i].start;
+            if (to == NULL) {
+                return WJ_SEGMENT_NO_MEMORY;
+            }
         }
-        slots[i] = (wj_segment_slot){references, segment->count};
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        const wj_element_plan *segment = &segments[i];
-        if (segment->mode != WJ_SEGMENT_ACTIVE) {
-            continue;
+        while (at->done < segment->count) {
+            if (room == 0) {
+                return WJ_SEGMENT_MORE;
+            }
+            to[at->done] = reference_at(context, segment->references[at->done]);
+            at->done++;
+            room--;
         }
-        wj_table *table = tables[segment->table].table;
-        if (!wj_in_bounds(segment->start, segment->count, wj_table_length(table))) {
-            return WJ_SEGMENT_OUT_OF_BOUNDS;
-        }
-        for (uint64_t at = 0; at < segment->count; at++) {
-            table->elements[segment->start + at] = reference_at(context, segment->references[at]);
+        if (!is_copied) {
+            slots[i].length = segment->count;
         }
     }
     return 0;
@@ -131,32 +146,48 @@ static uint64_t next_run(const uint8_t *bytes, uint64_t size_bytes, uint64_t *at
 }
 
 /* Where memory is zero before, writing zeros would only make pages resident. */
-static int write_data(wj_memory *memory, const wj_data_plan *plan, const wj_segment_slot *slot)
+static int write_data(wj_memory *memory, bool is_zero_before, uint64_t start, const uint8_t *bytes, uint64_t size_bytes)
 {
-    if (!plan->is_whole) {
-        return wj_memory_write(memory, plan->start, slot->start, slot->length);
+    if (!is_zero_before) {
+        return wj_memory_write(memory, start, bytes, size_bytes);
     }
-    const uint8_t *bytes = slot->start;
     uint64_t at = 0;
-    for (uint64_t run_bytes; (run_bytes = next_run(bytes, slot->length, &at)) != 0; at += run_bytes) {
-        if (wj_memory_write(memory, plan->start + at, bytes + at, run_bytes) != 0) {
+    for (uint64_t run_bytes; (run_bytes = next_run(bytes, size_bytes, &at)) != 0; at += run_bytes) {
+        if (wj_memory_write(memory, start + at, bytes + at, run_bytes) != 0) {
             return WJ_SEGMENT_OUT_OF_BOUNDS;
         }
     }
     return 0;
 }
 
-int wj_instance_data(void *context, const wj_data_plan *segments, uint32_t count, const wj_image *image)
+int wj_instance_data(void *context, const wj_data_plan *segments, uint32_t count, const wj_image *image,
+                     wj_segment_progress *at)
 {
     const wj_vmcontext *head = context;
     wj_segment_slot *slots = (wj_segment_slot *)(void *)((uint8_t *)context + head->instance->data_segments);
     const wj_memory_slot *memories = (const wj_memory_slot *)(void *)((uint8_t *)context + head->instance->memories);
-    for (uint32_t i = 0; i < count; i++) {
-        wj_memory *memory = memories[segments[i].memory].memory;
-        wj_segment_slot *slot = &slots[segments[i].segment];
-        bool mapped = image != NULL && memory->image_id == image->id;
-        if (!mapped && write_data(memory, &segments[i], slot) != 0) {
-            return WJ_SEGMENT_OUT_OF_BOUNDS;
+    uint64_t room = ROOM_BYTES;
+    for (; at->segment < count; at->segment++, at->done = 0) {
+        const wj_data_plan *segment = &segments[at->segment];
+        wj_memory *memory = memories[segment->memory].memory;
+        wj_segment_slot *slot = &slots[segment->segment];
+        if (image == NULL || memory->image_id != image->id) {
+            if (!wj_in_bounds(segment->start, slot->length, wj_memory_size_bytes(memory))) {
+                return WJ_SEGMENT_OUT_OF_BOUNDS;
+            }
+            const uint8_t *bytes = slot->start;
+            while (at->done < slot->length) {
+                uint64_t left = slot->length - at->done;
+                uint64_t size_bytes = left < room ? left : room;
+                if (size_bytes == 0) {
+                    return WJ_SEGMENT_MORE;
+                }
+                if (write_data(memory, segment->is_whole, segment->start + at->done, bytes + at->done, size_bytes) != 0) {
+                    return WJ_SEGMENT_OUT_OF_BOUNDS;
+                }
+                at->done += size_bytes;
+                room -= size_bytes;
+            }
         }
         slot->length = 0; /* dropped */
     }

@@ -167,10 +167,16 @@ typedef struct {
     uint64_t start;
     uint32_t is_whole; /* nothing else was in that memory before: zeros need not be written */
 } wj_data_plan;
-/* Evaluates all segments, then runs the active ones in order, up to one that does not fit (1). 2: out of memory. Data of a
- * memory that was made from `image` (or NULL) are there already. */
-int wj_instance_elements(void *context, const wj_element_plan *segments, uint32_t count);
-int wj_instance_data(void *context, const wj_data_plan *segments, uint32_t count, const wj_image *image);
+/* How far segments are run; zeros at first. */
+typedef struct {
+    uint64_t segment, done;
+} wj_segment_progress;
+/* Evaluates all segments, then runs the active ones in order, up to one that does not fit. 0: done, else a SEGMENT code of
+ * abi.py: MORE after some milliseconds, to be called again. Data of a memory that was made from `image` (or NULL) are
+ * there already. */
+int wj_instance_elements(void *context, const wj_element_plan *segments, uint32_t count, wj_segment_progress *at);
+int wj_instance_data(void *context, const wj_data_plan *segments, uint32_t count, const wj_image *image,
+                     wj_segment_progress *at);
 
 /* ---- function boundary ---- */
 /* What a function type is to C. Types are strings, one letter a value: i i32, I i64, f f32, F f64, V v128 (16 bytes in

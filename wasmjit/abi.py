@@ -153,7 +153,7 @@ UNLIMITED = (1 << 64) - 1  # a limit of a store that is none
 NULL_REFERENCE = (1 << 32) - 1
 IMPORTED_REFERENCE = 1
 # What C's segment functions return if not 0.
-SEGMENT_OUT_OF_BOUNDS, SEGMENT_NO_MEMORY = 1, 2
+SEGMENT_OUT_OF_BOUNDS, SEGMENT_NO_MEMORY, SEGMENT_MORE = 1, 2, 3
 NO_FUNCTION = (1 << 32) - 1  # of an address that no interpreted function belongs to
 
 
@@ -316,6 +316,7 @@ def _numbers() -> dict[str, int | str]:
         "SEGMENT_DECLARATIVE": DECLARATIVE,
         "SEGMENT_OUT_OF_BOUNDS": SEGMENT_OUT_OF_BOUNDS,
         "SEGMENT_NO_MEMORY": SEGMENT_NO_MEMORY,
+        "SEGMENT_MORE": SEGMENT_MORE,
         "NULL_REFERENCE": NULL_REFERENCE,
         "IMPORTED_REFERENCE": IMPORTED_REFERENCE,
         "NO_FUNCTION": NO_FUNCTION,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
+import time
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -40,6 +41,9 @@ from .typed import TypedFunc
 
 _CODES = {trap.name: trap.number for trap in TRAPS}
 _FUEL = abi.STORE["fuel"]
+# Of segments, at most so much is done between two looks at the clock.
+_PIECE_BYTES = 2 << 20
+_ITEMS_BETWEEN_LOOKS = 1 << 12
 _START_FUEL = 2  # what calling the start function costs with the wasmtime package: a function of its own, and the call
 _ARITHMETIC = {
     0x6A: (int.__add__, MASK_32),
@@ -196,9 +200,9 @@ def instantiate(record: StoreRecord, loaded: LoadedModule, imports: Sequence[Ite
         if loaded.module.global_definitions:
             _initialize_globals(native, record, instance)
         if plan.num_elements:
-            _run_elements(native, instance, context)
+            _run_elements(native, record, instance, context)
     if plan.num_data:
-        _run_data(native, instance, context, image)
+        _run_data(native, record, instance, context, image)
     if loaded.module.start is not None:
         if record.engine._config.consume_fuel:
             _spend(native, _START_FUEL)
@@ -227,26 +231,45 @@ def _new_context(native: NativeStore, record: StoreRecord, instance: InstanceRec
     return pointer
 
 
-def _run_elements(native: NativeStore, instance: InstanceRecord, context: Any) -> None:
+class _Clock:
+    """Ends what takes long at the time of a call that is running, or the store's from here on."""
+
+    def __init__(self, record: StoreRecord) -> None:
+        self._ends_at = None if record.timeout is None else time.monotonic() + record.timeout
+
+    def look(self) -> None:
+        """Raises Trap if it is over. To be called every few milliseconds; handlers of signals run then."""
+        if lib.wj_is_interrupted() or (self._ends_at is not None and time.monotonic() >= self._ends_at):
+            raise Trap._from_code(_CODES["INTERRUPT"])
+
+
+def _run_elements(native: NativeStore, record: StoreRecord, instance: InstanceRecord, context: Any) -> None:
     """Evaluates all element segments, then runs the active ones. Raises Trap."""
     plan = instance.loaded.plan
     if plan.elements is None:
         words = _words(native, instance, context)
-        _run_element_segments(native, instance, words, _evaluate_elements(native, instance, words))
+        clock = _Clock(record)
+        _run_element_segments(native, instance, words, _evaluate_elements(native, instance, words, clock), clock)
         return
-    failure = lib.wj_instance_elements(context, plan.elements, plan.num_elements)
+    at, clock = ffi.new("wj_segment_progress *"), _Clock(record)
+    while (failure := lib.wj_instance_elements(context, plan.elements, plan.num_elements, at)) == abi.SEGMENT_MORE:
+        clock.look()
     if failure == abi.SEGMENT_NO_MEMORY:
         raise MemoryError("no memory for element segments")
     if failure:
         raise Trap._from_code(_CODES["TABLE_OUT_OF_BOUNDS"])
 
 
-def _run_data(native: NativeStore, instance: InstanceRecord, context: Any, image: Any) -> None:
+def _run_data(native: NativeStore, record: StoreRecord, instance: InstanceRecord, context: Any, image: Any) -> None:
     """Runs the active data segments; those of a memory made from `image` are in it. Raises Trap."""
     plan = instance.loaded.plan
     if plan.data is None:
-        _run_data_segments(native, instance, _words(native, instance, context))
-    elif lib.wj_instance_data(context, plan.data, plan.num_data, image):
+        _run_data_segments(native, instance, _words(native, instance, context), _Clock(record))
+        return
+    at, clock = ffi.new("wj_segment_progress *"), _Clock(record)
+    while (failure := lib.wj_instance_data(context, plan.data, plan.num_data, image, at)) == abi.SEGMENT_MORE:
+        clock.look()
+    if failure:
         raise Trap._from_code(_CODES["MEMORY_OUT_OF_BOUNDS"])
 
 
@@ -273,7 +296,9 @@ def _initialize_globals(native: NativeStore, record: StoreRecord, instance: Inst
         at += abi.GLOBAL_BYTES
 
 
-def _evaluate_elements(native: NativeStore, instance: InstanceRecord, context: memoryview[int]) -> list[int]:
+def _evaluate_elements(
+    native: NativeStore, instance: InstanceRecord, context: memoryview[int], clock: _Clock
+) -> list[int]:
     """Evaluates all element segments into the store; returns where their slots lie, as word indices of the context."""
     slots = []
     layout = instance.loaded.layout
@@ -281,7 +306,11 @@ def _evaluate_elements(native: NativeStore, instance: InstanceRecord, context: m
         slots.append(at // 8)
         if segment.mode == DECLARATIVE or not segment.items:
             continue
-        references = array("Q", [evaluate(native, item, instance.globals, instance.func_ref) for item in segment.items])
+        references = array("Q")
+        for first in range(0, len(segment.items), _ITEMS_BETWEEN_LOOKS):
+            items = segment.items[first : first + _ITEMS_BETWEEN_LOOKS]
+            references.extend([evaluate(native, item, instance.globals, instance.func_ref) for item in items])
+            clock.look()
         address = allocate(native, 8 * len(references))
         ctypes.memmove(address, references.buffer_info()[0], 8 * len(references))
         _put(native, context, at, [address, len(references)])
@@ -293,29 +322,43 @@ def _evaluate_elements(native: NativeStore, instance: InstanceRecord, context: m
 
 
 def _run_element_segments(
-    native: NativeStore, instance: InstanceRecord, context: memoryview[int], slots: list[int]
+    native: NativeStore, instance: InstanceRecord, context: memoryview[int], slots: list[int], clock: _Clock
 ) -> None:
     for slot, segment in zip(slots, instance.loaded.module.elements, strict=True):
         if segment.mode != ACTIVE:
             continue
         start = evaluate(native, segment.start, instance.globals, instance.func_ref)
-        source = ffi.cast("uint64_t *", context[slot])
-        if lib.wj_table_write(instance.tables[segment.table].pointer, start, source, context[slot + 1]):
-            raise Trap._from_code(_CODES["TABLE_OUT_OF_BOUNDS"])
+        table = instance.tables[segment.table].pointer
+        for at, address, count in _pieces(start, context[slot], context[slot + 1], 8, clock):
+            if lib.wj_table_write(table, at, ffi.cast("uint64_t *", address), count):
+                raise Trap._from_code(_CODES["TABLE_OUT_OF_BOUNDS"])
         context[slot + 1] = 0  # dropped
 
 
-def _run_data_segments(native: NativeStore, instance: InstanceRecord, context: memoryview[int]) -> None:
+def _run_data_segments(native: NativeStore, instance: InstanceRecord, context: memoryview[int], clock: _Clock) -> None:
     layout = instance.loaded.layout
     for at, segment in _strided(layout.data_segments, abi.SEGMENT_SLOT["sizeof"], instance.loaded.module.data):
         if segment.mode != ACTIVE:
             continue
         slot = at // 8
         start = evaluate(native, segment.start, instance.globals, instance.func_ref)
-        source = ffi.cast("void *", context[slot])
-        if lib.wj_memory_write(instance.memories[segment.memory].pointer, start, source, context[slot + 1]):
-            raise Trap._from_code(_CODES["MEMORY_OUT_OF_BOUNDS"])
+        memory = instance.memories[segment.memory].pointer
+        for to, address, size_bytes in _pieces(start, context[slot], context[slot + 1], 1, clock):
+            if lib.wj_memory_write(memory, to, ffi.cast("void *", address), size_bytes):
+                raise Trap._from_code(_CODES["MEMORY_OUT_OF_BOUNDS"])
         context[slot + 1] = 0  # dropped
+
+
+def _pieces(to: int, address: int, count: int, item_bytes: int, clock: _Clock) -> Iterator[tuple[int, int, int]]:
+    """What to write of `count` items at an address: where to, from where, and how many.
+
+    The first piece has none of them, but lies where they end: nothing is written if they do not fit.
+    """
+    yield min(to + count, MASK_64), address, 0
+    for first in range(0, count, _PIECE_BYTES // item_bytes):
+        if first:
+            clock.look()
+        yield to + first, address + first * item_bytes, min(count - first, _PIECE_BYTES // item_bytes)
 
 
 def _spend(native: NativeStore, cost: int) -> None:
