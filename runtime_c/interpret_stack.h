@@ -16,7 +16,6 @@
 
 enum { NO_WORD = UINT32_MAX };
 enum { MOST_WORDS = 1 << 26 };
-enum { FREE_HEIGHT = 1 << 16, MOST_OPERANDS_PER_BYTE = 4 }; /* a call may push 1000; what is higher is compiled */
 enum { MOST_SINGLE_MOVES = 4 };
 
 typedef struct {
@@ -40,7 +39,7 @@ typedef struct {
 
 typedef struct {
     const wj_interpreter *of;
-    const uint8_t *start, *at;
+    const uint8_t *at;
     uint32_t local_count;
     uint32_t result_count;
     uint32_t height, most_height;

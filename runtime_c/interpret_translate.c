@@ -493,7 +493,6 @@ static void locals(translator *t)
 /* For whatever one instruction pushes. */
 static void make_room(translator *t)
 {
-    t->failed = t->failed || (t->height > FREE_HEIGHT && t->height / MOST_OPERANDS_PER_BYTE > t->at - t->start);
     t->operands = reserved(t, t->operands, t->height, &t->operand_room, WJ_MAX_RESULTS + 1, sizeof *t->operands);
     t->frames = reserved(t, t->frames, t->frame_count, &t->frame_room, 1, sizeof *t->frames);
 }
@@ -560,7 +559,6 @@ wj_interpreted *wj_translate(const wj_interpreter *interpreter, uint32_t positio
     t.result_count = signature->result_count;
     t.live = true;
     t.last = NO_WORD;
-    t.start = t.at;
     locals(&t);
     make_locals(&t);
     make_room(&t);

@@ -267,6 +267,18 @@ def facts(text: str) -> BodyFacts:
         ("(memory 1) (memory 1) (func (drop (i32.load 1 (i32.const 0))))", 1, set(), False),
         ("(func (drop (ref.null func)))", 1, {"reference_types"}, True),
         ("(func return_call 0)", 0, {"tail_call"}, False),
+        # Vectors that no instruction of the body makes.
+        ("(func (param v128))", 0, set(), False),
+        ("(func (result v128) unreachable)", 0, set(), False),
+        ("(func (call $v) drop) (func $v (result v128) unreachable)", 1, set(), False),
+        (
+            "(type $v (func (result v128))) (table 1 funcref) (func (call_indirect (type $v) (i32.const 0)) drop)",
+            1,
+            set(),
+            False,
+        ),
+        ("(type $v (func (result v128))) (func (block (type $v) unreachable) drop)", 1, set(), False),
+        ("(global v128 (v128.const i64x2 1 2)) (func (drop (global.get 0)))", 1, set(), False),
     ],
 )
 def test_facts_of_a_body(text: str, deepest: int, needed: set[str], interpretable: bool) -> None:
@@ -276,6 +288,15 @@ def test_facts_of_a_body(text: str, deepest: int, needed: set[str], interpretabl
     assert found.is_interpretable == interpretable
     assert found.has_vectors == ("simd" in needed)
     assert found.has_tail_calls == ("tail_call" in needed)
+
+
+@pytest.mark.parametrize(("calls", "more", "interpretable"), [(60, 0, True), (70, 0, False), (70, 20_000, True)])
+def test_only_operands_in_proportion_to_the_bytes_are_interpreted(calls: int, more: int, interpretable: bool) -> None:
+    """There is a record for each while the body is translated."""
+    many = f"(func $many (result {'i32 ' * 1000}) unreachable)"
+    found = facts(f"(module (func {'(call $many)' * calls} unreachable {'nop ' * more}) {many})")
+    assert found.deepest_stack == 1000 * calls
+    assert found.is_interpretable == interpretable
 
 
 def test_every_regular_row_computes_in_the_interpreter_what_it_does_in_wasmtime(

@@ -28,6 +28,9 @@ else:
 # Between looks at the clock: some milliseconds.
 _LOOK_BYTES = 8 * 1024
 MAX_LOCALS = 50_000  # JS API, appendix "limits"
+# The interpreter's translator has a record for each operand. A call may push 1,000: what is higher is compiled only.
+_FREE_HEIGHT = 1 << 16
+_MOST_OPERANDS_PER_BYTE = 4
 
 # The text of one-byte i32.const immediates.
 _SMALL_CONSTANTS = [str(byte if byte < 0x40 else byte - 0x80) for byte in range(0x80)]
@@ -47,7 +50,8 @@ class BodyFacts:
     needed: frozenset[str]  # features of its instructions and locals, of `Features`
     has_tail_calls: bool
     deepest_stack: int  # operands that are on the stack at once, at most, where the body can be reached
-    # Whether all of its instructions are the interpreter's, and it has no vectors and one memory at most.
+    # Whether all of its instructions are the interpreter's, it has no vectors, not in what it calls either, and one
+    # memory at most, and its operand stack is in proportion to its bytes.
     is_interpretable: bool
 
     @property
@@ -385,7 +389,9 @@ class BodyWalker(Instructions):
             if at > end:
                 raise MalformedError("unexpected end", offset=end)
             raise MalformedError("operators remaining after end of function", offset=at)
-        return BodyFacts(count, frozenset(self.needed), self.has_tail_calls, deepest, self.is_interpretable)
+        most = max(_FREE_HEIGHT, _MOST_OPERANDS_PER_BYTE * (end - self.body.start))
+        is_interpretable = self.is_interpretable and deepest <= most
+        return BodyFacts(count, frozenset(self.needed), self.has_tail_calls, deepest, is_interpretable)
 
 
 _FAST = {address_type: fast_rows({}, address_type) for address_type in (I32, I64, UNKNOWN)}

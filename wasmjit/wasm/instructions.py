@@ -13,7 +13,7 @@ from ..errors import MalformedError, UnsupportedError
 from .leb128 import read_signed, read_u32
 from .lowering import BLOCK, ELSE, IF, LOOP, Frame
 from .ops import INTERPRETED, OPS, SPECIAL
-from .types import F32, F64, FUNCREF, I32, I64, REFERENCE_TYPES, UNKNOWN, FuncType, valtype_name
+from .types import F32, F64, FUNCREF, I32, I64, REFERENCE_TYPES, UNKNOWN, V128, FuncType, valtype_name
 from .vectors import VectorInstructions
 
 _EMPTY: tuple[int, ...] = ()
@@ -193,6 +193,7 @@ class Instructions(VectorInstructions):
             self.pop_all(functype.params)
         if functype.results:
             self.types.extend(functype.results)
+            self.note_pushed(functype.results)
         if self.live and self.lowering is not None:
             self.lowering.call(index, self.op_at)
         return at
@@ -203,6 +204,7 @@ class Instructions(VectorInstructions):
         self.pop(self.module.tables[table].address_type)
         self.pop_all(functype.params)
         self.types.extend(functype.results)
+        self.note_pushed(functype.results)
         if self.live and self.lowering is not None:
             self.lowering.call_indirect(type_index, table, self.op_at)
         return at
@@ -306,7 +308,10 @@ class Instructions(VectorInstructions):
         index, at = self.read_index(at)
         if index >= len(self.module.globals):
             self.invalid(f"unknown global {index}")
-        self.types.append(self.module.globals[index].content)
+        content = self.module.globals[index].content
+        self.types.append(content)
+        if content == V128:
+            self.is_interpretable = False
         if self.live and self.lowering is not None:
             self.lowering.global_get(index)
         return at

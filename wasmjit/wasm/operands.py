@@ -45,7 +45,7 @@ class Operands:
         self.op_at = 0
         self.memory = 0  # of the memory argument read last
         self.needed: set[str] = set()  # features, of `Features`
-        self.is_interpretable = True  # so far
+        self.is_interpretable = V128 not in self.type.params and V128 not in self.type.results  # so far
         self.has_tail_calls = False
 
     # ---- errors and the operand stack ----
@@ -66,6 +66,11 @@ class Operands:
             self.is_interpretable = False
         if row.feature:
             self.needed.add(row.feature)
+
+    def note_pushed(self, types: tuple[int, ...]) -> None:
+        """Notes operands that come from elsewhere. All vectors are pushed by a vector instruction, or are these."""
+        if V128 in types:
+            self.is_interpretable = False
 
     def pop(self, expected: int) -> int:
         """Pops an operand of type `expected` (UNKNOWN: any); returns its type."""
@@ -203,4 +208,5 @@ class Operands:
         if index >= len(self.module.types):
             self.invalid(f"unknown type {index}", at)
         functype = self.module.types[index]
+        self.note_pushed(functype.results)
         return functype.params, functype.results, after
