@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 HEADER_MAGIC = b"\0wjcwasm"
 # 2 and 5 had code in which masked indices were wrong (compile/narrow.py), 3 and 4 lost traps (compile/exact.py); 6 had
-# code for all functions.
-FORMAT_VERSION = 7
+# code for all functions, 7 did not say which functions the interpreter can run.
+FORMAT_VERSION = 8
 KIND_MODULE, KIND_COMPONENT = 1, 2
 KIND_NAMES = {KIND_MODULE: "module", KIND_COMPONENT: "component"}
 
@@ -124,6 +124,7 @@ class Artifact:
             first: int = properties["imported_functions"]
             register_entries: list[list[int]] = properties["register_entries"]
             interpreted: list[int] = properties["interpreted"]
+            compiled_only: list[int] = properties["compiled_only"]
         except (KeyError, TypeError) as error:
             raise ArtifactError(f"the artifact's metadata is damaged ({error!r})") from None
         self.module: Module = metadata.LoadedModule(first, self._load_module, self._load_names, self._load_bodies)
@@ -139,9 +140,9 @@ class Artifact:
         self.code_sizes: Sequence[int] = self.function_sizes
         self.register_entries: dict[int, int] = {}  # function -> offset, of those whose code is behind their entry
         # Functions that there is no code of (compile/limits.py); `wasm` is empty without any.
-        self.interpreted = frozenset(interpreted)
-        if not all(isinstance(function, int) and first <= function < first + count for function in interpreted):
-            raise ArtifactError("the artifact's metadata is damaged (interpreted functions)")
+        self.interpreted = _functions_of(interpreted, self.functions)
+        # Functions that the interpreter cannot run; known if there are interpreted ones.
+        self.compiled_only = _functions_of(compiled_only, self.functions)
         if register_entries:
             offsets, sizes = list(self.function_offsets), list(self.function_sizes)
             try:
@@ -182,6 +183,7 @@ class Artifact:
         first = module.num_imported_functions
         units = list(units)
         interpreted = [unit.first_function + number for unit in units if unit.is_left for number in range(unit.count)]
+        is_interpretable = dict(enumerate(module.interpretable if interpreted else b"", first))
         image = link.link(units, first, len(module.functions) - first)
         stripped = metadata.strip(module)
         places: dict[str, list[int]] = {}
@@ -203,6 +205,7 @@ class Artifact:
             "imported_functions": first,
             "register_entries": image.register_entries,
             "interpreted": interpreted,
+            "compiled_only": [function for function, may_be in is_interpretable.items() if not may_be],
         }
         sections = {
             META: metadata.dump_json(properties),
@@ -351,8 +354,15 @@ class Artifact:
     def wasm(self) -> bytes:
         """The binary module, if there are `interpreted` functions. Raises ArtifactError where it is damaged."""
         wasm = bytes(self._sections[WASM])
-        if self.interpreted and self._checksums is not None and zlib.crc32(wasm) != self._checksums[WASM]:
+        if not self.interpreted:
+            return wasm
+        if self._checksums is not None and zlib.crc32(wasm) != self._checksums[WASM]:
             raise ArtifactError("damaged: section wasm has a wrong checksum")
+        import hashlib  # few artifacts need it
+
+        # What is interpreted is not validated again, so it has to be what was.
+        if hashlib.sha256(wasm).hexdigest() != self.source_hash:
+            raise ArtifactError("damaged: section wasm is not the module that was compiled")
         return wasm
 
     def trampolines(self) -> dict[str, memoryview]:
@@ -481,6 +491,13 @@ class Artifact:
 @functools.lru_cache(maxsize=16)  # nearly always those of this machine
 def _parse_features(text: str) -> tuple[str, ...]:
     return tuple(text.split(",")) if text else ()
+
+
+def _functions_of(indices: object, defined: Sequence[int]) -> frozenset[int]:
+    """A list of defined functions. Raises ArtifactError if it is none."""
+    if not isinstance(indices, list) or not all(type(index) is int and index in defined for index in indices):
+        raise ArtifactError("the artifact's metadata is damaged (lists of functions)")
+    return frozenset(indices)
 
 
 _Item = TypeVar("_Item")

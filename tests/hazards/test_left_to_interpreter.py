@@ -5,6 +5,7 @@ A body with many divisions, never reached, is what makes a function one of these
 
 from __future__ import annotations
 
+import json
 import pickle
 import time
 from pathlib import Path
@@ -14,7 +15,8 @@ import pytest
 import wasmtime
 
 from tests.fuzz import shapes
-from wasmjit import Config, Engine, Func, FuncType, Instance, Module, Store, Trap, TrapCode, ValType
+from wasmjit import ArtifactError, Config, Engine, Func, FuncType, Instance, Module, Store, Trap, TrapCode, ValType
+from wasmjit.artifact import Artifact
 from wasmjit.compile import limits, unit
 from wasmjit.compile.pipeline import compile_module
 from wasmjit.runtime import lazy, tiers
@@ -141,6 +143,63 @@ def test_in_artifacts_too(wasm: bytes, tmp_path: Path) -> None:
         assert again.serialize() == encoded
 
 
+@pytest.mark.usefixtures("smaller_limit")
+@pytest.mark.parametrize("tier", ["optimized", "baseline"])
+def test_calls_of_both_kinds_are_as_deep_as_those_of_one(tier: str, wasm: bytes) -> None:
+    """Between the two kinds are native frames. With wasmtime, it is 16,000."""
+    engine = Engine(Config(tier=tier, cache=False))
+    module = Module(engine, wasm)
+    for each in (module, Module.deserialize(engine, module.serialize())):
+        store = Store(engine)
+        assert instance(store, each)["deep"](store, 30_000) == 30_001
+
+
+def forged(module: Module, sections: dict[str, bytes] | None = None, **properties: Any) -> bytes:
+    """The artifact of a module with other contents, and checksums for these."""
+    artifact = Artifact.from_bytes(module.serialize())
+    made = {**artifact._sections, **{name: memoryview(data) for name, data in (sections or {}).items()}}
+    meta = {**json.loads(bytes(made["meta"])), **properties}
+    made["meta"] = memoryview(json.dumps(meta).encode())
+    artifact._sections, artifact._serialized = made, None
+    return artifact._serialize()
+
+
+@pytest.mark.usefixtures("smaller_limit")
+@pytest.mark.parametrize("name", ["interpreted", "compiled_only"])
+@pytest.mark.parametrize("value", [None, 5, {}, [[1]], [None], [1.0], [True], [-1], [0], [1 << 70]], ids=repr)
+def test_forged_lists_of_functions_are_errors(name: str, value: Any, wasm: bytes) -> None:
+    engine = Engine(Config(tier="optimized", cache=False))
+    with pytest.raises(ArtifactError, match=r"metadata is damaged \(lists of functions\)"):
+        Module.deserialize(engine, forged(Module(engine, wasm), **{name: value}))
+
+
+@pytest.mark.usefixtures("smaller_limit")
+@pytest.mark.parametrize("other", [b"", b"\0asm\1\0\0\0", None], ids=["none", "other", "cut"])
+def test_a_forged_binary_module_is_an_error_when_it_is_instantiated(other: bytes | None, wasm: bytes) -> None:
+    """It is not validated again."""
+    engine = Engine(Config(tier="optimized", cache=False))
+    module = Module(engine, wasm)
+    again = Module.deserialize(engine, forged(module, {"wasm": wasm[:-1] if other is None else other}))
+    store = Store(engine)
+    with pytest.raises(ArtifactError, match="section wasm is not the module that was compiled"):
+        instance(store, again)
+
+
+@pytest.mark.usefixtures("smaller_limit")
+def test_a_damaged_binary_module_in_a_file_is_an_error_when_it_is_instantiated(wasm: bytes, tmp_path: Path) -> None:
+    engine = Engine(Config(tier="optimized", cache=False))
+    encoded = Module(engine, wasm).serialize()
+    encoded[encoded.index(wasm) + len(wasm) // 2] ^= 1
+    path = tmp_path / "damaged.cwasm"
+    path.write_bytes(encoded)
+    with pytest.raises(ArtifactError, match="damaged"):
+        Module.deserialize_file(engine, path, verify=True)
+    module = Module.deserialize_file(engine, path)
+    store = Store(engine)
+    with pytest.raises(ArtifactError, match="section wasm has a wrong checksum"):
+        instance(store, module)
+
+
 @pytest.mark.parametrize("tier", ["optimized", "auto"])
 def test_and_from_the_cache(tier: str, tmp_path: Path) -> None:
     wasm = much(WAT, _MANY)
@@ -194,11 +253,21 @@ VECTORS = f"""(module (memory 1) (func (export "f") (param $p i32) (result i32) 
   (func (export "g") (param i32) (result i32) (i32.const 7)))"""
 
 
+# Nor those that come from elsewhere, without an instruction or a local of that type.
+VECTORS_OF_OTHERS = f"""(module (memory 1)
+  (func $make (param i32) (result v128) (i32x4.splat (local.get 0)))
+  (func $take (param v128) (result i32) (i32x4.extract_lane 0 (local.get 0)))
+  (func (export "f") (param $p i32) (result i32) (local $q i32) {MUCH}
+    (i32.add (call $take (call $make (local.get $p))) (i32.const 3)))
+  (func (export "g") (param i32) (result i32) (i32.const 7)))"""
+
+
 @pytest.mark.usefixtures("smaller_limit")
+@pytest.mark.parametrize("wat", [VECTORS, VECTORS_OF_OTHERS], ids=["own", "of others"])
 @pytest.mark.parametrize("tier", TIERS)
-def test_a_function_that_the_interpreter_cannot_run_is_compiled(tier: str) -> None:
+def test_a_function_that_the_interpreter_cannot_run_is_compiled(tier: str, wat: str) -> None:
     engine = Engine(Config(tier=tier, cache=False))
-    module = Module(engine, much(VECTORS))
+    module = Module(engine, much(wat))
     assert module.wait_optimized(60)
     assert left_names(module) == set()
     for each in (module, Module.deserialize(engine, module.serialize())):

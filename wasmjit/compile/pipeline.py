@@ -524,6 +524,7 @@ def compile_module(
 
     With `replaceable`, functions call each other through the function table only, so that each can be replaced.
     With `interprets`, those for which LLVM would take memory out of proportion are left out (`CompiledUnit.is_left`).
+    Notes in `module.interpretable` what the interpreter can take, as `validate` does.
     Raises ValidationError or MalformedError for invalid bodies, CompileError if LLVM fails, and what `progress`
     raises. Nothing is left half-done: the objects are returned all together.
     """
@@ -545,6 +546,7 @@ def compile_module(
     left: list[tuple[range, bytes]] = []  # units of functions that are left out, and the text in their place
     result: list[CompiledUnit] = []
     num_functions = 0
+    interpretable = bytearray(len(module.bodies))
 
     def finish(functions: range, reply: tuple[dict[str, Any], bytes], is_left: bool = False) -> None:
         nonlocal num_functions
@@ -596,6 +598,8 @@ def compile_module(
                     remaining[:0] = parts
                     num_units += len(parts) - 1
                     continue
+                for function in unit.interpretable:
+                    interpretable[function - module.num_imported_functions] = True
                 if unit.left:
                     left.append((functions, body))
                     continue
@@ -615,6 +619,7 @@ def compile_module(
             future.cancel()
         if futures and os.getpid() == pid:  # interrupted, or an error: nobody waits for what they make
             active.end()
+    module.interpretable = bytes(interpretable)
     return sorted(result, key=lambda unit: unit.first_function)
 
 

@@ -161,6 +161,7 @@ class Unit:
         self.tangled: set[int] = set()  # functions that are not to be optimised, once the text is made (limits.py)
         # Functions that are not to be compiled, once the text is made: there is a trap in their place.
         self.left: set[int] = set()
+        self.interpretable: set[int] = set()  # functions that the interpreter can run, once the text is made
         self._needed: set[int] = set()  # those of which it is known that the interpreter cannot run them
         # Tail calls (tail_calls.py): functions that make some, functions of this unit that are called so by their name,
         # and the signatures for which an adapter is needed, with its number.
@@ -190,12 +191,15 @@ class Unit:
         callees, adapters, called = len(self.callees), dict(self.tail_adapters), set(self.tail_called)
         lowering = self.new_lowering(function, scope)
         try:
-            self.num_instructions += walk_body(self.module, function, lowering).num_instructions
+            facts = walk_body(self.module, function, lowering)
         except TangledError:  # once more, from the beginning
             del self.callees[callees:]
             self.tail_adapters, self.tail_called = adapters, called
             lowering = self.new_lowering(function, scope, tangled=True)
-            self.num_instructions += walk_body(self.module, function, lowering).num_instructions
+            facts = walk_body(self.module, function, lowering)
+        self.num_instructions += facts.num_instructions
+        if facts.is_interpretable:
+            self.interpretable.add(function)
         return lowering
 
     def register_prototype(self, functype: FuncType) -> RegisterPrototype:
@@ -268,6 +272,7 @@ class Unit:
             self._needed.add(function)
             return self._function_text(function, scope)
         self.left.add(function)
+        self.interpretable.add(function)
         return self._placeholder(function, scope)
 
     def _placeholder(self, function: int, scope: int) -> str:

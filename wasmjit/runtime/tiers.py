@@ -181,8 +181,9 @@ def interpreted_rest(config: Config, trampolines: Trampolines, artifact: Artifac
 
     module = decode(artifact.wasm, config.features)
     first = module.num_imported_functions
-    # They were valid, and such as the interpreter can take, or they would not be left.
-    module.interpretable = bytes(first + position in artifact.interpreted for position in range(len(module.bodies)))
+    # All that it can take: where the native stack gets short, it runs functions that there is code of, too.
+    compiled_only = artifact.compiled_only
+    module.interpretable = bytes(first + position not in compiled_only for position in range(len(module.bodies)))
     return LazyModule(module, trampolines, interprets=True, left=artifact.interpreted)
 
 
