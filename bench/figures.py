@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 # What the project wants to be: no kernel slower than this, relative to wasmtime.
@@ -113,6 +114,28 @@ def text(results: Mapping[str, Any]) -> str:
         else:
             lines.append(f"{json.dumps(key)}: {json.dumps(_rounded(value))}")
     return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def collect(
+    results: dict[str, Any],
+    rows: Iterable[dict[str, Any]],
+    directory: Path,
+    *,
+    line: Callable[[dict[str, Any]], str],
+    report: Callable[[dict[str, Any]], str],
+) -> None:
+    """Measures kernel by kernel: `rows` go to ``results["kernels"]`` as they come, with a line printed for each.
+
+    All so far is in `directory` then: results.json, and the page README.md. At the end prints the mean of the ratios.
+    """
+    results["kernels"] = []
+    directory.mkdir(parents=True, exist_ok=True)
+    for row in rows:
+        results["kernels"].append(row)
+        print(line(row), flush=True)
+        (directory / "results.json").write_text(text(results))
+        (directory / "README.md").write_text(report(results))
+    print(f"geometric mean: {geometric_mean(row['ratio'] for row in results['kernels']):.3f}")
 
 
 def _rounded(value: Any) -> Any:

@@ -129,6 +129,11 @@ def report(results: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _line(row: dict[str, Any]) -> str:
+    lower, upper = row["quartiles"]
+    return f"{row['kernel']:<13} {1e3 * row['wasmjit_s']:>10.1f} {row['ratio']:>6.2f} {lower:.2f}-{upper:.2f}"
+
+
 def main(arguments: Sequence[str]) -> dict[str, Any]:
     """Measures, prints and writes; returns the results."""
     parser = argparse.ArgumentParser(prog="python -m bench.paired", description="kernels beside wasmtime, in pairs")
@@ -144,21 +149,10 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
         "host": host(),
         "processes": options.processes,
         "rounds": options.rounds,
-        "kernels": [],
     }
     print(f"{'kernel':<13} {'wasmjit ms':>10} {'ratio':>6} quartiles")
-    for kernel in kernels:
-        row = measure(kernel, options.processes, options.rounds)
-        results["kernels"].append(row)
-        lower, upper = row["quartiles"]
-        print(
-            f"{kernel.name:<13} {1e3 * row['wasmjit_s']:>10.1f} {row['ratio']:>6.2f} {lower:.2f}-{upper:.2f}",
-            flush=True,
-        )
-        options.output.mkdir(parents=True, exist_ok=True)
-        (options.output / "results.json").write_text(figures.text(results))
-        (options.output / "README.md").write_text(report(results))
-    print(f"geometric mean: {figures.geometric_mean(row['ratio'] for row in results['kernels']):.3f}")
+    rows = (measure(kernel, options.processes, options.rounds) for kernel in kernels)
+    figures.collect(results, rows, options.output, line=_line, report=report)
     return results
 
 

@@ -165,6 +165,12 @@ def report(results: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _line(row: dict[str, Any]) -> str:
+    lower, upper = row["spread"]
+    figures_of_row = f"{1e3 * row['before_s']:>10.1f} {row['ratio']:>6.3f} {lower:.3f}-{upper:.3f}"
+    return f"{row['kernel']:<13} {figures_of_row} {row['of_minima']:.3f}"
+
+
 def main(arguments: Sequence[str]) -> dict[str, Any]:
     """Measures, prints and writes; returns the results."""
     parser = argparse.ArgumentParser(prog="python -m bench.pairs", description="kernels of two trees, in pairs")
@@ -184,22 +190,10 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
         **{name: commit(tree) for name, tree in trees.items()},
         "pairs": options.pairs,
         "rounds": options.rounds,
-        "kernels": [],
     }
     print(f"{'kernel':<13} {'before ms':>10} {'ratio':>6} spread      of minima")
-    for kernel in kernels:
-        row = measure(kernel, trees, options.pairs, options.rounds)
-        results["kernels"].append(row)
-        lower, upper = row["spread"]
-        print(
-            f"{kernel.name:<13} {1e3 * row['before_s']:>10.1f} {row['ratio']:>6.3f} {lower:.3f}-{upper:.3f}"
-            f" {row['of_minima']:.3f}",
-            flush=True,
-        )
-        options.output.mkdir(parents=True, exist_ok=True)
-        (options.output / "results.json").write_text(figures.text(results))
-        (options.output / "README.md").write_text(report(results))
-    print(f"geometric mean: {figures.geometric_mean(row['ratio'] for row in results['kernels']):.3f}")
+    rows = (measure(kernel, trees, options.pairs, options.rounds) for kernel in kernels)
+    figures.collect(results, rows, options.output, line=_line, report=report)
     return results
 
 
