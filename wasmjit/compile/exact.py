@@ -203,7 +203,7 @@ def finish(text: str, *, masked: bool) -> tuple[str, dict[str, Located]]:
 
 
 class _Place(NamedTuple):
-    """Where an access is: behind a pointer with a form (`_Function.form`), which may be computed by a loop."""
+    """Where an access is: behind a pointer with a form (`_Function.address`), which may be computed by a loop."""
 
     form: str
     offset: int
@@ -251,8 +251,7 @@ class _Function:
         self.is_joined = False  # LLVM made one load of several
         self.used: dict[str, bool] = {}
         self.whole: dict[tuple[str, int], bool] = {}
-        self.moving: dict[str, bool] = {}
-        self.forms: dict[str, str] = {}
+        self.addresses: dict[str, tuple[str, bool]] = {}
         self.numbers: dict[str, str] = {}  # forms of computations with forms
         self.sums: dict[str, tuple[str, int]] = {}  # of forms that are sums with a constant: both terms
         self.distinct: set[str] = set()  # loads that must not become one with another
@@ -392,41 +391,39 @@ class _Function:
             line, names = self.definitions.get(pointer, ("", []))
             distance = _DISTANCE.match(line) if len(names) == 2 else None
             if distance is None:
-                return _Place(self.form(pointer), offset, self.is_moving(pointer))
+                form, is_moving = self.address(pointer)
+                return _Place(form, offset, is_moving)
             pointer = names[1]
             offset += int(distance[1])
 
-    def form(self, name: str, steps: int = 0) -> str:
-        """What stands for a value, and for all that are computed in the same way."""
-        known = self.forms.get(name)
+    def address(self, name: str, steps: int = 0) -> tuple[str, bool]:
+        """What stands for a value, and for all that are computed in the same way; and whether it may differ from one
+        iteration to the next, as what is computed from a phi does."""
+        known = self.addresses.get(name)
         if known is None:
-            line, names = self.definitions.get(name, ("", []))
-            if not line or operation(line) not in _ARITHMETIC or steps > _MOST_DEPTH:
-                return name
-            self.forms[name] = name  # code that is never reached may use its own results
-            forms = {other: self.form(other, steps + 1) for other in names[1:]}
-            key = _NAME.sub(lambda match: forms[match[0]], _FLAGS.sub("", line.split(" = ", 1)[1].partition(", !")[0]))
-            match = _SUM.match(key)
-            if match is not None:  # of a sum with a constant: one sum
-                term, inner = self.sums.get(match[2], (match[2], 0))
-                total = (int(match[3]) + inner) % (1 << int(match[1]))
-                key = f"add i{match[1]} {term}, {total}"
-                self.sums[self.numbers.setdefault(key, f"%#{len(self.numbers)}")] = (term, total)
-            known = self.forms[name] = self.numbers.setdefault(key, f"%#{len(self.numbers)}")
-        return known
-
-    def is_moving(self, name: str, steps: int = 0) -> bool:
-        """Whether an address may differ from one iteration to the next: its computation begins with a phi."""
-        known = self.moving.get(name)
-        if known is None:
-            self.moving[name] = False  # a cycle has a phi in it, and code that is never reached does not matter
+            self.addresses[name] = (name, False)  # a cycle has a phi in it, but for code that is never reached
             line, names = self.definitions.get(name, ("", []))
             kind = operation(line) if line else ""
-            known = kind == "phi" or steps > _MOST_DEPTH
-            if kind and kind not in ("phi", "load", "call"):
-                known = known or any(self.is_moving(other, steps + 1) for other in names[1:])
-            self.moving[name] = known
+            if kind in ("", "phi", "load", "call") or steps > _MOST_DEPTH:
+                known = (name, kind == "phi" or steps > _MOST_DEPTH)
+            else:
+                operands = {other: self.address(other, steps + 1) for other in names[1:]}
+                form = self.form(line, operands) if kind in _ARITHMETIC else name
+                known = (form, any(is_moving for _, is_moving in operands.values()))
+            self.addresses[name] = known
         return known
+
+    def form(self, line: str, operands: dict[str, tuple[str, bool]]) -> str:
+        """The form of what a line computes from operands with theirs."""
+        computation = _FLAGS.sub("", line.split(" = ", 1)[1].partition(", !")[0])
+        key = _NAME.sub(lambda match: operands[match[0]][0], computation)
+        match = _SUM.match(key)
+        if match is not None:  # of a sum with a constant: one sum
+            term, inner = self.sums.get(match[2], (match[2], 0))
+            total = (int(match[3]) + inner) % (1 << int(match[1]))
+            key = f"add i{match[1]} {term}, {total}"
+            self.sums[self.numbers.setdefault(key, f"%#{len(self.numbers)}")] = (term, total)
+        return self.numbers.setdefault(key, f"%#{len(self.numbers)}")
 
     def complete(self) -> set[str]:
         """The locations of loads that happen as often as they are marked."""
