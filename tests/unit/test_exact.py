@@ -87,3 +87,14 @@ def test_sums_of_many_loads_keep_them_apart_only_where_they_could_cancel(last: s
     )
     text = finished("\n".join(lines) + "\n")
     assert (text.count(" = load volatile i32"), text.count(" = load i32")) == ((64, 0) if are_distinct else (0, 64))
+
+
+def test_without_optimisation_only_functions_that_may_mask_are_changed_more() -> None:
+    load = "  %x = load float, ptr %p, align 1\n"
+    head, end = "define float @{}(ptr %p, float %y, i1 %c) {{\n", "  ret float %{}\n}}\n"
+    plain = head.format("plain") + load + end.format("x")
+    choice = head.format("choice") + load + "  %z = select i1 %c, float %x, float %y\n" + end.format("z")
+    text = exact.unoptimised(plain + choice, masked=True)
+    assert text.startswith(plain.replace(" load ", " load volatile ") + "define ")
+    assert text.count(" asm ") == 1 and text.count(" load volatile ") == 2
+    assert exact.unoptimised(plain + choice, masked=False) == (plain + choice).replace(" load ", " load volatile ")

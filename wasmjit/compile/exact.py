@@ -181,7 +181,13 @@ def unoptimised(text: str, *, masked: bool) -> str:
     if not is_wanted(text, masked=masked):
         return text
     text = _ANY_LOAD.sub(r"\1volatile \2", _KEPT_LINES.sub("", text))
-    return finish(text, masked=True)[0] if masked else text
+    if not masked:
+        return text
+    parts = _DEFINITION.split(text)
+    for index, part in enumerate(parts):
+        if ", align 1" in part and _MAY_MASK.search(part):
+            parts[index] = _Function(part, masked).text()
+    return "".join(parts)
 
 
 def finish(text: str, *, masked: bool) -> tuple[str, dict[str, Located]]:
