@@ -14,7 +14,9 @@
 
 typedef struct {
     char letter;
+    bool non_null; /* a reference that never is */
     uint32_t slot; /* in the wj_frame; for the third and further results in the results area */
+    const wj_signature *type; /* held: of the functions that a reference is to; NULL: of any */
 } wj_place;
 
 /* Whoever keeps its address, or its id in a func-ref or an array of type ids, holds it. */
@@ -28,6 +30,7 @@ struct wj_signature {
     uint32_t stack_slots; /* even: keeps the stack 16-byte aligned */
     uint32_t area_slots;
     bool has_externrefs; /* among parameters or results */
+    wj_signature *next_dead; /* while it is freed */
     wj_place places[]; /* parameters, then results */
 };
 
@@ -72,7 +75,7 @@ typedef struct {
 
 WJ_INTERNAL const char *wj_letter_name(char letter);
 /* Writes the bits of a Python value to one slot (two for a v128); false with an exception. */
-WJ_INTERNAL bool wj_value_to_slot(PyObject *value, char letter, uint64_t *slot, wj_where where);
+WJ_INTERNAL bool wj_value_to_slot(PyObject *value, const wj_place *place, uint64_t *slot, wj_where where);
 /* A new reference, or NULL with an exception. */
 WJ_INTERNAL PyObject *wj_slot_to_value(const uint64_t *slot, char letter, wj_where where);
 /* The unchecked form: the bits of one value from one or two ints at *items, which moves on. */

@@ -381,7 +381,7 @@ static PyObject *call_in_slots(wj_target *target, PyObject *const *arguments, ui
         uint64_t *slot = slots + of->places[i].slot;
         wj_where where = wj_parameter_of(target, i);
         if (!(unchecked ? wj_bits_to_slot(&arguments, of->places[i].letter, slot, where)
-                        : wj_value_to_slot(*arguments++, of->places[i].letter, slot, where))) {
+                        : wj_value_to_slot(*arguments++, &of->places[i], slot, where))) {
             return NULL;
         }
     }

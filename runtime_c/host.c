@@ -160,7 +160,7 @@ void *wj_boundary_host_call(void *host, void *arguments, uint64_t count)
 static bool result_to_slot(const wj_host_func *host, uint32_t index, PyObject *value, uint64_t *slot)
 {
     const wj_signature *of = host->signature;
-    return wj_value_to_slot(value, of->places[of->param_count + index].letter, slot, value_of(host, index));
+    return wj_value_to_slot(value, &of->places[of->param_count + index], slot, value_of(host, index));
 }
 
 static bool check_no_result(PyObject *returned)

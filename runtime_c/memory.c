@@ -776,6 +776,13 @@ int wj_table_set(wj_table *table, uint64_t index, uint64_t value)
     return 0;
 }
 
+void wj_table_set_all(wj_table *table, uint64_t reference)
+{
+    for (uint64_t i = 0; reference != 0 && i < table->length; i++) {
+        table->elements[i] = reference;
+    }
+}
+
 int wj_table_write(wj_table *table, uint64_t start, const uint64_t *source, uint64_t count)
 {
     if (!wj_in_bounds(start, count, wj_table_length(table))) {

@@ -93,6 +93,11 @@ static int compare_numbers(uint32_t a, uint32_t b)
     return (a > b) - (a < b);
 }
 
+static uint32_t id_of(const wj_signature *signature)
+{
+    return signature == NULL ? 0 : signature->id;
+}
+
 static int compare_letters(const void *a_pointer, const void *b_pointer)
 {
     const wj_signature *a = a_pointer;
@@ -100,7 +105,12 @@ static int compare_letters(const void *a_pointer, const void *b_pointer)
     int order = compare_numbers(a->param_count, b->param_count);
     order = order != 0 ? order : compare_numbers(a->result_count, b->result_count);
     for (uint32_t i = 0; order == 0 && i < a->param_count + a->result_count; i++) {
-        order = a->places[i].letter - b->places[i].letter;
+        const wj_place *left = &a->places[i];
+        const wj_place *right = &b->places[i];
+        order = left->letter - right->letter;
+        order = order != 0 ? order : left->non_null - right->non_null;
+        /* Ids are not used again, so the order stays while trees hold what lives. */
+        order = order != 0 ? order : compare_numbers(id_of(left->type), id_of(right->type));
     }
     return order;
 }
@@ -127,12 +137,48 @@ static bool enroll(wj_signature *made)
     return true;
 }
 
-wj_signature *wj_signature_hold(const char *params, const char *results)
+/* Gives one reference back; true if it was the last one, and nobody finds the signature any more. */
+static bool drop(wj_signature *held)
 {
-    wj_signature *made = make(params, results);
-    if (made == NULL) {
-        return NULL;
+    uint64_t count = __atomic_load_n(&held->references, __ATOMIC_RELAXED);
+    while (count > 1) {
+        if (__atomic_compare_exchange_n(&held->references, &count, count - 1, true, __ATOMIC_RELEASE,
+                                        __ATOMIC_RELAXED)) {
+            return false;
+        }
     }
+    pthread_mutex_lock(&lock); /* perhaps the last one: nobody may find it meanwhile */
+    bool is_last = __atomic_sub_fetch(&held->references, 1, __ATOMIC_ACQ_REL) == 0;
+    if (is_last) {
+        (void)tdelete(held, &by_letters, compare_letters);
+        (void)tdelete(held, &by_id, compare_ids);
+        __atomic_sub_fetch(&count_all, 1, __ATOMIC_RELAXED);
+    }
+    pthread_mutex_unlock(&lock);
+    return is_last;
+}
+
+/* Frees one that nobody can find, and what went with it: types refer to types to any depth. */
+static void let_go(wj_signature *dead)
+{
+    dead->next_dead = NULL;
+    while (dead != NULL) {
+        wj_signature *present = dead;
+        dead = present->next_dead;
+        for (uint32_t i = 0; i < present->param_count + present->result_count; i++) {
+            wj_signature *type = (wj_signature *)present->places[i].type;
+            if (type != NULL && drop(type)) {
+                type->next_dead = dead;
+                dead = type;
+            }
+        }
+        free(present);
+    }
+}
+
+/* The one that equals a new one, which goes if there is another: held, or NULL with errno set. */
+static wj_signature *interned(wj_signature *made)
+{
     pthread_mutex_lock(&lock);
     wj_signature **place = (wj_signature **)tsearch(made, &by_letters, compare_letters);
     wj_signature *found = place == NULL ? NULL : *place;
@@ -146,9 +192,41 @@ wj_signature *wj_signature_hold(const char *params, const char *results)
     }
     pthread_mutex_unlock(&lock);
     if (found != made) {
-        free(made);
+        let_go(made);
     }
     return found;
+}
+
+wj_signature *wj_signature_hold(const char *params, const char *results)
+{
+    wj_signature *made = make(params, results);
+    return made == NULL ? NULL : interned(made);
+}
+
+wj_signature *wj_signature_hold_of(const char *params, const char *results, wj_signature *const *types,
+                                   const uint8_t *non_null)
+{
+    wj_signature *made = make(params, results);
+    if (made == NULL) {
+        return NULL;
+    }
+    for (uint32_t i = 0; i < made->param_count + made->result_count; i++) {
+        wj_place *place = &made->places[i];
+        if (types[i] != NULL && place->letter == WJ_LETTER_FUNCREF) {
+            wj_signature_hold_again(types[i]);
+            place->type = types[i];
+        }
+        place->non_null = non_null[i] != 0;
+    }
+    return interned(made);
+}
+
+void wj_signature_references(const wj_signature *signature, wj_signature **types, uint8_t *non_null)
+{
+    for (uint32_t i = 0; i < signature->param_count + signature->result_count; i++) {
+        types[i] = (wj_signature *)signature->places[i].type;
+        non_null[i] = signature->places[i].non_null;
+    }
 }
 
 void wj_signature_hold_again(const wj_signature *signature)
@@ -158,24 +236,8 @@ void wj_signature_hold_again(const wj_signature *signature)
 
 void wj_signature_release(const wj_signature *signature)
 {
-    wj_signature *held = (wj_signature *)signature;
-    uint64_t count = __atomic_load_n(&held->references, __ATOMIC_RELAXED);
-    while (count > 1) {
-        if (__atomic_compare_exchange_n(&held->references, &count, count - 1, true, __ATOMIC_RELEASE,
-                                        __ATOMIC_RELAXED)) {
-            return;
-        }
-    }
-    pthread_mutex_lock(&lock); /* perhaps the last one: nobody may find it meanwhile */
-    bool is_last = __atomic_sub_fetch(&held->references, 1, __ATOMIC_ACQ_REL) == 0;
-    if (is_last) {
-        (void)tdelete(held, &by_letters, compare_letters);
-        (void)tdelete(held, &by_id, compare_ids);
-        __atomic_sub_fetch(&count_all, 1, __ATOMIC_RELAXED);
-    }
-    pthread_mutex_unlock(&lock);
-    if (is_last) {
-        free(held);
+    if (drop((wj_signature *)signature)) {
+        let_go((wj_signature *)signature);
     }
 }
 

@@ -290,8 +290,25 @@ static bool to_reference(PyObject *value, char letter, uint64_t *slot, wj_where 
     return slot_by_hook(value, letter, slot, letter == 'u' ? "a Func or None" : "an object", where);
 }
 
-bool wj_value_to_slot(PyObject *value, char letter, uint64_t *slot, wj_where where)
+/* Whether a reference is of the type that its place has. What wasm does with it relies on that: false with an exception. */
+static bool reference_fits(PyObject *value, const wj_place *place, uint64_t bits, wj_where where)
 {
+    if (bits == 0) {
+        return place->non_null ? refuse_value(value, place->letter, "a reference that is not null", where) : true;
+    }
+    if (where.store != NULL && where.store->closed) { /* by the conversion: the func-ref is gone, and no call follows */
+        return true;
+    }
+    const wj_func_ref *func_ref = (const wj_func_ref *)(uintptr_t)bits;
+    if (place->type != NULL && func_ref->type_id != place->type->id) {
+        return refuse_value(value, place->letter, "a function of another type", where);
+    }
+    return true;
+}
+
+bool wj_value_to_slot(PyObject *value, const wj_place *place, uint64_t *slot, wj_where where)
+{
+    char letter = place->letter;
     switch (letter) {
     case 'i':
         return to_i32(value, slot, where);
@@ -304,7 +321,7 @@ bool wj_value_to_slot(PyObject *value, char letter, uint64_t *slot, wj_where whe
     case 'V':
         return to_v128(value, slot, where);
     default:
-        return to_reference(value, letter, slot, where);
+        return to_reference(value, letter, slot, where) && reference_fits(value, place, *slot, where);
     }
 }
 
@@ -399,8 +416,8 @@ wj_converted wj_boundary_to_reference(void *target_pointer, void *object, uint32
 {
     const wj_target *target = target_pointer;
     uint64_t bits = 0;
-    char letter = target->signature->places[position].letter;
-    bool succeeded = to_reference(object, letter, &bits, wj_parameter_of(target, position));
+    const wj_place *place = &target->signature->places[position];
+    bool succeeded = wj_value_to_slot(object, place, &bits, wj_parameter_of(target, position));
     return (wj_converted){bits, succeeded};
 }
 

@@ -101,6 +101,8 @@ uint64_t wj_table_length(wj_table *table);
 uint64_t wj_table_grow(wj_table *table, uint64_t delta, uint64_t init); /* UINT64_MAX if refused */
 int wj_table_get(wj_table *table, uint64_t index, uint64_t *value);    /* 0, or 1 if out of bounds */
 int wj_table_set(wj_table *table, uint64_t index, uint64_t value);
+/* Sets all elements, of a table that no code has seen yet. */
+void wj_table_set_all(wj_table *table, uint64_t reference);
 /* Copies `count` references from `source` to table[start...]: 0, or 1 if out of bounds (then nothing is written). */
 int wj_table_write(wj_table *table, uint64_t start, const uint64_t *source, uint64_t count);
 
@@ -185,6 +187,12 @@ int wj_instance_data(void *context, const wj_data_plan *segments, uint32_t count
  * NULL with errno EINVAL for any other letter or more than 1000 of them, ENOMEM, EOVERFLOW when there are no ids left. */
 typedef struct wj_signature wj_signature;
 wj_signature *wj_signature_hold(const char *params, const char *results);
+/* Of a type some of whose references are to functions of one type, or are never null: for each value, parameters first, the
+ * signature of that type or NULL, and 1 or 0. */
+wj_signature *wj_signature_hold_of(const char *params, const char *results, wj_signature *const *types,
+                                   const uint8_t *non_null);
+/* Writes these again, as many as there are values; the signature holds the types. */
+void wj_signature_references(const wj_signature *signature, wj_signature **types, uint8_t *non_null);
 wj_signature *wj_signature_of_id(uint32_t id); /* NULL: nobody holds it */
 void wj_signature_release(const wj_signature *signature);
 uint32_t wj_signature_id(const wj_signature *signature);

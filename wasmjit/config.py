@@ -84,6 +84,7 @@ SUPPORTED_FEATURES = frozenset(
         "simd",
         "relaxed_simd",
         "tail_call",
+        "function_references",
     }
 )
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from array import array
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .errors import ArtifactError
+from .wasm.const_expr import REF_NULL
 from .wasm.initial_data import DROPPED, merge, move
 from .wasm.module import (
     ConstExpr,
@@ -28,7 +30,21 @@ from .wasm.module import (
     Module,
     Names,
 )
-from .wasm.types import FUNCTION, FuncType, GlobalType, Limits, MemoryType, TableType
+from .wasm.types import (
+    EXTERNREF,
+    FUNCREF,
+    FUNCTION,
+    NON_NULL,
+    VALTYPE_NAMES,
+    FunctionReference,
+    FuncType,
+    GlobalType,
+    Limits,
+    MemoryType,
+    TableType,
+    is_defaultable,
+    reference_to,
+)
 
 if TYPE_CHECKING:
     from dataclasses import fields, replace
@@ -149,13 +165,15 @@ def encode_module(module: Module) -> tuple[dict[str, _Json], bytes]:
     """Everything of a stripped `module` except data bytes, names and bodies: JSON-able data, and arrays."""
     referenced = sorted(module.referenced_functions)
     indices = array("I", [*module.functions, *referenced])
+    types = _TypeWriter(module.types)
     encoded = {
-        "types": " ".join([_encode_type(t) for t in module.types]),
-        "imports": [[i.module, i.name, i.kind, _encode_import_type(i), i.offset] for i in module.imports],
+        "types": types.all(),
+        "imports": [[i.module, i.name, i.kind, _encode_import_type(i, types), i.offset] for i in module.imports],
         "functions": len(module.functions),
-        "tables": [_encode_table(t) for t in module.tables],
+        "tables": [_encode_table(t, types) for t in module.tables],
+        "table_inits": [[table, _encode_expression(init, types)] for table, init in module.table_inits.items()],
         "memories": [_encode_memory(m) for m in module.memories],
-        "globals": [[g.content, g.mutable] for g in module.globals],
+        "globals": [[types.value(g.content), g.mutable] for g in module.globals],
         "imported": [
             module.num_imported_functions,
             module.num_imported_tables,
@@ -163,18 +181,26 @@ def encode_module(module: Module) -> tuple[dict[str, _Json], bytes]:
             module.num_imported_globals,
         ],
         "global_definitions": [
-            [g.type.content, g.type.mutable, _encode_expression(g.init), g.offset] for g in module.global_definitions
+            [types.value(g.type.content), g.type.mutable, _encode_expression(g.init, types), g.offset]
+            for g in module.global_definitions
         ],
         "exports": [[e.name, e.kind, e.index, e.offset] for e in module.exports],
         "start": [module.start, module.start_offset],
         "elements": [
-            [e.mode, e.element, _encode_items(e.items, indices), e.table, _encode_expression(e.start), e.offset]
+            [
+                e.mode,
+                types.value(e.element),
+                _encode_items(e.items, indices, types),
+                e.table,
+                _encode_expression(e.start, types),
+                e.offset,
+            ]
             for e in module.elements
         ],
         "data": [
             len(module.data),
             [
-                [at, d.mode, d.memory, _encode_expression(d.start), d.data_start, d.data_end, d.offset]
+                [at, d.mode, d.memory, _encode_expression(d.start, types), d.data_start, d.data_end, d.offset]
                 for at, d in enumerate(module.data)
                 if d is not DROPPED
             ],
@@ -200,51 +226,124 @@ def _decode_module(data: dict[str, _Json], indices: _Indices, wasm: bytes | memo
     functions, tables, memories, globals_ = data["imported"]
     function_types = indices.take(data["functions"]).tolist()
     referenced_functions = indices.take(data["referenced_functions"]).tolist()
+    types = _TypeReader(data["types"])
     module = Module(
         wasm=wasm,
-        types=[_decode_type(text) for text in data["types"].split()],
-        imports=[Import(m, n, kind, _decode_import_type(kind, t), at) for m, n, kind, t, at in data["imports"]],
+        types=types.types,
+        imports=[Import(m, n, kind, _decode_import_type(kind, t, types), at) for m, n, kind, t, at in data["imports"]],
         functions=function_types,
-        tables=[_decode_table(t) for t in data["tables"]],
+        tables=[_decode_table(t, types) for t in data["tables"]],
+        table_inits={table: _decode_expression(init, types) for table, init in data["table_inits"]},
         memories=[_decode_memory(m) for m in data["memories"]],
-        globals=[GlobalType(content, mutable) for content, mutable in data["globals"]],
+        globals=[GlobalType(types.value(content), mutable) for content, mutable in data["globals"]],
         num_imported_functions=functions,
         num_imported_tables=tables,
         num_imported_memories=memories,
         num_imported_globals=globals_,
         global_definitions=[
-            GlobalDefinition(GlobalType(content, mutable), _decode_expression(init), at)
+            GlobalDefinition(GlobalType(types.value(content), mutable), _decode_expression(init, types), at)
             for content, mutable, init, at in data["global_definitions"]
         ],
         exports=[Export(*e) for e in data["exports"]],
         start=data["start"][0],
         start_offset=data["start"][1],
         elements=[
-            ElementSegment(mode, element, _decode_items(items, indices), table, _decode_expression(start), at)
+            ElementSegment(
+                mode,
+                types.value(element),
+                _decode_items(items, indices, types),
+                table,
+                _decode_expression(start, types),
+                at,
+            )
             for mode, element, items, table, start, at in data["elements"]
         ],
-        data=_decode_data(*data["data"]),
+        data=_decode_data(data["data"], types),
         data_count=data["data_count"],
         merged_data=data["merged_data"],
         code_start=data["code"][0],
         code_end=data["code"][1],
         referenced_functions=set(referenced_functions),
     )
+    if any(not tables <= table < len(module.tables) for table in module.table_inits):
+        raise ValueError("initial elements of no table")
     if not indices.is_at_end():
         raise ValueError("indices of nothing")
     return module
 
 
-def _decode_data(count: int, rows: _Json) -> list[DataSegment]:
+def _decode_data(data: _Json, types: _TypeReader) -> list[DataSegment]:
+    count, rows = data
     segments = [DROPPED] * count
     for position, mode, memory, start, first, last, at in rows:
-        segments[position] = DataSegment(mode, memory, _decode_expression(start), first, last, at)
+        segments[position] = DataSegment(mode, memory, _decode_expression(start, types), first, last, at)
     return segments
 
 
-def _encode_type(type: FuncType) -> str:
-    """Each value type's byte in the binary format is an ASCII character."""
-    return f"{bytes(type.params).decode('ascii')}:{bytes(type.results).decode('ascii')}"
+class _TypeWriter:
+    """Writes value types; a reference to functions of one type names that type by its index in the module."""
+
+    def __init__(self, types: Sequence[FuncType]) -> None:
+        self._types = types
+        self._indices: dict[FuncType, int] | None = None
+
+    def value(self, valtype: int) -> _Json:
+        """JSON of a value type."""
+        if not isinstance(valtype, FunctionReference):
+            return valtype
+        if self._indices is None:
+            self._indices = {type: index for index, type in reversed(list(enumerate(self._types)))}
+        return [self._indices[valtype.type], is_defaultable(valtype)]
+
+    def all(self) -> str:
+        """The module's types."""
+        return " ".join([f"{self._values(type.params)}:{self._values(type.results)}" for type in self._types])
+
+    def _values(self, valtypes: tuple[int, ...]) -> str:
+        """The byte in the binary format of most is an ASCII character."""
+        if max(valtypes, default=0) < NON_NULL:
+            return bytes(valtypes).decode("ascii")
+        return "".join([chr(t) if t < NON_NULL else self._long(t) for t in valtypes])
+
+    def _long(self, valtype: int) -> str:
+        written = self.value(valtype)
+        if isinstance(written, list):
+            return f"<{written[0]}{'?' if written[1] else '!'}>"
+        return f"<{chr(valtype & ~NON_NULL)}>"
+
+
+class _TypeReader:
+    """The inverse; `types` are those that were read so far, to which alone the others refer."""
+
+    def __init__(self, text: str) -> None:
+        self.types: list[FuncType] = []
+        for each in text.split():
+            self.types.append(_decode_type(each) if "<" not in each else self._type(each))
+
+    def value(self, data: _Json) -> int:
+        """A value type. Raises ValueError or TypeError for what is none."""
+        if isinstance(data, list):
+            index, nullable = data
+            if not 0 <= index < len(self.types):
+                raise ValueError(f"type {index} of {len(self.types)}")
+            return reference_to(self.types[index], bool(nullable))
+        if not data or (data not in VALTYPE_NAMES and data not in (FUNCREF | NON_NULL, EXTERNREF | NON_NULL)):
+            raise ValueError(f"value type {data}")
+        return int(data)
+
+    def _type(self, text: str) -> FuncType:
+        params, results = (tuple([self._piece(piece) for piece in _PIECES.findall(part)]) for part in text.split(":"))
+        return FuncType(params, results)
+
+    def _piece(self, piece: str) -> int:
+        if piece[0] != "<":
+            return self.value(ord(piece))
+        if piece[-2] in "?!":
+            return self.value([int(piece[1:-2]), piece[-2] == "?"])
+        return self.value(ord(piece[1]) | NON_NULL)
+
+
+_PIECES = re.compile(r"<[^>]*>|.", re.DOTALL)
 
 
 def _decode_type(text: str) -> FuncType:
@@ -264,13 +363,13 @@ def _made_type(text: str) -> FuncType:
     return FuncType(tuple(params), tuple(results))
 
 
-def _encode_table(table: TableType) -> _Json:
-    return [table.element, table.limits.min, table.limits.max, table.is_64]
+def _encode_table(table: TableType, types: _TypeWriter) -> _Json:
+    return [types.value(table.element), table.limits.min, table.limits.max, table.is_64]
 
 
-def _decode_table(data: _Json) -> TableType:
+def _decode_table(data: _Json, types: _TypeReader) -> TableType:
     element, minimum, maximum, is_64 = data
-    return TableType(element, Limits(minimum, maximum), is_64)
+    return TableType(types.value(element), Limits(minimum, maximum), is_64)
 
 
 def _encode_memory(memory: MemoryType) -> _Json:
@@ -282,49 +381,53 @@ def _decode_memory(data: _Json) -> MemoryType:
     return MemoryType(Limits(minimum, maximum), *rest)
 
 
-def _encode_import_type(import_: Import) -> _Json:
+def _encode_import_type(import_: Import, types: _TypeWriter) -> _Json:
     kind = import_.type
     if isinstance(kind, TableType):
-        return ["table", *_encode_table(kind)]
+        return ["table", *_encode_table(kind, types)]
     if isinstance(kind, MemoryType):
         return ["memory", *_encode_memory(kind)]
     if isinstance(kind, GlobalType):
-        return ["global", kind.content, kind.mutable]
+        return ["global", types.value(kind.content), kind.mutable]
     return kind  # a type index: functions, and tags later
 
 
-def _decode_import_type(kind: int, data: _Json) -> int | TableType | MemoryType | GlobalType:
+def _decode_import_type(kind: int, data: _Json, types: _TypeReader) -> int | TableType | MemoryType | GlobalType:
     if isinstance(data, int):
         return data
     if kind == FUNCTION:
         raise ValueError("a function import without a type index")
     name, *rest = data
     if name == "table":
-        return _decode_table(rest)
+        return _decode_table(rest, types)
     if name == "memory":
         return _decode_memory(rest)
     if name == "global":
-        return GlobalType(*rest)
+        content, mutable = rest
+        return GlobalType(types.value(content), mutable)
     raise ValueError(f"import type {name}")
 
 
-def _encode_expression(expression: ConstExpr) -> _Json:
-    return [list(instruction) for instruction in expression]
+def _encode_expression(expression: ConstExpr, types: _TypeWriter) -> _Json:
+    return [
+        [opcode, types.value(immediate) if opcode == REF_NULL and immediate is not None else immediate]
+        for opcode, immediate in expression
+    ]
 
 
-def _decode_expression(data: _Json) -> ConstExpr:
-    return tuple([(opcode, immediate) for opcode, immediate in data])
+def _decode_expression(data: _Json, types: _TypeReader) -> ConstExpr:
+    return tuple([(opcode, types.value(immediate) if opcode == REF_NULL else immediate) for opcode, immediate in data])
 
 
-def _encode_items(items: Sequence[ConstExpr], indices: array[int]) -> _Json:
+def _encode_items(items: Sequence[ConstExpr], indices: array[int], types: _TypeWriter) -> _Json:
     """Plain functions are counted here, and go to `indices`."""
     if isinstance(items, FunctionItems):
         indices.extend(items.functions)
         return len(items)
-    return [_encode_expression(item) for item in items]
+    return [_encode_expression(item, types) for item in items]
 
 
-def _decode_items(data: _Json, indices: _Indices) -> Sequence[ConstExpr]:
+def _decode_items(data: _Json, indices: _Indices, types: _TypeReader) -> Sequence[ConstExpr]:
     if isinstance(data, int):
         return FunctionItems(indices.take(data))
-    return tuple([_decode_expression(item) for item in data])
+    return tuple([_decode_expression(item, types) for item in data])

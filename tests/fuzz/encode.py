@@ -23,7 +23,7 @@ from tests.wasm_bytes import (
     vector,
 )
 from wasmjit.wasm.const_expr import V128_CONST
-from wasmjit.wasm.module import ACTIVE, PASSIVE, ConstExpr, DataSegment, ElementSegment, Module
+from wasmjit.wasm.module import ACTIVE, PASSIVE, ConstExpr, DataSegment, ElementSegment, FunctionItems, Module
 from wasmjit.wasm.types import PAGE_SIZE_LOG2, GlobalType, Limits, MemoryType, TableType
 
 
@@ -69,12 +69,15 @@ def _extern_type(extern: int | TableType | MemoryType | GlobalType) -> bytes:
 
 
 def _element(segment: ElementSegment) -> bytes:
-    """Always with expressions: `wasm-tools print` shows both spellings of a function alike only if all agree."""
-    items = vector(*[_expression(item) for item in segment.items])
-    element = bytes([segment.element])
+    """Functions as functions, whose references are not null; else with expressions."""
+    if isinstance(segment.items, FunctionItems):
+        form, element, items = 0, b"\0", vector(*[unsigned(function) for function in segment.items.functions])
+    else:
+        form, element = 4, bytes([segment.element])
+        items = vector(*[_expression(item) for item in segment.items])
     if segment.mode == ACTIVE:
-        return b"\6" + unsigned(segment.table) + _expression(segment.start) + element + items
-    return (b"\5" if segment.mode == PASSIVE else b"\7") + element + items
+        return bytes([form + 2]) + unsigned(segment.table) + _expression(segment.start) + element + items
+    return bytes([form + (1 if segment.mode == PASSIVE else 3)]) + element + items
 
 
 def _data(decoded: Module, segment: DataSegment) -> bytes:

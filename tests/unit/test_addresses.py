@@ -37,6 +37,7 @@ OTHERS = {
     ("runtime/foreign.py", "_from_ctypes"): "the address of a C function",
     ("runtime/code.py", "LoadedCode.__init__"): "an array of its own",
     ("runtime/type_ids.py", "ModuleTypes.__init__"): "an array that it keeps",
+    ("runtime/type_ids.py", "_SignatureMaker._make"): "signatures that it keeps",
     ("runtime/interpreter.py", "_pointer"): "an array that the Interpreter keeps",
     ("runtime/interpreter.py", "Interpreter.__init__"): "bytes that it keeps",
     ("runtime/plan.py", "InstancePlan._plan_elements"): "an array that the plan keeps",

@@ -42,6 +42,7 @@ from wasmjit.wasm.types import (
     FUNCREF,
     I32,
     I64,
+    NON_NULL,
     FuncType,
     GlobalType,
     Limits,
@@ -201,10 +202,10 @@ def test_the_eight_forms_of_element_segments() -> None:
     ref = [(((REF_FUNC, i),)) for i in range(201)]
     null_func, null_extern = ((REF_NULL, FUNCREF),), ((REF_NULL, EXTERNREF),)
     assert [(e.mode, e.element, e.items, e.table, e.start) for e in decoded.elements] == [
-        (ACTIVE, FUNCREF, (ref[0], ref[2]), 0, ((I32_CONST, 1),)),
-        (PASSIVE, FUNCREF, (ref[3],), 0, ()),
-        (ACTIVE, FUNCREF, (), 7, ((I32_CONST, 2),)),
-        (DECLARATIVE, FUNCREF, (ref[4], ref[200]), 0, ()),
+        (ACTIVE, FUNCREF | NON_NULL, (ref[0], ref[2]), 0, ((I32_CONST, 1),)),
+        (PASSIVE, FUNCREF | NON_NULL, (ref[3],), 0, ()),
+        (ACTIVE, FUNCREF | NON_NULL, (), 7, ((I32_CONST, 2),)),
+        (DECLARATIVE, FUNCREF | NON_NULL, (ref[4], ref[200]), 0, ()),
         (ACTIVE, FUNCREF, (ref[1], null_func), 0, ((I32_CONST, 3),)),
         (PASSIVE, EXTERNREF, (null_extern,), 0, ()),
         (ACTIVE, FUNCREF, (null_func,), 2, ((GLOBAL_GET, 0),)),
@@ -480,7 +481,7 @@ FEATURES = {
         11,
     ),
     "non-null reference": ("function_references", module(section(TYPE, b"\1\x60\1\x64\x70\0")), 13),
-    "reference to a type": ("function_references", module(section(TYPE, b"\1\x60\1\x63\0\0")), 14),
+    "reference to a type": ("function_references", module(section(TYPE, b"\2\x60\0\0\x60\1\x63\0\0")), 17),
     "table with initializer": ("function_references", module(section(TABLE, b"\1\x40\0\x70\0\0\xd0\x70\x0b")), 11),
     "second memory": ("multi_memory", module(section(MEMORY, b"\2\0\0\0\0")), 10),
 }

@@ -73,6 +73,8 @@ def spellings(op: Op) -> list[bytes]:
     head, found = code_of(op), [b""]
     if op.name == "else":
         return [b"\x04\x40" + head + END]
+    if op.name == "br_on_non_null":  # the label takes a reference
+        return [b"\x02\x70" + DEAD + head + b"\0" + DEAD + END]
     if op.name == "end":
         return [b"\x02\x40" + head]
     for word in op.immediates:

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .. import abi
-from ..wasm.ops import LLVM_TYPES
-from ..wasm.types import I32, V128, FuncType
+from ..wasm.types import I32, V128, FuncType, llvm_type
 from . import metering, tables
 
 if TYPE_CHECKING:
@@ -23,8 +22,8 @@ def return_type(results: tuple[int, ...]) -> str:
     if not results:
         return "void"
     if len(results) == 1:
-        return LLVM_TYPES[results[0]]
-    return "{ " + ", ".join(LLVM_TYPES[t] for t in results[: abi.MAX_REGISTER_RESULTS]) + " }"
+        return llvm_type(results[0])
+    return "{ " + ", ".join(llvm_type(t) for t in results[: abi.MAX_REGISTER_RESULTS]) + " }"
 
 
 def area_slots(results: tuple[int, ...]) -> list[tuple[int, int]]:
@@ -77,7 +76,7 @@ def emit_call(lowering: FunctionLowering, functype: FuncType, callee: str, conte
     if slots:
         lowering.results_area_bytes = max(lowering.results_area_bytes, slots[-1][1] + 2 * abi.SLOT_BYTES)
         operands.append("ptr %area")
-    operands += [f"{LLVM_TYPES[t]} {value}" for t, value in zip(functype.params, arguments, strict=True)]
+    operands += [f"{llvm_type(t)} {value}" for t, value in zip(functype.params, arguments, strict=True)]
     call = f"call {return_type(results)} {callee}({', '.join(operands)}){lowering.debug(at)}"
     name = lowering.fresh()
     lowering.lines.append(f"  {name} = {call}" if results else f"  {call}")
@@ -94,7 +93,7 @@ def emit_call(lowering: FunctionLowering, functype: FuncType, callee: str, conte
         result = lowering.fresh()
         lowering.lines.append(
             f"  {result}p = getelementptr i8, ptr %area, i64 {offset}\n"
-            f"  {result} = load {LLVM_TYPES[results[position]]}, ptr {result}p, align 8, !tbaa !2"
+            f"  {result} = load {llvm_type(results[position])}, ptr {result}p, align 8, !tbaa !2"
         )
         names.append(result)
     values.extend(names)

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING
 from .. import abi
 from ..errors import TRAPS, CompileError
 from ..wasm.lowering import IF, LOOP, Frame
-from ..wasm.ops import LLVM_TYPES, Op
-from ..wasm.types import F32, F64, I32, I64, V128, FuncType
-from . import calls, exact, hand_over, landings, limits, lower, memory, metering, simd, tables, tail_calls
+from ..wasm.ops import Op
+from ..wasm.types import F32, F64, I32, I64, V128, FuncType, llvm_type
+from . import calls, exact, hand_over, landings, limits, lower, memory, metering, references, simd, tables, tail_calls
 from .liveness import Block, PendingStore, dead_stores
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class _Stores(dict[int, str]):
     local_types: list[int]
 
     def __missing__(self, index: int) -> str:
-        text = self[index] = f"  store {LLVM_TYPES[self.local_types[index]]} "
+        text = self[index] = f"  store {llvm_type(self.local_types[index])} "
         return text
 
 
@@ -215,7 +215,7 @@ class FunctionLowering:
             self.cache[index] = (f"%p{index}", -1)
         # Every join walks over the cache: functions with very many locals start without their zeros in it.
         for index in range(num_params, min(len(local_types), num_params + _MAX_CACHED_ZEROS)):
-            self.cache[index] = (lower.ZEROS[local_types[index]], -1)
+            self.cache[index] = (lower.zero(local_types[index]), -1)
         frame.label = "return"
         frame.edges = []
         metering.enter_function(self, self.body_start)
@@ -225,7 +225,7 @@ class FunctionLowering:
     def load_local(self, index: int) -> str:
         """Emits a load of a local that is not cached."""
         name = self.fresh()
-        self.lines.append(f"  {name} = load {LLVM_TYPES[self.local_types[index]]}, ptr %l{index}")
+        self.lines.append(f"  {name} = load {llvm_type(self.local_types[index])}, ptr %l{index}")
         self.loaded.add(index)
         self.cache[index] = (name, len(self.lines))
         # Its value may come from a load in an earlier block: keep that alive through this one's uses too.
@@ -336,7 +336,7 @@ class FunctionLowering:
         result = lower.IRREGULAR[row.lowering](self, row, a, b, at)
         if self.unit.policy.canonical_nans and row.result in (F32, F64):
             raw, result = result, self.fresh()
-            self.lines.extend(lower.canonical_text(result, raw, LLVM_TYPES[row.result]).split("; "))
+            self.lines.extend(lower.canonical_text(result, raw, llvm_type(row.result)).split("; "))
         if a in self.tainted or b in self.tainted:
             self.tainted.add(result)
         return result
@@ -582,7 +582,7 @@ class FunctionLowering:
         if not self.unit.keeps_loads or valtype not in (I32, I64, F32, F64):
             return lower.anchor_text(self.unit, value, valtype)
         self.unit.num_anchors += 1
-        return exact.keep_text(value, LLVM_TYPES[valtype], f"%w{self.unit.num_anchors}")
+        return exact.keep_text(value, llvm_type(valtype), f"%w{self.unit.num_anchors}")
 
     def join(self, frame: Frame) -> None:
         """Starts the block that a frame's branches meet in."""
@@ -611,7 +611,7 @@ class FunctionLowering:
         lines = []
         for position, valtype in enumerate(types):
             incoming = ", ".join(f"[ {values[position]}, %{source} ]" for values, source in frame.edges)
-            lines.append(f"  %{label}.{position} = phi {LLVM_TYPES[valtype]} {incoming}")
+            lines.append(f"  %{label}.{position} = phi {llvm_type(valtype)} {incoming}")
         return "\n".join(lines)
 
     def branch(self, frame: Frame) -> None:
@@ -658,6 +658,12 @@ class FunctionLowering:
     def return_call(self, function: int, at: int) -> None:
         tail_calls.call(self, function, at)
 
+    def call_ref(self, type_index: int, may_be_null: bool, at: int) -> None:
+        references.call(self, type_index, may_be_null, at)
+
+    def return_call_ref(self, type_index: int, may_be_null: bool, at: int) -> None:
+        references.return_call(self, type_index, may_be_null, at)
+
     def return_call_indirect(self, type_index: int, table: int, at: int) -> None:
         reference = calls.checked_reference(self, type_index, table, at)
         tail_calls.call_reference(self, self.module.types[type_index], reference, at)
@@ -680,7 +686,7 @@ class FunctionLowering:
         b = self.values.pop()
         a = self.values.pop()
         name = self.fresh()
-        llvm = LLVM_TYPES[valtype]
+        llvm = llvm_type(valtype)
         # Compilers emit `select` where they expect a branch to be mispredicted; LLVM must not make it one again.
         site = self.sites.get(a) or self.sites.get(b) or ""
         self.lines.append(f"  {name} = select i1 {condition}, {llvm} {a}, {llvm} {b}, !unpredictable !0{site}")
@@ -715,7 +721,7 @@ class FunctionLowering:
         name = self.fresh()
         globaltype = self.module.globals[index]
         mark = "!tbaa !2" if globaltype.mutable else "!invariant.load !0"
-        self.lines.append(f"  {name} = load {LLVM_TYPES[globaltype.content]}, ptr {pointer}, align 8, {mark}")
+        self.lines.append(f"  {name} = load {llvm_type(globaltype.content)}, ptr {pointer}, align 8, {mark}")
         self.values.append(name)
 
     def global_set(self, index: int) -> None:
@@ -724,7 +730,7 @@ class FunctionLowering:
         value = self.values.pop()
         if value in self.tainted:
             self.fixed_stores.append((len(self.lines), value, valtype))
-        self.lines.append(f"  store {LLVM_TYPES[valtype]} {value}, ptr {pointer}, align 8, !tbaa !2")
+        self.lines.append(f"  store {llvm_type(valtype)} {value}, ptr {pointer}, align 8, !tbaa !2")
 
     def memory_size(self, memory_index: int) -> None:
         self.values.append(memory.size_pages(self, memory_index))
@@ -733,12 +739,16 @@ class FunctionLowering:
         self.values.append("null")
 
     def ref_is_null(self) -> None:
-        name = self.fresh()
-        value = self.values.pop()
-        self.lines.append(f"  {name}n = icmp eq ptr {value}, null\n  {name} = zext i1 {name}n to i32")
-        if value in self.tainted:
-            self.tainted.add(name)
-        self.values.append(name)
+        references.is_null(self)
+
+    def ref_as_non_null(self, at: int) -> None:
+        references.as_non_null(self, at)
+
+    def branch_on_null(self, frame: Frame) -> None:
+        references.branch_on_null(self, frame)
+
+    def branch_on_non_null(self, frame: Frame) -> None:
+        references.branch_on_non_null(self, frame)
 
     def ref_func(self, function: int) -> None:
         self.values.append(calls.func_ref(self, function))
@@ -786,18 +796,18 @@ class FunctionLowering:
             pointer = self.fresh()
             self.lines.append(
                 f"  {pointer} = getelementptr i8, ptr %results, i64 {offset}\n"
-                f"  store {LLVM_TYPES[results[position]]} {values[position]}, ptr {pointer}, align 8, !tbaa !2"
+                f"  store {llvm_type(results[position])} {values[position]}, ptr {pointer}, align 8, !tbaa !2"
             )
         if not results:
             self.lines.append("  ret void")
         elif len(results) == 1:
-            self.lines.append(f"  ret {LLVM_TYPES[results[0]]} {values[0]}")
+            self.lines.append(f"  ret {llvm_type(results[0])} {values[0]}")
         else:
             pair = calls.return_type(results)
             name = self.fresh()
             self.lines.append(
-                f"  {name}a = insertvalue {pair} poison, {LLVM_TYPES[results[0]]} {values[0]}, 0\n"
-                f"  {name} = insertvalue {pair} {name}a, {LLVM_TYPES[results[1]]} {values[1]}, 1\n"
+                f"  {name}a = insertvalue {pair} poison, {llvm_type(results[0])} {values[0]}, 0\n"
+                f"  {name} = insertvalue {pair} {name}a, {llvm_type(results[1])} {values[1]}, 1\n"
                 f"  ret {pair} {name}"
             )
 
@@ -829,13 +839,13 @@ class FunctionLowering:
         """The head of the function."""
         if self.tail_calls:
             return tail_calls.definition(self)
-        return calls.definition(self, [f"{LLVM_TYPES[t]} %p{i}" for i, t in enumerate(self.type.params)])
+        return calls.definition(self, [f"{llvm_type(t)} %p{i}" for i, t in enumerate(self.type.params)])
 
     def local_definition(self, index: int) -> str:
         """A local's alloca and its value when the function begins."""
         valtype = self.local_types[index]
-        llvm = LLVM_TYPES[valtype]
-        initial = f"%p{index}" if index < self.num_params else lower.ZEROS[valtype]
+        llvm = llvm_type(valtype)
+        initial = f"%p{index}" if index < self.num_params else lower.zero(valtype)
         return f"  %l{index} = alloca {llvm}\n  store {llvm} {initial}, ptr %l{index}"
 
     def demote_locals(self, text: str) -> str:

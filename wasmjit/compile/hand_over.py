@@ -14,8 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from .. import abi
-from ..wasm.ops import LLVM_TYPES
-from ..wasm.types import V128
+from ..wasm.types import V128, llvm_type
 from . import calls
 from .liveness import Block, live_locals
 
@@ -103,7 +102,7 @@ def _filled_frame(lowering: FunctionLowering, item: HandOver, live: int) -> str:
     lines = [f"{item.label}.over:"]
     for index, valtype in enumerate(lowering.local_types):
         if live >> index & 1:
-            value, llvm = f"{item.code}l{index}", LLVM_TYPES[valtype]
+            value, llvm = f"{item.code}l{index}", llvm_type(valtype)
             lines.append(
                 f"  {value} = load {llvm}, ptr %l{index}\n"
                 f"  {value}p = getelementptr i8, ptr %handed, i64 {abi.loop_frame_offset(index)}\n"

@@ -19,8 +19,7 @@ from .. import abi
 from ..errors import CompileError
 from ..wasm.lowering import Frame
 from ..wasm.module import Module
-from ..wasm.ops import LLVM_TYPES
-from ..wasm.types import V128
+from ..wasm.types import V128, llvm_type
 from . import calls
 from .function import FunctionLowering
 from .unit import CodePolicy, Unit
@@ -76,7 +75,7 @@ class LoopEntryLowering(FunctionLowering):
 
     def local_definition(self, index: int) -> str:
         """A local's alloca and its value in the frame."""
-        llvm = LLVM_TYPES[self.local_types[index]]
+        llvm = llvm_type(self.local_types[index])
         return (
             f"  %p{index}.p = getelementptr i8, ptr %frame, i64 {abi.loop_frame_offset(index)}\n"
             f"  %p{index} = load {llvm}, ptr %p{index}.p, align 8\n"

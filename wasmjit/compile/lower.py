@@ -7,22 +7,24 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..wasm.lowering import FastRow, fast_rows
-from ..wasm.ops import COMPARISON, CONDITION, LLVM_TYPES, LOAD, OPS, SPECIAL, STORE, VECTOR, Op
-from ..wasm.types import EXTERNREF, F32, F64, FUNCREF, I32, I64, V128
+from ..wasm.ops import COMPARISON, CONDITION, LOAD, OPS, SPECIAL, STORE, VECTOR, Op
+from ..wasm.types import EXTERNREF, F32, F64, FUNCREF, I32, I64, V128, by_type, llvm_type
 
 if TYPE_CHECKING:
     from .function import FunctionLowering
     from .unit import Unit
 
-ZEROS = {
-    I32: "0",
-    I64: "0",
-    F32: "0.0",
-    F64: "0.0",
-    V128: "zeroinitializer",
-    FUNCREF: "null",
-    EXTERNREF: "null",
-}
+zero: Callable[[int], str] = by_type(
+    {
+        I32: "0",
+        I64: "0",
+        F32: "0.0",
+        F64: "0.0",
+        V128: "zeroinitializer",
+        FUNCREF: "null",
+        EXTERNREF: "null",
+    }
+)
 
 _MINIMUM_MAXIMUM = tuple(str(n) for bits in (31, 63) for n in (-(1 << bits), (1 << bits) - 1))
 # Operations LLVM folds to a constant when both operands are the same.
@@ -82,7 +84,7 @@ def _renderers(canonical: bool) -> dict[int, Callable[[str, str, str], str]]:
         if op.kind in (COMPARISON, CONDITION):
             text = "{r} = " + text
         if canonical and op.result in (F32, F64) and op.name[4:] in _MAKES_NANS:
-            llvm = LLVM_TYPES[op.result]
+            llvm = llvm_type(op.result)
             text = text.replace("{r} =", "{r}x =")
             raw = "{r}x"
             if op.name.endswith("sqrt"):  # LLVM finds that sqrt is NaN where its operand is below 0, and folds the rest
@@ -106,7 +108,7 @@ def rows(canonical: bool, address_type: int) -> list[FastRow | None]:
 def anchor_text(unit: Unit, value: str, valtype: int) -> str:
     """An instruction that uses `value` and does nothing: LLVM must compute it, so its traps happen."""
     register = unit.float_register if valtype in (F32, F64, V128) else "r"
-    return f'  call void asm sideeffect "", "{register}"({LLVM_TYPES[valtype]} {value})'
+    return f'  call void asm sideeffect "", "{register}"({llvm_type(valtype)} {value})'
 
 
 def anchor_condition_text(unit: Unit, condition: str) -> str:
@@ -136,7 +138,7 @@ def hide_constants(lowering: FunctionLowering, row: Op, a: str, b: str) -> tuple
     LLVM may treat a signalling NaN as a quiet one; wasm requires a quiet result (spec 4.3.3, nan propagation).
     """
     hidden = _ONE if row.name[4:] in ("mul", "div") else _ZERO
-    llvm = LLVM_TYPES[row.result]
+    llvm = llvm_type(row.result)
     if a in hidden:
         a = opaque(lowering, a, llvm)
     if b in hidden:
@@ -164,7 +166,7 @@ def demote(lowering: FunctionLowering, row: Op, a: str, b: str, at: int) -> str:
 def minimum_maximum(lowering: FunctionLowering, row: Op, a: str, b: str, at: int) -> str:
     """min and max: NaN if an operand is NaN (quiet, hence the addition), and -0 < +0."""
     name = lowering.fresh()
-    llvm = LLVM_TYPES[row.result]
+    llvm = llvm_type(row.result)
     bits = row.name[1:3]
     which = "minimum" if row.name.endswith("min") else "maximum"
     lowering.lines.append(
@@ -181,7 +183,7 @@ def minimum_maximum(lowering: FunctionLowering, row: Op, a: str, b: str, at: int
 
 def divide(lowering: FunctionLowering, row: Op, a: str, b: str, at: int) -> str:
     """div and rem: LLVM's are undefined where wasm traps, and for the remainder of MIN by -1."""
-    llvm = LLVM_TYPES[row.result]
+    llvm = llvm_type(row.result)
     operation = {"div_s": "sdiv", "div_u": "udiv", "rem_s": "srem", "rem_u": "urem"}[row.name[4:]]
     lowering.settle_values((a,), row.params)  # all behind the checks is dead if LLVM finds that they always trap
     lowering.settle(operands=1)
@@ -260,7 +262,7 @@ def truncate(lowering: FunctionLowering, row: Op, a: str, b: str, at: int) -> st
     source = row.params[0]
     signed = row.name.endswith("_s")
     low, high = _TRUNCATE_BOUNDS[source, row.result, signed]
-    llvm = LLVM_TYPES[source]
+    llvm = llvm_type(source)
     name = lowering.fresh()
     lowering.settle(operands=1)
     lowering.counter += 1
@@ -278,7 +280,7 @@ def truncate(lowering: FunctionLowering, row: Op, a: str, b: str, at: int) -> st
         f"{failed}:\n  {name}n = fcmp uno {llvm} {a}, {a}\n  br i1 {name}n, label %{invalid}, label %{overflow}"
     )
     conversion = "fptosi" if signed else "fptoui"
-    lowering.lines.append(f"  {name} = {conversion} {llvm} {a} to {LLVM_TYPES[row.result]}")
+    lowering.lines.append(f"  {name} = {conversion} {llvm} {a} to {llvm_type(row.result)}")
     return name
 
 

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 
 from .. import abi
 from ..wasm.const_expr import V128_CONST
-from ..wasm.ops import LLVM_TYPES, OP_BY_NAME, OPS, Op
-from ..wasm.types import V128
+from ..wasm.ops import OP_BY_NAME, OPS, Op
+from ..wasm.types import V128, llvm_type
 from ..wasm.vectors import LANES, ROWS
 from . import calls, memory
 from .simd_templates import LANE_BITS, LANE_TYPES, render_source
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 # From (result, a, b, c, lane) to IR text; None where the operand is the result.
 Render = Callable[[str, str, str, str, str], str]
 
-VECTOR = LLVM_TYPES[V128]
+VECTOR = llvm_type(V128)
 VECTOR_TYPES = {shape: f"<{LANES[shape]} x {lane}>" for shape, lane in LANE_TYPES.items()}
 _MASK_64 = (1 << 64) - 1
 _EXTREMA = frozenset(op.code for op in ROWS if op is not None and op.name[-4:] in (".min", ".max", "_min", "_max"))

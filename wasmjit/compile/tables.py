@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import abi
-from ..wasm.ops import LLVM_TYPES
+from ..wasm.types import llvm_type
 
 if TYPE_CHECKING:
     from .function import FunctionLowering
@@ -44,7 +44,7 @@ def length(lowering: FunctionLowering, table: int) -> str:
     record(lowering, table)
     name = lowering.fresh()
     # Lengths stay below 2^32, so the low half is the length.
-    llvm = LLVM_TYPES[type.address_type]
+    llvm = llvm_type(type.address_type)
     lowering.lines.append(f"  {name} = load {llvm}, ptr %table{table}.length, align 8, !tbaa !2")
     return name
 
@@ -55,7 +55,7 @@ def element_pointer(lowering: FunctionLowering, table: int, index: str, at: int)
     The masked index is hidden from LLVM behind an empty asm: it would prove the mask redundant after the check.
     """
     count = length(lowering, table)
-    llvm = LLVM_TYPES[lowering.module.tables[table].address_type]
+    llvm = llvm_type(lowering.module.tables[table].address_type)
     name = lowering.fresh()
     emit = lowering.lines.append
     emit(f"  {name}o = icmp uge {llvm} {index}, {count}")

@@ -23,8 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from .. import abi
-from ..wasm.ops import LLVM_TYPES
-from ..wasm.types import F32, F64, I32, I64, V128, FuncType
+from ..wasm.types import F32, F64, I32, I64, V128, FuncType, llvm_type
 from . import calls, metering
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ class RegisterPrototype:
 
     def true_params(self, context: str = "%vmctx") -> str:
         """The LLVM parameters of the true prototype, named."""
-        return ", ".join([*self.head(context), *(f"{LLVM_TYPES[t]} %p{i}" for i, t in enumerate(self.type.params))])
+        return ", ".join([*self.head(context), *(f"{llvm_type(t)} %p{i}" for i, t in enumerate(self.type.params))])
 
     def types(self, params: str) -> str:
         """LLVM's function type with one of the above."""
@@ -94,7 +93,7 @@ class RegisterPrototype:
             if kind == "memory":
                 emit(
                     f"  {name} = getelementptr i8, ptr {arguments}, i64 {place}\n"
-                    f"  store {LLVM_TYPES[valtype]} {operands[position]}, ptr {name}, align 8, !tbaa !2"
+                    f"  store {llvm_type(valtype)} {operands[position]}, ptr {name}, align 8, !tbaa !2"
                 )
             elif valtype == I64:
                 values[f"{kind}{place}"] = operands[position]
@@ -112,7 +111,7 @@ class RegisterPrototype:
             if kind == "memory":
                 lines.append(
                     f"  {name}.p = getelementptr i8, ptr {arguments}, i64 {place}\n"
-                    f"  {name} = load {LLVM_TYPES[valtype]}, ptr {name}.p, align 8, !tbaa !2"
+                    f"  {name} = load {llvm_type(valtype)}, ptr {name}.p, align 8, !tbaa !2"
                 )
             else:
                 lines.append(_from_register(name, valtype, f"%{kind}{place}"))
@@ -120,7 +119,7 @@ class RegisterPrototype:
 
 
 def _to_register(name: str, valtype: int, operand: str) -> str:
-    llvm = LLVM_TYPES[valtype]
+    llvm = llvm_type(valtype)
     if valtype == I32:
         return f"  {name} = zext i32 {operand} to i64"
     if valtype == F32:
@@ -136,7 +135,7 @@ def _to_register(name: str, valtype: int, operand: str) -> str:
 
 
 def _from_register(name: str, valtype: int, register: str) -> str:
-    llvm = LLVM_TYPES[valtype]
+    llvm = llvm_type(valtype)
     if valtype == I32:
         return f"  {name} = trunc i64 {register} to i32"
     if valtype == I64:

@@ -21,8 +21,7 @@ from collections.abc import Iterable, Sequence
 
 from .. import abi
 from ..wasm.module import Module
-from ..wasm.ops import LLVM_TYPES
-from ..wasm.types import F32, F64, FUNCTION, I32, I64, REFERENCE_TYPES, V128, FuncType
+from ..wasm.types import F32, F64, FUNCTION, I32, I64, V128, FuncType, is_reference, llvm_type
 from ..wasm.types import trampoline_name as symbol
 from .calls import area_slots, return_type
 
@@ -130,7 +129,7 @@ def _from_bits(text: _Text, valtype: int, bits: str) -> str:
         return bits
     if valtype == F64:
         return text.let(f"bitcast i64 {bits} to double")
-    if valtype in REFERENCE_TYPES:
+    if is_reference(valtype):
         return text.let(f"inttoptr i64 {bits} to ptr")
     low = text.let(f"trunc i64 {bits} to i32")
     return low if valtype == I32 else text.let(f"bitcast i32 {low} to float")
@@ -146,7 +145,7 @@ def _call_results(text: _Text, functype: FuncType, callee: str, area: str, call:
     if len(results) == 1:
         return [returned]
     names = [text.let(f"extractvalue {return_type(results)} {returned}, {n}") for n in range(abi.MAX_REGISTER_RESULTS)]
-    return names + [text.load(LLVM_TYPES[results[position]], area, offset) for position, offset in area_slots(results)]
+    return names + [text.load(llvm_type(results[position]), area, offset) for position, offset in area_slots(results)]
 
 
 def _gate_call(text: _Text, functype: FuncType, vmctx: str, arguments: Sequence[str], area: str) -> list[str]:
@@ -154,7 +153,7 @@ def _gate_call(text: _Text, functype: FuncType, vmctx: str, arguments: Sequence[
     operands = ["ptr swiftself %entry_record", f"ptr {vmctx}"]
     if len(functype.results) > abi.MAX_REGISTER_RESULTS:
         operands.append(f"ptr {area}")
-    operands += [f"{LLVM_TYPES[t]} {value}" for t, value in zip(functype.params, arguments, strict=True)]
+    operands += [f"{llvm_type(t)} {value}" for t, value in zip(functype.params, arguments, strict=True)]
     gate = text.load("ptr", "%boundary", abi.POINTER_BYTES * abi.BOUNDARY_INDEX["gate"])
     return _call_results(text, functype, f"{gate}({', '.join(operands)})", area)
 
@@ -182,14 +181,14 @@ def _enter(name: str, functype: FuncType) -> str:
             succeeded = text.boundary("to_v128", f"{operands}, ptr {vector}")
             condition = text.let(f"icmp ne i32 {succeeded}, 0")
         else:
-            kind = "reference" if valtype in REFERENCE_TYPES else _KIND_NAMES[valtype]
+            kind = "reference" if is_reference(valtype) else _KIND_NAMES[valtype]
             pair = text.boundary(f"to_{kind}", operands)
             succeeded = text.let(f"extractvalue {abi.PAIR} {pair}, 1")
             condition = text.let(f"icmp ne i64 {succeeded}, 0")
         text.add(f"br i1 {condition}, label %converted{position}, label %failed, !prof !0")
         text.block(f"converted{position}")
         if valtype == V128:
-            arguments.append(text.load(LLVM_TYPES[V128], vector, 0))
+            arguments.append(text.load(llvm_type(V128), vector, 0))
         else:
             arguments.append(_from_bits(text, valtype, text.let(f"extractvalue {abi.PAIR} {pair}, 0")))
     refused = text.boundary("begin", "ptr %target, ptr %entry_record")
@@ -202,7 +201,7 @@ def _enter(name: str, functype: FuncType) -> str:
     returned = _gate_call(text, functype, _load_vmctx(text), arguments, area)
     for value, valtype, offset in zip(returned, results, _slot_offsets(results), strict=False):
         if slots and offset < abi.SLOT_BYTES * _slot_count(results[: abi.MAX_REGISTER_RESULTS]):
-            text.store(LLVM_TYPES[valtype], value, slots, offset)
+            text.store(llvm_type(valtype), value, slots, offset)
     failed = text.boundary("end", "ptr %target, ptr %entry_record")
     condition = text.let(f"icmp eq i32 {failed}, 0")
     text.add(f"br i1 {condition}, label %succeeded, label %failed, !prof !0")
@@ -224,10 +223,10 @@ def _to_python(text: _Text, results: Sequence[int], returned: Sequence[str], slo
     (valtype,) = results
     if valtype == V128:
         return text.boundary("from_v128", f"ptr {slots}")
-    if valtype in REFERENCE_TYPES:
+    if is_reference(valtype):
         bits = text.let(f"ptrtoint ptr {returned[0]} to i64")
         return text.boundary("from_reference", f"ptr %target, i64 {bits}, i32 0")
-    return text.boundary(f"from_{_KIND_NAMES[valtype]}", f"{LLVM_TYPES[valtype]} {returned[0]}")
+    return text.boundary(f"from_{_KIND_NAMES[valtype]}", f"{llvm_type(valtype)} {returned[0]}")
 
 
 def _wasm_function(name: str, functype: FuncType, attributes: str = "#0") -> _Text:
@@ -235,7 +234,7 @@ def _wasm_function(name: str, functype: FuncType, attributes: str = "#0") -> _Te
     params = ["ptr %host"]
     if len(functype.results) > abi.MAX_REGISTER_RESULTS:
         params.append("ptr %area")
-    params += [f"{LLVM_TYPES[t]} %p{position}" for position, t in enumerate(functype.params)]
+    params += [f"{llvm_type(t)} %p{position}" for position, t in enumerate(functype.params)]
     return _Text(f"define {return_type(functype.results)} @{name}({', '.join(params)})", attributes)
 
 
@@ -253,13 +252,13 @@ def _host(name: str, functype: FuncType) -> str:
     for position, valtype in enumerate(functype.params):
         value = f"%p{position}"
         if valtype == V128:
-            text.store(LLVM_TYPES[V128], value, vector, 0)
+            text.store(llvm_type(V128), value, vector, 0)
             object = text.boundary("from_v128", f"ptr {vector}")
-        elif valtype in REFERENCE_TYPES:
+        elif is_reference(valtype):
             bits = text.let(f"ptrtoint ptr {value} to i64")
             object = text.boundary("host_argument", f"ptr %host, i64 {bits}, i32 {position}")
         else:
-            object = text.boundary(f"from_{_KIND_NAMES[valtype]}", f"{LLVM_TYPES[valtype]} {value}")
+            object = text.boundary(f"from_{_KIND_NAMES[valtype]}", f"{llvm_type(valtype)} {value}")
         text.store("ptr", object, storage, abi.POINTER_BYTES * (abi.SPARE_ARGUMENTS + position))
     first = text.let(f"getelementptr i8, ptr {storage}, i64 {abi.POINTER_BYTES * abi.SPARE_ARGUMENTS}")
     returned = text.boundary("host_call", f"ptr %host, ptr {first}, i64 {count}")
@@ -270,7 +269,7 @@ def _host(name: str, functype: FuncType) -> str:
         area = "%area" if len(results) > abi.MAX_REGISTER_RESULTS else "null"
         text.boundary("host_results", f"ptr %host, ptr {returned}, ptr {first_two}, ptr {area}")
         for position, valtype in enumerate(results[: abi.MAX_REGISTER_RESULTS]):
-            values.append(text.load(LLVM_TYPES[valtype], first_two, 2 * abi.SLOT_BYTES * position))
+            values.append(text.load(llvm_type(valtype), first_two, 2 * abi.SLOT_BYTES * position))
     else:
         values.append(_from_bits(text, results[0], text.boundary("host_result", f"ptr %host, ptr {returned}")))
     text.boundary("host_end", f"ptr %host, ptr {frame}")
@@ -286,8 +285,8 @@ def _return(text: _Text, results: Sequence[int], values: Sequence[str]) -> None:
     returned = values[0]
     if len(results) > 1:
         pair = return_type(tuple(results))
-        first = text.let(f"insertvalue {pair} poison, {LLVM_TYPES[results[0]]} {values[0]}, 0")
-        returned = text.let(f"insertvalue {pair} {first}, {LLVM_TYPES[results[1]]} {values[1]}, 1")
+        first = text.let(f"insertvalue {pair} poison, {llvm_type(results[0])} {values[0]}, 0")
+        returned = text.let(f"insertvalue {pair} {first}, {llvm_type(results[1])} {values[1]}, 1")
     text.add(f"ret {return_type(tuple(results))} {returned}")
 
 
@@ -295,14 +294,14 @@ def _native(name: str, functype: FuncType) -> str:
     """Only for up to one result: what C returns."""
     text = _wasm_function(name, functype, "#1")  # without a frame, and tail calls are allowed
     function = text.load("ptr", "%host", abi.HOST_FUNC["native"])
-    arguments = ", ".join(f"{LLVM_TYPES[t]} %p{position}" for position, t in enumerate(functype.params))
+    arguments = ", ".join(f"{llvm_type(t)} %p{position}" for position, t in enumerate(functype.params))
     # A tail call where the registers allow: then it costs a few moves and a jump.
     _return(text, functype.results, _call_results(text, functype, f"{function}({arguments})", "", "tail call"))
     return text.text()
 
 
 def _reverse(name: str, functype: FuncType) -> str:
-    params = ["ptr nest %target", *(f"{LLVM_TYPES[t]} %p{position}" for position, t in enumerate(functype.params))]
+    params = ["ptr nest %target", *(f"{llvm_type(t)} %p{position}" for position, t in enumerate(functype.params))]
     returns = return_type(functype.results)
     text = _Text(f"define {returns} @{name}({', '.join(params)})")
     text.add(f"%entry_record = alloca [{abi.ENTRY_BYTES} x i8], align 16")
@@ -349,12 +348,12 @@ def _map(name: str, functype: FuncType) -> str:
         phis.append(f"%at{column}")
     text.add("%i = phi i64 [ 0, %entry ], [ %i.next, %loop ]")
     # Rows of NumPy arrays need not be aligned.
-    arguments = [text.load(LLVM_TYPES[t], phis[n], 0, align=1) for n, t in enumerate(functype.params)]
+    arguments = [text.load(llvm_type(t), phis[n], 0, align=1) for n, t in enumerate(functype.params)]
     operands = [f"ptr {vmctx}", *([f"ptr {area}"] if slots else [])]
-    operands += [f"{LLVM_TYPES[t]} {value}" for t, value in zip(functype.params, arguments, strict=True)]
+    operands += [f"{llvm_type(t)} {value}" for t, value in zip(functype.params, arguments, strict=True)]
     returned = _call_results(text, functype, f"{code}({', '.join(operands)})", area)
     for n, (value, valtype) in enumerate(zip(returned, functype.results, strict=True), len(functype.params)):
-        text.store(LLVM_TYPES[valtype], value, phis[n], 0, align=1)
+        text.store(llvm_type(valtype), value, phis[n], 0, align=1)
     for column in range(columns):
         text.add(f"%next{column} = getelementptr i8, ptr {phis[column]}, i64 {strides[column]}")
     text.add("%i.next = add i64 %i, 1")

@@ -13,8 +13,7 @@ from ..config import Config
 from ..target import has_fused_multiply_add
 from ..wasm.body import walk_body
 from ..wasm.module import Module
-from ..wasm.ops import LLVM_TYPES
-from ..wasm.types import FuncType
+from ..wasm.types import FuncType, llvm_type
 from . import calls, limits
 from .function import TRAP_NUMBERS, FunctionLowering, LeftError, TangledError
 from .memory import has_guard_pages
@@ -278,7 +277,7 @@ class Unit:
     def _placeholder(self, function: int, scope: int) -> str:
         """What stands for a function that is left to the interpreter: nothing ever calls it."""
         functype = self.module.function_type(function)
-        head = calls.definition_head(functype, function, scope, [LLVM_TYPES[param] for param in functype.params])
+        head = calls.definition_head(functype, function, scope, [llvm_type(param) for param in functype.params])
         return f"{head}\n  call void @llvm.ubsantrap(i8 {TRAP_NUMBERS['UNREACHABLE']}) #1\n  unreachable\n}}\n"
 
 

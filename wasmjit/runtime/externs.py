@@ -68,14 +68,14 @@ def new_table_item(record: StoreRecord, type: wt.TableType, init_bits: int) -> T
     if pointer == ffi.NULL:
         raise WasmError(f"cannot allocate a table of {type.limits.min} elements: {os.strerror(error[0])}")
     record.num_tables += 1
-    if type.element == wt.EXTERNREF:
+    if wt.is_externref(type.element):
         lib.wj_table_set_has_externrefs(pointer)
     return TableItem(pointer, type)
 
 
 def new_global_item(record: StoreRecord, type: wt.GlobalType, address: int) -> GlobalItem:
     """Describes the global whose value lies at `address`. Raises MemoryError."""
-    if type.content == wt.EXTERNREF:
+    if wt.is_externref(type.content):
         native = record.open()
         if lib.wj_store_add_externref_root(native.pointer, address, 0):
             raise MemoryError("no memory for a global")
@@ -102,7 +102,7 @@ def write_bits(_native: NativeStore, address: int, valtype: int, bits: int) -> N
 def _element_to_python(record: StoreRecord, valtype: int, bits: int) -> Any:
     """What Table.get and Global.value return. The wasmtime package gives null references as Val; programs read their
     ``value`` or ``type``, or tell them from an index out of bounds by it."""
-    if bits == 0 and valtype in wt.REFERENCE_TYPES:
+    if bits == 0 and wt.is_reference(valtype):
         return Val(valtype, None)
     return bits_to_python(record, valtype, bits)
 

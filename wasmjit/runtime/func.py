@@ -79,33 +79,38 @@ def new_func_item(record: StoreRecord, address: int, type: wt.FuncType) -> FuncI
 def python_to_bits(record: StoreRecord, valtype: int, value: Any) -> int:
     """The raw slot for a Python value (or Val) given as `valtype`.
 
-    Integers wrap to the type's width, floats round to it. Raises TypeError for a value of another kind, OverflowError
-    for a v128 out of range, WasmError for a function of another Store.
+    Integers wrap to the type's width, floats round to it. Raises TypeError for a value of another kind (as is a
+    reference that is null, or to a function of another type, where `valtype` does not allow it), OverflowError for a
+    v128 out of range, WasmError for a function of another Store.
     """
     if isinstance(value, Val):
-        if value._code != valtype:
+        if wt.basic(value._code) != wt.basic(valtype):
             raise TypeError("wrong type of `Val` provided")
         value = value._val
-    if valtype == wt.EXTERNREF:
+    if value is None and not wt.is_defaultable(valtype):
+        raise TypeError(f"None is no {wt.valtype_name(valtype)}: expected a reference that is not null")
+    if wt.is_externref(valtype):
         return record.externref_handle(value)
-    if valtype == wt.FUNCREF:
+    if wt.is_reference(valtype):
         if value is None:
             return 0
         if isinstance(value, Func):
             if value._owner is not record:
                 raise WasmError("function belongs to another Store than the one given")
+            if isinstance(valtype, wt.FunctionReference) and value._item.type != valtype.type:
+                raise TypeError(f"a function of type {value._item.type} is no {wt.valtype_name(valtype)}")
             return value._item.address
     elif valtype == wt.V128 or isinstance(value, _PYTHON_TYPES.get(valtype, ())):
         return number_to_bits(valtype, value)
-    expected = _EXPECTED.get(valtype, "a value")
+    expected = _EXPECTED.get(wt.basic(valtype), "a value")
     raise TypeError(f"don't know how to convert {value!r} to {wt.valtype_name(valtype)}: expected {expected}")
 
 
 def bits_to_python(record: StoreRecord, valtype: int, bits: int) -> Any:
     """The Python value in a raw slot."""
-    if valtype == wt.EXTERNREF:
+    if wt.is_externref(valtype):
         return record.externref_value(bits)
-    if valtype == wt.FUNCREF:
+    if wt.is_reference(valtype):
         return Func._from_address(record, bits) if bits else None
     return bits_to_number(valtype, bits)
 

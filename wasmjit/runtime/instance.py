@@ -74,6 +74,10 @@ def types_match(found: wt.ExternType, wanted: wt.ExternType) -> bool:
     if isinstance(found, wt.TableType) and isinstance(wanted, wt.TableType):
         same = (found.element, found.is_64) == (wanted.element, wanted.is_64)
         return same and _limits_match(found.limits, wanted.limits)
+    if isinstance(found, wt.GlobalType) and isinstance(wanted, wt.GlobalType):
+        if found.mutable or wanted.mutable:
+            return found == wanted
+        return wt.matches(found.content, wanted.content)
     return found == wanted
 
 
@@ -199,6 +203,10 @@ def instantiate(record: StoreRecord, loaded: LoadedModule, imports: Sequence[Ite
     with native:  # keeps the externrefs that constant expressions take from globals
         if loaded.module.global_definitions:
             _initialize_globals(native, record, instance)
+        for index, init in plan.table_inits.items():
+            lib.wj_table_set_all(
+                instance.tables[index].pointer, evaluate(native, init, instance.globals, instance.func_ref)
+            )
         if plan.num_elements:
             _run_elements(native, record, instance, context)
     if plan.num_data:
@@ -314,7 +322,7 @@ def _evaluate_elements(
         address = allocate(native, 8 * len(references))
         ctypes.memmove(address, references.buffer_info()[0], 8 * len(references))
         _put(native, context, at, [address, len(references)])
-        if segment.element == wt.EXTERNREF and lib.wj_store_add_externref_root(
+        if wt.is_externref(segment.element) and lib.wj_store_add_externref_root(
             native.pointer, instance.address + at, 1
         ):
             raise MemoryError("no memory for element segments")

@@ -72,7 +72,7 @@ class Interpreter:
                 for type, address in zip(module.types, types.signatures, strict=True)
             ],
         )
-        self._global_types = array("B", [item.content for item in module.globals])
+        self._global_types = array("B", [wt.basic(item.content) for item in module.globals])
         offsets = [layout.imported_functions + abi.POINTER_BYTES * function for function in range(imported)]
         offsets += [func_ref_offsets.get(imported + position, 0) for position in range(len(module.bodies))]
         self._func_ref_offsets = array("I", offsets)

@@ -626,14 +626,17 @@ def _default_function(type: wt.FuncType) -> Callable[..., Any]:
 
 
 def _default_value(valtype: int) -> Any:
-    if valtype in wt.REFERENCE_TYPES:
-        return None
+    if wt.is_reference(valtype):
+        return None  # where null is not allowed, the call raises
     return 0.0 if valtype in (wt.F32, wt.F64) else 0
 
 
 def _default_item(record: StoreRecord, type: wt.TableType | wt.MemoryType | wt.GlobalType) -> Item:
     if isinstance(type, wt.MemoryType):
         return new_memory_item(record, type)
+    content = type.element if isinstance(type, wt.TableType) else type.content
+    if not wt.is_defaultable(content):
+        raise WasmError(f"{wt.valtype_name(content)} has no default value")
     if isinstance(type, wt.TableType):
         return new_table_item(record, type, 0)
     native = record.open()

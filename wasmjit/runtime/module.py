@@ -29,7 +29,7 @@ from .native import ffi, lib
 from .plan import InitialData, InstancePlan
 from .tiers import Optimisation, Progress
 from .trampolines import ENTER, Trampoline
-from .type_ids import ModuleTypes, Signature, signature_of
+from .type_ids import ModuleTypes, Signature
 from .values import AsExternType, ExportType, ImportType, wrap_extern_type
 
 if TYPE_CHECKING:
@@ -725,7 +725,8 @@ class LoadedModule:
         type = self.module.function_type(function)
         found = self._ways_in.get(id(type))  # the module keeps its types; hashing one takes longer than all the rest
         if found is None:
-            signature, enter = signature_of(type), self.trampolines.find(ENTER, type)
+            signature = self.types.signature(self.module.functions[function], type)
+            enter = self.trampolines.find(ENTER, type)
             if enter is None:  # as yet
                 return type, signature, None
             found = self._ways_in[id(type)] = type, signature, enter

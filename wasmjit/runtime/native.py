@@ -135,16 +135,31 @@ def _release_signatures(count: int, signatures: Any) -> None:
     lib.wj_signatures_release(signatures, count)
 
 
-def signature_letters_of(id: int) -> tuple[str, str]:
-    """The letters of parameters and results of the signature with this id, which somebody holds."""
+def signature_with_references(params: str, results: str, types: list[Any], non_null: list[bool]) -> Any:
+    """As `signature`; for each value, parameters first, the signature of what it is a reference to, or NULL."""
+    made = lib.wj_signature_hold_of(params.encode(), results.encode(), types, non_null)
+    if made == ffi.NULL:
+        _check_signature(ffi.errno)
+    return ffi.gc(made, lib.wj_signature_release)
+
+
+def signature_of_id(id: int) -> Any:
+    """The ``wj_signature *`` with this id, which somebody holds; held as long as this object lives."""
     found = lib.wj_signature_of_id(id)
     if found == ffi.NULL:
         raise LookupError(f"nobody holds a function type with the id {id}")
+    return ffi.gc(found, lib.wj_signature_release)
+
+
+def signature_parts(signature: Any) -> tuple[str, int, list[Any], list[bool]]:
+    """The letters of its values, how many are parameters, and of each the signature of what it is a reference to, or
+    NULL, and whether it is a reference that is never null."""
     room = ffi.new("char[]", _MOST_LETTERS_BYTES)
-    param_count = lib.wj_signature_letters(found, room)
-    lib.wj_signature_release(found)
+    param_count = lib.wj_signature_letters(signature, room)
     letters = ffi.string(room).decode("ascii")
-    return letters[:param_count], letters[param_count:]
+    types, non_null = ffi.new("wj_signature *[]", len(letters) + 1), ffi.new("uint8_t[]", len(letters) + 1)
+    lib.wj_signature_references(signature, types, non_null)
+    return letters, param_count, list(types)[:-1], [bool(flag) for flag in non_null][:-1]
 
 
 def host_func_new(

@@ -67,6 +67,7 @@ class InstancePlan:
         self._kept: list[object] = []  # what C's structs point to
         self.memory_types = module.memories[module.num_imported_memories :]
         self.table_types = module.tables[module.num_imported_tables :]
+        self.table_inits = module.table_inits
         self.dynamic_globals = _put_constant_globals(module, layout, template)
         self.elements = self._plan_elements(module.elements, layout, func_ref_offsets)
         self.data, self.num_data = _plan_data(data)

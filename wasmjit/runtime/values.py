@@ -265,7 +265,7 @@ class TableType(_TypeHandle):
         if not isinstance(valtype, ValType):
             raise TypeError("expected valtype")
         valtype._check_open()
-        if valtype._code not in wt.REFERENCE_TYPES:
+        if not wt.is_reference(valtype._code):
             raise WasmError(f"a table cannot hold {wt.valtype_name(valtype._code)}: expected a reference type")
         _check_limits(limits, "table type")
         if limits.min > wt.MAX_ELEMENTS_32 or (limits.max or 0) > wt.MAX_ELEMENTS_32:
@@ -523,8 +523,8 @@ class Val:
 
     @classmethod
     def ref_null(cls, ty: ValType) -> Val:
-        """The null reference of type `ty`. Raises WasmError unless that is a reference type."""
-        if ty._code not in wt.REFERENCE_TYPES:
+        """The null reference of type `ty`. Raises WasmError unless that is a reference type that has null."""
+        if not wt.is_reference(ty._code) or not wt.is_defaultable(ty._code):
             raise WasmError(f"Invalid reference type for `ref_null`: {ty}")
         return cls(ty._code, None)
 

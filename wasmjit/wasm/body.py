@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import MalformedError, ValidationError
 from . import deadline
-from .instructions import METHODS, Instructions
+from .instructions import METHODS, TRACKING_METHODS, Instructions
 from .leb128 import read_signed, read_u32
 from .lowering import ABSORBING, Lowering, fast_rows
 from .module import Module
@@ -101,6 +101,7 @@ class BodyWalker(Instructions):
             local_types.extend([valtype] * repeat)
         if at > self.body.end:
             raise MalformedError("unexpected end", offset=self.body.end)
+        self.note_locals()
         return at
 
     def run(self) -> BodyFacts:
@@ -109,7 +110,8 @@ class BodyWalker(Instructions):
         at = self.read_locals()
         end = self.body.end
         local_types = self.local_types
-        num_locals = len(local_types)
+        # How many there are, or 0 if some have no initial value: then each is looked at before.
+        num_locals = len(local_types) if self.unset is None else 0
         types = self.types
         push_type = types.append
         lowering = self.lowering
@@ -121,7 +123,7 @@ class BodyWalker(Instructions):
         look_at = 0  # the clock, from this offset on
         fast = _FAST[self.module.address_type] if lowering is None else lowering.rows
         absorbing = ABSORBING
-        special = METHODS
+        special = METHODS if self.unset is None else TRACKING_METHODS
         small = _SMALL_CONSTANTS
         from_bytes = int.from_bytes
         fuel = lowering is not None and lowering.fuel
@@ -154,7 +156,7 @@ class BodyWalker(Instructions):
                     if index >= 0x80:
                         index, at = read_u32(wasm, at - 1)
                     if index >= num_locals:
-                        self.invalid(f"unknown local {index}", op_at)
+                        self.check_get(index, op_at)
                     push_type(local_types[index])
                     if lowering is not None:
                         hit = cache.get(index)
@@ -179,25 +181,6 @@ class BodyWalker(Instructions):
                     value, at = read_signed(wasm, at - 1, 32)
                     if lowering is not None:
                         push_value(str(value))
-                    continue
-                if op == 0x42:  # i64.const
-                    byte = wasm[at]
-                    if byte < 0x80:
-                        at += 1
-                        value = byte if byte < 0x40 else byte - 0x80
-                    else:
-                        value, at = read_signed(wasm, at, 64)
-                    push_type(I64)
-                    if lowering is not None:
-                        push_value(str(value))
-                    continue
-                if op == 0x44:  # f64.const
-                    push_type(F64)
-                    if lowering is not None:
-                        push_value(f"0x{from_bytes(wasm[at : at + 8], 'little'):016X}")
-                    at += 8
-                    if at > end:
-                        raise MalformedError("unexpected end", offset=end)
                     continue
                 row = fast[op]
                 if row is not None:
@@ -337,29 +320,49 @@ class BodyWalker(Instructions):
                     if index >= 0x80:
                         index, at = read_u32(wasm, at - 1)
                     if index >= num_locals:
-                        self.invalid(f"unknown local {index}", op_at)
+                        self.check_set(index, op_at)
                     size = len(types)
-                    if size > height and types[-1] == local_types[index]:
-                        if size > deepest:
-                            deepest = size
-                        if op == 0x21:
-                            types.pop()
-                        if lowering is not None:
-                            a = values.pop() if op == 0x21 else values[-1]
-                            emit(f"{stores[index]}{a}, ptr %l{index}")
-                            if index in pending:
-                                lowering.overwrite_pending(index)
-                            position = len(lines)
-                            if index in cache:
-                                del cache[index]  # in the order of their lines
-                            cache[index] = (a, position)
-                            if index not in writes:
-                                writes[index] = len(successors)
-                            if a in tainted:
-                                pending[index] = (position - 1, a, len(successors))
-                        continue
-                    self.op_at = op_at
-                    self.pop(local_types[index])
+                    if size <= height or types[-1] != local_types[index]:
+                        self.op_at = op_at
+                        self.pop(local_types[index])  # raises, unless it is a subtype
+                        push_type(local_types[index])
+                    if size > deepest:
+                        deepest = size
+                    if op == 0x21:
+                        types.pop()
+                    if lowering is not None:
+                        a = values.pop() if op == 0x21 else values[-1]
+                        emit(f"{stores[index]}{a}, ptr %l{index}")
+                        if index in pending:
+                            lowering.overwrite_pending(index)
+                        position = len(lines)
+                        if index in cache:
+                            del cache[index]  # in the order of their lines
+                        cache[index] = (a, position)
+                        if index not in writes:
+                            writes[index] = len(successors)
+                        if a in tainted:
+                            pending[index] = (position - 1, a, len(successors))
+                    continue
+                elif op == 0x42:  # i64.const
+                    byte = wasm[at]
+                    if byte < 0x80:
+                        at += 1
+                        value = byte if byte < 0x40 else byte - 0x80
+                    else:
+                        value, at = read_signed(wasm, at, 64)
+                    push_type(I64)
+                    if lowering is not None:
+                        push_value(str(value))
+                    continue
+                elif op == 0x44:  # f64.const
+                    push_type(F64)
+                    if lowering is not None:
+                        push_value(f"0x{from_bytes(wasm[at : at + 8], 'little'):016X}")
+                    at += 8
+                    if at > end:
+                        raise MalformedError("unexpected end", offset=end)
+                    continue
             # Everything else, everything unreachable, and whatever the fast paths did not accept.
             self.op_at = op_at
             if len(types) > deepest:

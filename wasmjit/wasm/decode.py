@@ -43,6 +43,7 @@ from .types import (
     MAX_PARAMS,
     MAX_RESULTS,
     MEMORY,
+    NON_NULL,
     PAGE_SIZE_LOG2,
     TABLE,
     TAG,
@@ -52,6 +53,7 @@ from .types import (
     Limits,
     MemoryType,
     TableType,
+    non_null,
 )
 
 MAGIC = b"\0asm"
@@ -139,6 +141,7 @@ class _Decoder:
         self.features = features
         self.reader = Reader(b"", 0)
         self.used: dict[str, int] = {}  # feature -> offset of its first use
+        self.types_in_scope = 0  # in the type section: those that the present type may refer to
         self.sections: dict[int, Callable[[], None]] = {
             0: self.custom_section,
             1: self.type_section,
@@ -274,10 +277,11 @@ class _Decoder:
         if code == EXTERNREF:
             self.use("reference_types", at)
             return EXTERNREF
-        if code in (_REF, _REF_NULL):
-            if code == _REF:
-                self.use("function_references", at)
+        if code == _REF_NULL:
             return self.heap_type()
+        if code == _REF:
+            self.use("function_references", at)
+            return non_null(self.heap_type())
         reader.at = at
         return self.abstract_heap_type(error)
 
@@ -289,9 +293,15 @@ class _Decoder:
             if reader.data[at] in (FUNCREF, EXTERNREF):
                 return self.reference_type()
             return self.abstract_heap_type("malformed heap type")
-        if reader.signed(33) < 0:
+        index = reader.signed(33)
+        if index < 0:
             raise reader.error("malformed heap type", at)
         self.use("function_references", at)
+        if index < len(self.module.types):
+            return self.module.reference(index, nullable=True)
+        if index >= self.types_in_scope:
+            raise ValidationError(f"unknown type {index}", offset=reader.base + at)
+        self.use("gc", at)  # types that refer to each other, or to themselves
         return FUNCREF
 
     def abstract_heap_type(self, error: str) -> int:
@@ -322,11 +332,13 @@ class _Decoder:
     def type_section(self) -> None:
         reader, types = self.reader, self.module.types
         for _ in each(self.count("types", MAX_TYPES)):
+            self.types_in_scope = len(types) + 1
             if reader.byte() == _FUNC:
                 types.append(self.function_type())
             else:
                 reader.at -= 1
                 self.recursive_type()
+        self.types_in_scope = 0
 
     def function_type(self) -> FuncType:
         """Parameters and results, after the 0x60."""
@@ -344,7 +356,9 @@ class _Decoder:
         form = reader.byte()
         if form == _REC:
             self.use("gc", at)
-            for _ in each(self.count("types", MAX_TYPES, len(types))):
+            count = self.count("types", MAX_TYPES, len(types))
+            self.types_in_scope = len(types) + count
+            for _ in each(count):
                 self.sub_type()
         else:
             reader.at = at
@@ -525,8 +539,10 @@ class _Decoder:
             if reader.byte():
                 raise reader.error("malformed table: a zero byte expected", at + 1)
             self.use("function_references", at)
-            tables.append(self.table_type())
-            self.const_expr()
+            type = self.table_type()
+            init = self.module.table_inits[len(tables)] = self.const_expr()
+            self.note_references(init)
+            tables.append(type)
         self.count_features()
 
     def count_features(self) -> None:
@@ -606,8 +622,9 @@ class _Decoder:
             if flags & 2:
                 table = reader.unsigned()
             start = self.const_expr()
-        element = FUNCREF
+        element = FUNCREF | NON_NULL
         if flags & 4:
+            element = FUNCREF
             self.use("reference_types", at)
             if flags & 3:
                 element = self.reference_type()

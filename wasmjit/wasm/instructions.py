@@ -12,8 +12,23 @@ from collections.abc import Callable
 from ..errors import MalformedError, UnsupportedError
 from .leb128 import read_signed, read_u32
 from .lowering import BLOCK, ELSE, IF, LOOP, Frame
-from .ops import INTERPRETED, OPS, SPECIAL
-from .types import F32, F64, FUNCREF, I32, I64, REFERENCE_TYPES, UNKNOWN, V128, FuncType, valtype_name
+from .ops import INTERPRETED, OP_BY_NAME, OPS, SPECIAL
+from .types import (
+    F32,
+    F64,
+    FUNCREF,
+    I32,
+    I64,
+    UNKNOWN,
+    V128,
+    FuncType,
+    all_match,
+    is_defaultable,
+    is_reference,
+    matches,
+    non_null,
+    valtype_name,
+)
 from .vectors import VectorInstructions
 
 _EMPTY: tuple[int, ...] = ()
@@ -81,7 +96,7 @@ class Instructions(VectorInstructions):
             self.pop_all(results)
         if len(self.types) != frame.height:
             self.remaining(frame)
-        if frame.opcode == IF and frame.params != results:
+        if frame.opcode == IF and frame.params != results and not all_match(frame.params, results):
             self.invalid("type mismatch: an `if` without `else` must have equal parameter and result types")
         if results:
             self.types.extend(results)
@@ -215,7 +230,7 @@ class Instructions(VectorInstructions):
         table, at = self.table_index(at)
         if type_index >= len(self.module.types):
             self.invalid(f"unknown type {type_index}")
-        if self.module.tables[table].element != FUNCREF:
+        if not matches(self.module.tables[table].element, FUNCREF):
             self.invalid("type mismatch: indirect calls need a table of funcref")
         return type_index, table, at
 
@@ -243,7 +258,7 @@ class Instructions(VectorInstructions):
     def pop_tail_operands(self, functype: FuncType) -> None:
         """The operands of a tail call of a function of this type, which has to return what the present one does."""
         self.has_tail_calls = self.module.has_tail_calls = True
-        if functype.results != self.type.results:
+        if not all_match(functype.results, self.type.results):
             self.invalid("type mismatch: a tail call must have the results of the function that it is in")
         self.pop_all(functype.params)
 
@@ -259,7 +274,7 @@ class Instructions(VectorInstructions):
         self.pop(I32)
         first = self.pop(UNKNOWN)
         second = self.pop(UNKNOWN)
-        if first in REFERENCE_TYPES or second in REFERENCE_TYPES:
+        if is_reference(first) or is_reference(second):
             self.invalid("type mismatch: select without a type needs numeric operands")
         if first != second and first != UNKNOWN and second != UNKNOWN:
             self.invalid("type mismatch: select operands have different types")
@@ -284,22 +299,19 @@ class Instructions(VectorInstructions):
 
     def op_local_get(self, at: int) -> int:  # only in unreachable code
         index, at = self.read_index(at)
-        if index >= len(self.local_types):
-            self.invalid(f"unknown local {index}")
+        self.check_get(index)
         self.types.append(self.local_types[index])
         return at
 
     def op_local_set(self, at: int) -> int:
         index, at = self.read_index(at)
-        if index >= len(self.local_types):
-            self.invalid(f"unknown local {index}")
+        self.check_set(index)
         self.pop(self.local_types[index])
         return at
 
     def op_local_tee(self, at: int) -> int:
         index, at = self.read_index(at)
-        if index >= len(self.local_types):
-            self.invalid(f"unknown local {index}")
+        self.check_set(index)
         self.pop(self.local_types[index])
         self.types.append(self.local_types[index])
         return at
@@ -355,19 +367,15 @@ class Instructions(VectorInstructions):
 
     def op_ref_null(self, at: int) -> int:
         self.need("reference_types")
-        valtype = self.wasm[at]
-        if valtype not in REFERENCE_TYPES:
-            self.refuse_type(valtype, at)
+        valtype, at = self.heap_type(at)
         self.types.append(valtype)
         if self.live and self.lowering is not None:
             self.lowering.ref_null()
-        return at + 1
+        return at
 
     def op_ref_is_null(self, at: int) -> int:
         self.need("reference_types")
-        valtype = self.pop(UNKNOWN)
-        if valtype != UNKNOWN and valtype not in REFERENCE_TYPES:
-            self.invalid(f"type mismatch: expected a reference, found {valtype_name(valtype)}")
+        self.pop_reference()
         self.types.append(I32)
         if self.live and self.lowering is not None:
             self.lowering.ref_is_null()
@@ -380,9 +388,75 @@ class Instructions(VectorInstructions):
             self.invalid(f"unknown function {index}")
         if index not in self.module.referenced_functions:
             self.invalid(f"undeclared function reference {index}")
-        self.types.append(FUNCREF)
+        self.types.append(self.module.reference(self.module.functions[index], nullable=False))
         if self.live and self.lowering is not None:
             self.lowering.ref_func(index)
+        return at
+
+    def op_ref_as_non_null(self, at: int) -> int:
+        self.need("function_references")
+        valtype = self.pop_reference()
+        self.types.append(non_null(valtype))
+        if self.live and self.lowering is not None and is_defaultable(valtype):
+            self.lowering.ref_as_non_null(self.op_at)
+        return at
+
+    def op_br_on_null(self, at: int) -> int:
+        self.need("function_references")
+        depth, at = self.read_index(at)
+        frame = self.target(depth)
+        valtype = self.pop_reference()
+        label_types = frame.label_types
+        self.pop_all(label_types)
+        self.types.extend(label_types)
+        if self.live and self.lowering is not None:
+            self.lowering.branch_on_null(frame)
+        self.types.append(non_null(valtype))
+        return at
+
+    def op_br_on_non_null(self, at: int) -> int:
+        self.need("function_references")
+        depth, at = self.read_index(at)
+        frame = self.target(depth)
+        label_types = frame.label_types
+        if not label_types or not is_reference(label_types[-1]):
+            self.invalid("type mismatch: br_on_non_null needs a label that takes a reference")
+        valtype = non_null(self.pop_reference())
+        if not matches(valtype, label_types[-1]):
+            self.invalid(f"type mismatch: expected {valtype_name(label_types[-1])}, found {valtype_name(valtype)}")
+        self.pop_all(label_types[:-1])
+        self.types.extend(label_types)
+        if self.live and self.lowering is not None:
+            self.lowering.branch_on_non_null(frame)
+        self.types.pop()
+        return at
+
+    def callee_by_reference(self, at: int) -> tuple[int, bool, int]:
+        """The immediate of a call by reference, whose operand is popped: (type index, whether it may be null, next
+        offset)."""
+        self.need("function_references")
+        type_index, at = self.read_index(at)
+        if type_index >= len(self.module.types):
+            self.invalid(f"unknown type {type_index}")
+        valtype = self.pop(self.module.reference(type_index, nullable=True))
+        return type_index, is_defaultable(valtype), at
+
+    def op_call_ref(self, at: int) -> int:
+        type_index, may_be_null, at = self.callee_by_reference(at)
+        functype = self.module.types[type_index]
+        self.pop_all(functype.params)
+        self.types.extend(functype.results)
+        if self.live and self.lowering is not None:
+            self.lowering.call_ref(type_index, may_be_null, self.op_at)
+        return at
+
+    def op_return_call_ref(self, at: int) -> int:
+        self.need("tail_call")
+        type_index, may_be_null, at = self.callee_by_reference(at)
+        self.pop_tail_operands(self.module.types[type_index])
+        if self.live and self.lowering is not None:
+            self.lowering.return_call_ref(type_index, may_be_null, self.op_at)
+        self.set_unreachable()
         return at
 
     def table_index(self, at: int) -> tuple[int, int]:
@@ -515,7 +589,7 @@ class Instructions(VectorInstructions):
         self.need("bulk_memory")
         segment, at = self.element_index(at)
         table, at = self.table_index(at)
-        if self.module.tables[table].element != self.module.elements[segment].element:
+        if not matches(self.module.elements[segment].element, self.module.tables[table].element):
             self.invalid("type mismatch: element segment and table have different types")
         self.bulk("table_init", (table, segment), (self.module.tables[table].address_type, I32, I32))
         return at
@@ -530,7 +604,7 @@ class Instructions(VectorInstructions):
         self.need("bulk_memory")
         destination, at = self.table_index(at)
         source, at = self.table_index(at)
-        if self.module.tables[destination].element != self.module.tables[source].element:
+        if not matches(self.module.tables[source].element, self.module.tables[destination].element):
             self.invalid("type mismatch: tables have different element types")
         to = self.module.tables[destination].address_type
         from_ = self.module.tables[source].address_type
@@ -613,3 +687,27 @@ for _code, _method in enumerate(METHODS):
 METHODS[0xFC] = Instructions.op_prefix_fc
 METHODS[0xFD] = Instructions.op_prefix_fd
 _FC_METHODS = _methods(0xFC)
+
+
+def _entering(method: Method) -> Method:
+    def tracked(self: Instructions, at: int) -> int:
+        at = method(self, at)
+        self.frame.num_set_locals = len(self.set_locals)
+        return at
+
+    return tracked
+
+
+def _leaving(method: Method) -> Method:
+    def tracked(self: Instructions, at: int) -> int:
+        self.leave_locals()
+        return method(self, at)
+
+    return tracked
+
+
+# For functions some of whose locals have no initial value: others do not pay for it.
+TRACKING_METHODS = list(METHODS)
+for _tracking, _names in ((_entering, ("block", "loop", "if")), (_leaving, ("else", "end"))):
+    for _name in _names:
+        TRACKING_METHODS[OP_BY_NAME[_name].code] = _tracking(getattr(Instructions, "op_" + _name))

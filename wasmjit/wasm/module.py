@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, overload
 
 from ..config import Features
 from .const_expr import REF_FUNC
-from .types import UNKNOWN, FuncType, GlobalType, MemoryType, TableType
+from .types import UNKNOWN, FunctionReference, FuncType, GlobalType, MemoryType, TableType, reference_to
 
 if TYPE_CHECKING:
     from dataclasses import dataclass, field
@@ -152,6 +152,7 @@ class Module:
     num_imported_memories: int = 0
     num_imported_globals: int = 0
     global_definitions: list[GlobalDefinition] = field(default_factory=list)
+    table_inits: dict[int, ConstExpr] = field(default_factory=dict)  # by table index: what its elements are at first
     exports: list[Export] = field(default_factory=list)
     start: int | None = None
     start_offset: int = 0
@@ -169,6 +170,7 @@ class Module:
     names: Names = field(default_factory=Names)
     features: Features = field(default_factory=Features)  # what the bodies may use
     has_tail_calls: bool = False  # whether a body that was validated makes any
+    references: dict[int, FunctionReference] = field(default_factory=dict)  # what `reference` has made
     interpretable: bytes = b""  # by position: 1 for bodies that are valid and that the interpreter can take
 
     @property
@@ -183,6 +185,14 @@ class Module:
     def function_type(self, index: int) -> FuncType:
         """The type of function `index`."""
         return self.types[self.functions[index]]
+
+    def reference(self, type_index: int, nullable: bool) -> FunctionReference:
+        """The type of references to functions of a type of the module."""
+        key = 2 * type_index + nullable
+        found = self.references.get(key)
+        if found is None:
+            found = self.references[key] = reference_to(self.types[type_index], nullable)
+        return found
 
     def func_ref_functions(self) -> list[int]:
         """The defined functions that have a func-ref slot in the instance context, in slot order."""

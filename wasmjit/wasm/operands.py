@@ -12,17 +12,22 @@ from .ops import INTERPRETED, LOAD, OPS, STORE, UNSUPPORTED_OPCODES, Op
 from .types import (
     EXTERNREF,
     FUNCREF,
+    NON_NULL,
     NUMERIC_TYPES,
     REFERENCE_TYPES,
     UNKNOWN,
     V128,
     FuncType,
+    is_defaultable,
+    is_reference,
+    matches,
+    non_null,
     result_type_text,
     valtype_name,
 )
 
 _EMPTY: tuple[int, ...] = ()
-_REF_NULL_TYPE = 0x63
+_REF, _REF_NULL = 0x64, 0x63  # (ref ht), (ref null ht): followed by a heap type
 _SINGLE = {t: (t,) for t in (*NUMERIC_TYPES, V128, FUNCREF, EXTERNREF)}
 
 
@@ -47,6 +52,10 @@ class Operands:
         self.needed: set[str] = set()  # features, of `Features`
         self.is_interpretable = V128 not in self.type.params and V128 not in self.type.results  # so far
         self.has_tail_calls = False
+        # Locals without an initial value (spec 3.4: "local initialization"): those that are not set here, or None if
+        # there are no such; and those that are, in the order in which they were set.
+        self.unset: set[int] | None = None
+        self.set_locals: list[int] = []
 
     # ---- errors and the operand stack ----
 
@@ -56,7 +65,11 @@ class Operands:
 
     def need(self, feature: str) -> None:
         """Raises UnsupportedError at the current instruction unless `feature` (of `Features`) may be used."""
-        self.module.features.check(feature, self.op_at)
+        self.check_feature(feature, self.op_at)
+
+    def check_feature(self, feature: str, at: int) -> None:
+        """As `need`, of what is at an offset."""
+        self.module.features.check(feature, at)
         self.needed.add(feature)
 
     def note(self, row: Op) -> None:
@@ -81,7 +94,7 @@ class Operands:
                 return expected
             self.invalid(f"type mismatch: expected {valtype_name(expected)}, but nothing is on the stack")
         actual = types.pop()
-        if actual != expected and actual != UNKNOWN and expected != UNKNOWN:
+        if actual != expected and actual != UNKNOWN and expected != UNKNOWN and not matches(actual, expected):
             self.invalid(f"type mismatch: expected {valtype_name(expected)}, found {valtype_name(actual)}")
         return actual or expected
 
@@ -122,19 +135,76 @@ class Operands:
             return index, at + 1
         return read_u32(self.wasm, at)
 
+    def pop_reference(self) -> int:
+        """Pops a reference; returns its type, NON_NULL where nothing is known of it."""
+        valtype = self.pop(UNKNOWN)
+        if valtype == UNKNOWN:
+            return NON_NULL
+        if not is_reference(valtype):
+            self.invalid(f"type mismatch: expected a reference, found {valtype_name(valtype)}")
+        return valtype
+
+    # ---- locals that have no initial value ----
+
+    def note_locals(self) -> None:
+        """After the local declarations."""
+        types = self.local_types
+        if max(types, default=0) >= NON_NULL:  # seldom
+            indices = range(len(self.type.params), len(types))
+            self.unset = {index for index in indices if not is_defaultable(types[index])} or None
+
+    def check_get(self, index: int, at: int | None = None) -> None:
+        """Before a local is read."""
+        if index >= len(self.local_types):
+            self.invalid(f"unknown local {index}", at)
+        if self.unset is not None and index in self.unset:
+            self.invalid(f"uninitialized local: {index} is read before it is set", at)
+
+    def check_set(self, index: int, at: int | None = None) -> None:
+        """Before a local is written."""
+        if index >= len(self.local_types):
+            self.invalid(f"unknown local {index}", at)
+        if self.unset is not None and index in self.unset:
+            self.unset.remove(index)
+            self.set_locals.append(index)
+
+    def leave_locals(self) -> None:
+        """At the end of the frame, or `else`: what was set in it is not set any more."""
+        assert self.unset is not None
+        first = self.frame.num_set_locals
+        self.unset.update(self.set_locals[first:])
+        del self.set_locals[first:]
+
     def value_type(self, at: int) -> tuple[int, int]:
         """A value type and the next offset; ``(ref null func)`` is the long form of funcref, extern likewise."""
         code = self.wasm[at]
         if code in NUMERIC_TYPES or code in REFERENCE_TYPES:
             return code, at + 1
-        if code == _REF_NULL_TYPE and self.wasm[at + 1] in REFERENCE_TYPES:
-            return self.wasm[at + 1], at + 2
+        if code in (_REF, _REF_NULL):
+            if code == _REF:
+                self.check_feature("function_references", at)
+            valtype, at = self.heap_type(at + 1)
+            return (non_null(valtype) if code == _REF else valtype), at
         if code == V128:
-            self.module.features.check("simd", at)
-            self.needed.add("simd")
+            self.check_feature("simd", at)
             self.is_interpretable = False
             return code, at + 1
         self.refuse_type(code, at)
+
+    def heap_type(self, at: int) -> tuple[int, int]:
+        """A heap type, as the nullable reference type to it, and the next offset."""
+        code = self.wasm[at]
+        if code in REFERENCE_TYPES:
+            return code, at + 1
+        if 0x40 <= code < 0x80:
+            self.refuse_type(code, at)
+        index, after = read_signed(self.wasm, at, 33)
+        if index < 0:
+            raise MalformedError("malformed heap type", offset=at)
+        self.check_feature("function_references", at)
+        if index >= len(self.module.types):
+            self.invalid(f"unknown type {index}", at)
+        return self.module.reference(index, nullable=True), after
 
     def refuse_type(self, code: int, at: int) -> NoReturn:
         """A type code that is not Wasm 2.0's."""
@@ -201,7 +271,7 @@ class Operands:
         code = self.wasm[at]
         if code & 0xC0 == 0x40:
             valtype, at = self.value_type(at)
-            return _EMPTY, _SINGLE[valtype], at
+            return _EMPTY, _SINGLE.get(valtype) or (valtype,), at
         index, after = read_signed(self.wasm, at, 33)
         if index < 0:
             raise MalformedError("malformed block type", offset=at)

@@ -34,7 +34,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .types import EXTERNREF, F32, F64, FUNCREF, I32, I64, UNKNOWN, V128, VALTYPE_CODES
+from .types import UNKNOWN, VALTYPE_CODES
 
 if TYPE_CHECKING:
     from dataclasses import dataclass
@@ -57,6 +57,8 @@ _TABLE = """
 11 call_indirect          i -               type table    special
 12 return_call            c tail_call       function      special
 13 return_call_indirect   c tail_call       type table    special
+14 call_ref               c function_references type      special
+15 return_call_ref        c function_references type      special
 1a drop                   i -                             special
 1b select                 i -                             special
 1c select_typed           i reference_types types         special
@@ -234,6 +236,9 @@ c4 i64.extend32_s         i - i64 -> i64       {r}t = trunc i64 {a} to i32; {r} 
 d0 ref.null               i reference_types heaptype      special
 d1 ref.is_null            i reference_types               special
 d2 ref.func               i reference_types function      special
+d4 ref.as_non_null        c function_references           special
+d5 br_on_null             c function_references label     special
+d6 br_on_non_null         c function_references label     special
 
 fc00 i32.trunc_sat_f32_s  i - f32 -> i32       {r} = call i32 @llvm.fptosi.sat.i32.f32(float {a})
 fc01 i32.trunc_sat_f32_u  i - f32 -> i32       {r} = call i32 @llvm.fptoui.sat.i32.f32(float {a})
@@ -529,15 +534,10 @@ UNSUPPORTED_OPCODES: dict[int, str] = {
     0x08: "exceptions",
     0x09: "legacy exceptions",
     0x0A: "exceptions",
-    0x14: "typed function references",
-    0x15: "typed function references",
     0x18: "legacy exceptions",
     0x19: "legacy exceptions",
     0x1F: "exceptions",
     0xD3: "garbage collection",
-    0xD4: "typed function references",
-    0xD5: "typed function references",
-    0xD6: "typed function references",
     0xE0: "stack switching",
     0xE1: "stack switching",
     0xE2: "stack switching",
@@ -676,13 +676,3 @@ OPS: dict[int, Op] = {op.code: op for op in map(_parse_row, filter(None, _TABLE.
 for _table, _feature in ((_VECTOR_TABLE, "simd"), (_RELAXED_TABLE, "relaxed_simd")):
     OPS |= {op.code: op for op in (_parse_vector_row(line, _feature) for line in filter(None, _table.splitlines()))}
 OP_BY_NAME: dict[str, Op] = {op.name: op for op in OPS.values()}
-
-LLVM_TYPES: dict[int, str] = {
-    I32: "i32",
-    I64: "i64",
-    F32: "float",
-    F64: "double",
-    V128: "<2 x i64>",  # passed and returned in one vector register
-    FUNCREF: "ptr",
-    EXTERNREF: "ptr",
-}

@@ -1,12 +1,18 @@
-"""Types of the specification (section 2.3) as plain data: value types are small integers, the rest frozen records.
+"""Types of the specification (section 2.3) as plain data: value types are integers, the rest frozen records.
 
-Value types are the binary format's own codes, so the decoder, the validator and the artifact share them as they are.
+Of most value types these are the binary format's own codes. Equal types are equal integers, in the whole process: the
+type of references to functions of one type is a `FunctionReference`, made once for equal types (`reference_to`). Where
+types need not be equal but fit, `matches` says whether they do.
 """
 
 from __future__ import annotations
 
+import os
 import re
-from typing import TYPE_CHECKING
+import threading
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dataclasses import dataclass
@@ -21,6 +27,11 @@ V128 = 0x7B
 FUNCREF = 0x70
 EXTERNREF = 0x6F
 UNKNOWN = 0  # the validator's bottom type: an operand of unreachable code
+# Added to the code of a nullable reference type: the one without null. By itself a reference, of unreachable code, that
+# is not null and of which no more is known.
+NON_NULL = 0x100
+_CONCRETE = 0x200
+_SERIAL_SHIFT = 10
 
 VALTYPE_NAMES: dict[int, str] = {
     I32: "i32",
@@ -34,7 +45,7 @@ VALTYPE_NAMES: dict[int, str] = {
 }
 VALTYPE_CODES: dict[str, int] = {name: code for code, name in VALTYPE_NAMES.items() if code}
 NUMERIC_TYPES = frozenset((I32, I64, F32, F64))
-REFERENCE_TYPES = frozenset((FUNCREF, EXTERNREF))
+REFERENCE_TYPES = frozenset((FUNCREF, EXTERNREF))  # those of the first proposal, which have codes of one byte
 
 # One letter a value type, as the C runtime's signatures have it (runtime_c/wj_api.h) and names of trampolines.
 SIGNATURE_LETTERS: dict[int, str] = {I32: "i", I64: "I", F32: "f", F64: "F", V128: "V", FUNCREF: "u", EXTERNREF: "e"}
@@ -54,9 +65,72 @@ MAX_PAGES_32 = 65536  # that the type of a 32-bit memory can name
 MAX_ELEMENTS_32 = (1 << 32) - 1  # that of a 32-bit table
 
 
+def is_reference(valtype: int) -> bool:
+    """Whether it is a reference type."""
+    return valtype >= NON_NULL or valtype in REFERENCE_TYPES
+
+
+def is_externref(valtype: int) -> bool:
+    """Whether it is a reference to something of the host, with or without null: it keeps a Python object alive."""
+    return valtype & ~NON_NULL == EXTERNREF
+
+
+def is_defaultable(valtype: int) -> bool:
+    """Whether variables of this type have an initial value: zero or null."""
+    return not valtype & NON_NULL
+
+
+def non_null(valtype: int) -> int:
+    """The reference type without null."""
+    return reference_to(valtype.type, nullable=False) if isinstance(valtype, FunctionReference) else valtype | NON_NULL
+
+
+def basic(valtype: int) -> int:
+    """The type of one byte that has the same representation: of references, funcref or externref."""
+    return valtype if valtype < NON_NULL else EXTERNREF if is_externref(valtype) else FUNCREF
+
+
+def matches(found: int, wanted: int) -> bool:
+    """Whether a value of type `found` can be used where `wanted` is asked for (spec section 3.3)."""
+    if found in (wanted, UNKNOWN):
+        return True
+    if not (is_reference(found) and is_reference(wanted)) or (wanted & NON_NULL and not found & NON_NULL):
+        return False
+    if found == NON_NULL:
+        return True
+    if isinstance(found, FunctionReference):
+        if isinstance(wanted, FunctionReference):
+            return found.type == wanted.type
+        return wanted & ~NON_NULL == FUNCREF
+    return not isinstance(wanted, FunctionReference) and found & ~NON_NULL == wanted & ~NON_NULL
+
+
+def all_match(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Whether values of these types can be used where those are asked for."""
+    return found == wanted or (len(found) == len(wanted) and all(map(matches, found, wanted)))
+
+
 def valtype_name(valtype: int) -> str:
-    """The text format's name of a value type."""
-    return VALTYPE_NAMES.get(valtype, f"type {valtype:#x}")
+    """The text format's name of a value type; that of the type a reference is to stands in its place."""
+    return _name(valtype, is_inner=False)
+
+
+def _name(valtype: int, is_inner: bool) -> str:
+    """What references within the type of a reference are to is left out: a small module has types of any depth."""
+    found = VALTYPE_NAMES.get(valtype)
+    if found is not None:
+        return found
+    null = "" if valtype & NON_NULL else "null "
+    if isinstance(valtype, FunctionReference):
+        if is_inner:
+            return f"(ref {null}...)"
+        params, results = (
+            "".join([f" ({word} {_name(t, is_inner=True)})" for t in types])
+            for word, types in (("param", valtype.type.params), ("result", valtype.type.results))
+        )
+        return f"(ref {null}(func{params}{results}))"
+    heap = {FUNCREF: "func", EXTERNREF: "extern", 0: "unknown"}.get(valtype & ~NON_NULL)
+    return f"type {valtype:#x}" if heap is None else f"(ref {null}{heap})"
 
 
 def result_type_text(types: tuple[int, ...]) -> str:
@@ -75,9 +149,92 @@ class FuncType:
         return f"{result_type_text(self.params)} -> {result_type_text(self.results)}"
 
 
+class FunctionReference(int):
+    """The type of references to functions of one type, made by `reference_to`."""
+
+    type: FuncType
+    _number: _Number  # keeps it from going to another type, or the type from getting another one
+
+    def __reduce__(self) -> Any:
+        """Numbers differ between processes."""
+        return reference_to, (self.type, not self & NON_NULL)
+
+
+class _Number:
+    """The number of a type of references, held by those who use it: integers take no weak references themselves."""
+
+    __slots__ = ("__weakref__", "value")
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+
+_references: weakref.WeakValueDictionary[tuple[FuncType, bool], _Number] = weakref.WeakValueDictionary()
+_references_lock = threading.RLock()  # a signal handler may make types, too
+_last_serial = 0  # numbers are not used again: one that is kept somewhere never comes to mean another type
+
+
+def _renew_lock_after_fork() -> None:
+    global _references_lock
+    _references_lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew_lock_after_fork)
+
+
+def reference_to(type: FuncType, nullable: bool) -> FunctionReference:
+    """The type of references to functions of `type`: the same integer for equal ones, as long as one of them is used.
+
+    >>> thunk = FuncType((), (I32,))
+    >>> reference_to(thunk, nullable=True) == reference_to(FuncType((), (I32,)), nullable=True)
+    True
+    >>> valtype_name(reference_to(thunk, nullable=False))
+    '(ref (func (result i32)))'
+    """
+    global _last_serial
+    key = (type, nullable)
+    with _references_lock:
+        number = _references.get(key)
+        if number is None:
+            _last_serial += 1
+            number = _Number(_last_serial << _SERIAL_SHIFT | _CONCRETE | (0 if nullable else NON_NULL))
+            _references[key] = number
+    made = FunctionReference(number.value)
+    made.type, made._number = type, number
+    return made
+
+
+class _ByType(dict[int, str]):
+    """A text for each value type; all references to functions have the same, as have all to something of the host."""
+
+    def __missing__(self, valtype: int) -> str:
+        if not is_reference(valtype):
+            raise KeyError(valtype)
+        return self[basic(valtype)]
+
+
+def by_type(texts: dict[int, str]) -> Callable[[int], str]:
+    """A function from value types to texts, given those of types of one byte."""
+    return _ByType(texts).__getitem__
+
+
+letter: Callable[[int], str] = by_type(SIGNATURE_LETTERS)
+llvm_type: Callable[[int], str] = by_type(
+    {
+        I32: "i32",
+        I64: "i64",
+        F32: "float",
+        F64: "double",
+        V128: "<2 x i64>",  # passed and returned in one vector register
+        FUNCREF: "ptr",
+        EXTERNREF: "ptr",
+    }
+)
+
+
 def signature_letters(types: tuple[int, ...]) -> str:
     """The letters of these value types."""
-    return "".join([SIGNATURE_LETTERS[t] for t in types])
+    return "".join([letter(t) for t in types])
 
 
 def trampoline_name(kind: str, type: FuncType) -> str:

@@ -20,6 +20,7 @@ from .types import (
     I32,
     I64,
     MEMORY,
+    NON_NULL,
     PAGE_SIZES_LOG2,
     TABLE,
     V128,
@@ -27,6 +28,8 @@ from .types import (
     Limits,
     MemoryType,
     TableType,
+    is_defaultable,
+    matches,
     valtype_name,
 )
 
@@ -52,6 +55,8 @@ def validate(module: Module) -> None:
 def validate_module_level(module: Module) -> None:
     """Checks everything but the function bodies (spec section 3.5). Raises ValidationError with the byte offset."""
     _check_types(module)
+    for table, init in module.table_inits.items():
+        _check_const_expr(module, init, module.tables[table].element, _section_start(module, _TABLE_SECTION))
     for definition in module.global_definitions:
         _check_const_expr(module, definition.init, definition.type.content, definition.offset)
     _check_exports(module)
@@ -81,8 +86,13 @@ def _check_types(module: Module) -> None:
     defined_types = module.functions[module.num_imported_functions :]
     if defined_types and max(defined_types) >= num_types:
         raise ValidationError(f"unknown type {max(defined_types)}", offset=_section_start(module, _FUNCTION_SECTION))
-    for table in module.tables[module.num_imported_tables :]:
+    for index, table in enumerate(module.tables[module.num_imported_tables :], module.num_imported_tables):
         _check_table(table, _section_start(module, _TABLE_SECTION))
+        if not is_defaultable(table.element) and index not in module.table_inits:
+            raise ValidationError(
+                f"type mismatch: table {index} of {valtype_name(table.element)} has no initial value",
+                offset=_section_start(module, _TABLE_SECTION),
+            )
     for memory in module.memories[module.num_imported_memories :]:
         _check_memory(memory, _section_start(module, _MEMORY_SECTION))
 
@@ -161,7 +171,7 @@ def _check_elements(module: Module, segment: ElementSegment) -> None:
         if segment.table >= len(module.tables):
             raise ValidationError(f"unknown table {segment.table}", offset=offset)
         table = module.tables[segment.table]
-        if table.element != segment.element:
+        if not matches(segment.element, table.element):
             raise ValidationError(
                 f"type mismatch: elements of type {valtype_name(segment.element)} for a table of "
                 f"{valtype_name(table.element)}",
@@ -171,7 +181,7 @@ def _check_elements(module: Module, segment: ElementSegment) -> None:
     items = segment.items
     if (
         isinstance(items, FunctionItems)  # nearly always, and segments can be long
-        and segment.element == FUNCREF
+        and segment.element == FUNCREF | NON_NULL
         and max(items.functions, default=-1) < len(module.functions)
     ):
         return
@@ -200,10 +210,10 @@ def _check_const_expr(module: Module, expression: ConstExpr, expected: int, offs
         elif opcode == REF_FUNC:
             if immediate >= len(module.functions):
                 raise ValidationError(f"unknown function {immediate}", offset=offset)
-            stack.append(FUNCREF)
+            stack.append(module.reference(module.functions[immediate], nullable=False))
         elif opcode == GLOBAL_GET:
             stack.append(_constant_global(module, immediate, offset))
-    if stack != [expected]:
+    if stack != [expected] and not (len(stack) == 1 and matches(stack[0], expected)):
         found = " ".join(map(valtype_name, stack)) or "nothing"
         raise ValidationError(f"type mismatch: expected {valtype_name(expected)}, found {found}", offset=offset)
 
