@@ -49,7 +49,7 @@ DEFAULT_CONFIGURATION = "speed-guard"
 REPRESENTATIVES = frozenset(
     """address bulk br_if call call_indirect conversions data1 endianness f32 float_memory i64 linking0 load memory
     memory_copy memory_init memory_trap ref_func skip-stack-guard-page start store switch table_copy table_grow
-    table_set traps unwind simd_const simd_conversions simd_lane simd_load simd_load_extend simd_address
+    table_set traps unwind simd_conversions simd_lane simd_load simd_load_extend simd_address
     simd_store8_lane relaxed_madd_nmadd address64 memory64 memory_trap64 memory_grow64 table_copy_mixed linking1
     call_ref return_call_ref br_on_null br_on_non_null local_init ref_as_non_null
     proposals-custom-page-sizes-custom-page-sizes proposals-wide-arithmetic-wide-arithmetic""".split()
