@@ -14,6 +14,7 @@ C_CHECKED := $(C_FILES:runtime_c/%.c=$(C_CHECKS)/%.checked)
 # Looked up only where it is used: the environment is made by then.
 PYTHON_HEADERS = -isystem $(shell $(PY) -c 'import sysconfig; print(sysconfig.get_path("include"))')
 PROCESSORS := $(shell nproc)
+PARALLEL := -n $(PROCESSORS) --dist worksteal
 
 FUZZ_CASES := 10000
 SCHEDULES := 10000
@@ -83,14 +84,15 @@ $(NATIVE): $(DEPENDENCIES) $(NATIVE_SOURCES)
 demo: venv
 	$(PY) examples/demo.py
 
-# Modules of ours and asserts that pytest rewrites are kept as bytecode, also where the environment is against it.
+# Each process has caches of its own (tests/conftest.py), and takes over what is left of another's. Modules of ours and
+# asserts that pytest rewrites are kept as bytecode, also where the environment is against it.
 test test-slow spec spec-matrix: export PYTHONDONTWRITEBYTECODE :=
 
 test: venv
-	$(PYTEST)
+	$(PYTEST) $(PARALLEL)
 
 test-slow: venv
-	$(PYTEST) -m slow
+	$(PYTEST) $(PARALLEL) -m slow
 
 # Everything at once, on all processors. The C files have a stamp each: one that has not changed is not looked at again.
 check: venv
@@ -136,10 +138,10 @@ abi: venv
 	$(PY) tools/abi.py
 
 spec: venv
-	$(PYTEST) tests/spec
+	$(PYTEST) $(PARALLEL) tests/spec
 
 spec-matrix: venv
-	WASMJIT_SPEC=matrix $(PYTEST) tests/spec
+	WASMJIT_SPEC=matrix $(PYTEST) $(PARALLEL) tests/spec
 
 shapes: venv
 	$(PY) -m tests.fuzz.run_shapes --output bench/results/shapes

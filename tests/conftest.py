@@ -39,9 +39,10 @@ def trap_factory(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def state_directory(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The key of the caches that tests make is not the user's."""
+def directories_of_this_process(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Caches, and the key of those that tests make, are neither the user's nor those of tests beside these."""
     os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+    os.environ["WASMJIT_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")
