@@ -43,7 +43,10 @@ _IR_DEFINITION = re.compile(r"^define [^\n]*@[ft](\d+)\(.*?^}\n", re.MULTILINE |
 
 @dataclass(frozen=True, slots=True)
 class FunctionPlace:
-    """A function that a module defines. Offsets and sizes in bytes: in the wasm module, and in the machine code."""
+    """A function that a module defines. Offsets and sizes in bytes: in the wasm module, and in the machine code.
+
+    Of one that `is_interpreted` the code is a trap, which is never reached (compile/limits.py).
+    """
 
     index: int
     name: str | None
@@ -51,6 +54,7 @@ class FunctionPlace:
     wasm_size: int
     code_offset: int
     code_size: int
+    is_interpreted: bool
 
 
 def precompiled_kind(path: str) -> str | None:
@@ -73,6 +77,7 @@ def functions(artifact: bytes) -> list[FunctionPlace]:
             wasm_size=body.end - body.start,
             code_offset=contents.code_offsets[i],
             code_size=contents.code_sizes[i],
+            is_interpreted=first + i in contents.interpreted,
         )
         for i, body in enumerate(module.bodies)
     ]
@@ -85,10 +90,12 @@ def compile_target(config: Config) -> Target:
     return resolve_target(config)
 
 
-def llvm_text(wasm: bytes, config: Config, form: str, wanted: Iterable[int] | None = None) -> str:
+def llvm_text(
+    wasm: bytes, config: Config, form: str, wanted: Iterable[int] | None = None, *, interprets: bool = False
+) -> str:
     """The code of a module in one of FORMS; of IR, with `wanted`, just the definitions of those functions.
 
-    Raises WasmError for an invalid module.
+    `interprets`: some of its functions are interpreted (`FunctionPlace`). Raises WasmError for an invalid module.
     """
     # The stages before the artifact are imported here only, so that running a .cwasm never loads them.
     from .compile.pipeline import render
@@ -97,7 +104,7 @@ def llvm_text(wasm: bytes, config: Config, form: str, wanted: Iterable[int] | No
 
     module = decode(wasm, config.features)
     validate_module_level(module)
-    text = render(module, config, form)
+    text = render(module, config, form, interprets=interprets)
     if wanted is None or form == "assembly":
         return text
     indices = set(wanted)
@@ -167,13 +174,13 @@ def side_by_side(
     `artifact` is the compiled module; `ir_form` is ``ir`` (as generated) or ``optimised``. Raises WasmError.
     """
     indices = None if wanted is None else set(wanted)
-    views = {
-        place.index: FunctionViews(place) for place in functions(artifact) if indices is None or place.index in indices
-    }
-    for index, lines in _ir_lines(llvm_text(wasm, config, ir_form)):
+    places = functions(artifact)
+    views = {place.index: FunctionViews(place) for place in places if indices is None or place.index in indices}
+    interprets = any(place.is_interpreted for place in places)
+    for index, lines in _ir_lines(llvm_text(wasm, config, ir_form, interprets=interprets)):
         if index in views:
             views[index].ir += lines
-    for index, lines in _assembly_lines(llvm_text(wasm, config, "assembly")):
+    for index, lines in _assembly_lines(llvm_text(wasm, config, "assembly", interprets=interprets)):
         if index in views:
             views[index].assembly += lines
     _add_wasm_lines(list(views.values()), wasm)

@@ -98,6 +98,19 @@ def test_objdump_of_an_artifact(wasmjit: CommandLine, write_wat: WriteWat) -> No
     assert refused.returncode == 1 and "m.cwasm" in refused.stderr
 
 
+def test_objdump_tells_what_is_left_to_the_interpreter(wasmjit: CommandLine, write_wat: WriteWat) -> None:
+    """Gigabytes of IR would be for nothing."""
+    division = "(local.set 1 (i32.div_s (local.get 0) (local.get 1)))"
+    write_wat("m.wat", f"(module (func $odd (param i32) (local i32) {division * 6000}) (func $other))")
+    wasmjit("compile", "m.wat", "-o", "m.cwasm")
+    for file in ("m.wat", "m.cwasm"):
+        _, odd, other = wasmjit("objdump", file).stdout.splitlines()
+        assert odd.split()[3:] == ["interpreted", "odd"]
+        assert other.split()[5:] == ["other"]
+    shown = wasmjit("objdump", "--ir", "m.wat").stdout
+    assert "@f0(" in shown and "@f1(" in shown and len(shown) < 5_000
+
+
 def test_objdump_shows_ir(wasmjit: CommandLine, write_wat: WriteWat) -> None:
     write_wat("m.wat", MODULE)
     whole = wasmjit("objdump", "--ir", "m.wat").stdout

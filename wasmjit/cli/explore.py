@@ -81,6 +81,7 @@ def page(title: str, views: list[inspection.FunctionViews]) -> str:
         {
             "index": view.place.index,
             "name": view.place.name,
+            "interpreted": view.place.is_interpreted,
             "size": view.place.code_size,
             **{
                 column: [[line.text, line.offset or 0, int(line.exact)] for line in getattr(view, column)]

@@ -50,7 +50,8 @@ const choose = document.getElementById("choose"), find = document.getElementById
 const where = document.getElementById("where");
 let byOffset = new Map(), shown = [], pinned = 0;
 
-function label(f) { return `${f.index}: ${f.name ?? "(no name)"} - ${f.size} bytes`; }
+function size(f) { return f.interpreted ? "interpreted" : `${f.size} bytes`; }
+function label(f) { return `${f.index}: ${f.name ?? "(no name)"} - ${size(f)}`; }
 
 function list() {
   const wanted = find.value.toLowerCase();

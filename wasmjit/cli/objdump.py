@@ -77,7 +77,9 @@ def objdump(arguments: SimpleNamespace) -> int:
     elif form == "assembly" and wanted is not None:
         raise WasmError("--assembly shows whole modules; --disassemble can show one function")
     else:
-        show(inspection.llvm_text(wasm, config, form, None if wanted is None else [wanted.index]), end="")
+        indices = None if wanted is None else [wanted.index]
+        interprets = any(place.is_interpreted for place in places)
+        show(inspection.llvm_text(wasm, config, form, indices, interprets=interprets), end="")
     return 0
 
 
@@ -93,7 +95,6 @@ def print_table(places: Sequence[FunctionPlace]) -> None:
     """A line per function."""
     print(f"{'index':>6} {'wasm offset':>12} {'size':>8} {'code offset':>12} {'size':>8}  name")
     for place in places:
-        show(
-            f"{place.index:>6} {place.wasm_offset:>#12x} {place.wasm_size:>8} "
-            f"{place.code_offset:>#12x} {place.code_size:>8}  " + printable(place.name or "-", newlines=False)
-        )
+        code = f"{place.code_offset:>#12x} {place.code_size:>8}" if not place.is_interpreted else f"{'interpreted':>21}"
+        name = printable(place.name or "-", newlines=False)
+        show(f"{place.index:>6} {place.wasm_offset:>#12x} {place.wasm_size:>8} {code}  {name}")

@@ -788,9 +788,12 @@ def _timed_out(seconds: float, units: Sequence[range]) -> CompileTimeoutError:
     return deadline.timed_out(seconds, units[0].start if units else None)
 
 
-def render(module: Module, config: Config, output: str) -> str:
-    """The code of all units as text, for tools and tests: `output` is "ir" (generated), "optimised" or "assembly"."""
-    policy = CodePolicy.from_config(config, target_architecture(config))
+def render(module: Module, config: Config, output: str, *, interprets: bool = False) -> str:
+    """The code of all units as text, for tools and tests: `output` is "ir" (generated), "optimised" or "assembly".
+
+    With `interprets`, there are traps in place of functions that `compile_module` leaves out.
+    """
+    policy = CodePolicy.from_config(config, target_architecture(config), interprets=interprets)
     layout = module_layout(module)
     fields = _request_fields(config, output)
     texts = []
