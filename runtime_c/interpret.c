@@ -168,7 +168,8 @@ static uint64_t __attribute__((noinline)) hot(const context *c, wj_interpreted *
 {
     const wj_interpreter_plan *plan = &c->interpreter->plan;
     function->budget = plan->budget;
-    if (plan->patient != 0 && !wj_may_ask()) {
+    /* What the code of a loop calls is native frames further down: where they get short it is not for this one. */
+    if ((plan->patient != 0 && !wj_may_ask()) || (loop_offset != 0 && is_short(c, (uintptr_t)__builtin_frame_address(0)))) {
         return 0;
     }
     return wj_report_hot(c->vmctx, function->function_index - plan->imported_function_count, loop_offset, 0);

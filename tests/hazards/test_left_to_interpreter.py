@@ -19,7 +19,7 @@ from wasmjit import ArtifactError, Config, Engine, Func, FuncType, Instance, Mod
 from wasmjit.artifact import Artifact
 from wasmjit.compile import limits, unit
 from wasmjit.compile.pipeline import compile_module
-from wasmjit.runtime import lazy, tiers
+from wasmjit.runtime import interpreter, lazy, tiers
 from wasmjit.wasm.decode import decode
 from wasmjit.wasm.text import wat2wasm
 
@@ -152,6 +152,29 @@ def test_calls_of_both_kinds_are_as_deep_as_those_of_one(tier: str, wasm: bytes)
     for each in (module, Module.deserialize(engine, module.serialize())):
         store = Store(engine)
         assert instance(store, each)["deep"](store, 30_000) == 30_001
+
+
+@pytest.mark.usefixtures("smaller_limit")
+def test_where_native_frames_get_short_no_code_is_made_for_loops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls in there would take more of them: how deep they get would depend on what ran before."""
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(interpreter, "_BUDGET", 1)
+    monkeypatch.setattr(interpreter, "_PATIENT", False)
+    monkeypatch.setattr(lazy.LazyCode, "hot", lambda self, *given: asked.append(given) or 0)
+    wat = f"""(module
+      (func $left (export "f") (param $p i32) (result i32) (local $q i32) {MUCH}
+        (if (result i32) (local.get $p)
+          (then (i32.add (call $compiled (i32.sub (local.get $p) (i32.const 1))) (i32.const 1)))
+          (else (i32.const 0))))
+      (func $compiled (param i32) (result i32) (local i32)
+        (loop (br_if 0 (i32.ne (local.tee 1 (i32.add (local.get 1) (i32.const 1))) (i32.const 3))))
+        (call $left (local.get 0))))"""
+    module = Module(Engine(Config(tier="optimized", cache=False)), much(wat))
+    store = Store(module.engine)
+    f = Instance(store, module, []).exports(store)["f"]
+    assert f(store, 30_000) == 30_000
+    assert {position for position, *_ in asked} == {0, 1}, "the compiled function was not interpreted"
+    assert not [each for each in asked if each[1]]
 
 
 def forged(module: Module, sections: dict[str, bytes] | None = None, **properties: Any) -> bytes:
