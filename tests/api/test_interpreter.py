@@ -121,6 +121,22 @@ def test_a_hot_function_gets_trampolines_of_its_own(engine: Engine, monkeypatch:
         assert asked == wanted
 
 
+def test_who_needs_code_does_not_wait_for_trampolines(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Begun, "is_ready", lambda begun: False)
+    monkeypatch.setattr(interpreter, "_BUDGET", 10)
+    monkeypatch.setattr(interpreter, "_PATIENT", False)
+    module, store, exports = make(engine)
+    code = lazy_code(module)
+    deadline = time.monotonic() + 60
+    while not code._held or not code._pending:
+        assert exports["fib"](store, 15) == 610
+        assert time.monotonic() < deadline
+    (function,) = code._held
+    assert not code._groups[function].addresses
+    assert code.resolve(function - code._first)
+    assert exports["fib"](store, 15) == 610
+
+
 def test_a_hot_loop_goes_on_in_compiled_code(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Within one activation."""
     monkeypatch.setattr(interpreter, "_BUDGET", 10)

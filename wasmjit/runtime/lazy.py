@@ -213,6 +213,7 @@ class LazyCode:
         self._asked_at: dict[_Loop, float] = {}  # when optimised code for a loop was asked for first
         self._begun_trampolines: dict[int, Begun] = {}  # by function
         self._with_trampolines: set[int] = set()  # functions for which they were begun
+        self._held: set[int] = set()  # those whose code waits for them
         self._trampolines: dict[str, Trampoline] = {}  # to be kept for calls to come
         self._reached: list[int] = []  # functions that compiled code calls
         self.codes: list[LoadedCode] = []  # which calls may be in
@@ -256,6 +257,7 @@ class LazyCode:
                 return self._better[position]
             with deadline.until(lib.wj_is_interrupted):
                 group = self._groups.get(function) or self._begin(function, at_once=True)
+            self._held.difference_update(group.functions)
             while group.pending is not None:
                 self._progress()
                 if group.pending is not None and lib.wj_is_interrupted():
@@ -305,9 +307,7 @@ class LazyCode:
         try:
             self._take_trampolines()
             for group in self._ready(0) if self._pending else ():
-                # Functions whose code is there report no more: what speeds up their calls comes first.
-                if group.loop is not None or self._begun_trampolines.keys().isdisjoint(group.functions):
-                    self._finish(group)
+                self._finish(group)
             error, self._no_compiler = self._no_compiler, None
             if error is not None:
                 raise error
@@ -350,6 +350,7 @@ class LazyCode:
         begun = self._lazy_module.begin_trampolines_of(function, with_imports=is_first)
         self._with_trampolines.add(function)
         self._begun_trampolines[function] = begun
+        self._held.add(function)
         return True
 
     def _take_trampolines(self) -> None:
@@ -357,6 +358,7 @@ class LazyCode:
         for function, begun in list(self._begun_trampolines.items()):
             if begun.is_ready():
                 del self._begun_trampolines[function]
+                self._held.discard(function)
                 self._trampolines.update(self._lazy_module.maker.install(begun.finish()))
 
     def _has_room(self, loop: _Loop) -> bool:
@@ -460,12 +462,14 @@ class LazyCode:
         with importing():
             import select
 
-        ready = [group for group in self._pending if group.pending is None or group.pending.fileno() is None]
-        if ready:
+        # Functions whose code is there report no more: what speeds up their calls comes first.
+        pending = [g for g in self._pending if g.loop is not None or self._held.isdisjoint(g.functions)]
+        ready = [group for group in pending if group.pending is None or group.pending.fileno() is None]
+        if ready or not pending:
             return ready
         poll = select.poll()  # select() refuses descriptors from 1,024 on
         descriptors: dict[int, _Group] = {}
-        for group in self._pending:
+        for group in pending:
             descriptor = group.pending.fileno() if group.pending is not None else None
             if descriptor is not None:
                 descriptors[descriptor] = group
