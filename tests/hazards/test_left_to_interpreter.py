@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -175,6 +177,53 @@ def test_where_native_frames_get_short_no_code_is_made_for_loops(monkeypatch: py
     assert f(store, 30_000) == 30_000
     assert {position for position, *_ in asked} == {0, 1}, "the compiled function was not interpreted"
     assert not [each for each in asked if each[1]]
+
+
+_FORKS_WHILE_A_THREAD_LOADS = """
+import importlib.machinery, os, signal, sys, threading, time
+from wasmjit import Config, Engine, Instance, Module, Store
+
+class Slowly:
+    def find_spec(self, name, path=None, target=None):
+        if name != "wasmjit.wasm.decode":
+            return None
+        def slowly(module):
+            begun.set()
+            time.sleep(0.5)
+            execute(module)
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        execute, spec.loader.exec_module = spec.loader.exec_module, slowly
+        return spec
+
+def load():
+    Instance(Store(engine), Module.deserialize_file(engine, sys.argv[1]), [])
+
+begun = threading.Event()
+sys.meta_path.insert(0, Slowly())
+engine = Engine(Config(tier="optimized", cache=False))
+thread = threading.Thread(target=load)
+thread.start()
+assert begun.wait(30)
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    load()
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+thread.join()
+"""
+
+
+@pytest.mark.usefixtures("smaller_limit")
+def test_a_fork_waits_for_what_a_thread_imports_to_load_them(tmp_path: Path) -> None:
+    """Else the child waits for ever for that thread."""
+    wat = f'(module (func (export "f") (param $p i32) (local $q i32) {MUCH}))'
+    path = tmp_path / "left.cwasm"
+    path.write_bytes(Module(Engine(Config(tier="optimized", cache=False)), much(wat)).serialize())
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _FORKS_WHILE_A_THREAD_LOADS, path], capture_output=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr.decode()
 
 
 def forged(module: Module, sections: dict[str, bytes] | None = None, **properties: Any) -> bytes:

@@ -291,7 +291,8 @@ class Module(Handle):
 
         Header, metadata and function table are checksummed. The machine code is only with `verify`, which reads the
         whole file: damage to it that is not found this way is run, with whatever that does to the process. (Damaged
-        names and address maps are found when used, and read as missing.) Use it only if you trust the file.
+        names and address maps are found when used, and read as missing; what the interpreter runs is checked when the
+        module is first instantiated, which raises ArtifactError.) Use it only if you trust the file.
         Raises ArtifactError, or WasmError if it cannot be read; both name the path.
         """
         _check_engine(engine)

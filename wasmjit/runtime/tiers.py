@@ -177,9 +177,11 @@ def _begin_lazily(config: Config, trampolines: Trampolines, wasm: bytes) -> Lazy
 
 def interpreted_rest(config: Config, trampolines: Trampolines, artifact: Artifact) -> LazyModule:
     """What runs the functions that an artifact has no code of. Raises WasmError."""
-    from ..wasm.decode import decode
+    with importing():
+        from ..wasm.decode import decode
 
-    module = decode(artifact.wasm, config.features)
+        wasm = artifact.wasm  # which imports something, too
+    module = decode(wasm, config.features)
     first = module.num_imported_functions
     # All that it can take: where the native stack gets short, it runs functions that there is code of, too.
     compiled_only = artifact.compiled_only
