@@ -469,7 +469,7 @@ finished:
     function = (wj_interpreted *)activation->function;
     s = activation->slots;
     ip = activation->ip;
-    ip += *ip == WJ_OP_CALL_INDIRECT ? 5 : 3;
+    ip += *ip == WJ_OP_CALL_INDIRECT ? 5 : *ip == WJ_OP_CALL_REF ? 4 : 3;
     if (UNLIKELY(activation->vmctx != c->vmctx)) {
         set_instance(c, activation->vmctx);
         goto instance;
@@ -590,6 +590,12 @@ label_BRANCH_IF:
 label_BRANCH_UNLESS:
     ip = (uint32_t)s[ip[1]] == 0 ? words + ip[2] : ip + 3;
     NEXT(0);
+label_BRANCH_ON_NULL:
+    ip = s[ip[1]] == 0 ? words + ip[2] : ip + 3;
+    NEXT(0);
+label_BRANCH_ON_NON_NULL:
+    ip = s[ip[1]] != 0 ? words + ip[2] : ip + 3;
+    NEXT(0);
 label_BRANCH_TABLE: {
     uint32_t index = (uint32_t)s[ip[1]];
     uint32_t count = ip[2];
@@ -635,6 +641,20 @@ label_CALL_INDIRECT: {
         CALL_REFERENCE();
     }
     NEXT(5);
+}
+label_CALL_REF: { /* validation has seen that what it refers to has the type */
+    const wj_func_ref *reference = (const wj_func_ref *)(uintptr_t)s[ip[2]];
+    TRAP_IF(reference == NULL, NULL_REFERENCE);
+    activation->ip = ip;
+    operands = s + ip[3];
+    if (LIKELY(reference->vmctx == c->vmctx)) {
+        uint32_t position = reference->function_index - plan->imported_function_count;
+        CALL_DEFINED(position);
+    } else {
+        const wj_signature *type = plan->types[ip[1]];
+        CALL_REFERENCE();
+    }
+    NEXT(4);
 }
 label_GLOBAL_GET_32:
     s[ip[1]] = AT(uint32_t, ip[2]);

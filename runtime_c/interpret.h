@@ -142,6 +142,7 @@
     X(0xc3, I64_EXTEND16_S, s64, u64, (int16_t)a)                              \
     X(0xc4, I64_EXTEND32_S, s64, u64, (s32)a)                                  \
     X(0xd1, REF_IS_NULL, u32, u64, a == 0)                                     \
+    X(0xd4, REF_AS_NON_NULL, u64, u64, (TRAP_IF(a == 0, NULL_REFERENCE), a))   \
     X(0xfc00, I32_TRUNC_SAT_F32_S, s32, f32, SATURATE(a, -0x1p31, 0x1p31, s32, INT32_MIN, INT32_MAX)) \
     X(0xfc01, I32_TRUNC_SAT_F32_U, u32, f32, SATURATE(a, 0.0, 0x1p32, u32, 0, UINT32_MAX)) \
     X(0xfc02, I32_TRUNC_SAT_F64_S, s32, f64, SATURATE(a, -0x1p31, 0x1p31, s32, INT32_MIN, INT32_MAX)) \
@@ -190,11 +191,14 @@
     X(BRANCH)        /* target: distance in words from here */                 \
     X(BRANCH_IF)     /* slot, target */                                        \
     X(BRANCH_UNLESS) /* slot, target */                                        \
+    X(BRANCH_ON_NULL)     /* slot of the reference, target */                  \
+    X(BRANCH_ON_NON_NULL) /* slot of the reference, target */                  \
     X(BRANCH_TABLE)  /* slot, count, targets and the default's */              \
     X(RETURN)        /* slot of the first result; the others follow */         \
     X(CALL)          /* function, slot of the first operand and result */      \
     X(CALL_IMPORT)   /* as CALL */                                             \
     X(CALL_INDIRECT) /* type, table, slot of the index, slot of the first operand and result */ \
+    X(CALL_REF)      /* type, slot of the reference, slot of the first operand and result */ \
     X(GLOBAL_GET_32) /* d, offset in the instance context */                   \
     X(GLOBAL_GET_64)                                                           \
     X(GLOBAL_SET_32) /* slot, offset */                                        \

@@ -155,6 +155,34 @@ void wj_branch_if(translator *t, frame *f)
     t->last = NO_WORD;
 }
 
+void wj_branch_on_null(translator *t, frame *f, bool if_null)
+{
+    settle_from(t, 0);
+    uint32_t slot = own_slot(t, t->height - 1);
+    if (if_null) { /* which the label does not get */
+        (void)pop(t);
+    }
+    bool moves = has_moves(t, f);
+    begin(t, if_null != moves ? WJ_OP_BRANCH_ON_NULL : WJ_OP_BRANCH_ON_NON_NULL);
+    emit(t, slot);
+    uint32_t skip = (uint32_t)t->count;
+    if (moves) {
+        emit(t, 0);
+        wj_branch(t, f);
+        if (!t->failed) {
+            t->words[skip] = (uint32_t)t->count;
+        }
+    } else {
+        emit_target(t, f);
+    }
+    t->last = NO_WORD;
+    if (if_null) {
+        (void)push(t);
+    } else {
+        (void)pop(t);
+    }
+}
+
 void wj_branch_table(translator *t)
 {
     uint32_t count = read_index(t);

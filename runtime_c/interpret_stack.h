@@ -107,7 +107,8 @@ static inline uint8_t read_value_type(translator *t)
     case WJ_TYPE_FUNCREF:
     case WJ_TYPE_EXTERNREF:
         break;
-    case 0x63: /* (ref null ht) */
+    case 0x63: /* (ref null ht), (ref ht) */
+    case 0x64:
         (void)read_signed(t);
         break;
     default:
@@ -387,6 +388,8 @@ WJ_INTERNAL void wj_begin_else(translator *t);
 WJ_INTERNAL void wj_end_block(translator *t);
 WJ_INTERNAL void wj_branch(translator *t, frame *f);
 WJ_INTERNAL void wj_branch_if(translator *t, frame *f);
+/* br_on_null, or br_on_non_null. */
+WJ_INTERNAL void wj_branch_on_null(translator *t, frame *f, bool if_null);
 WJ_INTERNAL void wj_branch_table(translator *t);
 WJ_INTERNAL void wj_return(translator *t);
 

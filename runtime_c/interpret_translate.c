@@ -148,6 +148,8 @@ static void call(translator *t, uint32_t operation, const wj_signature *type, ui
     emit(t, callee);
     if (operation == WJ_OP_CALL_INDIRECT) {
         emit(t, table);
+    }
+    if (operation == WJ_OP_CALL_INDIRECT || operation == WJ_OP_CALL_REF) {
         emit(t, index);
     }
     emit(t, own_slot(t, first));
@@ -310,6 +312,14 @@ static void other(translator *t, uint8_t opcode, const uint8_t *at)
         index = read_index(t);
         table = read_index(t);
         call(t, WJ_OP_CALL_INDIRECT, of->types[index], index, table, pop_slot(t), at);
+        break;
+    case 0x14:
+        index = read_index(t);
+        call(t, WJ_OP_CALL_REF, of->types[index], index, 0, pop_slot(t), at);
+        break;
+    case 0xd5:
+    case 0xd6:
+        wj_branch_on_null(t, &t->frames[t->frame_count - 1 - read_index(t)], opcode == 0xd5);
         break;
     case 0x1a:
         (void)pop(t);

@@ -17,6 +17,7 @@
     X(0x0f, "") \
     X(0x10, "x") \
     X(0x11, "xx") \
+    X(0x14, "x") \
     X(0x1a, "") \
     X(0x1b, "") \
     X(0x1c, "t") \
@@ -186,7 +187,10 @@
     X(0xc4, "") \
     X(0xd0, "h") \
     X(0xd1, "") \
-    X(0xd2, "x")
+    X(0xd2, "x") \
+    X(0xd4, "") \
+    X(0xd5, "x") \
+    X(0xd6, "x")
 #define WJ_PREFIXED_OPCODES(X) \
     X(0x00, "") \
     X(0x01, "") \

@@ -30,8 +30,10 @@ from wasmjit import (
     ValType,
     WasmError,
 )
+from wasmjit.compile import pipeline
 from wasmjit.errors import LinkError, UnsupportedError, ValidationError
-from wasmjit.runtime import type_ids
+from wasmjit.runtime import interpreter, type_ids
+from wasmjit.runtime.lazy import LazyCode
 from wasmjit.runtime.native import lib
 from wasmjit.wasm import types as wt
 from wasmjit.wasm.decode import decode
@@ -607,3 +609,46 @@ def _non_null_extern(store: Store) -> GlobalType:
     kind = module.imports[0].type
     assert isinstance(kind, GlobalType)
     return kind
+
+
+def test_a_hot_loop_takes_references_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the interpreter to compiled code, in locals that have no initial value and on the operand stack."""
+    monkeypatch.setattr(interpreter, "_BUDGET", 10)
+    monkeypatch.setattr(interpreter, "_PATIENT", False)
+    ready = LazyCode._ready
+    monkeypatch.setattr(LazyCode, "_ready", lambda code, timeout: ready(code, 60))
+    store = Store(Engine(Config(tier="auto")))
+    module = Module(
+        store.engine,
+        """(module (type $u (func (param i32) (result i32)))
+          (func $inc (type $u) (i32.add (local.get 0) (i32.const 1)))
+          (func $dec (type $u) (i32.sub (local.get 0) (i32.const 1))) (elem declare func $inc $dec)
+          (func (export "sum") (param $n i32) (result i32)
+            (local $f (ref $u)) (local $g (ref null $u)) (local $s i32)
+            (local.set $f (ref.func $inc))
+            (loop $again
+              (local.set $s (call_ref $u (local.get $s) (local.get $f)))
+              (if (i32.eq (local.get $n) (i32.const 500)) (then (local.set $g (ref.func $dec))))
+              (block $null
+                (local.set $s (call_ref $u (local.get $s) (br_on_null $null (local.get $g)))))
+              (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+            (local.get $s)))""",
+    )
+    total = Instance(store, module, []).exports(store)["sum"]
+    assert [total(store, n) for n in (100_000, 1000, 400)] == [99_500, 500, 400]
+    code = module._load()._lazy
+    assert code is not None and any(code._loops.values())
+
+
+def test_functions_with_references_are_interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(pool: pipeline.WorkerPool) -> pipeline.Worker:
+        raise AssertionError("a compiler was started")
+
+    monkeypatch.setattr(pipeline.WorkerPool, "_take", refuse)
+    store = Store(Engine(Config(tier="auto")))
+    wat = WAT.replace('(func (export "tail")', '(func (export "no tail")').replace("return_call_ref", "call_ref")
+    found = instance(store, wat, Func(store, UNARY, lambda n: n + 100))
+    assert [found["call"](store, 21, n) for n in range(2)] == [42, 121]
+    assert [found["on_null"](store, n) for n in range(3)] == [10, 105, -7]
+    assert [found["on_non_null"](store, n) for n in range(3)] == [12, 106, -8]
+    assert found["take"](store, found["double"], 3) == 6

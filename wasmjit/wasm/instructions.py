@@ -446,6 +446,7 @@ class Instructions(VectorInstructions):
         functype = self.module.types[type_index]
         self.pop_all(functype.params)
         self.types.extend(functype.results)
+        self.note_pushed(functype.results)
         if self.live and self.lowering is not None:
             self.lowering.call_ref(type_index, may_be_null, self.op_at)
         return at

@@ -57,7 +57,7 @@ _TABLE = """
 11 call_indirect          i -               type table    special
 12 return_call            c tail_call       function      special
 13 return_call_indirect   c tail_call       type table    special
-14 call_ref               c function_references type      special
+14 call_ref               i function_references type      special
 15 return_call_ref        c function_references type      special
 1a drop                   i -                             special
 1b select                 i -                             special
@@ -236,9 +236,9 @@ c4 i64.extend32_s         i - i64 -> i64       {r}t = trunc i64 {a} to i32; {r} 
 d0 ref.null               i reference_types heaptype      special
 d1 ref.is_null            i reference_types               special
 d2 ref.func               i reference_types function      special
-d4 ref.as_non_null        c function_references           special
-d5 br_on_null             c function_references label     special
-d6 br_on_non_null         c function_references label     special
+d4 ref.as_non_null        i function_references           special
+d5 br_on_null             i function_references label     special
+d6 br_on_non_null         i function_references label     special
 
 fc00 i32.trunc_sat_f32_s  i - f32 -> i32       {r} = call i32 @llvm.fptosi.sat.i32.f32(float {a})
 fc01 i32.trunc_sat_f32_u  i - f32 -> i32       {r} = call i32 @llvm.fptoui.sat.i32.f32(float {a})
