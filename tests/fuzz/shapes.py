@@ -456,6 +456,13 @@ def floats(n: int) -> bytes:
 
 
 @shape
+def float_constants(n: int) -> bytes:
+    """A sum of constants, all different: LLVM keeps them in one list, which it looks through for each."""
+    steps = b"".join(b"\x44" + struct.pack("<d", 1.5 + i) + b"\xa0" for i in range(n))
+    return one(b"\x44" + struct.pack("<d", 0.5) + steps + b"\xfc\x02", [(1, F64)])
+
+
+@shape
 def tree(n: int) -> bytes:
     """One expression: all operands first, then all operators."""
     return one(b"".join(get(0) + i32(i) + b"\x73" for i in range(n)) + b"\x6a" * (n - 1))

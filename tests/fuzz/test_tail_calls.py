@@ -10,6 +10,7 @@ pytest.importorskip("wasmtime")
 
 from tests.fuzz.tail_calls import Program, compare
 from wasmjit import Config, Engine, Module
+from wasmjit.compile import tail_calls
 
 
 @pytest.mark.parametrize("unit_bytes", [300, 96 << 10])
@@ -23,6 +24,16 @@ def test_random_tail_calls_behave_as_in_wasmtime(options: dict[str, object], uni
         deep = seed % 2 == 1
         counts = (0, 1, 10, 30, 50_000) if deep else (0, 1, 10, 30)
         assert not compare(seed, Config(**options), unit_bytes, counts, deep), seed
+
+
+@pytest.mark.parametrize("options", [{}, {"opt_level": "none"}], ids=["speed", "none"])
+def test_random_tail_calls_that_share_their_jumps(options: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of functions that make hundreds."""
+    monkeypatch.setattr(tail_calls, "_MOST_TAIL_CALLS", 0)
+    for seed in range(500, 516):
+        deep = seed % 2 == 1
+        counts = (0, 1, 10, 30, 50_000) if deep else (0, 1, 10, 30)
+        assert not compare(seed, Config(tier="optimized", **options), 96 << 10, counts, deep), seed
 
 
 def test_results_of_host_functions_wrap_as_i64() -> None:

@@ -104,3 +104,32 @@ def test_liveness_looks_at_a_bounded_part_of_a_switch() -> None:
     assert list(dead_stores([start])) == []
     switch.writes[0] = 49_999  # overwritten before the last branch: none of the others reads it
     assert list(dead_stores([start])) == start.pending
+
+
+@pytest.mark.parametrize("level", ["none", "speed"])
+def test_constants_beyond_those_that_llvm_looks_through(monkeypatch: pytest.MonkeyPatch, level: str) -> None:
+    monkeypatch.setattr(function, "_MOST_CONSTANTS", 2)
+    wat = """(module
+      (func (export "f64") (result f64)
+        (f64.add (f64.const 1.5) (f64.mul (f64.const -0x1p-3) (f64.add (f64.const 1e300) (f64.const 1.5)))))
+      (func (export "bits") (result i64)
+        (drop (f64.const 1.25)) (drop (f64.const 2.25)) (i64.reinterpret_f64 (f64.const nan:0x4000000000001)))
+      (func (export "nan") (result i32)
+        (drop (f32.const 1.25)) (drop (f32.const 2.25)) (i32.reinterpret_f32 (f32.const -nan:0x200001)))
+      (func (export "f32") (result f32)
+        (f32.add (f32.const 0.1) (f32.add (f32.const 0.2) (f32.sub (f32.const 0.3) (f32.const -0.4)))))
+      (func (export "v128") (result v128)
+        (i32x4.add (v128.const i32x4 1 2 3 4) (i32x4.mul (v128.const i32x4 5 6 7 8)
+          (i32x4.add (v128.const i32x4 -1 9 1000000 0x7fffffff) (v128.const i32x4 0 0 0 0)))))
+      (func (export "join") (param i32) (result f64)
+        (drop (f64.const 7)) (drop (f64.const 8))
+        (if (result f64) (local.get 0) (then (f64.const 9)) (else (f64.const 10)))))"""
+    store, found = exports(wat, opt_level=level)
+    assert found["f64"](store) == 1.5 - 0.125 * (1e300 + 1.5)
+    assert found["bits"](store) == 0x7FF4000000000001
+    assert found["nan"](store) & 0xFFFFFFFF == 0xFFA00001
+    assert found["f32"](store) == pytest.approx(1.0)
+    lanes = [1 - 5, 2 + 54, 3 + 7_000_000, 4 + 8 * 0x7FFFFFFF]
+    assert found["v128"](store).hex() == b"".join((lane % 2**32).to_bytes(4, "little") for lane in lanes).hex()
+    assert (found["join"](store, 1), found["join"](store, 0)) == (9.0, 10.0)
+    assert "@wj_constants" in llvm_text(bytes(wat2wasm(wat)), Config(), "ir")

@@ -65,6 +65,8 @@ def emit_call(lowering: FunctionLowering, functype: FuncType, callee: str, conte
     if count + len(functype.results) > _FEW_OPERANDS:
         lowering.work(count + len(functype.results))
         lowering.most_operands = max(lowering.most_operands, count, len(functype.results))
+    lowering.carried += count + len(functype.results)
+    lowering.check_length()
     arguments = values[len(values) - count :] if count else []
     del values[len(values) - count :]
     if lowering.fuel:

@@ -42,6 +42,7 @@ _MAX_OPERAND_WORK = 500_000
 _MAX_CARRIED_OPERANDS = 2_000_000
 _MAX_CACHED_ZEROS = 200
 _COLD_LINES = 4  # of a block that traps
+_MOST_CONSTANTS = 4_000
 # Locals times edges between blocks: about how many phi operands LLVM would make of a function's locals.
 _MAX_PROMOTED = 200_000
 _LOCAL_ACCESS = re.compile(r"^  (%\w+ = load|store)( .*, ptr %l(\d+))$", re.MULTILINE)
@@ -112,9 +113,11 @@ class FunctionLowering:
         self.volatile = "volatile " if tangled else unit.volatile
         self.tangled = tangled
         self.operand_work = 0  # operands looked at to be anchored, and carried by calls
+        self.carried = 0  # operands and results of all calls
         self.templates = lower.TEMPLATES
         self.vector_renderers = simd.policy_renderers(unit.policy)
         self.constant_vectors: set[str] = set()  # computed from constants alone
+        self.constants: set[str] = set()  # that LLVM puts into memory
         self.calls_multiply_add = unit.policy.deterministic_simd and not unit.policy.fused_multiply_add
         self.shaped: dict[str, tuple[str, str]] = {}  # v128 -> lane shape and name of the vector it was computed as
         self.rows = lower.rows(unit.policy.canonical_nans, unit.module.address_type)
@@ -129,6 +132,8 @@ class FunctionLowering:
         self.released: list[tuple[int, str, str, int, bool]] = []
         self.leaf = True  # no calls but tail calls, which leave no frame
         self.tail_calls = False
+        self.num_tail_calls = 0
+        self.shared_calls: dict[tuple[FuncType, tail_calls.Callee], tail_calls.SharedCall] = {}
         self.fuel = unit.policy.fuel
         self.fuel_seen = 0  # cost of the instructions walked so far; the walker counts
         self.fuel_charged = 0
@@ -341,14 +346,33 @@ class FunctionLowering:
             self.tainted.add(result)
         return result
 
+    def constant(self, text: str, valtype: int, bits: int) -> None:
+        """Pushes a constant that code has in memory. LLVM looks through all of a function for each of them."""
+        known = self.constants
+        if bits and text not in known:
+            if len(known) >= _MOST_CONSTANTS:
+                name = self.fresh()
+                place = f"getelementptr (i8, ptr @wj_constants, i64 {16 * len(self.unit.constants)})"
+                self.unit.constants.append(bits)
+                # LLVM would make a constant of its own of what it knows to be read from one.
+                self.lines.append(f"  {name} = load volatile {llvm_type(valtype)}, ptr {place}, align 16")
+                text = name
+            else:
+                known.add(text)
+        self.values.append(text)
+
+    def double_constant(self, bits: int) -> None:
+        """f64.const from raw bits."""
+        self.constant(f"0x{bits:016X}", F64, bits)
+
     def float_constant(self, bits: int) -> None:
         """f32.const from raw bits."""
         if bits & 0x7F800000 == 0x7F800000 and bits & 0x7FFFFF:
             # LLVM writes floats as doubles, and widening would quieten a signalling NaN.
-            self.values.append(f"bitcast (i32 {bits} to float)")
+            self.constant(f"bitcast (i32 {bits} to float)", F32, bits)
         else:
             wide = struct.unpack("<Q", struct.pack("<d", struct.unpack("<f", struct.pack("<I", bits))[0]))[0]
-            self.values.append(f"0x{wide:016X}")
+            self.constant(f"0x{wide:016X}", F32, bits)
 
     def load(self, row: Op, memory_index: int, offset: int, at: int) -> None:
         """A load of any width."""
@@ -779,6 +803,7 @@ class FunctionLowering:
             if phis:
                 self.lines.append(phis)
             self.return_([f"%return.{position}" for position in range(len(frame.results))])
+        tail_calls.emit_shared(self)
         for store in dead_stores(self.blocks, self.released_loops):
             self.lines[store.line] += "\n" + self.keep_text(store.value, self.local_types[store.local])
         for line, value, llvm, _ in self.kept:

@@ -33,6 +33,10 @@ MOST_BLOCK_LINES = 12_000
 MOST_BLOCK_STORES = 1_000
 # Operands of one call or of a function's head: what is passed on the stack is stored (1,000 of them: 25 s).
 MOST_OPERANDS = 300
+# Operands and results of all calls, which one instruction each passes: 3,500 calls, 100 kB, took 470 MB and 5 s. Up to
+# 33,000 of them, but not as dense: one in 249 bytes, but for functions of 7,750.
+MOST_CARRIED = 8_000
+LEAST_BYTES_A_CARRIED = 140
 # Blocks that several branches lead to, and blocks that set the same local: what was set before one is known behind the
 # next, which InstCombine and SimplifyCFG carry on through all of them (2,300: 7 to 20 s). Up to 11,700 of them, and
 # 6,400, but not as dense: one in 450, and in 590, bytes of text.
@@ -52,16 +56,17 @@ LEAST_BYTES_A_CHECK = 800
 # No function of real programs is as long (12,200,000).
 MOST_FUNCTION_BYTES = 16_000_000
 
-# What LLVM takes at most for a line of a tangled function's text, all stages together (measured: 450 to 770), and what
-# it may take for each byte of the function's body, and for any.
-_MEMORY_BYTES_A_LINE = 800
+# What LLVM takes at most for a line of a tangled function's text, all stages together (measured: 450 to 1,080), and
+# what it may take for each byte of the function's body, and for any.
+_MEMORY_BYTES_A_LINE = 1100
 MOST_MEMORY_PER_BYTE = 200
 MOST_MEMORY_BYTES = 64 << 20
 # So many times as many lines are too many even if the function is not tangled, and no more of them are made. No
-# function of real programs has a tenth of that.
-_MOST_EXCESS = 2
+# function of real programs has two thirds of that.
+_MOST_EXCESS = 3
 
 _EDGES_A_LINE = 4
+_LINES_A_CALL = 5  # and its own
 
 _LEAST_BYTES_A_LINE = 15
 _STORE = re.compile(r"  store (?!.*, ptr %l\d)")
@@ -85,13 +90,15 @@ _INHERITED_ADDRESS_SPACE = resource.getrlimit(resource.RLIMIT_AS)[0]
 OUT_OF_TIME = -signal.SIGXCPU
 
 
-def may_be_tangled(*, lines: int, edges: int, sets: int, loops: int, checks: int, operands: int) -> bool:
+def may_be_tangled(*, lines: int, edges: int, sets: int, loops: int, checks: int, operands: int, carried: int) -> bool:
     """Whether `is_tangled` is to be asked about a function, by what was counted when it was made; at no cost.
 
-    `edges`: of branches and tables; `sets`: of locals, one a block; `checks`: that trap; `operands`: most of any call.
+    `edges`: of branches and tables; `sets`: of locals, one a block; `checks`: that trap; `operands`: most of any call;
+    `carried`: operands and results of all calls.
     """
     return (
         operands > MOST_OPERANDS
+        or carried > MOST_CARRIED
         or lines > MOST_BLOCK_STORES
         or max(edges // 2, sets) > MOST_JOINS
         or checks > MOST_CHECKS
@@ -99,9 +106,11 @@ def may_be_tangled(*, lines: int, edges: int, sets: int, loops: int, checks: int
     )
 
 
-def is_tangled(text: str, operands: int = 0) -> bool:
-    """Whether LLVM would take out of proportion to optimise a function. `operands`: the most of any call."""
+def is_tangled(text: str, operands: int = 0, carried: int = 0) -> bool:
+    """Whether LLVM would take out of proportion to optimise a function; `operands` and `carried` as above."""
     if operands > MOST_OPERANDS or len(text) > MOST_FUNCTION_BYTES:
+        return True
+    if carried > MOST_CARRIED and carried * LEAST_BYTES_A_CARRIED > len(text):
         return True
     checks, loops = text.count(_CHECK), text.count(_LOOP_LABEL)
     branches, sets = text.count("label %"), text.count(_LOCAL)
@@ -135,7 +144,8 @@ def is_left(text: str, body_bytes: int, *, tangled: bool) -> bool:
         return False
     # A switch is one line for LLVM's parser only, and phis have operands for each edge.
     cases = text.count(", label %") - 2 * text.count("  br i1 ")
-    return text.count("\n") + cases + text.count(" ], [ ") // _EDGES_A_LINE > most
+    calls = text.count(" call ") if tangled else 0
+    return text.count("\n") + cases + text.count(" ], [ ") // _EDGES_A_LINE + _LINES_A_CALL * calls > most
 
 
 def _are_many(joins: int, text: str) -> bool:

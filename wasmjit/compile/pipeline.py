@@ -44,6 +44,10 @@ from .wire import read_message, write_message
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
+# Far above what the text of compilers' functions is for so many bytes of them, where there is more than one.
+MOST_UNIT_TEXT_BYTES = 12_000_000
+MOST_TANGLED_UNIT_TEXT_BYTES = 2_000_000
+
 # Of larger functions, O0 code is made where better code could be ("quick"): register allocation takes seconds for some.
 QUICK_BODY_BYTES = 8 * 1024
 
@@ -594,7 +598,7 @@ def compile_module(
                 unit = Unit(module, functions, policy, layout)
                 body = unit.text().encode()
                 statistics.generate_seconds += time.perf_counter() - started
-                if len(parts := split_unit(functions, unit)) > 1:
+                if len(parts := split_unit(functions, unit, len(body))) > 1:
                     remaining[:0] = parts
                     num_units += len(parts) - 1
                     continue
@@ -623,14 +627,19 @@ def compile_module(
     return sorted(result, key=lambda unit: unit.first_function)
 
 
-def split_unit(functions: range, unit: Unit) -> list[range]:
-    """A unit as units of which each has one kind of functions: tangled ones, those that are left out, and others."""
-    if not unit.tangled and not unit.left:
-        return [functions]
+def split_unit(functions: range, unit: Unit, text_bytes: int = 0) -> list[range]:
+    """A unit as units of which each has one kind of functions: tangled ones, those that are left out, and others.
+
+    Those whose text is far longer than that of a unit of functions that compilers make are split in halves.
+    """
     parts = []
     for _, part in itertools.groupby(functions, lambda function: (function in unit.tangled, function in unit.left)):
         first, *rest = part
         parts.append(range(first, first + len(rest) + 1))
+    most_bytes = MOST_UNIT_TEXT_BYTES if not unit.tangled else MOST_TANGLED_UNIT_TEXT_BYTES
+    if len(parts) == 1 and text_bytes > most_bytes and len(functions) > 1:
+        middle = functions[len(functions) // 2]
+        return [range(functions.start, middle), range(middle, functions.stop)]
     return parts
 
 

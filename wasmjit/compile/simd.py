@@ -159,7 +159,7 @@ def _may_fold(lowering: FunctionLowering, value: str, shape: str) -> bool:
 def lower(lowering: FunctionLowering, row: Op, immediate: int, memory_index: int, offset: int, at: int) -> None:
     """Lowers one vector instruction; `immediate` as `VectorInstructions.vector_immediates` gives it."""
     if row.code == V128_CONST:
-        lowering.values.append(constant_text(immediate))
+        lowering.constant(constant_text(immediate), V128, immediate)
     elif row.access_bytes and row.result:
         _load(lowering, row, immediate, memory_index, offset, at)
     elif row.access_bytes:

@@ -20,6 +20,7 @@ Wrappers and adapters are not part of any function's code, so backtraces do not 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .. import abi
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from .function import FunctionLowering
     from .unit import Unit
 
+# Of one function, which are made where they are. LLVM takes 7 kB and, by their square, time for each: all argument
+# registers are operands.
+_MOST_TAIL_CALLS = 200
 _FLOAT_REGISTER_TYPE = "<4 x float>"  # any vector of 16 bytes; narrower values occupy its low end
 
 Emit = Callable[[str], None]
@@ -178,12 +182,12 @@ def call(lowering: FunctionLowering, function: int, at: int) -> None:
     else:
         position = function - module.num_imported_functions
         prototype = unit.register_prototype(functype)
+        if prototype.fits:
+            _emit(lowering, prototype, position, "%vmctx", at)
+            return
         code = _load_code(lowering, abi.CODES, position)
-        if not prototype.fits:
-            entry = _load_code(lowering, abi.REGISTER_ENTRIES, position)
-            _emit_with_memory(lowering, prototype, code, entry, "%vmctx", at)
-        else:
-            _emit(lowering, prototype, code, "%vmctx", at)
+        entry = _load_code(lowering, abi.REGISTER_ENTRIES, position)
+        _emit_with_memory(lowering, prototype, code, entry, "%vmctx", at)
 
 
 def call_reference(lowering: FunctionLowering, functype: FuncType, reference: str, at: int) -> None:
@@ -241,9 +245,24 @@ def _arguments(lowering: FunctionLowering) -> str:
     return "%tail.arguments"
 
 
-def _emit(lowering: FunctionLowering, prototype: RegisterPrototype, callee: str, context: str, at: int) -> None:
+Callee = str | int  # code, or the symbol of a function, or its position in the function table
+
+
+@dataclass(slots=True)
+class SharedCall:
+    """Tail calls of one type, and of one function if it is known, that a function makes at one place."""
+
+    label: str
+    prototype: RegisterPrototype
+    callee: Callee  # "" if the calls name no function
+    at: int  # of the first
+    edges: list[tuple[str, list[str]]]  # the block that jumps there; code if the calls name none; context and operands
+
+
+def _emit(lowering: FunctionLowering, prototype: RegisterPrototype, callee: Callee, context: str, at: int) -> None:
     """Pops the arguments and jumps. The rest of the operands go, as those of a return."""
     lowering.tail_calls = True
+    lowering.num_tail_calls += 1
     count = len(prototype.type.params)
     lowering.discard(0, count)
     values = lowering.values
@@ -252,6 +271,47 @@ def _emit(lowering: FunctionLowering, prototype: RegisterPrototype, callee: str,
     if lowering.fuel:
         metering.charge(lowering)
         metering.save_fuel(lowering)
+    if lowering.num_tail_calls > _MOST_TAIL_CALLS:
+        named = callee if isinstance(callee, int) or callee[0] == "@" else ""
+        shared = lowering.shared_calls.get((prototype.type, named))
+        if shared is None:
+            shared = SharedCall(f"j{len(lowering.shared_calls)}", prototype, named, at, [])
+            lowering.shared_calls[prototype.type, named] = shared
+        shared.edges.append((lowering.current, [str(callee), context, *operands]))
+        lowering.lines.append(f"  br label %{shared.label}")
+    else:
+        _jump(lowering, prototype, callee, context, operands, at)
+    lowering.close_block()
+
+
+def emit_shared(lowering: FunctionLowering) -> None:
+    """At the end of a function: the tail calls that are made at one place."""
+    for shared in lowering.shared_calls.values():
+        lowering.start_label(shared.label)
+        types = ["ptr", "ptr", *(llvm_type(valtype) for valtype in shared.prototype.type.params)]
+        names = []
+        for position, llvm in enumerate(types):
+            same = shared.edges[0][1][position]
+            if all(values[position] == same for _, values in shared.edges):  # as the context mostly is
+                names.append(same)
+                continue
+            incoming = ", ".join(f"[ {values[position]}, %{source} ]" for source, values in shared.edges)
+            names.append(f"%{shared.label}.{position}")
+            lowering.lines.append(f"  {names[-1]} = phi {llvm} {incoming}")
+        callee = names[0] if shared.callee == "" else shared.callee
+        _jump(lowering, shared.prototype, callee, names[1], names[2:], shared.at)
+
+
+def _jump(
+    lowering: FunctionLowering,
+    prototype: RegisterPrototype,
+    callee: Callee,
+    context: str,
+    operands: Sequence[str],
+    at: int,
+) -> None:
+    if isinstance(callee, int):
+        callee = _load_code(lowering, abi.CODES, callee)
     arguments = "" if prototype.fits else _arguments(lowering)
     name = lowering.fresh()
     packed = prototype.pack(lowering.lines.append, name, operands, context, arguments)
@@ -261,7 +321,6 @@ def _emit(lowering: FunctionLowering, prototype: RegisterPrototype, callee: str,
         lowering.lines.append(f"  {name} = {call_text}\n  ret {result} {name}")
     else:
         lowering.lines.append(f"  {call_text}\n  ret void")
-    lowering.close_block()
 
 
 # ---- around the functions ----

@@ -157,6 +157,7 @@ class Unit:
         self.num_instructions = 0
         self.callees: list[int] = []  # functions called through the function table, as often as they are
         self.num_anchors = 0  # for names
+        self.constants: list[int] = []  # what functions have too many of (`FunctionLowering.constant`)
         self.tangled: set[int] = set()  # functions that are not to be optimised, once the text is made (limits.py)
         # Functions that are not to be compiled, once the text is made: there is a trap in their place.
         self.left: set[int] = set()
@@ -240,6 +241,7 @@ class Unit:
             (
                 *parts,
                 *entries(self),
+                *constants(self.constants),
                 f"@wj_functions_{self.functions[0]} = constant [{len(self.functions)} x ptr] [{table}]",
                 f"attributes #0 = {{ {_ATTRIBUTES}{size} }}",
                 "attributes #1 = { nomerge noreturn nounwind }",
@@ -281,6 +283,13 @@ class Unit:
         return f"{head}\n  call void @llvm.ubsantrap(i8 {TRAP_NUMBERS['UNREACHABLE']}) #1\n  unreachable\n}}\n"
 
 
+def constants(bits: Sequence[int]) -> Iterator[str]:
+    """The definition of `@wj_constants`: 16 bytes each."""
+    if bits:
+        items = ", ".join(f"i128 {each}" for each in bits)
+        yield f"@wj_constants = private unnamed_addr constant [{len(bits)} x i128] [{items}], align 16"
+
+
 def is_tangled(lowering: FunctionLowering, text: str) -> bool:
     """Whether LLVM would take out of proportion to optimise the function, whose text this is (`limits`)."""
     return limits.may_be_tangled(
@@ -290,7 +299,8 @@ def is_tangled(lowering: FunctionLowering, text: str) -> bool:
         loops=lowering.num_loops,
         checks=len(lowering.cold),
         operands=lowering.most_operands,
-    ) and limits.is_tangled(text, lowering.most_operands)
+        carried=lowering.carried,
+    ) and limits.is_tangled(text, lowering.most_operands, lowering.carried)
 
 
 class Group(Unit):

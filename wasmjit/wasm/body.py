@@ -358,7 +358,7 @@ class BodyWalker(Instructions):
                 elif op == 0x44:  # f64.const
                     push_type(F64)
                     if lowering is not None:
-                        push_value(f"0x{from_bytes(wasm[at : at + 8], 'little'):016X}")
+                        lowering.double_constant(from_bytes(wasm[at : at + 8], "little"))
                     at += 8
                     if at > end:
                         raise MalformedError("unexpected end", offset=end)
