@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from wasmjit import Config, Engine, Instance, Module, Store, Trap, TrapCode
-from wasmjit.compile import function, llvm
+from wasmjit.compile import function, llvm, lower
 from wasmjit.compile.liveness import Block, PendingStore, dead_stores
 from wasmjit.inspection import llvm_text
 from wasmjit.wasm.text import wat2wasm
@@ -108,7 +108,7 @@ def test_liveness_looks_at_a_bounded_part_of_a_switch() -> None:
 
 @pytest.mark.parametrize("level", ["none", "speed"])
 def test_constants_beyond_those_that_llvm_looks_through(monkeypatch: pytest.MonkeyPatch, level: str) -> None:
-    monkeypatch.setattr(function, "_MOST_CONSTANTS", 2)
+    monkeypatch.setattr(lower, "_MOST_CONSTANTS", 2)
     wat = """(module
       (func (export "f64") (result f64)
         (f64.add (f64.const 1.5) (f64.mul (f64.const -0x1p-3) (f64.add (f64.const 1e300) (f64.const 1.5)))))

@@ -15,7 +15,6 @@ import bisect
 import re
 import struct
 import sys
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -42,10 +41,8 @@ _MAX_OPERAND_WORK = 500_000
 _MAX_CARRIED_OPERANDS = 2_000_000
 _MAX_CACHED_ZEROS = 200
 _COLD_LINES = 4  # of a block that traps
-_MOST_CONSTANTS = 4_000
 # Locals times edges between blocks: about how many phi operands LLVM would make of a function's locals.
 _MAX_PROMOTED = 200_000
-_LOCAL_ACCESS = re.compile(r"^  (%\w+ = load|store)( .*, ptr %l(\d+))$", re.MULTILINE)
 _EFFECT = re.compile(r"\b(store|call|ret|switch)\b|br i1")
 # Locals beyond this many bytes count in the prologue's stack check: a frame must not skip the headroom below the limit.
 _LARGE_FRAME_BYTES = 4096
@@ -347,19 +344,8 @@ class FunctionLowering:
         return result
 
     def constant(self, text: str, valtype: int, bits: int) -> None:
-        """Pushes a constant that code has in memory. LLVM looks through all of a function for each of them."""
-        known = self.constants
-        if bits and text not in known:
-            if len(known) >= _MOST_CONSTANTS:
-                name = self.fresh()
-                place = f"getelementptr (i8, ptr @wj_constants, i64 {16 * len(self.unit.constants)})"
-                self.unit.constants.append(bits)
-                # LLVM would make a constant of its own of what it knows to be read from one.
-                self.lines.append(f"  {name} = load volatile {llvm_type(valtype)}, ptr {place}, align 16")
-                text = name
-            else:
-                known.add(text)
-        self.values.append(text)
+        """Pushes a constant that code has in memory."""
+        self.values.append(lower.constant_in_memory(self, text, valtype, bits))
 
     def double_constant(self, bits: int) -> None:
         """f64.const from raw bits."""
@@ -858,7 +844,11 @@ class FunctionLowering:
         head.extend(self.prologue.values())
         head.append(f"  br label %{self.first_label}\nstart:")
         text = "\n".join((*head, *self.lines, *self.cold, "}\n"))
-        return text if len(used) * self.num_edges <= _MAX_PROMOTED else self.demote_locals(text)
+        return (
+            text
+            if len(used) * self.num_edges <= _MAX_PROMOTED
+            else lower.demote_locals(text, _MAX_PROMOTED // self.num_edges)
+        )
 
     def definition(self) -> str:
         """The head of the function."""
@@ -872,18 +862,6 @@ class FunctionLowering:
         llvm = llvm_type(valtype)
         initial = f"%p{index}" if index < self.num_params else lower.zero(valtype)
         return f"  %l{index} = alloca {llvm}\n  store {llvm} {initial}, ptr %l{index}"
-
-    def demote_locals(self, text: str) -> str:
-        """Leaves all but the most used locals in the stack frame, where a function is so large that LLVM, which makes
-        phis of them at each join, would take time and memory by their number squared. It lets volatile ones alone.
-        """
-        accesses = Counter(int(match[3]) for match in _LOCAL_ACCESS.finditer(text))
-        promoted = {index for index, _ in accesses.most_common(_MAX_PROMOTED // self.num_edges)}
-
-        def demote(match: re.Match[str]) -> str:
-            return match[0] if int(match[3]) in promoted else f"  {match[1]} volatile{match[2]}"
-
-        return _LOCAL_ACCESS.sub(demote, text)
 
     def stack_check(self, frame_bytes: int) -> str:
         """Compares the frame address with the limit before the function does anything.

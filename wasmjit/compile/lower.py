@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import re
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -291,3 +293,39 @@ IRREGULAR: dict[str, Callable[[FunctionLowering, Op, str, str, int], str]] = {
     "@demote": demote,
     "@minimum_maximum": minimum_maximum,
 }
+
+
+# ---- functions that are large ----
+
+_MOST_CONSTANTS = 4_000
+_LOCAL_ACCESS = re.compile(r"^  (%\w+ = load|store)( .*, ptr %l(\d+))$", re.MULTILINE)
+
+
+def constant_in_memory(lowering: FunctionLowering, text: str, valtype: int, bits: int) -> str:
+    """A constant that is no operand of an instruction, as a value. LLVM looks through all of a function for each."""
+    known = lowering.constants
+    if bits == 0 or text in known:
+        return text
+    if len(known) < _MOST_CONSTANTS:
+        known.add(text)
+        return text
+    name = lowering.fresh()
+    constants = lowering.unit.constants
+    place = f"getelementptr (i8, ptr @wj_constants, i64 {16 * len(constants)})"
+    constants.append(bits)
+    # LLVM would make a constant of its own of what it knows to be read from one.
+    lowering.lines.append(f"  {name} = load volatile {llvm_type(valtype)}, ptr {place}, align 16")
+    return name
+
+
+def demote_locals(text: str, most_promoted: int) -> str:
+    """Leaves all but the most used locals in the stack frame, where a function is so large that LLVM, which makes
+    phis of them at each join, would take time and memory by their number squared. It lets volatile ones alone.
+    """
+    accesses = Counter(int(match[3]) for match in _LOCAL_ACCESS.finditer(text))
+    promoted = {index for index, _ in accesses.most_common(most_promoted)}
+
+    def demote(match: re.Match[str]) -> str:
+        return match[0] if int(match[3]) in promoted else f"  {match[1]} volatile{match[2]}"
+
+    return _LOCAL_ACCESS.sub(demote, text)
