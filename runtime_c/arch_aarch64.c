@@ -188,56 +188,15 @@ __asm__("    .text\n"
         "    .cfi_endproc\n"
         "    .size wj_host_stub, . - wj_host_stub\n");
 
-/* What the stubs of functions without code jump to (runtime/tiers.py), with the function's position in w16 and the
- * arguments of the call as they are: has the code made, and jumps to it. Nothing is left on the stack then. */
+/* What the stubs of functions without code jump to (runtime/entries.py), with the function's position in w16 and the
+ * arguments of the call as they are, which wj_interpret finds in a wj_frame, as wj_host_dispatch does. If it returns code,
+ * that is jumped to in its place, with nothing left on the stack. */
 __asm__("    .text\n"
         "    .p2align 4\n"
-        "    .globl wj_lazy_stub\n"
-        "    .hidden wj_lazy_stub\n"
-        "    .type wj_lazy_stub, %function\n"
-        "wj_lazy_stub:\n"
-        "    .cfi_startproc\n"
-        BTI_CALL
-        "    stp x29, x30, [sp, #-208]!\n"
-        "    .cfi_def_cfa_offset 208\n"
-        "    .cfi_offset x29, -208\n"
-        "    .cfi_offset x30, -200\n"
-        "    mov x29, sp\n"
-        "    stp x0, x1, [sp, #16]\n"
-        "    stp x2, x3, [sp, #32]\n"
-        "    stp x4, x5, [sp, #48]\n"
-        "    stp x6, x7, [sp, #64]\n"
-        "    stp q0, q1, [sp, #80]\n"
-        "    stp q2, q3, [sp, #112]\n"
-        "    stp q4, q5, [sp, #144]\n"
-        "    stp q6, q7, [sp, #176]\n"
-        "    mov w1, w16\n"
-        "    mov x2, x29\n"
-        "    bl wj_lazy_resolve\n"
-        "    mov x17, x0\n"
-        "    ldp x0, x1, [sp, #16]\n"
-        "    ldp x2, x3, [sp, #32]\n"
-        "    ldp x4, x5, [sp, #48]\n"
-        "    ldp x6, x7, [sp, #64]\n"
-        "    ldp q0, q1, [sp, #80]\n"
-        "    ldp q2, q3, [sp, #112]\n"
-        "    ldp q4, q5, [sp, #144]\n"
-        "    ldp q6, q7, [sp, #176]\n"
-        "    ldp x29, x30, [sp], #208\n"
-        "    .cfi_def_cfa_offset 0\n"
-        "    br x17\n"
-        "    .cfi_endproc\n"
-        "    .size wj_lazy_stub, . - wj_lazy_stub\n");
-
-/* What the stubs of functions that may be interpreted jump to, with the function's position in w16 and the arguments of
- * the call as they are, which wj_interpret finds in a wj_frame, as wj_host_dispatch does. If it returns code, that is run
- * in its place. */
-__asm__("    .text\n"
-        "    .p2align 4\n"
-        "    .globl wj_interpreter_stub\n"
-        "    .hidden wj_interpreter_stub\n"
-        "    .type wj_interpreter_stub, %function\n"
-        "wj_interpreter_stub:\n"
+        "    .globl wj_codeless_stub\n"
+        "    .hidden wj_codeless_stub\n"
+        "    .type wj_codeless_stub, %function\n"
+        "wj_codeless_stub:\n"
         "    .cfi_startproc\n"
         BTI_CALL
         "    sub sp, sp, #" WJ_TEXT(WJ_FRAME_STACK) "\n"
@@ -265,7 +224,7 @@ __asm__("    .text\n"
         "    .cfi_def_cfa_offset 0\n"
         "    br x17\n"
         "    .cfi_endproc\n"
-        "    .size wj_interpreter_stub, . - wj_interpreter_stub\n");
+        "    .size wj_codeless_stub, . - wj_codeless_stub\n");
 
 /* void wj_call_frame(const void *code x0, wj_frame *frame x1, uint64_t stack_slots x2): as wj_enter, without a landing
  * point. */

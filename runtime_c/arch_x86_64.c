@@ -187,68 +187,15 @@ __asm__("    .text\n"
         "    .cfi_endproc\n"
         "    .size wj_host_stub, . - wj_host_stub\n");
 
-/* What the stubs of functions without code jump to (runtime/tiers.py), with the function's position in %eax and the
- * arguments of the call as they are: has the code made, and jumps to it. Nothing is left on the stack then. */
+/* What the stubs of functions without code jump to (runtime/entries.py), with the function's position in %eax and the
+ * arguments of the call as they are, which wj_interpret finds in a wj_frame, as wj_host_dispatch does. If it returns code,
+ * that is jumped to in its place, with nothing left on the stack. */
 __asm__("    .text\n"
         "    .p2align 4\n"
-        "    .globl wj_lazy_stub\n"
-        "    .hidden wj_lazy_stub\n"
-        "    .type wj_lazy_stub, @function\n"
-        "wj_lazy_stub:\n"
-        "    .cfi_startproc\n"
-        "    pushq %rbp\n"
-        "    .cfi_def_cfa_offset 16\n"
-        "    .cfi_offset %rbp, -16\n"
-        "    movq %rsp, %rbp\n"
-        "    .cfi_def_cfa_register %rbp\n"
-        "    subq $176, %rsp\n"
-        "    movq %rdi, 128(%rsp)\n"
-        "    movq %rsi, 136(%rsp)\n"
-        "    movq %rdx, 144(%rsp)\n"
-        "    movq %rcx, 152(%rsp)\n"
-        "    movq %r8, 160(%rsp)\n"
-        "    movq %r9, 168(%rsp)\n"
-        "    movaps %xmm0, (%rsp)\n"
-        "    movaps %xmm1, 16(%rsp)\n"
-        "    movaps %xmm2, 32(%rsp)\n"
-        "    movaps %xmm3, 48(%rsp)\n"
-        "    movaps %xmm4, 64(%rsp)\n"
-        "    movaps %xmm5, 80(%rsp)\n"
-        "    movaps %xmm6, 96(%rsp)\n"
-        "    movaps %xmm7, 112(%rsp)\n"
-        "    movl %eax, %esi\n"
-        "    movq %rbp, %rdx\n"
-        "    call wj_lazy_resolve\n"
-        "    movq %rax, %r11\n"
-        "    movq 128(%rsp), %rdi\n"
-        "    movq 136(%rsp), %rsi\n"
-        "    movq 144(%rsp), %rdx\n"
-        "    movq 152(%rsp), %rcx\n"
-        "    movq 160(%rsp), %r8\n"
-        "    movq 168(%rsp), %r9\n"
-        "    movaps (%rsp), %xmm0\n"
-        "    movaps 16(%rsp), %xmm1\n"
-        "    movaps 32(%rsp), %xmm2\n"
-        "    movaps 48(%rsp), %xmm3\n"
-        "    movaps 64(%rsp), %xmm4\n"
-        "    movaps 80(%rsp), %xmm5\n"
-        "    movaps 96(%rsp), %xmm6\n"
-        "    movaps 112(%rsp), %xmm7\n"
-        "    leave\n"
-        "    .cfi_def_cfa %rsp, 8\n"
-        "    jmpq *%r11\n"
-        "    .cfi_endproc\n"
-        "    .size wj_lazy_stub, . - wj_lazy_stub\n");
-
-/* What the stubs of functions that may be interpreted jump to, with the function's position in %eax and the arguments of
- * the call as they are, which wj_interpret finds in a wj_frame, as wj_host_dispatch does. If it returns code, that is run
- * in its place. */
-__asm__("    .text\n"
-        "    .p2align 4\n"
-        "    .globl wj_interpreter_stub\n"
-        "    .hidden wj_interpreter_stub\n"
-        "    .type wj_interpreter_stub, @function\n"
-        "wj_interpreter_stub:\n"
+        "    .globl wj_codeless_stub\n"
+        "    .hidden wj_codeless_stub\n"
+        "    .type wj_codeless_stub, @function\n"
+        "wj_codeless_stub:\n"
         "    .cfi_startproc\n"
         "    pushq %rbp\n"
         "    .cfi_def_cfa_offset 16\n"
@@ -274,7 +221,7 @@ __asm__("    .text\n"
         "    .cfi_def_cfa %rsp, 8\n"
         "    jmpq *%r11\n"
         "    .cfi_endproc\n"
-        "    .size wj_interpreter_stub, . - wj_interpreter_stub\n");
+        "    .size wj_codeless_stub, . - wj_codeless_stub\n");
 
 /* void wj_call_frame(const void *code %rdi, wj_frame *frame %rsi, uint64_t stack_slots %rdx): as wj_enter, without a
  * landing point. */

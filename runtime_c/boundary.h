@@ -61,6 +61,11 @@ static inline uint32_t wj_slots_of(char letter)
     return letter == 'V' ? 2 : 1;
 }
 
+/* ---- host.c ---- */
+
+/* Leaves wasm code from a host function. The exception stays set, and the GIL held, until the entry returns to Python. */
+WJ_INTERNAL void wj_leave_with_exception(void) __attribute__((noreturn));
+
 /* ---- values.c ---- */
 
 typedef enum { WJ_PARAMETER, WJ_RESULT } wj_role;

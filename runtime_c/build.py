@@ -42,6 +42,7 @@ SOURCES = [
     "signature.c",
     "store.c",
     "store_object.c",
+    "tiering.c",
     "trap.c",
     "values.c",
 ]
@@ -54,7 +55,15 @@ HEADERS = [
     "wj.h",
     "wj_abi.h",
     "wj_api.h",
+    "wj_base.h",
+    "wj_contract.h",
+    "wj_entry.h",
+    "wj_memory.h",
     "wj_opcodes.h",
+    "wj_store.h",
+    "wj_table.h",
+    "wj_thread.h",
+    "wj_tiering.h",
 ]
 # Warnings are for our files; the code that cffi generates has its own taste.
 PREAMBLE = """

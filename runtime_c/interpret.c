@@ -28,11 +28,6 @@ bool wj_in_interpreter(uintptr_t pc)
     return pc >= (uintptr_t)__start_wj_interpreter && pc < (uintptr_t)__stop_wj_interpreter;
 }
 
-uint64_t wj_interpreter_stub_address(void)
-{
-    return (uint64_t)(uintptr_t)wj_interpreter_stub;
-}
-
 /* ---- the interpreter stack ---- */
 
 /* The innermost activation of a store on this thread, or NULL: what is above its slots and below it is free. */
@@ -252,7 +247,8 @@ uint64_t ABANDONED wj_interpret(uint32_t position, wj_frame *frame)
     c.native_top = (uintptr_t)frame->stack;
     bool is_known = here >= thread->stack_low && here < thread->stack_high;
     c.native_end = is_known ? thread->stack_low + thread->stack_headroom_bytes : 0;
-    wj_interpreted *function = wj_interpreted_at(c.interpreter, position);
+    wj_interpreted *function =
+        LIKELY(c.interpreter != NULL) ? wj_interpreted_at(c.interpreter, position) : WJ_REFUSED_FUNCTION;
     if (function == WJ_REFUSED_FUNCTION || (UNLIKELY(store->interpreter_stack == NULL) && !wj_interpreter_stack_make(store))) {
         return wj_lazy_resolve(c.vmctx, position, &frame->link);
     }

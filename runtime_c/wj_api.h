@@ -235,9 +235,10 @@ uintptr_t wj_store_take_failure(wj_store *store);
 /* Small pieces of code that call `code` with `target` in the register of LLVM's `nest` parameter: writes `count` of them, 16
  * bytes each, which read the address pairs (target, code) at `distance_bytes` behind them. */
 void wj_write_thunks(uint8_t *where, uint64_t count, uint64_t distance_bytes);
-/* Where functions without code jump to, with their position in the function table in eax (x86-64) or w16 (AArch64). In front
- * of that table lies the address of a Python callable, which gets the position, has code made, and returns its address. */
-uint64_t wj_lazy_stub_address(void);
+/* Where functions without code jump to, with their position in the function table in eax (x86-64) or w16 (AArch64). They are
+ * interpreted, or, where the table's header has no interpreter, or it refuses them, its resolver is called: a Python callable
+ * that gets the position, has code made, and returns its address. */
+uint64_t wj_codeless_stub_address(void);
 /* ---- the interpreter (interpret.h) ---- */
 /* What it has to know of a module; Python keeps everything that this points to. Offsets are in the instance context. */
 typedef struct {
@@ -258,12 +259,10 @@ typedef struct {
     uint32_t stub_bytes;
 } wj_interpreter_plan;
 typedef struct wj_interpreter wj_interpreter;
-/* In front of the function table lie the addresses of this, of a callable(position, loop_offset) -> address of code that
- * goes on from that loop, or 0, for hot functions and loops, and of the resolver (wj_lazy_stub_address). */
+/* In the header of the function table lie the addresses of this, of the reporter, a callable(position, loop_offset,
+ * is_compiled) -> address of code that goes on from that loop, or 0, for hot functions and loops, and of the resolver. */
 wj_interpreter *wj_interpreter_new(const wj_interpreter_plan *plan); /* NULL: no memory */
 void wj_interpreter_free(wj_interpreter *interpreter);
-/* Where the stubs of functions that may be interpreted jump to, as those of wj_lazy_stub_address. */
-uint64_t wj_interpreter_stub_address(void);
 /* The function that an address of a backtrace belongs to, and the offset in the module; UINT32_MAX: none. */
 uint32_t wj_interpreter_find(wj_interpreter *interpreter, uintptr_t pc, uint32_t *offset);
 

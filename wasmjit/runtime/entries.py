@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from .. import abi
 from ..target import host_machine
 from .code import LoadedCode, executable_copy
-from .interpreter import Interpreter, stub_address
+from .interpreter import Interpreter
 from .native import lib
 
 # jmp *table_entry(%rip); int3; int3
@@ -51,10 +51,7 @@ class Entries:
         positions: Iterable[int],
         code: LoadedCode | None = None,
         resolver: Resolver | None = None,
-        *,
-        interpreted: bool = False,
     ) -> None:
-        """`interpreted`: before the first call of a function, `interpret` has to be called."""
         machine = host_machine()
         ordered = list(positions)
         jump, stride = {
@@ -65,8 +62,7 @@ class Entries:
             "x86_64": (_x86_64_stub, _X86_64_STUB.size),
             "aarch64": (_aarch64_stub, _AARCH64_STUB.size),
         }[machine]
-        target = stub_address() if interpreted else lib.wj_lazy_stub_address()
-        common = b"" if resolver is None else _common(machine, target)
+        common = b"" if resolver is None else _common(machine, lib.wj_codeless_stub_address())
         stubs_at = len(common)
         jumps_at = stubs_at + (0 if resolver is None else count * stub_bytes)
         code_bytes = max(jumps_at + len(ordered) * stride, 1)

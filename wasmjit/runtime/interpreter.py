@@ -139,10 +139,5 @@ def lookup_interpreted(pc: int) -> tuple[Module, int, int] | None:
     return None
 
 
-def stub_address() -> int:
-    """What the stubs of functions that may be interpreted jump to."""
-    return int(lib.wj_interpreter_stub_address())
-
-
 def _pointer(type: str, items: array[int]) -> object:
     return ffi.cast(type, items.buffer_info()[0])

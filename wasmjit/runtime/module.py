@@ -632,12 +632,8 @@ class LoadedModule:
         self._entries: Entries | None = None
         if optimisation is not None or complete is not None:
             resolver = None if self._lazy is None else self._lazy.resolve
-            interpreted = self._lazy is not None and self._lazy.interprets
-            self._entries = Entries(
-                len(module.bodies), self._entry_positions(), self.code, resolver, interpreted=interpreted
-            )
-            if interpreted:
-                assert self._lazy is not None
+            self._entries = Entries(len(module.bodies), self._entry_positions(), self.code, resolver)
+            if self._lazy is not None and self._lazy.interprets:
                 interpreter = Interpreter(module, self.types, self.layout, self.func_ref_offsets, self._entries.stubs)
                 self._entries.interpret(interpreter, self._lazy.hot)
         if self._lazy is not None and self._entries is not None:

@@ -1,0 +1,25 @@
+/* Code that is missing or could be better: tiering.c, and the interpreter (interpret.h) as others see it. */
+#ifndef WJ_TIERING_H
+#define WJ_TIERING_H
+
+#include "wj_base.h"
+#include "wj_entry.h"
+
+WJ_INTERNAL void wj_codeless_stub(void);
+/* Called by wj_codeless_stub: runs the function at this position of the caller's function table. 0; or, where it is not
+ * interpreted, the code that is to be run instead. */
+WJ_INTERNAL uint64_t wj_interpret(uint32_t position, wj_frame *frame);
+/* Asks Python for the code of the function at this position of the function table; leaves if there is none. */
+WJ_INTERNAL uint64_t wj_lazy_resolve(void *vmctx, uint32_t position, void *frame_address);
+/* Tells Python of a hot function, from below wasm, and whether it runs in baseline code; the address of code to go on
+ * in, or 0. */
+WJ_INTERNAL uint64_t wj_report_hot(void *vmctx, uint32_t position, uint32_t loop_offset, uint32_t is_compiled);
+/* Whether this thread may tell Python of something hot now: it takes the GIL, which others may hold for milliseconds. */
+WJ_INTERNAL bool wj_may_ask(void);
+/* Whether pc lies in the interpreter's loop: one activation stands behind each such pc of a stack. */
+WJ_INTERNAL bool wj_in_interpreter(uintptr_t pc);
+/* Gives back what deep recursion took, where nothing of the store runs; and all of it. */
+WJ_INTERNAL void wj_interpreter_stack_trim(wj_store *store);
+WJ_INTERNAL void wj_interpreter_stack_free(wj_store *store);
+
+#endif
