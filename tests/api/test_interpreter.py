@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -16,7 +15,6 @@ from wasmjit import Config, Engine, Func, FuncType, Instance, Module, Store, Tra
 from wasmjit.compile import pipeline
 from wasmjit.runtime import interpreter, tiers
 from wasmjit.runtime.lazy import LazyCode
-from wasmjit.runtime.trampolines import Begun, Trampolines
 
 WAT = """(module $m
   (type $unary (func (param i32) (result i32)))
@@ -89,51 +87,6 @@ def test_hot_functions_are_compiled(engine: Engine) -> None:
     while fib not in lazy_code(module)._groups or not lazy_code(module)._groups[fib].addresses:
         assert exports["fib"](store, 15) == 610
         assert time.monotonic() < deadline
-    assert exports["fib"](store, 15) == 610
-
-
-def test_a_hot_function_gets_trampolines_of_its_own(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not those of all exports, which may be of any number of types; those of imports once."""
-    begin = Trampolines.begin
-    asked = []
-
-    def note(trampolines: Trampolines, wanted: Sequence[tuple[str, Any]]) -> Begun:
-        asked.append([kind for kind, _ in wanted])
-        return begin(trampolines, wanted)
-
-    monkeypatch.setattr(Trampolines, "begin", note)
-    monkeypatch.setattr(interpreter, "_BUDGET", 10)
-    monkeypatch.setattr(interpreter, "_PATIENT", False)
-    types = ("i32", "i64", "f64", "f32")
-    exports = " ".join(f'(func (export "{kind}") (param {kind}) (result {kind}) (local.get 0))' for kind in types)
-    module = Module(engine, f'(module (import "" "" (func (param f32 f64))) {exports})')
-    store = Store(engine)
-    host = Func(store, FuncType([ValType.f32(), ValType.f64()], []), lambda a, b: None)
-    instance = Instance(store, module, [host])
-    asked.clear()
-    deadline = time.monotonic() + 60
-    for wanted in ([["enter", "host"]], [["enter", "host"], ["enter"]]):
-        function: Any = instance.exports(store)[types[len(wanted)]]
-        while len(lazy_code(module)._trampolines) < 1 + len(wanted):
-            for _ in range(100):
-                function(store, 1.0 if len(wanted) > 1 else 1)
-            assert time.monotonic() < deadline
-        assert asked == wanted
-
-
-def test_who_needs_code_does_not_wait_for_trampolines(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Begun, "is_ready", lambda begun: False)
-    monkeypatch.setattr(interpreter, "_BUDGET", 10)
-    monkeypatch.setattr(interpreter, "_PATIENT", False)
-    module, store, exports = make(engine)
-    code = lazy_code(module)
-    deadline = time.monotonic() + 60
-    while not code._held or not code._pending:
-        assert exports["fib"](store, 15) == 610
-        assert time.monotonic() < deadline
-    (function,) = code._held
-    assert not code._groups[function].addresses
-    assert code.resolve(function - code._first)
     assert exports["fib"](store, 15) == 610
 
 
@@ -275,7 +228,7 @@ def test_calls_get_trampolines_when_they_are_many(engine: Engine) -> None:
         assert (outer(store, 0), typed(0), through_host(store, 1)) == (1, 1, 2)
         assert time.monotonic() < deadline
     assert (outer(store, 0), typed(0), through_host(store, 1)) == (1, 1, 2)
-    assert lazy_code(module)._trampolines
+    assert lazy_code(module)._has_trampolines
 
 
 def test_a_forked_child_goes_on(engine: Engine) -> None:

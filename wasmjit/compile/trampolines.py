@@ -30,20 +30,14 @@ ENTER, HOST, NATIVE, REVERSE, MAP = KINDS = ("enter", "host", "native", "reverse
 _ATTRIBUTES = 'nounwind "frame-pointer"="all" "no-builtins" "disable-tail-calls"="true"'
 
 
-def entered_functions(module: Module) -> list[int]:
-    """Those that Python calls: the exported ones, and the start function."""
+def module_trampolines(module: Module) -> list[tuple[str, FuncType]]:
+    """What instances need: a way in for the types of exported functions and of the start function, a way out for those
+    of imported ones."""
     entered = [export.index for export in module.exports if export.kind == FUNCTION]
-    return entered if module.start is None else [*entered, module.start]
-
-
-def module_trampolines(
-    module: Module, entered: Iterable[int] | None = None, *, with_imports: bool = True
-) -> list[tuple[str, FuncType]]:
-    """What instances need: a way in for the types of functions that Python calls (`entered`, or all), a way out for
-    those of imported ones."""
-    entered = entered_functions(module) if entered is None else entered
+    if module.start is not None:
+        entered.append(module.start)
     wanted = {symbol(ENTER, functype): (ENTER, functype) for functype in map(module.function_type, entered)}
-    for index in range(module.num_imported_functions if with_imports else 0):
+    for index in range(module.num_imported_functions):
         functype = module.function_type(index)
         wanted[symbol(HOST, functype)] = (HOST, functype)
     return [wanted[name] for name in sorted(wanted)]

@@ -139,7 +139,6 @@ class LazyModule:
         self.maker = trampolines
         self._pid = os.getpid()
         self._begun: Begun | None = None if interprets else self.begin_trampolines()
-        self._entered: frozenset[int] | None = None
 
     def begin_trampolines(self) -> Begun:
         """Has another process make what instances take. Raises CompileError."""
@@ -147,16 +146,6 @@ class LazyModule:
             from ..compile.trampolines import module_trampolines
 
         return self.maker.begin(module_trampolines(self.module))
-
-    def begin_trampolines_of(self, function: int, *, with_imports: bool) -> Begun:
-        """The same for calls of one function, and if wanted for calls out of the module. Raises CompileError."""
-        with importing():
-            from ..compile.trampolines import entered_functions, module_trampolines
-
-        if self._entered is None:
-            self._entered = frozenset(entered_functions(self.module))
-        entered = self._entered.intersection((function,))
-        return self.maker.begin(module_trampolines(self.module, entered, with_imports=with_imports))
 
     def trampolines(self) -> Mapping[str, Piece]:
         """As `Artifact.trampolines`: what there has to be at once. Raises CompileError."""
@@ -211,10 +200,9 @@ class LazyCode:
         self._pending: list[_Group] = []
         self._loops: dict[_Loop, int | None] = {}  # where to enter; None: not yet known, 0: nowhere
         self._asked_at: dict[_Loop, float] = {}  # when optimised code for a loop was asked for first
-        self._begun_trampolines: dict[int, Begun] = {}  # by function
-        self._with_trampolines: set[int] = set()  # functions for which they were begun
-        self._held: set[int] = set()  # those whose code waits for them
-        self._trampolines: dict[str, Trampoline] = {}  # to be kept for calls to come
+        self._begun_trampolines: Begun | None = None
+        self._has_trampolines = bool(self._lazy_module.left)  # the artifact has them
+        self._trampolines: Mapping[str, Trampoline] = {}  # to be kept for calls to come
         self._reached: list[int] = []  # functions that compiled code calls
         self.codes: list[LoadedCode] = []  # which calls may be in
 
@@ -257,7 +245,6 @@ class LazyCode:
                 return self._better[position]
             with deadline.until(lib.wj_is_interrupted):
                 group = self._groups.get(function) or self._begin(function, at_once=True)
-            self._held.difference_update(group.functions)
             while group.pending is not None:
                 self._progress()
                 if group.pending is not None and lib.wj_is_interrupted():
@@ -305,18 +292,19 @@ class LazyCode:
         if not self._lock.acquire(blocking=False):
             return 0
         try:
-            self._take_trampolines()
             for group in self._ready(0) if self._pending else ():
                 self._finish(group)
             error, self._no_compiler = self._no_compiler, None
             if error is not None:
                 raise error
+            if not self._has_trampolines:
+                self._make_trampolines()
             function = position + self._first
             loop = (function, loop_offset, bool(is_compiled))
             address = self._loops.get((function, loop_offset, True)) or self._loops.get(loop)
             if address:
                 return address
-            if self._compilers_are_busy() or (self._begin_trampolines(function) and self._compilers_are_busy()):
+            if self._compilers_are_busy():
                 return 0
             with deadline.until(lib.wj_is_interrupted):
                 if len(self._pending) < _MOST_PENDING and position not in self._better and function not in self._groups:
@@ -342,24 +330,13 @@ class LazyCode:
 
         return pool().is_full
 
-    def _begin_trampolines(self, function: int) -> bool:
-        """Has what speeds up calls between Python and a function made, if it was not yet; whether it was not."""
-        if function in self._with_trampolines or self._lazy_module.left:  # then the artifact has them
-            return False
-        is_first = not self._with_trampolines
-        begun = self._lazy_module.begin_trampolines_of(function, with_imports=is_first)
-        self._with_trampolines.add(function)
-        self._begun_trampolines[function] = begun
-        self._held.add(function)
-        return True
-
-    def _take_trampolines(self) -> None:
-        """Takes those into use that are there."""
-        for function, begun in list(self._begun_trampolines.items()):
-            if begun.is_ready():
-                del self._begun_trampolines[function]
-                self._held.discard(function)
-                self._trampolines.update(self._lazy_module.maker.install(begun.finish()))
+    def _make_trampolines(self) -> None:
+        """Begins with what speeds up calls between Python and the module, or takes it into use if it is there."""
+        if self._begun_trampolines is None:
+            self._begun_trampolines = self._lazy_module.begin_trampolines()
+        if self._begun_trampolines.is_ready():
+            self._has_trampolines = True
+            self._trampolines = self._lazy_module.maker.install(self._begun_trampolines.finish())
 
     def _has_room(self, loop: _Loop) -> bool:
         """Whether to begin with the code of a loop now. Optimising takes long: there is one at most, which leaves room
@@ -462,14 +439,12 @@ class LazyCode:
         with importing():
             import select
 
-        # Functions whose code is there report no more: what speeds up their calls comes first.
-        pending = [g for g in self._pending if g.loop is not None or self._held.isdisjoint(g.functions)]
-        ready = [group for group in pending if group.pending is None or group.pending.fileno() is None]
-        if ready or not pending:
+        ready = [group for group in self._pending if group.pending is None or group.pending.fileno() is None]
+        if ready:
             return ready
         poll = select.poll()  # select() refuses descriptors from 1,024 on
         descriptors: dict[int, _Group] = {}
-        for group in pending:
+        for group in self._pending:
             descriptor = group.pending.fileno() if group.pending is not None else None
             if descriptor is not None:
                 descriptors[descriptor] = group
