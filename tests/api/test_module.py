@@ -176,7 +176,7 @@ print([name for name in sys.modules if name.startswith(stages)])
 
 
 def test_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = Config(opt_level="none", cache=str(tmp_path / "cache"))
+    config = Config(tier="optimized", opt_level="none", cache=str(tmp_path / "cache"))
     first = Module(Engine(config), TEXT).serialize()
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
@@ -185,7 +185,9 @@ def test_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(tiers, "_compile", refuse)
     assert Module(Engine(config), wat2wasm(TEXT)).serialize() == first
-    for other in (Config(opt_level="speed", cache=config.cache), Config(opt_level="none")):
+    for opt_level, cache in (("speed", config.cache), ("none", False)):
+        other = Config(tier="optimized", opt_level=opt_level)
+        other.cache = cache
         with pytest.raises(AssertionError, match="compiled again"):
             Module(Engine(other), TEXT)
     with pytest.raises(AssertionError, match="compiled again"):
@@ -255,5 +257,5 @@ def test_what_progress_raises_ends_the_compilation() -> None:
         raise Enough
 
     with pytest.raises(Enough):
-        Module(Engine(), "(module (func))", progress=stop)
+        Module(Engine(Config(tier="optimized")), "(module (func))", progress=stop)
     assert Module(Engine(), "(module (func))").exports == []
