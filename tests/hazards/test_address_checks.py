@@ -341,6 +341,7 @@ def test_a_large_frame_counts_in_the_stack_check() -> None:
         f'(module (memory 4) (func (export "f") (param i32) (local {"i64 " * 9000}) {sets} {uses}))',
         "baseline",
         max_wasm_stack=1 << 16,
+        signals_based_traps=False,  # else it is left to the interpreter
     )
     with pytest.raises(Trap) as caught:
         exports["f"](store, 0)

@@ -144,7 +144,7 @@ def is_left(text: str, body_bytes: int, *, tangled: bool) -> bool:
         return False
     # A switch is one line for LLVM's parser only, and phis have operands for each edge.
     cases = text.count(", label %") - 2 * text.count("  br i1 ")
-    calls = text.count(" call ") if tangled else 0
+    calls = text.count(" call ") - text.count(" call void asm ") - text.count(" @llvm.") if tangled else 0
     return text.count("\n") + cases + text.count(" ], [ ") // _EDGES_A_LINE + _LINES_A_CALL * calls > most
 
 
