@@ -386,3 +386,12 @@ def test_the_timeout_of_a_run_holds_while_its_module_is_compiled() -> None:
         run(shapes.SHAPES["functions"](20_000), timeout=0.3, engine=Engine(Config(tier="optimized")))
     assert caught.value.trap_code is TrapCode.INTERRUPT
     assert time.monotonic() - began < 4
+
+
+def test_too_many_operands_of_calls_that_the_interpreter_cannot_run_are_an_error() -> None:
+    """6 kB took 19 s and 750 MB: results that stay on the stack, more than the interpreter takes."""
+    results = shapes.functype([], [shapes.I32] * 1000)
+    bodies = [shapes.body(b"\x10\x01" * 1500 + b"\x00"), shapes.body(shapes.i32(5) * 1000)]
+    wasm = shapes.program(bodies, types=[shapes.UNARY, results], function_types=[0, 1])
+    with pytest.raises(CompileError, match="function 0 is too large: its calls carry too many operands"):
+        Module(Engine(Config(tier="optimized")), wasm)

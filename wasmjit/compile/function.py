@@ -38,7 +38,7 @@ _LABEL = re.compile(r"^\w+:", re.MULTILINE)
 _NEVER_VECTORISED = re.compile(r"\bswitch\b|\bcall\b(?! \w+ @llvm\.)|<\d+ x ")
 _MAX_PHI_OPERANDS = 5_000_000
 _MAX_OPERAND_WORK = 500_000
-_MAX_CARRIED_OPERANDS = 2_000_000
+_MAX_CARRIED_OPERANDS = 500_000  # where the interpreter cannot run it; 33,000 in functions of real programs
 _MAX_CACHED_ZEROS = 200
 _COLD_LINES = 4  # of a block that traps
 # Locals times edges between blocks: about how many phi operands LLVM would make of a function's locals.
