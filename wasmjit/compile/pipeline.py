@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
 # Far above what the text of compilers' functions is for so many bytes of them, where there is more than one.
-MOST_UNIT_TEXT_BYTES = 12_000_000
+MOST_UNIT_TEXT_BYTES = 8_000_000
 MOST_TANGLED_UNIT_TEXT_BYTES = 2_000_000
 
 # Of larger functions, O0 code is made where better code could be ("quick"): register allocation takes seconds for some.

@@ -22,6 +22,8 @@ from .tail_calls import RegisterPrototype, entries
 # Small enough that units compile side by side and LLVM's passes stay near linear, large enough that most calls stay
 # direct. Counted in bytes of wasm code.
 UNIT_BODY_BYTES = 96 * 1024
+# LLVM takes 8 kB for each function, however short. Ten times as many as units of real programs have.
+MOST_UNIT_FUNCTIONS = 4_000
 # Of code whose functions call each other through the function table anyway: the first unit is soon with a compiler.
 REPLACEABLE_UNIT_BODY_BYTES = 12 * 1024
 # Of functions that are compiled when first called: a request has a price of its own, and what is not called is waste.
@@ -123,7 +125,7 @@ def plan_units(module: Module, unit_bytes: int = UNIT_BODY_BYTES) -> Iterator[ra
     start = first
     size = 0
     for number, body in enumerate(module.bodies):
-        if size and size + body.end - body.start > unit_bytes:
+        if size and (size + body.end - body.start > unit_bytes or first + number - start >= MOST_UNIT_FUNCTIONS):
             yield range(start, first + number)
             start = first + number
             size = 0
