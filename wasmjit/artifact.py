@@ -183,7 +183,7 @@ class Artifact:
         first = module.num_imported_functions
         units = list(units)
         interpreted = [unit.first_function + number for unit in units if unit.is_left for number in range(unit.count)]
-        is_interpretable = dict(enumerate(module.interpretable if interpreted else b"", first))
+        is_interpretable = module.interpretable if interpreted else b""
         image = link.link(units, first, len(module.functions) - first)
         stripped = metadata.strip(module)
         places: dict[str, list[int]] = {}
@@ -205,7 +205,7 @@ class Artifact:
             "imported_functions": first,
             "register_entries": image.register_entries,
             "interpreted": interpreted,
-            "compiled_only": [function for function, may_be in is_interpretable.items() if not may_be],
+            "compiled_only": [function for function, may_be in enumerate(is_interpretable, first) if not may_be],
         }
         sections = {
             META: metadata.dump_json(properties),

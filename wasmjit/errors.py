@@ -167,6 +167,10 @@ class CompileTimeoutError(CompileError):
     """Compiling took longer than `Config.compile_timeout` (not public: a CompileError to all others)."""
 
 
+class FunctionLeftError(CompileError):
+    """A function is left to the interpreter (compile/limits.py; not public: a CompileError to all others)."""
+
+
 class ArtifactError(WasmError):
     """A ``.cwasm`` is damaged, or was made by another version, for another target or with another Config.
 

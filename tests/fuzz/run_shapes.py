@@ -82,7 +82,7 @@ def sweep(names: list[str], tier: str, sizes: list[int], output: Path | None) ->
     """Figures by shape (of no name: the smallest function), which go to `output`; whether all are in proportion."""
     base = measure(shapes.one(shapes.get(0)), tier)
     # Where nothing is compiled of the smallest function, what LLVM itself takes is that of another tier.
-    compiler = measure(shapes.one(shapes.get(0)), "optimized")
+    compiler = measure(shapes.one(shapes.get(0)), "optimized") if tier == "auto" else base
     shown: dict[str, Any] = {"": [base]}
     slow, large = [], []
     for name in names:

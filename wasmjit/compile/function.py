@@ -618,11 +618,12 @@ class FunctionLowering:
 
     def phis(self, frame: Frame, types: tuple[int, ...], label: str) -> str:
         """One phi per operand, with an entry for every edge (LLVM counts the edges of a br_table one by one)."""
-        lines = []
-        for position, valtype in enumerate(types):
-            incoming = ", ".join(f"[ {values[position]}, %{source} ]" for values, source in frame.edges)
-            lines.append(f"  %{label}.{position} = phi {llvm_type(valtype)} {incoming}")
-        return "\n".join(lines)
+        return "\n".join(
+            [
+                lower.phi(f"%{label}.{position}", llvm_type(valtype), frame.edges, position)
+                for position, valtype in enumerate(types)
+            ]
+        )
 
     def branch(self, frame: Frame) -> None:
         """br and return: the rest of the frame is unreachable, so its operands go."""

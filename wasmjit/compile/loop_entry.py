@@ -16,7 +16,7 @@ nothing that is computed before it may be used by its name behind it:
 from __future__ import annotations
 
 from .. import abi
-from ..errors import CompileError
+from ..errors import CompileError, FunctionLeftError
 from ..wasm.lowering import Frame
 from ..wasm.module import Module
 from ..wasm.types import V128, llvm_type
@@ -101,5 +101,5 @@ class LoopEntry(Unit):
         """As of any unit. Raises CompileError, too, for a function that is left to the interpreter."""
         text = super().text()
         if self.left:
-            raise CompileError("it is left to the interpreter", function=self.functions[0])
+            raise FunctionLeftError("it is left to the interpreter", function=self.functions[0])
         return text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ..wasm.lowering import FastRow, fast_rows
@@ -316,6 +316,12 @@ def constant_in_memory(lowering: FunctionLowering, text: str, valtype: int, bits
     # LLVM would make a constant of its own of what it knows to be read from one.
     lowering.lines.append(f"  {name} = load volatile {llvm_type(valtype)}, ptr {place}, align 16")
     return name
+
+
+def phi(name: str, llvm: str, edges: Sequence[tuple[list[str], str]], position: int) -> str:
+    """A phi of an operand: `edges` have all operands, and the blocks that they come from."""
+    incoming = ", ".join(f"[ {values[position]}, %{source} ]" for values, source in edges)
+    return f"  {name} = phi {llvm} {incoming}"
 
 
 def demote_locals(text: str, most_promoted: int) -> str:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import processes
 from ..config import CompileProgress, Config
-from ..errors import CompileError, CompileTimeoutError
+from ..errors import CompileError, CompileTimeoutError, FunctionLeftError
 from ..target import Target, host_machine, normal_machine, parse_features
 from ..wasm import deadline
 from ..wasm.module import Module
@@ -475,6 +475,11 @@ def _request_fields(config: Config, output: str) -> dict[str, Any]:
     }
 
 
+def _plain(fields: dict[str, Any]) -> dict[str, Any]:
+    """The same for functions that are not to be optimised."""
+    return fields | {"opt_level": limits.PLAIN}
+
+
 _targets: dict[tuple[str | None, str | None, str | None], Target] = {}
 
 
@@ -542,7 +547,6 @@ def compile_module(
     policy = CodePolicy.from_config(config, target_architecture(config), replaceable=replaceable, interprets=interprets)
     layout = module_layout(module)
     fields = _request_fields(config, "object")
-    plain = fields | {"opt_level": limits.PLAIN}
     workers = pool()
     remaining = list(plan_units(module, REPLACEABLE_UNIT_BODY_BYTES if replaceable else UNIT_BODY_BYTES))
     num_units = len(remaining)
@@ -583,7 +587,9 @@ def compile_module(
                     remaining = [functions for functions, _ in units]
                 for functions, body in units if not remaining else ():
                     finish(
-                        functions, _compile_unit(workers, functions, plain, body, active, left_seconds()), is_left=True
+                        functions,
+                        _compile_unit(workers, functions, _plain(fields), body, active, left_seconds()),
+                        is_left=True,
                     )
                 continue
             left_seconds()
@@ -607,7 +613,7 @@ def compile_module(
                 if unit.left:
                     left.append((functions, body))
                     continue
-                request = fields if not unit.tangled else plain
+                request = _plain(fields) if unit.tangled else fields
                 statistics.instructions += unit.num_instructions
                 statistics.ir_bytes += len(body)
                 if in_parallel:
@@ -685,7 +691,6 @@ class GroupCompiler:
         self._policy = CodePolicy.from_config(
             config, target_architecture(config), replaceable=True, counting=True, interprets=interprets
         )
-        self._left: set[int] = set()
         self._layout = module_layout(module)
         self._fields = _request_fields(config, "object")
         if opt_level is not None:
@@ -697,7 +702,7 @@ class GroupCompiler:
         """Has a worker compile `function`, and others for which `is_missing` holds.
 
         Also says which functions they call beyond that. Raises CompileError, also for a function that is left to the
-        interpreter (`leaves`), but `at_any_price`.
+        interpreter (FunctionLeftError), but `at_any_price`.
         """
         group = Group(
             self._module,
@@ -708,20 +713,15 @@ class GroupCompiler:
             room_instructions=GROUP_INSTRUCTIONS,
         )
         body = group.text().encode()
-        self._left |= group.left
         if function in group.left:
-            raise CompileError("it is left to the interpreter", function=function)
+            raise FunctionLeftError("it is left to the interpreter", function=function)
         pending = pool().begin(self._fields_for(function, group), body)
         return PendingGroup(list(group.functions), pending, group.left), group.reached
-
-    def leaves(self, function: int) -> bool:
-        """Whether a function was not compiled because LLVM would take memory out of proportion for it."""
-        return function in self._left
 
     def _fields_for(self, function: int, unit: Unit) -> dict[str, Any]:
         """What the worker is told: large functions are compiled as quickly as can be."""
         if unit.tangled:
-            return self._fields | {"opt_level": limits.PLAIN}
+            return _plain(self._fields)
         body = self._module.bodies[function - self._module.num_imported_functions]
         is_large = body.end - body.start > QUICK_BODY_BYTES
         return self._fields if not is_large else self._fields | {"opt_level": "none"}
@@ -815,7 +815,7 @@ def render(module: Module, config: Config, output: str, *, interprets: bool = Fa
             remaining[:0] = parts
             continue
         if output != "ir":
-            request = fields if not unit.tangled else fields | {"opt_level": limits.PLAIN}
+            request = _plain(fields) if unit.tangled else fields
             text = _compile_unit(pool(), functions, request, text.encode(), _Active())[1].decode()
         texts.append(text)
     return "\n".join(texts)

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from .. import abi
 from ..wasm.types import F32, F64, I32, I64, V128, FuncType, llvm_type
-from . import calls, metering
+from . import calls, lower, metering
 
 if TYPE_CHECKING:
     from .function import FunctionLowering
@@ -256,7 +256,7 @@ class SharedCall:
     prototype: RegisterPrototype
     callee: Callee  # "" if the calls name no function
     at: int  # of the first
-    edges: list[tuple[str, list[str]]]  # the block that jumps there; code if the calls name none; context and operands
+    edges: list[tuple[list[str], str]]  # code (if the calls name none), context and operands; the block they come from
 
 
 def _emit(lowering: FunctionLowering, prototype: RegisterPrototype, callee: Callee, context: str, at: int) -> None:
@@ -277,7 +277,7 @@ def _emit(lowering: FunctionLowering, prototype: RegisterPrototype, callee: Call
         if shared is None:
             shared = SharedCall(f"j{len(lowering.shared_calls)}", prototype, named, at, [])
             lowering.shared_calls[prototype.type, named] = shared
-        shared.edges.append((lowering.current, [str(callee), context, *operands]))
+        shared.edges.append(([str(callee), context, *operands], lowering.current))
         lowering.lines.append(f"  br label %{shared.label}")
     else:
         _jump(lowering, prototype, callee, context, operands, at)
@@ -291,13 +291,12 @@ def emit_shared(lowering: FunctionLowering) -> None:
         types = ["ptr", "ptr", *(llvm_type(valtype) for valtype in shared.prototype.type.params)]
         names = []
         for position, llvm in enumerate(types):
-            same = shared.edges[0][1][position]
-            if all(values[position] == same for _, values in shared.edges):  # as the context mostly is
+            same = shared.edges[0][0][position]
+            if all(values[position] == same for values, _ in shared.edges):  # as the context mostly is
                 names.append(same)
                 continue
-            incoming = ", ".join(f"[ {values[position]}, %{source} ]" for source, values in shared.edges)
             names.append(f"%{shared.label}.{position}")
-            lowering.lines.append(f"  {names[-1]} = phi {llvm} {incoming}")
+            lowering.lines.append(lower.phi(names[-1], llvm, shared.edges, position))
         callee = names[0] if shared.callee == "" else shared.callee
         _jump(lowering, shared.prototype, callee, names[1], names[2:], shared.at)
 

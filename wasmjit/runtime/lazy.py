@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from .. import abi
 from ..config import OPTIMIZED, Config
-from ..errors import CompileError
+from ..errors import CompileError, FunctionLeftError
 from ..processes import CompilerDiedError, NoCompilerError, importing, say_once
 from ..wasm import deadline
 from ..wasm.module import Module
@@ -373,12 +373,10 @@ class LazyCode:
 
     def _begin(self, function: int, *, at_once: bool = False) -> _Group:
         """Has a group with this function compiled; `at_once` if the function cannot run until it is."""
-        compiler = self._compiler_of_groups()
         try:
-            pending, reached = compiler.begin(function, self._is_wanted, at_any_price=at_once)
-        except CompileError:
-            if compiler.leaves(function):
-                self._left.add(function)
+            pending, reached = self._compiler_of_groups().begin(function, self._is_wanted, at_any_price=at_once)
+        except FunctionLeftError:
+            self._left.add(function)
             raise
         group = _Group(pending)
         self._pending.append(group)
