@@ -635,6 +635,13 @@ def tail_calls(n: int) -> bytes:
 
 
 @shape
+def tail_calls_indirect(n: int) -> bytes:
+    """Ifs that tail-call a function of a table."""
+    code = (get(0) + b"\x04\x40" + get(0) + get(0) + b"\x13\x00\x00\x0b") * n + get(0)
+    return program([body(code), body(get(0))], between=section(wb.TABLE, vector(b"\x70\0\x01")))
+
+
+@shape
 def functions(n: int) -> bytes:
     """Small functions."""
     return program([body(get(0) + i32(i) + b"\x6a") for i in range(n)])

@@ -70,6 +70,19 @@ def test_branches_that_carry_too_much_are_refused() -> None:
         text_of(wasm, False)
 
 
+@pytest.mark.parametrize("name", ["tail_calls", "tail_calls_indirect"])
+def test_very_many_tail_calls_of_one_function_are_refused(name: str) -> None:
+    """LLVM takes half a gigabyte for a megabyte of them, and the interpreter, which others are left to, makes none."""
+    make = shapes.SHAPES[name]
+    assert text_of(make(2_000), False)
+    for tier in ("optimized", "auto"):
+        engine = Engine(Config(tier=tier, cache=False))
+        with pytest.raises(CompileError, match="function 0 is too large: it makes too many tail calls") as caught:
+            Module(engine, make(90_000))
+        assert caught.value.function == 0
+        assert caught.value.offset is not None
+
+
 LANDINGS = f"""(module (func (export "f") (param i32) (result i32)
   (block (result {"i32 " * 20})
     {" ".join(f"(i32.const {i})" for i in range(19))} (local.get 0)

@@ -177,8 +177,19 @@ class FunctionLowering:
 
     def check_length(self) -> None:
         """Raises LeftError for what is too long anyway: called where a function gets longer than its instructions."""
-        if len(self.lines) + _COLD_LINES * len(self.cold) > self.most_lines:
+        if self.num_lines > self.most_lines:
             raise LeftError
+
+    def check_tail_calls(self) -> None:
+        """Raises CompileError, or LeftError, where a function of very many tail calls gets out of proportion."""
+        body = self.module.bodies[self.function_index - self.module.num_imported_functions]
+        if self.num_lines > limits.most_lines(body.end - body.start):
+            raise self.too_large("it makes too many tail calls")
+
+    @property
+    def num_lines(self) -> int:
+        """How long the text is so far."""
+        return len(self.lines) + _COLD_LINES * len(self.cold)
 
     def trap_if(self, condition: str, trap: str, at: int, first: str = "") -> None:
         """Traps where i1 `condition` holds, after doing `first`."""

@@ -65,6 +65,10 @@ MOST_MEMORY_BYTES = 64 << 20
 # function of real programs has two thirds of that.
 _MOST_EXCESS = 3
 
+# A function that makes more of them is refused where its text gets that long: the interpreter cannot run it. No
+# function of real programs makes a hundredth of them.
+MOST_TAIL_CALLS = 5_000
+
 _EDGES_A_LINE = 4
 _LINES_A_CALL = 5  # and its own
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from .. import abi
 from ..wasm.types import F32, F64, I32, I64, V128, FuncType, llvm_type
-from . import calls, lower, metering
+from . import calls, limits, lower, metering
 
 if TYPE_CHECKING:
     from .function import FunctionLowering
@@ -263,6 +263,8 @@ def _emit(lowering: FunctionLowering, prototype: RegisterPrototype, callee: Call
     """Pops the arguments and jumps. The rest of the operands go, as those of a return."""
     lowering.tail_calls = True
     lowering.num_tail_calls += 1
+    if lowering.num_tail_calls > limits.MOST_TAIL_CALLS:
+        lowering.check_tail_calls()
     count = len(prototype.type.params)
     lowering.discard(0, count)
     values = lowering.values

@@ -258,25 +258,32 @@ class Unit:
         """Lowers a function, and finds out what LLVM is to make of it."""
         callees = len(self.callees)
         try:
-            lowering = self.lower(function, scope)
-            text = lowering.text()
-            tangled = is_tangled(lowering, text)
-            body = self.module.bodies[function - self.module.num_imported_functions]
-            if self.may_leave(function) and limits.is_left(text, body.end - body.start, tangled=tangled):
-                raise LeftError
-            if tangled:
-                self.tangled.add(function)
-            if lowering.tail_calls:
-                self.tail_callers.add(function)
-            return text
+            return self._compiled_text(function, scope)
         except LeftError:
             del self.callees[callees:]
         if not walk_body(self.module, function).is_interpretable:  # of which not all may have been looked at
             self._needed.add(function)
-            return self._function_text(function, scope)
+            return self._compiled_text(function, scope)
         self.left.add(function)
         self.interpretable.add(function)
         return self._placeholder(function, scope)
+
+    def _compiled_text(self, function: int, scope: int) -> str:
+        """The function as LLVM IR. Raises LeftError if it is to be left to the interpreter.
+
+        What it makes on the way is many times the function's bytes, and is gone before another attempt begins.
+        """
+        lowering = self.lower(function, scope)
+        text = lowering.text()
+        tangled = is_tangled(lowering, text)
+        body = self.module.bodies[function - self.module.num_imported_functions]
+        if self.may_leave(function) and limits.is_left(text, body.end - body.start, tangled=tangled):
+            raise LeftError
+        if tangled:
+            self.tangled.add(function)
+        if lowering.tail_calls:
+            self.tail_callers.add(function)
+        return text
 
     def _placeholder(self, function: int, scope: int) -> str:
         """What stands for a function that is left to the interpreter: nothing ever calls it."""
