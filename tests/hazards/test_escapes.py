@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from wasmjit import Config, Engine, Instance, Module, Store, Trap, TrapCode
+from wasmjit.runtime.interpreter import Interpreter
 
 pytestmark = pytest.mark.usefixtures("interpreted")
 
@@ -89,3 +90,27 @@ def test_large_offsets_within_the_memory_work() -> None:
         exports["poke"](store, 65533, 42)
     with pytest.raises(Trap):
         exports["peek"](store, 65534)
+
+
+def test_the_interpreter_refuses_other_memories_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Validation says which bodies it can take; that one of these is no such body has to be found in C once more."""
+    begin = Interpreter.__init__
+
+    def all_fit(self: Interpreter, module: Any, *rest: Any) -> None:
+        module.interpretable = b"\1" * len(module.bodies)
+        begin(self, module, *rest)
+
+    monkeypatch.setattr(Interpreter, "__init__", all_fit)
+    store, exports = exports_of(
+        "auto",
+        """(module (memory $a 2) (memory $b 1) (data (memory $a) (i32.const 8) "A") (data (memory $b) (i32.const 8) "B")
+          (func (export "load") (param i32) (result i32) (i32.load8_u $b (local.get 0)))
+          (func (export "store") (param i32) (result i32)
+            (i32.store8 $b (local.get 0) (i32.const 67)) (i32.load8_u $b (local.get 0))))""",
+    )
+    assert exports["load"](store, 8) == ord("B")
+    assert exports["store"](store, 8) == ord("C")
+    for name in ("load", "store"):
+        with pytest.raises(Trap) as caught:
+            exports[name](store, 0x1_0000)
+        assert caught.value.trap_code == TrapCode.MEMORY_OUT_OF_BOUNDS
