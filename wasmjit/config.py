@@ -381,8 +381,8 @@ class Config:
     max_compiler_memory = Option(
         0,
         _size_bytes,
-        "Address space in bytes that each compiler process may have, 512 MiB for its stack included; 0: no limit but"
-        " the process's own.",
+        "Address space in bytes that each compiler process may have: it begins with some 850 MB, of which 512 MiB are"
+        " for its stack. 0: no limit but the process's own.",
         changes_code=False,
     )
     background_cpu_seconds = Option(

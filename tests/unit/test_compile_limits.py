@@ -273,6 +273,24 @@ def test_a_compiler_without_memory_is_an_error() -> None:
     pipeline.pool().close()
 
 
+def test_less_memory_than_a_compiler_begins_with_is_an_error() -> None:
+    """A small module was compiled in the memory that the process had already, far beyond the limit."""
+    config = COMPILED.copy()
+    config.max_compiler_memory = 1 << 20
+    for _ in range(2):  # in a fresh process, and in one that has compiled
+        with pytest.raises(CompileError, match="the compiler process has no memory"):
+            Module(Engine(config), shapes.SHAPES["additions"](10))
+        Module(Engine(COMPILED), shapes.SHAPES["additions"](11))
+
+
+def test_what_a_compiler_took_for_others_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline.WorkerPool, "_num_workers", lambda pool: 1)
+    Module(Engine(COMPILED), shapes.SHAPES["loads"](20_000))
+    config = COMPILED.copy()
+    config.max_compiler_memory = 900 << 20
+    Module(Engine(config), shapes.SHAPES["additions"](12))
+
+
 @pytest.mark.parametrize("tier", ["auto", "baseline", "optimized"])
 @pytest.mark.parametrize("name", ["additions", "switch", "data_segments", "element_entries"])
 def test_validation_and_generation_look_at_the_clock(monkeypatch: pytest.MonkeyPatch, tier: str, name: str) -> None:

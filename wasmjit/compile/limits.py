@@ -21,6 +21,7 @@ import resource
 import signal
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 # What LLVM takes the square of, or more, and how much of it functions of real programs have. The latter were counted in
@@ -256,12 +257,26 @@ def with_budget(fields: dict[str, Any], text_bytes: int) -> dict[str, Any]:
 
 
 def begin(fields: dict[str, Any]) -> None:
-    """In a worker: bounds what the request that it begins with now may take. The sender sees it die."""
+    """In a worker: bounds what the request that it begins with now may take. The sender sees it die.
+
+    Raises MemoryError if the process has more memory than it may have: the system would let it go on with that.
+    """
     used = resource.getrusage(resource.RUSAGE_SELF)
     _set(resource.RLIMIT_CPU, math.ceil(used.ru_utime + used.ru_stime + fields["cpu_seconds"]))
     _set(resource.RLIMIT_CORE, 0)
     # Of each request by itself: what bounded the last one is not to end this one, which may be of another Engine.
-    _set(resource.RLIMIT_AS, fields.get("memory_bytes") or _INHERITED_ADDRESS_SPACE)
+    memory_bytes = fields.get("memory_bytes")
+    _set(resource.RLIMIT_AS, memory_bytes or _INHERITED_ADDRESS_SPACE)
+    if memory_bytes and _address_space_bytes() > memory_bytes:
+        raise MemoryError(f"a compiler takes {_address_space_bytes()} bytes of address space before it begins")
+
+
+def _address_space_bytes() -> int:
+    """What the process has now; 0 where the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    except OSError:
+        return 0
 
 
 def _set(limit: int, value: int) -> None:

@@ -330,6 +330,7 @@ def _run_with_large_stack(work: Callable[[], None]) -> None:
 
 def _serve(requests: BinaryIO, replies: BinaryIO) -> None:
     _set_options()
+    is_used = False
     while wait_for_request(requests.fileno(), _IDLE_SECONDS) and (message := read_message(requests)) is not None:
         fields, body = message
         message = None  # the text is not to be kept in several forms
@@ -339,7 +340,13 @@ def _serve(requests: BinaryIO, replies: BinaryIO) -> None:
                 triple, cpu, features = resolve_target(fields["triple"], fields["cpu"], fields["features"])
                 write_message(replies, {"triple": triple, "cpu": cpu, "features": features}, b"")
                 continue
-            limits.begin(fields)
+            try:
+                limits.begin(fields)
+            except MemoryError:
+                if is_used:  # what it has may be that of another request: whoever asked finds it gone, and asks another
+                    return
+                raise
+            is_used = True
             texts, body = [body.decode()], b""
             result, facts = compile_text(texts.pop(), fields)
             write_message(replies, facts, result)
