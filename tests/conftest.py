@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,6 +19,9 @@ ROOT = Path(__file__).resolve().parent.parent
 # Tests that name no tier are about compiled code, as hazards, spec scripts and generated programs have to be. What is
 # the default elsewhere has tests of its own (tests/api/test_default_tier.py), which run others once more in it.
 os.environ["WASMJIT_TIER"] = os.environ.get("WASMJIT_TEST_TIER", "optimized")
+# Shells have SIGINT ignored by what they start in the background, and so has Python: tests of Ctrl-C would never end.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
