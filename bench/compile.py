@@ -19,7 +19,8 @@ from typing import TypeVar
 
 from wasmjit.artifact import Artifact
 from wasmjit.compile.pipeline import CompileStatistics, compile_module, resolve_target, target_architecture
-from wasmjit.compile.unit import CodePolicy, Unit, module_layout, plan_units
+from wasmjit.compile.unit import Unit, plan_units
+from wasmjit.compile.unit_state import CodePolicy, module_layout
 from wasmjit.config import OPT_LEVELS, Config
 from wasmjit.runtime.code import load
 from wasmjit.wasm.decode import decode

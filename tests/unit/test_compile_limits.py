@@ -16,7 +16,8 @@ import pytest
 from tests.fuzz import shapes
 from wasmjit import CompileError, Config, Engine, Instance, Module, Store, Trap, TrapCode, WasmError, run
 from wasmjit.compile import limits, pipeline
-from wasmjit.compile.unit import CodePolicy, Unit, module_layout, plan_units
+from wasmjit.compile.unit import Unit, plan_units
+from wasmjit.compile.unit_state import CodePolicy, module_layout
 from wasmjit.reading import read_module
 from wasmjit.wasm import deadline
 from wasmjit.wasm.decode import decode

@@ -15,7 +15,8 @@ from wasmjit.compile import hand_over, llvm
 from wasmjit.compile.function import FunctionLowering
 from wasmjit.compile.loop_entry import LoopEntry
 from wasmjit.compile.pipeline import GroupCompiler
-from wasmjit.compile.unit import CodePolicy, Unit, module_layout
+from wasmjit.compile.unit import Unit
+from wasmjit.compile.unit_state import CodePolicy, module_layout
 from wasmjit.config import Config
 from wasmjit.errors import CompileError
 from wasmjit.runtime.code import LoadedCode, load

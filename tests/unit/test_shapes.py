@@ -9,8 +9,9 @@ import pytest
 
 from tests.fuzz import shapes
 from wasmjit import CompileError, Config, Engine, Instance, Module, Store, Trap, TrapCode
-from wasmjit.compile import function, liveness
-from wasmjit.compile.unit import CodePolicy, Unit, module_layout
+from wasmjit.compile import anchors, liveness
+from wasmjit.compile.unit import Unit
+from wasmjit.compile.unit_state import CodePolicy, module_layout
 from wasmjit.wasm.decode import decode
 from wasmjit.wasm.text import wat2wasm
 
@@ -113,7 +114,7 @@ TRAPPING = """(module (memory 1)
 @pytest.mark.parametrize("level", ["none", "speed"])
 @pytest.mark.parametrize("work", [0, 500_000])
 def test_loads_of_tangled_functions_trap(monkeypatch: pytest.MonkeyPatch, level: str, work: int) -> None:
-    monkeypatch.setattr(function, "_MAX_OPERAND_WORK", work)
+    monkeypatch.setattr(anchors, "_MAX_OPERAND_WORK", work)
     text = text_of(wat2wasm(TRAPPING), False)
     assert ("load volatile i32" in text) is (work == 0)
     store = Store(Engine(Config(opt_level=level)))

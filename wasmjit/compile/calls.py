@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from .. import abi
 from ..wasm.types import I32, V128, FuncType, llvm_type
 from . import metering, tables
-
-if TYPE_CHECKING:
-    from .function import FunctionLowering
-
+from .metering import MeteredEmitter
+from .unit_state import UnitState
 
 # More, and calls count towards what makes a function too large.
 _FEW_OPERANDS = 16
+
+
+class CallingEmitter(MeteredEmitter):
+    """The text of a function, and what its calls carry."""
+
+    def __init__(self, unit: UnitState, function_index: int, scope: int, tangled: bool = False) -> None:
+        super().__init__(unit, function_index, scope, tangled)
+        self.carried = 0  # operands and results of all calls
+        self.most_operands = max(len(self.type.params), len(self.type.results))  # of any call
+        self.results_area_bytes = 0  # for results of the functions that it calls
 
 
 def return_type(results: tuple[int, ...]) -> str:
@@ -36,7 +43,7 @@ def area_slots(results: tuple[int, ...]) -> list[tuple[int, int]]:
     return slots
 
 
-def definition(lowering: FunctionLowering, inputs: Sequence[str]) -> str:
+def definition(lowering: CallingEmitter, inputs: Sequence[str]) -> str:
     """The head of the function; `inputs` are its LLVM parameters behind the context and the results area."""
     return definition_head(lowering.type, lowering.function_index, lowering.scope, inputs)
 
@@ -57,7 +64,7 @@ def definition_head(functype: FuncType, function: int, scope: int, inputs: Seque
     )
 
 
-def emit_call(lowering: FunctionLowering, functype: FuncType, callee: str, context: str, at: int) -> None:
+def emit_call(lowering: CallingEmitter, functype: FuncType, callee: str, context: str, at: int) -> None:
     """Pops the arguments, calls, pushes the results."""
     lowering.leaf = False
     values = lowering.values
@@ -101,7 +108,7 @@ def emit_call(lowering: FunctionLowering, functype: FuncType, callee: str, conte
     values.extend(names)
 
 
-def call(lowering: FunctionLowering, function: int, at: int) -> None:
+def call(lowering: CallingEmitter, function: int, at: int) -> None:
     """A direct call: within the unit by symbol, across units through the function table, imports by their func-ref."""
     module = lowering.module
     functype = module.function_type(function)
@@ -114,16 +121,20 @@ def call(lowering: FunctionLowering, function: int, at: int) -> None:
         emit_call(lowering, functype, f"@f{function}", "%vmctx", at)
     else:
         lowering.unit.callees.append(function)
-        code = lowering.fresh()
-        word = abi.function_word(abi.CODES, len(module.bodies), function - module.num_imported_functions)
-        lowering.lines.append(
-            f"  {code}p = getelementptr ptr, ptr {function_table(lowering)}, i64 {word}\n"
-            f"  {code} = load ptr, ptr {code}p, align 8, !tbaa !2"
-        )
+        code = load_code(lowering, abi.CODES, function - module.num_imported_functions)
         emit_call(lowering, functype, code, "%vmctx", at)
 
 
-def call_indirect(lowering: FunctionLowering, type_index: int, table: int, at: int) -> None:
+def load_code(lowering: CallingEmitter, array: int, position: int) -> str:
+    """Loads an entry of the function table: of the array for code of one kind, that of a defined function."""
+    code = lowering.fresh()
+    lowering.lines.append(
+        f"{lowering.function_slot(f'{code}p', array, position)}\n  {code} = load ptr, ptr {code}p, align 8, !tbaa !2"
+    )
+    return code
+
+
+def call_indirect(lowering: CallingEmitter, type_index: int, table: int, at: int) -> None:
     """A call through a table."""
     reference = checked_reference(lowering, type_index, table, at)
     announce_caller(lowering)
@@ -131,7 +142,7 @@ def call_indirect(lowering: FunctionLowering, type_index: int, table: int, at: i
     emit_call(lowering, lowering.module.types[type_index], code, context, at)
 
 
-def checked_reference(lowering: FunctionLowering, type_index: int, table: int, at: int) -> str:
+def checked_reference(lowering: CallingEmitter, type_index: int, table: int, at: int) -> str:
     """Pops an index; the func-ref in the table there. Bounds, null and signature are checked (spec 4.4.8)."""
     index = lowering.values.pop()
     params = lowering.module.types[type_index].params
@@ -157,7 +168,7 @@ def checked_reference(lowering: FunctionLowering, type_index: int, table: int, a
     return reference
 
 
-def load_func_ref(lowering: FunctionLowering, reference: str) -> tuple[str, str]:
+def load_func_ref(lowering: CallingEmitter, reference: str) -> tuple[str, str]:
     """Loads code and context of a func-ref."""
     name = lowering.fresh()
     lowering.lines.append(
@@ -168,89 +179,34 @@ def load_func_ref(lowering: FunctionLowering, reference: str) -> tuple[str, str]
     return name, f"{name}c"
 
 
-def announce_caller(lowering: FunctionLowering) -> None:
+def announce_caller(lowering: CallingEmitter) -> None:
     """Tells the store who calls, right before a call that may reach a host function."""
-    store(lowering)
-    if "%caller" not in lowering.prologue:
-        lowering.prologue["%caller"] = f"  %caller = getelementptr i8, ptr %store, i64 {abi.STORE['caller']}"
-    lowering.lines.append("  store ptr %vmctx, ptr %caller, align 8, !tbaa !2")
+    caller = lowering.address("%caller", lowering.store_record(), abi.STORE["caller"])
+    lowering.lines.append(f"  store ptr %vmctx, ptr {caller}, align 8, !tbaa !2")
 
 
-def store(lowering: FunctionLowering) -> str:
-    """The store's record (abi.STORE)."""
-    if "%store" not in lowering.prologue:
-        lowering.prologue["%store"] = (
-            f"  %store.p = getelementptr i8, ptr %vmctx, i64 {abi.VMCONTEXT['store']}\n"
-            "  %store = load ptr, ptr %store.p, align 8, !invariant.load !0"
-        )
-    return "%store"
-
-
-def function_table(lowering: FunctionLowering) -> str:
-    """The module's function table, through which units call each other."""
-    if "%functions" not in lowering.prologue:
-        lowering.prologue["%functions"] = (
-            f"  %functions.p = getelementptr i8, ptr %vmctx, i64 {abi.VMCONTEXT['functions']}\n"
-            "  %functions = load ptr, ptr %functions.p, align 8, !invariant.load !0"
-        )
-    return "%functions"
-
-
-def type_id(lowering: FunctionLowering, type_index: int) -> str:
+def type_id(lowering: CallingEmitter, type_index: int) -> str:
     """The interned signature id of one of the module's types."""
-    name = f"%type{type_index}"
-    if "%types" not in lowering.prologue:
-        lowering.prologue["%types"] = (
-            f"  %types.p = getelementptr i8, ptr %vmctx, i64 {abi.VMCONTEXT['type_ids']}\n"
-            "  %types = load ptr, ptr %types.p, align 8, !invariant.load !0"
-        )
-    if name not in lowering.prologue:
-        lowering.prologue[name] = (
-            f"  {name}.p = getelementptr i32, ptr %types, i64 {type_index}\n"
-            f"  {name} = load i32, ptr {name}.p, align 4, !invariant.load !0"
-        )
-    return name
+    types = lowering.invariant("%types", "%vmctx", abi.VMCONTEXT["type_ids"])
+    return lowering.invariant(f"%type{type_index}", types, type_index, step="i32", llvm="i32")
 
 
-def func_ref(lowering: FunctionLowering, function: int) -> str:
+def func_ref(lowering: CallingEmitter, function: int) -> str:
     """The address of a function's func-ref: the import's own, or the slot in the instance context."""
     name = f"%ref{function}"
-    if name not in lowering.prologue:
-        layout = lowering.unit.layout
-        if function < lowering.module.num_imported_functions:
-            lowering.prologue[name] = (
-                f"  {name}.p = getelementptr i8, ptr %vmctx, i64 {layout.imported_functions + 8 * function}\n"
-                f"  {name} = load ptr, ptr {name}.p, align 8, !invariant.load !0"
-            )
-        else:
-            offset = layout.func_refs + abi.FUNC_REF["sizeof"] * lowering.unit.func_ref_slots[function]
-            lowering.prologue[name] = f"  {name} = getelementptr i8, ptr %vmctx, i64 {offset}"
-    return name
-
-
-def builtin_pointer(lowering: FunctionLowering, number: int) -> str:
-    """The code of a function of the C runtime, from the builtins table."""
-    pointer = f"%builtin{number}"
-    if "%builtins" not in lowering.prologue:
-        lowering.prologue["%builtins"] = (
-            f"  %builtins.p = getelementptr i8, ptr %vmctx, i64 {abi.VMCONTEXT['builtins']}\n"
-            "  %builtins = load ptr, ptr %builtins.p, align 8, !invariant.load !0"
-        )
-    if pointer not in lowering.prologue:
-        lowering.prologue[pointer] = (
-            f"  {pointer}.p = getelementptr ptr, ptr %builtins, i64 {number}\n"
-            f"  {pointer} = load ptr, ptr {pointer}.p, align 8, !invariant.load !0"
-        )
-    return pointer
+    layout = lowering.unit.layout
+    if function < lowering.module.num_imported_functions:
+        return lowering.invariant(name, "%vmctx", layout.imported_functions + 8 * function)
+    offset = layout.func_refs + abi.FUNC_REF["sizeof"] * lowering.unit.func_ref_slots[function]
+    return lowering.address(name, "%vmctx", offset)
 
 
 def builtin(
-    lowering: FunctionLowering, name: str, indices: tuple[int, ...], params: tuple[int, ...], result_type: int, at: int
+    lowering: CallingEmitter, name: str, indices: tuple[int, ...], params: tuple[int, ...], result_type: int, at: int
 ) -> None:
     """Calls a function of the C runtime through the builtins table: never by symbol, MCJIT would abort on one."""
-    number = abi.BUILTIN_INDEX[name]
-    row = abi.BUILTINS[number]
-    pointer = builtin_pointer(lowering, number)
+    row = abi.BUILTINS[abi.BUILTIN_INDEX[name]]
+    pointer = lowering.builtin_pointer(name)
     operands = ["ptr %vmctx", *(f"i32 {index}" for index in indices)]
     values = lowering.values
     arguments = values[len(values) - len(params) :] if params else []

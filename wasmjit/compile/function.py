@@ -1,73 +1,31 @@
-"""Lowers one function body to LLVM IR text: control flow, variables, calls. The walker (`wasm.body`) drives it.
+"""Lowers one function body to LLVM IR text: control flow, variables, and which file lowers what. The walk drives it.
 
-Values are LLVM operand texts on a stack that runs parallel to the walker's operand types. Locals are allocas that SROA
-promotes; within straight-line code their current value is cached, so most local.get cost no instruction.
-
-Exact traps. LLVM deletes a load whose value is unused, and with it the trap. A value is *tainted* if it comes from a
-load, directly, through pure instructions or through a local. A tainted value that is dropped, discarded by a branch, or
-stored to a local that is not read again on any path (`liveness.py`) is anchored by an empty `asm sideeffect`. Calls
-need none: functions are opaque to their callers (`calls.definition`).
+Locals are allocas that SROA promotes; within straight-line code their current value is cached, so most local.get cost
+no instruction.
 """
 
 from __future__ import annotations
 
-import bisect
-import re
 import struct
-import sys
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from .. import abi
-from ..errors import TRAPS, CompileError
 from ..wasm.lowering import IF, LOOP, Frame
 from ..wasm.ops import Op
-from ..wasm.types import F32, F64, I32, I64, V128, FuncType, llvm_type
-from . import calls, exact, hand_over, landings, limits, lower, memory, metering, references, simd, tables, tail_calls
-from .liveness import Block, PendingStore, dead_stores
+from ..wasm.types import F32, F64, V128, llvm_type
+from . import calls, hand_over, landings, lower, memory, metering, references, simd, tables, tail_calls
+from .emit import phi
+from .hand_over import HandingEmitter
+from .landings import BranchingEmitter
+from .liveness import Block
+from .simd import VectorEmitter
+from .tail_calls import TailCallingEmitter
+from .unit_state import UnitState
 
-if TYPE_CHECKING:
-    from .unit import Unit
-
-TRAP_NUMBERS = {trap.name: trap.number for trap in TRAPS}
-
-_NO_OPERANDS: list[str] = []
-_SHORT_BRANCH_LINES = 12
-# What no loop has that LLVM vectorises: calls but to its own functions, vectors.
-_LABEL = re.compile(r"^\w+:", re.MULTILINE)
-_NEVER_VECTORISED = re.compile(r"\bswitch\b|\bcall\b(?! \w+ @llvm\.)|<\d+ x ")
-_MAX_PHI_OPERANDS = 5_000_000
-_MAX_OPERAND_WORK = 500_000
-_MAX_CARRIED_OPERANDS = 500_000  # where the interpreter cannot run it; 33,000 in functions of real programs
 _MAX_CACHED_ZEROS = 200
-_COLD_LINES = 4  # of a block that traps
 # Locals times edges between blocks: about how many phi operands LLVM would make of a function's locals.
 _MAX_PROMOTED = 200_000
-_EFFECT = re.compile(r"\b(store|call|ret|switch)\b|br i1")
 # Locals beyond this many bytes count in the prologue's stack check: a frame must not skip the headroom below the limit.
 _LARGE_FRAME_BYTES = 4096
-
-
-class TangledError(Exception):
-    """Finding out which loads have to be anchored would take time out of proportion: they are made volatile instead.
-
-    Operands that wait on the stack are looked at by each branch that discards them, and by each instruction that may
-    not return.
-    """
-
-
-class LeftError(Exception):
-    """LLVM would take memory out of proportion for the function (`limits.is_left`): the interpreter is to run it."""
-
-
-class _Untainted(set[str]):
-    """The tainted values where none has to be."""
-
-    def add(self, value: str) -> None:
-        """It does not."""
-
-    def update(self, *values: Iterable[str]) -> None:
-        """They do not."""
 
 
 class _Stores(dict[int, str]):
@@ -80,143 +38,21 @@ class _Stores(dict[int, str]):
         return text
 
 
-class FunctionLowering:
-    """One function on its way to text; implements `wasm.body.Lowering`."""
+class FunctionLowering(TailCallingEmitter, HandingEmitter, VectorEmitter, BranchingEmitter):
+    """One function on its way to text; implements `wasm.lowering.Lowering`."""
 
-    def __init__(self, unit: Unit, function_index: int, scope: int, tangled: bool = False) -> None:
+    def __init__(self, unit: UnitState, function_index: int, scope: int, tangled: bool = False) -> None:
         """`tangled`: every load is volatile, which LLVM keeps, and nothing is anchored; see `TangledError`."""
-        self.unit = unit
-        self.module = unit.module
-        self.function_index = function_index
-        self.type: FuncType = unit.module.function_type(function_index)
-        self.scope = scope
-        self.debug_tail = f", scope: !{scope})"
-        self.values: list[str] = []
-        self.lines: list[str] = []
-        self.cold: list[str] = []
-        self.prologue: dict[str, str] = {}
-        self.guard_pages = unit.guard_pages
-        self.guarded = unit.guarded  # memories that never move and whose addresses need no check
-        self.wide_memories = unit.wide_memories
-        self.checked: dict[tuple[int, str], memory.Check] = {}  # (memory, address operand) -> its bounds check
-        self.check_lines: set[int] = set()  # where bounds checks branch
-        self.bases: dict[int, str] = {}  # memories whose base is in the prologue
-        self.cache: dict[int, tuple[str, int]] = {}
-        self.local_types: list[int] = []
+        super().__init__(unit, function_index, scope, tangled)
+        self.templates = lower.TEMPLATES
+        self.rows = lower.rows(unit.policy.canonical_nans, unit.module.address_type)
         self.num_params = 0
-        self.loaded: set[int] = set()
+        self.cache: dict[int, tuple[str, int]] = {}  # local -> its value, and the line behind which it has that
+        self.loaded: set[int] = set()  # locals that are read from their allocas
         self._stores = _Stores()
         self.stores: dict[int, str] = self._stores
-        self.volatile = "volatile " if tangled else unit.volatile
-        self.tangled = tangled
-        self.operand_work = 0  # operands looked at to be anchored, and carried by calls
-        self.carried = 0  # operands and results of all calls
-        self.templates = lower.TEMPLATES
-        self.vector_renderers = simd.policy_renderers(unit.policy)
-        self.constant_vectors: set[str] = set()  # computed from constants alone
-        self.constants: set[str] = set()  # that LLVM puts into memory
-        self.calls_multiply_add = unit.policy.deterministic_simd and not unit.policy.fused_multiply_add
-        self.shaped: dict[str, tuple[str, str]] = {}  # v128 -> lane shape and name of the vector it was computed as
-        self.rows = lower.rows(unit.policy.canonical_nans, unit.module.address_type)
-        self.counter = 0
-        self.current = "start"  # label of the LLVM block being written, for phi edges
         self.first_label = "start"  # the block that follows the prologue
-        self.nesting: list[int] = []  # of each open loop: how deep the loops in it are nested
-        self.released_loops: dict[int, range] = {}  # number of a liveness block -> those of the loop that it is in
-        self.fixed_stores: list[tuple[int, str, int]] = []  # of tainted values to globals and constant addresses
-        # Loads that `exact` sees to: line, value, its LLVM type, offset; and those in loops that may get vectorised.
-        self.kept: list[tuple[int, str, str, int]] = []
-        self.released: list[tuple[int, str, str, int, bool]] = []
-        self.leaf = True  # no calls but tail calls, which leave no frame
-        self.tail_calls = False
-        self.num_tail_calls = 0
-        self.shared_calls: dict[tuple[FuncType, tail_calls.Callee], tail_calls.SharedCall] = {}
-        self.fuel = unit.policy.fuel
-        self.fuel_seen = 0  # cost of the instructions walked so far; the walker counts
-        self.fuel_charged = 0
-        self.num_phi_operands = 0
-        self.num_edges = 0
         self.num_loops = 0
-        self.most_operands = max(len(self.type.params), len(self.type.results))  # of any call
-        body = unit.module.bodies[function_index - unit.module.num_imported_functions]
-        self.body_start = body.start
-        self.may_be_left = unit.may_leave(function_index)
-        self.most_lines = limits.most_lines_begun(body.end - body.start) if self.may_be_left else sys.maxsize
-        self.results_area_bytes = 0
-        self.hand_overs: list[hand_over.HandOver] = []
-        # liveness
-        self.tainted: set[str] = _Untainted() if tangled else set()
-        self.settled: set[str] = set()
-        self.types: list[int] = []
-        self.sites: dict[str, str] = {}
-        self.promoted: set[str] = set()
-        self.pending: dict[int, tuple[int, str, int]] = {}
-        self.block_record = Block()
-        self.blocks: list[Block] = [self.block_record]
-        self.successors = self.block_record.successors
-        self.reads = self.block_record.reads
-        self.writes = self.block_record.writes
-        self.block_start = 0
-
-    # ---- small tools ----
-
-    def fresh(self) -> str:
-        """A new value name."""
-        self.counter += 1
-        return f"%x{self.counter}"
-
-    def debug(self, at: int) -> str:
-        """The debug location that maps an instruction to wasm offset `at`."""
-        return f", !dbg !DILocation(line: {at}{self.debug_tail}"
-
-    def start_label(self, label: str) -> None:
-        """Starts an LLVM block."""
-        self.lines.append(f"{label}:")
-        self.current = label
-        self.check_length()
-
-    def check_length(self) -> None:
-        """Raises LeftError for what is too long anyway: called where a function gets longer than its instructions."""
-        if self.num_lines > self.most_lines:
-            raise LeftError
-
-    def check_tail_calls(self) -> None:
-        """Raises CompileError, or LeftError, where a function of very many tail calls gets out of proportion."""
-        body = self.module.bodies[self.function_index - self.module.num_imported_functions]
-        if self.num_lines > limits.most_lines(body.end - body.start):
-            raise self.too_large("it makes too many tail calls")
-
-    @property
-    def num_lines(self) -> int:
-        """How long the text is so far."""
-        return len(self.lines) + _COLD_LINES * len(self.cold)
-
-    def trap_if(self, condition: str, trap: str, at: int, first: str = "") -> None:
-        """Traps where i1 `condition` holds, after doing `first`."""
-        self.counter += 1
-        label = f"k{self.counter}"
-        self.lines.append(
-            f"  br i1 {condition}, label %{self.trap_block(trap, at, first)}, label %{label}, !prof !3\n{label}:"
-        )
-        self.current = label
-
-    def trap_block(self, trap: str, at: int, first: str = "") -> str:
-        """A cold block that raises `trap`; returns its label."""
-        self.counter += 1
-        label = f"t{self.counter}"
-        self.cold.append(self.trap_text(label, trap, at, first))
-        self.check_length()
-        return label
-
-    def trap_text(self, label: str, trap: str, at: int, first: str = "") -> str:
-        """The text of a block that raises `trap`, after doing `first`."""
-        # ubsantrap is noreturn and reads no memory: without the clobber, stores before it die.
-        clobber = f'  call void asm sideeffect "", "~{{memory}}"(){self.debug(at)}'
-        return f"{label}:\n{first}{clobber}\n{self.trap(trap, at)}"
-
-    def trap(self, trap: str, at: int) -> str:
-        """The trapping instruction and the end of its block."""
-        return f"  call void @llvm.ubsantrap(i8 {TRAP_NUMBERS[trap]}) #1{self.debug(at)}\n  unreachable"
 
     def begin(self, local_types: list[int], num_params: int, frame: Frame, types: list[int]) -> None:
         """Called once the locals are known; `types` is the walker's operand stack."""
@@ -233,7 +69,7 @@ class FunctionLowering:
         frame.edges = []
         metering.enter_function(self, self.body_start)
 
-    # ---- locals and liveness ----
+    # ---- locals ----
 
     def load_local(self, index: int) -> str:
         """Emits a load of a local that is not cached."""
@@ -244,99 +80,6 @@ class FunctionLowering:
         # Its value may come from a load in an earlier block: keep that alive through this one's uses too.
         self.tainted.add(name)
         return name
-
-    def overwrite_pending(self, index: int) -> None:
-        """A tainted value in a local is overwritten; unless a branch left in between, nothing can have read it."""
-        line, value, first = self.pending.pop(index)
-        if len(self.successors) > first:
-            self.defer(PendingStore(index, line, value, first, len(self.successors)))
-        else:
-            self.lines[line] += "\n" + lower.anchor_text(self.unit, value, self.local_types[index])
-
-    def defer(self, store: PendingStore) -> None:
-        """Leaves the decision to `liveness.dead_stores`, at the end of the function."""
-        if self.block_record.pending is None:
-            self.block_record.pending = []
-        self.block_record.pending.append(store)
-
-    def open_block(self, block: Block) -> None:
-        """Makes `block` the current liveness block; the caller links the edges."""
-        self.close_block()
-        self.block_record = block
-        block.number = len(self.blocks)
-        self.blocks.append(block)
-        self.successors = block.successors
-        self.reads = block.reads
-        self.writes = block.writes
-        self.block_start = len(self.lines)
-
-    def close_block(self) -> None:
-        """What is still pending at the end of a block depends on its successors: `liveness.dead_stores` decides."""
-        if self.pending:
-            for index, (line, value, first) in self.pending.items():
-                self.defer(PendingStore(index, line, value, first, None))
-            self.pending.clear()
-
-    def anchor(self, value: str, valtype: int) -> None:
-        """Keeps the computation of `value`, and so its traps, although nothing uses it."""
-        if value[0] == "%":
-            self.lines.append(lower.anchor_text(self.unit, value, valtype))
-
-    def absorb(self, row: Op, a: str, b: str) -> None:
-        """An operation LLVM may fold without looking at its tainted operand (x & 0, x - x): anchors that operand."""
-        if lower.may_fold(row, a, b):
-            for value, valtype in zip((a, b), row.params, strict=True):
-                if value in self.tainted:
-                    self.anchor(value, valtype)
-
-    def settle(self, operands: int = 0) -> None:
-        """Anchors the tainted values on the stack and in locals, before something LLVM may find never to return.
-
-        The top `operands` values are left out: they are the instruction's own.
-
-        If it finds so, all code behind is dead, and the loads whose values only that code uses would go with it.
-        """
-        if self.tangled:
-            return
-        self.settle_values(self.values[: len(self.values) - operands], self.types)
-        for index, (_, value, _) in self.pending.items():
-            self.settle_values((value,), (self.local_types[index],))
-        self.pending.clear()
-
-    def work(self, operands: int) -> None:
-        """Notes that so many operands were looked at or passed. Raises TangledError, or CompileError, beyond limits."""
-        self.operand_work += operands
-        if self.operand_work > _MAX_OPERAND_WORK:
-            if not self.tangled:
-                raise TangledError
-            if self.operand_work > _MAX_CARRIED_OPERANDS:
-                raise self.too_large("its calls carry too many operands")
-
-    def too_large(self, reason: str) -> CompileError | LeftError:
-        """The error for a function that LLVM would take gigabytes for."""
-        if self.may_be_left:
-            return LeftError()
-        body = self.module.bodies[self.function_index - self.module.num_imported_functions]
-        return CompileError(
-            f"function {self.function_index} is too large: {reason}",
-            offset=body.start,
-            function=self.function_index,
-            function_name=self.module.names.functions.get(self.function_index),
-        )
-
-    def settle_values(self, values: Sequence[str], types: Sequence[int]) -> None:
-        """Anchors those of `values` that are tainted, each once in the function."""
-        self.work(len(values))
-        for value, valtype in zip(values, types, strict=False):
-            if value in self.tainted and value not in self.settled:
-                self.settled.add(value)
-                self.anchor(value, valtype)
-
-    def discard(self, height: int, arity: int) -> None:
-        """Anchors the tainted operands that a branch throws away: those between `height` and its `arity` operands."""
-        end = len(self.values) - arity
-        if end > height and not self.tangled:
-            self.settle_values(self.values[height:end], self.types[height:end])
 
     # ---- regular instructions that need more than a template ----
 
@@ -388,10 +131,8 @@ class FunctionLowering:
             self.lines.append(
                 f"  {result}n = {load}{site}\n  {result} = {widen} {memory_type} {result}n to {value_type}{site}"
             )
-        if self.unit.keeps_loads:
-            self.kept.append((len(self.lines) - 1, result, value_type, at))
+        self.note_load(result, value_type, at)
         self.values.append(result)
-        self.tainted.add(result)
 
     def store(self, row: Op, memory_index: int, offset: int, at: int) -> None:
         """A store of any width."""
@@ -399,8 +140,8 @@ class FunctionLowering:
         address = self.values.pop()
         place = memory.pointer(self, memory_index, address, offset, row.access_bytes, at)
         memory_type, value_type = row.memory_type, row.value_type
-        if address[0] != "%" and value in self.tainted:
-            self.fixed_stores.append((len(self.lines), value, row.params[1]))
+        if address[0] != "%":
+            self.note_fixed_store(value, row.params[1])
         if memory_type != value_type:
             self.counter += 1
             name = f"%x{self.counter}"
@@ -435,26 +176,6 @@ class FunctionLowering:
         frame.value_height = len(self.values) - len(frame.params)
         frame.edges = []
 
-    def edge(self, frame: Frame, again: bool = False) -> None:
-        """Records a branch from the current block to a frame's label, with the operands on top of the stack.
-
-        `again`: the same instruction branched there before; LLVM counts edges, the liveness search needs one.
-        Raises CompileError where a function would become gigabytes of phis.
-        """
-        self.num_edges += 1
-        if frame.label_types:
-            self.num_phi_operands += len(frame.label_types)
-            if self.num_phi_operands > _MAX_PHI_OPERANDS:
-                raise self.too_large("its branches carry too many operands")
-            frame.edges.append((self.values[-len(frame.label_types) :], self.current))
-        else:
-            frame.edges.append((_NO_OPERANDS, self.current))
-        if not again:
-            target = frame.target
-            if target is None:
-                frame.target = target = Block()
-            self.successors.append(target)
-
     def loop(self, frame: Frame, at: int) -> None:
         if self.fuel:
             metering.charge(self)
@@ -477,7 +198,9 @@ class FunctionLowering:
             name = f"%{frame.label}.{position}"
             self.values[frame.value_height + position] = name
             self.tainted.add(name)
-        metering.enter_loop(self, at)
+        count = metering.enter_loop(self, at)
+        if count and hand_over.can_offer(self):
+            hand_over.offer(self, count, at)
         self.block_start = len(self.lines)
 
     def if_(self, frame: Frame) -> None:
@@ -498,23 +221,6 @@ class FunctionLowering:
         self.start_label(then_label)
         frame.mark = len(self.lines)
 
-    def note_condition(self, frame: Frame, condition: str) -> None:
-        """Remembers a branch on a tainted condition, for `anchor_conditions`."""
-        if condition in self.tainted:
-            if frame.conditions is None:
-                frame.conditions = []
-            frame.conditions.append((len(self.lines), condition))
-
-    def anchor_conditions(self, frame: Frame) -> None:
-        """At a join: LLVM drops a branch whose two ways do the same, and the load its condition came from with it.
-
-        Code from compilers has no such branches; what is looked for is a handful of lines without any effect.
-        """
-        last = len(self.lines) - 1
-        for line, condition in frame.conditions or ():
-            if last - line <= _SHORT_BRANCH_LINES and not _EFFECT.search("\n".join(self.lines[line + 1 :])):
-                self.lines[line] = lower.anchor_condition_text(self.unit, condition) + "\n" + self.lines[line]
-
     def else_(self, frame: Frame, fallthrough: bool) -> None:
         if fallthrough:
             self.jump(frame)
@@ -527,21 +233,15 @@ class FunctionLowering:
     def filter_cache(self, mark: int) -> None:
         """Forgets cached locals that were cached or written after line `mark`; in place, the walker holds the dict.
 
-        The same for bounds checks: what is behind a join need not have passed those before it.
+        And bounds checks.
         """
-        # Both are in the order of their lines, so that this costs no more than what it forgets.
         cache = self.cache
-        while cache:
+        while cache:  # in the order of their lines, so that this costs no more than what it forgets
             index, entry = cache.popitem()
             if entry[1] < mark:
                 cache[index] = entry
                 break
-        checked = self.checked
-        while checked:
-            key, check = checked.popitem()
-            if check.line < mark:
-                checked[key] = check
-                break
+        self.forget_checks(mark)
 
     def jump(self, frame: Frame) -> None:
         """Falls through to, or branches to, a frame's label, with the operands on top of the stack."""
@@ -553,11 +253,7 @@ class FunctionLowering:
     def end(self, frame: Frame, fallthrough: bool) -> None:
         if frame.opcode == LOOP:
             self.lines[frame.header] = self.phis(frame, frame.params, frame.label)
-            depth = self.nesting.pop()
-            if self.nesting:
-                self.nesting[-1] = max(self.nesting[-1], depth + 1)
-            if depth <= 1 and self.kept:
-                self.release_loads(frame)
+            self.end_loop(frame)
             if fallthrough:
                 after = Block()
                 self.successors.append(after)
@@ -576,34 +272,6 @@ class FunctionLowering:
             self.dead_end(frame)
             return
         self.join(frame)
-
-    def release_loads(self, frame: Frame) -> None:
-        """At the end of a loop: if LLVM may vectorise it, nothing must stand in the way (`exact`).
-
-        Of loops with loops in them too: those may be unrolled and gone by then.
-        """
-        header = frame.header
-        if any(_NEVER_VECTORISED.search(line) for line in self.lines[header:]):
-            return
-        first = bisect.bisect_left(self.kept, (header,))
-        # A block under a condition is not to be more than its load: LLVM makes vectors of it under a mask.
-        is_straight = len(_LABEL.findall("\n".join(self.lines[header:]))) <= 1
-        self.released += [(*load, is_straight) for load in self.kept[first:]]
-        del self.kept[first:]
-        numbers = range(frame.target.number, len(self.blocks))
-        for number in numbers:
-            self.released_loops.setdefault(number, numbers)
-        # LLVM stores once, behind the loop, what each iteration overwrites.
-        while self.fixed_stores and self.fixed_stores[-1][0] >= header:
-            line, value, valtype = self.fixed_stores.pop()
-            self.lines[line] += "\n" + self.keep_text(value, valtype)
-
-    def keep_text(self, value: str, valtype: int) -> str:
-        """What keeps a value that may not be used in each iteration of a loop, or not at all."""
-        if not self.unit.keeps_loads or valtype not in (I32, I64, F32, F64):
-            return lower.anchor_text(self.unit, value, valtype)
-        self.unit.num_anchors += 1
-        return exact.keep_text(value, llvm_type(valtype), f"%w{self.unit.num_anchors}")
 
     def join(self, frame: Frame) -> None:
         """Starts the block that a frame's branches meet in."""
@@ -631,7 +299,7 @@ class FunctionLowering:
         """One phi per operand, with an entry for every edge (LLVM counts the edges of a br_table one by one)."""
         return "\n".join(
             [
-                lower.phi(f"%{label}.{position}", llvm_type(valtype), frame.edges, position)
+                phi(f"%{label}.{position}", llvm_type(valtype), frame.edges, position)
                 for position, valtype in enumerate(types)
             ]
         )
@@ -664,9 +332,7 @@ class FunctionLowering:
         if self.fuel:
             metering.charge(self)
             metering.save_fuel(self)
-        self.lines.append(
-            f'  call void asm sideeffect "", "~{{memory}}"(){self.debug(at)}\n{self.trap("UNREACHABLE", at)}'
-        )
+        self.lines.append(self.trap("UNREACHABLE", at))
         self.close_block()
 
     # ---- calls ----
@@ -718,25 +384,13 @@ class FunctionLowering:
             if a == b and condition in self.tainted:
                 self.anchor_condition(condition)
 
-    def anchor_condition(self, condition: str) -> None:
-        """Anchors an i1."""
-        self.lines.append(lower.anchor_condition_text(self.unit, condition))
-
     def global_pointer(self, index: int) -> str:
         """The address of a global's value."""
-        name = f"%g{index}"
-        if name not in self.prologue:
-            layout = self.unit.layout
-            imported = self.module.num_imported_globals
-            if index < imported:
-                self.prologue[name] = (
-                    f"  {name}.p = getelementptr i8, ptr %vmctx, i64 {layout.imported_globals + 8 * index}\n"
-                    f"  {name} = load ptr, ptr {name}.p, align 8, !invariant.load !0"
-                )
-            else:
-                offset = layout.globals + abi.GLOBAL_BYTES * (index - imported)
-                self.prologue[name] = f"  {name} = getelementptr i8, ptr %vmctx, i64 {offset}"
-        return name
+        layout = self.unit.layout
+        imported = self.module.num_imported_globals
+        if index < imported:
+            return self.invariant(f"%g{index}", "%vmctx", layout.imported_globals + 8 * index)
+        return self.address(f"%g{index}", "%vmctx", layout.globals + abi.GLOBAL_BYTES * (index - imported))
 
     def global_get(self, index: int) -> None:
         pointer = self.global_pointer(index)
@@ -750,8 +404,7 @@ class FunctionLowering:
         pointer = self.global_pointer(index)
         valtype = self.module.globals[index].content
         value = self.values.pop()
-        if value in self.tainted:
-            self.fixed_stores.append((len(self.lines), value, valtype))
+        self.note_fixed_store(value, valtype)
         self.lines.append(f"  store {llvm_type(valtype)} {value}, ptr {pointer}, align 8, !tbaa !2")
 
     def memory_size(self, memory_index: int) -> None:
@@ -767,10 +420,15 @@ class FunctionLowering:
         references.as_non_null(self, at)
 
     def branch_on_null(self, frame: Frame) -> None:
-        references.branch_on_null(self, frame)
+        reference = self.values.pop()
+        self.values.append(references.comparison_with_null(self, "eq", reference))
+        self.branch_if(frame)
+        self.values.append(reference)
 
     def branch_on_non_null(self, frame: Frame) -> None:
-        references.branch_on_non_null(self, frame)
+        self.values.append(references.comparison_with_null(self, "ne", self.values[-1]))
+        self.branch_if(frame)
+        self.values.pop()
 
     def ref_func(self, function: int) -> None:
         self.values.append(calls.func_ref(self, function))
@@ -802,12 +460,7 @@ class FunctionLowering:
                 self.lines.append(phis)
             self.return_([f"%return.{position}" for position in range(len(frame.results))])
         tail_calls.emit_shared(self)
-        for store in dead_stores(self.blocks, self.released_loops):
-            self.lines[store.line] += "\n" + self.keep_text(store.value, self.local_types[store.local])
-        for line, value, llvm, _ in self.kept:
-            self.lines[line] += "\n" + exact.keep_text(value, llvm)
-        for line, value, llvm, at, is_marked in self.released:
-            self.lines[line] += "\n" + exact.released_text(value, llvm, at, self.debug(at) if is_marked else "")
+        self.finish_anchors()
 
     def return_(self, values: list[str]) -> None:
         """Returns: two results in registers, the rest through the results area."""
@@ -881,7 +534,6 @@ class FunctionLowering:
         Without it, recursion would run off the thread's stack, whatever lies below it.
         """
         at = self.body_start
-        offset = abi.VMCONTEXT["store"]
         self.prologue.pop("%store", None)
         label = self.trap_block("STACK_OVERFLOW", at)
         frame = "%stack.f"
@@ -890,7 +542,7 @@ class FunctionLowering:
             adjust = f"  %stack.g = sub i64 %stack.f, {frame_bytes}\n"
             frame = "%stack.g"
         return (
-            f"  %store.p = getelementptr i8, ptr %vmctx, i64 {offset}\n"
+            f"  %store.p = getelementptr i8, ptr %vmctx, i64 {abi.VMCONTEXT['store']}\n"
             "  %store = load ptr, ptr %store.p, align 8, !invariant.load !0\n"
             f"  %stack.p = getelementptr i8, ptr %store, i64 {abi.STORE['stack_limit']}\n"
             "  %stack.l = load i64, ptr %stack.p, align 8, !tbaa !2\n"

@@ -11,15 +11,14 @@ its frame out.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from .. import abi
 from ..wasm.types import V128, llvm_type
 from . import calls
+from .calls import CallingEmitter
 from .liveness import Block, live_locals
-
-if TYPE_CHECKING:
-    from .function import FunctionLowering
+from .unit_state import UnitState
 
 # Counts of the function's counter between two questions, a power of two: a question costs as much as about a thousand
 # iterations of a short loop.
@@ -36,7 +35,15 @@ class HandOver(NamedTuple):
     code: str
 
 
-def can_offer(lowering: FunctionLowering) -> bool:
+class HandingEmitter(CallingEmitter):
+    """The text of a function whose activations may go on in other code."""
+
+    def __init__(self, unit: UnitState, function_index: int, scope: int, tangled: bool = False) -> None:
+        super().__init__(unit, function_index, scope, tangled)
+        self.hand_overs: list[HandOver] = []
+
+
+def can_offer(lowering: HandingEmitter) -> bool:
     """Whether `loop_entry` can go on from a loop that begins now, and the runtime may have code that does."""
     return (
         not lowering.values
@@ -47,7 +54,7 @@ def can_offer(lowering: FunctionLowering) -> bool:
     )
 
 
-def offer(lowering: FunctionLowering, count: str, at: int) -> None:
+def offer(lowering: HandingEmitter, count: str, at: int) -> None:
     """At the header of the loop at `at`, where the function's counter is now `count`."""
     lowering.leaf = False  # the frame needs the stack check
     lowering.counter += 1
@@ -74,12 +81,12 @@ def offer(lowering: FunctionLowering, count: str, at: int) -> None:
     lowering.hand_overs.append(HandOver(lowering.block_record, ask, name))
 
 
-def frame_definition(lowering: FunctionLowering) -> str:
+def frame_definition(lowering: HandingEmitter) -> str:
     """The alloca of the frame, for the entry block."""
     return f"  %handed = alloca [{len(lowering.local_types)} x i64], align 8"
 
 
-def text(lowering: FunctionLowering) -> str:
+def text(lowering: HandingEmitter) -> str:
     """The blocks that go on in other code, once the function's liveness blocks are complete."""
     live = live_locals(lowering.blocks)
     parts = [_filled_frame(lowering, item, live[item.header]) for item in lowering.hand_overs]
@@ -97,7 +104,7 @@ def text(lowering: FunctionLowering) -> str:
     return "\n".join(parts)
 
 
-def _filled_frame(lowering: FunctionLowering, item: HandOver, live: int) -> str:
+def _filled_frame(lowering: HandingEmitter, item: HandOver, live: int) -> str:
     """The block that writes the locals in `live` to the frame."""
     lines = [f"{item.label}.over:"]
     for index, valtype in enumerate(lowering.local_types):

@@ -7,19 +7,49 @@ branches out of a block of 1,000 results, 10 kB, would be 2.5 million entries, f
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
 
 from ..wasm.lowering import Frame
 from ..wasm.types import I32
 from . import metering
-
-if TYPE_CHECKING:
-    from .function import FunctionLowering
+from .liveness import Block
+from .metering import MeteredEmitter
+from .unit_state import UnitState
 
 _FEW_OPERANDS = 16  # for which branches go straight to the label
+_MAX_PHI_OPERANDS = 5_000_000
+_NO_OPERANDS: list[str] = []
 
 
-def target(lowering: FunctionLowering, frame: Frame) -> str:
+class BranchingEmitter(MeteredEmitter):
+    """The text of a function, and its branches to labels."""
+
+    def __init__(self, unit: UnitState, function_index: int, scope: int, tangled: bool = False) -> None:
+        super().__init__(unit, function_index, scope, tangled)
+        self.num_edges = 0
+        self.num_phi_operands = 0
+
+    def edge(self, frame: Frame, again: bool = False) -> None:
+        """Records a branch from the current block to a frame's label, with the operands on top of the stack.
+
+        `again`: the same instruction branched there before; LLVM counts edges, the liveness search needs one.
+        Raises CompileError where a function would become gigabytes of phis.
+        """
+        self.num_edges += 1
+        if frame.label_types:
+            self.num_phi_operands += len(frame.label_types)
+            if self.num_phi_operands > _MAX_PHI_OPERANDS:
+                raise self.too_large("its branches carry too many operands")
+            frame.edges.append((self.values[-len(frame.label_types) :], self.current))
+        else:
+            frame.edges.append((_NO_OPERANDS, self.current))
+        if not again:
+            target = frame.target
+            if target is None:
+                frame.target = target = Block()
+            self.successors.append(target)
+
+
+def target(lowering: BranchingEmitter, frame: Frame) -> str:
     """The label for a br_if to `frame`, with the operands on top of the stack; records the edge."""
     count = len(frame.label_types)
     if count <= _FEW_OPERANDS:
@@ -39,7 +69,7 @@ def target(lowering: FunctionLowering, frame: Frame) -> str:
     return frame.landing[1]
 
 
-def branch_table(lowering: FunctionLowering, targets: list[Frame], default: Frame) -> None:
+def branch_table(lowering: BranchingEmitter, targets: list[Frame], default: Frame) -> None:
     """A br_table."""
     if lowering.fuel:
         metering.charge(lowering)

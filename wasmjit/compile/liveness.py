@@ -1,4 +1,4 @@
-"""Which stores to locals are dead: the value is never read on any path. Those values must be anchored (function.py).
+"""Which stores to locals are dead: the value is never read on any path. Those values must be anchored (anchors.py).
 
 And which locals are live: some path reads them before it writes them. Those have to be handed over (hand_over.py).
 """

@@ -22,13 +22,16 @@ from ..wasm.module import Module
 from ..wasm.types import V128, llvm_type
 from . import calls
 from .function import FunctionLowering
-from .unit import CodePolicy, Unit
+from .unit import Unit
+from .unit_state import CodePolicy, UnitState
 
 
 class LoopEntryLowering(FunctionLowering):
     """Lowers a function so that it is entered at the loop whose opcode stands at offset `entry_loop`."""
 
-    def __init__(self, unit: Unit, function_index: int, scope: int, entry_loop: int, tangled: bool = False) -> None:
+    def __init__(
+        self, unit: UnitState, function_index: int, scope: int, entry_loop: int, tangled: bool = False
+    ) -> None:
         """Raises CompileError under a policy with fuel: what is left of it would have to be handed over."""
         super().__init__(unit, function_index, scope, tangled)
         self.entry_loop = entry_loop

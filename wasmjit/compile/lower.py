@@ -5,16 +5,13 @@ from __future__ import annotations
 import functools
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from ..wasm.lowering import FastRow, fast_rows
 from ..wasm.ops import COMPARISON, CONDITION, LOAD, OPS, SPECIAL, STORE, VECTOR, Op
 from ..wasm.types import EXTERNREF, F32, F64, FUNCREF, I32, I64, V128, by_type, llvm_type
-
-if TYPE_CHECKING:
-    from .function import FunctionLowering
-    from .unit import Unit
+from .anchors import AnchoringEmitter
+from .unit_state import UnitState
 
 zero: Callable[[int], str] = by_type(
     {
@@ -27,37 +24,6 @@ zero: Callable[[int], str] = by_type(
         EXTERNREF: "null",
     }
 )
-
-_MINIMUM_MAXIMUM = tuple(str(n) for bits in (31, 63) for n in (-(1 << bits), (1 << bits) - 1))
-# Operations LLVM folds to a constant when both operands are the same.
-_FOLDS_EQUAL = frozenset(
-    ("sub", "xor", "eq", "ne", "lt_s", "lt_u", "gt_s", "gt_u", "le_s", "le_u", "ge_s", "ge_u", "rem_s", "rem_u")
-)
-# Operations LLVM folds to a constant when one operand is one of these, whatever the other one is.
-_FOLDS_CONSTANT: dict[str, tuple[str, ...]] = {
-    "and": ("0",),
-    "or": ("-1",),
-    "mul": ("0",),
-    "shl": ("0",),
-    "shr_s": ("0", "-1"),
-    "shr_u": ("0",),
-    "div_s": ("0",),
-    "div_u": ("0",),
-    "rem_s": ("0", "1", "-1"),
-    "rem_u": ("0", "1"),
-    **dict.fromkeys(("lt_u", "gt_u", "le_u", "ge_u"), ("0", "-1")),
-    **dict.fromkeys(("lt_s", "gt_s", "le_s", "ge_s"), _MINIMUM_MAXIMUM),
-}
-
-
-def may_fold(row: Op, a: str, b: str) -> bool:
-    """Whether LLVM may compute the row's result without one of the operands, and so without the load it came from."""
-    operation = row.name[4:]
-    if a == b:
-        return operation in _FOLDS_EQUAL
-    constants = _FOLDS_CONSTANT.get(operation, ())
-    return a in constants or b in constants
-
 
 _CANONICAL_NANS = {"float": ("i32", 0x7FC00000), "double": ("i64", 0x7FF8000000000000)}
 _MAKES_NANS = frozenset(("add", "sub", "mul", "div", "sqrt", "ceil", "floor", "trunc", "nearest"))
@@ -107,17 +73,13 @@ def rows(canonical: bool, address_type: int) -> list[FastRow | None]:
     return fast_rows(_renderers(canonical=True) if canonical else TEMPLATES, address_type)
 
 
-def anchor_text(unit: Unit, value: str, valtype: int) -> str:
-    """An instruction that uses `value` and does nothing: LLVM must compute it, so its traps happen."""
-    register = unit.float_register if valtype in (F32, F64, V128) else "r"
-    return f'  call void asm sideeffect "", "{register}"({llvm_type(valtype)} {value})'
+class NumericEmitter(AnchoringEmitter):
+    """The text of a function, and what it knows of the numbers in it."""
 
-
-def anchor_condition_text(unit: Unit, condition: str) -> str:
-    """As `anchor_text`, for an i1."""
-    unit.num_anchors += 1
-    name = f"%w{unit.num_anchors}"
-    return f"  {name} = zext i1 {condition} to i32\n{anchor_text(unit, name, I32)}"
+    def __init__(self, unit: UnitState, function_index: int, scope: int, tangled: bool = False) -> None:
+        super().__init__(unit, function_index, scope, tangled)
+        self.promoted: set[str] = set()  # results of f64.promote_f32
+        self.constants: set[str] = set()  # that LLVM puts into memory
 
 
 # ---- floating point that LLVM folds without quietening a signalling NaN ----
@@ -126,15 +88,15 @@ _ONE = ("0x3FF0000000000000", "0xBFF0000000000000")
 _ZERO = ("0.0", "0x0000000000000000", "0x8000000000000000")
 
 
-def opaque(lowering: FunctionLowering, value: str, llvm: str) -> str:
-    """A copy of `value` that LLVM knows nothing about; it costs no instruction."""
+def opaque(lowering: AnchoringEmitter, value: str, llvm: str, site: str = "") -> str:
+    """A copy of `value` that LLVM knows nothing about; it costs no instruction. `site` is its debug location."""
     name = lowering.fresh()
     register = lowering.unit.float_register
-    lowering.lines.append(f'  {name} = call {llvm} asm "", "={register},0"({llvm} {value}) #2')
+    lowering.lines.append(f'  {name} = call {llvm} asm "", "={register},0"({llvm} {value}) #2{site}')
     return name
 
 
-def hide_constants(lowering: FunctionLowering, row: Op, a: str, b: str) -> tuple[str, str]:
+def hide_constants(lowering: NumericEmitter, row: Op, a: str, b: str) -> tuple[str, str]:
     """Hides the constants of x * 1, x / 1, x + -0, x - 0, -0 - x, which LLVM folds to x or -x.
 
     LLVM may treat a signalling NaN as a quiet one; wasm requires a quiet result (spec 4.3.3, nan propagation).
@@ -148,7 +110,7 @@ def hide_constants(lowering: FunctionLowering, row: Op, a: str, b: str) -> tuple
     return a, b
 
 
-def promote(lowering: FunctionLowering, row: Op, a: str, b: str, at: int) -> str:
+def promote(lowering: NumericEmitter, row: Op, a: str, b: str, at: int) -> str:
     """f64.promote_f32; remembered, because LLVM folds a demotion of it."""
     name = lowering.fresh()
     lowering.lines.append(f"  {name} = fpext float {a} to double")
@@ -156,7 +118,7 @@ def promote(lowering: FunctionLowering, row: Op, a: str, b: str, at: int) -> str
     return name
 
 
-def demote(lowering: FunctionLowering, row: Op, a: str, b: str, at: int) -> str:
+def demote(lowering: NumericEmitter, row: Op, a: str, b: str, at: int) -> str:
     """f32.demote_f64."""
     if a in lowering.promoted:
         a = opaque(lowering, a, "double")
@@ -165,7 +127,7 @@ def demote(lowering: FunctionLowering, row: Op, a: str, b: str, at: int) -> str:
     return name
 
 
-def minimum_maximum(lowering: FunctionLowering, row: Op, a: str, b: str, at: int) -> str:
+def minimum_maximum(lowering: NumericEmitter, row: Op, a: str, b: str, at: int) -> str:
     """min and max: NaN if an operand is NaN (quiet, hence the addition), and -0 < +0."""
     name = lowering.fresh()
     llvm = llvm_type(row.result)
@@ -183,7 +145,7 @@ def minimum_maximum(lowering: FunctionLowering, row: Op, a: str, b: str, at: int
 # ---- integers ----
 
 
-def divide(lowering: FunctionLowering, row: Op, a: str, b: str, at: int) -> str:
+def divide(lowering: NumericEmitter, row: Op, a: str, b: str, at: int) -> str:
     """div and rem: LLVM's are undefined where wasm traps, and for the remainder of MIN by -1."""
     llvm = llvm_type(row.result)
     operation = {"div_s": "sdiv", "div_u": "udiv", "rem_s": "srem", "rem_u": "urem"}[row.name[4:]]
@@ -213,7 +175,7 @@ def divide(lowering: FunctionLowering, row: Op, a: str, b: str, at: int) -> str:
     return name
 
 
-def wide_arithmetic(lowering: FunctionLowering, name: str) -> None:
+def wide_arithmetic(lowering: NumericEmitter, name: str) -> None:
     """add128, sub128 and mul_wide: pops 64-bit halves (low, high, ...), pushes low and high half of the result."""
     values = lowering.values
     count = 2 if name.startswith("mul") else 4
@@ -259,7 +221,7 @@ _TRUNCATE_BOUNDS = {
 }
 
 
-def truncate(lowering: FunctionLowering, row: Op, a: str, b: str, at: int) -> str:
+def truncate(lowering: NumericEmitter, row: Op, a: str, b: str, at: int) -> str:
     """iNN.trunc_fMM: LLVM's conversion is poison out of range, so the range is checked first."""
     source = row.params[0]
     signed = row.name.endswith("_s")
@@ -286,7 +248,7 @@ def truncate(lowering: FunctionLowering, row: Op, a: str, b: str, at: int) -> st
     return name
 
 
-IRREGULAR: dict[str, Callable[[FunctionLowering, Op, str, str, int], str]] = {
+IRREGULAR: dict[str, Callable[[NumericEmitter, Op, str, str, int], str]] = {
     "@divide": divide,
     "@truncate": truncate,
     "@promote": promote,
@@ -301,7 +263,7 @@ _MOST_CONSTANTS = 4_000
 _LOCAL_ACCESS = re.compile(r"^  (%\w+ = load|store)( .*, ptr %l(\d+))$", re.MULTILINE)
 
 
-def constant_in_memory(lowering: FunctionLowering, text: str, valtype: int, bits: int) -> str:
+def constant_in_memory(lowering: NumericEmitter, text: str, valtype: int, bits: int) -> str:
     """A constant that is no operand of an instruction, as a value. LLVM looks through all of a function for each."""
     known = lowering.constants
     if bits == 0 or text in known:
@@ -316,12 +278,6 @@ def constant_in_memory(lowering: FunctionLowering, text: str, valtype: int, bits
     # LLVM would make a constant of its own of what it knows to be read from one.
     lowering.lines.append(f"  {name} = load volatile {llvm_type(valtype)}, ptr {place}, align 16")
     return name
-
-
-def phi(name: str, llvm: str, edges: Sequence[tuple[list[str], str]], position: int) -> str:
-    """A phi of an operand: `edges` have all operands, and the blocks that they come from."""
-    incoming = ", ".join(f"[ {values[position]}, %{source} ]" for values, source in edges)
-    return f"  {name} = phi {llvm} {incoming}"
 
 
 def demote_locals(text: str, most_promoted: int) -> str:

@@ -5,7 +5,7 @@ base), pointers are made by `getelementptr` from the memory's base (LLVM 22 misc
 vectorise them), and what the guard pages do not cover is compared with the memory's size first.
 
 Explicit checks are kept cheap. Memories never shrink, so what was once found in bounds stays so: an access behind
-another one with the same address operand and no larger offset is not checked again (`FunctionLowering.checked`), and
+another one with the same address operand and no larger offset is not checked again (`AddressingEmitter.checked`), and
 one at a constant address below the minimum size never is. A load with a larger offset widens the check that is there,
 if nothing with an effect lies in between (`_widen`). A 64-bit memory with guard pages only has its address compared:
 constant offsets end in the guard behind it, so one check does for all offsets.
@@ -14,14 +14,12 @@ constant offsets end in the guard behind it, so one check does for all offsets.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from .. import abi
 from ..config import MIN_GUARD_BYTES
-from ..wasm.types import PAGE_SIZE_LOG2, MemoryType
-
-if TYPE_CHECKING:
-    from .function import FunctionLowering
+from ..wasm.types import MemoryType
+from .anchors import AnchoringEmitter
+from .unit_state import UnitState, has_guard_pages
 
 _MASK_64 = (1 << 64) - 1
 # What must not stand between a check and a load that widens it: it would no longer happen before the trap.
@@ -43,7 +41,29 @@ class Check:
         self.size = size  # the value it compares with
 
 
-def pointer(lowering: FunctionLowering, memory: int, address: str, offset: int, access_bytes: int, at: int) -> str:
+class AddressingEmitter(AnchoringEmitter):
+    """The text of a function, and what it knows of the bounds of memories."""
+
+    def __init__(self, unit: UnitState, function_index: int, scope: int, tangled: bool = False) -> None:
+        super().__init__(unit, function_index, scope, tangled)
+        self.guard_pages = unit.guard_pages
+        self.guarded = unit.guarded  # memories that never move and whose addresses need no check
+        self.wide_memories = unit.wide_memories
+        self.checked: dict[tuple[int, str], Check] = {}  # (memory, address operand) -> its check, by their lines
+        self.check_lines: set[int] = set()  # where bounds checks branch
+        self.bases: dict[int, str] = {}  # memories whose base is in the prologue
+
+    def forget_checks(self, mark: int) -> None:
+        """Forgets the bounds checks from line `mark` on: what is behind a join need not have passed them."""
+        checked = self.checked
+        while checked:  # in the order of their lines, so that this costs no more than what it forgets
+            key, check = checked.popitem()
+            if check.line < mark:
+                checked[key] = check
+                break
+
+
+def pointer(lowering: AddressingEmitter, memory: int, address: str, offset: int, access_bytes: int, at: int) -> str:
     """Emits the address computation, and the check where the policy needs one; returns the pointer operand."""
     emit = lowering.lines.append
     if memory not in lowering.guarded or offset + access_bytes > MIN_GUARD_BYTES:
@@ -75,20 +95,10 @@ def _signed(value: int) -> int:
     return value - (1 << 64) if value >> 63 else value
 
 
-def has_guard_pages(memory: MemoryType) -> bool:
-    """Whether the size of such a memory always ends where a guard page can begin; the runtime lays it out so then."""
-    return memory.page_size_log2 == PAGE_SIZE_LOG2
-
-
-def memory_base(lowering: FunctionLowering, memory: int) -> str:
+def memory_base(lowering: AddressingEmitter, memory: int) -> str:
     """A memory's base: an invariant where memories never move, else loaded anew for each access."""
     if memory in lowering.guarded:
-        lowering.bases[memory] = name = f"%base{memory}"
-        slot = _slot(lowering, memory) + abi.MEMORY_SLOT["base"]
-        lowering.prologue[name] = (
-            f"  {name}.p = getelementptr i8, ptr %vmctx, i64 {slot}\n"
-            f"  {name} = load ptr, ptr {name}.p, align 8, !invariant.load !0"
-        )
+        lowering.bases[memory] = name = _field(lowering, "%base", memory, "base")
         return name
     record = memory_record(lowering, memory)
     name = lowering.fresh()
@@ -96,24 +106,20 @@ def memory_base(lowering: FunctionLowering, memory: int) -> str:
     return name
 
 
-def _slot(lowering: FunctionLowering, memory: int) -> int:
-    return lowering.unit.layout.memories + abi.MEMORY_SLOT["sizeof"] * memory
+def _field(lowering: AddressingEmitter, name: str, memory: int, field: str) -> str:
+    """What the memory's slot in the instance context (abi.MEMORY_SLOT) has."""
+    slot = lowering.unit.layout.memories + abi.MEMORY_SLOT["sizeof"] * memory
+    return lowering.invariant(f"{name}{memory}", "%vmctx", slot + abi.MEMORY_SLOT[field])
 
 
-def memory_record(lowering: FunctionLowering, memory: int) -> str:
-    """The address of a memory's record (abi.MEMORY)."""
-    name = f"%memory{memory}"
-    if name not in lowering.prologue:
-        slot = _slot(lowering, memory) + abi.MEMORY_SLOT["memory"]
-        lowering.prologue[name] = (
-            f"  {name}.p = getelementptr i8, ptr %vmctx, i64 {slot}\n"
-            f"  {name} = load ptr, ptr {name}.p, align 8, !invariant.load !0\n"
-            f"  {name}.size = getelementptr i8, ptr {name}, i64 {abi.MEMORY['size_bytes']}"
-        )
-    return name
+def memory_record(lowering: AddressingEmitter, memory: int) -> str:
+    """The address of a memory's record (abi.MEMORY); that of its size follows it."""
+    record = _field(lowering, "%memory", memory, "memory")
+    lowering.address(f"{record}.size", record, abi.MEMORY["size_bytes"])
+    return record
 
 
-def size_bytes(lowering: FunctionLowering, memory: int) -> str:
+def size_bytes(lowering: AddressingEmitter, memory: int) -> str:
     """Loads the current size of a memory as an i64."""
     record = memory_record(lowering, memory)
     name = lowering.fresh()
@@ -121,7 +127,7 @@ def size_bytes(lowering: FunctionLowering, memory: int) -> str:
     return name
 
 
-def size_pages(lowering: FunctionLowering, memory: int) -> str:
+def size_pages(lowering: AddressingEmitter, memory: int) -> str:
     """memory.size: the current size in pages, as the memory's address type."""
     type = lowering.module.memories[memory]
     pages = size_bytes(lowering, memory)
@@ -136,7 +142,7 @@ def size_pages(lowering: FunctionLowering, memory: int) -> str:
     return name
 
 
-def check(lowering: FunctionLowering, memory: int, address: str, end: int, at: int) -> None:
+def check(lowering: AddressingEmitter, memory: int, address: str, end: int, at: int) -> None:
     """Traps unless ``address + end`` is at most the memory's size, or unless that is known already."""
     type = lowering.module.memories[memory]
     if address[0] != "%" and address != "poison":
@@ -153,7 +159,7 @@ def check(lowering: FunctionLowering, memory: int, address: str, end: int, at: i
     lowering.lines.append(_comparison(type, address, name, size, end))
     lowering.trap_if(name, "MEMORY_OUT_OF_BOUNDS", at)
     lowering.check_lines.add(line + 1)
-    lowering.checked.pop((memory, address), None)  # behind all others now, see `filter_cache`
+    lowering.checked.pop((memory, address), None)  # behind all others now, see `forget_checks`
     lowering.checked[memory, address] = Check(end, line, len(lowering.cold) - 1, name, size)
 
 
@@ -161,7 +167,7 @@ def _minimum_bytes(type: MemoryType) -> int:
     return type.limits.min << type.page_size_log2
 
 
-def _check_constant(lowering: FunctionLowering, memory: int, end: int, at: int) -> None:
+def _check_constant(lowering: AddressingEmitter, memory: int, end: int, at: int) -> None:
     if end <= _minimum_bytes(lowering.module.memories[memory]):
         return
     lowering.settle()  # LLVM may find that this always traps
@@ -195,7 +201,7 @@ def _comparison(type: MemoryType, address: str, name: str, size: str, end: int) 
     return "\n".join(lines)
 
 
-def _widen(lowering: FunctionLowering, type: MemoryType, known: Check, address: str, end: int, at: int) -> bool:
+def _widen(lowering: AddressingEmitter, type: MemoryType, known: Check, address: str, end: int, at: int) -> bool:
     """Makes an earlier check cover this access too, if nothing between them has an effect and they trap alike.
 
     The cold block then finds out which access it was, so that backtraces stay exact.

@@ -12,20 +12,25 @@ Epochs: where a function or a loop begins, the engine's counter is compared with
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from .. import abi
 from ..wasm.types import I32
-from . import calls, hand_over
-
-if TYPE_CHECKING:
-    from .function import FunctionLowering
-
+from .anchors import AnchoringEmitter
+from .unit_state import UnitState
 
 _MOST_CHARGED = 1 << 40
 
 
-def enter_function(lowering: FunctionLowering, at: int) -> None:
+class MeteredEmitter(AnchoringEmitter):
+    """The text of a function, and the fuel that it uses."""
+
+    def __init__(self, unit: UnitState, function_index: int, scope: int, tangled: bool = False) -> None:
+        super().__init__(unit, function_index, scope, tangled)
+        self.fuel = unit.policy.fuel
+        self.fuel_seen = 0  # cost of the instructions walked so far; the walker counts
+        self.fuel_charged = 0
+
+
+def enter_function(lowering: MeteredEmitter, at: int) -> None:
     """At the start of a body."""
     policy = lowering.unit.policy
     if policy.fuel:
@@ -39,29 +44,24 @@ def enter_function(lowering: FunctionLowering, at: int) -> None:
         count(lowering)
 
 
-def enter_loop(lowering: FunctionLowering, at: int) -> None:
-    """At a loop's header."""
+def enter_loop(lowering: MeteredEmitter, at: int) -> str:
+    """At a loop's header. Returns the function's counter, if it has one."""
     if lowering.unit.policy.fuel:
         check_fuel(lowering, at)
     if lowering.unit.policy.epochs:
         check_epoch(lowering, at)
-    if lowering.unit.policy.counting:
-        counted = count(lowering)
-        if hand_over.can_offer(lowering):
-            hand_over.offer(lowering, counted, at)
+    return count(lowering) if lowering.unit.policy.counting else ""
 
 
-def count(lowering: FunctionLowering) -> str:
+def count(lowering: MeteredEmitter) -> str:
     """Counts that a function or loop was begun, in the function table's counters: which code is hot.
 
     Returns the new count. Threads may lose a few counts to each other.
     """
-    module = lowering.module
-    position = lowering.function_index - module.num_imported_functions
+    position = lowering.function_index - lowering.module.num_imported_functions
     name = lowering.fresh()
-    counter = abi.function_word(abi.COUNTERS, len(module.bodies), position)
     lowering.lines.append(
-        f"  {name}p = getelementptr i64, ptr {calls.function_table(lowering)}, i64 {counter}\n"
+        f"{lowering.function_slot(f'{name}p', abi.COUNTERS, position, step='i64')}\n"
         f"  {name}n = load i64, ptr {name}p, align 8\n"
         f"  {name} = add i64 {name}n, 1\n"
         f"  store i64 {name}, ptr {name}p, align 8"
@@ -69,14 +69,11 @@ def count(lowering: FunctionLowering) -> str:
     return name
 
 
-def _fuel_pointer(lowering: FunctionLowering) -> str:
-    calls.store(lowering)
-    if "%fuel.p" not in lowering.prologue:
-        lowering.prologue["%fuel.p"] = f"  %fuel.p = getelementptr i8, ptr %store, i64 {abi.STORE['fuel']}"
-    return "%fuel.p"
+def _fuel_pointer(lowering: MeteredEmitter) -> str:
+    return lowering.address("%fuel.p", lowering.store_record(), abi.STORE["fuel"])
 
 
-def load_fuel(lowering: FunctionLowering) -> None:
+def load_fuel(lowering: MeteredEmitter) -> None:
     """Takes over what the store says is left."""
     name = lowering.fresh()
     lowering.lines.append(
@@ -84,7 +81,7 @@ def load_fuel(lowering: FunctionLowering) -> None:
     )
 
 
-def save_fuel(lowering: FunctionLowering) -> None:
+def save_fuel(lowering: MeteredEmitter) -> None:
     """Tells the store what is left."""
     name = lowering.fresh()
     lowering.lines.append(
@@ -92,7 +89,7 @@ def save_fuel(lowering: FunctionLowering) -> None:
     )
 
 
-def charge(lowering: FunctionLowering) -> None:
+def charge(lowering: MeteredEmitter) -> None:
     """Subtracts what has been walked since the last charge."""
     cost = lowering.fuel_seen - lowering.fuel_charged
     if cost:
@@ -103,7 +100,7 @@ def charge(lowering: FunctionLowering) -> None:
         )
 
 
-def charge_count(lowering: FunctionLowering, count: str, count_type: int) -> None:
+def charge_count(lowering: MeteredEmitter, count: str, count_type: int) -> None:
     """Subtracts the operand `count`: a bulk instruction costs 1 for each byte, element or page, as in wasmtime."""
     name = lowering.fresh()
     if count_type == I32:
@@ -115,7 +112,7 @@ def charge_count(lowering: FunctionLowering, count: str, count_type: int) -> Non
     )
 
 
-def check_fuel(lowering: FunctionLowering, at: int) -> None:
+def check_fuel(lowering: MeteredEmitter, at: int) -> None:
     """Traps if nothing is left."""
     name = lowering.fresh()
     pointer = _fuel_pointer(lowering)
@@ -123,16 +120,16 @@ def check_fuel(lowering: FunctionLowering, at: int) -> None:
     lowering.trap_if(f"{name}o", "OUT_OF_FUEL", at, first=f"  store i64 {name}, ptr {pointer}, align 8, !tbaa !2\n")
 
 
-def check_epoch(lowering: FunctionLowering, at: int) -> None:
+def check_epoch(lowering: MeteredEmitter, at: int) -> None:
     """Calls the runtime if the deadline is reached; it traps or sets a later one."""
-    calls.store(lowering)
-    if "%epoch" not in lowering.prologue:
-        lowering.prologue["%epoch"] = (
-            f"  %epoch.p = getelementptr i8, ptr %store, i64 {abi.STORE['epoch']}\n"
-            "  %epoch = load ptr, ptr %epoch.p, align 8, !tbaa !2\n"
-            f"  %deadline.p = getelementptr i8, ptr %store, i64 {abi.STORE['epoch_deadline']}"
-        )
-    callee = calls.builtin_pointer(lowering, abi.BUILTIN_INDEX["epoch_deadline_reached"])
+    store = lowering.store_record()
+    lowering.once(
+        "%epoch",
+        f"  %epoch.p = getelementptr i8, ptr {store}, i64 {abi.STORE['epoch']}\n"
+        "  %epoch = load ptr, ptr %epoch.p, align 8, !tbaa !2",
+    )
+    lowering.address("%deadline.p", store, abi.STORE["epoch_deadline"])
+    callee = lowering.builtin_pointer("epoch_deadline_reached")
     name = lowering.fresh()
     lowering.counter += 1
     reached, on = f"t{lowering.counter}", f"k{lowering.counter}"

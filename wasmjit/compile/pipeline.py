@@ -33,12 +33,11 @@ from .unit import (
     GROUP_INSTRUCTIONS,
     REPLACEABLE_UNIT_BODY_BYTES,
     UNIT_BODY_BYTES,
-    CodePolicy,
     Group,
     Unit,
-    module_layout,
     plan_units,
 )
+from .unit_state import CodePolicy, module_layout
 from .wire import read_message, write_message
 
 if TYPE_CHECKING:

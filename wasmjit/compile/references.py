@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from ..wasm.lowering import Frame
 from . import calls, tail_calls
+from .anchors import AnchoringEmitter
+from .calls import CallingEmitter
+from .tail_calls import TailCallingEmitter
 
-if TYPE_CHECKING:
-    from .function import FunctionLowering
 
-
-def is_null(lowering: FunctionLowering) -> None:
+def is_null(lowering: AnchoringEmitter) -> None:
     """ref.is_null"""
     name = lowering.fresh()
     value = lowering.values.pop()
@@ -21,28 +18,22 @@ def is_null(lowering: FunctionLowering) -> None:
     lowering.values.append(name)
 
 
-def as_non_null(lowering: FunctionLowering, at: int) -> None:
+def comparison_with_null(lowering: AnchoringEmitter, predicate: str, reference: str) -> str:
+    """An i1."""
+    condition = f"%c{lowering.fresh()[1:]}"
+    lowering.lines.append(f"  {condition} = icmp {predicate} ptr {reference}, null")
+    if reference in lowering.tainted:
+        lowering.tainted.add(condition)
+    return condition
+
+
+def as_non_null(lowering: AnchoringEmitter, at: int) -> None:
     """ref.as_non_null, of a reference that may be null"""
     lowering.settle(operands=1)  # LLVM may find that this always traps
-    lowering.trap_if(_comparison_with_null(lowering, "eq", lowering.values[-1]), "NULL_REFERENCE", at)
+    lowering.trap_if(comparison_with_null(lowering, "eq", lowering.values[-1]), "NULL_REFERENCE", at)
 
 
-def branch_on_null(lowering: FunctionLowering, frame: Frame) -> None:
-    """br_on_null"""
-    reference = lowering.values.pop()
-    lowering.values.append(_comparison_with_null(lowering, "eq", reference))
-    lowering.branch_if(frame)
-    lowering.values.append(reference)
-
-
-def branch_on_non_null(lowering: FunctionLowering, frame: Frame) -> None:
-    """br_on_non_null"""
-    lowering.values.append(_comparison_with_null(lowering, "ne", lowering.values[-1]))
-    lowering.branch_if(frame)
-    lowering.values.pop()
-
-
-def call(lowering: FunctionLowering, type_index: int, may_be_null: bool, at: int) -> None:
+def call(lowering: CallingEmitter, type_index: int, may_be_null: bool, at: int) -> None:
     """call_ref"""
     reference = _callee(lowering, type_index, may_be_null, at)
     calls.announce_caller(lowering)
@@ -50,13 +41,13 @@ def call(lowering: FunctionLowering, type_index: int, may_be_null: bool, at: int
     calls.emit_call(lowering, lowering.module.types[type_index], code, context, at)
 
 
-def return_call(lowering: FunctionLowering, type_index: int, may_be_null: bool, at: int) -> None:
+def return_call(lowering: TailCallingEmitter, type_index: int, may_be_null: bool, at: int) -> None:
     """return_call_ref"""
     reference = _callee(lowering, type_index, may_be_null, at)
     tail_calls.call_reference(lowering, lowering.module.types[type_index], reference, at)
 
 
-def _callee(lowering: FunctionLowering, type_index: int, may_be_null: bool, at: int) -> str:
+def _callee(lowering: CallingEmitter, type_index: int, may_be_null: bool, at: int) -> str:
     """Pops a reference to call, and traps if it is null."""
     reference = lowering.values.pop()
     if may_be_null:
@@ -68,12 +59,3 @@ def _callee(lowering: FunctionLowering, type_index: int, may_be_null: bool, at: 
         lowering.lines.append(f"  {null} = icmp eq ptr {reference}, null")
         lowering.trap_if(null, "NULL_REFERENCE", at)
     return reference
-
-
-def _comparison_with_null(lowering: FunctionLowering, predicate: str, reference: str) -> str:
-    """An i1."""
-    condition = f"%c{lowering.fresh()[1:]}"
-    lowering.lines.append(f"  {condition} = icmp {predicate} ptr {reference}, null")
-    if reference in lowering.tainted:
-        lowering.tainted.add(condition)
-    return condition

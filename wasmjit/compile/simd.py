@@ -2,7 +2,7 @@
 
 A v128 is ``<2 x i64>`` wherever it has a name of its own: on the stack, in locals, globals and signatures. An
 instruction sees its operands as vectors of its lane shape; the bitcasts cost nothing, and a result that is used in the
-shape it was computed in goes without (`FunctionLowering.shaped`).
+shape it was computed in goes without (`VectorEmitter.shaped`).
 
 Exact traps. LLVM narrows a vector load to the lanes that are used, and drops it where none is: an access that reaches
 over the end of the memory would no longer trap. So vector loads are volatile. That costs little: loops with vectors in
@@ -17,19 +17,17 @@ from __future__ import annotations
 import functools
 import struct
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-from .. import abi
 from ..wasm.const_expr import V128_CONST
 from ..wasm.ops import OP_BY_NAME, OPS, Op
 from ..wasm.types import V128, llvm_type
 from ..wasm.vectors import LANES, ROWS
-from . import calls, memory
+from . import memory
+from .calls import CallingEmitter
+from .lower import NumericEmitter, constant_in_memory, opaque
+from .memory import AddressingEmitter
 from .simd_templates import LANE_BITS, LANE_TYPES, render_source
-
-if TYPE_CHECKING:
-    from .function import FunctionLowering
-    from .unit import CodePolicy
+from .unit_state import CodePolicy, UnitState
 
 # From (result, a, b, c, lane) to IR text; None where the operand is the result.
 Render = Callable[[str, str, str, str, str], str]
@@ -73,6 +71,17 @@ def policy_renderers(policy: CodePolicy) -> Renderers:
     return _renderers(policy.machine == "x86_64", policy.deterministic_simd, policy.canonical_nans)
 
 
+class VectorEmitter(CallingEmitter, AddressingEmitter, NumericEmitter):
+    """The text of a function, and what it knows of its vectors."""
+
+    def __init__(self, unit: UnitState, function_index: int, scope: int, tangled: bool = False) -> None:
+        super().__init__(unit, function_index, scope, tangled)
+        self.vector_renderers = policy_renderers(unit.policy)
+        self.calls_multiply_add = unit.policy.deterministic_simd and not unit.policy.fused_multiply_add
+        self.constant_vectors: set[str] = set()  # computed from constants alone
+        self.shaped: dict[str, tuple[str, str]] = {}  # v128 -> lane shape and name of the vector it was computed as
+
+
 # ---- constants ----
 
 
@@ -94,7 +103,7 @@ def constant_bits(value: str) -> int | None:
 
 
 def _scalar_bits(value: str, lane_bits: int) -> int | None:
-    """The bits of an operand that is a constant number, as texts of `function.py` and `body.py` have them."""
+    """The bits of an operand that is a constant number, as the walk (`walk.py`) and `FunctionLowering` write them."""
     if value[0] == "%" or value == "poison":
         return None
     if value.startswith("bitcast"):  # an f32 NaN
@@ -114,7 +123,7 @@ def _lanes(bits: int, lane_bits: int) -> list[int]:
     return [bits >> shift & mask for shift in range(0, 128, lane_bits)]
 
 
-def shaped(lowering: FunctionLowering, value: str, shape: str) -> str:
+def shaped(lowering: VectorEmitter, value: str, shape: str) -> str:
     """A v128 operand as a vector of `shape`."""
     known = lowering.shaped.get(value)
     if known is not None and known[0] == shape:
@@ -135,15 +144,7 @@ def shaped(lowering: FunctionLowering, value: str, shape: str) -> str:
     return name
 
 
-def _opaque(lowering: FunctionLowering, value: str, llvm: str, site: str = "") -> str:
-    """A copy of `value` that LLVM knows nothing about; it costs no instruction."""
-    name = lowering.fresh()
-    register = lowering.unit.float_register
-    lowering.lines.append(f'  {name} = call {llvm} asm "", "={register},0"({llvm} {value}) #2{site}')
-    return name
-
-
-def _may_fold(lowering: FunctionLowering, value: str, shape: str) -> bool:
+def _may_fold(lowering: VectorEmitter, value: str, shape: str) -> bool:
     """Whether LLVM may fold float arithmetic with this operand and forget to quieten a signalling NaN."""
     bits = None if value[0] == "%" else constant_bits(value)
     if bits is None:
@@ -156,10 +157,10 @@ def _may_fold(lowering: FunctionLowering, value: str, shape: str) -> bool:
 # ---- instructions ----
 
 
-def lower(lowering: FunctionLowering, row: Op, immediate: int, memory_index: int, offset: int, at: int) -> None:
+def lower(lowering: VectorEmitter, row: Op, immediate: int, memory_index: int, offset: int, at: int) -> None:
     """Lowers one vector instruction; `immediate` as `VectorInstructions.vector_immediates` gives it."""
     if row.code == V128_CONST:
-        lowering.constant(constant_text(immediate), V128, immediate)
+        lowering.values.append(constant_in_memory(lowering, constant_text(immediate), V128, immediate))
     elif row.access_bytes and row.result:
         _load(lowering, row, immediate, memory_index, offset, at)
     elif row.access_bytes:
@@ -168,7 +169,7 @@ def lower(lowering: FunctionLowering, row: Op, immediate: int, memory_index: int
         _compute(lowering, row, immediate)
 
 
-def _compute(lowering: FunctionLowering, row: Op, immediate: int) -> None:
+def _compute(lowering: VectorEmitter, row: Op, immediate: int) -> None:
     """An instruction from operands to a result."""
     values = lowering.values
     count = len(row.params)
@@ -187,7 +188,7 @@ def _compute(lowering: FunctionLowering, row: Op, immediate: int) -> None:
         if valtype == V128:
             names[position] = name = shaped(lowering, value, shape if position < 2 else row.result_shape)
             if row.lowering[0] == "~" and _may_fold(lowering, value, shape):
-                names[position] = _opaque(lowering, name, VECTOR_TYPES[shape])
+                names[position] = opaque(lowering, name, VECTOR_TYPES[shape])
         else:
             # The lane may get lost on the way, and with it the load that this number came from.
             lowering.settle_values((value,), (valtype,))
@@ -199,7 +200,7 @@ def _compute(lowering: FunctionLowering, row: Op, immediate: int) -> None:
     if row.code == _SHUFFLE:
         lane = "<" + ", ".join(f"i32 {index}" for index in immediate.to_bytes(16, "little")) + ">"
     if row.code == _DEMOTE or (names[0] == names[1] and row.code in _EXTREMA):
-        names[0] = _opaque(lowering, names[0], VECTOR_TYPES[shape])  # of a promotion; of x and x
+        names[0] = opaque(lowering, names[0], VECTOR_TYPES[shape])  # of a promotion; of x and x
     result = _finish(lowering, row, names, lane)
     values.append(result)
     constants = lowering.constant_vectors
@@ -209,9 +210,9 @@ def _compute(lowering: FunctionLowering, row: Op, immediate: int) -> None:
             constants.add(result)
 
 
-def _call_multiply_add(lowering: FunctionLowering, row: Op, names: list[str]) -> str:
+def _call_multiply_add(lowering: VectorEmitter, row: Op, names: list[str]) -> str:
     """relaxed_madd and relaxed_nmadd, deterministic, without an instruction for it: the runtime's, lane by lane."""
-    pointer = calls.builtin_pointer(lowering, abi.BUILTIN_INDEX[f"fused_multiply_add_{row.shape[:3]}"])
+    pointer = lowering.builtin_pointer(f"fused_multiply_add_{row.shape[:3]}")
     vector, bits = VECTOR_TYPES[row.shape], LANE_BITS[row.shape]
     integers = f"<{LANES[row.shape]} x i{bits}>"
     name = lowering.fresh()
@@ -242,9 +243,7 @@ def _call_multiply_add(lowering: FunctionLowering, row: Op, names: list[str]) ->
     return name
 
 
-def _finish(
-    lowering: FunctionLowering, row: Op, names: list[str], lane: str, site: str = "", hide: bool = False
-) -> str:
+def _finish(lowering: VectorEmitter, row: Op, names: list[str], lane: str, site: str = "", hide: bool = False) -> str:
     """Emits the row's template; returns the result, a v128 as such. `hide`: LLVM must not know what it is.
 
     `site` is the debug location of a load; LLVM may fold it into any of the template's instructions.
@@ -269,7 +268,7 @@ def _finish(
         text = render(computed, names[0], names[1], names[2], lane)
         lowering.lines.append(text.replace("\n", site + "\n") + site)
     if hide:
-        computed = _opaque(lowering, computed, llvm, site)  # its location may become that of the load
+        computed = opaque(lowering, computed, llvm, site)  # its location may become that of the load
     if not llvm or llvm == VECTOR:
         return computed
     result = lowering.fresh()
@@ -278,7 +277,7 @@ def _finish(
     return result
 
 
-def _load(lowering: FunctionLowering, row: Op, lane: int, memory_index: int, offset: int, at: int) -> None:
+def _load(lowering: VectorEmitter, row: Op, lane: int, memory_index: int, offset: int, at: int) -> None:
     """A load into a vector, into one lane of an operand, or of every lane."""
     values = lowering.values
     vector = values.pop() if len(row.params) == 2 else ""
@@ -297,7 +296,7 @@ def _load(lowering: FunctionLowering, row: Op, lane: int, memory_index: int, off
     values.append(result)
 
 
-def _store(lowering: FunctionLowering, row: Op, lane: int, memory_index: int, offset: int, at: int) -> None:
+def _store(lowering: VectorEmitter, row: Op, lane: int, memory_index: int, offset: int, at: int) -> None:
     """A store of a vector or of one lane."""
     value = lowering.values.pop()
     address = lowering.values.pop()

@@ -2,54 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from .. import abi
 from ..wasm.types import llvm_type
-
-if TYPE_CHECKING:
-    from .function import FunctionLowering
+from .emit import Emitter
 
 
-def record(lowering: FunctionLowering, table: int) -> str:
-    """The address of the table's record (abi.TABLE)."""
-    name = f"%table{table}"
-    if name not in lowering.prologue:
-        slot = lowering.unit.layout.tables + abi.TABLE_SLOT["sizeof"] * table + abi.TABLE_SLOT["table"]
-        lowering.prologue[name] = (
-            f"  {name}.p = getelementptr i8, ptr %vmctx, i64 {slot}\n"
-            f"  {name} = load ptr, ptr {name}.p, align 8, !invariant.load !0\n"
-            f"  {name}.length = getelementptr i8, ptr {name}, i64 {abi.TABLE['length']}"
-        )
-    return name
+def _field(lowering: Emitter, name: str, table: int, field: str) -> str:
+    """What the table's slot in the instance context (abi.TABLE_SLOT) has; tables never move, so it is an invariant."""
+    slot = lowering.unit.layout.tables + abi.TABLE_SLOT["sizeof"] * table
+    return lowering.invariant(f"{name}{table}", "%vmctx", slot + abi.TABLE_SLOT[field])
 
 
-def elements(lowering: FunctionLowering, table: int) -> str:
-    """The table's elements; tables never move, so this is an invariant."""
-    name = f"%elements{table}"
-    if name not in lowering.prologue:
-        slot = lowering.unit.layout.tables + abi.TABLE_SLOT["sizeof"] * table + abi.TABLE_SLOT["elements"]
-        lowering.prologue[name] = (
-            f"  {name}.p = getelementptr i8, ptr %vmctx, i64 {slot}\n"
-            f"  {name} = load ptr, ptr {name}.p, align 8, !invariant.load !0"
-        )
-    return name
+def length_address(lowering: Emitter, table: int) -> str:
+    """Where the table's record (abi.TABLE) has its length."""
+    record = _field(lowering, "%table", table, "table")
+    return lowering.address(f"{record}.length", record, abi.TABLE["length"])
 
 
-def length(lowering: FunctionLowering, table: int) -> str:
+def length(lowering: Emitter, table: int) -> str:
     """The table's length as an operand of its address type: a constant if the table cannot grow."""
     type = lowering.module.tables[table]
     if type.limits.max == type.limits.min <= abi.MAX_TABLE_ELEMENTS:
         return str(type.limits.min)
-    record(lowering, table)
+    place = length_address(lowering, table)
     name = lowering.fresh()
     # Lengths stay below 2^32, so the low half is the length.
     llvm = llvm_type(type.address_type)
-    lowering.lines.append(f"  {name} = load {llvm}, ptr %table{table}.length, align 8, !tbaa !2")
+    lowering.lines.append(f"  {name} = load {llvm}, ptr {place}, align 8, !tbaa !2")
     return name
 
 
-def element_pointer(lowering: FunctionLowering, table: int, index: str, at: int) -> str:
+def element_pointer(lowering: Emitter, table: int, index: str, at: int) -> str:
     """The address of an element, bounds-checked, and masked so that a mispredicted check reads nothing outside.
 
     The masked index is hidden from LLVM behind an empty asm: it would prove the mask redundant after the check.
@@ -68,11 +51,12 @@ def element_pointer(lowering: FunctionLowering, table: int, index: str, at: int)
     if llvm == "i32":
         emit(f"  {name}z = zext i32 {name}m to i64")
     offset = f"{name}z" if llvm == "i32" else f"{name}m"
-    emit(f"  {name} = getelementptr ptr, ptr {elements(lowering, table)}, i64 {offset}")
+    elements = _field(lowering, "%elements", table, "elements")
+    emit(f"  {name} = getelementptr ptr, ptr {elements}, i64 {offset}")
     return name
 
 
-def get(lowering: FunctionLowering, table: int, at: int) -> None:
+def get(lowering: Emitter, table: int, at: int) -> None:
     """table.get"""
     place = element_pointer(lowering, table, lowering.values.pop(), at)
     name = lowering.fresh()
@@ -80,13 +64,13 @@ def get(lowering: FunctionLowering, table: int, at: int) -> None:
     lowering.values.append(name)
 
 
-def set_(lowering: FunctionLowering, table: int, at: int) -> None:
+def set_(lowering: Emitter, table: int, at: int) -> None:
     """table.set"""
     value = lowering.values.pop()
     place = element_pointer(lowering, table, lowering.values.pop(), at)
     lowering.lines.append(f"  store ptr {value}, ptr {place}, align 8, !tbaa !2")
 
 
-def size(lowering: FunctionLowering, table: int) -> None:
+def size(lowering: Emitter, table: int) -> None:
     """table.size"""
     lowering.values.append(length(lowering, table))

@@ -21,15 +21,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from .. import abi
 from ..wasm.types import F32, F64, I32, I64, V128, FuncType, llvm_type
-from . import calls, limits, lower, metering
-
-if TYPE_CHECKING:
-    from .function import FunctionLowering
-    from .unit import Unit
+from . import calls, limits, metering
+from .calls import CallingEmitter
+from .emit import phi
+from .unit_state import UnitState
 
 # Of one function, which are made where they are. LLVM takes 7 kB and, by their square, time for each: all argument
 # registers are operands.
@@ -167,10 +165,48 @@ def _arguments_text(prefix: str) -> str:
     )
 
 
+Callee = str | int  # code, or the symbol of a function, or its position in the function table
+
+
+@dataclass(slots=True)
+class SharedCall:
+    """Tail calls of one type, and of one function if it is known, that a function makes at one place."""
+
+    label: str
+    prototype: RegisterPrototype
+    callee: Callee  # "" if the calls name no function
+    at: int  # of the first
+    edges: list[tuple[list[str], str]]  # code (if the calls name none), context and operands; the block they come from
+
+
+def register_prototype(unit: UnitState, functype: FuncType) -> RegisterPrototype:
+    """How the parameters of a signature travel in a tail call."""
+    known: RegisterPrototype | None = unit.register_prototypes.get(functype)
+    if known is None:
+        known = unit.register_prototypes[functype] = RegisterPrototype(functype, unit.policy.machine)
+    return known
+
+
 # ---- in the caller ----
 
 
-def call(lowering: FunctionLowering, function: int, at: int) -> None:
+class TailCallingEmitter(CallingEmitter):
+    """The text of a function, and its tail calls."""
+
+    def __init__(self, unit: UnitState, function_index: int, scope: int, tangled: bool = False) -> None:
+        super().__init__(unit, function_index, scope, tangled)
+        self.tail_calls = False
+        self.num_tail_calls = 0
+        self.shared_calls: dict[tuple[FuncType, Callee], SharedCall] = {}
+
+    def check_tail_calls(self) -> None:
+        """Raises CompileError, or LeftError, where a function of very many tail calls gets out of proportion."""
+        body = self.module.bodies[self.function_index - self.module.num_imported_functions]
+        if self.num_lines > limits.most_lines(body.end - body.start):
+            raise self.too_large("it makes too many tail calls")
+
+
+def call(lowering: TailCallingEmitter, function: int, at: int) -> None:
     """return_call: within the unit by symbol, across units through the function table, imports by their func-ref."""
     module, unit = lowering.module, lowering.unit
     functype = module.function_type(function)
@@ -178,23 +214,23 @@ def call(lowering: FunctionLowering, function: int, at: int) -> None:
         call_reference(lowering, functype, calls.func_ref(lowering, function), at)
     elif unit.calls_directly(function):
         unit.tail_called.add(function)
-        _emit(lowering, unit.register_prototype(functype), f"@t{function}", "%vmctx", at)
+        _emit(lowering, register_prototype(unit, functype), f"@t{function}", "%vmctx", at)
     else:
         position = function - module.num_imported_functions
-        prototype = unit.register_prototype(functype)
+        prototype = register_prototype(unit, functype)
         if prototype.fits:
             _emit(lowering, prototype, position, "%vmctx", at)
             return
-        code = _load_code(lowering, abi.CODES, position)
-        entry = _load_code(lowering, abi.REGISTER_ENTRIES, position)
+        code = calls.load_code(lowering, abi.CODES, position)
+        entry = calls.load_code(lowering, abi.REGISTER_ENTRIES, position)
         _emit_with_memory(lowering, prototype, code, entry, "%vmctx", at)
 
 
-def call_reference(lowering: FunctionLowering, functype: FuncType, reference: str, at: int) -> None:
+def call_reference(lowering: TailCallingEmitter, functype: FuncType, reference: str, at: int) -> None:
     """A tail call of the function that a func-ref, not null, refers to and that has type `functype`."""
     calls.announce_caller(lowering)
     code, context = calls.load_func_ref(lowering, reference)
-    prototype = lowering.unit.register_prototype(functype)
+    prototype = register_prototype(lowering.unit, functype)
     if prototype.fits:
         _emit(lowering, prototype, code, context, at)
         return
@@ -206,19 +242,8 @@ def call_reference(lowering: FunctionLowering, functype: FuncType, reference: st
     _emit_with_memory(lowering, prototype, code, entry, context, at)
 
 
-def _load_code(lowering: FunctionLowering, array: int, position: int) -> str:
-    """Loads an entry of the function table."""
-    code = lowering.fresh()
-    word = abi.function_word(array, len(lowering.module.bodies), position)
-    lowering.lines.append(
-        f"  {code}p = getelementptr ptr, ptr {calls.function_table(lowering)}, i64 {word}\n"
-        f"  {code} = load ptr, ptr {code}p, align 8, !tbaa !2"
-    )
-    return code
-
-
 def _emit_with_memory(
-    lowering: FunctionLowering, prototype: RegisterPrototype, code: str, entry: str, context: str, at: int
+    lowering: TailCallingEmitter, prototype: RegisterPrototype, code: str, entry: str, context: str, at: int
 ) -> None:
     """A tail call with arguments in memory of a function's register entry, or if that is null, of the adapter for its
     C entry `code`. The context may be a host function's, in which an adapter would not find the store."""
@@ -238,28 +263,12 @@ def _emit_with_memory(
     _emit(lowering, prototype, name, f"{name}c", at)
 
 
-def _arguments(lowering: FunctionLowering) -> str:
+def _arguments(lowering: TailCallingEmitter) -> str:
     """The address of the store's `tail_arguments`."""
-    if "%tail.arguments" not in lowering.prologue:
-        lowering.prologue["%tail.arguments"] = _arguments_text("%tail")
-    return "%tail.arguments"
+    return lowering.once("%tail.arguments", _arguments_text("%tail"))
 
 
-Callee = str | int  # code, or the symbol of a function, or its position in the function table
-
-
-@dataclass(slots=True)
-class SharedCall:
-    """Tail calls of one type, and of one function if it is known, that a function makes at one place."""
-
-    label: str
-    prototype: RegisterPrototype
-    callee: Callee  # "" if the calls name no function
-    at: int  # of the first
-    edges: list[tuple[list[str], str]]  # code (if the calls name none), context and operands; the block they come from
-
-
-def _emit(lowering: FunctionLowering, prototype: RegisterPrototype, callee: Callee, context: str, at: int) -> None:
+def _emit(lowering: TailCallingEmitter, prototype: RegisterPrototype, callee: Callee, context: str, at: int) -> None:
     """Pops the arguments and jumps. The rest of the operands go, as those of a return."""
     lowering.tail_calls = True
     lowering.num_tail_calls += 1
@@ -286,7 +295,7 @@ def _emit(lowering: FunctionLowering, prototype: RegisterPrototype, callee: Call
     lowering.close_block()
 
 
-def emit_shared(lowering: FunctionLowering) -> None:
+def emit_shared(lowering: TailCallingEmitter) -> None:
     """At the end of a function: the tail calls that are made at one place."""
     for shared in lowering.shared_calls.values():
         lowering.start_label(shared.label)
@@ -298,13 +307,13 @@ def emit_shared(lowering: FunctionLowering) -> None:
                 names.append(same)
                 continue
             names.append(f"%{shared.label}.{position}")
-            lowering.lines.append(lower.phi(names[-1], llvm, shared.edges, position))
+            lowering.lines.append(phi(names[-1], llvm, shared.edges, position))
         callee = names[0] if shared.callee == "" else shared.callee
         _jump(lowering, shared.prototype, callee, names[1], names[2:], shared.at)
 
 
 def _jump(
-    lowering: FunctionLowering,
+    lowering: TailCallingEmitter,
     prototype: RegisterPrototype,
     callee: Callee,
     context: str,
@@ -312,7 +321,7 @@ def _jump(
     at: int,
 ) -> None:
     if isinstance(callee, int):
-        callee = _load_code(lowering, abi.CODES, callee)
+        callee = calls.load_code(lowering, abi.CODES, callee)
     arguments = "" if prototype.fits else _arguments(lowering)
     name = lowering.fresh()
     packed = prototype.pack(lowering.lines.append, name, operands, context, arguments)
@@ -327,9 +336,9 @@ def _jump(
 # ---- around the functions ----
 
 
-def definition(lowering: FunctionLowering) -> str:
+def definition(lowering: TailCallingEmitter) -> str:
     """The head of a function that tail-calls, in place of `calls.definition`."""
-    prototype = lowering.unit.register_prototype(lowering.type)
+    prototype = register_prototype(lowering.unit, lowering.type)
     lines = [
         f"define weak dso_local {calls.return_type(lowering.type.results)} @t{lowering.function_index}"
         f"({prototype.params()}) #0 !dbg !{lowering.scope} {{\nentry:"
@@ -341,10 +350,10 @@ def definition(lowering: FunctionLowering) -> str:
     return "\n".join(lines)
 
 
-def entries(unit: Unit) -> Iterator[str]:
+def entries(unit: UnitState) -> Iterator[str]:
     """The other names and entries of the unit's functions, and its adapters; nothing if it has no tail calls."""
     for function in sorted(unit.tail_called | unit.tail_callers):
-        prototype = unit.register_prototype(unit.module.function_type(function))
+        prototype = register_prototype(unit, unit.module.function_type(function))
         if function in unit.tail_callers:
             if prototype.fits:
                 yield _alias(f"f{function}", prototype.types(prototype.true_params()), f"t{function}")
@@ -356,7 +365,7 @@ def entries(unit: Unit) -> Iterator[str]:
         else:
             yield _adapter(prototype, function)
     for functype, number in unit.tail_adapters.items():
-        yield _indirect_adapter(unit.register_prototype(functype), number)
+        yield _indirect_adapter(register_prototype(unit, functype), number)
 
 
 def _alias(name: str, types: str, target: str) -> str:
