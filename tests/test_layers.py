@@ -14,7 +14,7 @@ PACKAGE = ROOT / "wasmjit"
 
 # Each part of the package, and the parts it may import. A part is a top-level file or folder of the package;
 # "public" is `wasmjit/__init__.py`. A part may always import itself.
-LEAVES = {"errors", "version", "records"}
+LEAVES = {"errors", "version", "records", "thresholds"}
 WASM = LEAVES | {"config", "wasm"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
@@ -22,6 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "processes": {"errors"},
     "reading": {"errors"},
     "records": set(),
+    "thresholds": set(),
     "config": {"errors", "reading", "records"},
     "abi": {"errors", "records", "wasm", "config"},
     "target": {"errors", "records"},
@@ -35,8 +36,9 @@ ALLOWED: dict[str, set[str]] = {
     "profiling": WASM | {"elf", "target"},
     "cache": {"errors", "version", "target", "artifact"},
     "inspection": WASM | {"artifact", "compile", "target"},
-    "runtime": WASM
-    | {"abi", "target", "elf", "link", "artifact", "cache", "metadata", "profiling", "compile", "processes", "reading"},
+    "driver": WASM | {"abi", "target", "link", "artifact", "cache", "compile", "processes"},
+    "tiers": WASM | {"artifact", "cache", "compile", "driver", "processes"},
+    "runtime": WASM | {"abi", "target", "elf", "artifact", "profiling", "processes", "reading", "driver", "tiers"},
     "wasi": {"errors", "config", "runtime"},
     "component": WASM | {"runtime"},
     "public": WASM | {"runtime", "wasi", "component"},

@@ -143,6 +143,8 @@ class Artifact:
         self.interpreted = _functions_of(interpreted, self.functions)
         # Functions that the interpreter cannot run; known if there are interpreted ones.
         self.compiled_only = _functions_of(compiled_only, self.functions)
+        # Functions that were compiled together and the seconds it took, of what was made just now: not in any file.
+        self.made: Sequence[tuple[Sequence[int], float]] = ()
         if register_entries:
             offsets, sizes = list(self.function_offsets), list(self.function_sizes)
             try:
@@ -222,7 +224,9 @@ class Artifact:
             RODATA: image.rodata,
         }
         # Through JSON, so that a fresh artifact cannot differ from the same one deserialized.
-        return cls(json.loads(sections[META]), {name: memoryview(data) for name, data in sections.items()})
+        artifact = cls(json.loads(sections[META]), {name: memoryview(data) for name, data in sections.items()})
+        artifact.made = [(range(unit.first_function, unit.first_function + unit.count), unit.seconds) for unit in units]
+        return artifact
 
     # ---- bytes ----
     def to_bytes(self) -> bytes:

@@ -37,9 +37,8 @@ _CLEAN_TO = 0.75
 _ABANDONED_SECONDS = 3600
 _TAG_BYTES = 32
 _KEY_BYTES = 32
-# What decides which code a module becomes, below the package: all files of these folders, and what drives them.
-_COMPILER_FOLDERS = ("", "wasm", "compile")
-_COMPILER_FILES = ("runtime/tiers.py",)
+# What decides which code a module becomes, below the package: all files of these folders.
+_COMPILER_FOLDERS = ("", "wasm", "compile", "driver")
 
 
 def compiler_state(package: str) -> str:
@@ -49,7 +48,7 @@ def compiler_state(package: str) -> str:
     """
     if not os.path.exists(os.path.join(os.path.dirname(package), "pyproject.toml")):
         return ""
-    found = [(name, os.stat(os.path.join(package, name))) for name in _COMPILER_FILES]
+    found = []
     for folder in _COMPILER_FOLDERS:
         with os.scandir(os.path.join(package, folder)) as listing:
             found += [(f"{folder}/{item.name}", item.stat()) for item in listing if item.name.endswith(".py")]
@@ -248,7 +247,7 @@ def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
     return descriptor
 
 
-# ---- the one process that goes on after a program's end (runtime/background.py) ----
+# ---- the one process that goes on after a program's end (tiers/background.py) ----
 
 
 def background_lock_path() -> Path:

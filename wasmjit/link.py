@@ -41,6 +41,8 @@ class Unit(Protocol):
     def object(self) -> bytes: ...
     @property
     def is_left(self) -> bool: ...  # whether there is no code of them but a placeholder
+    @property
+    def seconds(self) -> float: ...  # that making it took
 
 
 @dataclass(frozen=True, slots=True)

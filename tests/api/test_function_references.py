@@ -29,12 +29,13 @@ from wasmjit import (
     Val,
     ValType,
     WasmError,
+    thresholds,
 )
 from wasmjit.compile import pipeline
 from wasmjit.errors import LinkError, UnsupportedError, ValidationError
-from wasmjit.runtime import interpreter, type_ids
-from wasmjit.runtime.lazy import LazyCode
+from wasmjit.runtime import type_ids
 from wasmjit.runtime.native import lib
+from wasmjit.tiers.lazy import LazyCode
 from wasmjit.wasm import types as wt
 from wasmjit.wasm.decode import decode
 from wasmjit.wasm.text import wat2wasm
@@ -613,8 +614,8 @@ def _non_null_extern(store: Store) -> GlobalType:
 
 def test_a_hot_loop_takes_references_along(monkeypatch: pytest.MonkeyPatch) -> None:
     """From the interpreter to compiled code, in locals that have no initial value and on the operand stack."""
-    monkeypatch.setattr(interpreter, "_BUDGET", 10)
-    monkeypatch.setattr(interpreter, "_PATIENT", False)
+    monkeypatch.setattr(thresholds, "INTERPRETER_BUDGET", 10)
+    monkeypatch.setattr(thresholds, "INTERPRETER_IS_PATIENT", False)
     ready = LazyCode._ready
     monkeypatch.setattr(LazyCode, "_ready", lambda code, timeout: ready(code, 60))
     store = Store(Engine(Config(tier="auto")))

@@ -13,9 +13,8 @@ from typing import Any
 
 import pytest
 
-from wasmjit import Config, Engine, Func, FuncType, Instance, Memory, Module, Store, Trap, TrapCode
-from wasmjit.runtime import tiers
-from wasmjit.runtime.lazy import LazyCode
+from wasmjit import Config, Engine, Func, FuncType, Instance, Memory, Module, Store, Trap, TrapCode, thresholds
+from wasmjit.tiers.lazy import LazyCode
 
 ENDLESS = (1 << 63) - 1
 WAIT_SECONDS = 60
@@ -101,7 +100,7 @@ HOT = LazyCode.hot
 @pytest.fixture
 def observer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Observer]:
     """In a process in which no function gets optimised as a whole."""
-    monkeypatch.setattr(tiers, "_PATIENCE_SECONDS", 600)
+    monkeypatch.setattr(thresholds, "OPTIMISER_PATIENCE_SECONDS", 600)
     observer = Observer()
     monkeypatch.setattr(LazyCode, "hot", lambda *arguments: observer.hot(*arguments))
     yield observer
@@ -236,7 +235,7 @@ def test_timeouts(observer: Observer) -> None:
 def test_nothing_is_asked_where_functions_are_not_interpreted(
     observer: Observer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tiers, "INTERPRETS", False)
+    monkeypatch.setattr(thresholds, "INTERPRETS", False)
     store = Store(auto())
     module, exports = make(store, TYPES)
     assert exports["run"](store, 100_000, 7, 2.5, None)[0] == 100_000

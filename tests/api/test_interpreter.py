@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
-from wasmjit import Config, Engine, Func, FuncType, Instance, Module, Store, Trap, TrapCode, ValType
+from wasmjit import Config, Engine, Func, FuncType, Instance, Module, Store, Trap, TrapCode, ValType, thresholds
 from wasmjit.compile import pipeline
-from wasmjit.runtime import interpreter, tiers
-from wasmjit.runtime.lazy import LazyCode
+from wasmjit.tiers.lazy import LazyCode
 
 WAT = """(module $m
   (type $unary (func (param i32) (result i32)))
@@ -47,7 +46,7 @@ WAT = """(module $m
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """No optimised code unless somebody waits for it."""
-    monkeypatch.setattr(tiers, "_PATIENCE_SECONDS", 600)
+    monkeypatch.setattr(thresholds, "OPTIMISER_PATIENCE_SECONDS", 600)
 
 
 @pytest.fixture
@@ -92,8 +91,8 @@ def test_hot_functions_are_compiled(engine: Engine) -> None:
 
 def test_a_hot_loop_goes_on_in_compiled_code(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Within one activation."""
-    monkeypatch.setattr(interpreter, "_BUDGET", 10)
-    monkeypatch.setattr(interpreter, "_PATIENT", False)
+    monkeypatch.setattr(thresholds, "INTERPRETER_BUDGET", 10)
+    monkeypatch.setattr(thresholds, "INTERPRETER_IS_PATIENT", False)
     ready = LazyCode._ready
 
     def all_ready(code: LazyCode, timeout: float) -> Any:

@@ -12,10 +12,23 @@ from typing import Any
 
 import pytest
 
-from wasmjit import CompileError, Config, Engine, Func, FuncType, Instance, Module, Store, Trap, TrapCode, ValType
+from wasmjit import (
+    CompileError,
+    Config,
+    Engine,
+    Func,
+    FuncType,
+    Instance,
+    Module,
+    Store,
+    Trap,
+    TrapCode,
+    ValType,
+    thresholds,
+)
 from wasmjit.compile import pipeline
-from wasmjit.runtime import lazy, tiers
-from wasmjit.runtime.lazy import LazyCode
+from wasmjit.tiers import optimiser as client
+from wasmjit.tiers.lazy import LazyCode
 
 from .test_tiers import LAZY_WAT, STRESS_SECONDS, make, one_call
 
@@ -23,18 +36,18 @@ from .test_tiers import LAZY_WAT, STRESS_SECONDS, make, one_call
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """No optimised code unless somebody waits for it."""
-    monkeypatch.setattr(tiers, "_PATIENCE_SECONDS", 600)
+    monkeypatch.setattr(thresholds, "OPTIMISER_PATIENCE_SECONDS", 600)
 
 
 @pytest.fixture
 def compiled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """No function is interpreted."""
-    monkeypatch.setattr(tiers, "INTERPRETS", False)
+    monkeypatch.setattr(thresholds, "INTERPRETS", False)
 
 
 @pytest.fixture(params=["compiled", "interpreted"])
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Engine:
-    monkeypatch.setattr(tiers, "INTERPRETS", request.param == "interpreted")
+    monkeypatch.setattr(thresholds, "INTERPRETS", request.param == "interpreted")
     return Engine(Config(tier="auto"))
 
 
@@ -52,7 +65,7 @@ def compiled(module: Module) -> set[int]:
 @pytest.mark.usefixtures("compiled_at_once")
 def test_only_what_is_called_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = Engine(Config(tier="auto"))
-    monkeypatch.setattr(lazy, "_MOST_PENDING", 1)
+    monkeypatch.setattr(thresholds, "MOST_PENDING_GROUPS", 1)
     module = Module(
         engine,
         """(module (func (export "a") (result i32) (call $b)) (func $b (result i32) (i32.const 7))
@@ -138,7 +151,8 @@ def test_traps_say_where_as_optimised_code_does(engine: Engine) -> None:
 
 @pytest.mark.usefixtures("compiled_at_once")
 def test_a_dead_compiler_is_an_error_of_that_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lazy, "_MOST_PENDING", 1)  # nothing is compiled ahead while the start function's code is made
+    # Nothing is compiled ahead while the start function's code is made.
+    monkeypatch.setattr(thresholds, "MOST_PENDING_GROUPS", 1)
     engine = Engine(Config(tier="auto"))
     module = Module(engine, LAZY_WAT)
     store, exports = make(module)  # runs the start function
@@ -162,7 +176,7 @@ def test_a_dead_compiler_is_an_error_of_that_call(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.usefixtures("compiled_at_once")
 def test_an_interrupted_compilation_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lazy, "_MOST_PENDING", 1)  # as above
+    monkeypatch.setattr(thresholds, "MOST_PENDING_GROUPS", 1)  # as above
     engine = Engine(Config(tier="auto"))
     module = Module(engine, LAZY_WAT)
     store, exports = make(module)
@@ -225,7 +239,7 @@ def test_a_module_made_before_a_fork_is_instantiated_behind_it(engine: Engine) -
 
 @pytest.mark.usefixtures("compiled_at_once")
 def test_a_timeout_while_compiling_ends_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lazy, "_MOST_PENDING", 1)  # as above
+    monkeypatch.setattr(thresholds, "MOST_PENDING_GROUPS", 1)  # as above
     engine = Engine(Config(tier="auto"))
     module = Module(engine, LAZY_WAT)
     store, exports = make(module)
@@ -302,19 +316,19 @@ def test_units_are_replaced_as_they_are_made(engine: Engine, monkeypatch: pytest
     assert exports["fib"](store, 10) == 55
     chosen: list[int] = []
     taken: list[int] = []
-    take_unit, weights = tiers.Optimisation.take_unit, tiers.Optimisation.weights
+    take_unit, weights = client.Optimisation.take_unit, client.Optimisation.weights
 
-    def note(self: tiers.Optimisation, first: int, count: int, code: bytes) -> None:
-        take_unit(self, first, count, code)
+    def note(self: client.Optimisation, first: int, count: int, code: bytes, seconds: float) -> None:
+        take_unit(self, first, count, code, seconds)
         taken.append(first)
         assert exports["fib"](store, 10) == 55
 
-    def count_choices(self: tiers.Optimisation, units: Any) -> list[int]:
+    def count_choices(self: client.Optimisation, units: Any) -> list[int]:
         chosen.append(len(units))
         return weights(self, units)
 
-    monkeypatch.setattr(tiers.Optimisation, "take_unit", note)
-    monkeypatch.setattr(tiers.Optimisation, "weights", count_choices)
+    monkeypatch.setattr(client.Optimisation, "take_unit", note)
+    monkeypatch.setattr(client.Optimisation, "weights", count_choices)
     assert module.wait_optimized()
     assert taken == [1]
     assert exports["fib"](store, 10) == 55
@@ -322,7 +336,7 @@ def test_units_are_replaced_as_they_are_made(engine: Engine, monkeypatch: pytest
 
 def test_four_threads_while_code_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls, traps and interrupts in four threads, in modules new every time: first calls, units and tiers come in."""
-    monkeypatch.setattr(tiers, "_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(thresholds, "OPTIMISER_PATIENCE_SECONDS", 0.0)
     engine = Engine(Config(tier="auto"))
     deadline = time.monotonic() + STRESS_SECONDS
     failures: list[BaseException] = []

@@ -26,8 +26,8 @@ from wasmjit import (
     wat2wasm,
 )
 from wasmjit.compile import unit
+from wasmjit.driver import build as driver
 from wasmjit.runtime import module as runtime_module
-from wasmjit.runtime import tiers
 
 TEXT = """(module $named (import "a" "b" (func $i (param i32))) (memory (export "m") 1) (data (i32.const 3) "hello")
 (func $f (export "f") (param i32) (result i32) local.get 0 i32.const 2 i32.mul))"""
@@ -183,7 +183,7 @@ def test_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: Any, **options: Any) -> None:
         raise AssertionError("compiled again")
 
-    monkeypatch.setattr(tiers, "_compile", refuse)
+    monkeypatch.setattr(driver, "_compile", refuse)
     assert Module(Engine(config), wat2wasm(TEXT)).serialize() == first
     for opt_level, cache in (("speed", config.cache), ("none", False)):
         other = Config(tier="optimized", opt_level=opt_level)

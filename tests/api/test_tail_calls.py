@@ -114,7 +114,7 @@ def make(store: Store, host: Callable[[int], int] = lambda n: n, unit_bytes: int
         Func(store, FuncType([I64], [I64]), host),
         Func(store, FuncType([I64] * 12, [I64]), lambda *numbers: sum(n * (i + 1) for i, n in enumerate(numbers))),
     ]
-    with mock.patch("wasmjit.compile.unit.UNIT_BODY_BYTES", unit_bytes):
+    with mock.patch("wasmjit.thresholds.UNIT_BODY_BYTES", unit_bytes):
         return Instance(store, Module(store.engine, WAT), functions).exports(store)
 
 

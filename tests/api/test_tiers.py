@@ -33,12 +33,15 @@ from wasmjit import (
     ValidationError,
     ValType,
     WasmError,
+    thresholds,
     wat2wasm,
 )
 from wasmjit.compile import wire
 from wasmjit.runtime import code as runtime_code
-from wasmjit.runtime import entries, tiers
+from wasmjit.runtime import entries
 from wasmjit.runtime.module import LoadedModule
+from wasmjit.tiers import messages
+from wasmjit.tiers import optimiser as client
 
 # As long as the stress test may take; the full run sets minutes.
 STRESS_SECONDS = float(os.environ.get("WASMJIT_STRESS_SECONDS", "2"))
@@ -92,7 +95,7 @@ DOUBLE, SPIN = 2, 7  # function indices
 @pytest.fixture(params=["eager", "lazy", "interpreted"])
 def wat(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """A module whose baseline code is made at once, when it is called, or when it is hot."""
-    monkeypatch.setattr(tiers, "INTERPRETS", request.param == "interpreted")
+    monkeypatch.setattr(thresholds, "INTERPRETS", request.param == "interpreted")
     return WAT if request.param == "eager" else LAZY_WAT
 
 
@@ -275,13 +278,13 @@ def large(count: int) -> bytes:
 
 def test_what_nobody_has_is_not_made(wat: str, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
-    make_one = tiers._Optimiser._make
+    make_one = client._Optimiser._make
 
     def note(optimiser: Any, job: Any) -> None:
         made.append(len(job.wasm))
         make_one(optimiser, job)
 
-    monkeypatch.setattr(tiers._Optimiser, "_make", note)
+    monkeypatch.setattr(client._Optimiser, "_make", note)
     first = Module(engine, large(20))
     second = Module(engine, wat)
     gone = weakref.ref(second._code.optimisation)
@@ -333,7 +336,7 @@ def test_code_is_unmapped_with_the_module(wat: str, engine: Engine) -> None:
 def test_a_dead_optimiser_is_an_error_of_that_module_only(wat: str) -> None:
     engine = Engine(Config(tier="auto"))
     assert Module(engine, wat).wait_optimized()
-    optimiser = tiers._current_optimiser()
+    optimiser = client._current_optimiser()
     gc.collect()  # modules of other tests, which it would begin with
     assert optimiser.process is not None
     os.kill(optimiser.process.pid, signal.SIGSTOP)
@@ -354,7 +357,7 @@ def test_a_dead_optimiser_is_an_error_of_that_module_only(wat: str) -> None:
 
 
 def test_errors_of_the_compiler_are_kept(wat: str, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tiers, "_options", lambda config: {"no_such_option": 1})
+    monkeypatch.setattr(messages, "options", lambda config: {"no_such_option": 1})
     module = Module(engine, wat)
     store, exports = make(module)
     with pytest.raises(CompileError, match=r"optimising in the background failed: TypeError: .*no_such_option"):
@@ -363,7 +366,7 @@ def test_errors_of_the_compiler_are_kept(wat: str, engine: Engine, monkeypatch: 
 
 
 def test_a_finalizer_may_end_the_optimiser_while_its_own_thread_does() -> None:
-    optimiser = tiers._Optimiser()
+    optimiser = client._Optimiser()
 
     def close() -> None:
         with optimiser._lock:
@@ -389,7 +392,7 @@ def test_an_optimiser_that_cannot_read_requests_ends(wat: str, engine: Engine, m
 
 
 def test_damaged_answers_are_errors(wat: str, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tiers._Optimiser, "_request", lambda optimiser, job: b"nonsense")
+    monkeypatch.setattr(client._Optimiser, "_request", lambda optimiser, job: b"nonsense")
     module = Module(engine, wat)
     store, exports = make(module)
     with pytest.raises(CompileError, match="not a compiled wasmjit module"):
@@ -401,8 +404,8 @@ def test_refused_memory_for_code_is_an_error(wat: str, engine: Engine, monkeypat
     def refuse(*arguments: Any) -> Any:
         raise WasmError("the system refuses executable memory")
 
-    monkeypatch.setattr(tiers, "load", refuse)
     module = Module(engine, wat + " ")
+    monkeypatch.setattr(module._code.optimisation, "_load", refuse)
     store, exports = make(module)
     with pytest.raises(CompileError, match="refuses executable memory"):
         module.wait_optimized()
@@ -410,9 +413,9 @@ def test_refused_memory_for_code_is_an_error(wat: str, engine: Engine, monkeypat
 
 
 def test_an_idle_optimiser_ends_and_comes_back(wat: str, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tiers, "_IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(thresholds, "OPTIMISER_IDLE_SECONDS", 0.05)
     assert Module(engine, wat).wait_optimized()
-    optimiser = tiers._current_optimiser()
+    optimiser = client._current_optimiser()
     deadline = time.monotonic() + 20
     while optimiser.process is not None and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -451,7 +454,7 @@ def test_the_optimised_code_goes_into_the_cache(wat: str, tmp_path: Path) -> Non
 def test_the_cache_is_filled_behind_programs_that_end_early(moment: str, tmp_path: Path) -> None:
     """Else a program that is always quicker than the optimiser would never be cached."""
     program = (
-        "import sys\nfrom wasmjit.runtime import tiers\n"
+        "import sys\nfrom wasmjit.tiers import optimiser\n"
         "engine = Engine(Config(tier='auto', cache=sys.argv[1]))\n"
         "Module(engine, WAT)\n"  # nobody has it any more
     )
@@ -496,8 +499,8 @@ def test_the_interpreter_ends_while_a_thread_runs_code() -> None:
 
 def test_no_process_is_left_behind() -> None:
     result = run_program(
-        "from wasmjit.runtime import tiers\nmodule = Module(engine, WAT)\nmodule.wait_optimized()\n"
-        "print(tiers._current_optimiser().process.pid)"
+        "from wasmjit.tiers import optimiser\nmodule = Module(engine, WAT)\nmodule.wait_optimized()\n"
+        "print(optimiser._current_optimiser().process.pid)"
     )
     with pytest.raises(ProcessLookupError):
         os.kill(int(result.stdout), 0)
@@ -505,8 +508,8 @@ def test_no_process_is_left_behind() -> None:
 
 def test_no_process_is_left_behind_by_a_killed_one() -> None:
     program = (
-        "from wasmjit.runtime import tiers\nmodule = Module(engine, WAT)\nmodule.wait_optimized()\n"
-        "print(tiers._current_optimiser().process.pid, flush=True)\nos.kill(os.getpid(), 9)"
+        "from wasmjit.tiers import optimiser\nmodule = Module(engine, WAT)\nmodule.wait_optimized()\n"
+        "print(optimiser._current_optimiser().process.pid, flush=True)\nos.kill(os.getpid(), 9)"
     )
     result = run_program(program)
     assert result.returncode == -signal.SIGKILL

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import wasmjit
-from wasmjit.runtime import interpreter, tiers
+from wasmjit import thresholds
 
 GIB = 1 << 30
 PAGE = 1 << 16
@@ -517,8 +517,8 @@ def run(
     """Runs a tier in this process; how many functions, and what was wrong. What is outside of memories is changed
     for good: in a process of its own."""
     if tier == "auto":  # interpreted, however long it takes until the canary is there
-        tiers._PATIENCE_SECONDS = 3600.0
-        interpreter._BUDGET = 1 << 30
+        thresholds.OPTIMISER_PATIENCE_SECONDS = 3600.0
+        thresholds.INTERPRETER_BUDGET = 1 << 30
     programs = [Program(layout, tier, choose(layout)) for layout in layouts]
     canary = Canary(canary_mode)
     canary.fill([program.base() for program in programs])

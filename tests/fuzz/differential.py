@@ -28,8 +28,8 @@ from typing import Any
 import wasmtime
 
 import wasmjit
-from wasmjit.runtime import interpreter, tiers
-from wasmjit.runtime.lazy import LazyCode
+from wasmjit import thresholds
+from wasmjit.tiers.lazy import LazyCode
 from wasmjit.wasm.decode import decode
 from wasmjit.wasm.text import find_wasm_tools
 from wasmjit.wasm.types import EXTERN_KIND_NAMES, V128, valtype_name
@@ -105,8 +105,8 @@ def generate(seed: int, without: Mapping[str, str] = {}) -> bytes | None:
 
 def compile_eagerly(wanted: bool) -> None:
     """Whether what is interpreted is reported as hot when it begins a second time, and its code is waited for."""
-    interpreter._BUDGET = 1 if wanted else 1000
-    interpreter._PATIENT = not wanted
+    thresholds.INTERPRETER_BUDGET = 1 if wanted else 1000
+    thresholds.INTERPRETER_IS_PATIENT = not wanted
     LazyCode._ready = lambda code, timeout: ready(code, 60 if wanted else timeout)  # type: ignore[method-assign]
 
 
@@ -231,7 +231,7 @@ def main() -> int:
     config.signals_based_traps = not options.explicit_checks
     if options.interpret:
         config.tier = "auto"
-        tiers._PATIENCE_SECONDS = 600.0
+        thresholds.OPTIMISER_PATIENCE_SECONDS = 600.0
     compared = calls = disagreements = allowed = 0
     for seed in range(options.seed, options.seed + options.count):
         wasm = generate(seed, NOT_INTERPRETED if options.interpret else {})

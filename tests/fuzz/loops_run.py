@@ -18,9 +18,8 @@ import wasmtime
 from wasmtime import _bindings as bindings
 
 import wasmjit
-from wasmjit.compile import hand_over
-from wasmjit.runtime import interpreter, lazy, tiers
-from wasmjit.runtime.lazy import LazyCode
+from wasmjit import thresholds
+from wasmjit.tiers.lazy import LazyCode
 
 from .loops_make import Arguments
 from .loops_tree import PAGE_BYTES, Function, MemoryShape, binary
@@ -74,11 +73,11 @@ class Disagreement(NamedTuple):
 # What `become_eager` and tier "auto" here change of the process: tests put it back.
 CHANGED = (
     (LazyCode, "_ready"),
-    (tiers, "_PATIENCE_SECONDS"),
-    (interpreter, "_PATIENT"),
-    (interpreter, "_BUDGET"),
-    (lazy, "_LOOP_PATIENCE_SECONDS"),
-    (hand_over, "_PERIOD"),
+    (thresholds, "OPTIMISER_PATIENCE_SECONDS"),
+    (thresholds, "INTERPRETER_IS_PATIENT"),
+    (thresholds, "INTERPRETER_BUDGET"),
+    (thresholds, "LOOP_PATIENCE_SECONDS_A_BYTE"),
+    (thresholds, "HAND_OVER_PERIOD"),
 )
 
 
@@ -93,10 +92,10 @@ def become_eager() -> None:
 
     eager.is_eager = True  # type: ignore[attr-defined]
     LazyCode._ready = eager  # type: ignore[method-assign]
-    tiers._PATIENCE_SECONDS = 3600.0  # no optimiser
-    interpreter._PATIENT = False
-    lazy._LOOP_PATIENCE_SECONDS = 0.0
-    hand_over._PERIOD = 16
+    thresholds.OPTIMISER_PATIENCE_SECONDS = 3600.0  # no optimiser
+    thresholds.INTERPRETER_IS_PATIENT = False
+    thresholds.LOOP_PATIENCE_SECONDS_A_BYTE = 0.0
+    thresholds.HAND_OVER_PERIOD = 16
 
 
 class _Theirs:
@@ -163,7 +162,7 @@ class _Ours:
         self.kind = configuration.kind
         self.name = configuration.name
         if self.kind in ("auto", "hot"):
-            interpreter._BUDGET = 7 if self.kind == "hot" else NEVER
+            thresholds.INTERPRETER_BUDGET = 7 if self.kind == "hot" else NEVER
         store = wasmjit.Store(configuration.engine, timeout=HANG_SECONDS)
         if self.kind == "fuel":
             store.set_fuel(1 << 62)

@@ -226,7 +226,7 @@ def compare(seed: int, config: wasmjit.Config, unit_bytes: int, counts: tuple[in
     source = random.Random(seed)
     calls = [program.arguments(source, count) for count in counts]
     theirs = run(wasmtime, wasmtime.Config(), program, calls)
-    with mock.patch("wasmjit.compile.unit.UNIT_BODY_BYTES", unit_bytes):
+    with mock.patch("wasmjit.thresholds.UNIT_BODY_BYTES", unit_bytes):
         ours = run(wasmjit, config, program, calls)
         return [row for row in zip(calls, ours, theirs, strict=True) if row[1] != row[2]]
 

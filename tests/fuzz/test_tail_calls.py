@@ -45,6 +45,6 @@ def test_results_of_host_functions_wrap_as_i64() -> None:
 def test_random_tail_calls_compile_for_aarch64(level: str) -> None:
     engine = Engine(Config(target="aarch64-unknown-linux-gnu", opt_level=level, verify_ir=True))
     for seed in range(10):
-        with mock.patch("wasmjit.compile.unit.UNIT_BODY_BYTES", 300):
+        with mock.patch("wasmjit.thresholds.UNIT_BODY_BYTES", 300):
             for text in Program(seed, deep=True).modules:
                 assert Module(engine, text).serialize()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from wasmjit.runtime import tiers
+from wasmjit import thresholds
 
 
 @pytest.fixture
 def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Modules of tier "auto" stay in the interpreter, whose checks are meant, on a slow machine too."""
-    monkeypatch.setattr(tiers, "_PATIENCE_SECONDS", 3600.0)
+    monkeypatch.setattr(thresholds, "OPTIMISER_PATIENCE_SECONDS", 3600.0)

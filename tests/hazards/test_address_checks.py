@@ -37,12 +37,12 @@ from wasmjit import (
     WasiConfig,
     WasmError,
     abi,
+    thresholds,
     wat2wasm,
 )
 from wasmjit.compile import pipeline
 from wasmjit.config import MIN_GUARD_BYTES
 from wasmjit.errors import TRAPS, ValidationError
-from wasmjit.runtime import tiers
 from wasmjit.runtime.native import ffi, lib
 from wasmjit.runtime.store import NativeStore
 from wasmjit.wasm import module as wasm
@@ -149,7 +149,7 @@ def test_unknown_instructions_in_dead_code_are_not_read_as_others(monkeypatch: p
         store.engine,
         f'(module {functions} (func (export "f") (result i32) (block (br 0) (return_call 11)) (i32.const 7)))',
     )
-    assert tiers.INTERPRETS
+    assert thresholds.INTERPRETS
     assert Instance(store, module, []).exports(store)["f"](store) == 7
 
 

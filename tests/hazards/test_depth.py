@@ -11,9 +11,22 @@ from typing import Any
 
 import pytest
 
-from wasmjit import Config, Engine, Func, FuncType, Instance, Limits, Memory, MemoryType, Module, Store, Trap, TrapCode
+from wasmjit import (
+    Config,
+    Engine,
+    Func,
+    FuncType,
+    Instance,
+    Limits,
+    Memory,
+    MemoryType,
+    Module,
+    Store,
+    Trap,
+    TrapCode,
+    thresholds,
+)
 from wasmjit import ValType as V
-from wasmjit.runtime import interpreter, tiers
 
 DEEP = 32_700  # wasmtime's default reaches 32,761 of the smallest function
 TIERS = ("optimized", "baseline", "auto")
@@ -49,8 +62,8 @@ SECOND = f"""(module (import "" "table" (table 1 funcref)) (import "" "f" (func 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Code is replaced when a test says so."""
-    monkeypatch.setattr(tiers, "_PATIENCE_SECONDS", 600)
-    monkeypatch.setattr(interpreter, "_BUDGET", 2**31 - 1)
+    monkeypatch.setattr(thresholds, "OPTIMISER_PATIENCE_SECONDS", 600)
+    monkeypatch.setattr(thresholds, "INTERPRETER_BUDGET", 2**31 - 1)
 
 
 def overflows(function: Any, store: Store, depth: int) -> Trap:
@@ -186,8 +199,8 @@ def test_a_signal_handler_interprets_in_the_middle() -> None:
     script = """
         import signal, sys, time
         from wasmjit import Config, Engine, Instance, Module, Store
-        from wasmjit.runtime import interpreter
-        interpreter._BUDGET = 2**31 - 1
+        from wasmjit import thresholds
+        thresholds.INTERPRETER_BUDGET = 2**31 - 1
         store = Store(Engine(Config(tier="auto")))
         function = Instance(store, Module(store.engine, sys.argv[1]), []).exports(store)["f"]
         runs = 0
@@ -220,8 +233,8 @@ def _output(script: str, *arguments: str) -> str:
 _ON_A_THREAD = """
     import json, re, sys, threading
     from wasmjit import Config, Engine, Func, FuncType, Instance, Module, Store, Trap, TrapCode, ValType
-    from wasmjit.runtime import interpreter
-    interpreter._BUDGET, interpreter._PATIENT = 50, False
+    from wasmjit import thresholds
+    thresholds.INTERPRETER_BUDGET, thresholds.INTERPRETER_IS_PATIENT = 50, False
     stack_kib, tier, text, parentheses = int(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
 
     def callback(n):

@@ -17,11 +17,24 @@ import pytest
 import wasmtime
 
 from tests.fuzz import shapes
-from wasmjit import ArtifactError, Config, Engine, Func, FuncType, Instance, Module, Store, Trap, TrapCode, ValType
+from wasmjit import (
+    ArtifactError,
+    Config,
+    Engine,
+    Func,
+    FuncType,
+    Instance,
+    Module,
+    Store,
+    Trap,
+    TrapCode,
+    ValType,
+    thresholds,
+)
 from wasmjit.artifact import Artifact
 from wasmjit.compile import limits, unit
 from wasmjit.compile.pipeline import compile_module
-from wasmjit.runtime import interpreter, lazy, tiers
+from wasmjit.tiers import lazy
 from wasmjit.wasm.decode import decode
 from wasmjit.wasm.text import wat2wasm
 
@@ -160,8 +173,8 @@ def test_calls_of_both_kinds_are_as_deep_as_those_of_one(tier: str, wasm: bytes)
 def test_where_native_frames_get_short_no_code_is_made_for_loops(monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls in there would take more of them: how deep they get would depend on what ran before."""
     asked: list[tuple[int, int]] = []
-    monkeypatch.setattr(interpreter, "_BUDGET", 1)
-    monkeypatch.setattr(interpreter, "_PATIENT", False)
+    monkeypatch.setattr(thresholds, "INTERPRETER_BUDGET", 1)
+    monkeypatch.setattr(thresholds, "INTERPRETER_IS_PATIENT", False)
     monkeypatch.setattr(lazy.LazyCode, "hot", lambda self, *given: asked.append(given) or 0)
     wat = f"""(module
       (func $left (export "f") (param $p i32) (result i32) (local $q i32) {MUCH}
@@ -437,8 +450,8 @@ def test_nothing_of_them_is_compiled_later(monkeypatch: pytest.MonkeyPatch, wasm
 def test_one_that_the_interpreter_has_no_memory_for_is_compiled(monkeypatch: pytest.MonkeyPatch, wasm: bytes) -> None:
     """As all that it refuses when it is called."""
     module = Module(Engine(Config(tier="optimized", cache=False)), wasm)
-    rest = tiers.interpreted_rest
-    monkeypatch.setattr(tiers, "interpreted_rest", lambda *given: refusing(rest(*given)))
+    rest = lazy.LazyModule.rest_of
+    monkeypatch.setattr(lazy.LazyModule, "rest_of", lambda *given: refusing(rest(*given)))
 
     def refusing(lazy_module: lazy.LazyModule) -> lazy.LazyModule:
         lazy_module.module.interpretable = bytes(len(lazy_module.module.bodies))

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from tests.fuzz import limits, limits_cell
-from wasmjit import Config, Engine, Instance, Module, Store, cache, processes
+from wasmjit import Config, Engine, Instance, Module, Store, cache, processes, thresholds
 from wasmjit.cli import run_command_line
 from wasmjit.config import default_cache_directory
-from wasmjit.runtime import tiers
+from wasmjit.tiers import optimiser as client
 
 KIB = 1 << 10
 CELLS = [
@@ -86,7 +86,7 @@ def test_replies_to_a_request_that_failed_are_not_those_to_the_next(monkeypatch:
         raise MemoryError
 
     with monkeypatch.context() as patched:
-        patched.setattr(tiers.Optimisation, "take_unit", fail)
+        patched.setattr(client.Optimisation, "take_unit", fail)
         with pytest.raises(Exception, match="MemoryError"):
             first.wait_optimized()
     assert second.wait_optimized() and first.wait_optimized()
@@ -95,18 +95,18 @@ def test_replies_to_a_request_that_failed_are_not_those_to_the_next(monkeypatch:
 
 def test_optimised_code_is_made_when_a_compiler_can_be_had_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without anybody asking for it."""
-    monkeypatch.setattr(tiers, "_FIRST_PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(tiers, "_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(thresholds, "OPTIMISER_FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(thresholds, "OPTIMISER_PATIENCE_SECONDS", 0.0)
     start: Callable[..., Any] = processes.start
     refused = []
 
     def refuse(*arguments: Any, **options: Any) -> Any:
-        if arguments[0] == "wasmjit.runtime.tiers" and len(refused) < 3:
+        if arguments[0] == "wasmjit.tiers.optimiser_process" and len(refused) < 3:
             refused.append(arguments)
             raise processes.NoCompilerError("cannot start a compiler process: too many open files")
         return start(*arguments, **options)
 
-    optimiser = tiers._current_optimiser()
+    optimiser = client._current_optimiser()
     with optimiser._lock:
         optimiser._end_process()
     monkeypatch.setattr(processes, "start", refuse)

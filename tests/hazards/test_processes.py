@@ -236,7 +236,7 @@ def test_what_a_signal_handler_raises_is_the_programs(environment: dict[str, str
         HEAD
         + AUTO
         + (
-            "from wasmjit.runtime.lazy import LazyCode\n"
+            "from wasmjit.tiers.lazy import LazyCode\n"
             "inner = LazyCode._hot\n"
             "def hot(*arguments):\n    os.kill(os.getpid(), signal.SIGALRM)\n    return inner(*arguments)\n"
             "LazyCode._hot = hot\n"

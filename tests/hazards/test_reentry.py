@@ -17,8 +17,8 @@ from wasmjit.artifact import Artifact
 from wasmjit.compile import pipeline
 from wasmjit.runtime import engine as engine_file
 from wasmjit.runtime import module as module_file
-from wasmjit.runtime import tiers
 from wasmjit.runtime.shipping import module_from, module_reference
+from wasmjit.tiers import optimiser as client
 
 TEXT = '(module (func (export "f") (result i32) (i32.const 42)))'
 
@@ -64,12 +64,12 @@ def test_the_pool_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_optimiser(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tiers, "_optimiser", None)
+    monkeypatch.setattr(client, "_optimiser", None)
     seen = []
-    made = once(tiers._Optimiser, lambda: seen.append(tiers._current_optimiser()))
-    monkeypatch.setattr(tiers, "_Optimiser", made)
+    made = once(client._Optimiser, lambda: seen.append(client._current_optimiser()))
+    monkeypatch.setattr(client, "_Optimiser", made)
     before = threading.active_count()
-    ends(lambda: seen.append(tiers._current_optimiser()))
+    ends(lambda: seen.append(client._current_optimiser()))
     assert len(seen) == 2 and seen[0] is seen[1]
     assert threading.active_count() <= before + 1
 
@@ -91,7 +91,8 @@ def test_a_module_that_is_loaded_while_it_is_loaded(monkeypatch: pytest.MonkeyPa
         def replace_code(self, code: Any) -> None:
             results.append(0)
 
-    monkeypatch.setattr(tiers, "load", once(tiers.load, lambda: optimisation.attach(Running())))  # type: ignore[arg-type]
+    attach = once(optimisation._load, lambda: optimisation.attach(Running()))  # type: ignore[arg-type]
+    monkeypatch.setattr(optimisation, "_load", attach)
     ends(lambda: optimisation.attach(Running()))  # type: ignore[arg-type]
     ends(use)
     assert results == [0, 0, 42]

@@ -117,6 +117,7 @@ class Unit:
     count: int
     object: bytes
     is_left: bool = False
+    seconds: float = 0.0
 
 
 def unit_text(number: int, dwarf_version: int = 5) -> str:

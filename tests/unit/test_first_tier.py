@@ -28,10 +28,9 @@ from tests.wasm_bytes import (
     vector,
 )
 from tests.wasm_bytes import module as module_of
-from wasmjit import Config, Engine, Instance, Module, Store
+from wasmjit import Config, Engine, Instance, Module, Store, thresholds
 from wasmjit.compile import pipeline
 from wasmjit.config import Features
-from wasmjit.runtime import interpreter
 from wasmjit.wasm import first_tier
 from wasmjit.wasm.body import BodyFacts, walk_body
 from wasmjit.wasm.decode import decode
@@ -317,7 +316,7 @@ def test_only_operands_in_proportion_to_the_bytes_are_interpreted(calls: int, mo
 def test_every_regular_row_computes_in_the_interpreter_what_it_does_in_wasmtime(
     no_compiler: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(interpreter, "_BUDGET", 2**30)
+    monkeypatch.setattr(thresholds, "INTERPRETER_BUDGET", 2**30)
     computing = test_ops.COMPUTING
     assert all(op.first_tier == INTERPRETED for op in test_ops.REGULAR)
     functions = [test_ops._over_bits(op, i) for i, op in enumerate(computing)]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from wasmjit import Config, Engine, Instance, Module, Store, Trap, TrapCode
+from wasmjit import Config, Engine, Instance, Module, Store, Trap, TrapCode, thresholds
 from wasmjit.compile import function, llvm, lower
 from wasmjit.compile.liveness import Block, PendingStore, dead_stores
 from wasmjit.inspection import llvm_text
@@ -85,9 +85,9 @@ def test_enormous_functions_are_compiled_as_without_optimisation(
         return llvm.compile_text(text, {**request, "opt_level": level})[0]
 
     usual, none = optimised(opt_level), optimised("none")
-    monkeypatch.setattr(llvm, "_HUGE_FUNCTION_BYTES", 0)
+    monkeypatch.setattr(thresholds, "HUGE_FUNCTION_TEXT_BYTES", 0)
     huge = optimised(opt_level)
-    monkeypatch.setattr(llvm, "_ENORMOUS_FUNCTION_BYTES", 0)
+    monkeypatch.setattr(thresholds, "ENORMOUS_FUNCTION_TEXT_BYTES", 0)
     assert optimised(opt_level) == none != usual
     assert huge != none
 

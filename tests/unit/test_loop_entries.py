@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from wasmjit import abi
-from wasmjit.compile import hand_over, llvm
+from wasmjit import abi, thresholds
+from wasmjit.compile import llvm
 from wasmjit.compile.function import FunctionLowering
 from wasmjit.compile.loop_entry import LoopEntry
 from wasmjit.compile.pipeline import GroupCompiler
 from wasmjit.compile.unit import Unit
 from wasmjit.compile.unit_state import CodePolicy, module_layout
 from wasmjit.config import Config
+from wasmjit.driver.group_code import GroupCode
 from wasmjit.errors import CompileError
 from wasmjit.runtime.code import LoadedCode, load
-from wasmjit.runtime.lazy import GroupCode
 from wasmjit.target import host_machine
 from wasmjit.wasm.body import walk_body
 from wasmjit.wasm.decode import decode
@@ -538,7 +538,7 @@ def test_other_code_does_not_ask() -> None:
 
 
 def test_optimised_entries_do_not_ask(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hand_over, "_PERIOD", 1)
+    monkeypatch.setattr(thresholds, "HAND_OVER_PERIOD", 1)
     n, m = 7, 5
     activation = Activation(NESTED, 0, "none", optimised=True)  # whose table of builtins is empty
     activation.run(ctypes.c_int32, [n, m, 0, 0, 0])
@@ -573,7 +573,7 @@ def test_only_live_locals_are_handed_over() -> None:
 
 @pytest.mark.parametrize("asked_at", [1, 2, 9])
 def test_a_hand_over(asked_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hand_over, "_PERIOD", 1)
+    monkeypatch.setattr(thresholds, "HAND_OVER_PERIOD", 1)
     better = Activation(TYPES, 0, "speed", optimised=True)
     activation = Activation(TYPES, 0, "none")
     questions = []
@@ -597,5 +597,5 @@ def test_counts_between_two_questions() -> None:
     activation = Activation(NESTED, 1, "none")
     questions = []
     activation.answer(lambda *question: questions.append(question) or 0)  # type: ignore[func-returns-value]
-    activation.run(ctypes.c_int32, [1, 3 * hand_over._PERIOD, 0, 0, 0])
+    activation.run(ctypes.c_int32, [1, 3 * thresholds.HAND_OVER_PERIOD, 0, 0, 0])
     assert questions == [(activation.function, activation.loop_at)] * 3

@@ -37,7 +37,7 @@ def trampolines() -> Iterator[Trampolines]:
     for params, picks in signatures():
         type = functype(params, "".join(params[pick] for pick in picks))
         wanted += [(ENTER, type), (HOST, type)]
-    held = made.install(made.compile(wanted))
+    held = made.install(made.code.compile(wanted))
     yield made
     assert len(held) == len({trampoline_name(kind, type) for kind, type in wanted})
 

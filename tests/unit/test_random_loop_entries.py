@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.unit.test_loop_entries import Activation, loops_of, module_of
-from wasmjit.compile import hand_over
+from wasmjit import thresholds
 from wasmjit.errors import CompileError
 
 NUM_PARAMS, NUM_LOCALS = 2, 6
@@ -319,5 +319,5 @@ def check_hand_overs(seed: int) -> int:
 
 
 def test_the_outcome_after_hand_overs_is_that_of_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hand_over, "_PERIOD", 1)
+    monkeypatch.setattr(thresholds, "HAND_OVER_PERIOD", 1)
     assert sum(check_hand_overs(seed) for seed in range(10)) > 50

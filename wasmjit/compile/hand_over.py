@@ -1,7 +1,8 @@
 """Baseline code that hands an activation over to optimised code where a loop begins anew: what leads to `loop_entry`.
 
 Later calls of a function find optimised code in the function table; an activation that stays in a loop does not. So
-code that counts asks the runtime at the headers of loops, once in `_PERIOD` counts, for code that goes on from there.
+code that counts asks the runtime at the headers of loops, once in `HAND_OVER_PERIOD` counts, for code that goes on from
+there.
 If there is some, the locals are written to a frame, and what that code returns is returned. Of the locals only those
 that are live: code that is not optimised has them in its stack frame, and would copy all of them wherever paths join.
 
@@ -13,18 +14,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .. import abi
+from .. import abi, thresholds
 from ..wasm.types import V128, llvm_type
 from . import calls
 from .calls import CallingEmitter
 from .liveness import Block, live_locals
 from .unit_state import UnitState
-
-# Counts of the function's counter between two questions, a power of two: a question costs as much as about a thousand
-# iterations of a short loop.
-_PERIOD = 1 << 14
-# The frame takes as much of the stack again as the locals do, in all activations of the function.
-_MOST_LOCALS = 200
 
 
 class HandOver(NamedTuple):
@@ -49,7 +44,7 @@ def can_offer(lowering: HandingEmitter) -> bool:
         not lowering.values
         and not lowering.fuel
         and not lowering.module.has_tail_calls
-        and len(lowering.local_types) <= _MOST_LOCALS
+        and len(lowering.local_types) <= thresholds.MOST_HAND_OVER_LOCALS
         and V128 not in lowering.local_types
     )
 
@@ -61,7 +56,7 @@ def offer(lowering: HandingEmitter, count: str, at: int) -> None:
     ask, on = f"t{lowering.counter}", f"k{lowering.counter}"
     name = lowering.fresh()
     lowering.lines.append(
-        f"  {name}m = and i64 {count}, {_PERIOD - 1}\n"
+        f"  {name}m = and i64 {count}, {thresholds.HAND_OVER_PERIOD - 1}\n"
         f"  {name}h = icmp eq i64 {name}m, 0\n"
         f"  br i1 {name}h, label %{ask}, label %{on}, !prof !3\n{on}:"
     )

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 import llvmlite.binding as llvm
 
+from .. import thresholds
 from ..processes import Parent, forget_words, start_thread, wait_for_request
 from . import exact, limits, narrow
 from .wire import read_message, write_message
@@ -24,8 +25,6 @@ from .wire import read_message, write_message
 # LLVM recurses over large functions; the main thread's stack is not ours to size.
 _STACK_BYTES = 512 << 20
 _LEAST_STACK_BYTES = 4 << 20  # under a limit of the address space
-# Then a worker ends; the next request starts another one.
-_IDLE_SECONDS = 60.0
 
 # The opt level of trampolines: there is nothing in them for the optimiser, which would take most of the time.
 TRAMPOLINE = "trampoline"
@@ -59,10 +58,6 @@ _PROCESS_OPTIONS = (
     "-unroll-threshold-default=300",
 )
 
-# Functions whose text is longer get less (docs/rationale.md): the passes of O1; then next to none, in O0 code; and even
-# longer ones none (limits.py).
-_HUGE_FUNCTION_BYTES = 3_000_000  # some 50,000 instructions of wasm
-_ENORMOUS_FUNCTION_BYTES = 12_000_000
 _DEFINITION = re.compile(r"^define ", re.MULTILINE)
 # Without these no load is taken under a mask (exact.py), and huge texts need not be read for them.
 _MAY_MASK = re.compile(r" select |<\d+ x ")
@@ -231,7 +226,7 @@ def compile_text(text: str, request: dict[str, Any]) -> tuple[bytes, dict[str, A
     initialise(request["triple"] is not None)
     longest = longest_function(text)
     opt_level = request["opt_level"]
-    if longest > _ENORMOUS_FUNCTION_BYTES and opt_level != limits.PLAIN:
+    if longest > thresholds.ENORMOUS_FUNCTION_TEXT_BYTES and opt_level != limits.PLAIN:
         opt_level = "none"
     if opt_level not in _WITHOUT_LOOP_PASSES and (hidden := narrow.hide(text)) != text:
         text = hidden if takes_narrow_inductions_for_wide() else text
@@ -250,7 +245,7 @@ def compile_text(text: str, request: dict[str, Any]) -> tuple[bytes, dict[str, A
     if request["verify"]:
         module.verify()
     parsed = time.perf_counter()
-    speed_level = 1 if longest > _HUGE_FUNCTION_BYTES else 2
+    speed_level = 1 if longest > thresholds.HUGE_FUNCTION_TEXT_BYTES else 2
     if is_exact:
         optimise(module, machine, opt_level, speed_level)
     else:
@@ -331,7 +326,8 @@ def _run_with_large_stack(work: Callable[[], None]) -> None:
 def _serve(requests: BinaryIO, replies: BinaryIO) -> None:
     _set_options()
     is_used = False
-    while wait_for_request(requests.fileno(), _IDLE_SECONDS) and (message := read_message(requests)) is not None:
+    idle_seconds = thresholds.WORKER_IDLE_SECONDS
+    while wait_for_request(requests.fileno(), idle_seconds) and (message := read_message(requests)) is not None:
         fields, body = message
         message = None  # the text is not to be kept in several forms
         forget_words()

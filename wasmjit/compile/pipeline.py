@@ -20,7 +20,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .. import processes
+from .. import processes, thresholds
 from ..config import CompileProgress, Config
 from ..errors import CompileError, CompileTimeoutError, FunctionLeftError
 from ..target import Target, host_machine, normal_machine, parse_features
@@ -29,26 +29,12 @@ from ..wasm.module import Module
 from ..wasm.types import FuncType
 from . import limits, trampolines
 from .loop_entry import LoopEntry
-from .unit import (
-    GROUP_INSTRUCTIONS,
-    REPLACEABLE_UNIT_BODY_BYTES,
-    UNIT_BODY_BYTES,
-    Group,
-    Unit,
-    plan_units,
-)
+from .unit import Group, Unit, plan_units
 from .unit_state import CodePolicy, module_layout
 from .wire import read_message, write_message
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
-
-# Far above what the text of compilers' functions is for so many bytes of them, where there is more than one.
-MOST_UNIT_TEXT_BYTES = 8_000_000
-MOST_TANGLED_UNIT_TEXT_BYTES = 2_000_000
-
-# Of larger functions, O0 code is made where better code could be ("quick"): register allocation takes seconds for some.
-QUICK_BODY_BYTES = 8 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +45,7 @@ class CompiledUnit:
     count: int
     object: bytes
     is_left: bool = False  # there is no code: the functions are left to the interpreter (limits.py)
+    seconds: float = 0.0  # of work that it took
 
 
 @dataclass(slots=True)
@@ -268,12 +255,6 @@ class Pending:
                 self._pool._busy.append(worker)
 
 
-# Requests beyond what the pool's workers can do wait so long for one of them, and then start another: who is waited
-# for may be the one who waits.
-_PATIENCE_SECONDS = 1.0
-_LOOK_AGAIN_SECONDS = 0.02
-
-
 class WorkerPool:
     """Workers of this process; they start when first needed and end with it.
 
@@ -335,7 +316,7 @@ class WorkerPool:
 
     def _take(self) -> Worker:
         """An idle or new worker. One that died since it was last used is nobody's error."""
-        deadline = time.monotonic() + _PATIENCE_SECONDS
+        deadline = time.monotonic() + thresholds.WORKER_PATIENCE_SECONDS
         while True:
             with self.lock:
                 self._collect()
@@ -359,7 +340,7 @@ class WorkerPool:
                 descriptor = pending.fileno() if pending is not None and not pending._is_waited_for else None
                 if pending is not None and descriptor is not None:
                     waiting[descriptor] = pending
-        for descriptor in _readable(list(waiting), _LOOK_AGAIN_SECONDS):
+        for descriptor in _readable(list(waiting), thresholds.LOOK_AGAIN_SECONDS):
             with self.lock:
                 pending = waiting[descriptor]
                 if not pending._is_waited_for and pending.fileno() == descriptor:
@@ -497,7 +478,7 @@ def target_architecture(config: Config) -> str:
 
 
 class Schedule(Protocol):
-    """What a compilation asks on the way; see `runtime/tiers.py`."""
+    """What a compilation asks on the way (tiers/optimiser_process.py)."""
 
     def choose(self, remaining: Sequence[range]) -> int:
         """Which of the units is to be compiled next."""
@@ -547,13 +528,14 @@ def compile_module(
     layout = module_layout(module)
     fields = _request_fields(config, "object")
     workers = pool()
-    remaining = list(plan_units(module, REPLACEABLE_UNIT_BODY_BYTES if replaceable else UNIT_BODY_BYTES))
+    remaining = list(plan_units(module, thresholds.REPLACEABLE_UNIT_BODY_BYTES if replaceable else None))
     num_units = len(remaining)
     futures: dict[Future[tuple[dict[str, Any], bytes]], range] = {}
     left: list[tuple[range, bytes]] = []  # units of functions that are left out, and the text in their place
     result: list[CompiledUnit] = []
     num_functions = 0
     interpretable = bytearray(len(module.bodies))
+    generating: dict[range, float] = {}  # seconds, of units that are not finished
 
     def finish(functions: range, reply: tuple[dict[str, Any], bytes], is_left: bool = False) -> None:
         nonlocal num_functions
@@ -562,7 +544,8 @@ def compile_module(
         statistics.parse_seconds += facts["parse_seconds"]
         statistics.optimise_seconds += facts["optimise_seconds"]
         statistics.emit_seconds += facts["emit_seconds"]
-        result.append(CompiledUnit(functions.start, len(functions), object_bytes, is_left))
+        seconds = generating.pop(functions, 0.0) + _llvm_seconds(facts)
+        result.append(CompiledUnit(functions.start, len(functions), object_bytes, is_left, seconds))
         num_functions += len(functions)
         schedule.made(result[-1])
         if progress is not None:
@@ -602,7 +585,8 @@ def compile_module(
                 started = time.perf_counter()
                 unit = Unit(module, functions, policy, layout)
                 body = unit.text().encode()
-                statistics.generate_seconds += time.perf_counter() - started
+                generating[functions] = time.perf_counter() - started
+                statistics.generate_seconds += generating[functions]
                 if len(parts := split_unit(functions, unit, len(body))) > 1:
                     remaining[:0] = parts
                     num_units += len(parts) - 1
@@ -632,6 +616,11 @@ def compile_module(
     return sorted(result, key=lambda unit: unit.first_function)
 
 
+def _llvm_seconds(facts: dict[str, Any]) -> float:
+    """What a reply says of the time that it took."""
+    return float(facts["parse_seconds"] + facts["optimise_seconds"] + facts["emit_seconds"])
+
+
 def split_unit(functions: range, unit: Unit, text_bytes: int = 0) -> list[range]:
     """A unit as units of which each has one kind of functions: tangled ones, those that are left out, and others.
 
@@ -641,7 +630,7 @@ def split_unit(functions: range, unit: Unit, text_bytes: int = 0) -> list[range]
     for _, part in itertools.groupby(functions, lambda function: (function in unit.tangled, function in unit.left)):
         first, *rest = part
         parts.append(range(first, first + len(rest) + 1))
-    most_bytes = MOST_UNIT_TEXT_BYTES if not unit.tangled else MOST_TANGLED_UNIT_TEXT_BYTES
+    most_bytes = thresholds.MOST_UNIT_TEXT_BYTES if not unit.tangled else thresholds.MOST_TANGLED_UNIT_TEXT_BYTES
     if len(parts) == 1 and text_bytes > most_bytes and len(functions) > 1:
         middle = functions[len(functions) // 2]
         return [range(functions.start, middle), range(middle, functions.stop)]
@@ -655,6 +644,7 @@ class PendingGroup:
     functions: Sequence[int]
     pending: Pending
     left: AbstractSet[int] = frozenset()  # those of them that are left to the interpreter: there is no code
+    generate_seconds: float = 0.0
 
     def fileno(self) -> int | None:
         """A descriptor that can be read from when it is done; None if it is."""
@@ -663,10 +653,11 @@ class PendingGroup:
     def result(self) -> CompiledUnit:
         """Waits for it. To be called once. Raises CompileError."""
         try:
-            _, object_bytes = self.pending.result()
+            facts, object_bytes = self.pending.result()
         except CompileError as error:
             raise type(error)(f"functions {', '.join(map(str, self.functions))}: {error.reason}") from None
-        return CompiledUnit(self.functions[0], len(self.functions), object_bytes)
+        seconds = self.generate_seconds + _llvm_seconds(facts)
+        return CompiledUnit(self.functions[0], len(self.functions), object_bytes, seconds=seconds)
 
 
 class GroupCompiler:
@@ -709,20 +700,22 @@ class GroupCompiler:
             self._policy if not at_any_price else replace(self._policy, interprets=False),
             self._layout,
             is_missing=is_missing,
-            room_instructions=GROUP_INSTRUCTIONS,
+            room_instructions=thresholds.GROUP_INSTRUCTIONS,
         )
+        started = time.perf_counter()
         body = group.text().encode()
+        generate_seconds = time.perf_counter() - started
         if function in group.left:
             raise FunctionLeftError("it is left to the interpreter", function=function)
         pending = pool().begin(self._fields_for(function, group), body)
-        return PendingGroup(list(group.functions), pending, group.left), group.reached
+        return PendingGroup(list(group.functions), pending, group.left, generate_seconds), group.reached
 
     def _fields_for(self, function: int, unit: Unit) -> dict[str, Any]:
         """What the worker is told: large functions are compiled as quickly as can be."""
         if unit.tangled:
             return _plain(self._fields)
         body = self._module.bodies[function - self._module.num_imported_functions]
-        is_large = body.end - body.start > QUICK_BODY_BYTES
+        is_large = body.end - body.start > thresholds.QUICK_BODY_BYTES
         return self._fields if not is_large else self._fields | {"opt_level": "none"}
 
     def begin_loop(self, function: int, loop_at: int, *, optimised: bool = False) -> PendingGroup:

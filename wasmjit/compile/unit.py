@@ -7,7 +7,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
-from .. import abi
+from .. import abi, thresholds
 from ..wasm.body import walk_body
 from ..wasm.module import Module
 from ..wasm.types import llvm_type
@@ -17,16 +17,6 @@ from .emit import TRAP_NUMBERS, LeftError
 from .function import FunctionLowering
 from .tail_calls import entries
 from .unit_state import CodePolicy, UnitState
-
-# Small enough that units compile side by side and LLVM's passes stay near linear, large enough that most calls stay
-# direct. Counted in bytes of wasm code.
-UNIT_BODY_BYTES = 96 * 1024
-# LLVM takes 8 kB for each function, however short. Ten times as many as units of real programs have.
-MOST_UNIT_FUNCTIONS = 4_000
-# Of code whose functions call each other through the function table anyway: the first unit is soon with a compiler.
-REPLACEABLE_UNIT_BODY_BYTES = 12 * 1024
-# Of functions that are compiled when first called: a request has a price of its own, and what is not called is waste.
-GROUP_INSTRUCTIONS = 2000
 
 _FIRST_SCOPE = 20  # metadata numbers below are the fixed ones of `_METADATA`
 
@@ -60,13 +50,16 @@ _ATTRIBUTES = (
 )
 
 
-def plan_units(module: Module, unit_bytes: int = UNIT_BODY_BYTES) -> Iterator[range]:
-    """Splits the defined functions into ranges of about `unit_bytes`; the same module always splits alike."""
+def plan_units(module: Module, unit_bytes: int | None = None) -> Iterator[range]:
+    """Splits the defined functions into ranges of about `unit_bytes` (None: as many as optimised units have); the same
+    module always splits alike."""
+    unit_bytes = thresholds.UNIT_BODY_BYTES if unit_bytes is None else unit_bytes
+    most_functions = thresholds.MOST_UNIT_FUNCTIONS
     first = module.num_imported_functions
     start = first
     size = 0
     for number, body in enumerate(module.bodies):
-        if size and (size + body.end - body.start > unit_bytes or first + number - start >= MOST_UNIT_FUNCTIONS):
+        if size and (size + body.end - body.start > unit_bytes or first + number - start >= most_functions):
             yield range(start, first + number)
             start = first + number
             size = 0

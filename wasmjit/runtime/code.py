@@ -34,7 +34,7 @@ _INSTRUCTION_PAGE_BYTES = 4096
 
 
 class Loadable(Protocol):
-    """What `load` takes: an Artifact, or something less (runtime/lazy.py)."""
+    """What `load` takes: an Artifact, or the code of some functions (driver/group_code.py)."""
 
     module: Module
     image_alignment: int

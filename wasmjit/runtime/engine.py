@@ -55,10 +55,11 @@ class Engine(Handle):
 
         Raises WasmError as `Module` does.
         """
-        from .module import compile_artifact
+        from ..driver.build import build, to_binary
 
         self._check_open()
-        return bytearray(compile_artifact(self, wasm).to_bytes())
+        (artifact,) = build(self._config, [to_binary(wasm)], self._trampolines.code)
+        return bytearray(artifact.to_bytes())
 
     def precompile_compatibility_hash(self) -> bytes:
         """32 bytes that are equal for Engines whose precompiled modules can be exchanged: the key for storing them.
@@ -70,11 +71,11 @@ class Engine(Handle):
         import hashlib
 
         from ..artifact import FORMAT_VERSION, abi_hash
-        from ..compile.pipeline import resolve_target
+        from ..driver.build import target_of
         from ..version import VERSION
 
         self._check_open()
-        parts = (VERSION, FORMAT_VERSION, abi_hash(), resolve_target(self._config), self._cache_key)
+        parts = (VERSION, FORMAT_VERSION, abi_hash(), target_of(self._config), self._cache_key)
         return hashlib.sha256(repr(parts).encode()).digest()
 
     @staticmethod

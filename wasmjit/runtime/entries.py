@@ -9,7 +9,7 @@ from __future__ import annotations
 import mmap
 import struct
 from array import array
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from .. import abi
 from ..target import host_machine
@@ -97,7 +97,7 @@ class Entries:
             for number in range(count):
                 self._table[abi.function_word(abi.CODES, count, number)] = start + stubs_at + number * stub_bytes
         if code is not None:
-            self.redirect(code)
+            self._table[:] = memoryview(code.functions)
 
     def interpret(self, interpreter: Interpreter, reporter: Reporter) -> None:
         """Has functions without code interpreted; the `reporter` is called with position and loop offset."""
@@ -112,19 +112,18 @@ class Entries:
         """How often a function and its loops began, in code that counts."""
         return self._counts[position]
 
-    def redirect(self, code: LoadedCode, but: Collection[int] = ()) -> None:
-        """Has all later calls go to `code`, which has to stay loaded from now on; `but` for those of some positions."""
-        table = self._table
-        # A function has a register entry in all tiers or in none, and any pairing of both entries will do.
-        for position, address in enumerate(code.functions):
-            if position not in but:
-                table[position] = address
+    def redirect(self, words: Mapping[int, int]) -> None:
+        """Has later calls go to other addresses, of code that has to stay loaded from now on, by word of the table.
 
-    def redirect_functions(self, addresses: Mapping[int, int]) -> None:
-        """Has later calls of some functions, by position, go to other addresses."""
+        A function has a register entry in all tiers or in none, and any pairing of both entries will do.
+        """
         table = self._table
-        for position, address in addresses.items():
-            table[position] = address
+        for word, address in words.items():
+            table[word] = address
+
+    def address(self, position: int) -> int:
+        """Where calls of a function go."""
+        return self._table[position]
 
     def counts(self) -> Sequence[int]:
         """How often each function and its loops began in code that counts (compile/metering.py)."""

@@ -12,28 +12,12 @@ import weakref
 from array import array
 from collections.abc import Mapping
 
-from .. import abi
-from ..config import MIN_GUARD_BYTES, Config
+from .. import abi, thresholds
+from ..config import MIN_GUARD_BYTES
 from ..wasm import types as wt
 from ..wasm.module import Module
 from .native import ffi, lib
 from .type_ids import ModuleTypes
-
-# Compiling a function takes as long as running it a few thousand times here.
-_BUDGET = 5000
-_PATIENT = True  # tests cannot wait
-
-
-def can_interpret(config: Config, module: Module) -> bool:
-    """Whether the interpreter does what code compiled with `config` would do."""
-    return (
-        config.memory_policy.guarded
-        and not (config.consume_fuel or config.epoch_interruption or config.nan_canonicalization)
-        and config.profiler == "none"  # profilers are told of compiled code only
-        # Memories of other page sizes have no guard page where they end.
-        and not any(memory.is_64 or memory.page_size_log2 != wt.PAGE_SIZE_LOG2 for memory in module.memories)
-        and not any(table.is_64 for table in module.tables)
-    )
 
 
 class Interpreter:
@@ -95,8 +79,8 @@ class Interpreter:
                 "tables_offset": layout.tables,
                 "has_memory": bool(module.memories),
                 "guard_bytes": MIN_GUARD_BYTES,
-                "budget": _BUDGET,
-                "patient": _PATIENT,
+                "budget": thresholds.INTERPRETER_BUDGET,
+                "patient": thresholds.INTERPRETER_IS_PATIENT,
                 "stubs_address": stubs[0],
                 "stub_bytes": stubs[1],
             },

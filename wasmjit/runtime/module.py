@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 import threading
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, Union
 
 from .. import abi
 from ..artifact import Artifact, detect
 from ..config import Config
-from ..errors import ArtifactError, CompileError, WasmError, printable
+from ..driver import build as driver
+from ..driver.build import Progress
+from ..driver.group_code import GroupCode
+from ..driver.trampoline_code import Piece
+from ..errors import ArtifactError, CompileError, CompileTimeoutError, WasmError, printable
 from ..reading import read_module
+from ..tiers.function_tiers import FunctionTiers, Tier
+from ..tiers.lazy import LazyCode, LazyModule
+from ..tiers.optimiser import Optimisation
 from ..wasm import types as wt
 from ..wasm.initial_data import merge
 from ..wasm.module import Export
 from ..wasm.module import Module as DecodedModule
-from . import tiers
 from .code import LoadedCode, announce, keep_at_exit, load
 from .engine import Engine
 from .entries import Entries
 from .handle import Handle
 from .interpreter import Interpreter
-from .lazy import GroupCode, LazyCode, LazyModule
 from .native import ffi, lib
 from .plan import InitialData, InstancePlan
-from .tiers import Optimisation, Progress
-from .trampolines import ENTER, Trampoline
+from .store import MAX_TIMEOUT_SECONDS
+from .trampolines import ENTER, Trampoline, Trampolines
 from .type_ids import ModuleTypes, Signature
 from .values import AsExternType, ExportType, ImportType, wrap_extern_type
 
@@ -56,32 +62,23 @@ def wat2wasm(wat: str | bytes) -> bytearray:
     >>> wat2wasm("(module)")
     bytearray(b'\\x00asm\\x01\\x00\\x00\\x00')
     """
-    from ..wasm import text
-
     if not isinstance(wat, (str, bytes, bytearray)):
         raise TypeError("expected str or bytes")
-    return bytearray(text.wat2wasm(wat))
+    return bytearray(driver.text_to_binary(wat))
 
 
-def _to_binary(wasm: Any) -> bytes:
-    """The binary module that `wasm` holds as binary or text."""
-    if isinstance(wasm, str) and wasm:
-        return bytes(wat2wasm(wasm))
-    if not isinstance(wasm, (bytes, bytearray, memoryview)):
-        raise TypeError("expected wasm bytes")
-    binary = bytes(wasm)
-    _refuse_precompiled(binary)
-    return binary if binary[:1] in (b"", b"\0") else bytes(wat2wasm(binary))
+@contextlib.contextmanager
+def compile_within(seconds: float | None) -> Iterator[None]:
+    """Has compilations in this thread end with Trap INTERRUPT after so many seconds."""
+    try:
+        with driver.within(None if seconds is None else min(seconds, MAX_TIMEOUT_SECONDS)):
+            yield
+    except CompileTimeoutError:
+        if seconds is None:
+            raise
+        from .trap import Trap, TrapCode
 
-
-def _refuse_precompiled(binary: bytes) -> None:
-    if detect(binary) is not None:
-        raise WasmError("this is a compiled module, not WebAssembly: use Module.deserialize")
-
-
-def compile_artifact(engine: Engine, wasm: Any, progress: Progress = None) -> Artifact:
-    """Compiles a module given as binary or text for good, or takes it from the cache if the Config has one."""
-    return tiers.compile_artifact(engine._config, engine._trampolines, _to_binary(wasm), progress)
+        raise Trap._from_code(TrapCode.INTERRUPT.value) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,19 +163,19 @@ class _Code:
     @classmethod
     def compile(cls, engine: Engine, wasm: bytes, progress: Progress) -> _Code:
         """Compiles a binary module to the code that is wanted first. Raises WasmError, and what `progress` raises."""
-        config, trampolines = engine._config, engine._trampolines
+        config, trampolines = engine._config, engine._trampolines.code
         if not config.starts_at_baseline:
-            return cls(engine, tiers.compile_artifact(config, trampolines, wasm, progress))
-        artifact = tiers.cached_artifact(config, wasm)
+            return cls(engine, driver.build(config, [wasm], trampolines, progress)[0])
+        artifact = driver.cached(config, wasm)
         if artifact is not None:
             return cls(engine, artifact)
-        first: Artifact | LazyModule | None = tiers.begin_lazily(config, trampolines, wasm)
+        first: Artifact | LazyModule | None = LazyModule.begin(config, trampolines, wasm)
         if first is None:
-            baseline = tiers.compile_baseline(config, trampolines, wasm, progress)
+            baseline = driver.build_baseline(config, wasm, trampolines, progress)
             if not baseline.text:
-                return cls(engine, tiers.compile_artifact(config, trampolines, wasm))  # no code that could be better
+                return cls(engine, driver.build(config, [wasm], trampolines)[0])  # no code that could be better
             first = baseline
-        optimisation = Optimisation(config, wasm, first.module if isinstance(first, LazyModule) else None)
+        optimisation = Optimisation(config, wasm, load, first.module if isinstance(first, LazyModule) else None)
         optimisation.start()
         return cls(engine, first, optimisation)
 
@@ -233,7 +230,7 @@ class Module(Handle):
         text.
         """
         _check_engine(engine)
-        self._initialize(engine, _Code.compile(engine, _to_binary(wasm), progress))
+        self._initialize(engine, _Code.compile(engine, driver.to_binary(wasm), progress))
 
     def _initialize(self, engine: Engine, code: _Code) -> None:
         self._engine = engine
@@ -257,7 +254,7 @@ class Module(Handle):
         if not isinstance(wasm, (bytes, bytearray, memoryview)):
             raise TypeError("expected wasm bytes")
         binary = bytes(wasm)
-        _refuse_precompiled(binary)
+        driver.refuse_precompiled(binary)
         self = cls.__new__(cls)
         self._initialize(engine, _Code.compile(engine, binary, None))
         return self
@@ -583,6 +580,26 @@ def module_layout(module: DecodedModule) -> abi.VMContextLayout:
     )
 
 
+class _Machine:
+    """What lazy code needs of this process (`tiers.lazy.Machine`)."""
+
+    def __init__(self, trampolines: Trampolines, profiler: str) -> None:
+        self._trampolines = trampolines
+        self._profiler = profiler
+
+    def load(self, code: GroupCode) -> LoadedCode:
+        return load(code)
+
+    def announce(self, code: LoadedCode) -> None:
+        announce(self._profiler, code)
+
+    def install(self, trampolines: Mapping[str, Piece]) -> object:
+        return self._trampolines.install(trampolines)
+
+    def is_interrupted(self) -> bool:
+        return bool(lib.wj_is_interrupted())
+
+
 class LoadedModule:
     """Executable code and the template of instance contexts: all that instances of a module share.
 
@@ -592,19 +609,29 @@ class LoadedModule:
     def __init__(
         self, engine: Engine, artifact: Artifact | LazyModule, optimisation: Optimisation | None = None
     ) -> None:
-        """With an `optimisation`, the code of `artifact` is what it will replace (runtime/tiers.py)."""
+        """With an `optimisation`, the code of `artifact` is what it will replace (tiers/optimiser.py)."""
         # The code of all functions but some, which the interpreter runs (compile/limits.py): as one that is compiled
         # lazily and whose code has come.
         complete: Artifact | None = None
         if isinstance(artifact, Artifact) and artifact.interpreted:
-            complete, artifact = artifact, tiers.interpreted_rest(engine._config, engine._trampolines, artifact)
+            complete = artifact
+            artifact = LazyModule.rest_of(engine._config, engine._trampolines.code, artifact)
         self.module = artifact.module
         self.trampolines = engine._trampolines
         self._installed = self.trampolines.install(artifact.trampolines())
         self._profiler = engine._config.profiler
+        # Where calls go, if that changes.
+        self.tiers: FunctionTiers | None = None
+        if isinstance(artifact, LazyModule):
+            self.tiers = FunctionTiers(artifact.tiers())
+        elif optimisation is not None:
+            self.tiers = FunctionTiers([Tier.BASELINE] * len(artifact.functions))
+            self.tiers.raise_to(Tier.BASELINE, {}, artifact.made)
         self._lazy: LazyCode | None = None
         if isinstance(artifact, LazyModule):
-            self._lazy = LazyCode(engine._config, artifact)
+            assert self.tiers is not None
+            machine = _Machine(self.trampolines, self._profiler)
+            self._lazy = LazyCode(engine._config, artifact, self.tiers, machine)
         # Where new calls go, once all functions have code; and where calls may still be.
         self.code: LoadedCode | None = None
         self._codes: list[LoadedCode] = []
@@ -630,14 +657,14 @@ class LoadedModule:
         self.func_ref_offsets = dict(zip(functions, offsets, strict=True))
         self._optimisation = optimisation  # which would not be made if nobody had it
         self._entries: Entries | None = None
-        if optimisation is not None or complete is not None:
+        if self.tiers is not None:
             resolver = None if self._lazy is None else self._lazy.resolve
             self._entries = Entries(len(module.bodies), self._entry_positions(), self.code, resolver)
             if self._lazy is not None and self._lazy.interprets:
                 interpreter = Interpreter(module, self.types, self.layout, self.func_ref_offsets, self._entries.stubs)
                 self._entries.interpret(interpreter, self._lazy.hot)
-        if self._lazy is not None and self._entries is not None:
-            self._lazy.attach(self._entries)
+            self.tiers.attach(self._entries)
+        if self._lazy is not None:
             first = self.exports.get("_start")
             if first is not None and first.kind == wt.FUNCTION and first.index >= module.num_imported_functions:
                 self._lazy.expect(first.index)
@@ -664,30 +691,29 @@ class LoadedModule:
 
     def replace_functions(self, code: LoadedCode) -> None:
         """Has later calls of some functions, of a module that is compiled lazily, go to `code`. From any thread."""
-        assert self._lazy is not None and isinstance(code.artifact, GroupCode)
+        assert self.tiers is not None and isinstance(code.artifact, GroupCode)
         self._codes.append(code)
         announce(self._profiler, code)
         first = self.module.num_imported_functions
-        self._lazy.replace(
-            {f - first: address for f, address in zip(code.artifact.functions, code.function_addresses, strict=True)}
-        )
+        addresses = zip(code.artifact.functions, code.function_addresses, strict=True)
+        self.tiers.raise_to(Tier.OPTIMIZED, {f - first: address for f, address in addresses}, code.artifact.made)
 
     def replace_code(self, code: LoadedCode) -> None:
         """Has later calls go to `code`: of a module that was made with an `Optimisation`. From any thread."""
-        assert self._entries is not None
+        artifact = code.artifact
+        assert self.tiers is not None and isinstance(artifact, Artifact)
         if code not in self._codes:
             self._codes.append(code)
             announce(self._profiler, code)
-        first = self.module.num_imported_functions
-        artifact = code.artifact
-        left = {function - first for function in artifact.interpreted} if isinstance(artifact, Artifact) else set()
-        if self._lazy is not None:
-            addresses = enumerate(code.function_addresses)
-            self._lazy.replace({position: address for position, address in addresses if position not in left})
-        self._entries.redirect(code, but=left)
+        left = {function - self.module.num_imported_functions for function in artifact.interpreted}
+        words = {word: address for word, address in enumerate(code.functions) if address and word not in left}
+        self.tiers.raise_to(Tier.OPTIMIZED, words, artifact.made)
         self.code = code
-        if isinstance(code.artifact, Artifact):
-            self._installed.update(self.trampolines.install(code.artifact.trampolines()))
+        self._installed.update(self.trampolines.install(artifact.trampolines()))
+
+    def entered_loops(self) -> dict[int, list[tuple[int, Tier]]]:
+        """As `LazyCode.entered_loops`."""
+        return {} if self._lazy is None else self._lazy.entered_loops()
 
     def _make_template(self) -> bytearray:
         """What is the same in each instance's context: code, type ids, data segments, func-refs but for their vmctx."""

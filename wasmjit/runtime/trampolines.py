@@ -1,8 +1,8 @@
-"""The trampolines of an Engine: machine code made per function type, and where it lies in this process.
+"""The trampolines of an Engine: where machine code made per function type lies in this process.
 
-What instances of a module need comes with the module's artifact; what nobody foresaw is compiled when it is asked for.
-Modules, stores and functions hold those that they call through; the code goes with the last of them.
-compile/trampolines.py says what the kinds do.
+What instances of a module need comes with the module's artifact; what nobody foresaw is compiled when it is asked for
+(driver/trampoline_code.py). Modules, stores and functions hold those that they call through; the code goes with the
+last of them. compile/trampolines.py says what the kinds do.
 """
 
 from __future__ import annotations
@@ -12,26 +12,21 @@ import mmap
 import threading
 import weakref
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
 from ..config import Config
-from ..processes import importing
+from ..driver.trampoline_code import Piece, TrampolineCode
 from ..wasm.types import FuncType, trampoline_name
 from .code import executable_copy, keep_at_exit
 from .native import THUNK_BYTES, FuncBase, TypedBase, write_thunks
-
-if TYPE_CHECKING:
-    from ..compile.pipeline import Pending
 
 ENTER, HOST, NATIVE, REVERSE, MAP = "enter", "host", "native", "reverse", "map"
 _ALIGNMENT_BYTES = 16
 # A module with very many types has many mappings: whoever holds one of its trampolines keeps little.
 _MAPPING_BYTES = 64 << 10
 _RECENT_MAPPINGS = 8
-_REMEMBERED_BYTES = 1 << 20
 _MOST_FOUND = 1000
-Piece = bytes | memoryview
 
 
 class Slow(Protocol):
@@ -52,42 +47,11 @@ class Trampoline:
         self._mapping = mapping
 
 
-class Begun:
-    """Trampolines that another process makes."""
-
-    def __init__(
-        self, maker: Trampolines, compiled: dict[str, Piece], names: Sequence[str], pending: Pending | None
-    ) -> None:
-        self._maker = maker
-        self._compiled = compiled
-        self._names = names
-        self._pending = pending
-
-    def is_ready(self) -> bool:
-        """Whether `finish` has nothing to wait for."""
-        return self._pending is None or self._pending.is_ready()
-
-    def finish(self) -> dict[str, Piece]:
-        """Waits for them; they by symbol. To be called once. Raises CompileError."""
-        pending, self._pending = self._pending, None
-        if pending is not None:
-            with importing():
-                from ..link import function_code
-
-            made = function_code(pending.result()[1])
-            self._maker.remember(made)
-            self._compiled.update(made)
-        return {name: self._compiled[name] for name in self._names}
-
-
 class Trampolines:
     """Thread-safe. It keeps little itself: those that nobody holds are gone, but for the last few."""
 
     __slots__ = (
         "__weakref__",
-        "_compiled",
-        "_compiled_bytes",
-        "_config",
         "_found",
         "_live",
         "_lock",
@@ -95,13 +59,12 @@ class Trampolines:
         "_slow",
         "_slow_lock",
         "_thunks",
+        "code",
     )
 
     def __init__(self, config: Config) -> None:
-        self._config = config
+        self.code = TrampolineCode(config)
         self._lock = threading.RLock()  # a finalizer or a signal handler may ask for some, too
-        self._compiled: dict[str, bytes] = {}
-        self._compiled_bytes = 0
         self._live: dict[str, weakref.ref[Trampoline]] = {}
         self._found: dict[tuple[str, tuple[int, ...], tuple[int, ...]], weakref.ref[Trampoline] | None] = {}
         # Programs load the same module again and again, and types of host functions come again with each Store.
@@ -109,40 +72,6 @@ class Trampolines:
         self._thunks: _ThunkPage | None = None
         self._slow: weakref.WeakSet[Slow] = weakref.WeakSet()
         self._slow_lock = threading.RLock()
-
-    def compile(self, wanted: Sequence[tuple[str, FuncType]]) -> dict[str, Piece]:
-        """The code of these kinds and types by symbol, for an artifact or for `install`. Raises CompileError."""
-        return self.begin(wanted).finish()
-
-    def begin(self, wanted: Sequence[tuple[str, FuncType]]) -> Begun:
-        """Has another process start on what `compile` does."""
-        names = [trampoline_name(kind, type) for kind, type in wanted]
-        compiled: dict[str, Piece] = {}
-        missing = []
-        for item, name in zip(wanted, names, strict=True):
-            code = self._compiled.get(name)
-            if code is None:
-                missing.append(item)
-            else:
-                compiled[name] = code
-        pending = None
-        if missing:
-            with importing():  # only here: running an artifact needs no compiler
-                from ..compile.pipeline import begin_trampolines
-
-            pending = begin_trampolines(missing, self._config)
-        return Begun(self, compiled, names, pending)
-
-    def remember(self, pieces: Mapping[str, Piece]) -> None:
-        """Keeps code that was made, for modules to come; at most so much, and the newest."""
-        with self._lock:
-            for name, code in pieces.items():
-                if name in self._compiled or len(code) > _REMEMBERED_BYTES:
-                    continue
-                self._compiled[name] = bytes(code)
-                self._compiled_bytes += len(code)
-                while self._compiled_bytes > _REMEMBERED_BYTES:
-                    self._compiled_bytes -= len(self._compiled.pop(next(iter(self._compiled))))
 
     def expect(self, slow: Slow) -> None:
         """Has something told when there are more trampolines."""
@@ -171,7 +100,7 @@ class Trampolines:
                 for name, trampoline in made.items():
                     self._live[name] = weakref.ref(trampoline, _Forgetter(self._live, name))
                 held.update(made)
-            self.remember(missing)
+            self.code.remember(missing)
             self._found.clear()
         with self._slow_lock:
             waiting = list(self._slow)
@@ -201,7 +130,7 @@ class Trampolines:
         """A trampoline, which is made if need be. Raises CompileError, WasmError."""
         found = self.find(kind, type)
         if found is None:
-            found = self.install(self.compile([(kind, type)]))[trampoline_name(kind, type)]
+            found = self.install(self.code.compile([(kind, type)]))[trampoline_name(kind, type)]
         return found
 
     def thunk(self, target: int, code: Trampoline) -> int:

@@ -13,9 +13,8 @@ from ..config import Config
 from ..errors import WasmError
 from ..runtime.engine import Engine
 from ..runtime.linker import Linker
-from ..runtime.module import Module
+from ..runtime.module import Module, compile_within
 from ..runtime.store import Store
-from ..runtime.tiers import compile_within
 from ..runtime.trap import ExitTrap, Trap, TrapCode
 from .config import WasiConfig, WasiContext
 

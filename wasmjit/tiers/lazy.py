@@ -1,6 +1,6 @@
 """Baseline code made when it is wanted, a group of functions at a time.
 
-A module that is compiled lazily starts with a function table full of stubs (`Entries`). Functions run in the
+A module that is compiled lazily starts with a function table full of stubs (runtime/entries.py). Functions run in the
 interpreter until `LazyCode.hot` is told of them: another process compiles them meanwhile, and the loop that an
 activation is in, for it to go on there. Where the interpreter cannot be used, the first call of a function lands in
 `LazyCode.resolve`, which waits for the code.
@@ -13,42 +13,24 @@ import signal
 import sys
 import threading
 import time
-import weakref
-from array import array
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
-from .. import abi
-from ..config import OPTIMIZED, Config
+from .. import thresholds
+from ..artifact import Artifact
+from ..config import Config
+from ..driver import build
+from ..driver.group_code import GroupCode
+from ..driver.trampoline_code import BegunTrampolines, Piece, TrampolineCode
 from ..errors import CompileError, FunctionLeftError
 from ..processes import CompilerDiedError, NoCompilerError, importing, say_once
 from ..wasm import deadline
 from ..wasm.module import Module
-from .code import LoadedCode, announce, load
-from .entries import Entries
-from .native import lib
-from .trampolines import Begun, Piece, Trampoline, Trampolines
+from .function_tiers import FunctionTiers, Tier
 
 if TYPE_CHECKING:
     from ..compile.pipeline import GroupCompiler, PendingGroup
-    from ..link import Unit
-
-# Groups that compilers work on at a time: one that is waited for, and others that probably will be.
-_MOST_PENDING = 2
-# Functions that began less often are not compiled with a hot one that calls them.
-_LUKEWARM = 500
-# A signal handler that calls wasm may have finished what is waited for: Python goes on waiting then.
-_LOOK_AGAIN_SECONDS = 0.02
-
-# How long a loop runs in baseline code before optimised code is made for it, per byte of its function's body: a part of
-# the time that making it takes. That competes with what runs, and is for nothing if the loop ends before.
-_LOOP_PATIENCE_SECONDS = 20e-6
-
-# After a failure nobody asks for better code for some time, twice as long each time.
-_FIRST_PAUSE_SECONDS = 0.05
-_LONGEST_PAUSE_SECONDS = 60.0
 
 _Loop = tuple[int, int, bool]  # function, offset of the loop, whether the code is optimised
 
@@ -70,64 +52,40 @@ def is_of_the_program(error: BaseException) -> bool:
     return False
 
 
-class GroupCode:
-    """The code of some functions of a module, for `load`."""
+class LoadedGroup(Protocol):
+    """Code of some functions that can be run."""
 
-    def __init__(self, module: Module, unit: Unit, functions: Sequence[int]) -> None:
-        """Raises CompileError if the unit's object is not what it should be."""
-        with importing():
-            from ..link import IMAGE_ALIGNMENT_BYTES, GroupImage  # not needed where compiled code is run
+    @property
+    def function_addresses(self) -> Sequence[int]:
+        """Where each function begins, in the order of the group's functions."""
+        ...
 
-        image = GroupImage(unit, functions)
-        self.module = module
-        self.functions = functions
-        self.text = memoryview(image.text)
-        self.rodata = memoryview(image.rodata)
-        self.rodata_offset = image.rodata_offset
-        self.image_alignment = IMAGE_ALIGNMENT_BYTES[image.machine]
-        self.function_offsets: array[int] = image.function_offsets
-        self.register_entries: dict[int, int] = {}
-        self.code_offsets: Sequence[int] = image.function_offsets
-        self.code_sizes: Sequence[int] = image.function_sizes
-        self._image = image
-        self._address_map: tuple[Sequence[int], Sequence[int]] | None = None
 
-    def check_compatible(self) -> None:
-        """It was made here and now."""
+class Machine(Protocol):
+    """What lazy code needs of whoever runs it."""
 
-    def take_file_mapping(self) -> None:
-        """It is in no file."""
+    def load(self, code: GroupCode) -> LoadedGroup:
+        """Makes code executable. Raises WasmError."""
+        ...
 
-    def function_at(self, text_offset: int) -> int | None:
-        """The index of the function whose code holds `text_offset`, None if there is none.
+    def announce(self, code: Any) -> None:
+        """Tells profilers of loaded code. Raises WasmError."""
+        ...
 
-        None also where it goes on in other code: it is no activation of its own.
-        """
-        if self.wasm_offset_at(text_offset) == abi.HAND_OVER_OFFSET:
-            return None
-        for function, start, size in zip(self.functions, self.code_offsets, self.code_sizes, strict=True):
-            if start <= text_offset < start + size:
-                return function
-        return None
+    def install(self, trampolines: Mapping[str, Piece]) -> object:
+        """Makes trampolines executable; what has to be held as long as they may be called. Raises WasmError."""
+        ...
 
-    def address_map(self) -> tuple[Sequence[int], Sequence[int]]:
-        """Code offsets, ascending, and the wasm module offset (0: unknown) that holds from each up to the next."""
-        if self._address_map is None:
-            self._address_map = self._image.address_map()
-        return self._address_map
-
-    def wasm_offset_at(self, text_offset: int) -> int | None:
-        """The offset in the wasm module of the instruction that the code at `text_offset` belongs to, if known."""
-        offsets, lines = self.address_map()
-        i = bisect_right(offsets, text_offset) - 1
-        return (lines[i] or None) if i >= 0 else None
+    def is_interrupted(self) -> bool:
+        """Whether the call that runs in this thread is to end."""
+        ...
 
 
 class LazyModule:
     """What a module that was not compiled has in place of an artifact."""
 
     def __init__(
-        self, module: Module, trampolines: Trampolines, *, interprets: bool, left: AbstractSet[int] = frozenset()
+        self, module: Module, trampolines: TrampolineCode, *, interprets: bool, left: AbstractSet[int] = frozenset()
     ) -> None:
         """`interprets`: its functions run in the interpreter first. Else a process begins with the trampolines.
 
@@ -138,14 +96,42 @@ class LazyModule:
         self.left = left
         self.maker = trampolines
         self._pid = os.getpid()
-        self._begun: Begun | None = None if interprets else self.begin_trampolines()
+        self._begun: BegunTrampolines | None = None if interprets else self.begin_trampolines()
 
-    def begin_trampolines(self) -> Begun:
-        """Has another process make what instances take. Raises CompileError."""
+    @classmethod
+    def begin(cls, config: Config, trampolines: TrampolineCode, wasm: bytes) -> LazyModule | None:
+        """Decodes and validates a binary module. None if its functions cannot be compiled one by one.
+
+        Raises WasmError.
+        """
+        module = build.checked(config, wasm)
+        # Whether a function tail-calls decides what others find in the function table (compile/tail_calls.py).
+        if module.has_tail_calls or not module.bodies:
+            return None
+        return cls(module, trampolines, interprets=build.can_interpret(config, module))
+
+    @classmethod
+    def rest_of(cls, config: Config, trampolines: TrampolineCode, artifact: Artifact) -> LazyModule:
+        """What runs the functions that an artifact has no code of. Raises WasmError."""
         with importing():
-            from ..compile.trampolines import module_trampolines
+            from ..wasm.decode import decode
 
-        return self.maker.begin(module_trampolines(self.module))
+            wasm = artifact.wasm  # which imports something, too
+        module = decode(wasm, config.features)
+        first = module.num_imported_functions
+        # All that it can take: where the native stack gets short, it runs functions that there is code of, too.
+        compiled_only = artifact.compiled_only
+        module.interpretable = bytes(first + position not in compiled_only for position in range(len(module.bodies)))
+        return cls(module, trampolines, interprets=True, left=artifact.interpreted)
+
+    def tiers(self) -> list[Tier]:
+        """Where each of its functions begins."""
+        interpretable = self.module.interpretable or bytes(len(self.module.bodies))
+        return [Tier.INTERPRETED if self.interprets and fits else Tier.UNCOMPILED for fits in interpretable]
+
+    def begin_trampolines(self) -> BegunTrampolines:
+        """Has another process make what instances take. Raises CompileError."""
+        return self.maker.begin_module(self.module)
 
     def trampolines(self) -> Mapping[str, Piece]:
         """As `Artifact.trampolines`: what there has to be at once. Raises CompileError."""
@@ -172,18 +158,15 @@ class _Group:
 class LazyCode:
     """Makes the code of one loaded module. Thread-safe; after a fork the child makes its own."""
 
-    def __init__(self, config: Config, lazy_module: LazyModule) -> None:
+    def __init__(self, config: Config, lazy_module: LazyModule, tiers: FunctionTiers, machine: Machine) -> None:
         module = lazy_module.module
-        baseline = config.copy()
-        baseline.tier = OPTIMIZED
-        baseline.opt_level = "none"
-        self._config = baseline
+        self._config = build.baseline(config)
+        self._machine = machine
+        self._tiers = tiers
         self._final_opt_level = config.final_opt_level
         self._module = module
         self._first = module.num_imported_functions
         self._compiler: GroupCompiler | None = None
-        self._entries: weakref.ref[Entries] | None = None
-        self._better: dict[int, int] = {}  # position -> address of optimised code
         self.interprets = lazy_module.interprets
         self._lazy_module = lazy_module
         # Functions that are not to be compiled, but where the interpreter cannot run them (`resolve`).
@@ -200,26 +183,11 @@ class LazyCode:
         self._pending: list[_Group] = []
         self._loops: dict[_Loop, int | None] = {}  # where to enter; None: not yet known, 0: nowhere
         self._asked_at: dict[_Loop, float] = {}  # when optimised code for a loop was asked for first
-        self._begun_trampolines: Begun | None = None
+        self._begun_trampolines: BegunTrampolines | None = None
         self._has_trampolines = bool(self._lazy_module.left)  # the artifact has them
-        self._trampolines: Mapping[str, Trampoline] = {}  # to be kept for calls to come
+        self._trampolines: object = None  # to be kept for calls to come
         self._reached: list[int] = []  # functions that compiled code calls
-        self.codes: list[LoadedCode] = []  # which calls may be in
-
-    def attach(self, entries: Entries) -> None:
-        """Redirects calls there from now on. Held weakly: the entries hold this."""
-        self._entries = weakref.ref(entries)
-
-    def replace(self, addresses: Mapping[int, int]) -> None:
-        """Redirects functions, by position, to better code for good."""
-        with self._lock:
-            self._better.update(addresses)
-            self._redirect(addresses)
-
-    def _redirect(self, addresses: Mapping[int, int]) -> None:
-        entries = self._entries() if self._entries is not None else None
-        if entries is not None:
-            entries.redirect_functions(addresses)
+        self.codes: list[LoadedGroup] = []  # which calls may be in
 
     def expect(self, function: int) -> None:
         """Begins with a defined function that will be called soon."""
@@ -229,6 +197,14 @@ class LazyCode:
             self._reached.append(function)
             self._speculate()
 
+    def entered_loops(self) -> dict[int, list[tuple[int, Tier]]]:
+        """By function, the offsets of loops at which there is code to go on in, and that code's tier."""
+        found: dict[int, list[tuple[int, Tier]]] = {}
+        for (function, offset, is_optimised), address in list(self._loops.items()):
+            if address:
+                found.setdefault(function, []).append((offset, Tier.OPTIMIZED if is_optimised else Tier.BASELINE))
+        return found
+
     def resolve(self, position: int) -> int:
         """The address of the code of a defined function, by its position in the function table; makes it if needed.
 
@@ -237,17 +213,17 @@ class LazyCode:
         function = position + self._first
         if self._pid != os.getpid():
             self._come_along()
-        while not self._lock.acquire(timeout=_LOOK_AGAIN_SECONDS):  # another thread waits for a compiler
-            if lib.wj_is_interrupted():
+        while not self._lock.acquire(timeout=thresholds.LOOK_AGAIN_SECONDS):  # another thread waits for a compiler
+            if self._machine.is_interrupted():
                 return 0
         try:
-            if position in self._better:  # since the caller read the table
-                return self._better[position]
-            with deadline.until(lib.wj_is_interrupted):
+            if self._tiers.is_optimized(position):  # since the caller read the table
+                return self._tiers.address(position)
+            with deadline.until(self._machine.is_interrupted):
                 group = self._groups.get(function) or self._begin(function, at_once=True)
             while group.pending is not None:
                 self._progress()
-                if group.pending is not None and lib.wj_is_interrupted():
+                if group.pending is not None and self._machine.is_interrupted():
                     return 0
             if group.error is not None:
                 raise CompileError(group.error)
@@ -277,7 +253,9 @@ class LazyCode:
             if is_of_the_program(error):
                 raise
             self._num_failures += 1
-            pause_seconds = min(_FIRST_PAUSE_SECONDS * 2**self._num_failures, _LONGEST_PAUSE_SECONDS)
+            pause_seconds = min(
+                thresholds.HOT_FIRST_PAUSE_SECONDS * 2**self._num_failures, thresholds.HOT_LONGEST_PAUSE_SECONDS
+            )
             self._asks_again_at = time.monotonic() + pause_seconds
             say_once(error)
         return 0
@@ -306,8 +284,9 @@ class LazyCode:
                 return address
             if self._compilers_are_busy():
                 return 0
-            with deadline.until(lib.wj_is_interrupted):
-                if len(self._pending) < _MOST_PENDING and position not in self._better and function not in self._groups:
+            with deadline.until(self._machine.is_interrupted):
+                has_room = len(self._pending) < thresholds.MOST_PENDING_GROUPS
+                if has_room and function not in self._groups and not self._tiers.is_optimized(position):
                     self._begin(function)
                 if loop_offset and loop not in self._loops and self._has_room(loop):
                     self._begin_loop(loop)
@@ -336,19 +315,19 @@ class LazyCode:
             self._begun_trampolines = self._lazy_module.begin_trampolines()
         if self._begun_trampolines.is_ready():
             self._has_trampolines = True
-            self._trampolines = self._lazy_module.maker.install(self._begun_trampolines.finish())
+            self._trampolines = self._machine.install(self._begun_trampolines.finish())
 
     def _has_room(self, loop: _Loop) -> bool:
         """Whether to begin with the code of a loop now. Optimising takes long: there is one at most, which leaves room
         for baseline code, that more wait for."""
-        if len(self._pending) >= _MOST_PENDING:
+        if len(self._pending) >= thresholds.MOST_PENDING_GROUPS:
             return False
         function, _, is_optimised = loop
         if not is_optimised:
             return True
         body = self._module.bodies[function - self._first]
         now = time.monotonic()
-        patience = _LOOP_PATIENCE_SECONDS * (body.end - body.start)
+        patience = thresholds.LOOP_PATIENCE_SECONDS_A_BYTE * (body.end - body.start)
         is_time = now - self._asked_at.setdefault(loop, now) >= patience
         return is_time and not any(group.loop is not None and group.loop[2] for group in self._pending)
 
@@ -408,8 +387,7 @@ class LazyCode:
         if not self.interprets:
             return True
         position = function - self._first
-        entries = self._entries() if self._entries is not None else None
-        return position not in self._better and entries is not None and entries.count(position) >= _LUKEWARM
+        return not self._tiers.is_optimized(position) and self._tiers.count(position) >= thresholds.LUKEWARM_COUNT
 
     def _speculate(self) -> bool:
         """Begins with functions that compiled code calls: most of these will be called. False if there are none."""
@@ -428,8 +406,8 @@ class LazyCode:
     def _progress(self) -> None:
         """Finishes groups that are ready; if none is, begins another one, or waits."""
         ready = self._ready(0)
-        if not ready and (len(self._pending) >= _MOST_PENDING or not self._speculate()):
-            ready = self._ready(_LOOK_AGAIN_SECONDS)
+        if not ready and (len(self._pending) >= thresholds.MOST_PENDING_GROUPS or not self._speculate()):
+            ready = self._ready(thresholds.LOOK_AGAIN_SECONDS)
         for group in ready:
             self._finish(group)
 
@@ -463,7 +441,8 @@ class LazyCode:
             return
         self._pending.remove(group)
         try:
-            code = load(GroupCode(self._module, pending.result(), group.functions))
+            grouped = GroupCode(self._module, pending.result(), group.functions)
+            code = self._machine.load(grouped)
         except CompileError as error:
             group.error = error.reason
             if isinstance(error, NoCompilerError):
@@ -485,6 +464,6 @@ class LazyCode:
         addresses = zip(group.functions, code.function_addresses, strict=True)
         group.addresses = {function: address for function, address in addresses if function not in group.left}
         self.codes.append(code)
-        announce(self._config.profiler, code)
-        positions = {function - self._first: address for function, address in group.addresses.items()}
-        self._redirect({p: address for p, address in positions.items() if p not in self._better})
+        self._machine.announce(code)
+        words = {function - self._first: address for function, address in group.addresses.items()}
+        self._tiers.raise_to(Tier.BASELINE, words, grouped.made)

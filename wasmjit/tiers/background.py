@@ -14,12 +14,8 @@ import stat
 from collections.abc import Sequence
 from typing import IO, Any
 
-# What is handed over is bounded: requests beyond are made another time.
-MAX_REQUESTS = 16
-MAX_REQUEST_BYTES = 64 << 20
-# Others may keep the processor, and with it the end, from a process that gives way to everyone.
-_WALL_SECONDS_PER_CPU_SECOND = 10
-_NICENESS = 19
+from .. import thresholds
+
 _COMMITTED = b"wasmjit\n"
 
 
@@ -44,9 +40,9 @@ class Legacy:
             file.write(bytes(len(_COMMITTED)))
             write_message(file, budget, b"")
             size_bytes = 0
-            for fields, wasm in requests[:MAX_REQUESTS]:
+            for fields, wasm in requests[: thresholds.MOST_LEFT_REQUESTS]:
                 size_bytes += len(wasm)
-                if size_bytes > MAX_REQUEST_BYTES:
+                if size_bytes > thresholds.MOST_LEFT_REQUEST_BYTES:
                     break
                 write_message(file, fields, wasm)
         os.pwrite(self.descriptor, _COMMITTED, 0)  # now it is whole
@@ -84,11 +80,11 @@ def keep_within(budget: dict[str, Any], turn: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _lower(resource.RLIMIT_CPU, limit)
     _lower(resource.RLIMIT_AS, int(budget["memory_bytes"]))
-    signal.setitimer(signal.ITIMER_REAL, seconds * _WALL_SECONDS_PER_CPU_SECOND)
+    signal.setitimer(signal.ITIMER_REAL, seconds * thresholds.BACKGROUND_WALL_SECONDS_A_CPU_SECOND)
     for name in os.listdir("/proc/self/task") if os.path.isdir("/proc/self/task") else ["0"]:
         thread = int(name)
         with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, thread, _NICENESS)
+            os.setpriority(os.PRIO_PROCESS, thread, thresholds.BACKGROUND_NICENESS)
         with contextlib.suppress(OSError, AttributeError):
             os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
     with contextlib.suppress(OSError):

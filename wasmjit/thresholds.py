@@ -1,0 +1,91 @@
+"""When, where and how much is compiled: every number that decides it, which any part may import.
+
+Read them as ``thresholds.NAME`` where they are used: whoever changes one here (a test, an experiment) changes it for
+all that happens from then on in this process. What C reads of them is in ``runtime_c/wj_abi.h`` (`wasmjit.abi`).
+What keeps LLVM's time in proportion to its input is another matter (compile/limits.py).
+"""
+
+from __future__ import annotations
+
+# ---- the interpreter, where functions of tier "auto" begin ----
+
+# For tests: whether there is one.
+INTERPRETS = True
+# How often a function or a loop begins before somebody is told of it. Compiling a function takes as long as running it
+# a few thousand times here.
+INTERPRETER_BUDGET = 5000
+# Whether it waits between two questions (below). Tests cannot.
+INTERPRETER_IS_PATIENT = True
+# Between two questions of a thread about better code, and how many times as long as the last one took.
+QUESTION_INTERVAL_NS = 10_000_000
+QUESTION_COST_SHARE = 8
+
+# ---- baseline code, made a group of functions at a time ----
+
+# Of functions that are compiled when first called: a request has a price of its own, and what is not called is waste.
+GROUP_INSTRUCTIONS = 2000
+# Groups that compilers work on at a time: one that is waited for, and others that probably will be.
+MOST_PENDING_GROUPS = 2
+# Functions that began less often are not compiled with a hot one that calls them.
+LUKEWARM_COUNT = 500
+# Of larger functions, O0 code is made where better code could be ("quick"): register allocation takes seconds for some.
+QUICK_BODY_BYTES = 8 * 1024
+
+# ---- loops, in which an activation goes on in better code ----
+
+# Counts of a function's counter between two questions of baseline code, a power of two: a question costs as much as
+# about a thousand iterations of a short loop.
+HAND_OVER_PERIOD = 1 << 14
+# The frame takes as much of the stack again as the locals do, in all activations of the function.
+MOST_HAND_OVER_LOCALS = 200
+# How long a loop runs in baseline code before optimised code is made for it, per byte of its function's body: a part of
+# the time that making it takes. That competes with what runs, and is for nothing if the loop ends before.
+LOOP_PATIENCE_SECONDS_A_BYTE = 20e-6
+# After a failure nobody asks for better code for some time, twice as long each time.
+HOT_FIRST_PAUSE_SECONDS = 0.05
+HOT_LONGEST_PAUSE_SECONDS = 60.0
+
+# ---- the optimiser, a process that makes optimised code beside the program ----
+
+# Programs that end sooner would only be kept from ending by it.
+OPTIMISER_PATIENCE_SECONDS = 2.0
+# Without work it ends.
+OPTIMISER_IDLE_SECONDS = 20.0
+OPTIMISER_NICENESS = 10
+# What fails for a reason that may go away is tried again, after twice as long each time.
+OPTIMISER_FIRST_PAUSE_SECONDS = 1.0
+OPTIMISER_LONGEST_PAUSE_SECONDS = 300.0
+# What goes on after a program's end. What is handed over is bounded: requests beyond are made another time.
+MOST_LEFT_REQUESTS = 16
+MOST_LEFT_REQUEST_BYTES = 64 << 20
+# Others may keep the processor, and with it the end, from a process that gives way to everyone.
+BACKGROUND_WALL_SECONDS_A_CPU_SECOND = 10
+BACKGROUND_NICENESS = 19
+
+# ---- units: how modules are cut for LLVM ----
+
+# Small enough that units compile side by side and LLVM's passes stay near linear, large enough that most calls stay
+# direct. Counted in bytes of wasm code.
+UNIT_BODY_BYTES = 96 * 1024
+# LLVM takes 8 kB for each function, however short. Ten times as many as units of real programs have.
+MOST_UNIT_FUNCTIONS = 4_000
+# Of code whose functions call each other through the function table anyway: the first unit is soon with a compiler.
+REPLACEABLE_UNIT_BODY_BYTES = 12 * 1024
+# Far above what the text of compilers' functions is for so many bytes of them, where there is more than one.
+MOST_UNIT_TEXT_BYTES = 8_000_000
+MOST_TANGLED_UNIT_TEXT_BYTES = 2_000_000
+# Functions whose text is longer get less (docs/rationale.md): the passes of O1; then next to none, in O0 code; and even
+# longer ones none (compile/limits.py).
+HUGE_FUNCTION_TEXT_BYTES = 3_000_000  # some 50,000 instructions of wasm
+ENORMOUS_FUNCTION_TEXT_BYTES = 12_000_000
+
+# ---- processes that compile ----
+
+# Requests beyond what the pool's workers can do wait so long for one of them, and then start another: who is waited
+# for may be the one who waits.
+WORKER_PATIENCE_SECONDS = 1.0
+# Without requests they end; the next one starts another.
+WORKER_IDLE_SECONDS = 60.0
+# A signal handler that calls wasm may have finished what is waited for, and another thread given back a worker: Python
+# goes on waiting then.
+LOOK_AGAIN_SECONDS = 0.02
