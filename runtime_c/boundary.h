@@ -16,13 +16,26 @@ typedef struct {
     char letter;
     bool non_null; /* a reference that never is */
     uint32_t slot; /* in the wj_frame; for the third and further results in the results area */
-    const wj_signature *type; /* held: of the functions that a reference is to; NULL: of any */
+    /* Of the functions that a reference is to; NULL: of any. Held, unless it is of the same group. */
+    const wj_signature *type;
 } wj_place;
+
+/* A recursion group with more than a function type by itself: its signatures refer to each other, and go together. */
+typedef struct {
+    uint64_t references; /* atomic: of all of its signatures */
+    uint64_t serial; /* Python's: equal groups have the same while they live */
+    uint32_t count;
+    wj_signature *members[];
+} wj_group;
 
 /* Whoever keeps its address, or its id in a func-ref or an array of type ids, holds it. */
 struct wj_signature {
-    uint64_t references; /* atomic */
+    uint64_t references; /* atomic; of a group, that counts instead */
+    wj_group *group; /* or NULL */
+    const wj_signature *supertype; /* that it declares, or NULL; held as the types of its places are */
     uint32_t id;
+    uint32_t position; /* in the group */
+    bool is_final;
     uint32_t param_count;
     uint32_t result_count;
     uint32_t param_slots; /* as the unchecked form counts them: a v128 is two */
@@ -36,6 +49,12 @@ struct wj_signature {
 
 /* One more reference, for somebody who is given the address by one that holds it. */
 WJ_INTERNAL void wj_signature_hold_again(const wj_signature *signature);
+
+/* Whether functions of a type may be used where those of `wanted` are: it is that type or was declared to be below it. */
+static inline bool wj_signature_takes(const wj_signature *wanted, uint32_t found)
+{
+    return found == wanted->id || (!wanted->is_final && wj_type_matches(found, wanted->id));
+}
 
 #define WJ_SLOT_OF(member) (offsetof(wj_frame, member) / sizeof(uint64_t))
 

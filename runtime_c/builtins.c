@@ -231,6 +231,14 @@ uint64_t wj_builtin_hot_loop(void *vmctx, uint32_t position, uint32_t loop_offse
     return code;
 }
 
+uint64_t wj_builtin_type_matches(void *vmctx, uint32_t found, uint32_t wanted)
+{
+    (void)vmctx;
+    bool matches = wj_type_matches(found, wanted);
+    resume();
+    return matches;
+}
+
 uintptr_t wj_builtins(void)
 {
 #define ADDRESS_OF(name) (const void *)wj_builtin_##name,

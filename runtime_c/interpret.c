@@ -626,7 +626,9 @@ label_CALL_INDIRECT: {
     TRAP_IF(index >= table->length, TABLE_OUT_OF_BOUNDS);
     const wj_func_ref *reference = (const wj_func_ref *)(uintptr_t)table->elements[masked(index, table->length)];
     TRAP_IF(reference == NULL, INDIRECT_CALL_TO_NULL);
-    TRAP_IF(reference->type_id != ((const uint32_t *)((wj_vmcontext *)c->vmctx)->type_ids)[ip[1]], BAD_SIGNATURE);
+    if (UNLIKELY(reference->type_id != ((const uint32_t *)((wj_vmcontext *)c->vmctx)->type_ids)[ip[1]])) {
+        TRAP_IF(!wj_signature_takes(plan->types[ip[1]], reference->type_id), BAD_SIGNATURE);
+    }
     activation->ip = ip;
     operands = s + ip[4];
     if (LIKELY(reference->vmctx == c->vmctx)) { /* of this instance: imports have contexts of their own */

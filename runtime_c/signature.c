@@ -12,6 +12,17 @@ _Static_assert(WJ_LETTER_I32 == 'i' && WJ_LETTER_I64 == 'I' && WJ_LETTER_F32 == 
                    WJ_LETTER_V128 == 'V' && WJ_LETTER_FUNCREF == 'u' && WJ_LETTER_EXTERNREF == 'e',
                "letters of value types");
 
+/* The group that both are of, if any, counts for both. */
+static bool are_siblings(const wj_signature *a, const wj_signature *b)
+{
+    return a->group != NULL && a->group == b->group;
+}
+
+static uint64_t *counter_of(wj_signature *signature)
+{
+    return signature->group != NULL ? &signature->group->references : &signature->references;
+}
+
 static bool letters_are_valid(const char *letters, size_t most)
 {
     size_t count = strlen(letters);
@@ -69,6 +80,7 @@ static wj_signature *make(const char *params, const char *results)
     wj_signature *made = calloc(1, sizeof *made + (strlen(params) + strlen(results)) * sizeof(wj_place));
     if (made != NULL) {
         made->references = 1;
+        made->is_final = true;
         made->param_count = (uint32_t)strlen(params);
         made->result_count = (uint32_t)strlen(results);
         made->has_externrefs = strchr(params, 'e') != NULL || strchr(results, 'e') != NULL;
@@ -85,6 +97,7 @@ static wj_signature *make(const char *params, const char *results)
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static void *by_letters; /* trees of <search.h>: balanced, whatever types somebody chooses */
 static void *by_id;
+static void *by_serial; /* groups, whose signatures are not found by letters */
 static uint64_t count_all; /* atomic */
 static uint32_t last_id; /* ids are not used again: one that is out of date equals no other. 0 is that of a zeroed func-ref */
 
@@ -120,6 +133,13 @@ static int compare_ids(const void *a, const void *b)
     return compare_numbers(((const wj_signature *)a)->id, ((const wj_signature *)b)->id);
 }
 
+static int compare_serials(const void *a, const void *b)
+{
+    uint64_t left = ((const wj_group *)a)->serial;
+    uint64_t right = ((const wj_group *)b)->serial;
+    return (left > right) - (left < right);
+}
+
 /* Gives a new signature its id and its place in the other tree; false with errno set. Needs the lock. */
 static bool enroll(wj_signature *made)
 {
@@ -137,25 +157,51 @@ static bool enroll(wj_signature *made)
     return true;
 }
 
+/* The other way round, for one that nobody is to find any more. Needs the lock. */
+static void strike(wj_signature *dead)
+{
+    (void)tdelete(dead, &by_id, compare_ids);
+    __atomic_sub_fetch(&count_all, 1, __ATOMIC_RELAXED);
+}
+
 /* Gives one reference back; true if it was the last one, and nobody finds the signature any more. */
 static bool drop(wj_signature *held)
 {
-    uint64_t count = __atomic_load_n(&held->references, __ATOMIC_RELAXED);
+    uint64_t *counter = counter_of(held);
+    uint64_t count = __atomic_load_n(counter, __ATOMIC_RELAXED);
     while (count > 1) {
-        if (__atomic_compare_exchange_n(&held->references, &count, count - 1, true, __ATOMIC_RELEASE,
+        if (__atomic_compare_exchange_n(counter, &count, count - 1, true, __ATOMIC_RELEASE,
                                         __ATOMIC_RELAXED)) {
             return false;
         }
     }
     pthread_mutex_lock(&lock); /* perhaps the last one: nobody may find it meanwhile */
-    bool is_last = __atomic_sub_fetch(&held->references, 1, __ATOMIC_ACQ_REL) == 0;
-    if (is_last) {
+    bool is_last = __atomic_sub_fetch(counter, 1, __ATOMIC_ACQ_REL) == 0;
+    if (is_last && held->group != NULL) {
+        (void)tdelete(held->group, &by_serial, compare_serials);
+        for (uint32_t i = 0; i < held->group->count; i++) {
+            strike(held->group->members[i]);
+        }
+    } else if (is_last) {
         (void)tdelete(held, &by_letters, compare_letters);
-        (void)tdelete(held, &by_id, compare_ids);
-        __atomic_sub_fetch(&count_all, 1, __ATOMIC_RELAXED);
+        strike(held);
     }
     pthread_mutex_unlock(&lock);
     return is_last;
+}
+
+/* Frees one, but not what it refers to outside of its group: of that, what has nobody else goes to the front of `dead`. */
+static wj_signature *free_one(wj_signature *present, wj_signature *dead)
+{
+    for (uint32_t i = 0; i <= present->param_count + present->result_count; i++) {
+        bool is_value = i < present->param_count + present->result_count;
+        wj_signature *type = (wj_signature *)(is_value ? present->places[i].type : present->supertype);
+        if (type != NULL && !are_siblings(type, present) && drop(type)) {
+            type->next_dead = dead;
+            dead = type;
+        }
+    }
+    return dead;
 }
 
 /* Frees one that nobody can find, and what went with it: types refer to types to any depth. */
@@ -164,15 +210,22 @@ static void let_go(wj_signature *dead)
     dead->next_dead = NULL;
     while (dead != NULL) {
         wj_signature *present = dead;
+        wj_group *group = present->group;
         dead = present->next_dead;
-        for (uint32_t i = 0; i < present->param_count + present->result_count; i++) {
-            wj_signature *type = (wj_signature *)present->places[i].type;
-            if (type != NULL && drop(type)) {
-                type->next_dead = dead;
-                dead = type;
+        if (group == NULL) {
+            dead = free_one(present, dead);
+            free(present);
+            continue;
+        }
+        for (uint32_t i = 0; i < group->count; i++) {
+            if (group->members[i] != NULL) { /* of one that is complete */
+                dead = free_one(group->members[i], dead);
             }
         }
-        free(present);
+        for (uint32_t i = 0; i < group->count; i++) {
+            free(group->members[i]);
+        }
+        free(group);
     }
 }
 
@@ -231,7 +284,7 @@ void wj_signature_references(const wj_signature *signature, wj_signature **types
 
 void wj_signature_hold_again(const wj_signature *signature)
 {
-    __atomic_add_fetch(&((wj_signature *)signature)->references, 1, __ATOMIC_RELAXED);
+    __atomic_add_fetch(counter_of((wj_signature *)signature), 1, __ATOMIC_RELAXED);
 }
 
 void wj_signature_release(const wj_signature *signature)
@@ -252,6 +305,148 @@ wj_signature *wj_signature_of_id(uint32_t id)
     }
     pthread_mutex_unlock(&lock);
     return found;
+}
+
+/* ---- recursion groups ---- */
+
+/* Makes the signatures of a group, which nobody can find yet; NULL with errno set. */
+static wj_group *make_group(uint64_t serial, const wj_group_member *of, uint32_t count)
+{
+    wj_group *made = calloc(1, sizeof *made + count * sizeof(wj_signature *));
+    if (made == NULL) {
+        return NULL;
+    }
+    made->references = 1;
+    made->serial = serial;
+    made->count = count;
+    for (uint32_t i = 0; i < count; i++) {
+        made->members[i] = make(of[i].params, of[i].results);
+        if (made->members[i] == NULL) {
+            int number = errno;
+            while (i-- > 0) {
+                free(made->members[i]);
+            }
+            free(made);
+            errno = number;
+            return NULL;
+        }
+        made->members[i]->group = made;
+        made->members[i]->position = i;
+        made->members[i]->is_final = of[i].is_final != 0;
+    }
+    return made;
+}
+
+/* A signature that one of a group refers to: of the group, or held from here on. NULL: none. */
+static const wj_signature *referred_to(const wj_group *group, uint32_t sibling, const wj_signature *other)
+{
+    if (sibling != 0) {
+        return sibling <= group->count ? group->members[sibling - 1] : NULL;
+    }
+    if (other != NULL) {
+        wj_signature_hold_again(other);
+    }
+    return other;
+}
+
+static void connect(wj_group *group, const wj_group_member *of)
+{
+    for (uint32_t i = 0; i < group->count; i++) {
+        wj_signature *made = group->members[i];
+        for (uint32_t j = 0; j < made->param_count + made->result_count; j++) {
+            wj_place *place = &made->places[j];
+            if (place->letter == WJ_LETTER_FUNCREF) {
+                place->type = referred_to(group, of[i].siblings[j], of[i].types[j]);
+            }
+            place->non_null = of[i].non_null[j] != 0;
+        }
+        made->supertype = referred_to(group, of[i].super_sibling, of[i].supertype);
+    }
+}
+
+/* Puts a new group where it is found, or finds the one that equals it; NULL with errno set. Needs the lock. */
+static wj_group *enroll_group(wj_group *made)
+{
+    wj_group **place = (wj_group **)tsearch(made, &by_serial, compare_serials);
+    if (place == NULL) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    if (*place != made) {
+        __atomic_add_fetch(&(*place)->references, 1, __ATOMIC_RELAXED);
+        return *place;
+    }
+    for (uint32_t i = 0; i < made->count; i++) {
+        if (!enroll(made->members[i])) {
+            int number = errno;
+            while (i-- > 0) {
+                strike(made->members[i]);
+            }
+            (void)tdelete(made, &by_serial, compare_serials);
+            errno = number;
+            return NULL;
+        }
+    }
+    return made;
+}
+
+int wj_group_hold(uint64_t serial, const wj_group_member *of, uint32_t count, wj_signature **members)
+{
+    if (count == 0) {
+        return EINVAL;
+    }
+    wj_group *made = make_group(serial, of, count);
+    if (made == NULL) {
+        return errno;
+    }
+    connect(made, of);
+    pthread_mutex_lock(&lock);
+    wj_group *found = enroll_group(made);
+    int number = found == NULL ? errno : 0;
+    if (found != NULL) { /* each member is to be released */
+        __atomic_add_fetch(&found->references, count - 1, __ATOMIC_RELAXED);
+    }
+    pthread_mutex_unlock(&lock);
+    if (found != made) {
+        let_go(made->members[0]);
+    }
+    for (uint32_t i = 0; found != NULL && i < count; i++) {
+        members[i] = found->members[i];
+    }
+    return number;
+}
+
+uint64_t wj_signature_group(const wj_signature *signature, uint32_t *position)
+{
+    *position = signature->position;
+    return signature->group == NULL ? 0 : signature->group->serial;
+}
+
+/* Pairs of ids (found, wanted) that were seen to match: ids are not used again, so they always will. */
+static uint64_t matching[1024]; /* atomic */
+
+bool wj_type_matches(uint32_t found, uint32_t wanted)
+{
+    if (found == wanted) {
+        return true;
+    }
+    uint64_t pair = (uint64_t)found << 32 | wanted;
+    uint64_t *known = &matching[(pair * UINT64_C(0x9E3779B97F4A7C15)) >> 54];
+    if (__atomic_load_n(known, __ATOMIC_RELAXED) == pair) {
+        return true;
+    }
+    const wj_signature of_id = {.id = found};
+    pthread_mutex_lock(&lock);
+    wj_signature **place = (wj_signature **)tfind(&of_id, &by_id, compare_ids);
+    const wj_signature *present = place == NULL ? NULL : *place;
+    while (present != NULL && present->id != wanted) {
+        present = present->supertype;
+    }
+    pthread_mutex_unlock(&lock);
+    if (present != NULL) {
+        __atomic_store_n(known, pair, __ATOMIC_RELAXED);
+    }
+    return present != NULL;
 }
 
 int wj_signatures_hold(const char *letters, uint64_t count, wj_signature **signatures, uint32_t *ids)

@@ -300,7 +300,7 @@ static bool reference_fits(PyObject *value, const wj_place *place, uint64_t bits
         return true;
     }
     const wj_func_ref *func_ref = (const wj_func_ref *)(uintptr_t)bits;
-    if (place->type != NULL && func_ref->type_id != place->type->id) {
+    if (place->type != NULL && !wj_signature_takes(place->type, func_ref->type_id)) {
         return refuse_value(value, place->letter, "a function of another type", where);
     }
     return true;

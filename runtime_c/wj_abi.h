@@ -181,7 +181,8 @@
   X(epoch_deadline_reached) \
   X(fused_multiply_add_f32) \
   X(fused_multiply_add_f64) \
-  X(hot_loop)
+  X(hot_loop) \
+  X(type_matches)
 #define WJ_BOUNDARY(X) \
   X(gate) \
   X(begin) \
@@ -223,6 +224,7 @@ void wj_builtin_epoch_deadline_reached(void *vmctx);
 uint64_t wj_builtin_fused_multiply_add_f32(void *vmctx, uint64_t, uint64_t, uint64_t);
 uint64_t wj_builtin_fused_multiply_add_f64(void *vmctx, uint64_t, uint64_t, uint64_t);
 uint64_t wj_builtin_hot_loop(void *vmctx, uint32_t, uint32_t);
+uint64_t wj_builtin_type_matches(void *vmctx, uint32_t, uint32_t);
 typedef struct { uint64_t bits, succeeded; } wj_converted;
 void wj_boundary_gate(void);
 uint32_t wj_boundary_begin(void *, void *);

@@ -194,6 +194,22 @@ wj_signature *wj_signature_hold_of(const char *params, const char *results, wj_s
 /* Writes these again, as many as there are values; the signature holds the types. */
 void wj_signature_references(const wj_signature *signature, wj_signature **types, uint8_t *non_null);
 wj_signature *wj_signature_of_id(uint32_t id); /* NULL: nobody holds it */
+/* What a type of a recursion group is made of. `types` and `siblings` say for each value, parameters first, what it is a
+ * reference to: a signature or NULL, or the position of one of the group, plus 1, or 0. */
+typedef struct {
+    const char *params, *results;
+    wj_signature *const *types;
+    const uint32_t *siblings;
+    const uint8_t *non_null;
+    const wj_signature *supertype; /* NULL: none, or */
+    uint32_t super_sibling; /* as siblings: one before it */
+    uint32_t is_final;
+} wj_group_member;
+/* The signatures of a group that is not a plain function type by itself, each to be released. Groups are equal if their
+ * `serial` is, which is not 0. 0 or an errno value; then there are none. */
+int wj_group_hold(uint64_t serial, const wj_group_member *of, uint32_t count, wj_signature **members);
+/* The serial of its group, 0 if it is of none; writes its position. */
+uint64_t wj_signature_group(const wj_signature *signature, uint32_t *position);
 void wj_signature_release(const wj_signature *signature);
 uint32_t wj_signature_id(const wj_signature *signature);
 /* Writes its letters, parameters first, and a 0 behind (at most 2001 bytes); the number of parameters. */

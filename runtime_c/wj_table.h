@@ -20,4 +20,10 @@ WJ_ASSERT_OFFSET(struct wj_table, elements, WJ_TABLE_ELEMENTS);
 WJ_ASSERT_OFFSET(struct wj_table, length, WJ_TABLE_LENGTH);
 _Static_assert(sizeof *((struct wj_table *)NULL)->elements == WJ_ELEMENT_BYTES, "elements are words");
 
+/* ---- signature.c ---- */
+
+/* Whether functions of the type with the id `found` may be called as `wanted`: it is that one or was declared to be below it.
+ * Somebody holds both. */
+WJ_INTERNAL bool wj_type_matches(uint32_t found, uint32_t wanted);
+
 #endif

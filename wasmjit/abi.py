@@ -233,6 +233,8 @@ BUILTINS: tuple[Builtin, ...] = (
     Builtin("fused_multiply_add_f64", "i64", ("i64", "i64", "i64")),
     # Position in the function table, offset of the loop's opcode -> code that goes on from there, or 0 (hand_over.py).
     Builtin("hot_loop", "i64", ("i32", "i32")),
+    # Type ids: of a func-ref that is there, and of a type that is not final -> 1 if the first is or is below it.
+    Builtin("type_matches", "i64", ("i32", "i32")),
 )
 BUILTIN_INDEX: dict[str, int] = {b.name: i for i, b in enumerate(BUILTINS)}
 

@@ -64,6 +64,10 @@ class Features:
         """Raises UnsupportedError, naming `offset`, unless proposal `name` is both supported and on."""
         if name not in SUPPORTED_FEATURES:
             raise UnsupportedError(f"feature {name} is not supported yet", offset=offset)
+        self.check_is_on(name, offset)
+
+    def check_is_on(self, name: str, offset: int | None = None) -> None:
+        """As `check`, of what this version has of the proposal: for garbage collection, types that nothing has."""
         if not getattr(self, name):
             raise UnsupportedError(
                 f"feature {name} is off in the Config (wasm_{name}; `-W {name.replace('_', '-')}=y`)", offset=offset

@@ -9,6 +9,7 @@ parsed when first used (`LoadedModule`); names and body ranges, which most progr
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import re
 from array import array
@@ -30,19 +31,28 @@ from .wasm.module import (
     Module,
     Names,
 )
+from .wasm.recursion import ARRAY, FUNC, STRUCT, Member, defined, within
 from .wasm.types import (
-    EXTERNREF,
-    FUNCREF,
     FUNCTION,
+    GLOBAL,
+    I8,
+    I16,
+    MEMORY,
     NON_NULL,
+    TABLE,
+    TAG,
     VALTYPE_NAMES,
-    FunctionReference,
+    DefinedType,
     FuncType,
     GlobalType,
     Limits,
     MemoryType,
+    StructType,
     TableType,
+    TypeReference,
+    basic,
     is_defaultable,
+    is_reference,
     reference_to,
 )
 
@@ -170,6 +180,7 @@ def encode_module(module: Module) -> tuple[dict[str, _Json], bytes]:
         "types": types.all(),
         "imports": [[i.module, i.name, i.kind, _encode_import_type(i, types), i.offset] for i in module.imports],
         "functions": len(module.functions),
+        "tags": module.tags,
         "tables": [_encode_table(t, types) for t in module.tables],
         "table_inits": [[table, _encode_expression(init, types)] for table, init in module.table_inits.items()],
         "memories": [_encode_memory(m) for m in module.memories],
@@ -179,6 +190,7 @@ def encode_module(module: Module) -> tuple[dict[str, _Json], bytes]:
             module.num_imported_tables,
             module.num_imported_memories,
             module.num_imported_globals,
+            module.num_imported_tags,
         ],
         "global_definitions": [
             [types.value(g.type.content), g.type.mutable, _encode_expression(g.init, types), g.offset]
@@ -223,7 +235,7 @@ def decode_module(data: dict[str, _Json], indices: memoryview[int], wasm: bytes 
 
 
 def _decode_module(data: dict[str, _Json], indices: _Indices, wasm: bytes | memoryview) -> Module:
-    functions, tables, memories, globals_ = data["imported"]
+    functions, tables, memories, globals_, tags = data["imported"]
     function_types = indices.take(data["functions"]).tolist()
     referenced_functions = indices.take(data["referenced_functions"]).tolist()
     types = _TypeReader(data["types"])
@@ -232,6 +244,7 @@ def _decode_module(data: dict[str, _Json], indices: _Indices, wasm: bytes | memo
         types=types.types,
         imports=[Import(m, n, kind, _decode_import_type(kind, t, types), at) for m, n, kind, t, at in data["imports"]],
         functions=function_types,
+        tags=data["tags"],
         tables=[_decode_table(t, types) for t in data["tables"]],
         table_inits={table: _decode_expression(init, types) for table, init in data["table_inits"]},
         memories=[_decode_memory(m) for m in data["memories"]],
@@ -240,6 +253,7 @@ def _decode_module(data: dict[str, _Json], indices: _Indices, wasm: bytes | memo
         num_imported_tables=tables,
         num_imported_memories=memories,
         num_imported_globals=globals_,
+        num_imported_tags=tags,
         global_definitions=[
             GlobalDefinition(GlobalType(types.value(content), mutable), _decode_expression(init, types), at)
             for content, mutable, init, at in data["global_definitions"]
@@ -265,6 +279,9 @@ def _decode_module(data: dict[str, _Json], indices: _Indices, wasm: bytes | memo
         code_end=data["code"][1],
         referenced_functions=set(referenced_functions),
     )
+    if any(not isinstance(type, FuncType) for type in types.types):
+        for index in {*module.functions, *module.tags}:
+            _index_of_function_type(index, types)
     if any(not tables <= table < len(module.tables) for table in module.table_inits):
         raise ValueError("initial elements of no table")
     if not indices.is_at_end():
@@ -281,23 +298,59 @@ def _decode_data(data: _Json, types: _TypeReader) -> list[DataSegment]:
 
 
 class _TypeWriter:
-    """Writes value types; a reference to functions of one type names that type by its index in the module."""
+    """Writes value types; a reference to what has one type of the module names that type by its index.
 
-    def __init__(self, types: Sequence[FuncType]) -> None:
+    A recursion group is one word, ``(F!:<1?>,S3+w<0!>)``: for each type its kind, what it declares (see `_member`) and
+    its values, which name types of the group, too, by their index in the module.
+    """
+
+    def __init__(self, types: Sequence[DefinedType]) -> None:
         self._types = types
-        self._indices: dict[FuncType, int] | None = None
+        self._indices: dict[DefinedType, int] | None = None
+        self._own: dict[DefinedType, int] = {}  # those of the group that is written, which may be there twice
 
     def value(self, valtype: int) -> _Json:
         """JSON of a value type."""
-        if not isinstance(valtype, FunctionReference):
+        if not isinstance(valtype, TypeReference):
             return valtype
+        return [self._index(valtype.type), is_defaultable(valtype)]
+
+    def _index(self, type: DefinedType) -> int:
+        own = self._own.get(type) if self._own else None
+        if own is not None:
+            return own
         if self._indices is None:
             self._indices = {type: index for index, type in reversed(list(enumerate(self._types)))}
-        return [self._indices[valtype.type], is_defaultable(valtype)]
+        return self._indices[type]
 
     def all(self) -> str:
         """The module's types."""
-        return " ".join([f"{self._values(type.params)}:{self._values(type.results)}" for type in self._types])
+        words: list[str] = []
+        at = 0
+        while at < len(self._types):
+            type = self._types[at]
+            if type.definition is None:
+                words.append(f"{self._values(type.params)}:{self._values(type.results)}")
+                at += 1
+                continue
+            group = type.definition.group.types
+            self._own = dict(zip(group, range(at, at + len(group)), strict=True))
+            words.append(f"({','.join(map(self._member, group))})")
+            self._own = {}
+            at += len(group)
+        return " ".join(words)
+
+    def _member(self, type: DefinedType) -> str:
+        """Its kind, the index of its supertype if there is one, ``!`` if it is final, else ``?``; then its values, of
+        fields with ``+`` in front if they are mutable and ``-`` if not."""
+        definition = type.definition
+        assert definition is not None
+        above = "" if definition.supertype is None else self._index(definition.supertype)
+        head = f"{_KIND_LETTERS[type.KIND]}{above}{'!' if definition.is_final else '?'}"
+        if isinstance(type, FuncType):
+            return f"{head}{self._values(type.params)}:{self._values(type.results)}"
+        fields = type.fields if isinstance(type, StructType) else (type.element,)
+        return head + "".join([f"{'+' if f.mutable else '-'}{self._values((f.storage,))}" for f in fields])
 
     def _values(self, valtypes: tuple[int, ...]) -> str:
         """The byte in the binary format of most is an ASCII character."""
@@ -313,27 +366,57 @@ class _TypeWriter:
 
 
 class _TypeReader:
-    """The inverse; `types` are those that were read so far, to which alone the others refer."""
+    """The inverse; `types` are those that were read so far, to which alone others refer that are not of one group."""
 
     def __init__(self, text: str) -> None:
-        self.types: list[FuncType] = []
+        self.types: list[DefinedType] = []
+        self._group_end = 0
         for each in text.split():
-            self.types.append(_decode_type(each) if "<" not in each else self._type(each))
+            if each[0] == "(":
+                members = each[1:-1].split(",")
+                self._group_end = len(self.types) + len(members)
+                self.types += defined(tuple([self._member(member) for member in members]))
+            else:
+                self.types.append(_decode_type(each) if "<" not in each else self._type(each))
 
     def value(self, data: _Json) -> int:
         """A value type. Raises ValueError or TypeError for what is none."""
         if isinstance(data, list):
             index, nullable = data
+            if len(self.types) <= index < self._group_end:
+                return within(index - len(self.types), bool(nullable))
             if not 0 <= index < len(self.types):
                 raise ValueError(f"type {index} of {len(self.types)}")
             return reference_to(self.types[index], bool(nullable))
-        if not data or (data not in VALTYPE_NAMES and data not in (FUNCREF | NON_NULL, EXTERNREF | NON_NULL)):
+        if not data or basic(data & ~NON_NULL) not in VALTYPE_NAMES or (data & NON_NULL and not is_reference(data)):
             raise ValueError(f"value type {data}")
         return int(data)
 
     def _type(self, text: str) -> FuncType:
-        params, results = (tuple([self._piece(piece) for piece in _PIECES.findall(part)]) for part in text.split(":"))
+        params, results = map(self._values, text.split(":"))
         return FuncType(params, results)
+
+    def _member(self, text: str) -> Member:
+        head = _MEMBER.fullmatch(text)
+        if head is None:
+            raise ValueError(f"type {text[:20]}")
+        letter, above, finality, rest = head.groups()
+        supertype = self.value([int(above), False]) if above else None
+        kind = _KINDS[letter]
+        if kind == FUNC:
+            params, results = map(self._values, rest.split(":"))
+            return Member(kind, finality == "!", supertype, params, results)
+        fields = _FIELDS.findall(rest)
+        if len("".join(itertools.chain.from_iterable(fields))) != len(rest):
+            raise ValueError(f"fields {rest[:20]}")
+        storage = tuple([self._storage(piece) for _, piece in fields])
+        return Member(kind, finality == "!", supertype, storage, tuple([mark == "+" for mark, _ in fields]))
+
+    def _values(self, text: str) -> tuple[int, ...]:
+        return tuple([self._piece(piece) for piece in _PIECES.findall(text)])
+
+    def _storage(self, piece: str) -> int:
+        return ord(piece) if piece in _PACKED else self._piece(piece)
 
     def _piece(self, piece: str) -> int:
         if piece[0] != "<":
@@ -344,6 +427,11 @@ class _TypeReader:
 
 
 _PIECES = re.compile(r"<[^>]*>|.", re.DOTALL)
+_FIELDS = re.compile(r"([+-])(<[^>]*>|.)", re.DOTALL)
+_MEMBER = re.compile(r"([FSA])([0-9]*)([!?])(.*)", re.DOTALL)
+_KIND_LETTERS = {FUNC: "F", STRUCT: "S", ARRAY: "A"}
+_KINDS = {letter: kind for kind, letter in _KIND_LETTERS.items()}
+_PACKED = (chr(I8), chr(I16))
 
 
 def _decode_type(text: str) -> FuncType:
@@ -384,28 +472,31 @@ def _decode_memory(data: _Json) -> MemoryType:
 def _encode_import_type(import_: Import, types: _TypeWriter) -> _Json:
     kind = import_.type
     if isinstance(kind, TableType):
-        return ["table", *_encode_table(kind, types)]
+        return _encode_table(kind, types)
     if isinstance(kind, MemoryType):
-        return ["memory", *_encode_memory(kind)]
+        return _encode_memory(kind)
     if isinstance(kind, GlobalType):
-        return ["global", types.value(kind.content), kind.mutable]
-    return kind  # a type index: functions, and tags later
+        return [types.value(kind.content), kind.mutable]
+    return kind  # a type index
 
 
 def _decode_import_type(kind: int, data: _Json, types: _TypeReader) -> int | TableType | MemoryType | GlobalType:
-    if isinstance(data, int):
-        return data
-    if kind == FUNCTION:
-        raise ValueError("a function import without a type index")
-    name, *rest = data
-    if name == "table":
-        return _decode_table(rest, types)
-    if name == "memory":
-        return _decode_memory(rest)
-    if name == "global":
-        content, mutable = rest
+    if kind in (FUNCTION, TAG):
+        return _index_of_function_type(data, types)
+    if kind == TABLE:
+        return _decode_table(data, types)
+    if kind == MEMORY:
+        return _decode_memory(data)
+    if kind == GLOBAL:
+        content, mutable = data
         return GlobalType(types.value(content), mutable)
-    raise ValueError(f"import type {name}")
+    raise ValueError(f"import kind {kind}")
+
+
+def _index_of_function_type(index: _Json, types: _TypeReader) -> int:
+    if not 0 <= index < len(types.types) or not isinstance(types.types[index], FuncType):
+        raise ValueError(f"function type {index}")
+    return int(index)
 
 
 def _encode_expression(expression: ConstExpr, types: _TypeWriter) -> _Json:

@@ -26,7 +26,10 @@ else:
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITE = Path(os.environ.get("WASMJIT_TESTSUITE") or ROOT.parent / "shared" / "spec" / "testsuite")
-LEVELS = [Path(__file__).parent / name for name in ("level1-wasm2-scalar.txt", "level2.txt", "typed-references.txt")]
+LEVELS = [
+    Path(__file__).parent / name
+    for name in ("level1-wasm2-scalar.txt", "level2.txt", "typed-references.txt", "recursive-types.txt")
+]
 KNOWN_FAILURES: dict[str, str] = tomllib.loads((Path(__file__).parent / "known_failures.toml").read_text())["failures"]
 
 CONFIGURATIONS = {

@@ -471,14 +471,22 @@ FEATURES = {
     "tag section": ("exceptions", module(section(TYPE, vector(EMPTY_TYPE)), section(TAG, b"\1\0\0")), 17),
     "tag import": ("exceptions", module(section(TYPE, vector(EMPTY_TYPE)), section(IMPORT, b"\1\0\0\4\0\0")), 20),
     "exnref": ("exceptions", module(section(TYPE, b"\1\x60\1\x69\0")), 13),
-    "anyref": ("gc", module(section(TYPE, b"\1\x60\1\x6e\0")), 13),
-    "struct type": ("gc", module(section(TYPE, b"\1\x5f\2\x78\1\x7f\0")), 11),
-    "array type": ("gc", module(section(TYPE, b"\1\x5e\x77\0")), 11),
-    "recursive types": ("gc", module(section(TYPE, b"\1\x4e\2\x50\0\x5f\0\x4f\1\0\x60\0\0")), 11),
+    "anyref": ("gc", global_section(b"\x6e\0\xd0\x71\x0b"), 11),
+    "null of none": ("gc", global_section(b"\x70\0\xd0\x71\x0b"), 14),
+    "reference to a structure": (
+        "gc",
+        module(section(TYPE, b"\1\x5f\0"), section(TABLE, b"\1\x63\0\0\0")),
+        17,
+    ),
+    "function of anyref": (
+        "gc",
+        module(section(TYPE, b"\1\x60\1\x6e\0"), section(IMPORT, b"\1\0\0\0\0")),
+        21,
+    ),
     "struct.new_default": (
         "gc",
         module(section(TYPE, b"\1\x5f\0"), section(GLOBAL, vector(b"\x6e\0\xfb\1\0\x0b"))),
-        11,
+        16,
     ),
     "non-null reference": ("function_references", module(section(TYPE, b"\1\x60\1\x64\x70\0")), 13),
     "reference to a type": ("function_references", module(section(TYPE, b"\2\x60\0\0\x60\1\x63\0\0")), 17),
@@ -500,6 +508,24 @@ def test_features_that_are_missing_are_named(feature: str, wasm: bytes, offset: 
         with pytest.raises(UnsupportedError, match=f"feature {feature} is not supported yet") as caught:
             decode(wasm)
         assert caught.value.offset == offset
+
+
+DEFINED = {
+    "anyref": (b"\1\x60\1\x6e\0", 13),
+    "structure": (b"\1\x5f\2\x78\1\x7f\0", 11),
+    "array": (b"\1\x5e\x77\0", 11),
+    "group": (b"\1\x4e\2\x50\0\x5f\0\x60\0\0", 11),
+    "supertype": (b"\2\x50\0\x60\0\0\x4f\1\0\x60\0\0", 11),
+}
+
+
+@pytest.mark.parametrize(("types", "offset"), DEFINED.values(), ids=DEFINED)
+def test_types_of_garbage_collection_can_be_defined(types: bytes, offset: int) -> None:
+    wasm = module(section(TYPE, types))
+    decode(wasm)
+    with pytest.raises(UnsupportedError, match=r"feature gc is off.*-W gc=y") as off:
+        decode(wasm, Features(gc=False))
+    assert off.value.offset == offset
 
 
 @pytest.mark.parametrize(("feature", "wasm", "offset"), FEATURES.values(), ids=FEATURES)

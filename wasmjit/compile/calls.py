@@ -139,13 +139,13 @@ def call_indirect(lowering: CallingEmitter, type_index: int, table: int, at: int
     reference = checked_reference(lowering, type_index, table, at)
     announce_caller(lowering)
     code, context = load_func_ref(lowering, reference)
-    emit_call(lowering, lowering.module.types[type_index], code, context, at)
+    emit_call(lowering, lowering.module.called_type(type_index), code, context, at)
 
 
 def checked_reference(lowering: CallingEmitter, type_index: int, table: int, at: int) -> str:
     """Pops an index; the func-ref in the table there. Bounds, null and signature are checked (spec 4.4.8)."""
     index = lowering.values.pop()
-    params = lowering.module.types[type_index].params
+    params = lowering.module.called_type(type_index).params
     if params:
         lowering.settle_values(lowering.values[-len(params) :], params)
     place = tables.element_pointer(lowering, table, index, at)
@@ -160,10 +160,18 @@ def checked_reference(lowering: CallingEmitter, type_index: int, table: int, at:
     found = lowering.fresh()
     lowering.lines.append(
         f"  {found}p = getelementptr i8, ptr {reference}, i64 {abi.FUNC_REF['type_id']}\n"
-        f"  {found} = load i32, ptr {found}p, align 4, !tbaa !2{lowering.debug(at)}\n"
-        # The processor may compare in memory: then it is the comparison's location that counts.
-        f"  {found}m = icmp ne i32 {found}, {expected}{lowering.debug(at)}"
+        f"  {found} = load i32, ptr {found}p, align 4, !tbaa !2{lowering.debug(at)}"
     )
+    definition = lowering.module.called_type(type_index).definition
+    if definition is None or definition.is_final:
+        # The processor may compare in memory: then it is the comparison's location that counts.
+        lowering.lines.append(f"  {found}m = icmp ne i32 {found}, {expected}{lowering.debug(at)}")
+    else:
+        matches = lowering.builtin_pointer("type_matches")
+        lowering.lines.append(
+            f"  {found}w = call i64 {matches}(ptr %vmctx, i32 {found}, i32 {expected}){lowering.debug(at)}\n"
+            f"  {found}m = icmp eq i64 {found}w, 0"
+        )
     lowering.trap_if(f"{found}m", "BAD_SIGNATURE", at)
     return reference
 

@@ -354,7 +354,7 @@ class FunctionLowering(TailCallingEmitter, HandingEmitter, VectorEmitter, Branch
 
     def return_call_indirect(self, type_index: int, table: int, at: int) -> None:
         reference = calls.checked_reference(self, type_index, table, at)
-        tail_calls.call_reference(self, self.module.types[type_index], reference, at)
+        tail_calls.call_reference(self, self.module.called_type(type_index), reference, at)
 
     def builtin(self, name: str, indices: tuple[int, ...], params: tuple[int, ...], result: int, at: int) -> None:
         calls.builtin(self, name, indices, params, result, at)

@@ -38,20 +38,20 @@ def call(lowering: CallingEmitter, type_index: int, may_be_null: bool, at: int) 
     reference = _callee(lowering, type_index, may_be_null, at)
     calls.announce_caller(lowering)
     code, context = calls.load_func_ref(lowering, reference)
-    calls.emit_call(lowering, lowering.module.types[type_index], code, context, at)
+    calls.emit_call(lowering, lowering.module.called_type(type_index), code, context, at)
 
 
 def return_call(lowering: TailCallingEmitter, type_index: int, may_be_null: bool, at: int) -> None:
     """return_call_ref"""
     reference = _callee(lowering, type_index, may_be_null, at)
-    tail_calls.call_reference(lowering, lowering.module.types[type_index], reference, at)
+    tail_calls.call_reference(lowering, lowering.module.called_type(type_index), reference, at)
 
 
 def _callee(lowering: CallingEmitter, type_index: int, may_be_null: bool, at: int) -> str:
     """Pops a reference to call, and traps if it is null."""
     reference = lowering.values.pop()
     if may_be_null:
-        params = lowering.module.types[type_index].params
+        params = lowering.module.called_type(type_index).params
         if params:
             lowering.settle_values(lowering.values[-len(params) :], params)
         lowering.settle(operands=len(params))  # LLVM may find that this always traps

@@ -97,7 +97,7 @@ def python_to_bits(record: StoreRecord, valtype: int, value: Any) -> int:
         if isinstance(value, Func):
             if value._owner is not record:
                 raise WasmError("function belongs to another Store than the one given")
-            if isinstance(valtype, wt.FunctionReference) and value._item.type != valtype.type:
+            if isinstance(valtype, wt.TypeReference) and not wt.is_subtype(value._item.type, valtype.type):
                 raise TypeError(f"a function of type {value._item.type} is no {wt.valtype_name(valtype)}")
             return value._item.address
     elif valtype == wt.V128 or isinstance(value, _PYTHON_TYPES.get(valtype, ())):
@@ -178,6 +178,8 @@ def _new_item(record: StoreRecord, type: wt.FuncType, called: Any, flags: int, *
         code = trampolines.find(HOST, type)
     if code is not None:
         native.keepalive.add(code)
+    if max((*type.params, *type.results), default=0) >= wt.NON_NULL or type.definition is not None:
+        native.keepalive.add(type)  # C has the signature, from which `type_of_id` comes back to the type
     signature = signature_of(type).pointer
     code_address = 0 if code is None else code.address
     try:

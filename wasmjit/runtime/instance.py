@@ -68,6 +68,8 @@ def _limits_match(found: wt.Limits, wanted: wt.Limits) -> bool:
 
 def types_match(found: wt.ExternType, wanted: wt.ExternType) -> bool:
     """Whether an item of type `found` (with its current size as minimum) can be imported as `wanted`."""
+    if isinstance(found, wt.FuncType) and isinstance(wanted, wt.FuncType):
+        return wt.is_subtype(found, wanted)
     if isinstance(found, wt.MemoryType) and isinstance(wanted, wt.MemoryType):
         same = (found.is_64, found.shared, found.page_size_log2) == (wanted.is_64, wanted.shared, wanted.page_size_log2)
         return same and _limits_match(found.limits, wanted.limits)

@@ -20,6 +20,10 @@ from .native import ffi, lib
 from .type_ids import ModuleTypes
 
 
+def _has_no_vectors(type: wt.DefinedType) -> bool:
+    return isinstance(type, wt.FuncType) and wt.V128 not in type.params and wt.V128 not in type.results
+
+
 class Interpreter:
     """Translated functions of one module, for one function table. Thread-safe.
 
@@ -52,7 +56,7 @@ class Interpreter:
         self._types = array(
             "Q",
             [
-                0 if wt.V128 in type.params or wt.V128 in type.results else address
+                address if _has_no_vectors(type) else 0
                 for type, address in zip(module.types, types.signatures, strict=True)
             ],
         )

@@ -443,6 +443,8 @@ class Linker(Handle):
         for key, type in self._unknown_imports(module):
             if isinstance(type, wt.FuncType):
                 self._insert(*key, _HostDefinition(type, _default_function(type), False))
+            elif isinstance(type, wt.TagType):
+                raise WasmError("a tag has no default value")
             else:
                 self._insert(*key, _StoreDefinition(record, _default_item(record, type)))
 

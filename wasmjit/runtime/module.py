@@ -385,7 +385,7 @@ class Module(Handle):
         """What it imports, in order, without removing duplicates."""
         decoded = self._decoded
         return [
-            ImportType(item.module, item.name, import_type(decoded, position))
+            ImportType(item.module, item.name, decoded.import_type(position))
             for position, item in enumerate(decoded.imports)
         ]
 
@@ -556,13 +556,9 @@ def extern_type(module: DecodedModule, kind: int, index: int) -> wt.ExternType:
         return module.tables[index]
     if kind == wt.MEMORY:
         return module.memories[index]
+    if kind == wt.TAG:
+        return wt.TagType(module.called_type(module.tags[index]))
     return module.globals[index]
-
-
-def import_type(module: DecodedModule, position: int) -> wt.ExternType:
-    """The type of import number `position`."""
-    type = module.imports[position].type
-    return module.types[type] if isinstance(type, int) else type
 
 
 def module_layout(module: DecodedModule) -> abi.VMContextLayout:
@@ -642,7 +638,7 @@ class LoadedModule:
         module = self.module
         self._ways_in: dict[int, tuple[wt.FuncType, Signature, Trampoline]] = {}
         self.layout = module_layout(module)
-        self.import_types = [import_type(module, position) for position in range(len(module.imports))]
+        self.import_types = [module.import_type(position) for position in range(len(module.imports))]
         self.exports = {export.name: export for export in module.exports}
         self.export_names = tuple(self.exports)
         self.types = ModuleTypes(module.types)

@@ -11,8 +11,8 @@ import faulthandler
 import functools
 import os
 import struct
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import abi
 from ..errors import WasmError
@@ -141,6 +141,48 @@ def signature_with_references(params: str, results: str, types: list[Any], non_n
     if made == ffi.NULL:
         _check_signature(ffi.errno)
     return ffi.gc(made, lib.wj_signature_release)
+
+
+class GroupMember(NamedTuple):
+    """What C is told of a type of a recursion group: see ``wj_group_member`` in runtime_c/wj_api.h."""
+
+    params: str
+    results: str
+    types: list[Any]
+    siblings: list[int]
+    non_null: list[bool]
+    supertype: Any
+    super_sibling: int
+    is_final: bool
+
+
+def group_signatures(serial: int, members: Sequence[GroupMember]) -> list[Any]:
+    """A ``wj_signature *`` for each type of a recursion group, held as long as these objects live; equal serials have
+    equal ones. Raises as `signature`."""
+    rows = ffi.new("wj_group_member[]", len(members))
+    kept: list[Any] = []  # what the rows point to
+    for row, member in zip(rows, members, strict=True):
+        values = len(member.types) + 1  # cffi makes no arrays of nothing
+        pieces = (
+            ffi.new("char[]", member.params.encode()),
+            ffi.new("char[]", member.results.encode()),
+            ffi.new("wj_signature *[]", [*member.types, ffi.NULL]),
+            ffi.new("uint32_t[]", [*member.siblings, 0]),
+            ffi.new("uint8_t[]", values),
+        )
+        pieces[4][0 : len(member.non_null)] = member.non_null
+        row.params, row.results, row.types, row.siblings, row.non_null = pieces
+        row.supertype, row.super_sibling, row.is_final = member.supertype, member.super_sibling, member.is_final
+        kept.append(pieces)
+    made = ffi.new("wj_signature *[]", len(members))
+    _check_signature(lib.wj_group_hold(serial, rows, len(members), made))
+    return [ffi.gc(pointer, lib.wj_signature_release) for pointer in made]
+
+
+def signature_group(signature: Any) -> tuple[int, int]:
+    """The serial of the recursion group that it is of, 0 for none, and its position there."""
+    position = ffi.new("uint32_t *")
+    return lib.wj_signature_group(signature, position), position[0]
 
 
 def signature_of_id(id: int) -> Any:

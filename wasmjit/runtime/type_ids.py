@@ -8,31 +8,40 @@ from __future__ import annotations
 
 import functools
 from array import array
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
+from ..wasm.recursion import group_of_serial
 from ..wasm.types import (
     NON_NULL,
     SIGNATURE_LETTERS,
-    FunctionReference,
+    DefinedType,
     FuncType,
+    RecursionGroup,
+    TypeReference,
+    basic,
     is_defaultable,
     non_null,
     reference_to,
     signature_letters,
 )
 from .native import (
+    GroupMember,
     ffi,
+    group_signatures,
     hold_signatures,
     lib,
     signature,
+    signature_group,
     signature_of_id,
     signature_parts,
     signature_with_references,
 )
 
 _VALTYPES = {letter: valtype for valtype, letter in SIGNATURE_LETTERS.items()}
-_LETTERS = bytes(ord(SIGNATURE_LETTERS.get(code, "\0")) for code in range(256))  # of value types, for bytes.translate
+_LETTERS = bytes(
+    ord(SIGNATURE_LETTERS.get(basic(code), "\0")) for code in range(256)
+)  # of value types, for bytes.translate
 # How many types C is given at a time: Ctrl-C is looked at in between.
 _PIECE = 4096
 
@@ -57,58 +66,141 @@ def _signature(params: tuple[int, ...], results: tuple[int, ...]) -> Signature:
     return _SignatureMaker().of(FuncType(params, results))
 
 
-class _SignatureMaker:
-    """Makes signatures of types that have references to functions of one type, or that are never null."""
-
-    def __init__(self) -> None:
-        self._made: dict[FuncType, Signature] = {}
-
-    def of(self, type: FuncType) -> Signature:
-        """The signature of `type`, after those that it refers to. Raises MemoryError, WasmError."""
-        waiting = [type]  # no recursion: types refer to types to any depth
-        while waiting:
-            present = waiting[-1]
-            inner = [t.type for t in (*present.params, *present.results) if isinstance(t, FunctionReference)]
-            missing = [t for t in inner if t not in self._made]
-            if missing:
-                waiting.extend(missing)
-                continue
-            waiting.pop()
-            if present not in self._made:
-                self._made[present] = self._make(present)
-        return self._made[type]
-
-    def _make(self, type: FuncType) -> Signature:
-        values = (*type.params, *type.results)
-        types = [self._made[t.type].pointer if isinstance(t, FunctionReference) else ffi.NULL for t in values]
-        letters = signature_letters(type.params), signature_letters(type.results)
-        return _made(signature_with_references(*letters, types, [not is_defaultable(t) for t in values]))
+Node = TypeVar("Node")
 
 
-def signature_of(type: FuncType) -> Signature:
-    """The signature of `type`. Raises MemoryError, WasmError."""
-    return _signature(type.params, type.results)
-
-
-def type_of_id(id: int) -> FuncType:
-    """The type with the `id` in a func-ref, whose owner holds it."""
-    root = signature_of_id(id)
-    made: dict[int, FuncType] = {}  # by address, which what is held above keeps
+def _inner_first(
+    root: Node, inner: Callable[[Node], Iterable[Node]], is_done: Callable[[Node], bool]
+) -> Iterator[Node]:
+    """What is not done of `root` and of all that it refers to, each after what it refers to: it is to be done when the
+    next one is asked for. No recursion: types refer to types to any depth."""
     waiting = [root]
     while waiting:
         present = waiting[-1]
-        letters, param_count, types, never_null = signature_parts(present)
-        missing = [t for t in types if t != ffi.NULL and _address(t) not in made]
+        missing = [] if is_done(present) else [node for node in inner(present) if not is_done(node)]
         if missing:
             waiting.extend(missing)
             continue
         waiting.pop()
-        values = [
-            _valtype(letter, None if t == ffi.NULL else made[_address(t)], flag)
-            for letter, t, flag in zip(letters, types, never_null, strict=True)
-        ]
-        made[_address(present)] = FuncType(tuple(values[:param_count]), tuple(values[param_count:]))
+        if not is_done(present):
+            yield present
+
+
+class _SignatureMaker:
+    """Makes signatures of types that have references to functions of one type, or that are never null, or that are of
+    recursion groups."""
+
+    def __init__(self) -> None:
+        self._made: dict[FuncType | RecursionGroup, list[Signature]] = {}
+
+    def of(self, type: DefinedType) -> Signature:
+        """The signature of `type`, after those that it refers to. Raises MemoryError, WasmError."""
+        for node in _inner_first(_node(type), _refers_to, self._made.__contains__):
+            self._made[node] = self._make_group(node) if isinstance(node, RecursionGroup) else [self._make(node)]
+        return self._found(type)
+
+    def _found(self, type: DefinedType) -> Signature:
+        return self._made[_node(type)][0 if type.definition is None else type.definition.position]
+
+    def _pointer(self, valtype: int) -> Any:
+        """Of what a reference is to; NULL for any other value type."""
+        type = _function_type_of(valtype)
+        return ffi.NULL if type is None else self._found(type).pointer
+
+    def _make(self, type: FuncType) -> Signature:
+        values = (*type.params, *type.results)
+        letters = signature_letters(type.params), signature_letters(type.results)
+        types = [self._pointer(t) for t in values]
+        return _made(signature_with_references(*letters, types, [not is_defaultable(t) for t in values]))
+
+    def _make_group(self, group: RecursionGroup) -> list[Signature]:
+        return [_made(pointer) for pointer in group_signatures(group.serial, [self._member(t) for t in group.types])]
+
+    def _member(self, type: DefinedType) -> GroupMember:
+        """Of types of other kinds than functions C knows that they are there: nothing has them yet."""
+        definition = type.definition
+        assert definition is not None
+        group, above = definition.group, definition.supertype
+        params, results = (type.params, type.results) if isinstance(type, FuncType) else ((), ())
+        values = (*params, *results)
+        siblings = [_position_in(group, _function_type_of(t)) for t in values]
+        super_sibling = _position_in(group, above)
+        return GroupMember(
+            signature_letters(params),
+            signature_letters(results),
+            [ffi.NULL if sibling else self._pointer(t) for t, sibling in zip(values, siblings, strict=True)],
+            siblings,
+            [not is_defaultable(t) for t in values],
+            ffi.NULL if above is None or super_sibling else self._found(above).pointer,
+            super_sibling,
+            definition.is_final,
+        )
+
+
+def _node(type: DefinedType) -> FuncType | RecursionGroup:
+    """What is made at once: the types of a group."""
+    if type.definition is not None:
+        return type.definition.group
+    assert isinstance(type, FuncType)
+    return type
+
+
+def _function_type_of(valtype: int) -> FuncType | None:
+    """The type of the functions that a reference is to, if it is one type."""
+    return valtype.type if isinstance(valtype, TypeReference) and isinstance(valtype.type, FuncType) else None
+
+
+def _position_in(group: RecursionGroup, type: DefinedType | None) -> int:
+    """As C is told: 0 for a type that is not of the group."""
+    if type is None or type.definition is None or type.definition.group is not group:
+        return 0
+    return type.definition.position + 1
+
+
+def _refers_to(node: FuncType | RecursionGroup) -> Iterator[FuncType | RecursionGroup]:
+    """What has to be made before."""
+    for type in node.types if isinstance(node, RecursionGroup) else (node,):
+        values = (*type.params, *type.results) if isinstance(type, FuncType) else ()
+        for inner in map(_function_type_of, values):
+            if inner is not None and _node(inner) is not node:
+                yield _node(inner)
+        above = None if type.definition is None else type.definition.supertype
+        if above is not None and _node(above) is not node:
+            yield _node(above)
+
+
+def signature_of(type: FuncType) -> Signature:
+    """The signature of `type`. Raises MemoryError, WasmError."""
+    return _signature(type.params, type.results) if type.definition is None else _SignatureMaker().of(type)
+
+
+def type_of_id(id: int) -> FuncType:
+    """The type with the `id` in a func-ref, whose owner holds it, and keeps types of recursion groups."""
+    root = signature_of_id(id)
+    made: dict[int, FuncType] = {}  # by address, which what is held above keeps
+    for present in _inner_first(root, _parts_referred_to, lambda pointer: _address(pointer) in made):
+        made[_address(present)] = _type_of_parts(present, made)
     return made[_address(root)]
+
+
+def _parts_referred_to(pointer: Any) -> list[Any]:
+    if signature_group(pointer)[0]:
+        return []
+    return [inner for inner in signature_parts(pointer)[2] if inner != ffi.NULL]
+
+
+def _type_of_parts(pointer: Any, made: Mapping[int, FuncType]) -> FuncType:
+    serial, position = signature_group(pointer)
+    if serial:
+        found = group_of_serial(serial).types[position]
+        assert isinstance(found, FuncType)
+        return found
+    letters, param_count, types, never_null = signature_parts(pointer)
+    values = [
+        _valtype(letter, None if t == ffi.NULL else made[_address(t)], flag)
+        for letter, t, flag in zip(letters, types, never_null, strict=True)
+    ]
+    return FuncType(tuple(values[:param_count]), tuple(values[param_count:]))
 
 
 def _address(pointer: Any) -> int:
@@ -126,20 +218,21 @@ class ModuleTypes:
 
     __slots__ = ("_held", "_made", "ids", "signatures")
 
-    def __init__(self, types: Sequence[FuncType]) -> None:
+    def __init__(self, types: Sequence[DefinedType]) -> None:
         """Raises MemoryError, WasmError."""
         self.ids = array("I", bytes(4 * len(types)))
         self.signatures = array("Q")
         self._held: list[Any] = []
         self._made: list[Signature] | None = None
-        if any(max((*type.params, *type.results), default=0) >= NON_NULL for type in types):
+        plain = [type for type in types if isinstance(type, FuncType) and type.definition is None]
+        if len(plain) < len(types) or any(max((*t.params, *t.results), default=0) >= NON_NULL for t in plain):
             maker = _SignatureMaker()
             self._made = [maker.of(type) for type in types]
             self.ids = array("I", [made.id for made in self._made])
             self.signatures = array("Q", [made.address for made in self._made])
             return
         for start in range(0, len(types), _PIECE):
-            piece = types[start : start + _PIECE]
+            piece = plain[start : start + _PIECE]
             values = [some for type in piece for some in (type.params, type.results)]
             letters = b"\0".join(map(bytes, [*values, ()])).translate(_LETTERS)
             with ffi.from_buffer("uint32_t[]", self.ids) as ids:

@@ -362,15 +362,15 @@ class TagType(_TypeHandle):
     [i32]
     """
 
-    _record_type: wt.FuncType
+    _record_type: wt.TagType
 
     def __init__(self, functype: FuncType) -> None:
         if not isinstance(functype, FuncType):
             raise TypeError("expected a FuncType")
-        self._record_type = functype._type
+        self._record_type = wt.TagType(functype._type)
 
     @classmethod
-    def _wrap(cls, type: wt.FuncType) -> TagType:
+    def _wrap(cls, type: wt.TagType) -> TagType:
         self = cls.__new__(cls)
         self._record_type = type
         return self
@@ -378,7 +378,7 @@ class TagType(_TypeHandle):
     @property
     def functype(self) -> FuncType:
         """The function type that describes the payload."""
-        return FuncType._wrap(self._type)
+        return FuncType._wrap(self._type.functype)
 
 
 AsExternType = FuncType | TableType | MemoryType | GlobalType | TagType
@@ -392,6 +392,8 @@ def wrap_extern_type(type: wt.ExternType) -> AsExternType:
         return TableType._wrap(type)
     if isinstance(type, wt.MemoryType):
         return MemoryType._wrap(type)
+    if isinstance(type, wt.TagType):
+        return TagType._wrap(type)
     return GlobalType._wrap(type)
 
 

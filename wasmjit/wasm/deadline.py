@@ -48,6 +48,14 @@ def check(function: int | None = None) -> None:
         raise NotWantedError
 
 
+def each(count: int) -> Iterator[int]:
+    """The numbers below `count`, with a look at the clock now and then: there may be a million."""
+    for number in range(count):
+        if number & 0x3FF == 0:
+            check()
+        yield number
+
+
 def timed_out(seconds: float, function: int | None) -> CompileTimeoutError:
     """The error that says so."""
     return CompileTimeoutError(f"compiling took longer than Config.compile_timeout ({seconds:g} s)", function=function)

@@ -6,13 +6,13 @@ What later proposals add to the sections is parsed too, as far as it takes to te
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from ..config import Features
 from ..errors import MalformedError, ValidationError
-from . import deadline
 from .binary import Reader
 from .const_expr import F32_CONST, F64_CONST, GLOBAL_GET, I32_CONST, I64_CONST, REF_FUNC, REF_NULL, V128_CONST
+from .deadline import each
 from .module import (
     ACTIVE,
     DECLARATIVE,
@@ -30,30 +30,21 @@ from .module import (
 )
 from .names import decode_names
 from .ops import OPS, UNSUPPORTED_OPCODES
+from .type_section import MAX_TYPES, TypeDecoder
 from .types import (
     EXTERN_KIND_NAMES,
-    EXTERNREF,
-    F32,
-    F64,
     FUNCREF,
     FUNCTION,
     GLOBAL,
-    I32,
-    I64,
-    MAX_PARAMS,
-    MAX_RESULTS,
     MEMORY,
     NON_NULL,
     PAGE_SIZE_LOG2,
     TABLE,
     TAG,
-    V128,
-    FuncType,
     GlobalType,
     Limits,
     MemoryType,
     TableType,
-    non_null,
 )
 
 MAGIC = b"\0asm"
@@ -63,7 +54,6 @@ COMPONENT_VERSION = b"\x0d\0\1\0"
 # Implementation limits: the WebAssembly JavaScript API's appendix, which engines share. Element segments are not
 # limited there; the number is wasm-tools'.
 MAX_MODULE_BYTES = 1 << 30
-MAX_TYPES = 1_000_000
 MAX_IMPORTS = 1_000_000
 MAX_FUNCTIONS = 1_000_000
 MAX_TABLES = 100_000
@@ -94,14 +84,6 @@ SECTION_NAMES = {
 _CUSTOM, _CODE, _DATA, _DATA_COUNT = 0, 10, 11, 12
 _SECTION_ORDER = {section: place for place, section in enumerate((1, 2, 3, 4, 5, 13, 6, 7, 8, 9, 12, 10, 11), 1)}
 
-# Value types of one byte that need no feature check.
-_PLAIN_VALTYPES = bytes((I32, I64, F32, F64, FUNCREF))
-_REF, _REF_NULL = 0x64, 0x63  # (ref ht), (ref null ht): followed by a heap type
-_EXCEPTION_HEAP_TYPES = frozenset((0x69, 0x74))  # exn, noexn
-# array, struct, i31, eq, any, none, noextern, nofunc
-_GC_HEAP_TYPES = frozenset((0x6A, 0x6B, 0x6C, 0x6D, 0x6E, 0x71, 0x72, 0x73))
-_PACKED_TYPES = frozenset((0x77, 0x78))  # i16, i8: field types only
-_FUNC, _STRUCT, _ARRAY, _SUB, _SUB_FINAL, _REC = 0x60, 0x5F, 0x5E, 0x50, 0x4F, 0x4E
 
 _HAS_MAX, _SHARED, _IS_64, _PAGE_SIZE = 1, 2, 4, 8
 
@@ -111,14 +93,6 @@ _GC_PREFIX, _MISC_PREFIX, _SIMD_PREFIX = 0xFB, 0xFC, 0xFD
 # Constant instructions of the GC proposal -> how many indices follow:
 # struct.new, struct.new_default, array.new, array.new_default, array.new_fixed, any/extern conversions, ref.i31
 _GC_CONSTANTS = {0: 1, 1: 1, 6: 1, 7: 1, 8: 2, 26: 0, 27: 0, 28: 0}
-
-
-def each(count: int) -> Iterator[int]:
-    """The numbers below `count`, with a look at the clock now and then: there may be a million."""
-    for number in range(count):
-        if number & 0x3FF == 0:
-            deadline.check()
-        yield number
 
 
 def decode(wasm: bytes | bytearray | memoryview, features: Features | None = None) -> Module:
@@ -133,15 +107,12 @@ def decode(wasm: bytes | bytearray | memoryview, features: Features | None = Non
     return _Decoder(wasm, Features() if features is None else features).decode()
 
 
-class _Decoder:
-    """The state of one `decode`: the module under construction, the current section's reader, features seen."""
+class _Decoder(TypeDecoder):
+    """The state of one `decode`."""
 
     def __init__(self, wasm: bytes, features: Features) -> None:
-        self.module = Module(wasm, features=features)
+        super().__init__(Module(wasm, features=features))
         self.features = features
-        self.reader = Reader(b"", 0)
-        self.used: dict[str, int] = {}  # feature -> offset of its first use
-        self.types_in_scope = 0  # in the type section: those that the present type may refer to
         self.sections: dict[int, Callable[[], None]] = {
             0: self.custom_section,
             1: self.type_section,
@@ -182,6 +153,8 @@ class _Decoder:
             raise self.inconsistent_code(end)
         if module.data_count is not None and module.data_count != len(module.data):
             raise self.inconsistent_data(end)
+        for feature, offset in self.defined_with.items():
+            self.features.check_is_on(feature, offset)
         for feature, offset in self.used.items():
             self.features.check(feature, offset)
         return module
@@ -240,166 +213,7 @@ class _Decoder:
             left = end - start - reader.at
             raise reader.error(f"section size mismatch: {left} bytes are left in the {SECTION_NAMES[section]} section")
 
-    def count(self, what: str, limit: int, already: int = 0) -> int:
-        """The number of entries that starts a vector; `already` ones count towards the limit as well."""
-        at = self.reader.at
-        count = self.reader.unsigned()
-        if already + count > limit:
-            raise self.reader.error(f"{what} count exceeds limit of {limit}: {already + count}", at)
-        return count
-
-    def use(self, feature: str, at: int) -> None:
-        """Notes the use of a feature at position `at` of the section: checked once the whole module is well formed."""
-        self.used.setdefault(feature, self.reader.base + at)
-
-    # ---- types (spec sections 5.3 and 5.5.4) ----
-
-    def value_type(self) -> int:
-        """A value type; those of later proposals are noted as used and come back as some known type."""
-        reader = self.reader
-        at = reader.at
-        code = reader.byte()
-        if code in _PLAIN_VALTYPES:
-            return code
-        if code == V128:
-            self.use("simd", at)
-            return code
-        reader.at = at
-        return self.reference_type("malformed value type")
-
-    def reference_type(self, error: str = "malformed reference type") -> int:
-        """A reference type: funcref, externref, or the long form of either; others are noted as used."""
-        reader = self.reader
-        at = reader.at
-        code = reader.byte()
-        if code == FUNCREF:
-            return FUNCREF
-        if code == EXTERNREF:
-            self.use("reference_types", at)
-            return EXTERNREF
-        if code == _REF_NULL:
-            return self.heap_type()
-        if code == _REF:
-            self.use("function_references", at)
-            return non_null(self.heap_type())
-        reader.at = at
-        return self.abstract_heap_type(error)
-
-    def heap_type(self) -> int:
-        """A heap type, as the nullable reference type to it; those of later proposals are noted as used."""
-        reader = self.reader
-        at = reader.at
-        if 0x40 <= reader.data[at] < 0x80:
-            if reader.data[at] in (FUNCREF, EXTERNREF):
-                return self.reference_type()
-            return self.abstract_heap_type("malformed heap type")
-        index = reader.signed(33)
-        if index < 0:
-            raise reader.error("malformed heap type", at)
-        self.use("function_references", at)
-        if index < len(self.module.types):
-            return self.module.reference(index, nullable=True)
-        if index >= self.types_in_scope:
-            raise ValidationError(f"unknown type {index}", offset=reader.base + at)
-        self.use("gc", at)  # types that refer to each other, or to themselves
-        return FUNCREF
-
-    def abstract_heap_type(self, error: str) -> int:
-        """One of the heap types of the exception and GC proposals: noted as used, and taken for funcref."""
-        at = self.reader.at
-        code = self.reader.byte()
-        if code in _GC_HEAP_TYPES:
-            self.use("gc", at)
-        elif code in _EXCEPTION_HEAP_TYPES:
-            self.use("exceptions", at)
-        else:
-            raise self.reader.error(f"{error} {code:#04x}", at)
-        return FUNCREF
-
-    def value_types(self, what: str, limit: int) -> tuple[int, ...]:
-        """A result type: a vector of value types."""
-        reader = self.reader
-        data, at = reader.data, reader.at
-        count = data[at]
-        if count < 0x80:
-            types = bytes(data[at + 1 : at + 1 + count])
-            if len(types) == count and not types.translate(None, _PLAIN_VALTYPES):
-                reader.at = at + 1 + count
-                return tuple(types)
-        count = self.count(what, limit)
-        return tuple([self.value_type() for _ in range(count)])
-
-    def type_section(self) -> None:
-        reader, types = self.reader, self.module.types
-        for _ in each(self.count("types", MAX_TYPES)):
-            self.types_in_scope = len(types) + 1
-            if reader.byte() == _FUNC:
-                types.append(self.function_type())
-            else:
-                reader.at -= 1
-                self.recursive_type()
-        self.types_in_scope = 0
-
-    def function_type(self) -> FuncType:
-        """Parameters and results, after the 0x60."""
-        params = self.value_types("params", MAX_PARAMS)
-        at = self.reader.at
-        results = self.value_types("results", MAX_RESULTS)
-        if len(results) > 1:
-            self.use("multi_value", at)
-        return FuncType(params, results)
-
-    def recursive_type(self) -> None:
-        """An entry of the type section that only the GC proposal has; FuncTypes stand in for its types."""
-        reader, types = self.reader, self.module.types
-        at = reader.at
-        form = reader.byte()
-        if form == _REC:
-            self.use("gc", at)
-            count = self.count("types", MAX_TYPES, len(types))
-            self.types_in_scope = len(types) + count
-            for _ in each(count):
-                self.sub_type()
-        else:
-            reader.at = at
-            self.sub_type()
-
-    def sub_type(self) -> None:
-        reader = self.reader
-        at = reader.at
-        form = reader.byte()
-        if form in (_SUB, _SUB_FINAL):
-            self.use("gc", at)
-            for _ in each(self.count("supertypes", 1)):
-                reader.unsigned()
-            at = reader.at
-            form = reader.byte()
-        if form == _FUNC:
-            self.module.types.append(self.function_type())
-            return
-        if form == _STRUCT:
-            for _ in each(self.count("fields", 10_000)):
-                self.field_type()
-        elif form == _ARRAY:
-            self.field_type()
-        else:
-            raise reader.error(f"malformed type: unknown form {form:#04x}", at)
-        self.use("gc", at)
-        self.module.types.append(FuncType((), ()))
-
-    def field_type(self) -> None:
-        if self.reader.data[self.reader.at] in _PACKED_TYPES:
-            self.reader.at += 1
-        else:
-            self.value_type()
-        self.mutability()
-
-    def mutability(self) -> bool:
-        at = self.reader.at
-        flag = self.reader.byte()
-        if flag > 1:
-            raise self.reader.error(f"malformed mutability {flag:#04x}", at)
-        return flag == 1
+    # ---- types of tables, memories, globals and tags (spec section 5.3) ----
 
     def table_type(self) -> TableType:
         element = self.reference_type()
@@ -448,13 +262,13 @@ class _Decoder:
         content = self.value_type()
         return GlobalType(content, self.mutability())
 
-    def tag_type(self) -> None:
-        """The type of an exception tag: noted as used, and dropped."""
+    def tag_type(self) -> int:
+        """The type index of an exception tag."""
         at = self.reader.at
         if self.reader.byte():
             raise self.reader.error("malformed tag attribute", at)
-        self.reader.unsigned()
         self.use("exceptions", at)
+        return self.reader.unsigned()
 
     # ---- imports and definitions (spec sections 5.5.5 to 5.5.9) ----
 
@@ -468,7 +282,7 @@ class _Decoder:
             kind = reader.byte()
             extern: int | TableType | MemoryType | GlobalType
             if kind == FUNCTION:
-                extern = reader.unsigned()
+                extern = self.type_of_function()
                 module.functions.append(extern)
             elif kind == TABLE:
                 extern = self.table_type()
@@ -480,8 +294,8 @@ class _Decoder:
                 extern = self.global_type()
                 module.globals.append(extern)
             elif kind == TAG:
-                self.tag_type()
-                continue
+                extern = self.tag_type()
+                module.tags.append(extern)
             else:
                 raise reader.error(f"malformed import kind {kind:#04x}", reader.at - 1)
             imports.append(Import(module_name, name, kind, extern, reader.base + at))
@@ -489,19 +303,33 @@ class _Decoder:
         module.num_imported_tables = len(module.tables)
         module.num_imported_memories = len(module.memories)
         module.num_imported_globals = len(module.globals)
+        module.num_imported_tags = len(module.tags)
         for what, items, limit in (
             ("functions", module.functions, MAX_FUNCTIONS),
             ("tables", module.tables, MAX_TABLES),
             ("memories", module.memories, MAX_MEMORIES),
             ("globals", module.globals, MAX_GLOBALS),
+            ("tags", module.tags, MAX_TYPES),
         ):
             if len(items) > limit:
                 raise reader.error(f"{what} count exceeds limit of {limit}: {len(items)}")
         self.count_features()
 
+    def type_of_function(self) -> int:
+        """The type index of an imported function."""
+        at = self.reader.at
+        index = self.reader.unsigned()
+        if index in self.module.gc_types:
+            self.use("gc", at)
+        return index
+
     def function_section(self) -> None:
         functions = self.module.functions
-        functions += self.indices(self.count("functions", MAX_FUNCTIONS, len(functions)))
+        at = self.reader.at
+        defined = self.indices(self.count("functions", MAX_FUNCTIONS, len(functions)))
+        functions += defined
+        if self.module.gc_types and not self.module.gc_types.isdisjoint(defined):
+            self.use("gc", at)
 
     def indices(self, count: int) -> list[int]:
         """`count` indices."""
@@ -559,8 +387,9 @@ class _Decoder:
         self.count_features()
 
     def tag_section(self) -> None:
-        for _ in each(self.count("tags", MAX_TYPES)):
-            self.tag_type()
+        tags = self.module.tags
+        for _ in each(self.count("tags", MAX_TYPES, len(tags))):
+            tags.append(self.tag_type())
         self.use("exceptions", 0)
 
     def global_section(self) -> None:
@@ -728,7 +557,7 @@ class _Decoder:
                 start = reader.skip(8 if opcode == F64_CONST else 4)
                 instructions.append((opcode, int.from_bytes(data[start : reader.at], "little")))
             elif opcode == REF_NULL:
-                instructions.append((opcode, self.heap_type()))
+                instructions.append((opcode, self.heap_type(nullable=True)))
             elif opcode in _ARITHMETIC:
                 self.use("extended_const", reader.at - 1)
                 instructions.append((opcode, None))

@@ -203,7 +203,7 @@ class Instructions(VectorInstructions):
         module = self.module
         if index >= len(module.functions):
             self.invalid(f"unknown function {index}")
-        functype = module.types[module.functions[index]]
+        functype = module.function_type(index)
         if functype.params:
             self.pop_all(functype.params)
         if functype.results:
@@ -215,7 +215,7 @@ class Instructions(VectorInstructions):
 
     def op_call_indirect(self, at: int) -> int:
         type_index, table, at = self.indirect_callee(at)
-        functype = self.module.types[type_index]
+        functype = self.function_type(type_index)
         self.pop(self.module.tables[table].address_type)
         self.pop_all(functype.params)
         self.types.extend(functype.results)
@@ -228,8 +228,6 @@ class Instructions(VectorInstructions):
         """The immediates of an indirect call: (type index, table, next offset)."""
         type_index, at = self.read_index(at)
         table, at = self.table_index(at)
-        if type_index >= len(self.module.types):
-            self.invalid(f"unknown type {type_index}")
         if not matches(self.module.tables[table].element, FUNCREF):
             self.invalid("type mismatch: indirect calls need a table of funcref")
         return type_index, table, at
@@ -249,7 +247,7 @@ class Instructions(VectorInstructions):
         self.need("tail_call")
         type_index, table, at = self.indirect_callee(at)
         self.pop(self.module.tables[table].address_type)
-        self.pop_tail_operands(self.module.types[type_index])
+        self.pop_tail_operands(self.function_type(type_index))
         if self.live and self.lowering is not None:
             self.lowering.return_call_indirect(type_index, table, self.op_at)
         self.set_unreachable()
@@ -436,14 +434,13 @@ class Instructions(VectorInstructions):
         offset)."""
         self.need("function_references")
         type_index, at = self.read_index(at)
-        if type_index >= len(self.module.types):
-            self.invalid(f"unknown type {type_index}")
+        self.function_type(type_index)
         valtype = self.pop(self.module.reference(type_index, nullable=True))
         return type_index, is_defaultable(valtype), at
 
     def op_call_ref(self, at: int) -> int:
         type_index, may_be_null, at = self.callee_by_reference(at)
-        functype = self.module.types[type_index]
+        functype = self.module.called_type(type_index)
         self.pop_all(functype.params)
         self.types.extend(functype.results)
         self.note_pushed(functype.results)
@@ -454,7 +451,7 @@ class Instructions(VectorInstructions):
     def op_return_call_ref(self, at: int) -> int:
         self.need("tail_call")
         type_index, may_be_null, at = self.callee_by_reference(at)
-        self.pop_tail_operands(self.module.types[type_index])
+        self.pop_tail_operands(self.function_type(type_index))
         if self.live and self.lowering is not None:
             self.lowering.return_call_ref(type_index, may_be_null, self.op_at)
         self.set_unreachable()

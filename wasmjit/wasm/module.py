@@ -7,7 +7,20 @@ from typing import TYPE_CHECKING, overload
 
 from ..config import Features
 from .const_expr import REF_FUNC
-from .types import UNKNOWN, FunctionReference, FuncType, GlobalType, MemoryType, TableType, reference_to
+from .types import (
+    FUNCTION,
+    TAG,
+    UNKNOWN,
+    DefinedType,
+    ExternType,
+    FuncType,
+    GlobalType,
+    MemoryType,
+    TableType,
+    TagType,
+    TypeReference,
+    reference_to,
+)
 
 if TYPE_CHECKING:
     from dataclasses import dataclass, field
@@ -22,7 +35,7 @@ ConstExpr = tuple[tuple[int, int | None], ...]
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """One import; `type` is the type index for functions, else the extern's type."""
+    """One import: its kind, and its type, which for functions and tags is a type index."""
 
     module: str
     name: str
@@ -141,16 +154,21 @@ class Module:
     """A decoded module. Index spaces (`functions`, `tables`, `memories`, `globals`) start with the imports."""
 
     wasm: bytes | memoryview  # of a decoded module bytes; of an artifact what data segments are ranges of
-    types: list[FuncType] = field(default_factory=list)
+    types: list[DefinedType] = field(default_factory=list)
+    # Indices of types of the garbage collection proposal, and of functions that take or return values of it: such may
+    # be defined, but nothing may have them yet.
+    gc_types: set[int] = field(default_factory=set)
     imports: list[Import] = field(default_factory=list)
     functions: list[int] = field(default_factory=list)  # type index of each function
     tables: list[TableType] = field(default_factory=list)
     memories: list[MemoryType] = field(default_factory=list)
     globals: list[GlobalType] = field(default_factory=list)
+    tags: list[int] = field(default_factory=list)  # type index of each
     num_imported_functions: int = 0
     num_imported_tables: int = 0
     num_imported_memories: int = 0
     num_imported_globals: int = 0
+    num_imported_tags: int = 0
     global_definitions: list[GlobalDefinition] = field(default_factory=list)
     table_inits: dict[int, ConstExpr] = field(default_factory=dict)  # by table index: what its elements are at first
     exports: list[Export] = field(default_factory=list)
@@ -170,7 +188,7 @@ class Module:
     names: Names = field(default_factory=Names)
     features: Features = field(default_factory=Features)  # what the bodies may use
     has_tail_calls: bool = False  # whether a body that was validated makes any
-    references: dict[int, FunctionReference] = field(default_factory=dict)  # what `reference` has made
+    references: dict[int, TypeReference] = field(default_factory=dict)  # what `reference` has made
     interpretable: bytes = b""  # by position: 1 for bodies that are valid and that the interpreter can take
 
     @property
@@ -184,10 +202,24 @@ class Module:
 
     def function_type(self, index: int) -> FuncType:
         """The type of function `index`."""
-        return self.types[self.functions[index]]
+        return self.types[self.functions[index]]  # type: ignore[return-value]  # validation has seen to it
 
-    def reference(self, type_index: int, nullable: bool) -> FunctionReference:
-        """The type of references to functions of a type of the module."""
+    def import_type(self, position: int) -> ExternType:
+        """The type of import number `position`."""
+        imported = self.imports[position]
+        if imported.kind == FUNCTION:
+            return self.called_type(imported.type)  # type: ignore[arg-type]
+        if imported.kind == TAG:
+            return TagType(self.called_type(imported.type))  # type: ignore[arg-type]
+        assert not isinstance(imported.type, int)
+        return imported.type
+
+    def called_type(self, type_index: int) -> FuncType:
+        """The function type with an index that validation has seen."""
+        return self.types[type_index]  # type: ignore[return-value]
+
+    def reference(self, type_index: int, nullable: bool) -> TypeReference:
+        """The type of references to what has a type of the module."""
         key = 2 * type_index + nullable
         found = self.references.get(key)
         if found is None:

@@ -204,7 +204,20 @@ class Operands:
         self.check_feature("function_references", at)
         if index >= len(self.module.types):
             self.invalid(f"unknown type {index}", at)
+        if index in self.module.gc_types and not isinstance(self.module.types[index], FuncType):
+            self.module.features.check("gc", at)
         return self.module.reference(index, nullable=True), after
+
+    def function_type(self, index: int, at: int | None = None) -> FuncType:
+        """The type of functions that an index immediate says."""
+        if index >= len(self.module.types):
+            self.invalid(f"unknown type {index}", at)
+        found = self.module.types[index]
+        if not isinstance(found, FuncType):
+            self.invalid(f"type mismatch: type {index} is no function type", at)
+        if index in self.module.gc_types:
+            self.module.features.check("gc", self.op_at if at is None else at)
+        return found
 
     def refuse_type(self, code: int, at: int) -> NoReturn:
         """A type code that is not Wasm 2.0's."""
@@ -275,8 +288,6 @@ class Operands:
         index, after = read_signed(self.wasm, at, 33)
         if index < 0:
             raise MalformedError("malformed block type", offset=at)
-        if index >= len(self.module.types):
-            self.invalid(f"unknown type {index}", at)
-        functype = self.module.types[index]
+        functype = self.function_type(index, at)
         self.note_pushed(functype.results)
         return functype.params, functype.results, after

@@ -1,8 +1,9 @@
 """Types of the specification (section 2.3) as plain data: value types are integers, the rest frozen records.
 
 Of most value types these are the binary format's own codes. Equal types are equal integers, in the whole process: the
-type of references to functions of one type is a `FunctionReference`, made once for equal types (`reference_to`). Where
-types need not be equal but fit, `matches` says whether they do.
+type of references to what has one type of a type section is a `TypeReference`, made once for equal types
+(`reference_to`). Where types need not be equal but fit, `matches` says whether they do. What tells types of recursion
+groups apart from others of the same structure is in `recursion.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import re
 import threading
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from dataclasses import dataclass
@@ -26,6 +27,11 @@ F64 = 0x7C
 V128 = 0x7B
 FUNCREF = 0x70
 EXTERNREF = 0x6F
+# The reference types of the garbage collection proposal that name no type of the type section.
+ANYREF, EQREF, I31REF, STRUCTREF, ARRAYREF, NULLREF, NULLFUNCREF, NULLEXTERNREF = (
+    0x6E, 0x6D, 0x6C, 0x6B, 0x6A, 0x71, 0x73, 0x72,
+)  # fmt: skip
+I16, I8 = 0x77, 0x78  # packed types: of fields only
 UNKNOWN = 0  # the validator's bottom type: an operand of unreachable code
 # Added to the code of a nullable reference type: the one without null. By itself a reference, of unreachable code, that
 # is not null and of which no more is known.
@@ -45,7 +51,38 @@ VALTYPE_NAMES: dict[int, str] = {
 }
 VALTYPE_CODES: dict[str, int] = {name: code for code, name in VALTYPE_NAMES.items() if code}
 NUMERIC_TYPES = frozenset((I32, I64, F32, F64))
-REFERENCE_TYPES = frozenset((FUNCREF, EXTERNREF))  # those of the first proposal, which have codes of one byte
+REFERENCE_TYPES = frozenset((FUNCREF, EXTERNREF))  # those of the first proposal
+# The others of one byte. There are no values of them yet: they occur within types of the type section.
+GC_TYPE_NAMES: dict[int, str] = {
+    ANYREF: "anyref",
+    EQREF: "eqref",
+    I31REF: "i31ref",
+    STRUCTREF: "structref",
+    ARRAYREF: "arrayref",
+    NULLREF: "nullref",
+    NULLFUNCREF: "nullfuncref",
+    NULLEXTERNREF: "nullexternref",
+}
+_HEAP_NAMES = {FUNCREF: "func", EXTERNREF: "extern", 0: "unknown"} | {
+    ANYREF: "any",
+    EQREF: "eq",
+    I31REF: "i31",
+    STRUCTREF: "struct",
+    ARRAYREF: "array",
+    NULLREF: "none",
+    NULLFUNCREF: "nofunc",
+    NULLEXTERNREF: "noextern",
+}
+# Abstract heap types, by their nullable references: those above each (spec section 3.3.3).
+_ABOVE: dict[int, frozenset[int]] = {
+    EQREF: frozenset((ANYREF,)),
+    I31REF: frozenset((EQREF, ANYREF)),
+    STRUCTREF: frozenset((EQREF, ANYREF)),
+    ARRAYREF: frozenset((EQREF, ANYREF)),
+    NULLREF: frozenset((I31REF, STRUCTREF, ARRAYREF, EQREF, ANYREF)),
+    NULLFUNCREF: frozenset((FUNCREF,)),
+    NULLEXTERNREF: frozenset((EXTERNREF,)),
+}
 
 # One letter a value type, as the C runtime's signatures have it (runtime_c/wj_api.h) and names of trampolines.
 SIGNATURE_LETTERS: dict[int, str] = {I32: "i", I64: "I", F32: "f", F64: "F", V128: "V", FUNCREF: "u", EXTERNREF: "e"}
@@ -67,7 +104,14 @@ MAX_ELEMENTS_32 = (1 << 32) - 1  # that of a 32-bit table
 
 def is_reference(valtype: int) -> bool:
     """Whether it is a reference type."""
-    return valtype >= NON_NULL or valtype in REFERENCE_TYPES
+    return valtype >= NON_NULL or valtype in REFERENCE_TYPES or valtype in GC_TYPE_NAMES
+
+
+def needs_gc(valtype: int) -> bool:
+    """Whether it is a type of the garbage collection proposal, of which there are no values yet."""
+    if isinstance(valtype, TypeReference):
+        return not isinstance(valtype.type, FuncType)
+    return valtype & ~NON_NULL in GC_TYPE_NAMES
 
 
 def is_externref(valtype: int) -> bool:
@@ -82,12 +126,18 @@ def is_defaultable(valtype: int) -> bool:
 
 def non_null(valtype: int) -> int:
     """The reference type without null."""
-    return reference_to(valtype.type, nullable=False) if isinstance(valtype, FunctionReference) else valtype | NON_NULL
+    return reference_to(valtype.type, nullable=False) if isinstance(valtype, TypeReference) else valtype | NON_NULL
 
 
 def basic(valtype: int) -> int:
     """The type of one byte that has the same representation: of references, funcref or externref."""
-    return valtype if valtype < NON_NULL else EXTERNREF if is_externref(valtype) else FUNCREF
+    return (
+        valtype
+        if valtype < NON_NULL and valtype not in GC_TYPE_NAMES
+        else EXTERNREF
+        if is_externref(valtype)
+        else FUNCREF
+    )
 
 
 def matches(found: int, wanted: int) -> bool:
@@ -98,11 +148,25 @@ def matches(found: int, wanted: int) -> bool:
         return False
     if found == NON_NULL:
         return True
-    if isinstance(found, FunctionReference):
-        if isinstance(wanted, FunctionReference):
-            return found.type == wanted.type
-        return wanted & ~NON_NULL == FUNCREF
-    return not isinstance(wanted, FunctionReference) and found & ~NON_NULL == wanted & ~NON_NULL
+    if isinstance(found, TypeReference):
+        if isinstance(wanted, TypeReference):
+            return is_subtype(found.type, wanted.type)
+        return wanted & ~NON_NULL in found.type.heap_types
+    heap_type = found & ~NON_NULL
+    if isinstance(wanted, TypeReference):
+        return heap_type == wanted.type.bottom
+    return heap_type == wanted & ~NON_NULL or wanted & ~NON_NULL in _ABOVE.get(heap_type, ())
+
+
+def is_subtype(found: DefinedType, wanted: DefinedType) -> bool:
+    """Whether `found` is `wanted`, or was declared to be below it, directly or not (63 steps at most)."""
+    wanted_definition = wanted.definition
+    if wanted_definition is None:
+        return found == wanted
+    present = found.definition
+    while present is not None and present is not wanted_definition:
+        present = None if present.supertype is None else present.supertype.definition
+    return present is wanted_definition
 
 
 def all_match(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
@@ -121,15 +185,19 @@ def _name(valtype: int, is_inner: bool) -> str:
     if found is not None:
         return found
     null = "" if valtype & NON_NULL else "null "
-    if isinstance(valtype, FunctionReference):
+    if isinstance(valtype, TypeReference):
         if is_inner:
             return f"(ref {null}...)"
+        if not isinstance(valtype.type, FuncType):
+            return f"(ref {null}{valtype.type.KIND} ...)"
         params, results = (
             "".join([f" ({word} {_name(t, is_inner=True)})" for t in types])
             for word, types in (("param", valtype.type.params), ("result", valtype.type.results))
         )
         return f"(ref {null}(func{params}{results}))"
-    heap = {FUNCREF: "func", EXTERNREF: "extern", 0: "unknown"}.get(valtype & ~NON_NULL)
+    if valtype in GC_TYPE_NAMES:
+        return GC_TYPE_NAMES[valtype]
+    heap = _HEAP_NAMES.get(valtype & ~NON_NULL)
     return f"type {valtype:#x}" if heap is None else f"(ref {null}{heap})"
 
 
@@ -138,21 +206,89 @@ def result_type_text(types: tuple[int, ...]) -> str:
     return "[" + " ".join(valtype_name(t) for t in types) + "]"
 
 
+class RecursionGroup:
+    """The types of a group, made by `recursion.py`. They keep each other, so what holds one holds all."""
+
+    __slots__ = ("__weakref__", "serial", "types")
+
+    def __init__(self, serial: int) -> None:
+        self.serial = serial  # another one for each, never used again
+        self.types: tuple[DefinedType, ...] = ()
+
+
+class Definition:
+    """What a type is beside its structure: where it is defined, and what it declares. The same for equal types."""
+
+    __slots__ = ("depth", "group", "is_final", "position", "references", "supertype")
+
+    def __init__(self, group: RecursionGroup, position: int, is_final: bool) -> None:
+        self.group = group
+        self.position = position
+        self.is_final = is_final
+        self.supertype: DefinedType | None = None
+        self.depth = 0  # how many supertypes there are, one above the other
+        self.references: dict[bool, TypeReference] = {}  # by whether they are nullable, those that were asked for
+
+
 @dataclass(frozen=True, slots=True)
 class FuncType:
-    """A function type: parameter types to result types."""
+    """A function type: parameter types to result types.
+
+    Types with a `definition` are equal if that is the same. Those without are final, have no supertype and are a
+    recursion group by themselves without referring to it, as all were before the garbage collection proposal.
+    """
 
     params: tuple[int, ...]
     results: tuple[int, ...]
+    definition: Definition | None = None
+
+    KIND: ClassVar[str] = "func"
+    heap_types: ClassVar[frozenset[int]] = frozenset((FUNCREF,))  # what all of the kind match, without null or with
+    bottom: ClassVar[int] = NULLFUNCREF
 
     def __str__(self) -> str:
         return f"{result_type_text(self.params)} -> {result_type_text(self.results)}"
 
 
-class FunctionReference(int):
-    """The type of references to functions of one type, made by `reference_to`."""
+@dataclass(frozen=True, slots=True)
+class FieldType:
+    """A field of a structure, or the elements of an array: a value type or a packed one, and mutability."""
 
-    type: FuncType
+    storage: int
+    mutable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StructType:
+    """A structure type. It always has a definition."""
+
+    fields: tuple[FieldType, ...]
+    definition: Definition
+
+    KIND: ClassVar[str] = "struct"
+    heap_types: ClassVar[frozenset[int]] = frozenset((STRUCTREF, EQREF, ANYREF))
+    bottom: ClassVar[int] = NULLREF
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayType:
+    """An array type. It always has a definition."""
+
+    element: FieldType
+    definition: Definition
+
+    KIND: ClassVar[str] = "array"
+    heap_types: ClassVar[frozenset[int]] = frozenset((ARRAYREF, EQREF, ANYREF))
+    bottom: ClassVar[int] = NULLREF
+
+
+DefinedType = FuncType | StructType | ArrayType
+
+
+class TypeReference(int):
+    """The type of references to what has one type of a type section, made by `reference_to`."""
+
+    type: DefinedType
     _number: _Number  # keeps it from going to another type, or the type from getting another one
 
     def __reduce__(self) -> Any:
@@ -169,9 +305,17 @@ class _Number:
         self.value = value
 
 
-_references: weakref.WeakValueDictionary[tuple[FuncType, bool], _Number] = weakref.WeakValueDictionary()
+# Keys have plain integers in place of references, which would keep types: what is held from here, a collection of
+# garbage would find only after what refers to it is gone.
+_ReferenceKey = tuple[tuple[int, ...], tuple[int, ...], bool]
+_references: weakref.WeakValueDictionary[_ReferenceKey, _Number] = weakref.WeakValueDictionary()
 _references_lock = threading.RLock()  # a signal handler may make types, too
 _last_serial = 0  # numbers are not used again: one that is kept somewhere never comes to mean another type
+
+
+def lock() -> threading.RLock:
+    """What is held while types are looked up and made."""
+    return _references_lock
 
 
 def _renew_lock_after_fork() -> None:
@@ -182,8 +326,8 @@ def _renew_lock_after_fork() -> None:
 os.register_at_fork(after_in_child=_renew_lock_after_fork)
 
 
-def reference_to(type: FuncType, nullable: bool) -> FunctionReference:
-    """The type of references to functions of `type`: the same integer for equal ones, as long as one of them is used.
+def reference_to(type: DefinedType, nullable: bool) -> TypeReference:
+    """The type of references to what has `type`: the same integer for equal ones, as long as one of them is used.
 
     >>> thunk = FuncType((), (I32,))
     >>> reference_to(thunk, nullable=True) == reference_to(FuncType((), (I32,)), nullable=True)
@@ -191,15 +335,34 @@ def reference_to(type: FuncType, nullable: bool) -> FunctionReference:
     >>> valtype_name(reference_to(thunk, nullable=False))
     '(ref (func (result i32)))'
     """
-    global _last_serial
-    key = (type, nullable)
+    if type.definition is not None:  # which keeps them: here, they would keep the type that keeps them
+        with _references_lock:
+            kept = type.definition.references.get(nullable)
+            if kept is None:
+                kept = type.definition.references[nullable] = _reference(type, _new_number(nullable))
+        return kept
+    assert isinstance(type, FuncType)
     with _references_lock:
-        number = _references.get(key)
+        number = _references.get((type.params, type.results, nullable))
         if number is None:
-            _last_serial += 1
-            number = _Number(_last_serial << _SERIAL_SHIFT | _CONCRETE | (0 if nullable else NON_NULL))
-            _references[key] = number
-    made = FunctionReference(number.value)
+            number = _new_number(nullable)
+            _references[plain(type.params), plain(type.results), nullable] = number
+    return _reference(type, number)
+
+
+def plain(valtypes: tuple[int, ...]) -> tuple[int, ...]:
+    """Equal value types, which keep no type."""
+    return valtypes if max(valtypes, default=0) < NON_NULL else tuple(map(int, valtypes))
+
+
+def _new_number(nullable: bool) -> _Number:
+    global _last_serial
+    _last_serial += 1
+    return _Number(_last_serial << _SERIAL_SHIFT | _CONCRETE | (0 if nullable else NON_NULL))
+
+
+def _reference(type: DefinedType, number: _Number) -> TypeReference:
+    made = TypeReference(number.value)
     made.type, made._number = type, number
     return made
 
@@ -312,4 +475,14 @@ class GlobalType:
         return f"global {'mut ' if self.mutable else ''}{valtype_name(self.content)}"
 
 
-ExternType = FuncType | TableType | MemoryType | GlobalType
+@dataclass(frozen=True, slots=True)
+class TagType:
+    """An exception tag: the function type whose parameters an exception with it carries."""
+
+    functype: FuncType
+
+    def __str__(self) -> str:
+        return f"tag {result_type_text(self.functype.params)}"
+
+
+ExternType = FuncType | TableType | MemoryType | GlobalType | TagType

@@ -5,6 +5,8 @@ The compiler checks bodies while it lowers them and calls `validate_module_level
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..errors import ValidationError
 from .binary import Reader
 from .body import walk_body
@@ -23,6 +25,7 @@ from .types import (
     NON_NULL,
     PAGE_SIZES_LOG2,
     TABLE,
+    TAG,
     V128,
     FuncType,
     Limits,
@@ -33,7 +36,7 @@ from .types import (
     valtype_name,
 )
 
-_FUNCTION_SECTION, _TABLE_SECTION, _MEMORY_SECTION = 3, 4, 5
+_FUNCTION_SECTION, _TABLE_SECTION, _MEMORY_SECTION, _TAG_SECTION = 3, 4, 5, 13
 _CONSTANTS = {I32_CONST: I32, I64_CONST: I64, F32_CONST: F32, F64_CONST: F64, V128_CONST: V128}
 _ARITHMETIC = {0x6A: I32, 0x6B: I32, 0x6C: I32, 0x7C: I64, 0x7D: I64, 0x7E: I64}
 
@@ -73,19 +76,22 @@ def validate_module_level(module: Module) -> None:
 
 def _check_types(module: Module) -> None:
     """Type indices of functions, and the limits of tables and memories."""
-    num_types = len(module.types)
     for imported in module.imports:
         extern = imported.type
         if isinstance(extern, int):
-            if extern >= num_types:
-                raise ValidationError(f"unknown type {extern}", offset=imported.offset)
+            _check_function_types(module, [extern], imported.offset)
+            if imported.kind == TAG:
+                _check_tag(module, extern, imported.offset)
         elif isinstance(extern, TableType):
             _check_table(extern, imported.offset)
         elif isinstance(extern, MemoryType):
             _check_memory(extern, imported.offset)
     defined_types = module.functions[module.num_imported_functions :]
-    if defined_types and max(defined_types) >= num_types:
-        raise ValidationError(f"unknown type {max(defined_types)}", offset=_section_start(module, _FUNCTION_SECTION))
+    if defined_types:
+        _check_function_types(module, defined_types, _section_start(module, _FUNCTION_SECTION))
+    for tag in module.tags[module.num_imported_tags :]:
+        _check_function_types(module, [tag], _section_start(module, _TAG_SECTION))
+        _check_tag(module, tag, _section_start(module, _TAG_SECTION))
     for index, table in enumerate(module.tables[module.num_imported_tables :], module.num_imported_tables):
         _check_table(table, _section_start(module, _TABLE_SECTION))
         if not is_defaultable(table.element) and index not in module.table_inits:
@@ -95,6 +101,22 @@ def _check_types(module: Module) -> None:
             )
     for memory in module.memories[module.num_imported_memories :]:
         _check_memory(memory, _section_start(module, _MEMORY_SECTION))
+
+
+def _check_function_types(module: Module, indices: Sequence[int], offset: int) -> None:
+    """Indices of types that functions or tags have."""
+    if max(indices) >= len(module.types):
+        raise ValidationError(f"unknown type {max(indices)}", offset=offset)
+    if not module.gc_types:
+        return
+    for index in indices:
+        if not isinstance(module.types[index], FuncType):
+            raise ValidationError(f"type mismatch: type {index} is no function type", offset=offset)
+
+
+def _check_tag(module: Module, index: int, offset: int) -> None:
+    if module.called_type(index).results:
+        raise ValidationError("non-empty tag result type", offset=offset)
 
 
 def _section_start(module: Module, wanted: int) -> int:
@@ -141,6 +163,7 @@ def _check_exports(module: Module) -> None:
         TABLE: len(module.tables),
         MEMORY: len(module.memories),
         GLOBAL: len(module.globals),
+        TAG: len(module.tags),
     }
     names: set[str] = set()
     for export in module.exports:
@@ -157,7 +180,7 @@ def _check_start(module: Module) -> None:
     if module.start >= len(module.functions):
         raise ValidationError(f"unknown function {module.start}", offset=module.start_offset)
     functype = module.function_type(module.start)
-    if functype != FuncType((), ()):
+    if functype.params or functype.results:
         raise ValidationError(
             f"start function must take and return nothing, its type is {functype}",
             offset=module.start_offset,
