@@ -29,6 +29,7 @@ from wasmjit import (
     TrapCode,
     UnsupportedError,
     ValidationError,
+    ValType,
     metadata,
 )
 from wasmjit.runtime import type_ids
@@ -300,6 +301,26 @@ def test_what_needs_the_feature() -> None:
     Module(Engine(Config(wasm_gc=False)), itself)
     with pytest.raises(UnsupportedError, match="function_references is off"):
         Module(Engine(Config(wasm_function_references=False)), itself)
+
+
+def test_constant_expressions_read_globals_of_the_module(store: Store) -> None:
+    text = """(module (import "" "i" (global $i i32))
+      (global $a i32 (i32.const 7)) (global $b i32 (global.get $a))
+      (global $c (export "c") (mut i32) (i32.add (global.get $b) (i32.mul (global.get $i) (global.get $a))))
+      (type $t (func (result i32))) (func $f (type $t) (i32.const 42)) (global $r (ref $t) (ref.func $f))
+      (global $x (ref null $t) (global.get $r))
+      (memory (export "m") 1) (data (offset (i32.add (global.get $b) (i32.const 1))) "xyz")
+      (table (export "t") 4 (ref null $t)) (elem (table 0) (offset (i32.sub (global.get $b) (i32.const 5)))
+        (ref null $t) (global.get $x) (ref.null $t)))"""
+    kind = GlobalType(ValType.i32(), mutable=False)
+    for through_artifact in (False, True):
+        found = exports(store, text, Global(store, kind, 3), through_artifact=through_artifact)
+        assert found["c"].value(store) == 7 + 3 * 7
+        assert bytes(found["m"].read(store, 7, 12)) == b"\0xyz\0"
+        assert found["t"].get(store, 2)(store) == 42
+        assert [found["t"].get(store, n) for n in (0, 1, 3)] == [None] * 3
+    with pytest.raises(UnsupportedError, match="gc is off"):
+        Module(Engine(Config(wasm_gc=False)), "(module (global i32 (i32.const 1)) (global i32 (global.get 0)))")
 
 
 def left() -> tuple[int, ...]:

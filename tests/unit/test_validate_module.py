@@ -69,10 +69,20 @@ INVALID = {
     "sum of another type": ("(global i64 (i32.add (i32.const 0) (i32.const 0)))", "type mismatch", GLOBAL),
     "unknown global": ("(global i32 (global.get 1))", "unknown global 1", GLOBAL),
     "global that reads itself": ("(global i32 (global.get 0))", "unknown global 0", GLOBAL),
-    "global that reads one of the module": (
-        "(global i32 (i32.const 0)) (global i32 (global.get 0))",
-        "unknown global 0",
+    "global behind": (
+        "(global i32 (global.get 1)) (global i32 (i32.const 0))",
+        "unknown global 1: only globals before this",
         GLOBAL,
+    ),
+    "mutable global of the module": (
+        "(global (mut i32) (i32.const 0)) (global i32 (global.get 0))",
+        "constant expression required: global 0 is mutable",
+        GLOBAL,
+    ),
+    "global of the module for a table": (
+        "(table 1 funcref (global.get 0)) (global funcref (ref.null func))",
+        "unknown global 0: only globals before this",
+        TABLE,
     ),
     "global that reads a variable": (
         '(import "" "" (global (mut i32))) (global i32 (global.get 0))',

@@ -58,10 +58,12 @@ def validate(module: Module) -> None:
 def validate_module_level(module: Module) -> None:
     """Checks everything but the function bodies (spec section 3.5). Raises ValidationError with the byte offset."""
     _check_types(module)
+    imported = module.num_imported_globals
     for table, init in module.table_inits.items():
-        _check_const_expr(module, init, module.tables[table].element, _section_start(module, _TABLE_SECTION))
-    for definition in module.global_definitions:
-        _check_const_expr(module, definition.init, definition.type.content, definition.offset)
+        offset = _section_start(module, _TABLE_SECTION)
+        _check_const_expr(module, init, module.tables[table].element, offset, num_globals=imported)
+    for index, definition in enumerate(module.global_definitions, imported):
+        _check_const_expr(module, definition.init, definition.type.content, definition.offset, num_globals=index)
     _check_exports(module)
     _check_start(module)
     for segment in module.elements:
@@ -212,8 +214,13 @@ def _check_elements(module: Module, segment: ElementSegment) -> None:
         _check_const_expr(module, item, segment.element, offset)
 
 
-def _check_const_expr(module: Module, expression: ConstExpr, expected: int, offset: int) -> None:
-    """A constant expression that gives one value of type `expected` (spec section 3.3.10, extended arithmetic)."""
+def _check_const_expr(
+    module: Module, expression: ConstExpr, expected: int, offset: int, *, num_globals: int | None = None
+) -> None:
+    """A constant expression that gives one value of type `expected` (spec section 3.3.10, extended arithmetic).
+
+    It may read immutable globals, the first `num_globals` at most.
+    """
     stack: list[int] = []
     for opcode, immediate in expression:
         if opcode in _CONSTANTS:
@@ -235,18 +242,23 @@ def _check_const_expr(module: Module, expression: ConstExpr, expected: int, offs
                 raise ValidationError(f"unknown function {immediate}", offset=offset)
             stack.append(module.reference(module.functions[immediate], nullable=False))
         elif opcode == GLOBAL_GET:
-            stack.append(_constant_global(module, immediate, offset))
+            stack.append(_constant_global(module, immediate, num_globals, offset))
     if stack != [expected] and not (len(stack) == 1 and matches(stack[0], expected)):
         found = " ".join(map(valtype_name, stack)) or "nothing"
         raise ValidationError(f"type mismatch: expected {valtype_name(expected)}, found {found}", offset=offset)
 
 
-def _constant_global(module: Module, index: int, offset: int) -> int:
-    """The type of a global that a constant expression reads: an imported, immutable one until the GC proposal."""
+def _constant_global(module: Module, index: int, num_globals: int | None, offset: int) -> int:
+    """The type of a global that a constant expression reads: of an immutable one that has its value then.
+
+    Those of the module came with the garbage collection proposal; without it, imported ones can be read.
+    """
     if index >= len(module.globals):
         raise ValidationError(f"unknown global {index}", offset=offset)
+    if num_globals is not None and index >= num_globals:
+        raise ValidationError(f"unknown global {index}: only globals before this can be read here", offset=offset)
     if index >= module.num_imported_globals:
-        raise ValidationError(f"unknown global {index}: only imported globals can be read here", offset=offset)
+        module.features.check_is_on("gc", offset)
     if module.globals[index].mutable:
         raise ValidationError(f"constant expression required: global {index} is mutable", offset=offset)
     return module.globals[index].content
