@@ -17,12 +17,12 @@ from wasmjit.compile.loop_entry import LoopEntry
 from wasmjit.compile.pipeline import GroupCompiler
 from wasmjit.compile.unit import Unit
 from wasmjit.compile.unit_state import CodePolicy, module_layout
+from wasmjit.compile.walk import lower_body
 from wasmjit.config import Config
 from wasmjit.driver.group_code import GroupCode
 from wasmjit.errors import CompileError
 from wasmjit.runtime.code import LoadedCode, load
 from wasmjit.target import host_machine
-from wasmjit.wasm.body import walk_body
 from wasmjit.wasm.decode import decode
 from wasmjit.wasm.lowering import Frame
 from wasmjit.wasm.module import Module
@@ -202,7 +202,7 @@ def loops_of(module: Module) -> Iterator[tuple[int, int]]:
     unit = Unit(module, range(first, first + len(module.bodies)), policy_of(), module_layout(module))
     for function in unit.functions:
         recorder = Recorder(unit, function)
-        walk_body(module, function, recorder)
+        lower_body(recorder)
         yield from ((function, at) for at in recorder.loops)
 
 

@@ -12,7 +12,7 @@ sideeffect` uses it. That is where it is
 Values that are used can get lost too: the load then goes where LLVM likes it, or gets narrower. Such loads are *kept*,
 or *released* where loops may be vectorised: `exact` has the texts of both, and does the rest behind the optimiser.
 
-Who else has a part in this: the walk (`walk.py`) taints the results of templates where it makes them; vector loads are
+Who else has a part in this: the walk (`walk.py`) has results of templates tainted where it makes them; vector loads are
 volatile (`simd.py`); calls need nothing, functions are opaque to their callers (`calls.definition`).
 """
 
@@ -71,6 +71,10 @@ def may_fold(row: Op, a: str, b: str) -> bool:
         return operation in _FOLDS_EQUAL
     constants = _FOLDS_CONSTANT.get(operation, ())
     return a in constants or b in constants
+
+
+# i32.and, i64.and: with the comparison behind it one instruction, into which the processor may take a load.
+_TESTED_IN_MEMORY = frozenset((0x71, 0x83))
 
 
 class TangledError(Exception):
@@ -148,6 +152,16 @@ class AnchoringEmitter(Emitter):
             for value, valtype in zip((a, b), row.params, strict=True):
                 if value in self.tainted:
                     self.anchor(value, valtype)
+
+    def spread(self, row: Op, result: str, a: str, b: str) -> str:
+        """For a row that computes `result` from tainted operands, which taint it. Returns the text of its location."""
+        self.tainted.add(result)
+        site = self.sites.get(a) or self.sites.get(b) or ""
+        if site and row.code in _TESTED_IN_MEMORY:
+            self.sites[result] = site
+        if a == b or a in ABSORBING or b in ABSORBING:
+            self.absorb(row, a, b)
+        return site
 
     def settle(self, operands: int = 0) -> None:
         """Anchors the tainted values on the stack and in locals, before something LLVM may find never to return.

@@ -44,13 +44,10 @@ class FunctionLowering(TailCallingEmitter, HandingEmitter, VectorEmitter, Branch
     def __init__(self, unit: UnitState, function_index: int, scope: int, tangled: bool = False) -> None:
         """`tangled`: every load is volatile, which LLVM keeps, and nothing is anchored; see `TangledError`."""
         super().__init__(unit, function_index, scope, tangled)
-        self.templates = lower.TEMPLATES
-        self.rows = lower.rows(unit.policy.canonical_nans, unit.module.address_type)
         self.num_params = 0
         self.cache: dict[int, tuple[str, int]] = {}  # local -> its value, and the line behind which it has that
         self.loaded: set[int] = set()  # locals that are read from their allocas
-        self._stores = _Stores()
-        self.stores: dict[int, str] = self._stores
+        self.stores = _Stores()
         self.first_label = "start"  # the block that follows the prologue
         self.num_loops = 0
 
@@ -59,7 +56,7 @@ class FunctionLowering(TailCallingEmitter, HandingEmitter, VectorEmitter, Branch
         self.types = types
         self.local_types = local_types
         self.num_params = num_params
-        self._stores.local_types = local_types
+        self.stores.local_types = local_types
         for index in range(num_params):
             self.cache[index] = (f"%p{index}", -1)
         # Every join walks over the cache: functions with very many locals start without their zeros in it.
@@ -71,8 +68,11 @@ class FunctionLowering(TailCallingEmitter, HandingEmitter, VectorEmitter, Branch
 
     # ---- locals ----
 
-    def load_local(self, index: int) -> str:
-        """Emits a load of a local that is not cached."""
+    def read_local(self, index: int, known: tuple[str, int] | None) -> str:
+        """The value of a local that this liveness block has not set: the one that is cached, or emits a load."""
+        self.reads.add(index)
+        if known is not None:
+            return known[0]
         name = self.fresh()
         self.lines.append(f"  {name} = load {llvm_type(self.local_types[index])}, ptr %l{index}")
         self.loaded.add(index)
@@ -83,9 +83,36 @@ class FunctionLowering(TailCallingEmitter, HandingEmitter, VectorEmitter, Branch
 
     # ---- regular instructions that need more than a template ----
 
-    def hide_constants(self, row: Op, a: str, b: str) -> tuple[str, str]:
-        """See `lower.hide_constants`."""
-        return lower.hide_constants(self, row, a, b)
+    def comparison(self, row: Op, template: lower.Render, number: int, a: str, b: str, is_condition: bool) -> str:
+        """A comparison: its i1, if the next instruction takes that as it is, or else an i32. `number` is for names."""
+        condition = f"%c{number}"
+        text = f"  {condition} = xor i1 {a}, true" if a[:2] == "%c" else template(condition, a, b)
+        if a in self.tainted or b in self.tainted:
+            self.tainted.add(f"%v{number}")
+            text += self.spread(row, condition, a, b)
+        self.lines.append(text)
+        if is_condition:
+            return condition
+        self.lines.append(f"  %v{number} = zext i1 {condition} to i32")
+        return f"%v{number}"
+
+    def regular(self, row: Op, at: int) -> None:
+        """A row with a template and one operand that the walk's fast paths have not taken."""
+        operand = self.values.pop()
+        result = f"%v{at}f"
+        self.lines.append(lower.TEMPLATES[row.code](result, operand, "") + self.sites.get(operand, ""))
+        self.values.append(result)
+        if operand in self.tainted:
+            self.tainted.add(result)
+
+    def float_binary(self, row: Op, template: lower.Render, result: str, a: str, b: str) -> str:
+        """Float arithmetic, which LLVM folds where an operand is a constant."""
+        a, b = lower.hide_constants(self, row, a, b)
+        text = template(result, a, b)
+        if a in self.tainted or b in self.tainted:
+            text += self.spread(row, result, a, b)
+        self.lines.append(text)
+        return result
 
     def irregular(self, row: Op, a: str, b: str, at: int) -> str:
         """Rows whose lowering is ``@name``."""
@@ -100,6 +127,10 @@ class FunctionLowering(TailCallingEmitter, HandingEmitter, VectorEmitter, Branch
     def constant(self, text: str, valtype: int, bits: int) -> None:
         """Pushes a constant that code has in memory."""
         self.values.append(lower.constant_in_memory(self, text, valtype, bits))
+
+    def integer_constant(self, value: int) -> None:
+        """i64.const"""
+        self.values.append(str(value))
 
     def double_constant(self, bits: int) -> None:
         """f64.const from raw bits."""

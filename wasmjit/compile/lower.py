@@ -7,7 +7,6 @@ import re
 from collections import Counter
 from collections.abc import Callable
 
-from ..wasm.lowering import FastRow, fast_rows
 from ..wasm.ops import COMPARISON, CONDITION, LOAD, OPS, SPECIAL, STORE, VECTOR, Op
 from ..wasm.types import EXTERNREF, F32, F64, FUNCREF, I32, I64, V128, by_type, llvm_type
 from .anchors import AnchoringEmitter
@@ -39,12 +38,16 @@ def canonical_text(result: str, raw: str, llvm: str) -> str:
     )
 
 
-def _renderers(canonical: bool) -> dict[int, Callable[[str, str, str], str]]:
-    """Opcode -> function from (result, a, b) to IR text; the result of a comparison is an i1.
+# From (result, a, b) to IR text; `b` is empty where there is one operand.
+Render = Callable[[str, str, str], str]
+
+
+def _renderers(canonical: bool) -> dict[int, Render]:
+    """By opcode; the result of a comparison is an i1.
 
     The table's texts become f-strings once, here: formatting is what IR generation spends its time on.
     """
-    renderers: dict[int, Callable[[str, str, str], str]] = {}
+    renderers: dict[int, Render] = {}
     for code, op in OPS.items():
         if op.kind in (SPECIAL, VECTOR, LOAD, STORE) or op.lowering.startswith("@"):
             continue
@@ -68,9 +71,9 @@ TEMPLATES = _renderers(canonical=False)
 
 
 @functools.cache
-def rows(canonical: bool, address_type: int) -> list[FastRow | None]:
-    """The rows with or without Config.nan_canonicalization, for a module whose memories have this address type."""
-    return fast_rows(_renderers(canonical=True) if canonical else TEMPLATES, address_type)
+def templates(canonical: bool) -> dict[int, Render]:
+    """The renderers with or without Config.nan_canonicalization."""
+    return _renderers(canonical=True) if canonical else TEMPLATES
 
 
 class NumericEmitter(AnchoringEmitter):

@@ -17,6 +17,7 @@ from .emit import TRAP_NUMBERS, LeftError
 from .function import FunctionLowering
 from .tail_calls import entries
 from .unit_state import CodePolicy, UnitState
+from .walk import lower_body
 
 _FIRST_SCOPE = 20  # metadata numbers below are the fixed ones of `_METADATA`
 
@@ -84,12 +85,12 @@ class Unit(UnitState):
         callees, adapters, called = len(self.callees), dict(self.tail_adapters), set(self.tail_called)
         lowering = self.new_lowering(function, scope)
         try:
-            facts = walk_body(self.module, function, lowering)
+            facts = lower_body(lowering)
         except TangledError:  # once more, from the beginning
             del self.callees[callees:]
             self.tail_adapters, self.tail_called = adapters, called
             lowering = self.new_lowering(function, scope, tangled=True)
-            facts = walk_body(self.module, function, lowering)
+            facts = lower_body(lowering)
         self.num_instructions += facts.num_instructions
         if facts.is_interpretable:
             self.interpretable.add(function)

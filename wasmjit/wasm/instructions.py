@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from typing import Any
 
 from ..errors import MalformedError, UnsupportedError
 from .leb128 import read_signed, read_u32
@@ -344,9 +345,11 @@ class Instructions(VectorInstructions):
         self.types.append(I32)
         return at
 
-    def op_i64_const(self, at: int) -> int:  # only in unreachable code
-        _, at = read_signed(self.wasm, at, 64)
+    def op_i64_const(self, at: int) -> int:
+        value, at = read_signed(self.wasm, at, 64)
         self.types.append(I64)
+        if self.live and self.lowering is not None:
+            self.lowering.integer_constant(value)
         return at
 
     def op_f32_const(self, at: int) -> int:
@@ -357,8 +360,12 @@ class Instructions(VectorInstructions):
             self.lowering.float_constant(struct.unpack_from("<I", self.wasm, at)[0])
         return at + 4
 
-    def op_f64_const(self, at: int) -> int:  # only in unreachable code
+    def op_f64_const(self, at: int) -> int:
         self.types.append(F64)
+        if at + 8 > self.body.end:
+            raise MalformedError("unexpected end", offset=self.body.end)
+        if self.live and self.lowering is not None:
+            self.lowering.double_constant(struct.unpack_from("<Q", self.wasm, at)[0])
         return at + 8
 
     # ---- references and tables ----
@@ -516,15 +523,7 @@ class Instructions(VectorInstructions):
             self.pop_all(row.params)
             self.types.append(row.result)
             if self.live and self.lowering is not None:
-                lowering = self.lowering
-                operand = lowering.values.pop()
-                result = f"%v{self.op_at}f"
-                lowering.lines.append(
-                    lowering.templates[row.code](result, operand, "") + lowering.sites.get(operand, "")
-                )
-                lowering.values.append(result)
-                if operand in lowering.tainted:
-                    lowering.tainted.add(result)
+                self.lowering.regular(row, self.op_at)
             return at
         method = _FC_METHODS[sub]
         assert method is not None  # every special row has one
@@ -658,7 +657,7 @@ class Instructions(VectorInstructions):
         return at
 
 
-Method = Callable[[Instructions, int], int]
+Method = Callable[[Any, int], int]  # of a walker, which reads its instruction's immediates; returns the next offset
 
 
 def _methods(page: int) -> list[Method | None]:
@@ -678,10 +677,16 @@ def _compiled_only(method: Method) -> Method:
     return noted
 
 
-METHODS = _methods(0)
-for _code, _method in enumerate(METHODS):
-    if _method is not None and OPS[_code].first_tier != INTERPRETED:
-        METHODS[_code] = _compiled_only(_method)
+def _first_methods() -> list[Method]:
+    """A method for each one-byte opcode: regular ones, and those that there are none of, have the same."""
+    methods = [method or Instructions.generic for method in _methods(0)]
+    for code, method in enumerate(methods):
+        if code in OPS and OPS[code].kind == SPECIAL and OPS[code].first_tier != INTERPRETED:
+            methods[code] = _compiled_only(method)
+    return methods
+
+
+METHODS = _first_methods()
 METHODS[0xFC] = Instructions.op_prefix_fc
 METHODS[0xFD] = Instructions.op_prefix_fd
 _FC_METHODS = _methods(0xFC)

@@ -1,12 +1,11 @@
-"""What the body walker and a lowering share: control frames, and the interface of a lowering."""
+"""What the walks through a body and the compiler share: control frames, rows of fast paths, a lowering's interface."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from .ops import LOAD, OPS, SPECIAL, STORE, Op
-from .types import I32, UNKNOWN
+from .types import I32, I64, UNKNOWN
 
 # Opcodes that open a control frame; a function body is the outermost one.
 BLOCK, LOOP, IF, ELSE, FUNCTION_BODY = 0x02, 0x03, 0x04, 0x05, 0x00
@@ -39,62 +38,36 @@ class Frame:
         self.label_types = params if opcode == LOOP else results  # what a branch to the frame carries
 
 
-# What the walker calls for each template row while lowering: text from operand names.
-Render = Callable[[str, str, str], str]
+# What the fast paths know of a one-byte opcode: first and second operand type (UNKNOWN: there is none), result type, of
+# a load or store its largest alignment, as an exponent (else -1), and the row.
+FastRow = tuple[int, int, int, int, Op]
 
 
-# What the fast paths know of a one-byte opcode: row, kind, first and second operand type, result type, renderer.
-FastRow = tuple[Op, int, int, int, int, Any]
-
-
-def fast_rows(templates: dict[int, Render], address_type: int = I32) -> list[FastRow | None]:
-    """A FastRow per one-byte opcode that is not special; the renderer is None where `templates` has none.
-
-    Loads and stores take addresses of `address_type`: I32 or I64, or UNKNOWN where the fast paths must not take them,
-    because memories of both types are there (or none).
-    """
+def _fast_rows(address_type: int) -> list[FastRow | None]:
     rows: list[FastRow | None] = [None] * 256
     for code, op in OPS.items():
-        if op.kind in (LOAD, STORE) and not address_type:
+        is_access = op.kind in (LOAD, STORE)
+        if op.kind == SPECIAL or code >= 0x100 or (is_access and not address_type):
             continue
-        if op.kind != SPECIAL and code < 0x100:
-            first = address_type if op.kind in (LOAD, STORE) else op.params[0]
-            second = op.params[1] if len(op.params) > 1 else UNKNOWN
-            rows[code] = (op, op.kind, first, second, op.result, templates.get(code))
+        first = address_type if is_access else op.params[0]
+        second = op.params[1] if len(op.params) > 1 else UNKNOWN
+        natural = op.access_bytes.bit_length() - 1 if is_access else -1
+        rows[code] = (first, second, op.result, natural, op)
     return rows
 
 
-# Constants that let LLVM fold some integer operation without looking at the other operand.
-ABSORBING = frozenset(("0", "-1", "1", *(str(n) for bits in (31, 63) for n in (-(1 << bits), (1 << bits) - 1))))
+# A FastRow per one-byte opcode that is not special. Loads and stores take addresses of the memories' address type: I32
+# or I64, or UNKNOWN where the fast paths must not take them, because memories of both types are there (or none).
+FAST_ROWS = {address_type: _fast_rows(address_type) for address_type in (I32, I64, UNKNOWN)}
 
 
 class Lowering(Protocol):
-    """What `compile.function.FunctionLowering` gives the walker; `values` runs parallel to the operand types."""
+    """What a walk has done for each instruction that has no fast path, where the code is live."""
 
-    values: list[str]
-    lines: list[str]
-    tainted: set[str]
-    cache: dict[int, tuple[str, int]]
-    pending: dict[int, tuple[int, str, int]]
-    successors: list[Any]
-    reads: set[int]
-    writes: dict[int, int]
-    block_start: int
-    fuel: bool  # whether `fuel_seen` is wanted: the cost of the live instructions so far
-    fuel_seen: int
-    rows: list[FastRow | None]
-    templates: dict[int, Render]
-    stores: dict[int, str]  # the beginning of a store to a local
-    sites: dict[str, str]  # value of a load -> debug location, for the instruction that LLVM may fold the load into
-
-    def begin(self, local_types: list[int], num_params: int, frame: Frame, types: list[int]) -> None: ...
-    def load_local(self, index: int) -> str: ...
-    def overwrite_pending(self, index: int) -> None: ...
-    def absorb(self, row: Op, a: str, b: str) -> None: ...
-    def hide_constants(self, row: Op, a: str, b: str) -> tuple[str, str]: ...
-    def irregular(self, row: Op, a: str, b: str, at: int) -> str: ...
     def load(self, row: Op, memory_index: int, offset: int, at: int) -> None: ...
     def store(self, row: Op, memory_index: int, offset: int, at: int) -> None: ...
+    def regular(self, row: Op, at: int) -> None: ...
+    def integer_constant(self, value: int) -> None: ...
     def float_constant(self, bits: int) -> None: ...
     def double_constant(self, bits: int) -> None: ...
     def block(self, frame: Frame) -> None: ...

@@ -48,7 +48,7 @@ class Operands:
         self.live = True  # the current instruction is reachable (as far as validation can tell)
         self.done = False
         self.op_at = 0
-        self.memory = 0  # of the memory argument read last
+        self.memory = self.offset = 0  # of the memory argument read last
         self.needed: set[str] = set()  # features, of `Features`
         self.is_interpretable = V128 not in self.type.params and V128 not in self.type.results  # so far
         self.has_tail_calls = False
@@ -227,8 +227,9 @@ class Operands:
 
     # ---- regular instructions off the fast path: unreachable code, or an error to report ----
 
-    def generic(self, op: int, at: int) -> int:
+    def generic(self, at: int) -> int:
         """Checks a table row by the general rules. Reachable valid rows took the fast path, except some accesses."""
+        op = self.wasm[self.op_at]
         row = OPS.get(op)
         if row is None:
             self.refuse_opcode(op)
