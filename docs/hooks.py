@@ -27,7 +27,7 @@ from wasmjit.config import Option  # noqa: E402
 PAGES: dict[str, tuple[str, list[str]]] = {
     "engine": ("Engine and Config", ["Config", "Engine"]),
     "store": ("Store", ["Store"]),
-    "module": ("Module", ["Module", "ModuleExport", "ModuleFunction", "ResourcesRequired", "wat2wasm"]),
+    "module": ("Module", ["Module", "FunctionTier", "ModuleExport", "ModuleFunction", "ResourcesRequired", "wat2wasm"]),
     "linker": ("Linker and Instance", ["Linker", "InstancePre", "Instance", "InstanceExports"]),
     "func": ("Func and Caller", ["Func", "Caller"]),
     "externs": ("Memory, Table, Global", ["Memory", "SharedMemory", "Table", "Global", "Tag"]),

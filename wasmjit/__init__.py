@@ -28,7 +28,7 @@ from .runtime.externs import Caller, Func, Global, Memory, SharedMemory, Table, 
 from .runtime.handle import Handle as Managed
 from .runtime.instance import Instance, InstanceExports
 from .runtime.linker import InstancePre, Linker
-from .runtime.module import Module, ModuleExport, ModuleFunction, ResourcesRequired, wat2wasm
+from .runtime.module import FunctionTier, Module, ModuleExport, ModuleFunction, ResourcesRequired, wat2wasm
 from .runtime.store import Store, Storelike
 from .runtime.trap import ExitTrap, Frame, Trap, TrapCode
 from .runtime.typed import TypedFunc
@@ -72,6 +72,7 @@ __all__ = [
     "FsspecFS",
     "Func",
     "FuncType",
+    "FunctionTier",
     "Global",
     "GlobalType",
     "ImportType",

@@ -79,7 +79,7 @@ class Observer:
     def __init__(self) -> None:
         self.flag: ctypes.c_int32 | None = None
         self.entered = threading.Event()
-        self.addresses: set[int] = set()
+        self.loops: set[int] = set()
 
     def watch(self, memory: Memory, store: Store) -> None:
         self.flag = ctypes.c_int32.from_address(ctypes.addressof(memory.data_ptr(store).contents))
@@ -87,7 +87,7 @@ class Observer:
     def hot(self, code: LazyCode, position: int, loop_offset: int, is_compiled: int = 0) -> int:
         address = HOT(code, position, loop_offset, is_compiled)
         if address and is_compiled:
-            self.addresses.add(address)
+            self.loops.add(loop_offset)
             self.entered.set()
             if self.flag is not None:
                 self.flag.value = 1
@@ -116,10 +116,8 @@ def auto() -> Engine:
 
 
 def optimised_loops(module: Module) -> set[int]:
-    """The addresses of optimised loop entries that were made."""
-    code = module._load()._lazy
-    assert code is not None
-    return {address for (_, _, is_optimised), address in code._loops.items() if is_optimised and address}
+    """The offsets of loops that can be entered in optimised code."""
+    return {offset for function in module.tier_report() for offset, tier in function.loops if tier == "optimized"}
 
 
 @pytest.mark.parametrize("compiled_at_once", [False, True])
@@ -132,11 +130,11 @@ def test_results_are_those_of_optimised_code(
     store = Store(auto())
     module, exports = make(store, wat)
     if compiled_at_once:  # the function's code begins, and not that of a loop
-        while not any(group.addresses for group in module._load()._lazy._groups.values()):  # type: ignore[union-attr]
+        while not any(function.tier == "baseline" for function in module.tier_report()):
             exports["run"](store, 5000, *arguments)
     observer.watch(exports["memory"], store)
     found = exports["run"](store, ENDLESS, *arguments)
-    assert observer.addresses and observer.addresses <= optimised_loops(module)
+    assert observer.loops and observer.loops <= optimised_loops(module)
     reference = Store(Engine(Config(tier="optimized", cache=False)))
     assert make(reference, wat)[1]["run"](reference, found[0], *arguments) == found
 
@@ -146,7 +144,7 @@ def test_no_results(observer: Observer) -> None:
     module, exports = make(store, NOTHING)
     observer.watch(exports["memory"], store)
     assert exports["run"](store, ENDLESS) is None
-    assert observer.addresses <= optimised_loops(module)
+    assert observer.loops <= optimised_loops(module)
     assert exports["i"].value(store) > 0
 
 
@@ -156,9 +154,9 @@ def test_it_ends_by_itself_as_well(observer: Observer) -> None:
     expected = make(reference, TYPES)[1]["run"](reference, 3_000_000, 7, 2.5, "reference")
     store = Store(auto())
     module, exports = make(store, TYPES)
-    while not observer.addresses:
+    while not observer.loops:
         assert exports["run"](store, 3_000_000, 7, 2.5, "reference") == expected
-    assert observer.addresses <= optimised_loops(module)
+    assert observer.loops <= optimised_loops(module)
 
 
 def begin(observer: Observer, store: Store, memory: Memory) -> None:
@@ -180,7 +178,7 @@ def test_frames_of_traps(observer: Observer, where: int) -> None:
 
     seen: list[Any] = []
     found = trapped(Store(auto()), seen)
-    assert observer.addresses
+    assert observer.loops
     expected = trapped(Store(Engine(Config(tier="optimized", cache=False))), seen)
     assert (found.trap_code, found.frames) == (expected.trap_code, expected.frames)
     assert [frame.func_index for frame in found.frames] == ([1] if where == 1 else []) + [2, 3]
@@ -199,7 +197,7 @@ def test_frames_of_exceptions(observer: Observer) -> None:
         return [(item.name, item.lineno) for item in caught.traceback if "wasm module" in str(item.path)]
 
     found = tracebacks(Store(auto()))
-    assert observer.addresses
+    assert observer.loops
     assert found == tracebacks(Store(Engine(Config(tier="optimized", cache=False))))
 
 
@@ -225,7 +223,7 @@ def test_interrupts(observer: Observer) -> None:
 def test_timeouts(observer: Observer) -> None:
     store = Store(auto(), timeout=0.3)
     _, exports = make(store, ENDLESS_LOOP)
-    while not observer.addresses:
+    while not observer.loops:
         with pytest.raises(Trap) as caught:
             exports["run"](store)
         assert caught.value.trap_code == TrapCode.INTERRUPT
@@ -239,7 +237,7 @@ def test_nothing_is_asked_where_functions_are_not_interpreted(
     store = Store(auto())
     module, exports = make(store, TYPES)
     assert exports["run"](store, 100_000, 7, 2.5, None)[0] == 100_000
-    assert not observer.addresses and not optimised_loops(module)
+    assert not observer.loops and not optimised_loops(module)
 
 
 def test_a_refused_loop_goes_on_in_baseline_code(observer: Observer) -> None:
@@ -252,4 +250,4 @@ def test_a_refused_loop_goes_on_in_baseline_code(observer: Observer) -> None:
     module, exports = make(store, wat)
     for _ in range(20):
         assert exports["run"](store, 1_000_000) == 1_000_005
-    assert not observer.addresses and not optimised_loops(module)
+    assert not observer.loops and not optimised_loops(module)

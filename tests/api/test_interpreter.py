@@ -60,10 +60,9 @@ def make(engine: Engine, wat: str = WAT, ask: Any = lambda n: n + 1) -> tuple[Mo
     return module, store, Instance(store, module, imports).exports(store)
 
 
-def lazy_code(module: Module) -> LazyCode:
-    code = module._load()._lazy
-    assert code is not None
-    return code
+def compiled(module: Module) -> set[int]:
+    """The functions that have baseline code."""
+    return {function.index for function in module.tier_report() if function.tier == "baseline"}
 
 
 def test_nothing_is_compiled_for_what_runs_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +82,7 @@ def test_hot_functions_are_compiled(engine: Engine) -> None:
     module, store, exports = make(engine)
     fib = module._load().module.num_imported_functions
     deadline = time.monotonic() + 60
-    while fib not in lazy_code(module)._groups or not lazy_code(module)._groups[fib].addresses:
+    while fib not in compiled(module):
         assert exports["fib"](store, 15) == 610
         assert time.monotonic() < deadline
     assert exports["fib"](store, 15) == 610
@@ -105,7 +104,7 @@ def test_a_hot_loop_goes_on_in_compiled_code(engine: Engine, monkeypatch: pytest
     monkeypatch.setattr(LazyCode, "_ready", all_ready)
     module, store, exports = make(engine)
     assert exports["sum"](store, 200) == 20100
-    assert any(lazy_code(module)._loops.values())
+    assert any(function.loops for function in module.tier_report())
     assert exports["sum"](store, 200) == 20100
 
 
@@ -113,7 +112,7 @@ def test_functions_with_vectors_are_compiled(engine: Engine) -> None:
     module, store, exports = make(engine)
     assert exports["vector"](store, 10) == 56
     assert exports["calls_vector"](store, 10) == 56
-    assert {9} <= set(lazy_code(module)._groups) <= {1, 9}
+    assert {9} <= compiled(module) <= {1, 9}
 
 
 def test_backtraces_are_those_of_compiled_code(engine: Engine) -> None:
@@ -227,7 +226,8 @@ def test_calls_get_trampolines_when_they_are_many(engine: Engine) -> None:
         assert (outer(store, 0), typed(0), through_host(store, 1)) == (1, 1, 2)
         assert time.monotonic() < deadline
     assert (outer(store, 0), typed(0), through_host(store, 1)) == (1, 1, 2)
-    assert lazy_code(module)._has_trampolines
+    lazy = module._load()._lazy
+    assert lazy is not None and lazy._has_trampolines
 
 
 def test_a_forked_child_goes_on(engine: Engine) -> None:

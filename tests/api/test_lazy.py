@@ -58,8 +58,8 @@ def lazy_code(module: Module) -> LazyCode:
 
 
 def compiled(module: Module) -> set[int]:
-    code = lazy_code(module)
-    return {function for function, group in code._groups.items() if group.addresses}
+    """The functions that have baseline code."""
+    return {function.index for function in module.tier_report() if function.tier == "baseline"}
 
 
 @pytest.mark.usefixtures("compiled_at_once")

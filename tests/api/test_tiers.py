@@ -442,7 +442,7 @@ def test_the_optimised_code_goes_into_the_cache(wat: str, tmp_path: Path) -> Non
     assert module.wait_optimized()
     assert len(list((tmp_path / "cache").iterdir())) == 1
     again = Module(Engine(config), wat)
-    assert again._code.optimisation is None
+    assert {function.tier for function in again.tier_report()} == {"optimized"}
     assert again.serialize() == module.serialize()
     check(*make(again))
     config.tier = "optimized"  # the same entry
@@ -468,7 +468,7 @@ def test_the_cache_is_filled_behind_programs_that_end_early(moment: str, tmp_pat
         time.sleep(0.05)
     assert len(list(tmp_path.glob("cache/*.cwasm"))) == wanted
     module = Module(Engine(Config(tier="auto", cache=str(tmp_path / "cache"))), WAT)
-    assert module._code.optimisation is None
+    assert {function.tier for function in module.tier_report()} == {"optimized"}
 
 
 # ---- processes ----

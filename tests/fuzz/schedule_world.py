@@ -597,6 +597,7 @@ NO_HANDLES = {
     "FsspecFS": "needs another package",
     "Limits": "a record",
     "Handle": "an abstract class, the public name of which is Managed",
+    "FunctionTier": "a record",
     "ModuleFunction": "a record",
     "ResourcesRequired": "a record",
     "Frame": "a record",

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from .. import Engine, WasmError, inspection
+from .. import Engine, FunctionTier, WasmError, inspection
 from .build import COMPILE_ROWS, write_output
 from .explore_page import PAGE
 from .objdump import find_function
@@ -64,24 +64,27 @@ def explore(arguments: SimpleNamespace) -> int:
         if getattr(arguments, name) is not None:
             setattr(config, name, getattr(arguments, name))
     wasm = binary_of(arguments.file, contents)
-    artifact = bytes(compile_module(Engine(config), arguments.file, wasm).serialize())
+    module = compile_module(Engine(config), arguments.file, wasm)
+    artifact = bytes(module.serialize())
     keep_cache_small(arguments, config)
     places = inspection.functions(artifact)
     wanted = [find_function(places, word, arguments.file).index for word in arguments.function] or None
     form = "ir" if arguments.generated_ir else "optimised"
     views = inspection.side_by_side(wasm, artifact, config, wanted, form)
     title = f"{Path(arguments.file).name} for {inspection.compile_target(config).triple}"
-    write_output(arguments, ".explore.html", page(title, views).encode())
+    write_output(arguments, ".explore.html", page(title, views, module.tier_report()).encode())
     return 0
 
 
-def page(title: str, views: list[inspection.FunctionViews]) -> str:
+def page(title: str, views: list[inspection.FunctionViews], report: list[FunctionTier]) -> str:
     """The page, which refers to nothing outside of itself."""
+    tiers = {function.index: function for function in report}
     functions = [
         {
             "index": view.place.index,
             "name": view.place.name,
-            "interpreted": view.place.is_interpreted,
+            "tier": tiers[view.place.index].tier,
+            "milliseconds": round(1000 * (tiers[view.place.index].compile_seconds or 0), 1),
             "size": view.place.code_size,
             **{
                 column: [[line.text, line.offset or 0, int(line.exact)] for line in getattr(view, column)]

@@ -50,7 +50,10 @@ const choose = document.getElementById("choose"), find = document.getElementById
 const where = document.getElementById("where");
 let byOffset = new Map(), shown = [], pinned = 0;
 
-function size(f) { return f.interpreted ? "interpreted" : `${f.size} bytes`; }
+function size(f) {
+  if (f.tier === "interpreted") return f.tier;
+  return `${f.size} bytes, ${f.tier}${f.milliseconds ? ` in ${f.milliseconds} ms` : ""}`;
+}
 function label(f) { return `${f.index}: ${f.name ?? "(no name)"} - ${size(f)}`; }
 
 function list() {

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Union
 
 from .. import abi
 from ..artifact import Artifact, detect
-from ..config import Config
+from ..config import BASELINE, OPTIMIZED, Config
 from ..driver import build as driver
 from ..driver.build import Progress
 from ..driver.group_code import GroupCode
@@ -116,6 +116,36 @@ class ModuleFunction:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class FunctionTier:
+    """What calls of a function that a module defines run in now; see `Module.tier_report`.
+
+    `index` is its number in the module, `name` that of the name section. `tier` is one of
+
+    - ``"uncompiled"``: there is no code yet, and the interpreter cannot run it; its first call waits for code
+    - ``"interpreted"``
+    - ``"baseline"``: code that was made quickly
+    - ``"optimized"``
+
+    and only ever rises. `calls` is how often the function and its loops began where that is counted, in the interpreter
+    and in baseline code beside it; None for modules that have neither. `compile_seconds` is the work that making its
+    code took, of functions that were compiled together its part by size; None if it has no code, or code that was not
+    made just now (from the cache, from a file). `loops` are those at which activations that are in the middle of one go
+    on in code of its own: pairs of the offset of the loop's opcode in the module and that code's tier.
+
+    >>> (function,) = Module(Engine(), "(module (func $f))").tier_report()
+    >>> function.index, function.name
+    (0, 'f')
+    """
+
+    index: int
+    name: str | None
+    tier: str
+    calls: int | None
+    compile_seconds: float | None
+    loops: tuple[tuple[int, str], ...]
+
+
 class ModuleExport:
     """An export looked up once, for `Instance.get_module_export`; made by `Module.get_export_index`.
 
@@ -187,6 +217,17 @@ class _Code:
         artifact = self.optimisation.wait()
         assert artifact is not None
         return artifact
+
+    def tiers(self) -> FunctionTiers:
+        """The tier that each function is in, also if it is not loaded."""
+        if self.loaded is not None and self.loaded.tiers is not None:
+            return self.loaded.tiers
+        better = None if self.optimisation is None else self.optimisation.artifact
+        if better is not None:
+            return FunctionTiers.of(better, Tier.OPTIMIZED)
+        if isinstance(self.artifact, LazyModule):
+            return FunctionTiers(self.artifact.tiers())
+        return FunctionTiers.of(self.artifact, Tier.OPTIMIZED if self.optimisation is None else Tier.BASELINE)
 
     def load(self) -> LoadedModule:
         """The executable module; loads it on first use."""
@@ -374,6 +415,36 @@ class Module(Handle):
             raise TypeError("expected a number of seconds")
         optimisation = self._code.optimisation
         return optimisation is None or optimisation.wait(timeout) is not None
+
+    def tier_report(self) -> list[FunctionTier]:
+        """What each function that the module defines (not imports) runs in at this moment, by index. Waits for nothing.
+
+        >>> from wasmjit import Config
+        >>> module = Module(Engine(Config(tier="optimized")), "(module (func $a) (func $b))")
+        >>> [(function.name, function.tier) for function in module.tier_report()]
+        [('a', 'optimized'), ('b', 'optimized')]
+        """
+        decoded, tiers, loaded = self._decoded, self._code.tiers(), self._code.loaded
+        names, first = decoded.names.functions, decoded.num_imported_functions
+        seconds = tiers.compile_seconds(decoded)
+        loops = {} if loaded is None else loaded.entered_loops()
+        counts = loaded is not None and loaded.counts_calls
+        best = BASELINE if self._engine._config.final_opt_level == "none" else OPTIMIZED
+
+        def name_of(tier: Tier) -> str:
+            return best if tier == Tier.OPTIMIZED else tier.name.lower()
+
+        return [
+            FunctionTier(
+                index=first + position,
+                name=names.get(first + position),
+                tier=name_of(tiers.tier(position)),
+                calls=tiers.count(position) if counts else None,
+                compile_seconds=seconds[position],
+                loops=tuple((offset, name_of(tier)) for offset, tier in loops.get(first + position, ())),
+            )
+            for position in range(len(decoded.bodies))
+        ]
 
     @property
     def name(self) -> str | None:
@@ -621,8 +692,7 @@ class LoadedModule:
         if isinstance(artifact, LazyModule):
             self.tiers = FunctionTiers(artifact.tiers())
         elif optimisation is not None:
-            self.tiers = FunctionTiers([Tier.BASELINE] * len(artifact.functions))
-            self.tiers.raise_to(Tier.BASELINE, {}, artifact.made)
+            self.tiers = FunctionTiers.of(artifact, Tier.BASELINE)
         self._lazy: LazyCode | None = None
         if isinstance(artifact, LazyModule):
             assert self.tiers is not None
@@ -706,6 +776,11 @@ class LoadedModule:
         self.tiers.raise_to(Tier.OPTIMIZED, words, artifact.made)
         self.code = code
         self._installed.update(self.trampolines.install(artifact.trampolines()))
+
+    @property
+    def counts_calls(self) -> bool:
+        """Whether it has functions that count how often they begin."""
+        return self._lazy is not None
 
     def entered_loops(self) -> dict[int, list[tuple[int, Tier]]]:
         """As `LazyCode.entered_loops`."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
 from typing import Protocol
 
+from ..artifact import Artifact
 from ..wasm.module import Module
 
 
@@ -52,6 +53,15 @@ class FunctionTiers:
         self._table: weakref.ref[FunctionTable] | None = None
         self._raises: deque[tuple[Tier, Mapping[int, int], Sequence[Made]]] = deque()
         self._renew()
+
+    @classmethod
+    def of(cls, artifact: Artifact, tier: Tier) -> FunctionTiers:
+        """Those of an artifact whose code is of one tier. Some of its functions may be left to the interpreter."""
+        tiers = cls([tier] * len(artifact.functions))
+        for function in artifact.interpreted:
+            tiers._tiers[function - artifact.module.num_imported_functions] = Tier.INTERPRETED
+        tiers._made = [(tier, made) for made in artifact.made]
+        return tiers
 
     def _renew(self) -> None:
         self._pid = os.getpid()

@@ -1,0 +1,157 @@
+"""Module.tier_report: what each function runs in, how often it began, and what its code took."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wasmjit import (
+    ClosedError,
+    Config,
+    Engine,
+    Func,
+    FunctionTier,
+    FuncType,
+    Instance,
+    Module,
+    Store,
+    thresholds,
+    wat2wasm,
+)
+
+WAT = """(module
+  (import "" "f" (func $f))
+  (func $hot (export "hot") (param i32) (result i32)
+    (if (result i32) (i32.lt_u (local.get 0) (i32.const 2))
+      (then (local.get 0))
+      (else (i32.add
+        (call $hot (i32.sub (local.get 0) (i32.const 1))) (call $hot (i32.sub (local.get 0) (i32.const 2)))))))
+  (func $loop (export "loop") (param i32) (result i32) (local i32)
+    (loop $again
+      (local.set 1 (i32.add (local.get 1) (local.get 0)))
+      (br_if $again (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+    (local.get 1))
+  (func $vector (export "vector") (result i32) (i32x4.extract_lane 0 (v128.const i32x4 1 2 3 4)))
+  (func (export "never")))"""
+NAMES = ["hot", "loop", "vector", None]
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No optimised code unless somebody waits for it."""
+    monkeypatch.setattr(thresholds, "OPTIMISER_PATIENCE_SECONDS", 600)
+
+
+def make(module: Module) -> tuple[Store, Any]:
+    store = Store(module.engine)
+    return store, Instance(store, module, [Func(store, FuncType([], []), lambda: None)]).exports(store)
+
+
+def tiers(module: Module) -> list[str]:
+    return [function.tier for function in module.tier_report()]
+
+
+def wait_for(module: Module, name: str, tier: str, work: Any) -> FunctionTier:
+    """The function's row once it is in that tier."""
+    deadline = time.monotonic() + 60
+    while True:
+        (row,) = [function for function in module.tier_report() if function.name == name]
+        if row.tier == tier:
+            return row
+        assert time.monotonic() < deadline, row
+        work()
+
+
+def test_functions_rise() -> None:
+    module = Module(Engine(Config(tier="auto", cache=False)), WAT)
+    first = ["interpreted", "interpreted", "uncompiled", "interpreted"]
+    report = module.tier_report()
+    assert [(row.index, row.name) for row in report] == list(enumerate(NAMES, 1))
+    assert [row.tier for row in report] == first, "before there is an instance"
+    assert {(row.calls, row.compile_seconds, row.loops) for row in report} == {(None, None, ())}
+    store, exports = make(module)
+    assert tiers(module) == first
+    assert exports["vector"](store) == 1
+    assert wait_for(module, "vector", "baseline", lambda: None).compile_seconds > 0  # type: ignore[operator]
+    row = wait_for(module, "hot", "baseline", lambda: exports["hot"](store, 15))
+    assert row.calls is not None and row.calls >= thresholds.LUKEWARM_COUNT
+    assert row.compile_seconds is not None and row.compile_seconds > 0
+    never = module.tier_report()[3]
+    assert (never.tier, never.calls, never.compile_seconds) == ("interpreted", 0, None)
+    assert module.wait_optimized()
+    report = module.tier_report()
+    assert [row.tier for row in report] == ["optimized"] * 4
+    assert all(row.compile_seconds is not None and row.compile_seconds > 0 for row in report)
+    assert report[0].calls == row.calls, "optimised code counts nothing"
+
+
+def test_loops_that_are_entered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thresholds, "INTERPRETER_BUDGET", 10)
+    monkeypatch.setattr(thresholds, "INTERPRETER_IS_PATIENT", False)
+    module = Module(Engine(Config(tier="auto", cache=False)), WAT)
+    store, exports = make(module)
+    deadline = time.monotonic() + 60
+    while not (loops := module.tier_report()[1].loops):
+        exports["loop"](store, 100_000)
+        assert time.monotonic() < deadline
+    ((offset, tier),) = loops
+    assert tier == "baseline"
+    assert wat2wasm(WAT)[offset] == 0x03, "the offset is that of the loop's opcode"
+
+
+@pytest.mark.parametrize(
+    ("options", "tier"),
+    [
+        ({"tier": "optimized"}, "optimized"),
+        ({"tier": "baseline"}, "baseline"),
+        ({"tier": "auto", "opt_level": "none"}, "baseline"),
+    ],
+)
+def test_modules_that_are_compiled_at_once(options: dict[str, Any], tier: str) -> None:
+    module = Module(Engine(Config(cache=False, **options)), WAT)
+    for _ in range(2):
+        report = module.tier_report()
+        assert [row.tier for row in report] == [tier] * 4
+        assert {(row.calls, row.loops) for row in report} == {(None, ())}
+        assert all(row.compile_seconds is not None and row.compile_seconds > 0 for row in report)
+        make(module)
+
+
+def test_modules_of_baseline_code_that_is_replaced() -> None:
+    """As for modules with tail calls: nothing is counted."""
+    wat = WAT.removesuffix(")") + "(func $tail (return_call $hot_tail)) (func $hot_tail))"
+    module = Module(Engine(Config(tier="auto", cache=False)), wat)
+    make(module)
+    report = module.tier_report()
+    assert {(row.tier, row.calls, row.loops) for row in report} == {("baseline", None, ())}
+    before = [row.compile_seconds for row in report]
+    assert all(seconds is not None and seconds > 0 for seconds in before)
+    assert module.wait_optimized()
+    report = module.tier_report()
+    assert {row.tier for row in report} == {"optimized"}
+    assert all(row.compile_seconds is not None and row.compile_seconds > 0 for row in report)
+    assert [row.compile_seconds for row in report] != before
+
+
+def test_code_that_was_made_another_time(tmp_path: Path) -> None:
+    engine = Engine(Config(tier="auto", cache=str(tmp_path)))
+    module = Module(engine, WAT)
+    assert module.wait_optimized()
+    for other in (Module(engine, WAT), Module.deserialize(engine, module.serialize())):
+        assert {(row.tier, row.compile_seconds) for row in other.tier_report()} == {("optimized", None)}
+
+
+def test_code_for_another_machine() -> None:
+    for target in ("aarch64-unknown-linux-gnu", "x86_64-unknown-linux-gnu"):
+        assert tiers(Module(Engine(Config(target=target)), WAT)) == ["optimized"] * 4
+
+
+def test_a_module_without_functions_and_a_closed_one() -> None:
+    module = Module(Engine(Config(tier="auto")), "(module)")
+    assert module.tier_report() == []
+    module.close()
+    with pytest.raises(ClosedError):
+        module.tier_report()
