@@ -103,7 +103,7 @@ def interpreter(instructions: int, seed: int = 1) -> bytes:
 
 def child(path: str, level: str) -> None:
     """Compiles a file and prints figures as JSON: the process that `measure` starts."""
-    from wasmjit.compile import pipeline
+    from wasmjit.compile import pipeline, workers
     from wasmjit.config import Config
     from wasmjit.wasm.decode import decode
     from wasmjit.wasm.validate import validate_module_level
@@ -114,7 +114,7 @@ def child(path: str, level: str) -> None:
     started = time.perf_counter()
     units = pipeline.compile_module(module, Config(opt_level=level), statistics)
     wall_s = time.perf_counter() - started
-    pipeline.pool().close()  # resource usage counts processes that have ended
+    workers.pool().close()  # resource usage counts processes that have ended
     own, workers = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     figures = {
         "instructions": statistics.instructions,

@@ -31,7 +31,7 @@ from wasmjit import (
     WasmError,
     thresholds,
 )
-from wasmjit.compile import pipeline
+from wasmjit.compile import workers
 from wasmjit.errors import LinkError, UnsupportedError, ValidationError
 from wasmjit.runtime import type_ids
 from wasmjit.runtime.native import lib
@@ -639,10 +639,10 @@ def test_a_hot_loop_takes_references_along(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_functions_with_references_are_interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(pool: pipeline.WorkerPool) -> pipeline.Worker:
+    def refuse(pool: workers.WorkerPool) -> workers.Worker:
         raise AssertionError("a compiler was started")
 
-    monkeypatch.setattr(pipeline.WorkerPool, "_take", refuse)
+    monkeypatch.setattr(workers.WorkerPool, "_take", refuse)
     store = Store(Engine(Config(tier="auto")))
     wat = WAT.replace('(func (export "tail")', '(func (export "no tail")').replace("return_call_ref", "call_ref")
     found = instance(store, wat, Func(store, UNARY, lambda n: n + 100))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from wasmjit import Config, Engine, Func, FuncType, Instance, Module, Store, Trap, TrapCode, ValType, thresholds
-from wasmjit.compile import pipeline
+from wasmjit.compile import workers
 from wasmjit.tiers.lazy import LazyCode
 
 WAT = """(module $m
@@ -66,10 +66,10 @@ def compiled(module: Module) -> set[int]:
 
 
 def test_nothing_is_compiled_for_what_runs_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(pool: pipeline.WorkerPool) -> pipeline.Worker:
+    def refuse(pool: workers.WorkerPool) -> workers.Worker:
         raise AssertionError("a compiler was started")
 
-    monkeypatch.setattr(pipeline.WorkerPool, "_take", refuse)
+    monkeypatch.setattr(workers.WorkerPool, "_take", refuse)
     _, store, exports = make(engine)
     assert exports["fib"](store, 10) == 55
     assert exports["sum"](store, 100) == 5050

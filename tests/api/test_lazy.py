@@ -26,7 +26,7 @@ from wasmjit import (
     ValType,
     thresholds,
 )
-from wasmjit.compile import pipeline
+from wasmjit.compile import workers
 from wasmjit.tiers import optimiser as client
 from wasmjit.tiers.lazy import LazyCode
 
@@ -156,16 +156,16 @@ def test_a_dead_compiler_is_an_error_of_that_call(monkeypatch: pytest.MonkeyPatc
     engine = Engine(Config(tier="auto"))
     module = Module(engine, LAZY_WAT)
     store, exports = make(module)  # runs the start function
-    begin = pipeline.WorkerPool.begin
+    begin = workers.WorkerPool.begin
 
-    def deadly(self: pipeline.WorkerPool, *arguments: Any) -> pipeline.Pending:
+    def deadly(self: workers.WorkerPool, *arguments: Any) -> workers.Pending:
         pending = begin(self, *arguments)
         assert pending._worker is not None
         pending._worker.process.kill()
         return pending
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline.WorkerPool, "begin", deadly)
+        patch.setattr(workers.WorkerPool, "begin", deadly)
         with pytest.raises(CompileError, match=r"functions \d+.*compiler process died"):
             exports["fib"](store, 5)
     assert exports["sum"](store, 10) == 110
@@ -181,12 +181,12 @@ def test_an_interrupted_compilation_is_tried_again(monkeypatch: pytest.MonkeyPat
     module = Module(engine, LAZY_WAT)
     store, exports = make(module)
 
-    def interrupted(self: pipeline.Pending) -> Any:
+    def interrupted(self: workers.Pending) -> Any:
         self.abandon()
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline.Pending, "result", interrupted)
+        patch.setattr(workers.Pending, "result", interrupted)
         with pytest.raises(KeyboardInterrupt):
             exports["fib"](store, 5)
     assert exports["fib"](store, 5) == 5
@@ -243,13 +243,13 @@ def test_a_timeout_while_compiling_ends_the_call(monkeypatch: pytest.MonkeyPatch
     engine = Engine(Config(tier="auto"))
     module = Module(engine, LAZY_WAT)
     store, exports = make(module)
-    result = pipeline.Pending.result
+    result = workers.Pending.result
 
-    def slow(self: pipeline.Pending) -> Any:
+    def slow(self: workers.Pending) -> Any:
         time.sleep(0.05)
         return result(self)
 
-    monkeypatch.setattr(pipeline.Pending, "result", slow)
+    monkeypatch.setattr(workers.Pending, "result", slow)
     store.timeout = 0.01
     with pytest.raises(Trap) as caught:
         exports["fib"](store, 5)

@@ -37,7 +37,7 @@ _CHILD = "from tests.fuzz.run_shapes import child; child()"
 def child() -> None:
     """Compiles the module on stdin; prints figures as JSON."""
     from wasmjit import Config, Engine, Instance, Module, Store, Trap
-    from wasmjit.compile import pipeline
+    from wasmjit.compile import workers
 
     wasm = sys.stdin.buffer.read()
     error = ""
@@ -51,7 +51,7 @@ def child() -> None:
                 f(store, *([0] * len(kinds[0].params)))  # type: ignore
     except Exception as caught:
         error = f"{type(caught).__name__}: {caught}"
-    pipeline.pool().close()  # resource usage counts processes that have ended
+    workers.pool().close()  # resource usage counts processes that have ended
     own, workers = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = own.ru_utime + own.ru_stime + workers.ru_utime + workers.ru_stime
     peaks = {"own_bytes": own.ru_maxrss * 1024, "compiler_bytes": workers.ru_maxrss * 1024}

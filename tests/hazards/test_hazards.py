@@ -12,7 +12,7 @@ import threading
 import pytest
 
 from wasmjit import Config, Engine, Func, FuncType, Instance, Module, Store, Trap, TrapCode, ValType, wat2wasm
-from wasmjit.compile import pipeline
+from wasmjit.compile import pipeline, workers
 from wasmjit.errors import CompileError
 from wasmjit.wasm.decode import decode
 
@@ -349,7 +349,7 @@ def test_undefined_symbol_is_a_compile_error() -> None:
 
 def test_a_dying_compiler_process_is_an_error() -> None:
     """LLVM aborts on some fatal errors; that must not take the user's process with it."""
-    pool = pipeline.pool()
+    pool = workers.pool()
     fields = pipeline._request_fields(Config(), "object")
     with pytest.raises(CompileError, match="LLVM refused"):
         pool.request(fields, b"define void @f( {")

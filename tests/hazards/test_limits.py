@@ -123,7 +123,8 @@ def test_optimised_code_is_made_when_a_compiler_can_be_had_again(monkeypatch: py
 
 def test_workers_of_other_limits_are_not_used() -> None:
     """What was in force when a process began holds for it as long as it lives."""
-    from wasmjit.compile.pipeline import WorkerPool, _request_fields
+    from wasmjit.compile.pipeline import _request_fields
+    from wasmjit.compile.workers import WorkerPool
 
     pool = WorkerPool()
     request = _request_fields(Config(), "target")

@@ -205,8 +205,8 @@ def test_failing_to_get_better_code_fails_no_program(how: str, environment: dict
         "chroot": "import tempfile\nos.chroot(tempfile.mkdtemp())",
         "nproc": "import resource, concurrent.futures.thread, wasmjit.compile.pipeline\n"
         "os.setgid(65534); os.setuid(65534); resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))",
-        "memory": "import wasmjit.compile.pipeline as pipeline\n"
-        "def fail(*_): raise MemoryError\npipeline.WorkerPool.begin = fail",
+        "memory": "import wasmjit.compile.workers as workers\n"
+        "def fail(*_): raise MemoryError\nworkers.WorkerPool.begin = fail",
         "errors": "import warnings\nwarnings.simplefilter('error')\nsys.executable = None\n"
         "sys._base_executable = None\nsys.exec_prefix = sys.base_exec_prefix = '/nonexistent'",
     }
@@ -253,9 +253,9 @@ def test_what_a_signal_handler_raises_is_the_programs(environment: dict[str, str
 
 @pytest.mark.parametrize("what", ["frozen", "missing", "not python"])
 def test_tiers_that_need_a_compiler_say_that_there_is_none(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from wasmjit.compile import pipeline
+    from wasmjit.compile import workers
 
-    monkeypatch.setattr(pipeline, "_pool", None)
+    monkeypatch.setattr(workers, "_pool", None)
     monkeypatch.setattr(sys, "exec_prefix", "/nonexistent")
     monkeypatch.setattr(sys, "base_exec_prefix", "/nonexistent")
     monkeypatch.setattr(sys, "_base_executable", None)
@@ -335,7 +335,8 @@ def test_forks_with_live_pools_start_a_bounded_number_of_processes(environment: 
 
 def test_a_burst_of_requests_starts_few_workers() -> None:
     """Each module that is compiled at its first call asks for trampolines at once."""
-    from wasmjit.compile.pipeline import WorkerPool, _request_fields
+    from wasmjit.compile.pipeline import _request_fields
+    from wasmjit.compile.workers import WorkerPool
 
     pool = WorkerPool()
     pending = [pool.begin(_request_fields(Config(), "target")) for _ in range(40)]
@@ -346,7 +347,8 @@ def test_a_burst_of_requests_starts_few_workers() -> None:
 
 def test_a_worker_that_had_ended_of_idleness_is_nobodys_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Just when it was sent a request."""
-    from wasmjit.compile.pipeline import WorkerPool, _request_fields
+    from wasmjit.compile.pipeline import _request_fields
+    from wasmjit.compile.workers import WorkerPool
 
     start = processes.start
     ended: list[int] = []

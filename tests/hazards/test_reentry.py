@@ -14,7 +14,7 @@ import pytest
 
 from wasmjit import Config, Engine, Instance, Module, Store, profiling
 from wasmjit.artifact import Artifact
-from wasmjit.compile import pipeline
+from wasmjit.compile import workers
 from wasmjit.runtime import engine as engine_file
 from wasmjit.runtime import module as module_file
 from wasmjit.runtime.shipping import module_from, module_reference
@@ -56,10 +56,10 @@ def ends(work: Callable[[], None]) -> None:
 
 
 def test_the_pool_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "_pool", None)
+    monkeypatch.setattr(workers, "_pool", None)
     seen = []
-    monkeypatch.setattr(pipeline, "WorkerPool", once(pipeline.WorkerPool, lambda: seen.append(pipeline.pool())))
-    ends(lambda: seen.append(pipeline.pool()))
+    monkeypatch.setattr(workers, "WorkerPool", once(workers.WorkerPool, lambda: seen.append(workers.pool())))
+    ends(lambda: seen.append(workers.pool()))
     assert len(seen) == 2 and seen[0] is seen[1]
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from tests.fuzz import shapes
 from wasmjit import CompileError, Config, Engine, Instance, Module, Store, Trap, TrapCode, WasmError, run
-from wasmjit.compile import limits, pipeline
+from wasmjit.compile import limits, pipeline, workers
 from wasmjit.compile.unit import Unit, plan_units
 from wasmjit.compile.unit_state import CodePolicy, module_layout
 from wasmjit.reading import read_module
@@ -266,12 +266,12 @@ def test_options_are_checked() -> None:
 
 
 def test_a_compiler_without_memory_is_an_error() -> None:
-    pipeline.pool().close()
+    workers.pool().close()
     config = COMPILED.copy()
     config.max_compiler_memory = 300 << 20
     with pytest.raises(CompileError, match="functions 0 to 0"):
         Module(Engine(config), shapes.SHAPES["loads"](20_000))
-    pipeline.pool().close()
+    workers.pool().close()
 
 
 def test_less_memory_than_a_compiler_begins_with_is_an_error() -> None:
@@ -285,7 +285,7 @@ def test_less_memory_than_a_compiler_begins_with_is_an_error() -> None:
 
 
 def test_what_a_compiler_took_for_others_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline.WorkerPool, "_num_workers", lambda pool: 1)
+    monkeypatch.setattr(workers.WorkerPool, "_num_workers", lambda pool: 1)
     Module(Engine(COMPILED), shapes.SHAPES["loads"](20_000))
     config = COMPILED.copy()
     config.max_compiler_memory = 900 << 20
@@ -392,11 +392,11 @@ def test_an_interrupt_ends_compiling_and_its_workers() -> None:
     assert not left
 
 
-def compiling() -> list[pipeline.Worker]:
+def compiling() -> list[workers.Worker]:
     """Workers that run and are not the pool's, which keeps a few."""
-    pool = pipeline.pool()
+    pool = workers.pool()
     kept = (*pool.idle, *pool._busy)
-    return [worker for worker in pipeline._workers if worker not in kept and worker.process.poll() is None]
+    return [worker for worker in workers._workers if worker not in kept and worker.process.poll() is None]
 
 
 def test_the_timeout_of_a_run_holds_while_its_module_is_compiled() -> None:

@@ -29,7 +29,7 @@ from tests.wasm_bytes import (
 )
 from tests.wasm_bytes import module as module_of
 from wasmjit import Config, Engine, Instance, Module, Store, thresholds
-from wasmjit.compile import pipeline
+from wasmjit.compile import workers
 from wasmjit.config import Features
 from wasmjit.wasm import first_tier
 from wasmjit.wasm.body import BodyFacts, walk_body
@@ -124,10 +124,10 @@ def module(*bodies: bytes) -> bytes:
 def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is not interpreted fails."""
 
-    def refuse(pool: pipeline.WorkerPool) -> pipeline.Worker:
+    def refuse(pool: workers.WorkerPool) -> workers.Worker:
         raise AssertionError("a compiler was started")
 
-    monkeypatch.setattr(pipeline.WorkerPool, "_take", refuse)
+    monkeypatch.setattr(workers.WorkerPool, "_take", refuse)
 
 
 def test_header_is_up_to_date() -> None:

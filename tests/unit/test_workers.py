@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from wasmjit import Config
-from wasmjit.compile.pipeline import Pending, Worker, WorkerPool, _request_fields
+from wasmjit.compile.pipeline import _request_fields
+from wasmjit.compile.workers import Pending, Worker, WorkerPool
 from wasmjit.processes import CompilerDiedError, last_words
 
 # A module whose text, and whose object, is larger than what fits in a pipe.

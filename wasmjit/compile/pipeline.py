@@ -1,28 +1,19 @@
-"""From a decoded module to objects: units are generated here and compiled in worker processes.
-
-LLVM aborts the process on some fatal errors and holds one global lock, so it runs in processes of its own: a crash
-becomes a CompileError that names the functions, and units compile side by side.
-"""
+"""From decoded modules to objects: units are generated here and compiled in worker processes (compile/workers.py)."""
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import fcntl
 import itertools
 import os
-import select
-import threading
 import time
-import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .. import processes, thresholds
+from .. import thresholds
 from ..config import CompileProgress, Config
-from ..errors import CompileError, CompileTimeoutError, FunctionLeftError
+from ..errors import CompileError, CompileTimeoutError, FunctionLeftError, WasmError
 from ..target import Target, host_machine, normal_machine, parse_features
 from ..wasm import deadline
 from ..wasm.module import Module
@@ -31,10 +22,10 @@ from . import limits, trampolines
 from .loop_entry import LoopEntry
 from .unit import Group, Unit, plan_units
 from .unit_state import CodePolicy, module_layout
-from .wire import read_message, write_message
+from .workers import Pending, WorkerPool, pool, readable
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
+    from concurrent.futures import Future
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,388 +50,6 @@ class CompileStatistics:
     parse_seconds: float = 0.0
     optimise_seconds: float = 0.0
     emit_seconds: float = 0.0
-
-
-_PIPE_BYTES = 1 << 20
-# All that were not closed. A `Pending` in a garbage cycle gives its worker back when it is collected: if nobody else
-# had it, the worker would be part of that garbage, and its pipes would be closed by their own finalizers.
-_workers: set[Worker] = set()
-
-
-class Worker:
-    """One compiler process. Used by one thread at a time."""
-
-    def __init__(self) -> None:
-        """Raises CompileError if the process cannot be started."""
-        self._limits = processes.limits()
-        self.process = processes.start("wasmjit.compile.llvm")
-        _workers.add(self)
-        # Requests are not to wait for the worker to start. Linux has the call, and may refuse.
-        with contextlib.suppress(OSError, AttributeError):
-            assert self.process.stdin is not None
-            fcntl.fcntl(self.process.stdin, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-
-    def send(self, fields: dict[str, Any], body: bytes = b"") -> None:
-        """Sends one request; `receive` has to follow, which tells what went wrong."""
-        assert self.process.stdin is not None
-        with contextlib.suppress(OSError, ValueError):
-            write_message(self.process.stdin, limits.with_budget(fields, len(body)), body)
-
-    def receive(self) -> tuple[dict[str, Any], bytes] | None:
-        """Waits for the reply. None if the worker had ended before the request because there was none for long.
-
-        Raises CompileError if LLVM refuses or the process dies.
-        """
-        assert self.process.stdout is not None
-        try:
-            reply = read_message(self.process.stdout)
-        except (OSError, ValueError):
-            reply = None
-        if reply is None:
-            with contextlib.suppress(Exception):
-                self.process.wait(_DYING_SECONDS)
-            said = processes.last_words(self.process)
-            self.close()
-            if self.process.returncode == 0:
-                return None
-            how = f"({describe_exit(self.process.returncode)}){said}{processes.limits_in_force()}"
-            raise processes.CompilerDiedError(f"the compiler process died {how}")
-        if "fatal" in reply[0]:
-            self.close()
-            reason = f"{reply[0]['fatal']}{processes.limits_in_force()}"
-            raise processes.NoCompilerError(f"the compiler process cannot work: {reason}")
-        if "error" in reply[0]:
-            if reply[0]["error"].startswith("MemoryError"):
-                self.close()
-                raise processes.CompilerDiedError(f"the compiler process has no memory{processes.limits_in_force()}")
-            raise CompileError(f"LLVM refused the generated code: {reply[0]['error']}")
-        return reply
-
-    def is_usable(self) -> bool:
-        """Whether it lives, under the limits that are in force now."""
-        return self.process.poll() is None and self._limits == processes.limits()
-
-    def has_reply(self) -> bool:
-        """Whether `receive` has something to read."""
-        assert self.process.stdout is not None
-        return bool(_readable([self.process.stdout.fileno()], 0))
-
-    def close(self) -> None:
-        """Ends the process, whatever it does: forked children of ours may hold its pipe, which would keep it."""
-        _workers.discard(self)
-        processes.end(self.process)
-
-
-_DYING_SECONDS = 5  # from the end of its pipe to that of the process
-_LONGEST_POLL_MS = (1 << 31) - 1
-
-
-def _readable(descriptors: Sequence[int], timeout_seconds: float) -> set[int]:
-    """Those that can be read from within this time. Not by select(), for which their numbers can be too large."""
-    poll = select.poll()
-    for descriptor in descriptors:
-        poll.register(descriptor, select.POLLIN)
-    return {descriptor for descriptor, _ in poll.poll(min(timeout_seconds * 1000, _LONGEST_POLL_MS))}
-
-
-def describe_exit(code: int | None) -> str:
-    """What a process's exit code says."""
-    if code is None:
-        return "still running"
-    return f"signal {-code}" if code < 0 else f"exit code {code}"
-
-
-def _out_of_time(fields: dict[str, Any], body: bytes) -> CompileError:
-    seconds = limits.budget_seconds(fields["opt_level"], len(body))
-    return CompileError(f"compiling took more than {seconds:.0f} s of processor time, without optimisation")
-
-
-class Pending:
-    """A request that a worker has, or its reply."""
-
-    def __init__(self, pool: WorkerPool, worker: Worker | None, fields: dict[str, Any], body: bytes) -> None:
-        self._pool = pool
-        self._worker = worker
-        self._request = (fields, body)
-        self._reply: tuple[dict[str, Any], bytes] | CompileError | None = None
-        self._is_waited_for = False
-
-    def send(self) -> None:
-        """Sends the request."""
-        assert self._worker is not None
-        try:
-            self._worker.send(*self._request)
-        except BaseException:
-            self.abandon()  # interrupted in the middle of a message: the pipe's state is unknown
-            raise
-
-    def fileno(self) -> int | None:
-        """A descriptor that can be read from when there is a reply; None if there is."""
-        worker = self._worker
-        if worker is None or self._reply is not None:
-            return None
-        assert worker.process.stdout is not None
-        return worker.process.stdout.fileno()
-
-    def is_ready(self) -> bool:
-        """Whether there is a reply."""
-        worker = self._worker
-        return self._reply is not None or worker is None or worker.has_reply()
-
-    def result(self) -> tuple[dict[str, Any], bytes]:
-        """Waits for the reply. To be called once. Raises CompileError if LLVM refuses or the process dies."""
-        with self._pool.lock:
-            self._is_waited_for = True
-        if self._reply is None:
-            self.fetch()
-        reply, self._reply = self._reply, None
-        if isinstance(reply, CompileError):
-            raise reply
-        assert reply is not None
-        return reply
-
-    def fetch(self) -> None:
-        """Waits for the reply, keeps it, and gives the worker back."""
-        worker = self._worker
-        if worker is None:
-            self._reply = CompileError("the request was abandoned")
-            return
-        try:
-            reply: tuple[dict[str, Any], bytes] | CompileError | None = worker.receive()
-        except CompileError as error:
-            reply = error
-        except BaseException:
-            self.abandon()
-            raise
-        self._worker = None
-        if worker.process.poll() is None:
-            self._pool.give_back(worker)
-        elif reply is None or self._pool.alone is not None:
-            # Nobody's error: it ended just when it got the request, or because this process has to go on alone.
-            try:
-                reply = self._pool.request(*self._request)
-            except CompileError as error:
-                reply = error
-        elif worker.process.returncode == limits.OUT_OF_TIME:
-            quicker = limits.quicker(self._request[0])
-            try:
-                reply = (
-                    _out_of_time(*self._request) if quicker is None else self._pool.request(quicker, self._request[1])
-                )
-            except CompileError as error:
-                reply = error
-        self._request = ({}, b"")
-        self._reply = reply
-
-    def end_process(self) -> None:
-        """Has whoever waits for the reply be told at once that there is none."""
-        worker = self._worker
-        if worker is not None:
-            with contextlib.suppress(OSError):
-                worker.process.kill()
-
-    def abandon(self) -> None:
-        """Ends the worker."""
-        worker, self._worker = self._worker, None
-        if worker is not None:
-            worker.close()
-
-    def __del__(self) -> None:
-        """Nobody asked for the result."""
-        worker, self._worker = self._worker, None
-        if worker is not None:
-            try:
-                self._pool.give_back(worker, is_busy=True)
-            except (RecursionError, MemoryError):  # a finalizer runs anywhere
-                self._pool._busy.append(worker)
-
-
-class WorkerPool:
-    """Workers of this process; they start when first needed and end with it.
-
-    After a fork there is one of them in the child: as many children as there are may compile.
-    """
-
-    def __init__(self) -> None:
-        self.lock = threading.RLock()  # a collection in the middle of something gives workers back (`Pending`)
-        self.idle: list[Worker] = []
-        self._busy: list[Worker] = []  # with a request whose reply nobody wants any more
-        self._pending: list[weakref.ref[Pending]] = []
-        self.warm = False  # whether `warm_up` was called
-        self.pid = os.getpid()
-        self.size = 1 if processes.is_forked else max(1, min(os.cpu_count() or 1, 8))
-        self._threads: ThreadPoolExecutor | None = None
-        # What compiles in this process, in place of workers, one request at a time; see `go_alone`.
-        self.alone: Callable[[dict[str, Any], bytes], tuple[dict[str, Any], bytes]] | None = None
-
-    @property
-    def threads(self) -> ThreadPoolExecutor:
-        """Threads that wait for workers. Not made before they are needed: calls from a process without threads that
-        let go of the GIL take less time."""
-        from concurrent.futures import ThreadPoolExecutor
-
-        with self.lock:
-            if self._threads is None:
-                self._threads = ThreadPoolExecutor(max_workers=self.size, thread_name_prefix="wasmjit-compile")
-            return self._threads
-
-    def request(self, fields: dict[str, Any], body: bytes = b"") -> tuple[dict[str, Any], bytes]:
-        """Runs one request on an idle or new worker. Raises CompileError."""
-        return self.begin(fields, body).result()
-
-    def begin(self, fields: dict[str, Any], body: bytes = b"") -> Pending:
-        """Has a worker start on a request. Raises CompileError if none can be had."""
-        if self.alone is not None:
-            pending = Pending(self, None, fields, b"")
-            try:
-                pending._reply = self.alone(fields, body)
-            except CompileError as error:
-                pending._reply = error
-            return pending
-        pending = Pending(self, self._take(), fields, body)
-        with self.lock:
-            self._pending = [one for one in self._pending if (old := one()) is not None and old._worker is not None]
-            self._pending.append(weakref.ref(pending))
-        pending.send()
-        return pending
-
-    @property
-    def is_full(self) -> bool:
-        """Whether a request would have to wait for a worker."""
-        with self.lock:
-            return not self.idle and self._num_workers() > self.size
-
-    def _num_workers(self) -> int:
-        held = sum(1 for one in self._pending if (pending := one()) is not None and pending._worker is not None)
-        return held + len(self.idle) + len(self._busy)
-
-    def _take(self) -> Worker:
-        """An idle or new worker. One that died since it was last used is nobody's error."""
-        deadline = time.monotonic() + thresholds.WORKER_PATIENCE_SECONDS
-        while True:
-            with self.lock:
-                self._collect()
-                worker = self.idle.pop() if self.idle else None
-                is_full = self.is_full
-            if worker is not None and worker.is_usable():
-                return worker
-            if worker is not None:
-                worker.close()
-            elif not is_full or time.monotonic() > deadline:
-                return Worker()
-            else:
-                self._read_ahead()
-
-    def _read_ahead(self) -> None:
-        """Takes replies that nobody waits for as yet, in order to have their workers."""
-        waiting: dict[int, Pending] = {}
-        with self.lock:
-            for one in self._pending:
-                pending = one()
-                descriptor = pending.fileno() if pending is not None and not pending._is_waited_for else None
-                if pending is not None and descriptor is not None:
-                    waiting[descriptor] = pending
-        for descriptor in _readable(list(waiting), thresholds.LOOK_AGAIN_SECONDS):
-            with self.lock:
-                pending = waiting[descriptor]
-                if not pending._is_waited_for and pending.fileno() == descriptor:
-                    pending.fetch()
-
-    def _collect(self) -> None:
-        """Reads replies that nobody wants. A worker must not get a request before: it may wait for its reply to be
-        read, and we would wait for it to read the request."""
-        for worker in self._busy[:]:
-            if worker.has_reply():
-                self._busy.remove(worker)
-                try:
-                    worker.receive()
-                except CompileError:
-                    pass
-                except BaseException:
-                    worker.close()  # a part of the reply may be left
-                    raise
-                if worker.process.poll() is None:
-                    self.give_back(worker)
-
-    def warm_up(self, requests: int) -> None:
-        """Starts the workers that will be needed for as many requests: they get ready while the caller prepares those.
-
-        Does something the first time only. Never fails: whoever needs a worker is told.
-        """
-        with self.lock:
-            is_needed = not self.warm and not processes.is_forked and self.alone is None
-            missing = min(self.size, requests) - len(self.idle) if is_needed else 0
-            self.warm = True
-        for _ in range(missing):
-            with contextlib.suppress(CompileError):
-                self.give_back(Worker())
-
-    def give_back(self, worker: Worker, is_busy: bool = False) -> None:
-        """Keeps a worker for later; a busy one has still to reply to a request."""
-        with self.lock:
-            workers = self._busy if is_busy else self.idle
-            if len(workers) < self.size and self.alone is None and self.pid == os.getpid():
-                workers.append(worker)
-                return
-        worker.close()
-
-    def close(self) -> None:
-        """Ends all workers that nobody waits for."""
-        with self.lock:
-            idle, busy, self.idle, self._busy = self.idle, self._busy, [], []
-        for worker in (*idle, *busy):
-            worker.close()
-
-    def go_alone(self) -> None:
-        """Ends all workers: from now on this process compiles by itself, what they were asked for included."""
-        from . import llvm
-
-        lock = threading.Lock()
-
-        def compile_here(fields: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
-            with lock:
-                try:
-                    facts, made = llvm.compile_here(fields, body)
-                except Exception as error:
-                    raise CompileError(f"LLVM refused the generated code: {error}") from None
-            return facts, made
-
-        self.alone = compile_here
-        for worker in list(_workers):
-            with contextlib.suppress(OSError):
-                worker.process.kill()  # whoever waits for its reply closes it
-        self.close()
-
-
-_pool: WorkerPool | None = None
-_pool_lock = threading.RLock()  # a finalizer or a signal handler may compile, too
-
-
-def _forget_workers() -> None:
-    """After a fork: they are the parent's."""
-    global _pool, _pool_lock
-    _pool, _pool_lock = None, threading.RLock()
-    _workers.clear()
-
-
-os.register_at_fork(after_in_child=_forget_workers)
-
-
-def pool() -> WorkerPool:
-    """This process's pool; a forked child starts its own, the pipes of the parent are not its to use."""
-    global _pool
-    with _pool_lock:
-        if _pool is None or _pool.pid != os.getpid():
-            made = WorkerPool()
-            if _pool is None or _pool.pid != os.getpid():  # still
-                _pool = made
-        return _pool
-
-
-@atexit.register
-def _close_pool() -> None:
-    if _pool is not None and _pool.pid == os.getpid():
-        _pool.close()
 
 
 def _request_fields(config: Config, output: str) -> dict[str, Any]:
@@ -509,111 +118,216 @@ def compile_module(
     interprets: bool = False,
     schedule: Schedule | None = None,
 ) -> list[CompiledUnit]:
-    """Validates and compiles every function body of `module` (module-level validation is the caller's).
+    """As `compile_modules`, of one."""
+    (units,) = compile_modules(
+        [module],
+        config,
+        statistics,
+        progress,
+        replaceable=replaceable,
+        interprets=[interprets],
+        schedule=schedule,
+    )
+    return units
+
+
+def compile_modules(
+    modules: Sequence[Module],
+    config: Config,
+    statistics: CompileStatistics | None = None,
+    progress: Callable[[CompileProgress], None] | None = None,
+    *,
+    replaceable: bool = False,
+    interprets: Sequence[bool],
+    schedule: Schedule | None = None,
+    labels: Sequence[str] = ("",),
+) -> list[list[CompiledUnit]]:
+    """Validates and compiles every function body of each of `modules` (module-level validation is the caller's).
 
     With `replaceable`, functions call each other through the function table only, so that each can be replaced.
-    With `interprets`, those for which LLVM would take memory out of proportion are left out (`CompiledUnit.is_left`).
-    Notes in `module.interpretable` what the interpreter can take, as `validate` does.
+    With `interprets`, for each module, those for which LLVM would take memory out of proportion are left out
+    (`CompiledUnit.is_left`). Notes in `Module.interpretable` what the interpreter can take, as `validate` does.
     Raises ValidationError or MalformedError for invalid bodies, CompileError if LLVM fails, and what `progress`
-    raises. Nothing is left half-done: the objects are returned all together.
+    raises; `labels`, one for each module, stand in front of what they say (`labelled`). Nothing is left half-done: the
+    objects are returned all together.
     """
-    from concurrent.futures import FIRST_COMPLETED, wait
+    compilation = _Compilation(config, statistics, progress, schedule)
+    for module, may_leave, label in zip(modules, interprets, labels, strict=True):
+        policy = CodePolicy.from_config(
+            config, target_architecture(config), replaceable=replaceable, interprets=may_leave
+        )
+        compilation.add(_Part(label, module, policy))
+    return compilation.run()
 
-    pid = os.getpid()
-    began_at = time.monotonic()
-    active = _Active()
-    statistics = statistics if statistics is not None else CompileStatistics()
-    schedule = schedule or _InOrder()
-    policy = CodePolicy.from_config(config, target_architecture(config), replaceable=replaceable, interprets=interprets)
-    layout = module_layout(module)
-    fields = _request_fields(config, "object")
-    workers = pool()
-    remaining = list(plan_units(module, thresholds.REPLACEABLE_UNIT_BODY_BYTES if replaceable else None))
-    num_units = len(remaining)
-    futures: dict[Future[tuple[dict[str, Any], bytes]], range] = {}
-    left: list[tuple[range, bytes]] = []  # units of functions that are left out, and the text in their place
-    result: list[CompiledUnit] = []
-    num_functions = 0
-    interpretable = bytearray(len(module.bodies))
-    generating: dict[range, float] = {}  # seconds, of units that are not finished
 
-    def finish(functions: range, reply: tuple[dict[str, Any], bytes], is_left: bool = False) -> None:
-        nonlocal num_functions
+@contextlib.contextmanager
+def labelled(label: str) -> Iterator[None]:
+    """Has errors begin with `label`: which one of several modules they are about; "" where there is one."""
+    try:
+        yield
+    except WasmError as error:
+        if label:
+            error.args = (f"{label}: {error}", *error.args[1:])
+        raise
+
+
+class _Part:
+    """One module of a compilation."""
+
+    def __init__(self, label: str, module: Module, policy: CodePolicy) -> None:
+        self.label = label
+        self.module = module
+        self.policy = policy
+        self.layout = module_layout(module)
+        self.remaining = list(
+            plan_units(module, thresholds.REPLACEABLE_UNIT_BODY_BYTES if policy.replaceable else None)
+        )
+        self.num_running = 0  # units that compilers have
+        self.left: list[tuple[range, bytes]] = []  # units of functions that are left out, and the text in their place
+        self.result: list[CompiledUnit] = []
+        self.interpretable = bytearray(len(module.bodies))
+        self.generate_seconds: dict[range, float] = {}  # of units
+
+
+class _Compilation:
+    """The units of some modules in the making. Used once, by one thread."""
+
+    def __init__(
+        self,
+        config: Config,
+        statistics: CompileStatistics | None,
+        progress: Callable[[CompileProgress], None] | None,
+        schedule: Schedule | None,
+    ) -> None:
+        self._pid = os.getpid()
+        self._began_at = time.monotonic()
+        self._config = config
+        self._statistics = statistics if statistics is not None else CompileStatistics()
+        self._progress = progress
+        self._schedule = schedule or _InOrder()
+        self._active = _Active()
+        self._fields = _request_fields(config, "object")
+        self._workers = pool()
+        self._parts: list[_Part] = []
+        self._num_units = 0
+        self._futures: dict[Future[tuple[dict[str, Any], bytes]], tuple[_Part, range]] = {}
+        self._in_parallel = False
+
+    def add(self, part: _Part) -> None:
+        """One more module, before `run`."""
+        self._parts.append(part)
+        self._num_units += len(part.remaining)
+        self._in_parallel = self._config.parallel_compilation and self._num_units > 1
+
+    def run(self) -> list[list[CompiledUnit]]:
+        """The units of each module, in order."""
+        from concurrent.futures import FIRST_COMPLETED, wait
+
+        try:
+            while (part := self._unfinished()) is not None or self._futures:
+                timeout_seconds = self._left_seconds()
+                if os.getpid() != self._pid:
+                    raise CompileError("the process was forked while it compiled")  # the threads are the parent's
+                # One text more than are being compiled: no worker waits for the generator, and not all texts are in
+                # memory at once. A process that compiles by itself does one thing at a time.
+                most = self._workers.size + 1 if self._in_parallel and self._workers.alone is None else 0
+                if part is not None and len(self._futures) <= most:
+                    with labelled(part.label):
+                        self._go_on(part)
+                    continue
+                for future in wait(self._futures, timeout=timeout_seconds, return_when=FIRST_COMPLETED).done:
+                    made, functions = self._futures.pop(future)
+                    made.num_running -= 1
+                    with labelled(made.label):
+                        self._finish(made, functions, future.result())
+        finally:
+            for future in self._futures:
+                future.cancel()
+            if self._futures and os.getpid() == self._pid:  # interrupted, or an error: nobody waits for what they make
+                self._active.end()
+        for part in self._parts:
+            part.module.interpretable = bytes(part.interpretable)
+        return [sorted(part.result, key=lambda unit: unit.first_function) for part in self._parts]
+
+    def _unfinished(self) -> _Part | None:
+        """The first module of which something can be done now."""
+        for part in self._parts:
+            if part.remaining or (part.left and not part.num_running):
+                return part
+        return None
+
+    def _go_on(self, part: _Part) -> None:
+        """Generates the next unit of a module, and has it compiled; in the end, what is left out."""
+        if not part.remaining:
+            return self._leave_out(part)
+        remaining = part.remaining
+        functions = remaining.pop(self._schedule.choose(remaining) if len(remaining) > 1 else 0)
+        started = time.perf_counter()
+        unit = Unit(part.module, functions, part.policy, part.layout)
+        body = unit.text().encode()
+        part.generate_seconds[functions] = time.perf_counter() - started
+        self._statistics.generate_seconds += part.generate_seconds[functions]
+        if len(pieces := split_unit(functions, unit, len(body))) > 1:
+            remaining[:0] = pieces
+            self._num_units += len(pieces) - 1
+            return None
+        for function in unit.interpretable:
+            part.interpretable[function - part.module.num_imported_functions] = True
+        if unit.left:
+            part.left.append((functions, body))
+            return None
+        request = _plain(self._fields) if unit.tangled else self._fields
+        self._statistics.instructions += unit.num_instructions
+        self._statistics.ir_bytes += len(body)
+        if self._in_parallel:
+            threads = self._workers.threads
+            future = threads.submit(_compile_unit, self._workers, functions, request, body, self._active)
+            self._futures[future] = (part, functions)
+            part.num_running += 1
+        else:
+            self._finish(part, functions, self._compile(functions, request, body))
+        return None
+
+    def _leave_out(self, part: _Part) -> None:
+        """The units of functions that are left to the interpreter, once all others of the module are made."""
+        units, part.left = part.left, []
+        if part.module.has_tail_calls:  # as it turned out: others have to know which functions make some
+            part.policy = replace(part.policy, interprets=False)
+            part.remaining = [functions for functions, _ in units]
+            return
+        for functions, body in units:
+            self._finish(part, functions, self._compile(functions, _plain(self._fields), body), is_left=True)
+
+    def _compile(self, functions: range, request: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
+        return _compile_unit(self._workers, functions, request, body, self._active, self._left_seconds())
+
+    def _finish(
+        self, part: _Part, functions: range, reply: tuple[dict[str, Any], bytes], is_left: bool = False
+    ) -> None:
         facts, object_bytes = reply
+        statistics = self._statistics
         statistics.units += 1
         statistics.parse_seconds += facts["parse_seconds"]
         statistics.optimise_seconds += facts["optimise_seconds"]
         statistics.emit_seconds += facts["emit_seconds"]
-        seconds = generating.pop(functions, 0.0) + _llvm_seconds(facts)
-        result.append(CompiledUnit(functions.start, len(functions), object_bytes, is_left, seconds))
-        num_functions += len(functions)
-        schedule.made(result[-1])
-        if progress is not None:
-            progress(CompileProgress(num_functions, len(module.bodies), len(result), num_units))
+        seconds = part.generate_seconds.pop(functions, 0.0) + _llvm_seconds(facts)
+        part.result.append(CompiledUnit(functions.start, len(functions), object_bytes, is_left, seconds))
+        self._schedule.made(part.result[-1])
+        if self._progress is not None:
+            made = [unit.count for each in self._parts for unit in each.result]
+            num_functions = sum(len(each.module.bodies) for each in self._parts)
+            self._progress(CompileProgress(sum(made), num_functions, len(made), self._num_units))
 
-    def left_seconds() -> float | None:
-        if config.compile_timeout is None:
+    def _left_seconds(self) -> float | None:
+        """How long it may still take. Raises CompileTimeoutError."""
+        timeout_seconds = self._config.compile_timeout
+        if timeout_seconds is None:
             return None
-        left = began_at + config.compile_timeout - time.monotonic()
+        left = self._began_at + timeout_seconds - time.monotonic()
         if left <= 0:
-            raise _timed_out(config.compile_timeout, (*futures.values(), *remaining))
+            remaining = [functions for part in self._parts for functions in part.remaining]
+            raise _timed_out(timeout_seconds, [*(functions for _, functions in self._futures.values()), *remaining])
         return left
-
-    in_parallel = config.parallel_compilation and num_units > 1
-    try:
-        while remaining or futures or left:
-            if left and not remaining and not futures:
-                units, left = left, []
-                if module.has_tail_calls:  # as it turned out: others have to know which functions make some
-                    policy = replace(policy, interprets=False)
-                    remaining = [functions for functions, _ in units]
-                for functions, body in units if not remaining else ():
-                    finish(
-                        functions,
-                        _compile_unit(workers, functions, _plain(fields), body, active, left_seconds()),
-                        is_left=True,
-                    )
-                continue
-            left_seconds()
-            if os.getpid() != pid:
-                raise CompileError("the process was forked while it compiled")  # the threads are the parent's
-            # One text more than are being compiled: no worker waits for the generator, and not all texts are in memory
-            # at once. A process that compiles by itself does one thing at a time.
-            most = workers.size + 1 if in_parallel and workers.alone is None else 0
-            if remaining and len(futures) <= most:
-                functions = remaining.pop(schedule.choose(remaining) if len(remaining) > 1 else 0)
-                started = time.perf_counter()
-                unit = Unit(module, functions, policy, layout)
-                body = unit.text().encode()
-                generating[functions] = time.perf_counter() - started
-                statistics.generate_seconds += generating[functions]
-                if len(parts := split_unit(functions, unit, len(body))) > 1:
-                    remaining[:0] = parts
-                    num_units += len(parts) - 1
-                    continue
-                for function in unit.interpretable:
-                    interpretable[function - module.num_imported_functions] = True
-                if unit.left:
-                    left.append((functions, body))
-                    continue
-                request = _plain(fields) if unit.tangled else fields
-                statistics.instructions += unit.num_instructions
-                statistics.ir_bytes += len(body)
-                if in_parallel:
-                    future = workers.threads.submit(_compile_unit, workers, functions, request, body, active)
-                    futures[future] = functions
-                else:
-                    finish(functions, _compile_unit(workers, functions, request, body, active, left_seconds()))
-                continue
-            for future in wait(futures, timeout=left_seconds(), return_when=FIRST_COMPLETED).done:
-                finish(futures.pop(future), future.result())
-    finally:
-        for future in futures:
-            future.cancel()
-        if futures and os.getpid() == pid:  # interrupted, or an error: nobody waits for what they make
-            active.end()
-    module.interpretable = bytes(interpretable)
-    return sorted(result, key=lambda unit: unit.first_function)
 
 
 def _llvm_seconds(facts: dict[str, Any]) -> float:
@@ -770,7 +484,7 @@ def _compile_unit(
         if active.is_over:
             raise CompileError("nobody waits for it any more")
         descriptor = pending.fileno() if timeout_seconds is not None else None
-        if descriptor is not None and timeout_seconds is not None and not _readable([descriptor], timeout_seconds):
+        if descriptor is not None and timeout_seconds is not None and not readable([descriptor], timeout_seconds):
             raise _timed_out(timeout_seconds, [functions])
         return pending.result()
     except CompileError as error:

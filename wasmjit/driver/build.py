@@ -36,27 +36,31 @@ def build(
 ) -> list[Artifact]:
     """The code of binary modules in the end, each from the cache if the Config has one and it is there.
 
-    `schedule` is told of what is made. Raises WasmError, and what `progress` raises.
+    Those that are not there are made together. `schedule` is told of what is made. Raises WasmError, which says of
+    which one of several modules (``modules[1]: ...``), and what `progress` raises.
     """
-    artifacts = []
-    for wasm in modules:
-        entry = _entry_of(config, wasm)
-        artifact = None if entry is None else entry.cache.load(entry.key, entry.config_key)
-        if artifact is None:
-            artifact = _compile(config, trampolines, wasm, progress, schedule=schedule)
+    entries = [_entry_of(config, wasm) for wasm in modules]
+    found = [None if entry is None else entry.load() for entry in entries]
+    missing = [number for number, artifact in enumerate(found) if artifact is None]
+    if missing:
+        labels = [f"modules[{number}]" if len(modules) > 1 else "" for number in missing]
+        binaries = [modules[number] for number in missing]
+        made = _compile(config, trampolines, binaries, progress, schedule=schedule, labels=labels)
+        for number, artifact in zip(missing, made, strict=True):
+            entry = entries[number]
             if entry is not None:
                 entry.cache.store(entry.key, artifact)
-        artifacts.append(artifact)
-    return artifacts
+            found[number] = artifact
+    return [artifact for artifact in found if artifact is not None]
 
 
 def build_baseline(config: Config, wasm: bytes, trampolines: TrampolineCode, progress: Progress = None) -> Artifact:
     """Code that is made quickly and whose functions can be replaced. Raises as `build`."""
-    from ..compile.pipeline import pool
+    from ..compile.workers import pool
 
     if config.parallel_compilation:
         pool().warm_up(2 + len(wasm) // thresholds.REPLACEABLE_UNIT_BODY_BYTES)  # units, and trampolines
-    return _compile(baseline(config), trampolines, wasm, progress, replaceable=True)
+    return _compile(baseline(config), trampolines, [wasm], progress, replaceable=True)[0]
 
 
 def baseline(config: Config) -> Config:
@@ -75,9 +79,9 @@ def checked(config: Config, wasm: bytes) -> Module:
     with deadline.within(_bounded(config).compile_timeout):
         module = _decoded(config, wasm)
         if config.parallel_compilation and not can_interpret(config, module):
-            from ..compile import pipeline
+            from ..compile.workers import pool
 
-            pipeline.pool().warm_up(2)  # they get ready meanwhile
+            pool().warm_up(2)  # they get ready meanwhile
         validate(module)
         return module
 
@@ -139,6 +143,10 @@ class _Entry(NamedTuple):
     key: str
     config_key: str
 
+    def load(self) -> Artifact | None:
+        """What is there."""
+        return self.cache.load(self.key, self.config_key)
+
 
 def has_cache(config: Config) -> bool:
     """Whether what is made is kept on disk: what is for other machines is kept elsewhere."""
@@ -156,7 +164,7 @@ def _entry_of(config: Config, wasm: bytes) -> _Entry | None:
 def cached(config: Config, wasm: bytes) -> Artifact | None:
     """What the cache has of a binary module."""
     entry = _entry_of(config, wasm)
-    return None if entry is None else entry.cache.load(entry.key, entry.config_key)
+    return None if entry is None else entry.load()
 
 
 @contextlib.contextmanager
@@ -219,37 +227,49 @@ def _decoded(config: Config, wasm: bytes) -> Module:
 def _compile(
     config: Config,
     trampolines: TrampolineCode,
-    wasm: bytes,
+    binaries: Sequence[bytes],
     progress: Progress,
     *,
     replaceable: bool = False,
     schedule: Schedule | None = None,
-) -> Artifact:
+    labels: Sequence[str] = ("",),
+) -> list[Artifact]:
     # The stages before the artifact are imported here only, so that running a .cwasm never loads them.
-    from ..compile import pipeline
+    from ..compile.pipeline import compile_modules, labelled
     from ..compile.trampolines import module_trampolines
     from ..wasm import deadline
+    from ..wasm.types import trampoline_name
     from ..wasm.validate import validate_module_level
 
     config = _bounded(config)
     with deadline.within(config.compile_timeout):
-        module = _decoded(config, wasm)
-        validate_module_level(module)
-        wanted = module_trampolines(module)
-        begun = trampolines.begin(wanted) if config.parallel_compilation else None
-        units = pipeline.compile_module(
-            module,
+        modules = []
+        for wasm, label in zip(binaries, labels, strict=True):
+            with labelled(label):
+                modules.append(_decoded(config, wasm))
+                validate_module_level(modules[-1])
+        wanted = [{trampoline_name(*item): item for item in module_trampolines(module)} for module in modules]
+        items = list({name: item for each in wanted for name, item in each.items()}.values())
+        begun = trampolines.begin(items) if config.parallel_compilation else None
+        units = compile_modules(
+            modules,
             config,
             progress=progress,
             replaceable=replaceable,
-            interprets=not replaceable and can_interpret(config, module),
+            interprets=[not replaceable and can_interpret(config, module) for module in modules],
             schedule=schedule,
+            labels=labels,
         )
-        return Artifact.from_compiled(
-            module,
-            units,
-            target=target_of(config),
-            config_key=config.cache_key(),
-            trampolines=begun.finish() if begun is not None else trampolines.compile(wanted),
-            keep_address_map=config.generate_address_map,
-        )
+        target = target_of(config)
+        pieces = begun.finish() if begun is not None else trampolines.compile(items)
+        return [
+            Artifact.from_compiled(
+                module,
+                made,
+                target=target,
+                config_key=config.cache_key(),
+                trampolines={name: pieces[name] for name in names},
+                keep_address_map=config.generate_address_map,
+            )
+            for module, made, names in zip(modules, units, wanted, strict=True)
+        ]

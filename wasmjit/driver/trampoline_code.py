@@ -15,7 +15,7 @@ from ..wasm.module import Module
 from ..wasm.types import FuncType, trampoline_name
 
 if TYPE_CHECKING:
-    from ..compile.pipeline import Pending
+    from ..compile.workers import Pending
 
 _REMEMBERED_BYTES = 1 << 20
 Piece = bytes | memoryview

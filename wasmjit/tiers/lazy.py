@@ -305,7 +305,7 @@ class LazyCode:
     def _compilers_are_busy() -> bool:
         """Whether a request would wait."""
         with importing():
-            from ..compile.pipeline import pool
+            from ..compile.workers import pool
 
         return pool().is_full
 

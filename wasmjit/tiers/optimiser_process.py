@@ -15,9 +15,9 @@ from typing import Any
 
 from .. import processes, thresholds
 from ..cache import take_background_turn
-from ..compile import pipeline
 from ..compile.pipeline import CompiledUnit
 from ..compile.wire import read_message, write_message
+from ..compile.workers import pool
 from ..config import Config
 from ..driver.build import build
 from ..driver.build import turn as turn_of
@@ -59,7 +59,7 @@ class _Requests:
         if held is None:
             return _end()
         try:
-            pipeline.pool().go_alone()
+            pool().go_alone()
             background.keep_within(left[0], held)
         except BaseException:
             return _end()  # without bounds it must not
@@ -109,7 +109,7 @@ def serve(parent: processes.Parent, legacy: int | None, turn: int | None, size: 
     for limit in (signal.SIGXCPU, signal.SIGALRM):  # what ends it when it goes on alone
         signal.signal(limit, signal.SIG_DFL)
     if size is not None:
-        pipeline.pool().size = size
+        pool().size = size
     requests = _Requests(legacy, turn)
     if turn is None:
         processes.start_thread(requests.receive)

@@ -1,0 +1,407 @@
+"""The compiler's worker processes, which LLVM runs in: requests to them, and the pool of this process.
+
+LLVM aborts the process on some fatal errors and holds one global lock: in processes of its own a crash becomes a
+CompileError, and requests are done side by side. compile/llvm.py is what they run.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import fcntl
+import os
+import select
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .. import processes, thresholds
+from ..errors import CompileError
+from . import limits
+from .wire import read_message, write_message
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
+_PIPE_BYTES = 1 << 20
+# All that were not closed. A `Pending` in a garbage cycle gives its worker back when it is collected: if nobody else
+# had it, the worker would be part of that garbage, and its pipes would be closed by their own finalizers.
+_workers: set[Worker] = set()
+
+
+class Worker:
+    """One compiler process. Used by one thread at a time."""
+
+    def __init__(self) -> None:
+        """Raises CompileError if the process cannot be started."""
+        self._limits = processes.limits()
+        self.process = processes.start("wasmjit.compile.llvm")
+        _workers.add(self)
+        # Requests are not to wait for the worker to start. Linux has the call, and may refuse.
+        with contextlib.suppress(OSError, AttributeError):
+            assert self.process.stdin is not None
+            fcntl.fcntl(self.process.stdin, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+
+    def send(self, fields: dict[str, Any], body: bytes = b"") -> None:
+        """Sends one request; `receive` has to follow, which tells what went wrong."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(OSError, ValueError):
+            write_message(self.process.stdin, limits.with_budget(fields, len(body)), body)
+
+    def receive(self) -> tuple[dict[str, Any], bytes] | None:
+        """Waits for the reply. None if the worker had ended before the request because there was none for long.
+
+        Raises CompileError if LLVM refuses or the process dies.
+        """
+        assert self.process.stdout is not None
+        try:
+            reply = read_message(self.process.stdout)
+        except (OSError, ValueError):
+            reply = None
+        if reply is None:
+            with contextlib.suppress(Exception):
+                self.process.wait(_DYING_SECONDS)
+            said = processes.last_words(self.process)
+            self.close()
+            if self.process.returncode == 0:
+                return None
+            how = f"({describe_exit(self.process.returncode)}){said}{processes.limits_in_force()}"
+            raise processes.CompilerDiedError(f"the compiler process died {how}")
+        if "fatal" in reply[0]:
+            self.close()
+            reason = f"{reply[0]['fatal']}{processes.limits_in_force()}"
+            raise processes.NoCompilerError(f"the compiler process cannot work: {reason}")
+        if "error" in reply[0]:
+            if reply[0]["error"].startswith("MemoryError"):
+                self.close()
+                raise processes.CompilerDiedError(f"the compiler process has no memory{processes.limits_in_force()}")
+            raise CompileError(f"LLVM refused the generated code: {reply[0]['error']}")
+        return reply
+
+    def is_usable(self) -> bool:
+        """Whether it lives, under the limits that are in force now."""
+        return self.process.poll() is None and self._limits == processes.limits()
+
+    def has_reply(self) -> bool:
+        """Whether `receive` has something to read."""
+        assert self.process.stdout is not None
+        return bool(readable([self.process.stdout.fileno()], 0))
+
+    def close(self) -> None:
+        """Ends the process, whatever it does: forked children of ours may hold its pipe, which would keep it."""
+        _workers.discard(self)
+        processes.end(self.process)
+
+
+_DYING_SECONDS = 5  # from the end of its pipe to that of the process
+_LONGEST_POLL_MS = (1 << 31) - 1
+
+
+def readable(descriptors: Sequence[int], timeout_seconds: float) -> set[int]:
+    """Those that can be read from within this time. Not by select(), for which their numbers can be too large."""
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return {descriptor for descriptor, _ in poll.poll(min(timeout_seconds * 1000, _LONGEST_POLL_MS))}
+
+
+def describe_exit(code: int | None) -> str:
+    """What a process's exit code says."""
+    if code is None:
+        return "still running"
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def _out_of_time(fields: dict[str, Any], body: bytes) -> CompileError:
+    seconds = limits.budget_seconds(fields["opt_level"], len(body))
+    return CompileError(f"compiling took more than {seconds:.0f} s of processor time, without optimisation")
+
+
+class Pending:
+    """A request that a worker has, or its reply."""
+
+    def __init__(self, pool: WorkerPool, worker: Worker | None, fields: dict[str, Any], body: bytes) -> None:
+        self._pool = pool
+        self._worker = worker
+        self._request = (fields, body)
+        self._reply: tuple[dict[str, Any], bytes] | CompileError | None = None
+        self._is_waited_for = False
+
+    def send(self) -> None:
+        """Sends the request."""
+        assert self._worker is not None
+        try:
+            self._worker.send(*self._request)
+        except BaseException:
+            self.abandon()  # interrupted in the middle of a message: the pipe's state is unknown
+            raise
+
+    def fileno(self) -> int | None:
+        """A descriptor that can be read from when there is a reply; None if there is."""
+        worker = self._worker
+        if worker is None or self._reply is not None:
+            return None
+        assert worker.process.stdout is not None
+        return worker.process.stdout.fileno()
+
+    def is_ready(self) -> bool:
+        """Whether there is a reply."""
+        worker = self._worker
+        return self._reply is not None or worker is None or worker.has_reply()
+
+    def result(self) -> tuple[dict[str, Any], bytes]:
+        """Waits for the reply. To be called once. Raises CompileError if LLVM refuses or the process dies."""
+        with self._pool.lock:
+            self._is_waited_for = True
+        if self._reply is None:
+            self.fetch()
+        reply, self._reply = self._reply, None
+        if isinstance(reply, CompileError):
+            raise reply
+        assert reply is not None
+        return reply
+
+    def fetch(self) -> None:
+        """Waits for the reply, keeps it, and gives the worker back."""
+        worker = self._worker
+        if worker is None:
+            self._reply = CompileError("the request was abandoned")
+            return
+        try:
+            reply: tuple[dict[str, Any], bytes] | CompileError | None = worker.receive()
+        except CompileError as error:
+            reply = error
+        except BaseException:
+            self.abandon()
+            raise
+        self._worker = None
+        if worker.process.poll() is None:
+            self._pool.give_back(worker)
+        elif reply is None or self._pool.alone is not None:
+            # Nobody's error: it ended just when it got the request, or because this process has to go on alone.
+            try:
+                reply = self._pool.request(*self._request)
+            except CompileError as error:
+                reply = error
+        elif worker.process.returncode == limits.OUT_OF_TIME:
+            quicker = limits.quicker(self._request[0])
+            try:
+                reply = (
+                    _out_of_time(*self._request) if quicker is None else self._pool.request(quicker, self._request[1])
+                )
+            except CompileError as error:
+                reply = error
+        self._request = ({}, b"")
+        self._reply = reply
+
+    def end_process(self) -> None:
+        """Has whoever waits for the reply be told at once that there is none."""
+        worker = self._worker
+        if worker is not None:
+            with contextlib.suppress(OSError):
+                worker.process.kill()
+
+    def abandon(self) -> None:
+        """Ends the worker."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.close()
+
+    def __del__(self) -> None:
+        """Nobody asked for the result."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            try:
+                self._pool.give_back(worker, is_busy=True)
+            except (RecursionError, MemoryError):  # a finalizer runs anywhere
+                self._pool._busy.append(worker)
+
+
+class WorkerPool:
+    """Workers of this process; they start when first needed and end with it.
+
+    After a fork there is one of them in the child: as many children as there are may compile.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()  # a collection in the middle of something gives workers back (`Pending`)
+        self.idle: list[Worker] = []
+        self._busy: list[Worker] = []  # with a request whose reply nobody wants any more
+        self._pending: list[weakref.ref[Pending]] = []
+        self.warm = False  # whether `warm_up` was called
+        self.pid = os.getpid()
+        self.size = 1 if processes.is_forked else max(1, min(os.cpu_count() or 1, 8))
+        self._threads: ThreadPoolExecutor | None = None
+        # What compiles in this process, in place of workers, one request at a time; see `go_alone`.
+        self.alone: Callable[[dict[str, Any], bytes], tuple[dict[str, Any], bytes]] | None = None
+
+    @property
+    def threads(self) -> ThreadPoolExecutor:
+        """Threads that wait for workers. Not made before they are needed: calls from a process without threads that
+        let go of the GIL take less time."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        with self.lock:
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(max_workers=self.size, thread_name_prefix="wasmjit-compile")
+            return self._threads
+
+    def request(self, fields: dict[str, Any], body: bytes = b"") -> tuple[dict[str, Any], bytes]:
+        """Runs one request on an idle or new worker. Raises CompileError."""
+        return self.begin(fields, body).result()
+
+    def begin(self, fields: dict[str, Any], body: bytes = b"") -> Pending:
+        """Has a worker start on a request. Raises CompileError if none can be had."""
+        if self.alone is not None:
+            pending = Pending(self, None, fields, b"")
+            try:
+                pending._reply = self.alone(fields, body)
+            except CompileError as error:
+                pending._reply = error
+            return pending
+        pending = Pending(self, self._take(), fields, body)
+        with self.lock:
+            self._pending = [one for one in self._pending if (old := one()) is not None and old._worker is not None]
+            self._pending.append(weakref.ref(pending))
+        pending.send()
+        return pending
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a request would have to wait for a worker."""
+        with self.lock:
+            return not self.idle and self._num_workers() > self.size
+
+    def _num_workers(self) -> int:
+        held = sum(1 for one in self._pending if (pending := one()) is not None and pending._worker is not None)
+        return held + len(self.idle) + len(self._busy)
+
+    def _take(self) -> Worker:
+        """An idle or new worker. One that died since it was last used is nobody's error."""
+        deadline = time.monotonic() + thresholds.WORKER_PATIENCE_SECONDS
+        while True:
+            with self.lock:
+                self._collect()
+                worker = self.idle.pop() if self.idle else None
+                is_full = self.is_full
+            if worker is not None and worker.is_usable():
+                return worker
+            if worker is not None:
+                worker.close()
+            elif not is_full or time.monotonic() > deadline:
+                return Worker()
+            else:
+                self._read_ahead()
+
+    def _read_ahead(self) -> None:
+        """Takes replies that nobody waits for as yet, in order to have their workers."""
+        waiting: dict[int, Pending] = {}
+        with self.lock:
+            for one in self._pending:
+                pending = one()
+                descriptor = pending.fileno() if pending is not None and not pending._is_waited_for else None
+                if pending is not None and descriptor is not None:
+                    waiting[descriptor] = pending
+        for descriptor in readable(list(waiting), thresholds.LOOK_AGAIN_SECONDS):
+            with self.lock:
+                pending = waiting[descriptor]
+                if not pending._is_waited_for and pending.fileno() == descriptor:
+                    pending.fetch()
+
+    def _collect(self) -> None:
+        """Reads replies that nobody wants. A worker must not get a request before: it may wait for its reply to be
+        read, and we would wait for it to read the request."""
+        for worker in self._busy[:]:
+            if worker.has_reply():
+                self._busy.remove(worker)
+                try:
+                    worker.receive()
+                except CompileError:
+                    pass
+                except BaseException:
+                    worker.close()  # a part of the reply may be left
+                    raise
+                if worker.process.poll() is None:
+                    self.give_back(worker)
+
+    def warm_up(self, requests: int) -> None:
+        """Starts the workers that will be needed for as many requests: they get ready while the caller prepares those.
+
+        Does something the first time only. Never fails: whoever needs a worker is told.
+        """
+        with self.lock:
+            is_needed = not self.warm and not processes.is_forked and self.alone is None
+            missing = min(self.size, requests) - len(self.idle) if is_needed else 0
+            self.warm = True
+        for _ in range(missing):
+            with contextlib.suppress(CompileError):
+                self.give_back(Worker())
+
+    def give_back(self, worker: Worker, is_busy: bool = False) -> None:
+        """Keeps a worker for later; a busy one has still to reply to a request."""
+        with self.lock:
+            workers = self._busy if is_busy else self.idle
+            if len(workers) < self.size and self.alone is None and self.pid == os.getpid():
+                workers.append(worker)
+                return
+        worker.close()
+
+    def close(self) -> None:
+        """Ends all workers that nobody waits for."""
+        with self.lock:
+            idle, busy, self.idle, self._busy = self.idle, self._busy, [], []
+        for worker in (*idle, *busy):
+            worker.close()
+
+    def go_alone(self) -> None:
+        """Ends all workers: from now on this process compiles by itself, what they were asked for included."""
+        from . import llvm
+
+        lock = threading.Lock()
+
+        def compile_here(fields: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
+            with lock:
+                try:
+                    facts, made = llvm.compile_here(fields, body)
+                except Exception as error:
+                    raise CompileError(f"LLVM refused the generated code: {error}") from None
+            return facts, made
+
+        self.alone = compile_here
+        for worker in list(_workers):
+            with contextlib.suppress(OSError):
+                worker.process.kill()  # whoever waits for its reply closes it
+        self.close()
+
+
+_pool: WorkerPool | None = None
+_pool_lock = threading.RLock()  # a finalizer or a signal handler may compile, too
+
+
+def _forget_workers() -> None:
+    """After a fork: they are the parent's."""
+    global _pool, _pool_lock
+    _pool, _pool_lock = None, threading.RLock()
+    _workers.clear()
+
+
+os.register_at_fork(after_in_child=_forget_workers)
+
+
+def pool() -> WorkerPool:
+    """This process's pool; a forked child starts its own, the pipes of the parent are not its to use."""
+    global _pool
+    with _pool_lock:
+        if _pool is None or _pool.pid != os.getpid():
+            made = WorkerPool()
+            if _pool is None or _pool.pid != os.getpid():  # still
+                _pool = made
+        return _pool
+
+
+@atexit.register
+def _close_pool() -> None:
+    if _pool is not None and _pool.pid == os.getpid():
+        _pool.close()
