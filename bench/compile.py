@@ -17,10 +17,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from wasmjit import abi
 from wasmjit.artifact import Artifact
 from wasmjit.compile.pipeline import CompileStatistics, compile_module, resolve_target, target_architecture
 from wasmjit.compile.unit import Unit, plan_units
-from wasmjit.compile.unit_state import CodePolicy, module_layout
+from wasmjit.compile.unit_state import CodePolicy
 from wasmjit.config import OPT_LEVELS, Config
 from wasmjit.runtime.code import load
 from wasmjit.wasm.decode import decode
@@ -73,7 +74,7 @@ def best_of(work: Callable[[], Result]) -> tuple[float, Result]:
 def generate(module: Module, config: Config) -> int:
     """Generates the IR of all units; returns the number of wasm instructions."""
     policy = CodePolicy.from_config(config, target_architecture(config))
-    layout = module_layout(module)
+    layout = abi.module_layout(module)
     instructions = 0
     for functions in plan_units(module):
         unit = Unit(module, functions, policy, layout)

@@ -22,7 +22,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .errors import TRAPS
-from .wasm.module import ACTIVE, DECLARATIVE, PASSIVE
+from .wasm.module import ACTIVE, DECLARATIVE, PASSIVE, Module
 from .wasm.types import MAX_PARAMS, MAX_RESULTS, SIGNATURE_LETTERS, VALTYPE_NAMES
 
 if TYPE_CHECKING:
@@ -201,6 +201,20 @@ def layout(
         at += count * stride
     starts.append(-(-at // 16) * 16)
     return VMContextLayout(*starts)
+
+
+def module_layout(module: Module) -> VMContextLayout:
+    """The layout of a module's instance contexts: generated code and the runtime make it by the same call."""
+    return layout(
+        imported_functions=module.num_imported_functions,
+        memories=len(module.memories),
+        tables=len(module.tables),
+        imported_globals=module.num_imported_globals,
+        defined_globals=len(module.globals) - module.num_imported_globals,
+        data_segments=len(module.data),
+        element_segments=len(module.elements),
+        func_refs=len(module.func_ref_functions()),
+    )
 
 
 @dataclass(frozen=True, slots=True)

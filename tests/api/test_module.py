@@ -25,9 +25,7 @@ from wasmjit import (
     WasmError,
     wat2wasm,
 )
-from wasmjit.compile import unit
 from wasmjit.driver import build as driver
-from wasmjit.runtime import module as runtime_module
 
 TEXT = """(module $named (import "a" "b" (func $i (param i32))) (memory (export "m") 1) (data (i32.const 3) "hello")
 (func $f (export "f") (param i32) (result i32) local.get 0 i32.const 2 i32.mul))"""
@@ -206,19 +204,6 @@ def test_close(engine: Engine) -> None:
     ):
         with pytest.raises(ClosedError, match="module is closed"):
             use()
-
-
-def test_runtime_and_compiler_agree_on_the_context(engine: Engine) -> None:
-    for text in (
-        TEXT,
-        "(module)",
-        """(module (import "" "" (func)) (import "" "" (global i32)) (import "" "" (table 1 funcref))
-        (table 1 externref)
-        (global i64 (i64.const 1)) (func $a) (func $b) (func $c) (elem declare func $c 0) (elem func $a) (memory 1)
-        (data "x") (data "y") (export "c" (func $c)))""",
-    ):
-        decoded = Module(engine, text)._decoded
-        assert runtime_module.module_layout(decoded) == unit.module_layout(decoded)
 
 
 def test_code_is_unloaded_with_its_last_user(engine: Engine) -> None:

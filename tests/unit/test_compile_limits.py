@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from tests.fuzz import shapes
-from wasmjit import CompileError, Config, Engine, Instance, Module, Store, Trap, TrapCode, WasmError, run
+from wasmjit import CompileError, Config, Engine, Instance, Module, Store, Trap, TrapCode, WasmError, abi, run
 from wasmjit.compile import limits, pipeline, workers
 from wasmjit.compile.unit import Unit, plan_units
-from wasmjit.compile.unit_state import CodePolicy, module_layout
+from wasmjit.compile.unit_state import CodePolicy
 from wasmjit.reading import read_module
 from wasmjit.wasm import deadline
 from wasmjit.wasm.decode import decode
@@ -79,7 +79,7 @@ def unit_of(wasm: bytes) -> Unit:
     """The first unit of a module, with its text made."""
     module = decode(wasm, Config().features)
     policy = CodePolicy.from_config(Config(), "x86_64")
-    unit = Unit(module, next(plan_units(module)), policy, module_layout(module))
+    unit = Unit(module, next(plan_units(module)), policy, abi.module_layout(module))
     unit.text()
     return unit
 

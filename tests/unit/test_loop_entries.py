@@ -16,7 +16,7 @@ from wasmjit.compile.function import FunctionLowering
 from wasmjit.compile.loop_entry import LoopEntry
 from wasmjit.compile.pipeline import GroupCompiler
 from wasmjit.compile.unit import Unit
-from wasmjit.compile.unit_state import CodePolicy, module_layout
+from wasmjit.compile.unit_state import CodePolicy
 from wasmjit.compile.walk import lower_body
 from wasmjit.config import Config
 from wasmjit.driver.group_code import GroupCode
@@ -199,7 +199,7 @@ class Recorder(FunctionLowering):
 def loops_of(module: Module) -> Iterator[tuple[int, int]]:
     """Function and offset of every loop."""
     first = module.num_imported_functions
-    unit = Unit(module, range(first, first + len(module.bodies)), policy_of(), module_layout(module))
+    unit = Unit(module, range(first, first + len(module.bodies)), policy_of(), abi.module_layout(module))
     for function in unit.functions:
         recorder = Recorder(unit, function)
         lower_body(recorder)
@@ -207,7 +207,7 @@ def loops_of(module: Module) -> Iterator[tuple[int, int]]:
 
 
 def entry_text(module: Module, function: int, loop_at: int, **options: Any) -> str:
-    return LoopEntry(module, function, loop_at, policy_of(**options), module_layout(module)).text()
+    return LoopEntry(module, function, loop_at, policy_of(**options), abi.module_layout(module)).text()
 
 
 def compiled(text: str, output: str, opt_level: str = "speed") -> bytes:
@@ -331,7 +331,7 @@ class Activation:
     def __init__(self, wat: str, loop: int, level: str, *, optimised: bool = False) -> None:
         """`loop` counts all loops of the module."""
         module = module_of(wat)
-        layout = module_layout(module)
+        layout = abi.module_layout(module)
         self.function, self.loop_at = list(loops_of(module))[loop]
         compiler = GroupCompiler(module, Config(opt_level=level))
         pending = compiler.begin_loop(self.function, self.loop_at, optimised=optimised)
@@ -514,7 +514,7 @@ def offers(wat: str, *, policy: CodePolicy | None = None) -> int:
     module = module_of(wat)
     validate(module)  # knows of tail calls then
     functions = range(module.num_imported_functions, module.num_imported_functions + len(module.bodies))
-    unit = Unit(module, functions, policy or policy_of(), module_layout(module))
+    unit = Unit(module, functions, policy or policy_of(), abi.module_layout(module))
     asked = unit.text().count(f"i64 {abi.BUILTIN_INDEX['hot_loop']}\n")
     compiled(unit.text(), "object")
     return asked

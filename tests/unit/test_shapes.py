@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from tests.fuzz import shapes
-from wasmjit import CompileError, Config, Engine, Instance, Module, Store, Trap, TrapCode
+from wasmjit import CompileError, Config, Engine, Instance, Module, Store, Trap, TrapCode, abi
 from wasmjit.compile import anchors, liveness
 from wasmjit.compile.unit import Unit
-from wasmjit.compile.unit_state import CodePolicy, module_layout
+from wasmjit.compile.unit_state import CodePolicy
 from wasmjit.wasm.decode import decode
 from wasmjit.wasm.text import wat2wasm
 
@@ -29,7 +29,7 @@ def text_of(wasm: bytes, replaceable: bool) -> str:
     module = decode(wasm, Config().features)
     policy = CodePolicy.from_config(Config(), "x86_64", replaceable=replaceable, counting=replaceable)
     functions = range(module.num_imported_functions, module.num_imported_functions + len(module.bodies))
-    return Unit(module, functions, policy, module_layout(module)).text()
+    return Unit(module, functions, policy, abi.module_layout(module)).text()
 
 
 def cost(wasm: bytes, replaceable: bool) -> tuple[int, float]:

@@ -11,7 +11,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .. import thresholds
+from .. import abi, thresholds
 from ..config import CompileProgress, Config
 from ..errors import CompileError, CompileTimeoutError, FunctionLeftError, WasmError
 from ..target import Target, host_machine, normal_machine, parse_features
@@ -21,7 +21,7 @@ from ..wasm.types import FuncType
 from . import limits, trampolines
 from .loop_entry import LoopEntry
 from .unit import Group, Unit, plan_units
-from .unit_state import CodePolicy, module_layout
+from .unit_state import CodePolicy
 from .workers import Pending, WorkerPool, pool, readable
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ class _Part:
         self.label = label
         self.module = module
         self.policy = policy
-        self.layout = module_layout(module)
+        self.layout = abi.module_layout(module)
         self.remaining = list(
             plan_units(module, thresholds.REPLACEABLE_UNIT_BODY_BYTES if policy.replaceable else None)
         )
@@ -395,7 +395,7 @@ class GroupCompiler:
         self._policy = CodePolicy.from_config(
             config, target_architecture(config), replaceable=True, counting=True, interprets=interprets
         )
-        self._layout = module_layout(module)
+        self._layout = abi.module_layout(module)
         self._fields = _request_fields(config, "object")
         if opt_level is not None:
             self._fields["opt_level"] = opt_level
@@ -509,7 +509,7 @@ def render(module: Module, config: Config, output: str, *, interprets: bool = Fa
     With `interprets`, there are traps in place of functions that `compile_module` leaves out.
     """
     policy = CodePolicy.from_config(config, target_architecture(config), interprets=interprets)
-    layout = module_layout(module)
+    layout = abi.module_layout(module)
     fields = _request_fields(config, output)
     texts = []
     remaining = list(plan_units(module))

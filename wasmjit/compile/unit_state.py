@@ -57,20 +57,6 @@ class CodePolicy:
         )
 
 
-def module_layout(module: Module) -> abi.VMContextLayout:
-    """The instance context of `module`: the runtime makes contexts by the same call."""
-    return abi.layout(
-        imported_functions=module.num_imported_functions,
-        memories=len(module.memories),
-        tables=len(module.tables),
-        imported_globals=module.num_imported_globals,
-        defined_globals=len(module.globals) - module.num_imported_globals,
-        data_segments=len(module.data),
-        element_segments=len(module.elements),
-        func_refs=len(module.func_ref_functions()),
-    )
-
-
 def has_guard_pages(memory: MemoryType) -> bool:
     """Whether the size of such a memory always ends where a guard page can begin; the runtime lays it out so then."""
     return memory.page_size_log2 == PAGE_SIZE_LOG2

@@ -632,21 +632,6 @@ def extern_type(module: DecodedModule, kind: int, index: int) -> wt.ExternType:
     return module.globals[index]
 
 
-def module_layout(module: DecodedModule) -> abi.VMContextLayout:
-    """The layout of its instance contexts. The compiler makes the same call (a test compares); it is not imported here
-    because running precompiled code must not load the compiler."""
-    return abi.layout(
-        imported_functions=module.num_imported_functions,
-        memories=len(module.memories),
-        tables=len(module.tables),
-        imported_globals=module.num_imported_globals,
-        defined_globals=len(module.globals) - module.num_imported_globals,
-        data_segments=len(module.data),
-        element_segments=len(module.elements),
-        func_refs=len(module.func_ref_functions()),
-    )
-
-
 class _Machine:
     """What lazy code needs of this process (`tiers.lazy.Machine`)."""
 
@@ -707,7 +692,7 @@ class LoadedModule:
             announce(self._profiler, self.code)
         module = self.module
         self._ways_in: dict[int, tuple[wt.FuncType, Signature, Trampoline]] = {}
-        self.layout = module_layout(module)
+        self.layout = abi.module_layout(module)
         self.import_types = [module.import_type(position) for position in range(len(module.imports))]
         self.exports = {export.name: export for export in module.exports}
         self.export_names = tuple(self.exports)
