@@ -277,6 +277,10 @@ VALUES = {
     "null": "(func (drop (ref.null any)))",
     "null of a structure": "(type $s (struct)) (func (drop (ref.null $s)))",
     "function": "(func (param anyref))",
+    "function of a structure of its group": """(rec (type $f (func (param (ref null $s)))) (type $s (struct)))
+      (func (type $f))""",
+    "call with a structure of its group": """(rec (type $s (struct)) (type $f (func (result (ref null $s)))))
+      (table 1 funcref) (func (drop (call_indirect (type $f) (i32.const 0))))""",
     "function of a structure": "(type $a (struct)) (func (type $a))",
     "import": '(type $s (struct)) (import "" "" (func (param (ref $s))))',
     "table": "(table 1 eqref)",

@@ -204,7 +204,7 @@ class Instructions(VectorInstructions):
         module = self.module
         if index >= len(module.functions):
             self.invalid(f"unknown function {index}")
-        functype = module.function_type(index)
+        functype: FuncType = module.types[module.functions[index]]  # type: ignore[assignment]  # frequent: no call
         if functype.params:
             self.pop_all(functype.params)
         if functype.results:

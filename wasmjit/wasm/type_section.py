@@ -211,6 +211,12 @@ class TypeDecoder:
             if self.mentions_gc:
                 self.note_gc_type(start + position)
         types += defined(tuple(members))
+        for index, member in enumerate(members, start):
+            type = types[index]
+            # What a reference within the group is to was not known when it was read.
+            refers_within = member.kind == FUNC and min((*member.values, *member.others), default=0) < 0
+            if refers_within and isinstance(type, FuncType) and any(map(needs_gc, (*type.params, *type.results))):
+                self.note_gc_type(index)
         for depth_only in (True, False):  # depths first: the way up is short in all that follows
             for position, member in enumerate(members):
                 if member.supertype is None:

@@ -1,0 +1,19 @@
+"""A few of the random type sections; `python -m tests.fuzz.recursive_types` makes as many as wanted."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("wasmtime")
+
+from tests.fuzz import recursive_types
+
+
+@pytest.mark.parametrize("first", [0, 10, 20])
+def test_type_sections_mean_what_they_do_in_wasmtime(first: int) -> None:
+    compared = 0
+    for seed in range(first, first + 10):
+        count, difference = recursive_types.compare(seed)
+        assert not difference, f"seed {seed}: {difference}"
+        compared += count
+    assert compared > 100
