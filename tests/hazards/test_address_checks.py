@@ -47,7 +47,8 @@ from wasmjit.runtime.native import ffi, lib
 from wasmjit.runtime.store import NativeStore
 from wasmjit.wasm import module as wasm
 from wasmjit.wasm import validate
-from wasmjit.wasm.decode import MAX_PARAMS, MAX_RESULTS, decode
+from wasmjit.wasm.decode import decode
+from wasmjit.wasm.types import MAX_PARAMS, MAX_RESULTS
 
 pytestmark = pytest.mark.usefixtures("interpreted")
 
