@@ -238,6 +238,7 @@ class AnchoringEmitter(Emitter):
     def open_block(self, block: Block) -> None:
         """Makes `block` the current liveness block; the caller links the edges."""
         self.close_block()
+        self.block_record.shrink()
         self.block_record = block
         block.number = len(self.blocks)
         self.blocks.append(block)

@@ -12,7 +12,7 @@ from .. import abi
 from ..wasm.lowering import IF, LOOP, Frame
 from ..wasm.ops import Op
 from ..wasm.types import F32, F64, V128, llvm_type
-from . import calls, hand_over, landings, lower, memory, metering, references, simd, tables, tail_calls
+from . import calls, hand_over, landings, limits, lower, memory, metering, references, simd, tables, tail_calls
 from .emit import phi
 from .hand_over import HandingEmitter
 from .landings import BranchingEmitter
@@ -519,7 +519,7 @@ class FunctionLowering(TailCallingEmitter, HandingEmitter, VectorEmitter, Branch
             )
 
     def text(self) -> str:
-        """The function as LLVM IR."""
+        """The function as LLVM IR. Asked for once."""
         used = set(self.loaded)
         for block in self.blocks:
             used.update(block.writes)
@@ -540,10 +540,22 @@ class FunctionLowering(TailCallingEmitter, HandingEmitter, VectorEmitter, Branch
         head.extend(self.prologue.values())
         head.append(f"  br label %{self.first_label}\nstart:")
         text = "\n".join((*head, *self.lines, *self.cold, "}\n"))
-        return (
-            text
-            if len(used) * self.num_edges <= _MAX_PROMOTED
-            else lower.demote_locals(text, _MAX_PROMOTED // self.num_edges)
+        if len(used) * self.num_edges <= _MAX_PROMOTED:
+            return text
+        self.lines.clear()  # as much memory as that takes
+        self.cold.clear()
+        return lower.demote_locals(text, _MAX_PROMOTED // self.num_edges)
+
+    def may_be_tangled(self) -> bool:
+        """Whether the text has to be looked at: LLVM may take out of proportion to optimise it (`limits`)."""
+        return limits.may_be_tangled(
+            lines=len(self.lines),
+            edges=self.num_edges,
+            sets=sum(len(block.writes) for block in self.blocks),
+            loops=self.num_loops,
+            checks=len(self.cold),
+            operands=self.most_operands,
+            carried=self.carried,
         )
 
     def definition(self) -> str:

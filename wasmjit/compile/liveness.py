@@ -14,6 +14,10 @@ _MAX_VISITED = 64
 # The same for all searches of a function together.
 _MAX_EDGES = 1_000_000
 
+# What blocks share at their end, and nobody changes: the set of each local, and (-1) the one without any.
+_FEW: dict[int, set[int]] = {}
+_NO_WRITES: dict[int, int] = {}
+
 
 class PendingStore(NamedTuple):
     """A store to a local that nothing in its block reads; only branches may lead to a reader.
@@ -40,6 +44,14 @@ class Block:
         self.successors: list[Block] = []  # in the order in which the branches leave
         self.pending: list[PendingStore] | None = None
         self.number = 0  # in the order in which they begin
+
+    def shrink(self) -> None:
+        """At its end: most blocks read one local or none, and set none. There are as many as a quarter of the bytes."""
+        if len(self.reads) <= 1:
+            local = next(iter(self.reads), -1)
+            self.reads = _FEW.get(local) or _FEW.setdefault(local, self.reads)
+        if not self.writes:
+            self.writes = _NO_WRITES
 
 
 def is_read(start: Block, store: PendingStore, most_edges: int, loop: range | None = None) -> tuple[bool, int]:

@@ -159,14 +159,17 @@ class Unit(UnitState):
         What it makes on the way is many times the function's bytes, and is gone before another attempt begins.
         """
         lowering = self.lower(function, scope)
+        makes_tail_calls, operands, carried = lowering.tail_calls, lowering.most_operands, lowering.carried
+        may_be_tangled = lowering.may_be_tangled()
         text = lowering.text()
-        tangled = is_tangled(lowering, text)
+        del lowering  # the lines, of which there is a second list while they are looked at
+        tangled = may_be_tangled and limits.is_tangled(text, operands, carried)
         body = self.module.bodies[function - self.module.num_imported_functions]
         if self.may_leave(function) and limits.is_left(text, body.end - body.start, tangled=tangled):
             raise LeftError
         if tangled:
             self.tangled.add(function)
-        if lowering.tail_calls:
+        if makes_tail_calls:
             self.tail_callers.add(function)
         return text
 
@@ -182,19 +185,6 @@ def constants(bits: Sequence[int]) -> Iterator[str]:
     if bits:
         items = ", ".join(f"i128 {each}" for each in bits)
         yield f"@wj_constants = private unnamed_addr constant [{len(bits)} x i128] [{items}], align 16"
-
-
-def is_tangled(lowering: FunctionLowering, text: str) -> bool:
-    """Whether LLVM would take out of proportion to optimise the function, whose text this is (`limits`)."""
-    return limits.may_be_tangled(
-        lines=len(lowering.lines),
-        edges=lowering.num_edges,
-        sets=sum(len(block.writes) for block in lowering.blocks),
-        loops=lowering.num_loops,
-        checks=len(lowering.cold),
-        operands=lowering.most_operands,
-        carried=lowering.carried,
-    ) and limits.is_tangled(text, lowering.most_operands, lowering.carried)
 
 
 class Group(Unit):
