@@ -160,20 +160,22 @@ def group_signatures(serial: int, members: Sequence[GroupMember]) -> list[Any]:
     """A ``wj_signature *`` for each type of a recursion group, held as long as these objects live; equal serials have
     equal ones. Raises as `signature`."""
     rows = ffi.new("wj_group_member[]", len(members))
-    kept: list[Any] = []  # what the rows point to
+    # What the rows point into: of all members one behind the other.
+    texts = b"".join([f"{member.params}\0{member.results}\0".encode() for member in members])
+    values = sum([len(member.types) for member in members])
+    letters, types = ffi.new("char[]", texts), ffi.new("wj_signature *[]", values + 1)
+    siblings, non_null = ffi.new("uint32_t[]", values + 1), ffi.new("uint8_t[]", values + 1)
+    text_at = at = 0
     for row, member in zip(rows, members, strict=True):
-        values = len(member.types) + 1  # cffi makes no arrays of nothing
-        pieces = (
-            ffi.new("char[]", member.params.encode()),
-            ffi.new("char[]", member.results.encode()),
-            ffi.new("wj_signature *[]", [*member.types, ffi.NULL]),
-            ffi.new("uint32_t[]", [*member.siblings, 0]),
-            ffi.new("uint8_t[]", values),
-        )
-        pieces[4][0 : len(member.non_null)] = member.non_null
-        row.params, row.results, row.types, row.siblings, row.non_null = pieces
+        row.params, row.results = letters + text_at, letters + text_at + len(member.params) + 1
+        row.types, row.siblings, row.non_null = types + at, siblings + at, non_null + at
         row.supertype, row.super_sibling, row.is_final = member.supertype, member.super_sibling, member.is_final
-        kept.append(pieces)
+        text_at += len(member.params) + len(member.results) + 2
+        for value, (type, sibling, flag) in enumerate(
+            zip(member.types, member.siblings, member.non_null, strict=True), at
+        ):
+            types[value], siblings[value], non_null[value] = type, sibling, flag
+        at += len(member.types)
     made = ffi.new("wj_signature *[]", len(members))
     _check_signature(lib.wj_group_hold(serial, rows, len(members), made))
     return [ffi.gc(pointer, lib.wj_signature_release) for pointer in made]

@@ -91,9 +91,12 @@ def _check_types(module: Module) -> None:
     defined_types = module.functions[module.num_imported_functions :]
     if defined_types:
         _check_function_types(module, defined_types, _section_start(module, _FUNCTION_SECTION))
-    for tag in module.tags[module.num_imported_tags :]:
-        _check_function_types(module, [tag], _section_start(module, _TAG_SECTION))
-        _check_tag(module, tag, _section_start(module, _TAG_SECTION))
+    defined_tags = module.tags[module.num_imported_tags :]
+    if defined_tags:
+        offset = _section_start(module, _TAG_SECTION)
+        _check_function_types(module, defined_tags, offset)
+        for tag in defined_tags:
+            _check_tag(module, tag, offset)
     for index, table in enumerate(module.tables[module.num_imported_tables :], module.num_imported_tables):
         _check_table(table, _section_start(module, _TABLE_SECTION))
         if not is_defaultable(table.element) and index not in module.table_inits:
