@@ -23,8 +23,9 @@ from .errors import (
     WasmError,
 )
 from .runtime.annotations import externref, f32, f64, funcref, i32, i64, v128
+from .runtime.caller import Caller
 from .runtime.engine import Engine
-from .runtime.externs import Caller, Func, Global, Memory, SharedMemory, Table, Tag
+from .runtime.externs import Func, Global, Memory, SharedMemory, Table, Tag
 from .runtime.handle import Handle as Managed
 from .runtime.instance import Instance, InstanceExports
 from .runtime.linker import InstancePre, Linker

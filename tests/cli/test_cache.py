@@ -12,7 +12,8 @@ import pytest
 
 from wasmjit.cli.options import config_from
 from wasmjit.cli.rows import parse_quickly
-from wasmjit.cli.run import LARGE_MODULE_BYTES, ROWS, choose_tier
+from wasmjit.cli.run import LARGE_MODULE_BYTES, choose_tier
+from wasmjit.cli.run_rows import ROWS
 
 CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
 WriteWat = Callable[[str, str], Path]

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from wasmjit.cli.options import config_from, use_config_file
+from wasmjit.cli.options import config_from
 from wasmjit.cli.rows import parse_quickly
-from wasmjit.cli.run import ROWS
+from wasmjit.cli.run_rows import ROWS
+from wasmjit.cli.settings_file import use_config_file
 
 CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
 WriteWat = Callable[[str, str], Path]

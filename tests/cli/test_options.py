@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wasmjit import CompileProgress, Config, Engine, Module, WasmError
-from wasmjit.cli import COMMANDS, commands, console, groups, rows, run
+from wasmjit.cli import COMMANDS, click_commands, commands, console, groups, rows, run_rows
 from wasmjit.cli.options import ENGINE_ROWS, config_from
 
 CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -32,7 +32,9 @@ SEVEN = '(module (func (export "f") (result i32) (i32.const 7)))'
 def by_click(words: list[str]) -> SimpleNamespace | None:
     """The arguments as click understands them, None for wrong usage and help."""
     seen: list[SimpleNamespace] = []
-    command = commands.make("run", lambda arguments: seen.append(arguments) or 0, run.ROWS, "", passes_words=True)
+    command = click_commands.make(
+        "run", lambda arguments: seen.append(arguments) or 0, run_rows.ROWS, "", passes_words=True
+    )
     try:
         command.main(words, standalone_mode=False)
     except commands.click.ClickException:
@@ -52,7 +54,7 @@ WORDS = [
 @given(st.lists(st.sampled_from(WORDS), max_size=7))
 @settings(max_examples=400, deadline=None)
 def test_what_is_parsed_quickly_is_what_click_says(words: list[str]) -> None:
-    quick = rows.parse_quickly(run.ROWS, words)
+    quick = rows.parse_quickly(run_rows.ROWS, words)
     if quick is not None:
         assert by_click(words) == quick
 
@@ -67,7 +69,7 @@ def test_what_is_parsed_quickly_is_what_click_says(words: list[str]) -> None:
     ],
 )
 def test_plain_command_lines_need_no_click(words: list[str]) -> None:
-    quick = rows.parse_quickly(run.ROWS, words)
+    quick = rows.parse_quickly(run_rows.ROWS, words)
     assert quick is not None and quick == by_click(words)
 
 
@@ -75,7 +77,7 @@ def test_plain_command_lines_need_no_click(words: list[str]) -> None:
     "words", [[], ["--help"], ["-W", "help", "f"], ["--fuel", "x", "f"], ["--fuel"], ["-gO2", "f"]]
 )
 def test_the_rest_is_left_to_click(words: list[str]) -> None:
-    assert rows.parse_quickly(run.ROWS, words) is None
+    assert rows.parse_quickly(run_rows.ROWS, words) is None
 
 
 # ---- values ----
@@ -290,7 +292,7 @@ def test_help_lists_every_command(wasmjit: CommandLine) -> None:
 def test_help_of_commands_lists_their_options(command: str) -> None:
     made = commands.program().get_command(commands.click.Context(commands.program()), command)
     assert made is not None
-    text = made.get_help(commands.Context(made, info_name=command))
+    text = made.get_help(click_commands.Context(made, info_name=command))
     for parameter in made.params:
         if isinstance(parameter, commands.click.Option):
             assert all(flag in text for flag in parameter.opts)

@@ -44,7 +44,7 @@ from wasmjit.compile import pipeline
 from wasmjit.config import MIN_GUARD_BYTES
 from wasmjit.errors import TRAPS, ValidationError
 from wasmjit.runtime.native import ffi, lib
-from wasmjit.runtime.store import NativeStore
+from wasmjit.runtime.native_store import NativeStore
 from wasmjit.wasm import module as wasm
 from wasmjit.wasm import validate
 from wasmjit.wasm.decode import decode

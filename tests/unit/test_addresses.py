@@ -1,5 +1,5 @@
 """There is one way to use an address of a C store: the function that does keeps the NativeStore in a local variable
-(`runtime.store.NativeStore`). This walks the source for whatever uses one in another way.
+(`runtime.native_store.NativeStore`). This walks the source for whatever uses one in another way.
 
 Any Python code in between may close the store, and any allocation may run Python code: what is not kept is freed.
 """

@@ -125,9 +125,9 @@ def run_command_line(argv: Sequence[str]) -> int:
         words.insert(0, "run")
     try:
         if words[:1] == ["run"]:
-            from . import rows, run
+            from . import rows, run, run_rows
 
-            arguments = rows.parse_quickly(run.ROWS, words[1:])
+            arguments = rows.parse_quickly(run_rows.ROWS, words[1:])
             if arguments is not None:
                 return status_of(run.run, arguments)
         from . import commands

@@ -12,8 +12,9 @@ from typing import Any
 
 from .. import Config, WasmError
 from . import measure
-from .options import ENGINE_ROWS, binary_of, config_from, read_file, use_config_file
+from .options import ENGINE_ROWS, binary_of, config_from, read_file
 from .rows import Row, one_of, positive
+from .settings_file import use_config_file
 
 DESCRIPTION = """Measures a program layer by layer: engine, compile, load (of the compiled file), instantiate, execute,
 one call from Python, and memory. Each run is a process of its own; engines take turns; figures are medians. Engines
@@ -57,9 +58,9 @@ ROWS = (
 
 def command(name: str) -> Any:
     """The click command."""
-    from . import commands
+    from . import click_commands
 
-    return commands.make(name, bench, ROWS, DESCRIPTION, passes_words=True)
+    return click_commands.make(name, bench, ROWS, DESCRIPTION, passes_words=True)
 
 
 def bench(arguments: SimpleNamespace) -> int:

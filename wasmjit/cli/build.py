@@ -22,9 +22,9 @@ from .options import (
     keep_cache_small,
     read_file,
     settings_of,
-    use_config_file,
 )
 from .rows import Row
+from .settings_file import use_config_file
 
 WRAP_COLUMNS = 100
 TARGETS = (
@@ -49,24 +49,24 @@ COMPILE_ROWS = (
 
 def command(name: str) -> Any:
     """The click command of that name."""
-    from . import commands
+    from . import click_commands
 
     if name == "compile":
-        return commands.make(
+        return click_commands.make(
             name,
             compile_file,
             COMPILE_ROWS,
             "Compiles a module ahead of time, for `wasmjit run --allow-precompiled` and Module.deserialize_file.\n\n"
             "FILE is a module: binary or text.",
-            arguments=[commands.file_argument()],
+            arguments=[click_commands.file_argument()],
         )
     if name == "validate":
-        files = commands.file_argument("files", metavar="FILE...", nargs=-1, required=True)
+        files = click_commands.file_argument("files", metavar="FILE...", nargs=-1, required=True)
         rows = (LANGUAGE_ROW, CONFIG_ROW)
-        return commands.make(
+        return click_commands.make(
             name, validate, rows, "Checks modules (binary or text); silent if all is well.", arguments=[files]
         )
-    return commands.make(name, settings, (), "Shows the host, the targets and every Config option.")
+    return click_commands.make(name, settings, (), "Shows the host, the targets and every Config option.")
 
 
 def compile_file(arguments: SimpleNamespace) -> int:

@@ -18,10 +18,10 @@ def command(name: str) -> Any:
     """The click command."""
     import click
 
-    from . import commands
+    from . import click_commands
 
     lines = "\n\n".join(SHELLS.values())
-    return commands.make(
+    return click_commands.make(
         name,
         completion,
         (),
@@ -32,12 +32,11 @@ def command(name: str) -> Any:
 
 def completion(arguments: SimpleNamespace) -> int:
     """Prints the script."""
+    import click
     from click.shell_completion import get_completion_class
-
-    from .commands import program
 
     shell = get_completion_class(arguments.shell)
     assert shell is not None
-    made = shell(program(), {}, "wasmjit", COMPLETE_VARIABLE)
+    made = shell(click.get_current_context().find_root().command, {}, "wasmjit", COMPLETE_VARIABLE)
     print(made.source_template % made.source_vars())
     return 0

@@ -19,9 +19,9 @@ from .options import (
     is_precompiled,
     keep_cache_small,
     read_file,
-    use_config_file,
 )
 from .rows import Row
+from .settings_file import use_config_file
 
 ROWS = (
     Row("-o", "--output", kind=str, metavar="OUTFILE", help="default: FILE with .explore.html for its ending, here"),
@@ -40,16 +40,16 @@ ROWS = (
 
 def command(name: str) -> Any:
     """The click command."""
-    from . import commands
+    from . import click_commands
 
-    return commands.make(
+    return click_commands.make(
         name,
         explore,
         ROWS,
         "Writes an HTML page that shows each function as wasm text, LLVM IR and assembly. Pointing at a line marks what"
         " belongs to it in the other columns: by wasm offset, which instructions carry as debug locations.\n\n"
         "FILE is a module: binary or text. The page needs nothing but a browser.",
-        arguments=[commands.file_argument()],
+        arguments=[click_commands.file_argument()],
     )
 
 

@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from .. import Config
-from .options import Setting
-from .rows import duration_seconds, integer, one_of, size_bytes
+from .rows import Setting, duration_seconds, integer, one_of, size_bytes
 
 TRUE, FALSE = ("y", "yes", "true"), ("n", "no", "false")
 ALL_PROPOSALS = "all-proposals"
@@ -40,7 +39,7 @@ TABLES = {"O": "optimize", "C": "codegen", "D": "debug", "W": "wasm", "S": "wasi
 
 
 class Entry(NamedTuple):
-    """An option of a group: the setting it makes (see `options.Setting`), and its kind (None: y or n)."""
+    """An option of a group: the setting it makes (see `rows.Setting`), and its kind (None: y or n)."""
 
     setting: str
     help: str

@@ -18,9 +18,9 @@ from .options import (
     is_precompiled,
     keep_cache_small,
     read_file,
-    use_config_file,
 )
 from .rows import Row
+from .settings_file import use_config_file
 
 # Flag -> the form of the code that it shows.
 _FORMS = {"ir": "ir", "optimised_ir": "optimised", "assembly": "assembly", "disassemble": "code"}
@@ -36,15 +36,15 @@ ROWS = (
 
 def command(name: str) -> Any:
     """The click command."""
-    from . import commands
+    from . import click_commands
 
-    return commands.make(
+    return click_commands.make(
         name,
         objdump,
         ROWS,
         "Lists a module's functions with their offsets and sizes in bytes, or shows their code.\n\n"
         "FILE is a module: binary, text or precompiled (.cwasm).",
-        arguments=[commands.file_argument()],
+        arguments=[click_commands.file_argument()],
     )
 
 

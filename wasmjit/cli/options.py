@@ -7,11 +7,11 @@ import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from types import SimpleNamespace
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from .. import Config, Engine, Module, WasmError
 from ..reading import read_module
-from .rows import HelpWanted, Row, duration_seconds, integer, one_of, size_bytes
+from .rows import HelpWanted, Row, Setting, duration_seconds, integer, one_of, size_bytes
 
 TIER_VARIABLE = "WASMJIT_TIER"
 TIERS = ("baseline", "optimized", "auto")
@@ -19,9 +19,6 @@ COMPILATION, MEMORY, CACHE, GROUPS = "Compilation", "Memory", "Configuration and
 BINARY_MAGIC = b"\0asm"
 STDIN = "-"  # as a name of FILE
 _DETECTED_BYTES = 4096
-
-# A setting is (where it goes, value): the name of a Config option, or `run.` and the name of an argument of `run`.
-Setting = tuple[str, Any]
 
 
 def _group(letter: str) -> Callable[[str], list[Setting]]:
@@ -170,23 +167,6 @@ _FLAGS = {
     "debug_info": ("debug_info", True),
     "explicit_checks": ("signals_based_traps", False),
 }
-
-
-def use_config_file(arguments: SimpleNamespace) -> None:
-    """Puts the settings of the configuration file under those of the command line. Once per command, before others.
-
-    Raises WasmError, naming the file, for what it cannot understand.
-    """
-    named = getattr(arguments, "config", None)
-    path = named
-    if path is None:
-        base = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
-        path = os.path.join(base, "wasmjit", "config.toml")
-        if not os.path.exists(path):
-            return
-    from .settings_file import apply_file
-
-    apply_file(path, arguments)
 
 
 def config_from(arguments: SimpleNamespace, *, cached: bool = True) -> Config:

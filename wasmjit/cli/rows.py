@@ -1,8 +1,8 @@
 """Options of commands as data: each declared once, read by two parsers.
 
 `parse_quickly` is for the command lines that are run most (``wasmjit run ...``): it imports nothing and understands
-only what is plainly right. Everything else (help, mistakes, completion) is click's, for which `commands` makes the
-same rows into click options. Importing click takes longer than a cached module takes to start.
+only what is plainly right. Everything else (help, mistakes, completion) is click's, for which `click_commands` makes
+the same rows into click options. Importing click takes longer than a cached module takes to start.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from typing import Any
 SIZE_SUFFIXES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 # Seconds per unit of a duration.
 DURATION_SUFFIXES = (("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9), ("s", 1.0), ("m", 60.0), ("", 1.0))
+
+# A setting is (where it goes, value): the name of a Config option, or `run.` and the name of an argument of `run`.
+Setting = tuple[str, Any]
 
 
 class HelpWanted(Exception):

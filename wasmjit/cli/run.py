@@ -14,93 +14,22 @@ from typing import Any
 from .. import Config, Engine, Func, FuncType, Linker, Store, Trap, TrapCode, ValType, WasiConfig, WasmError
 from ..errors import CompileTimeoutError
 from .options import (
-    ENGINE_ROWS,
     TIER_VARIABLE,
-    WASI_ROW,
     config_from,
     keep_cache_small,
     load_module,
     settings_of,
-    use_config_file,
 )
-from .rows import Row, duration_seconds, integer, one_of, size_bytes
+from .run_rows import ROWS
+from .settings_file import use_config_file
 
 # The widest range a literal may have: signed or unsigned.
 INTEGER_BITS = {"i32": 32, "i64": 64}
-PROFILERS = ("perfmap", "jitdump")
-_SYSTEM, _LIMITS = "What the program may see", "Limits"
 # From here on compiling takes longer than a second.
 LARGE_MODULE_BYTES = 64 << 10
 # Arguments that settings of option groups and of the configuration file stand for.
 _LIMIT_NAMES = ("memory_size", "table_elements", "instances", "tables", "memories")
 
-ROWS = (
-    Row("--invoke", kind=str, metavar="FUNCTION", help="call this export with the arguments; prints its results"),
-    Row(
-        "--preload",
-        kind=str,
-        repeated=True,
-        metavar="NAME=FILE",
-        help="a module that FILE imports as NAME",
-    ),
-    Row("--allow-precompiled", help="FILE may be a .cwasm: native code, trusted"),
-    Row(
-        "--profile",
-        kind=one_of(*PROFILERS),
-        metavar="|".join(PROFILERS),
-        choices=PROFILERS,
-        help="tell `perf` where functions are: /tmp/perf-PID.map, or jit-PID.dump here",
-    ),
-    Row(
-        "--dir",
-        kind=str,
-        repeated=True,
-        metavar="HOST[::GUEST[::ro]]",
-        help="a directory the program may use, under the name GUEST (HOST if left out), read-only with ::ro",
-        section=_SYSTEM,
-    ),
-    Row(
-        "--env",
-        kind=str,
-        repeated=True,
-        metavar="NAME[=VALUE]",
-        help="an environment variable (ours if no =VALUE)",
-        section=_SYSTEM,
-    ),
-    Row("--argv0", kind=str, metavar="NAME", help="the program's own name (default: the file's)", section=_SYSTEM),
-    Row("--fuel", kind=integer, metavar="N", help="trap after about N instructions", section=_LIMITS),
-    Row(
-        "--timeout",
-        kind=duration_seconds,
-        metavar="DURATION",
-        help="trap when a call runs longer than this: 1.5, 2s, 100ms",
-        section=_LIMITS,
-    ),
-    Row(
-        "--max-memory",
-        kind=size_bytes,
-        metavar="SIZE",
-        help="refuse memories and tables that are larger than this together",
-        section=_LIMITS,
-    ),
-    Row("--max-table-elements", kind=integer, metavar="N", help="refuse tables longer than this", section=_LIMITS),
-    Row(
-        "--max-output",
-        kind=size_bytes,
-        metavar="SIZE",
-        help="end a program that writes more than this to stdout and stderr",
-        section=_LIMITS,
-    ),
-    Row(
-        "--max-descriptors",
-        kind=integer,
-        metavar="N",
-        help="how many files, directories and sockets it may have open (default: 1024, and half of what we may)",
-        section=_LIMITS,
-    ),
-    WASI_ROW,
-    *ENGINE_ROWS,
-)
 EPILOG = (
     "The exit status is the program's; 134 after a trap, 1 for an error of ours, 2 for wrong usage. Options go before"
     " FILE: what follows it is the program's. The names and groups of wasmtime's command line are understood."
@@ -109,9 +38,9 @@ EPILOG = (
 
 def command(name: str) -> Any:
     """The click command."""
-    from . import commands
+    from . import click_commands
 
-    return commands.make(
+    return click_commands.make(
         name,
         run,
         ROWS,

@@ -30,10 +30,12 @@ ROWS = (
 
 def command(name: str) -> Any:
     """The click command."""
-    from . import commands
+    from . import click_commands
 
-    files = commands.file_argument("files", metavar="[FILE]...", nargs=-1)
-    return commands.make(name, run_scripts, ROWS, "Runs spec scripts and counts what they assert.", arguments=[files])
+    files = click_commands.file_argument("files", metavar="[FILE]...", nargs=-1)
+    return click_commands.make(
+        name, run_scripts, ROWS, "Runs spec scripts and counts what they assert.", arguments=[files]
+    )
 
 
 def run_scripts(arguments: SimpleNamespace) -> int:

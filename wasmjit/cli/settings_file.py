@@ -18,15 +18,15 @@ The command line wins over the file.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from types import SimpleNamespace
 from typing import Any
 
 from .. import WasmError
 from ..reading import read_written
-from . import groups
-from .options import Setting
-from .rows import Row, size_bytes
+from .rows import Row, Setting, size_bytes
+from .run_rows import ROWS
 
 _BOOL = (True, False)
 _CACHE_KEYS = (
@@ -39,8 +39,25 @@ _CACHE_KEYS = (
 )
 
 
+def use_config_file(arguments: SimpleNamespace) -> None:
+    """Puts the settings of the configuration file under those of the command line. Once per command, before others.
+
+    Raises WasmError, naming the file, for what it cannot understand.
+    """
+    named = getattr(arguments, "config", None)
+    path = named
+    if path is None:
+        base = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
+        path = os.path.join(base, "wasmjit", "config.toml")
+        if not os.path.exists(path):
+            return
+    apply_file(path, arguments)
+
+
 def apply_file(path: str, arguments: SimpleNamespace) -> None:
     """Puts the settings of the file under those of a command's arguments. Raises WasmError naming file and key."""
+    from . import groups  # large tables, seldom needed
+
     tables = _read(path)
     letters = {table: letter for letter, table in groups.TABLES.items()}
     settings: list[Setting] = []
@@ -81,6 +98,8 @@ def _text(key: str, value: Any) -> str:
 
 
 def _group_settings(letter: str, values: dict[str, Any]) -> list[Setting]:
+    from . import groups
+
     known = groups.entries(letter)
     return [one for key, value in values.items() for one in groups.setting(letter, known, key, _text(key, value))]
 
@@ -121,8 +140,6 @@ def _size(key: str, value: Any) -> int:
 
 
 def _apply_run(values: dict[str, Any], arguments: SimpleNamespace) -> None:
-    from .run import ROWS
-
     # Groups have tables of their own; the file cannot name another one; what to call is not a matter of taste.
     # [cache] has what is about the cache.
     without = {"config", "invoke", "no_cache", "background_cpu_seconds", "background_memory"}

@@ -6,14 +6,11 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import WasmError
 
-if TYPE_CHECKING:
-    from .asynchronous import _Job
-
-here = threading.local()  # `job`: what this thread runs, innermost (asynchronous.py)
+here = threading.local()  # `job`: what this thread runs, innermost (a `_Job` of asynchronous.py)
 
 
 def synchronous(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -25,7 +22,7 @@ def synchronous(function: Callable[..., Any]) -> Callable[..., Any]:
         raise TypeError("expected a callable")
 
     def call(*arguments: Any) -> Any:
-        job: _Job | None = getattr(here, "job", None)
+        job = getattr(here, "job", None)
         if job is None:
             raise WasmError(
                 f"host function {name_of(function)} is asynchronous: wasm that reaches it must be run with "

@@ -1,6 +1,6 @@
 """Table, Global and Tag; the items behind them, which exist once per store however many handles there are.
 
-An *item* (MemoryItem, TableItem, GlobalItem, and FuncItem in func.py) is what instances import and export: the C object
+An *item* (MemoryItem, TableItem, GlobalItem, and FuncItem) is what instances import and export: the C object
 with its type. A handle (Memory, ...) pairs an item with its store's record, for the public API.
 """
 
@@ -14,11 +14,13 @@ from ..abi import MAX_TABLE_ELEMENTS, REFUSED
 from ..errors import TRAPS, UnsupportedError, WasmError
 from ..wasm import types as wt
 from ..wasm.const_expr import MASK_64
-from .func import Caller, Func, FuncItem, bits_to_python, python_to_bits
+from .func import Func, bits_to_python, python_to_bits
+from .func_item import FuncItem
 from .memory import Memory, MemoryItem, new_memory_item
 from .native import ffi, lib
+from .native_store import NativeStore
 from .shared_memory import SharedMemory
-from .store import NativeStore, Storelike, StoreRecord, allocate, check_store, read_u64s, record_of
+from .store import Storelike, StoreRecord, allocate, check_store, read_u64s, record_of
 from .values import GlobalType, TableType, TagType, Val
 
 if TYPE_CHECKING:
@@ -336,7 +338,6 @@ def item_of(extern: Any, record: StoreRecord) -> Item:
 
 __all__ = [
     "AsExtern",
-    "Caller",
     "Func",
     "Global",
     "GlobalItem",

@@ -1,4 +1,4 @@
-"""Func and Caller: calls in both directions, and the conversion between Python values and raw slots."""
+"""Func: calls in both directions, and the conversion between Python values and raw slots."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import ctypes
 import operator
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
 from .. import abi
 from ..errors import ClosedError, WasmError
 from ..wasm import types as wt
 from .awaited import synchronous
 from .foreign import check_native_type, foreign_function
+from .func_item import FuncItem
 from .native import (
     CALLER,
     CALLER_OBJECT,
@@ -22,21 +23,13 @@ from .native import (
     finish_callable_class,
     host_func_new,
     native_target_new,
-    set_caller_factory,
     set_converters,
 )
-from .store import NativeStore, Storelike, StoreRecord, address_of, check_store, record_of
+from .store import Storelike, StoreRecord, address_of, check_store, record_of
 from .trampolines import ENTER, HOST, NATIVE, REVERSE, Trampoline
-from .type_ids import Signature, signature_of, type_of_id
+from .type_ids import signature_of, type_of_id
 from .typed import TypedFunc
 from .values import FuncType, Val, bits_to_number, number_to_bits
-
-if TYPE_CHECKING:
-    from dataclasses import dataclass
-
-    from .externs import AsExtern
-else:
-    from ..records import dataclass
 
 _PYTHON_TYPES: dict[int, type] = {wt.I32: int, wt.I64: int, wt.F32: float, wt.F64: float}
 _VALTYPES = {letter: valtype for valtype, letter in wt.SIGNATURE_LETTERS.items()}
@@ -48,23 +41,6 @@ _EXPECTED = {
     wt.F64: "a float",
     wt.FUNCREF: "a Func or None",
 }
-
-
-@dataclass(slots=True, eq=False)
-class FuncItem:
-    """A function of one store: the address of its func-ref (abi.FUNC_REF).
-
-    `signature` and `enter` are what calls of it take; there may be no trampoline (yet).
-    """
-
-    address: int
-    type: wt.FuncType
-    signature: Signature
-    enter: Trampoline | None
-
-    def current_type(self, _native: NativeStore) -> wt.FuncType:
-        """Its type."""
-        return self.type
 
 
 def new_func_item(record: StoreRecord, address: int, type: wt.FuncType) -> FuncItem:
@@ -277,7 +253,7 @@ class Func(FuncBase):
         >>> Func.wrap(store, half)(store, 7)
         [3, 1]
         """
-        from .annotations import function_type
+        from .hints import function_type
 
         ty, takes_caller = function_type(func)
         return cls(store, ty, func, access_caller=takes_caller)
@@ -298,7 +274,7 @@ class Func(FuncBase):
         >>> asyncio.run(Func.wrap_async(store, half).call_async(store, 5))
         2.5
         """
-        from .annotations import function_type
+        from .hints import function_type
 
         ty, takes_caller = function_type(func)
         return cls.new_async(store, ty, func, takes_caller)
@@ -429,58 +405,4 @@ finish_callable_class(Func)
 def _known(record: StoreRecord, address: int) -> Func | None:
     """The handle of a func-ref, if somebody keeps it."""
     reference = record.functions.get(address)
-    return None if reference is None else reference()
-
-
-class Caller:
-    """The instance that called a host function; usable as a Store until that function returns.
-
-    >>> from wasmjit import FuncType, Instance, Module, Store
-    >>> store = Store()
-    >>> def hello(caller):
-    ...     print(caller["memory"].read(caller, 0, 5))
-    >>> show = Func(store, FuncType([], []), hello, access_caller=True)
-    >>> text = '''(module (import "" "show" (func $show)) (memory (export "memory") 1) (data (i32.const 0) "hello")
-    ...     (func (export "run") (call $show)))'''
-    >>> Instance(store, Module(store.engine, text), [show]).exports(store)["run"](store)
-    bytearray(b'hello')
-    """
-
-    __slots__ = ("_instance_address", "_live_record")
-
-    def __init__(self, record: StoreRecord, instance_address: int) -> None:
-        self._live_record: StoreRecord | None = record
-        self._instance_address = instance_address
-
-    @property
-    def _record(self) -> StoreRecord:
-        if self._live_record is None:
-            raise ValueError("caller is no longer valid")
-        return self._live_record
-
-    def _invalidate(self) -> None:
-        self._live_record = None
-
-    def data(self) -> Any:
-        """The object that the store was made with, as `Store.data`. Raises ValueError when the call is over."""
-        return self._record.data
-
-    def get(self, name: str) -> AsExtern | None:
-        """The calling instance's export `name`; None if there is none, or if the call is over."""
-        if not isinstance(name, str):
-            raise TypeError("expected a str")
-        record = self._live_record
-        instance = record.instances.get(self._instance_address) if record is not None else None
-        if record is None or instance is None:
-            return None
-        return instance.export(record, name)
-
-    def __getitem__(self, name: str) -> AsExtern:
-        """The calling instance's export `name`. Raises KeyError if there is none."""
-        item = self.get(name)
-        if item is None:
-            raise KeyError(f"failed to find export {name}")
-        return item
-
-
-set_caller_factory(Caller)
+    return None if reference is None else cast("Func | None", reference())

@@ -32,10 +32,11 @@ from .externs import (
     wrap_item,
     write_bits,
 )
-from .func import FuncItem
+from .func_item import FuncItem
 from .module import LoadedModule, Module, ModuleExport
 from .native import ffi, lib
-from .store import MAX_FUEL, NativeStore, Storelike, StoreRecord, address_of, allocate, record_of
+from .native_store import NativeStore
+from .store import MAX_FUEL, Storelike, StoreRecord, address_of, allocate, record_of
 from .trap import Trap
 from .typed import TypedFunc
 

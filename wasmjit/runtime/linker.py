@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import LinkError, UnknownImportError, WasmError
 from ..wasm import types as wt
-from .annotations import function_type
 from .awaited import synchronous
 from .engine import Engine
 from .externs import (
@@ -22,8 +21,10 @@ from .externs import (
     wrap_item,
 )
 from .foreign import foreign_function
-from .func import FuncItem, new_address_item, new_foreign_item, new_host_item, new_unchecked_item
+from .func import new_address_item, new_foreign_item, new_host_item, new_unchecked_item
+from .func_item import FuncItem
 from .handle import Handle
+from .hints import function_type
 from .instance import Instance, check_imports, checked_load, instantiate
 from .module import Module
 from .store import Storelike, StoreRecord, allocate, record_of

@@ -13,7 +13,8 @@ from ..wasm import types as wt
 from .engine import Engine
 from .memory_access import MemoryAccess
 from .native import ffi, lib, take_object
-from .store import NativeStore, Storelike, StoreRecord, address_of, check_store, record_of
+from .native_store import NativeStore
+from .store import Storelike, StoreRecord, address_of, check_store, record_of
 from .values import MemoryType
 
 if TYPE_CHECKING:

@@ -20,17 +20,17 @@ from ..abi import ELEMENT_BYTES, MAX_TABLE_ELEMENTS, UNLIMITED
 from ..errors import ClosedError, WasmError
 from ..wasm import types as wt
 from .engine import Engine
+from .func_item import FuncItem
 from .handle import Handle
-from .native import StoreBase, ffi, lib, store_externrefs, store_roots, take_object
+from .native import FuncBase, ffi, lib, store_externrefs, take_object
+from .native_store import NativeStore
 from .trampolines import ENTER, HOST
 from .views import release_views
 
 if TYPE_CHECKING:
     from dataclasses import dataclass
 
-    from .externs import Caller, Func
-    from .func import FuncItem
-    from .instance import InstanceRecord
+    from .caller import Caller
 else:
     from ..records import dataclass
 
@@ -43,35 +43,6 @@ MAX_FUEL = (1 << 63) - 1
 _FUEL = abi.STORE["fuel"]
 # What the wasmtime package allows a store by default.
 DEFAULT_MAX_ITEMS = 10_000
-
-
-_POINTER = ffi.typeof("wj_store *")
-
-
-class NativeStore(StoreBase):
-    """Owns one C store, which lives as long as this object. `keepalive` holds what generated code and C point to:
-    loaded code, trampolines, type ids, segment bytes.
-
-    There is one way to use an address of the store, or of what lives in it: a function keeps this object in a local
-    variable (from `StoreRecord.open`, or as a parameter) while it does. Any Python code, which is any allocation (the
-    garbage collector runs finalizers), and any other thread may close the store in between: then the address stays
-    good, and `open` raises. tests/unit/test_addresses.py finds what uses addresses in another way.
-
-    In ``with native:`` references that Python has in hands (handles of externrefs) are not swept; see externrefs.c.
-    """
-
-    __slots__ = ("__weakref__", "_roots", "pointer")
-
-    def __init__(self, max_wasm_stack_bytes: int) -> None:
-        self.pointer = ffi.cast(_POINTER, self.address)
-        self._roots: object = None
-
-    def keep_roots(self, record: StoreRecord) -> None:
-        """Shows the garbage collector the host functions that C holds, and C the record. Call after making one."""
-        if self._roots is None:
-            self._roots = store_roots(self.pointer)
-            reference = weakref.ref(record)
-            lib.wj_store_set_record(self.pointer, id(reference))
 
 
 @dataclass(slots=True)
@@ -128,11 +99,11 @@ class StoreRecord:
         self.limits = StoreLimits()
         self.limiter: _Limiter | None = None
         self.timeout: float | None = None
-        self.instances: dict[int, InstanceRecord] = {}  # by context address
+        self.instances: dict[int, Any] = {}  # InstanceRecords, by context address
         self.wasi: Any = None
         self.linker_functions: dict[object, Any] = {}  # a Linker's Store-independent definition -> FuncItem here
         # The handles there are of functions, by func-ref address: at most one entry a func-ref, which lives as long.
-        self.functions: dict[int, weakref.ref[Func]] = {}
+        self.functions: dict[int, weakref.ref[FuncBase]] = {}
         self.slow_functions: list[FuncItem] = []  # host functions without a trampoline
         self.num_memories = 0
         self.num_tables = 0

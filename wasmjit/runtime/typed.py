@@ -15,7 +15,7 @@ from .trampolines import MAP, Trampoline
 from .values import FuncType
 
 if TYPE_CHECKING:
-    from .func import FuncItem
+    from .func_item import FuncItem
     from .store import StoreRecord
 
 # What NumPy calls the value types; in little endian, as wasm has them.

@@ -6,12 +6,8 @@ never dangles. Here views are made to fail instead of showing the memory of a st
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from .native import lib, take_object
-
-if TYPE_CHECKING:
-    from .store import NativeStore
+from .native_store import NativeStore
 
 
 def release_views(native: NativeStore) -> None:

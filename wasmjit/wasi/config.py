@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import io
 import os
@@ -13,8 +12,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import WasmError
-from .clocks import HostClock, RandomSource, VirtualClock, clock_from, random_from
+from .clocks import HostClock, VirtualClock, clock_from, random_from
 from .constants import CLOCK_REALTIME
+from .context import WasiContext
 from .descriptors import Access, Descriptor, DescriptorTable, DirPerms, FilePerms, default_max_descriptors
 from .files import PLAIN_VIEW, HostDirectory, HostView, StableHostView
 from .fsspec_fs import FsspecFS, looks_like_fsspec
@@ -34,34 +34,6 @@ if TYPE_CHECKING:
     import socket
 
 _Path = str | bytes | os.PathLike[Any]
-
-
-class WasiContext:
-    """The state of one running WASI program, made by `WasiConfig.build`. Closes its descriptors when it goes."""
-
-    def __init__(
-        self,
-        arguments: list[bytes],
-        environment: list[bytes],
-        descriptors: DescriptorTable,
-        clock: HostClock,
-        random: RandomSource,
-    ) -> None:
-        self.arguments = arguments
-        self.environment = environment
-        self.descriptors = descriptors
-        self.clock = clock
-        self.random = random
-        # Kept by `link`: instance address -> where C keeps the size of its memory, and the memory's bytes.
-        self.views: dict[int, tuple[ctypes.c_uint64, memoryview]] = {}
-        self.close = weakref.finalize(self, _finish, descriptors)
-
-
-def _finish(descriptors: DescriptorTable) -> None:
-    try:
-        descriptors.flush_all()
-    finally:
-        descriptors.close_all()
 
 
 class _Preopened(NamedTuple):

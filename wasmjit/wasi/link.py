@@ -9,12 +9,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..errors import WasmError
+from ..runtime.caller import Caller
 from ..runtime.externs import Memory
-from ..runtime.func import Caller
 from ..runtime.linker import AddressDefinition
 from ..runtime.store import StoreRecord
 from ..runtime.values import FuncType, ValType
-from .config import WasiConfig, WasiContext
+from .config import WasiConfig
+from .context import WasiContext
 from .preview1 import MODULES, WasiFunction, call
 
 if TYPE_CHECKING:

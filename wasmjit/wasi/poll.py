@@ -27,7 +27,7 @@ from .constants import (
 from .guest_memory import U32, check, span
 
 if TYPE_CHECKING:
-    from .config import WasiContext
+    from .context import WasiContext
 
 _SUBSCRIPTION = struct.Struct("<QBxxxxxxxIxxxxQQHxxxxxx")  # userdata, tag, clock or fd, timeout, precision, flags
 _EVENT = struct.Struct("<QHBxxxxxQHxxxxxx")  # userdata, error, type, bytes, flags

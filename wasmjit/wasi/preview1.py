@@ -19,7 +19,6 @@ from typing import NamedTuple
 
 from ..runtime.native import is_interrupted
 from ..runtime.trap import ExitTrap
-from .config import WasiContext
 from .constants import (
     ADVICE_COUNT,
     CLOCK_REALTIME,
@@ -39,6 +38,7 @@ from .constants import (
     WasiError,
     errno_of_exception,
 )
+from .context import WasiContext
 from .descriptors import Descriptor, Directory, FileStat, Times
 from .guest_memory import U32, U64, check, path_at, span, vectors_at
 from .poll import Subscription, SubscriptionLayout, poll, poll_oneoff

@@ -16,7 +16,8 @@ from ..runtime.linker import Linker
 from ..runtime.module import Module, compile_within
 from ..runtime.store import Store
 from ..runtime.trap import ExitTrap, Trap, TrapCode
-from .config import WasiConfig, WasiContext
+from .config import WasiConfig
+from .context import WasiContext
 
 _Path = str | os.PathLike[str]
 _MODES = ("rw", "ro")

@@ -31,7 +31,7 @@ from .host_io import wait_until_ready
 if TYPE_CHECKING:
     import socket
 
-    from .config import WasiContext
+    from .context import WasiContext
 
 _U16 = struct.Struct("<H")
 _HOW = {SDFLAGS_RD: 0, SDFLAGS_WR: 1, SDFLAGS_RD | SDFLAGS_WR: 2}  # SHUT_RD, SHUT_WR, SHUT_RDWR of POSIX

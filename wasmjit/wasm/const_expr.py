@@ -5,10 +5,10 @@ The opcodes are those of `wasm.ops`, a table of all instructions, which running 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .module import ConstExpr
+# A constant expression, already parsed: ((opcode, immediate), ...) without its `end`.
+# Immediates: i32.const / i64.const signed int; f32.const / f64.const the raw bits as an unsigned int (Python floats
+# would quieten signalling NaNs); global.get / ref.func an index; ref.null the reference type; arithmetic None.
+ConstExpr = tuple[tuple[int, int | None], ...]
 
 I32_CONST, I64_CONST, F32_CONST, F64_CONST = 0x41, 0x42, 0x43, 0x44
 V128_CONST = 0xFD00C

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, overload
 
 from ..config import Features
 from .const_expr import REF_FUNC
+from .const_expr import ConstExpr as ConstExpr
 from .types import (
     FUNCTION,
     TAG,
@@ -26,11 +27,6 @@ if TYPE_CHECKING:
     from dataclasses import dataclass, field
 else:
     from ..records import dataclass, field
-
-# A constant expression, already parsed: ((opcode, immediate), ...) without its `end`.
-# Immediates: i32.const / i64.const signed int; f32.const / f64.const the raw bits as an unsigned int (Python floats
-# would quieten signalling NaNs); global.get / ref.func an index; ref.null the reference type; arithmetic None.
-ConstExpr = tuple[tuple[int, int | None], ...]
 
 
 @dataclass(frozen=True, slots=True)

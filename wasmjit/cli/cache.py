@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from .. import WasmError
 from ..cache import DEFAULT_MAX_BYTES, background_process
-from .options import CONFIG_ROW, config_from, use_config_file
+from .options import CONFIG_ROW, config_from
+from .settings_file import use_config_file
 
 _SUFFIX = ".cwasm"
 _TEMPORARY_PREFIX = ".new-"
@@ -33,7 +34,7 @@ def command(name: str) -> Any:
     """The click group."""
     import click
 
-    from . import commands
+    from . import click_commands
 
     group = click.Group(
         name,
@@ -41,10 +42,10 @@ def command(name: str) -> Any:
         "It is in ~/.cache/wasmjit, or where WASMJIT_CACHE_DIR or the configuration file's [cache] table says.",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    group.context_class = commands.Context
+    group.context_class = click_commands.Context
     acts = {"info": info, "clear": clear, "path": path}
     for action, text in ACTIONS.items():
-        made = commands.make(action, acts[action], (CONFIG_ROW,), text[:1].upper() + text[1:] + ".")
+        made = click_commands.make(action, acts[action], (CONFIG_ROW,), text[:1].upper() + text[1:] + ".")
         made.short_help = text
         group.add_command(made)
     return group

@@ -1,0 +1,37 @@
+"""What a running WASI program has: arguments, environment, descriptors, clock and random numbers."""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+
+from .clocks import HostClock, RandomSource
+from .descriptors import DescriptorTable
+
+
+class WasiContext:
+    """The state of one running WASI program, made by `WasiConfig.build`. Closes its descriptors when it goes."""
+
+    def __init__(
+        self,
+        arguments: list[bytes],
+        environment: list[bytes],
+        descriptors: DescriptorTable,
+        clock: HostClock,
+        random: RandomSource,
+    ) -> None:
+        self.arguments = arguments
+        self.environment = environment
+        self.descriptors = descriptors
+        self.clock = clock
+        self.random = random
+        # Kept by `link`: instance address -> where C keeps the size of its memory, and the memory's bytes.
+        self.views: dict[int, tuple[ctypes.c_uint64, memoryview]] = {}
+        self.close = weakref.finalize(self, _finish, descriptors)
+
+
+def _finish(descriptors: DescriptorTable) -> None:
+    try:
+        descriptors.flush_all()
+    finally:
+        descriptors.close_all()
