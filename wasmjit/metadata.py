@@ -375,7 +375,7 @@ class _TypeReader:
             if each[0] == "(":
                 members = each[1:-1].split(",")
                 self._group_end = len(self.types) + len(members)
-                self.types += defined(tuple([self._member(member) for member in members]))
+                self.types += defined(tuple([self._member(*member) for member in enumerate(members)]))
             else:
                 self.types.append(_decode_type(each) if "<" not in each else self._type(each))
 
@@ -396,12 +396,14 @@ class _TypeReader:
         params, results = map(self._values, text.split(":"))
         return FuncType(params, results)
 
-    def _member(self, text: str) -> Member:
+    def _member(self, position: int, text: str) -> Member:
         head = _MEMBER.fullmatch(text)
         if head is None:
             raise ValueError(f"type {text[:20]}")
         letter, above, finality, rest = head.groups()
         supertype = self.value([int(above), False]) if above else None
+        if supertype is not None and int(above) >= len(self.types) + position:  # is_subtype goes up until there is none
+            raise ValueError(f"supertype {above} of type {len(self.types) + position}")
         kind = _KINDS[letter]
         if kind == FUNC:
             params, results = map(self._values, rest.split(":"))

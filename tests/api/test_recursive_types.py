@@ -220,7 +220,9 @@ def test_type_sections_are_written_and_read(name: str) -> None:
         assert decoded.types[0] is decoded.types[2] and decoded.types[1] is decoded.types[3]
 
 
-@pytest.mark.parametrize("damage", ["(F!", "(F99!:)", "(F!<1!>:)", "(X!:)", "(S!w)", "(F!w:)", "S!+\x7f", "(S!+)"])
+@pytest.mark.parametrize(
+    "damage", ["(F!", "(F99!:)", "(F0?:)", "(F1?:,F0?:)", "(F!<1!>:)", "(X!:)", "(S!w)", "(F!w:)", "S!+\x7f", "(S!+)"]
+)
 def test_damaged_type_sections_are_refused(damage: str) -> None:
     written, indices = metadata.encode_module(metadata.strip(decode(wat2wasm("(module (type (func)))"))))
     with pytest.raises(metadata.ArtifactError):

@@ -1,11 +1,12 @@
 """Random type sections of `wasm-tools smith`, garbage collection included, run by wasmjit and by the wasmtime package.
 
-    python -m tests.fuzz.recursive_types [--count N] [--seed S]
+    python -m tests.fuzz.recursive_types [--count N] [--seed S] [--mutants N]
 
 Of each section those function types are used that have no values of garbage collection: there is a function of each,
 all are in a table and are called as each of the types; another module calls them through the table of the first, and
 others import each as each of them. Who is whose subtype, and which types are equal, shows in which calls trap and which
-imports link. Tiers take turns. Prints each disagreement; exit code 1 if there was any.
+imports link. Tiers take turns. Mutants of sections are to be accepted where wasm-tools accepts them. Prints each
+disagreement; exit code 1 if there was any.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from typing import Any
 import wasmtime
 
 import wasmjit
+from tests.fuzz.mutate import mutants
+from tests.fuzz.oracle import TYPE_FEATURES, disagreements
 from tests.wasm_bytes import (
     CODE,
     ELEMENT,
@@ -245,22 +248,32 @@ def compare(seed: int) -> tuple[int, str]:
     return len(ours), "" if ours == theirs else f"{list(zip(ours, theirs, strict=True))}"
 
 
+def mutants_of_sections(count: int, seed: int) -> list[str]:
+    """How we and wasm-tools disagree about mutants, of modules that have a type section only."""
+    sections = [contents for number in range(seed, seed + 40) if (contents := generate(number)) is not None]
+    modules = list(mutants([module(section(TYPE, contents)) for contents in sections], count, seed))
+    return [f"{verdicts}: {wasm.hex()}" for wasm, verdicts in disagreements(modules, features=TYPE_FEATURES)]
+
+
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--mutants", type=int, default=0)
     options = parser.parse_args()
-    compared = disagreements = modules = 0
+    compared = differing = modules = 0
     for seed in range(options.seed, options.seed + options.count):
         count, difference = compare(seed)
         compared += count
         modules += count > 0
         if difference:
-            disagreements += 1
+            differing += 1
             print(f"seed {seed}: {difference[:2000]}")
-    print(f"{modules} type sections, {compared} outcomes compared: {disagreements} disagreements")
-    return 1 if disagreements or not compared else 0
+    print(f"{modules} type sections, {compared} outcomes compared: {differing} disagreements")
+    mutated = mutants_of_sections(options.mutants, options.seed) if options.mutants else []
+    print("\n".join([*mutated, f"{options.mutants} mutants: {len(mutated)} disagreements"]))
+    return 1 if differing or mutated or not compared else 0
 
 
 if __name__ == "__main__":

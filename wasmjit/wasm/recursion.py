@@ -80,10 +80,13 @@ def group_of(key: GroupKey) -> RecursionGroup:
         found = _groups.get(key)
         if found is None:
             _last_serial += 1
-            found = RecursionGroup(_last_serial)
-            _fill(found, key)
-            _groups[_plain(key)] = found
-            _groups_by_serial[found.serial] = found
+            made = RecursionGroup(_last_serial)
+            _fill(made, key)
+            known_by = _plain(key)
+            found = _groups.get(known_by)  # a signal handler may have made it meanwhile
+            if found is None:
+                _groups[known_by] = found = made
+                _groups_by_serial[made.serial] = made
     return found
 
 

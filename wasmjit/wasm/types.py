@@ -337,10 +337,9 @@ def reference_to(type: DefinedType, nullable: bool) -> TypeReference:
     """
     if type.definition is not None:  # which keeps them: here, they would keep the type that keeps them
         with _references_lock:
-            kept = type.definition.references.get(nullable)
-            if kept is None:
-                kept = type.definition.references[nullable] = _reference(type, _new_number(nullable))
-        return kept
+            kept = type.definition.references
+            found = kept.get(nullable)  # a signal handler may make it, too
+            return found or kept.setdefault(nullable, _reference(type, _new_number(nullable)))
     assert isinstance(type, FuncType)
     with _references_lock:
         number = _references.get((type.params, type.results, nullable))
