@@ -4,7 +4,7 @@
  * 32 bits: the number of an operation, then its operands. An operand of an instruction is a slot of the activation:
  * first the locals, then one slot per place of the operand stack. A slot has 64 bits; of an i32 or f32 the low half
  * counts. Modules with fuel, epochs, canonical NaNs or memories without guard pages are not interpreted, nor are
- * functions with vectors: those are compiled. */
+ * functions of which wasm/body.py says so (`is_interpretable`): those are compiled. */
 #ifndef WJ_INTERPRET_H
 #define WJ_INTERPRET_H
 

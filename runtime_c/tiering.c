@@ -1,4 +1,4 @@
-/* Questions to Python about code: of functions that have none, and better code for what is hot (wasmjit/runtime/lazy.py). */
+/* Questions to Python about code: of functions that have none, and better code for what is hot (wasmjit/tiers/lazy.py). */
 #include "boundary.h"
 
 /* Questions about hot code are asked at most so often, and take at most one part in so many of the time: what answers

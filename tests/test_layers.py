@@ -208,7 +208,7 @@ def test_circles_and_imports_by_string_are_seen() -> None:
     assert _circle({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == {"a", "b", "c"}
     commands = {name for _, name in modules_imported(PACKAGE / "cli" / "commands.py")}
     assert {"wasmjit.cli.run", "wasmjit.cli.objdump"} <= commands
-    assert "wasmjit.wasi.link" in {name for _, name in modules_imported(PACKAGE / "runtime" / "linker.py")}
+    assert "wasmjit.wasi.definitions" in {name for _, name in modules_imported(PACKAGE / "runtime" / "linker.py")}
 
 
 @pytest.mark.parametrize("path", python_files(), ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -220,6 +220,23 @@ def test_functions_fit_a_screen(path: Path) -> None:
         and (length := (node.end_lineno or node.lineno) - node.lineno + 1) > MOST_FUNCTION_LINES
     ]
     assert not too_long, "\n".join(too_long)
+
+
+_FOLDERS = "cli|compile|driver|runtime|tiers|wasi|wasm"
+_POINTER = re.compile(rf"(?<![\w/])(?:wasmjit/)?((?:{_FOLDERS})/\w+\.py)|\b(runtime_c/\w+\.[ch])\b")
+
+
+def test_pointers_lead_to_files() -> None:
+    """Comments, docstrings and pages that name a file name one that there is."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    sources = [*python_files(), *(ROOT / "runtime_c").glob("*.[ch]"), *pages]
+    stale = [
+        f"{path}: {match[0]}"
+        for path in sources
+        for match in _POINTER.finditer(path.read_text())
+        if not (ROOT / "wasmjit" / match[1] if match[1] else ROOT / match[2]).is_file()
+    ]
+    assert not stale, "\n".join(stale)
 
 
 def stage_table() -> list[list[str]]:

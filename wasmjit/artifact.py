@@ -127,7 +127,7 @@ class Artifact:
             compiled_only: list[int] = properties["compiled_only"]
         except (KeyError, TypeError) as error:
             raise ArtifactError(f"the artifact's metadata is damaged ({error!r})") from None
-        self.module: Module = metadata.LoadedModule(first, self._load_module, self._load_names, self._load_bodies)
+        self.module: Module = metadata.StoredModule(first, self._load_module, self._load_names, self._load_bodies)
         ranges = self._numbers(FUNCTIONS)
         count = len(ranges) // 2
         self.functions: Sequence[int] = range(first, first + count)

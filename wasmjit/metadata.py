@@ -3,7 +3,7 @@
 What there is one of per function is an array of unsigned 32-bit numbers, which takes next to no time to read: the
 types of all functions, the functions that may be referenced, the items of element segments (`_Indices`).
 Only data segment bytes are kept of the wasm bytes: `strip` rewrites the segments to index into those. All of it is
-parsed when first used (`LoadedModule`); names and body ranges, which most programs never look at, by themselves.
+parsed when first used (`StoredModule`); names and body ranges, which most programs never look at, by themselves.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def strip(module: Module) -> Module:
     return replace(module, wasm=bytes(contents), data=segments, custom_sections=[])
 
 
-class LoadedModule(Module):
+class StoredModule(Module):
     """A Module from an artifact, of which the names, the bodies, and all the rest are parsed when first asked for.
 
     Two threads may both do that; they come to the same.

@@ -380,7 +380,7 @@ def test_a_finalizer_may_end_the_optimiser_while_its_own_thread_does() -> None:
 
 def test_an_optimiser_that_cannot_read_requests_ends(wat: str, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     def write_nonsense(stream: IO[bytes], fields: dict[str, Any], body: bytes) -> None:
-        stream.write(wire.FRAME.pack(1, 0) + b"{")
+        stream.write(wire.LENGTHS.pack(1, 0) + b"{")
         stream.flush()
 
     monkeypatch.setattr(wire, "write_message", write_nonsense)  # the compiler has its own name for it

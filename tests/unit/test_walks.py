@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from wasmjit import abi
 from wasmjit.compile.unit import Unit
-from wasmjit.compile.unit_state import CodePolicy, module_layout
+from wasmjit.compile.unit_state import CodePolicy
 from wasmjit.compile.walk import lower_body
 from wasmjit.config import Config
 from wasmjit.errors import WasmError
@@ -28,7 +29,7 @@ def outcomes(module: Module, position: int) -> list[BodyFacts | str]:
     """What each walk says of a body."""
     function = module.num_imported_functions + position
     policy = CodePolicy.from_config(CONFIG, host_machine())
-    unit = Unit(module, [function], policy, module_layout(module))
+    unit = Unit(module, [function], policy, abi.module_layout(module))
     found: list[BodyFacts | str] = []
     for walk in (lambda: walk_body(module, function), lambda: lower_body(unit.new_lowering(function, 20))):
         try:

@@ -38,7 +38,7 @@ TITLES = {
 TABLES = {"O": "optimize", "C": "codegen", "D": "debug", "W": "wasm", "S": "wasi"}
 
 
-class Entry(NamedTuple):
+class Choice(NamedTuple):
     """An option of a group: the setting it makes (see `rows.Setting`), and its kind (None: y or n)."""
 
     setting: str
@@ -61,16 +61,16 @@ def _compiler(text: str) -> str:
     return one_of("auto", "cranelift", "llvm")(text)
 
 
-def _of_config(setting: str, kind: Callable[[str], Any] | None = None) -> Entry:
+def _of_config(setting: str, kind: Callable[[str], Any] | None = None) -> Choice:
     """An entry that documents itself by the Config option it sets."""
     option = Config.options()[setting]
     default = ("y" if option.default else "n") if isinstance(option.default, bool) else str(option.default)
-    return Entry(setting, (option.__doc__ or "").rstrip("."), kind, default)
+    return Choice(setting, (option.__doc__ or "").rstrip("."), kind, default)
 
 
-def _optimize() -> dict[str, Entry]:
+def _optimize() -> dict[str, Choice]:
     return {
-        "opt-level": Entry("opt_level", "0, 1, 2, 3, s, z; the word alone will do: `-O2`", opt_level, "2"),
+        "opt-level": Choice("opt_level", "0, 1, 2, 3, s, z; the word alone will do: `-O2`", opt_level, "2"),
         "tier": _of_config("tier", str),
         "exact-traps": _of_config("exact_traps"),
         "memory-may-move": _of_config("memory_may_move"),
@@ -79,51 +79,51 @@ def _optimize() -> dict[str, Entry]:
         "memory-guard-size": _of_config("memory_guard_size", size_bytes),
         "memory-init-cow": _of_config("memory_init_cow"),
         "signals-based-traps": _of_config("signals_based_traps"),
-        "static-memory-maximum-size": Entry("memory_reservation", "older name of memory-reservation", size_bytes),
-        "static-memory-guard-size": Entry("memory_guard_size", "older name of memory-guard-size", size_bytes),
-        "dynamic-memory-guard-size": Entry("memory_guard_size", "older name of memory-guard-size", size_bytes),
-        "dynamic-memory-reserved-for-growth": Entry(
+        "static-memory-maximum-size": Choice("memory_reservation", "older name of memory-reservation", size_bytes),
+        "static-memory-guard-size": Choice("memory_guard_size", "older name of memory-guard-size", size_bytes),
+        "dynamic-memory-guard-size": Choice("memory_guard_size", "older name of memory-guard-size", size_bytes),
+        "dynamic-memory-reserved-for-growth": Choice(
             "memory_reservation_for_growth", "older name of memory-reservation-for-growth", size_bytes
         ),
     }
 
 
-def _codegen() -> dict[str, Entry]:
+def _codegen() -> dict[str, Choice]:
     return {
-        "compiler": Entry("strategy", "auto, cranelift or llvm: all compile with LLVM", _compiler, "auto"),
+        "compiler": Choice("strategy", "auto, cranelift or llvm: all compile with LLVM", _compiler, "auto"),
         "cpu-features": _of_config("cpu_features", str),
-        "cache": Entry("run.cache", "Use the cache of compiled code", None, "y"),
-        "cache-config": Entry(
+        "cache": Choice("run.cache", "Use the cache of compiled code", None, "y"),
+        "cache-config": Choice(
             "cache", "A wasmtime cache configuration file, or a directory, in place of the default one", str
         ),
         "parallel-compilation": _of_config("parallel_compilation"),
         "native-unwind-info": _of_config("native_unwind_info"),
-        "cranelift-debug-verifier": Entry("verify_ir", "LLVM's verifier checks the code (slow)", None, "n"),
+        "cranelift-debug-verifier": Choice("verify_ir", "LLVM's verifier checks the code (slow)", None, "n"),
         "verify-ir": _of_config("verify_ir"),
     }
 
 
-def _debug() -> dict[str, Entry]:
+def _debug() -> dict[str, Choice]:
     return {"debug-info": _of_config("debug_info"), "address-map": _of_config("generate_address_map")}
 
 
-def _wasm() -> dict[str, Entry]:
+def _wasm() -> dict[str, Choice]:
     limits = {
-        "fuel": Entry("run.fuel", "Trap after about N instructions", integer),
-        "timeout": Entry("run.timeout", "Trap when a call runs longer: 2s, 100ms", duration_seconds),
-        "max-memory-size": Entry("run.memory_size", "Refuse memories larger than this", size_bytes),
-        "max-table-elements": Entry("run.table_elements", "Refuse tables larger than this", integer),
-        "max-instances": Entry("run.instances", "How many instances there may be", integer),
-        "max-tables": Entry("run.tables", "How many tables there may be", integer),
-        "max-memories": Entry("run.memories", "How many memories there may be", integer),
-        "unknown-imports-trap": Entry("run.unknown_imports_trap", "Missing functions trap when called", None, "n"),
-        "unknown-imports-default": Entry("run.unknown_imports_default", "Missing functions return zeros", None, "n"),
-        "unknown-exports-allow": Entry("run.unknown_exports_allow", "Preloaded commands may export all", None, "n"),
+        "fuel": Choice("run.fuel", "Trap after about N instructions", integer),
+        "timeout": Choice("run.timeout", "Trap when a call runs longer: 2s, 100ms", duration_seconds),
+        "max-memory-size": Choice("run.memory_size", "Refuse memories larger than this", size_bytes),
+        "max-table-elements": Choice("run.table_elements", "Refuse tables larger than this", integer),
+        "max-instances": Choice("run.instances", "How many instances there may be", integer),
+        "max-tables": Choice("run.tables", "How many tables there may be", integer),
+        "max-memories": Choice("run.memories", "How many memories there may be", integer),
+        "unknown-imports-trap": Choice("run.unknown_imports_trap", "Missing functions trap when called", None, "n"),
+        "unknown-imports-default": Choice("run.unknown_imports_default", "Missing functions return zeros", None, "n"),
+        "unknown-exports-allow": Choice("run.unknown_exports_allow", "Preloaded commands may export all", None, "n"),
     }
     names = [name for name in Config.options() if name.startswith(_PROPOSAL_PREFIX)]
     further = ("nan_canonicalization", "epoch_interruption", "shared_memory", "gc_support")
     return {
-        ALL_PROPOSALS: Entry(ALL_PROPOSALS, "all proposals at once"),
+        ALL_PROPOSALS: Choice(ALL_PROPOSALS, "all proposals at once"),
         **{name.removeprefix(_PROPOSAL_PREFIX).replace("_", "-"): _of_config(name) for name in names},
         "max-wasm-stack": _of_config("max_wasm_stack", _number),
         **{name.replace("_", "-"): _of_config(name) for name in further},
@@ -131,17 +131,17 @@ def _wasm() -> dict[str, Entry]:
     }
 
 
-def _wasi() -> dict[str, Entry]:
+def _wasi() -> dict[str, Choice]:
     return {
-        "cli": Entry("run.wasi", "Provide WASI preview 1", None, "y"),
-        "common": Entry("run.wasi", "older name of cli", None, "y"),
-        "inherit-env": Entry("run.inherit_env", "The program sees our environment; --env adds to it", None, "n"),
-        "deterministic": Entry("run.deterministic", "Clocks and random numbers are the same in each run", None, "n"),
-        "tcplisten": Entry("run.tcplisten", "Gives a socket that listens there: HOST:PORT; may be repeated", _address),
+        "cli": Choice("run.wasi", "Provide WASI preview 1", None, "y"),
+        "common": Choice("run.wasi", "older name of cli", None, "y"),
+        "inherit-env": Choice("run.inherit_env", "The program sees our environment; --env adds to it", None, "n"),
+        "deterministic": Choice("run.deterministic", "Clocks and random numbers are the same in each run", None, "n"),
+        "tcplisten": Choice("run.tcplisten", "Gives a socket that listens there: HOST:PORT; may be repeated", _address),
     }
 
 
-_ENTRIES: dict[str, Callable[[], dict[str, Entry]]] = {
+_ENTRIES: dict[str, Callable[[], dict[str, Choice]]] = {
     "O": _optimize,
     "C": _codegen,
     "D": _debug,
@@ -224,7 +224,7 @@ def _number(text: str) -> int:
         raise ValueError(f"expected a number, as in max-wasm-stack={default}") from None
 
 
-def entries(letter: str) -> dict[str, Entry]:
+def entries(letter: str) -> dict[str, Choice]:
     """The options of a group by name."""
     return _ENTRIES[letter]()
 
@@ -250,7 +250,7 @@ def _parts(text: str) -> list[str]:
     return parts
 
 
-def setting(letter: str, known: dict[str, Entry], name: str, value: str | None) -> list[Setting]:
+def setting(letter: str, known: dict[str, Choice], name: str, value: str | None) -> list[Setting]:
     """The settings that ``name=value`` stands for; `known` is `entries(letter)`. Raises ValueError."""
     if letter == "O" and value is None and name in OPT_LEVELS:
         name, value = "opt-level", name

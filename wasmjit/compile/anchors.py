@@ -7,7 +7,7 @@ sideeffect` uses it. That is where it is
 - dropped, or discarded by a branch (`discard`);
 - stored to a local that is not read again on any path (`liveness.dead_stores`);
 - an operand that does not matter to the result (`absorb`), or the condition of a branch whose two ways do the same;
-- waiting while something happens that LLVM may find never to return (`settle`).
+- waiting while something happens that LLVM may find never to return (`anchor_waiting`).
 
 Values that are used can get lost too: the load then goes where LLVM likes it, or gets narrower. Such loads are *kept*,
 or *released* where loops may be vectorised: `exact` has the texts of both, and does the rest behind the optimiser.
@@ -105,7 +105,7 @@ class AnchoringEmitter(Emitter):
         self.volatile = "volatile " if tangled else unit.volatile
         self.operand_work = 0  # operands looked at to be anchored, and carried by calls
         self.tainted: set[str] = _Untainted() if tangled else set()
-        self.settled: set[str] = set()  # values that have been anchored
+        self.anchored: set[str] = set()  # values that have been anchored
         self.types: list[int] = []  # of `values`: the walker's operand stack
         self.local_types: list[int] = []
         # value of a load -> debug location, for the instruction that LLVM may fold the load into
@@ -163,7 +163,7 @@ class AnchoringEmitter(Emitter):
             self.absorb(row, a, b)
         return site
 
-    def settle(self, operands: int = 0) -> None:
+    def anchor_waiting(self, operands: int = 0) -> None:
         """Anchors the tainted values on the stack and in locals, before something LLVM may find never to return.
 
         The top `operands` values are left out: they are the instruction's own.
@@ -172,24 +172,24 @@ class AnchoringEmitter(Emitter):
         """
         if self.tangled:
             return
-        self.settle_values(self.values[: len(self.values) - operands], self.types)
+        self.anchor_values(self.values[: len(self.values) - operands], self.types)
         for index, (_, value, _) in self.pending.items():
-            self.settle_values((value,), (self.local_types[index],))
+            self.anchor_values((value,), (self.local_types[index],))
         self.pending.clear()
 
-    def settle_values(self, values: Sequence[str], types: Sequence[int]) -> None:
+    def anchor_values(self, values: Sequence[str], types: Sequence[int]) -> None:
         """Anchors those of `values` that are tainted, each once in the function."""
         self.work(len(values))
         for value, valtype in zip(values, types, strict=False):
-            if value in self.tainted and value not in self.settled:
-                self.settled.add(value)
+            if value in self.tainted and value not in self.anchored:
+                self.anchored.add(value)
                 self.anchor(value, valtype)
 
     def discard(self, height: int, arity: int) -> None:
         """Anchors the tainted operands that a branch throws away: those between `height` and its `arity` operands."""
         end = len(self.values) - arity
         if end > height and not self.tangled:
-            self.settle_values(self.values[height:end], self.types[height:end])
+            self.anchor_values(self.values[height:end], self.types[height:end])
 
     def work(self, operands: int) -> None:
         """Notes that so many operands were looked at or passed. Raises TangledError, or CompileError, beyond limits."""

@@ -147,7 +147,7 @@ def checked_reference(lowering: CallingEmitter, type_index: int, table: int, at:
     index = lowering.values.pop()
     params = lowering.module.called_type(type_index).params
     if params:
-        lowering.settle_values(lowering.values[-len(params) :], params)
+        lowering.anchor_values(lowering.values[-len(params) :], params)
     place = tables.element_pointer(lowering, table, index, at)
     reference = lowering.fresh()
     lowering.lines.append(f"  {reference} = load ptr, ptr {place}, align 8, !tbaa !2")

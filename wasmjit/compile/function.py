@@ -359,7 +359,7 @@ class FunctionLowering(TailCallingEmitter, HandingEmitter, VectorEmitter, Branch
         landings.branch_table(self, targets, default)
 
     def unreachable(self, at: int) -> None:
-        self.settle()
+        self.anchor_waiting()
         if self.fuel:
             metering.charge(self)
             metering.save_fuel(self)
@@ -397,7 +397,7 @@ class FunctionLowering(TailCallingEmitter, HandingEmitter, VectorEmitter, Branch
 
     def drop(self, valtype: int) -> None:
         value = self.values.pop()
-        if value in self.tainted and value not in self.settled:
+        if value in self.tainted and value not in self.anchored:
             self.anchor(value, valtype)
 
     def select(self, valtype: int) -> None:

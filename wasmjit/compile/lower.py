@@ -152,8 +152,8 @@ def divide(lowering: NumericEmitter, row: Op, a: str, b: str, at: int) -> str:
     """div and rem: LLVM's are undefined where wasm traps, and for the remainder of MIN by -1."""
     llvm = llvm_type(row.result)
     operation = {"div_s": "sdiv", "div_u": "udiv", "rem_s": "srem", "rem_u": "urem"}[row.name[4:]]
-    lowering.settle_values((a,), row.params)  # all behind the checks is dead if LLVM finds that they always trap
-    lowering.settle(operands=1)
+    lowering.anchor_values((a,), row.params)  # all behind the checks is dead if LLVM finds that they always trap
+    lowering.anchor_waiting(operands=1)
     constant = None if b[0] == "%" or b == "poison" else int(b)
     if constant is None or constant == 0:
         zero = lowering.fresh()
@@ -207,7 +207,7 @@ def wide_arithmetic(lowering: NumericEmitter, name: str) -> None:
         return
     # LLVM folds x * 0 and x - x; in all other cases a half that is dropped is anchored as any tainted value is.
     if (count == 2 and "0" in operands) or len(set(operands)) < count:
-        lowering.settle_values(operands, (I64,) * count)
+        lowering.anchor_values(operands, (I64,) * count)
     lowering.tainted.update(values[-2:])
 
 
@@ -231,7 +231,7 @@ def truncate(lowering: NumericEmitter, row: Op, a: str, b: str, at: int) -> str:
     low, high = _TRUNCATE_BOUNDS[source, row.result, signed]
     llvm = llvm_type(source)
     name = lowering.fresh()
-    lowering.settle(operands=1)
+    lowering.anchor_waiting(operands=1)
     lowering.counter += 1
     failed, passed = f"t{lowering.counter}", f"k{lowering.counter}"
     lowering.lines.append(

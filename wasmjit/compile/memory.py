@@ -170,7 +170,7 @@ def _minimum_bytes(type: MemoryType) -> int:
 def _check_constant(lowering: AddressingEmitter, memory: int, end: int, at: int) -> None:
     if end <= _minimum_bytes(lowering.module.memories[memory]):
         return
-    lowering.settle()  # LLVM may find that this always traps
+    lowering.anchor_waiting()  # LLVM may find that this always traps
     name = lowering.fresh()
     # No memory has 2^64 bytes, so what does not fit is out of bounds.
     lowering.lines.append(f"  {name} = icmp ugt i64 {_signed(min(end, _MASK_64))}, {size_bytes(lowering, memory)}")

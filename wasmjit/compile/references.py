@@ -29,7 +29,7 @@ def comparison_with_null(lowering: AnchoringEmitter, predicate: str, reference: 
 
 def as_non_null(lowering: AnchoringEmitter, at: int) -> None:
     """ref.as_non_null, of a reference that may be null"""
-    lowering.settle(operands=1)  # LLVM may find that this always traps
+    lowering.anchor_waiting(operands=1)  # LLVM may find that this always traps
     lowering.trap_if(comparison_with_null(lowering, "eq", lowering.values[-1]), "NULL_REFERENCE", at)
 
 
@@ -53,8 +53,8 @@ def _callee(lowering: CallingEmitter, type_index: int, may_be_null: bool, at: in
     if may_be_null:
         params = lowering.module.called_type(type_index).params
         if params:
-            lowering.settle_values(lowering.values[-len(params) :], params)
-        lowering.settle(operands=len(params))  # LLVM may find that this always traps
+            lowering.anchor_values(lowering.values[-len(params) :], params)
+        lowering.anchor_waiting(operands=len(params))  # LLVM may find that this always traps
         null = lowering.fresh()
         lowering.lines.append(f"  {null} = icmp eq ptr {reference}, null")
         lowering.trap_if(null, "NULL_REFERENCE", at)

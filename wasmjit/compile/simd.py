@@ -191,7 +191,7 @@ def _compute(lowering: VectorEmitter, row: Op, immediate: int) -> None:
                 names[position] = opaque(lowering, name, VECTOR_TYPES[shape])
         else:
             # The lane may get lost on the way, and with it the load that this number came from.
-            lowering.settle_values((value,), (valtype,))
+            lowering.anchor_values((value,), (valtype,))
             names[position] = value
     if row.code in _MULTIPLY_ADDS and lowering.calls_multiply_add:
         values.append(_call_multiply_add(lowering, row, names))

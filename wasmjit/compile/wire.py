@@ -6,15 +6,15 @@ import json
 import struct
 from typing import IO, Any
 
-FRAME = struct.Struct("<II")
+LENGTHS = struct.Struct("<II")
 
 
 def read_message(stream: IO[bytes]) -> tuple[dict[str, Any], bytes] | None:
     """The next message, or None if the stream ends before or within it."""
-    head = _read(stream, FRAME.size)
+    head = _read(stream, LENGTHS.size)
     if head is None:
         return None
-    head_bytes, body_bytes = FRAME.unpack(head)
+    head_bytes, body_bytes = LENGTHS.unpack(head)
     fields = _read(stream, head_bytes)
     body = _read(stream, body_bytes)
     if fields is None or body is None:
@@ -38,7 +38,7 @@ def _read(stream: IO[bytes], size_bytes: int) -> bytes | None:
 def write_message(stream: IO[bytes], fields: dict[str, Any], body: bytes) -> None:
     """Writes one message."""
     head = json.dumps(fields).encode()
-    _write(stream, FRAME.pack(len(head), len(body)) + head)
+    _write(stream, LENGTHS.pack(len(head), len(body)) + head)
     _write(stream, body)
     stream.flush()
 

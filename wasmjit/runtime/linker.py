@@ -429,7 +429,7 @@ class Linker(Handle):
         """Defines the functions of WASI preview 1; they work on what `Store.set_wasi` was given."""
         self._check_open()
         # The WASI part stands on this one, so it is looked up only here, when somebody asks for it.
-        importlib.import_module("wasmjit.wasi.link").add_to_linker(self)
+        importlib.import_module("wasmjit.wasi.definitions").add_to_linker(self)
 
     def define_unknown_imports_as_traps(self, module: Module) -> None:
         """Defines the functions that `module` imports and that have no definition: they raise when called."""

@@ -25,7 +25,7 @@ class WasiContext:
         self.descriptors = descriptors
         self.clock = clock
         self.random = random
-        # Kept by `link`: instance address -> where C keeps the size of its memory, and the memory's bytes.
+        # Kept by `definitions`: instance address -> where C keeps the size of its memory, and the memory's bytes.
         self.views: dict[int, tuple[ctypes.c_uint64, memoryview]] = {}
         self.close = weakref.finalize(self, _finish, descriptors)
 

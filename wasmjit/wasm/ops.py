@@ -1,8 +1,9 @@
 """The instruction table (spec sections 5.4 and 7): every opcode is declared once, here.
 
-A row: opcode, name, first tier, feature, immediates, operand types -> result type, lowering. What reads it: the body
-walker (decode, type check), the compiler (lowering), the interpreter (`first_tier`), the tests (each template row is
-compiled; each row gets wrong-type negatives).
+A row: opcode, name, first tier, feature, immediates, operand types -> result type, lowering. What reads it: the walks
+through bodies (`wasm.body`, `compile.walk`), the compiler (lowering), the interpreter (opcodes and first tier:
+`runtime_c/wj_opcodes.h`), the tests (each template row is compiled; each row gets wrong-type negatives). What adding a
+row takes is in docs/adding-an-instruction.md.
 
 First tier: ``i`` the interpreter, ``c`` compiled code: a body with such an instruction is never interpreted.
 Feature: the attribute of `Features`, ``-`` where every module has it. The rows of `_VECTOR_TABLE` and `_RELAXED_TABLE`
@@ -12,11 +13,11 @@ The first operand of a load or store, written i32, is an address: i64 where the 
 Lowerings:
   text           LLVM instruction with {r} result, {a} {b} operands; ``{r}x``-like names are free for temporaries;
                  lines are separated by ``;`` and the last one defines {r}
-  ?text          an LLVM i1 expression; the walker widens it to i32 where it is not used as a condition
+  ?text          an LLVM i1 expression; it is widened to i32 where it is not used as a condition
   ~text          float arithmetic that LLVM folds away when an operand is a constant (x * 1.0): `compile` hides those
-  @name          a method of the lowering class: op(row, operands) -> result
+  @name          a function of `compile.lower`, in `IRREGULAR`: op(lowering, row, operands, offset) -> result
   load T U       load LLVM type T, widen to U by the name's signedness; `store T U` likewise narrows
-  special        the walker and the lowering class have a method of their own
+  special        a method of the walks reads its immediates (`wasm.instructions`), and one of `Lowering` lowers it
 
 The lowering of a vector row (`_VECTOR_TABLE`) starts with ``lane shape[>result shape]``: its v128 operands come as
 vectors of the lane shape (a third one: of the result shape). Before that may stand ``load T:`` or ``store T:``, with
