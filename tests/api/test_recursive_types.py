@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import pickle
+import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -386,6 +387,31 @@ def _use_new_types(engine: Engine, number: int) -> None:
     host = Func(store, function.type(store), lambda *given: None)
     assert found["type"](store, host).type(store) == function.type(store)
     store.close()
+
+
+def test_groups_come_and_go_on_all_threads() -> None:
+    """The last that lets a group go, while others look for it."""
+    before = left()
+    more = "(rec (type $x (func (param (ref $y)))) (type $y (sub $a (func (param i32) (result i32)))))"
+    wasm = wat2wasm(f"(module {TYPES} {more})")
+    wrong: list[object] = []
+
+    def work() -> None:
+        for _ in range(150):
+            first, second = decode(wasm), decode(wasm)
+            ids = type_ids.ModuleTypes(first.types).ids
+            kept = type_ids.ModuleTypes(second.types)
+            again = type_ids.ModuleTypes(first.types).ids
+            if first.types != second.types or again != kept.ids or len(set(ids)) != len(ids):
+                wrong.append((first.types, second.types, kept.ids))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert left() == before
 
 
 def test_a_type_outlives_its_module() -> None:
