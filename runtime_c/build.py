@@ -63,6 +63,7 @@ HEADERS = [
     "wj_store.h",
     "wj_table.h",
     "wj_thread.h",
+    "wj_thresholds.h",
     "wj_tiering.h",
 ]
 # Warnings are for our files; the code that cffi generates has its own taste.

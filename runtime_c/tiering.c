@@ -1,10 +1,7 @@
 /* Questions to Python about code: of functions that have none, and better code for what is hot (wasmjit/tiers/lazy.py). */
 #include "boundary.h"
+#include "wj_thresholds.h"
 
-/* Questions about hot code are asked at most so often, and take at most one part in so many of the time: what answers
- * them generates code, and the program waits for that. */
-#define QUESTION_INTERVAL_NS 10000000
-#define QUESTION_COST_SHARE 8
 #define COMPILER_STACK_BYTES (60u << 10) /* it takes about 40 KiB; a thread of 128 KiB always has 64 */
 
 uint64_t wj_codeless_stub_address(void)
@@ -70,8 +67,8 @@ uint64_t wj_report_hot(void *vmctx, uint32_t position, uint32_t loop_offset, uin
     }
     uint64_t code = address_answered(answer);
     int64_t ended_ns = wj_now_ns(CLOCK_MONOTONIC);
-    int64_t pause_ns = QUESTION_COST_SHARE * (ended_ns - began_ns);
-    next_question_ns = ended_ns + (pause_ns < QUESTION_INTERVAL_NS ? QUESTION_INTERVAL_NS : pause_ns);
+    int64_t pause_ns = WJ_QUESTION_COST_SHARE * (ended_ns - began_ns);
+    next_question_ns = ended_ns + (pause_ns < WJ_QUESTION_INTERVAL_NS ? WJ_QUESTION_INTERVAL_NS : pause_ns);
     wj_boundary_host_end(NULL, frame_address);
     return code;
 }

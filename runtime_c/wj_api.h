@@ -270,7 +270,7 @@ typedef struct {
     uint32_t has_memory;
     uint64_t guard_bytes;   /* what ends so far behind an address at the most needs no check: it faults in the guard */
     int32_t budget;         /* calls and iterations of a function until Python is told that it is hot, */
-    uint32_t patient;       /* 1: but at most every 10 ms */
+    uint32_t patient;       /* 1: but seldom (WJ_QUESTION_INTERVAL_NS) */
     uint64_t stubs_address; /* what the function table has at first, one behind the other */
     uint32_t stub_bytes;
 } wj_interpreter_plan;

@@ -5,11 +5,15 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from wasmjit import abi
+from wasmjit import abi, thresholds
 from wasmjit.wasm import first_tier
 
 DIRECTORY = Path(__file__).resolve().parent.parent / "runtime_c"
-HEADERS = {"wj_abi.h": abi.render_header, "wj_opcodes.h": first_tier.render_header}
+HEADERS = {
+    "wj_abi.h": abi.render_header,
+    "wj_opcodes.h": first_tier.render_header,
+    "wj_thresholds.h": thresholds.render_header,
+}
 
 
 def main() -> int:

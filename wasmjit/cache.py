@@ -17,7 +17,7 @@ import hmac
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from .artifact import FORMAT_VERSION, Artifact, abi_hash
@@ -132,14 +132,6 @@ class Cache:
     def _tag(path: Path, contents: bytes | memoryview, secret: bytes) -> bytes:
         # One-shot, and so without a copy; the hash of the name comes first by being part of the key.
         return hmac.digest(secret + path.name.encode(), contents, "sha256")
-
-    def get_or_make(self, key: str, config_key: str, make: Callable[[], Artifact]) -> Artifact:
-        """The entry called `key`, or what `make` returns, which becomes the entry."""
-        artifact = self.load(key, config_key)
-        if artifact is None:
-            artifact = make()
-            self.store(key, artifact)
-        return artifact
 
     @contextlib.contextmanager
     def making(self, key: str) -> Iterator[None]:

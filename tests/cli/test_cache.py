@@ -12,8 +12,9 @@ import pytest
 
 from wasmjit.cli.options import config_from
 from wasmjit.cli.rows import parse_quickly
-from wasmjit.cli.run import LARGE_MODULE_BYTES, choose_tier
+from wasmjit.cli.run import choose_tier
 from wasmjit.cli.run_rows import ROWS
+from wasmjit.thresholds import LARGE_MODULE_BYTES
 
 CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
 WriteWat = Callable[[str, str], Path]

@@ -97,6 +97,13 @@ def test_some_of_them_are_in_the_cache(tmp_path: Path) -> None:
     assert seen == []
 
 
+def test_a_cache_that_cannot_be_used_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    assert artifacts_of([wasm_of(1)], config_of(cache=str(tmp_path / "file" / "cache"))) == artifacts_of(
+        [wasm_of(1)], config_of()
+    )
+
+
 @pytest.mark.parametrize("parallel", [True, False])
 def test_errors_say_of_which_module(parallel: bool, tmp_path: Path) -> None:
     wrong = bytes(wat2wasm('(module (func (export "f") nop))')).replace(b"\x00\x01\x0b", b"\x00\x45\x0b")

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.unit.native_code import Code, Instance, TrapError, call_import, parameter_list, picker, result_type
-from wasmjit import abi
+from wasmjit import abi, thresholds
 from wasmjit.errors import WasmError
 from wasmjit.runtime.native import ffi, lib, store_roots
 
@@ -30,6 +30,7 @@ IMPORTS_OFFSET = abi.VMCONTEXT["sizeof"]
 
 def test_generated_header_is_up_to_date(root: Path) -> None:
     assert (root / "runtime_c" / "wj_abi.h").read_text() == abi.render_header()
+    assert (root / "runtime_c" / "wj_thresholds.h").read_text() == thresholds.render_header()
 
 
 def sample(letter: str, rng: random.Random) -> Any:

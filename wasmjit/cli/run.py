@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 from typing import Any
 
-from .. import Config, Engine, Func, FuncType, Linker, Store, Trap, TrapCode, ValType, WasiConfig, WasmError
+from .. import Config, Engine, Func, FuncType, Linker, Store, Trap, TrapCode, ValType, WasiConfig, WasmError, thresholds
 from ..errors import CompileTimeoutError
 from .options import (
     TIER_VARIABLE,
@@ -25,8 +25,6 @@ from .settings_file import use_config_file
 
 # The widest range a literal may have: signed or unsigned.
 INTEGER_BITS = {"i32": 32, "i64": 64}
-# From here on compiling takes longer than a second.
-LARGE_MODULE_BYTES = 64 << 10
 # Arguments that settings of option groups and of the configuration file stand for.
 _LIMIT_NAMES = ("memory_size", "table_elements", "instances", "tables", "memories")
 
@@ -121,7 +119,7 @@ def choose_tier(arguments: SimpleNamespace, config: Config) -> None:
     if os.environ.get(TIER_VARIABLE):
         return
     with suppress(OSError):  # which reading the file reports
-        if os.path.getsize(arguments.file) >= LARGE_MODULE_BYTES:
+        if os.path.getsize(arguments.file) >= thresholds.LARGE_MODULE_BYTES:
             config.tier = "auto"
 
 
