@@ -19,6 +19,7 @@ from ..driver.group_code import GroupCode
 from ..driver.trampoline_code import Piece
 from ..errors import ArtifactError, CompileError, CompileTimeoutError, WasmError, printable
 from ..reading import read_module
+from ..tiers.first_code import first_code
 from ..tiers.function_tiers import FunctionTiers, Tier
 from ..tiers.lazy import LazyCode, LazyModule
 from ..tiers.optimiser import Optimisation
@@ -193,21 +194,7 @@ class _Code:
     @classmethod
     def compile(cls, engine: Engine, wasm: bytes, progress: Progress) -> _Code:
         """Compiles a binary module to the code that is wanted first. Raises WasmError, and what `progress` raises."""
-        config, trampolines = engine._config, engine._trampolines.code
-        if not config.starts_at_baseline:
-            return cls(engine, driver.build(config, [wasm], trampolines, progress)[0])
-        artifact = driver.cached(config, wasm)
-        if artifact is not None:
-            return cls(engine, artifact)
-        first: Artifact | LazyModule | None = LazyModule.begin(config, trampolines, wasm)
-        if first is None:
-            baseline = driver.build_baseline(config, wasm, trampolines, progress)
-            if not baseline.text:
-                return cls(engine, driver.build(config, [wasm], trampolines)[0])  # no code that could be better
-            first = baseline
-        optimisation = Optimisation(config, wasm, load, first.module if isinstance(first, LazyModule) else None)
-        optimisation.start()
-        return cls(engine, first, optimisation)
+        return cls(engine, *first_code(engine._config, wasm, engine._trampolines.code, load, progress))
 
     def final_artifact(self) -> Artifact:
         """The artifact with optimised code; waits for it. Raises CompileError if it could not be made."""

@@ -1,0 +1,36 @@
+"""What a module begins with: the code that it has in the end, or less at once and better code later."""
+
+from __future__ import annotations
+
+from ..artifact import Artifact
+from ..config import Config
+from ..driver import build
+from ..driver.build import Progress
+from ..driver.trampoline_code import TrampolineCode
+from .lazy import LazyModule
+from .optimiser import Load, Optimisation
+
+
+def first_code(
+    config: Config, wasm: bytes, trampolines: TrampolineCode, load: Load, progress: Progress
+) -> tuple[Artifact | LazyModule, Optimisation | None]:
+    """The code that a binary module begins with, and what makes the better one, which is begun then.
+
+    `load` makes code executable. Raises WasmError, and what `progress` raises.
+    """
+    if not config.starts_at_baseline:
+        return build.build(config, [wasm], trampolines, progress)[0], None
+    artifact = build.cached(config, wasm)
+    if artifact is not None:
+        return artifact, None
+    lazy = LazyModule.begin(config, trampolines, wasm)
+    if lazy is not None:
+        optimisation = Optimisation(config, wasm, load, lazy.module)
+        optimisation.start()
+        return lazy, optimisation
+    baseline = build.build_baseline(config, wasm, trampolines, progress)
+    if not baseline.text:
+        return build.build(config, [wasm], trampolines)[0], None  # no code that could be better
+    optimisation = Optimisation(config, wasm, load)
+    optimisation.start()
+    return baseline, optimisation
