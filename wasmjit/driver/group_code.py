@@ -26,7 +26,7 @@ class GroupCode:
         image = GroupImage(unit, functions)
         self.module = module
         self.functions = functions
-        self.made = [(functions, unit.seconds)]
+        self.made: Sequence[tuple[Sequence[int], float]] = [(functions, unit.seconds)]
         self.text = memoryview(image.text)
         self.rodata = memoryview(image.rodata)
         self.rodata_offset = image.rodata_offset

@@ -42,6 +42,7 @@ class Loadable(Protocol):
     code_offsets: Sequence[int]
     code_sizes: Sequence[int]
     register_entries: dict[int, int]
+    made: Sequence[tuple[Sequence[int], float]]  # functions that were compiled together, and the seconds it took
 
     @property
     def function_offsets(self) -> array[int] | memoryview[int]: ...

@@ -15,14 +15,9 @@ from ..artifact import Artifact, detect
 from ..config import BASELINE, OPTIMIZED, Config
 from ..driver import build as driver
 from ..driver.build import Progress
-from ..driver.group_code import GroupCode
-from ..driver.trampoline_code import Piece
 from ..errors import ArtifactError, CompileError, CompileTimeoutError, WasmError, printable
+from ..processes import importing
 from ..reading import read_module
-from ..tiers.first_code import first_code
-from ..tiers.function_tiers import FunctionTiers, Tier
-from ..tiers.lazy import LazyCode, LazyModule
-from ..tiers.optimiser import Optimisation
 from ..wasm import types as wt
 from ..wasm.initial_data import merge
 from ..wasm.module import Export
@@ -41,6 +36,12 @@ from .values import AsExternType, ExportType, ImportType, wrap_extern_type
 
 if TYPE_CHECKING:
     from dataclasses import dataclass
+
+    from ..driver.group_code import GroupCode
+    from ..driver.trampoline_code import Piece
+    from ..tiers.function_tiers import FunctionTiers, Tier
+    from ..tiers.lazy import LazyCode, LazyModule
+    from ..tiers.optimiser import Optimisation
 else:
     from ..records import dataclass
 
@@ -194,6 +195,8 @@ class _Code:
     @classmethod
     def compile(cls, engine: Engine, wasm: bytes, progress: Progress) -> _Code:
         """Compiles a binary module to the code that is wanted first. Raises WasmError, and what `progress` raises."""
+        from ..tiers.first_code import first_code
+
         return cls(engine, *first_code(engine._config, wasm, engine._trampolines.code, load, progress))
 
     def final_artifact(self) -> Artifact:
@@ -207,12 +210,14 @@ class _Code:
 
     def tiers(self) -> FunctionTiers:
         """The tier that each function is in, also if it is not loaded."""
+        from ..tiers.function_tiers import FunctionTiers, Tier
+
         if self.loaded is not None and self.loaded.tiers is not None:
             return self.loaded.tiers
         better = None if self.optimisation is None else self.optimisation.artifact
         if better is not None:
             return FunctionTiers.of(better, Tier.OPTIMIZED)
-        if isinstance(self.artifact, LazyModule):
+        if not isinstance(self.artifact, Artifact):
             return FunctionTiers(self.artifact.tiers())
         return FunctionTiers.of(self.artifact, Tier.OPTIMIZED if self.optimisation is None else Tier.BASELINE)
 
@@ -419,7 +424,7 @@ class Module(Handle):
         best = BASELINE if self._engine._config.final_opt_level == "none" else OPTIMIZED
 
         def name_of(tier: Tier) -> str:
-            return best if tier == Tier.OPTIMIZED else tier.name.lower()
+            return best if tier == tier.OPTIMIZED else tier.name.lower()
 
         return [
             FunctionTier(
@@ -653,27 +658,27 @@ class LoadedModule:
         # lazily and whose code has come.
         complete: Artifact | None = None
         if isinstance(artifact, Artifact) and artifact.interpreted:
+            with importing():
+                from ..tiers.lazy import LazyModule
             complete = artifact
             artifact = LazyModule.rest_of(engine._config, engine._trampolines.code, artifact)
         self.module = artifact.module
         self.trampolines = engine._trampolines
         self._installed = self.trampolines.install(artifact.trampolines())
         self._profiler = engine._config.profiler
-        # Where calls go, if that changes.
+        # Where calls go, if that changes. Running code that is there already needs none of the tiers.
         self.tiers: FunctionTiers | None = None
-        if isinstance(artifact, LazyModule):
-            self.tiers = FunctionTiers(artifact.tiers())
-        elif optimisation is not None:
-            self.tiers = FunctionTiers.of(artifact, Tier.BASELINE)
         self._lazy: LazyCode | None = None
-        if isinstance(artifact, LazyModule):
-            assert self.tiers is not None
+        if not isinstance(artifact, Artifact):
             machine = _Machine(self.trampolines, self._profiler)
-            self._lazy = LazyCode(engine._config, artifact, self.tiers, machine)
+            self._lazy = artifact.code(engine._config, machine)
+            self.tiers = self._lazy.tiers
+        elif optimisation is not None:
+            self.tiers = optimisation.baseline_tiers(artifact)
         # Where new calls go, once all functions have code; and where calls may still be.
         self.code: LoadedCode | None = None
         self._codes: list[LoadedCode] = []
-        if not isinstance(artifact, LazyModule):
+        if isinstance(artifact, Artifact):
             self.code = load(artifact)
             self._codes.append(self.code)
             announce(self._profiler, self.code)
@@ -684,10 +689,10 @@ class LoadedModule:
         self.exports = {export.name: export for export in module.exports}
         self.export_names = tuple(self.exports)
         self.types = ModuleTypes(module.types)
-        if isinstance(artifact, LazyModule):
-            self._data = InitialData(merge(module))
-        else:
+        if isinstance(artifact, Artifact):
             self._data = InitialData(module, artifact.take_data_file())
+        else:
+            self._data = InitialData(merge(module))
         functions = module.func_ref_functions()
         stride_bytes = abi.FUNC_REF["sizeof"]
         first_offset = self.layout.func_refs
@@ -729,12 +734,12 @@ class LoadedModule:
 
     def replace_functions(self, code: LoadedCode) -> None:
         """Has later calls of some functions, of a module that is compiled lazily, go to `code`. From any thread."""
-        assert self.tiers is not None and isinstance(code.artifact, GroupCode)
+        assert self.tiers is not None
         self._codes.append(code)
         announce(self._profiler, code)
         first = self.module.num_imported_functions
         addresses = zip(code.artifact.functions, code.function_addresses, strict=True)
-        self.tiers.raise_to(Tier.OPTIMIZED, {f - first: address for f, address in addresses}, code.artifact.made)
+        self.tiers.optimize({f - first: address for f, address in addresses}, code.artifact.made)
 
     def replace_code(self, code: LoadedCode) -> None:
         """Has later calls go to `code`: of a module that was made with an `Optimisation`. From any thread."""
@@ -745,7 +750,7 @@ class LoadedModule:
             announce(self._profiler, code)
         left = {function - self.module.num_imported_functions for function in artifact.interpreted}
         words = {word: address for word, address in enumerate(code.functions) if address and word not in left}
-        self.tiers.raise_to(Tier.OPTIMIZED, words, artifact.made)
+        self.tiers.optimize(words, artifact.made)
         self.code = code
         self._installed.update(self.trampolines.install(artifact.trampolines()))
 

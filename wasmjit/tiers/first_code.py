@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ..artifact import Artifact
 from ..config import Config
 from ..driver import build
 from ..driver.build import Progress
 from ..driver.trampoline_code import TrampolineCode
-from .lazy import LazyModule
-from .optimiser import Load, Optimisation
+
+if TYPE_CHECKING:
+    from .lazy import LazyModule
+    from .optimiser import Load, Optimisation
 
 
 def first_code(
@@ -23,6 +27,10 @@ def first_code(
     artifact = build.cached(config, wasm)
     if artifact is not None:
         return artifact, None
+    # Only here: programs that find their code do not wait for these.
+    from .lazy import LazyModule
+    from .optimiser import Optimisation
+
     lazy = LazyModule.begin(config, trampolines, wasm)
     if lazy is not None:
         optimisation = Optimisation(config, wasm, load, lazy.module)

@@ -91,6 +91,10 @@ class FunctionTiers:
             finally:
                 self._is_raising = False
 
+    def optimize(self, words: Mapping[int, int], made: Sequence[Made] = ()) -> None:
+        """As `raise_to` the highest tier."""
+        self.raise_to(Tier.OPTIMIZED, words, made)
+
     def _raise(self, tier: Tier, words: Mapping[int, int], made: Sequence[Made]) -> None:
         tiers, count = self._tiers, len(self._tiers)
         rising = {word: address for word, address in words.items() if tiers[word % count] <= tier}

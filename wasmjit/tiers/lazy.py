@@ -124,6 +124,10 @@ class LazyModule:
         module.interpretable = bytes(first + position not in compiled_only for position in range(len(module.bodies)))
         return cls(module, trampolines, interprets=True, left=artifact.interpreted)
 
+    def code(self, config: Config, machine: Machine) -> LazyCode:
+        """What makes its code, for one loaded module."""
+        return LazyCode(config, self, FunctionTiers(self.tiers()), machine)
+
     def tiers(self) -> list[Tier]:
         """Where each of its functions begins."""
         interpretable = self.module.interpretable or bytes(len(self.module.bodies))
@@ -162,7 +166,7 @@ class LazyCode:
         module = lazy_module.module
         self._config = build.baseline(config)
         self._machine = machine
-        self._tiers = tiers
+        self.tiers = tiers
         self._final_opt_level = config.final_opt_level
         self._module = module
         self._first = module.num_imported_functions
@@ -217,8 +221,8 @@ class LazyCode:
             if self._machine.is_interrupted():
                 return 0
         try:
-            if self._tiers.is_optimized(position):  # since the caller read the table
-                return self._tiers.address(position)
+            if self.tiers.is_optimized(position):  # since the caller read the table
+                return self.tiers.address(position)
             with deadline.until(self._machine.is_interrupted):
                 group = self._groups.get(function) or self._begin(function, at_once=True)
             while group.pending is not None:
@@ -286,7 +290,7 @@ class LazyCode:
                 return 0
             with deadline.until(self._machine.is_interrupted):
                 has_room = len(self._pending) < thresholds.MOST_PENDING_GROUPS
-                if has_room and function not in self._groups and not self._tiers.is_optimized(position):
+                if has_room and function not in self._groups and not self.tiers.is_optimized(position):
                     self._begin(function)
                 if loop_offset and loop not in self._loops and self._has_room(loop):
                     self._begin_loop(loop)
@@ -387,7 +391,7 @@ class LazyCode:
         if not self.interprets:
             return True
         position = function - self._first
-        return not self._tiers.is_optimized(position) and self._tiers.count(position) >= thresholds.LUKEWARM_COUNT
+        return not self.tiers.is_optimized(position) and self.tiers.count(position) >= thresholds.LUKEWARM_COUNT
 
     def _speculate(self) -> bool:
         """Begins with functions that compiled code calls: most of these will be called. False if there are none."""
@@ -466,4 +470,4 @@ class LazyCode:
         self.codes.append(code)
         self._machine.announce(code)
         words = {function - self._first: address for function, address in group.addresses.items()}
-        self._tiers.raise_to(Tier.BASELINE, words, grouped.made)
+        self.tiers.raise_to(Tier.BASELINE, words, grouped.made)

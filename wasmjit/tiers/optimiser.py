@@ -29,7 +29,7 @@ from ..errors import CompileError, WasmError
 from ..processes import importing
 from ..wasm.module import Module
 from . import background, messages
-from .function_tiers import Made
+from .function_tiers import FunctionTiers, Made, Tier
 
 if TYPE_CHECKING:
     import subprocess
@@ -96,6 +96,11 @@ class Optimisation:
     def is_for_cache(self) -> bool:
         """Whether the code is of use even when nobody has the module any more."""
         return has_cache(self.config)
+
+    @staticmethod
+    def baseline_tiers(artifact: Artifact) -> FunctionTiers:
+        """The tiers of a module that begins with baseline code of all its functions."""
+        return FunctionTiers.of(artifact, Tier.BASELINE)
 
     @property
     def artifact(self) -> Artifact | None:
