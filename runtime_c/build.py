@@ -42,11 +42,13 @@ SOURCES = [
     "signature.c",
     "store.c",
     "store_object.c",
+    "table.c",
     "tiering.c",
     "trap.c",
     "values.c",
 ]
 HEADERS = [
+    "address_space.h",
     "arch.h",
     "boundary.h",
     "interpret.h",

@@ -1,4 +1,4 @@
-/* Tables. */
+/* Tables: table.c. */
 #ifndef WJ_TABLE_H
 #define WJ_TABLE_H
 
@@ -19,6 +19,11 @@ struct wj_table {
 WJ_ASSERT_OFFSET(struct wj_table, elements, WJ_TABLE_ELEMENTS);
 WJ_ASSERT_OFFSET(struct wj_table, length, WJ_TABLE_LENGTH);
 _Static_assert(sizeof *((struct wj_table *)NULL)->elements == WJ_ELEMENT_BYTES, "elements are words");
+
+/* ---- table.c ---- */
+
+/* Frees the tables of a store. */
+WJ_INTERNAL void wj_tables_free(wj_store *store);
 
 /* ---- signature.c ---- */
 
