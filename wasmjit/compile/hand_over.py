@@ -2,9 +2,9 @@
 
 Later calls of a function find optimised code in the function table; an activation that stays in a loop does not. So
 code that counts asks the runtime at the headers of loops, once in `HAND_OVER_PERIOD` counts, for code that goes on from
-there.
-If there is some, the locals are written to a frame, and what that code returns is returned. Of the locals only those
-that are live: code that is not optimised has them in its stack frame, and would copy all of them wherever paths join.
+there. If there is some, the locals are written to a frame, and what that code returns is returned. Of the locals only
+those that are live: code that is not optimised has them in its stack frame, and would copy all of them wherever paths
+join.
 
 The function is on the stack twice then. The call has `abi.HAND_OVER_OFFSET` for its location, so that backtraces leave
 its frame out.

@@ -1,4 +1,4 @@
-"""LLVM: IR text to ELF object bytes. Runs in worker processes (`pipeline`), where `serve` is the main function.
+"""LLVM: IR text to ELF object bytes. Runs in worker processes (`workers`), where `serve` is the main function.
 
 The only file of the compiler that imports llvmlite. It imports next to nothing of wasmjit, so a worker starts quickly.
 """

@@ -94,7 +94,7 @@ class LazyModule:
         self.module = module
         self.interprets = interprets
         self.left = left
-        self.maker = trampolines
+        self._maker = trampolines
         self._pid = os.getpid()
         self._begun: BegunTrampolines | None = None if interprets else self.begin_trampolines()
 
@@ -135,7 +135,7 @@ class LazyModule:
 
     def begin_trampolines(self) -> BegunTrampolines:
         """Has another process make what instances take. Raises CompileError."""
-        return self.maker.begin_module(self.module)
+        return self._maker.begin_module(self.module)
 
     def trampolines(self) -> Mapping[str, Piece]:
         """As `Artifact.trampolines`: what there has to be at once. Raises CompileError."""
