@@ -281,11 +281,12 @@ class AnchoringEmitter(Emitter):
         Of loops with loops in them too: those may be unrolled and gone by then.
         """
         header = frame.header
-        if any(_NEVER_VECTORISED.search(line) for line in self.lines[header:]):
+        text = "\n".join(self.lines[header:])
+        if _NEVER_VECTORISED.search(text):
             return
         first = bisect.bisect_left(self.kept, (header,))
         # A block under a condition is not to be more than its load: LLVM makes vectors of it under a mask.
-        is_straight = len(_LABEL.findall("\n".join(self.lines[header:]))) <= 1
+        is_straight = len(_LABEL.findall(text)) <= 1
         self.released += [(*load, is_straight) for load in self.kept[first:]]
         del self.kept[first:]
         numbers = range(frame.target.number, len(self.blocks))
