@@ -31,9 +31,10 @@ from .wasm.module import (
     Module,
     Names,
 )
-from .wasm.recursion import ARRAY, FUNC, STRUCT, Member, defined, within
+from .wasm.recursion import ARRAY, FUNC, STRUCT, Member, defined, supertype_error, within
 from .wasm.types import (
     FUNCTION,
+    GC_TYPE_NAMES,
     GLOBAL,
     I8,
     I16,
@@ -373,9 +374,7 @@ class _TypeReader:
         self._group_end = 0
         for each in text.split():
             if each[0] == "(":
-                members = each[1:-1].split(",")
-                self._group_end = len(self.types) + len(members)
-                self.types += defined(tuple([self._member(*member) for member in enumerate(members)]))
+                self._group(each[1:-1].split(","))
             else:
                 self.types.append(_decode_type(each) if "<" not in each else self._type(each))
 
@@ -396,14 +395,24 @@ class _TypeReader:
         params, results = map(self._values, text.split(":"))
         return FuncType(params, results)
 
-    def _member(self, position: int, text: str) -> Member:
+    def _group(self, members: list[str]) -> None:
+        start = len(self.types)
+        self._group_end = start + len(members)
+        key = tuple([self._member(member, start + position) for position, member in enumerate(members)])
+        self.types += defined(key)
+        for type in self.types[start:]:
+            reason = supertype_error(type)
+            if reason is not None:
+                raise ValueError(reason)
+
+    def _member(self, text: str, index: int) -> Member:
         head = _MEMBER.fullmatch(text)
         if head is None:
             raise ValueError(f"type {text[:20]}")
         letter, above, finality, rest = head.groups()
+        if above and int(above) >= index:  # is_subtype goes up until there is none
+            raise ValueError(f"supertype {above} of type {index}")
         supertype = self.value([int(above), False]) if above else None
-        if supertype is not None and int(above) >= len(self.types) + position:  # is_subtype goes up until there is none
-            raise ValueError(f"supertype {above} of type {len(self.types) + position}")
         kind = _KINDS[letter]
         if kind == FUNC:
             params, results = map(self._values, rest.split(":"))
@@ -434,6 +443,8 @@ _MEMBER = re.compile(r"([FSA])([0-9]*)([!?])(.*)", re.DOTALL)
 _KIND_LETTERS = {FUNC: "F", STRUCT: "S", ARRAY: "A"}
 _KINDS = {letter: kind for kind, letter in _KIND_LETTERS.items()}
 _PACKED = (chr(I8), chr(I16))
+# What a type without references to what has one type consists of.
+_VALTYPES = bytes([*(code for code in VALTYPE_NAMES if code), *GC_TYPE_NAMES])
 
 
 def _decode_type(text: str) -> FuncType:
@@ -450,6 +461,8 @@ def _usual_type(text: str) -> FuncType:
 
 def _made_type(text: str) -> FuncType:
     params, results = text.encode("ascii").split(b":")
+    if (params + results).translate(None, _VALTYPES):
+        raise ValueError(f"type {text[:20]!r}")
     return FuncType(tuple(params), tuple(results))
 
 

@@ -222,7 +222,14 @@ def test_type_sections_are_written_and_read(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", ["(F!", "(F99!:)", "(F0?:)", "(F1?:,F0?:)", "(F!<1!>:)", "(X!:)", "(S!w)", "(F!w:)", "S!+\x7f", "(S!+)"]
+    "damage",
+    [
+        *("(F!", "(F99!:)", "(F!<1!>:)", "(X!:)", "(S!w)", "(F!w:)", "S!+\x7f", "(S!+)"),
+        *("(F0?:)", "(F1?:,F?:)", "(F1?:,F0?:)"),  # above themselves, which has no end
+        *(": (F0?:)", "(F?:) (F0?\x7f:)", "(S?) (F0?:)"),  # supertypes that do not fit
+        " ".join(["(F?:)", *(f"(F{above}?:)" for above in range(64))]),
+        *("-:", ":x", f"{chr(0x7F) * 40}:-"),
+    ],
 )
 def test_damaged_type_sections_are_refused(damage: str) -> None:
     written, indices = metadata.encode_module(metadata.strip(decode(wat2wasm("(module (type (func)))"))))
