@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import pickle
+import sys
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -513,3 +514,19 @@ def test_references_far_ahead() -> None:
 def test_no_more_types_than_the_limit() -> None:
     with pytest.raises(Exception, match="types count exceeds limit of 1000000: 1000001"):
         decode(many(b"\2" + EMPTY_TYPE + b"\x4e" + unsigned(1_000_000)))
+
+
+def test_nothing_of_python_runs_where_types_go() -> None:
+    """What a signal handler raised there would be lost: Ctrl-C, while those of a large module are freed."""
+    types = (
+        "(type $a (sub (func (param i64 f64)))) (type $b (func (param (ref null $a)))) (type (func (param (ref $b))))"
+    )
+    decoded = decode(wat2wasm(f"(module {types})"))
+    seen: list[str] = []
+    sys.setprofile(lambda frame, event, _: seen.append(frame.f_code.co_name) if event == "call" else None)
+    try:
+        del decoded
+        gc.collect()
+    finally:
+        sys.setprofile(None)
+    assert not seen

@@ -8,7 +8,6 @@ already, and there is one `RecursionGroup` in the process for equal keys, as lon
 from __future__ import annotations
 
 import copyreg
-import weakref
 from typing import Any, NamedTuple
 
 from . import types as wt
@@ -24,6 +23,7 @@ from .types import (
     matches,
     reference_to,
 )
+from .weak_values import WeakValues
 
 FUNC, STRUCT, ARRAY = (FuncType.KIND, StructType.KIND, ArrayType.KIND)
 MAX_SUBTYPING_DEPTH = 63  # the JS API's implementation limit
@@ -52,8 +52,8 @@ def within(position: int, nullable: bool) -> int:
 
 
 # By keys that have plain integers in place of references: see `types.plain`.
-_groups: weakref.WeakValueDictionary[GroupKey, RecursionGroup] = weakref.WeakValueDictionary()
-_groups_by_serial: weakref.WeakValueDictionary[int, RecursionGroup] = weakref.WeakValueDictionary()
+_groups: WeakValues[GroupKey, RecursionGroup] = WeakValues()
+_groups_by_serial: WeakValues[int, RecursionGroup] = WeakValues()
 _last_serial = 0
 
 
@@ -92,7 +92,9 @@ def group_of(key: GroupKey) -> RecursionGroup:
 
 def group_of_serial(serial: int) -> RecursionGroup:
     """The group with this serial, of which somebody has a type."""
-    return _groups_by_serial[serial]
+    found = _groups_by_serial.get(serial)
+    assert found is not None
+    return found
 
 
 def _reduced(type: Any) -> Any:

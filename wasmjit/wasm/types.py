@@ -11,9 +11,10 @@ from __future__ import annotations
 import os
 import re
 import threading
-import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
+
+from .weak_values import WeakValues
 
 if TYPE_CHECKING:
     from dataclasses import dataclass
@@ -308,7 +309,7 @@ class _Number:
 # Keys have plain integers in place of references, which would keep types: what is held from here, a collection of
 # garbage would find only after what refers to it is gone.
 _ReferenceKey = tuple[tuple[int, ...], tuple[int, ...], bool]
-_references: weakref.WeakValueDictionary[_ReferenceKey, _Number] = weakref.WeakValueDictionary()
+_references: WeakValues[_ReferenceKey, _Number] = WeakValues()
 _references_lock = threading.RLock()  # a signal handler may make types, too
 _last_serial = 0  # numbers are not used again: one that is kept somewhere never comes to mean another type
 
