@@ -50,8 +50,9 @@ class Emitter:
         self.leaf = True  # no calls but tail calls, which leave no frame
         body = unit.module.bodies[function_index - unit.module.num_imported_functions]
         self.body_start = body.start
+        self.body_bytes = body.end - body.start
         self.may_be_left = unit.may_leave(function_index)
-        self.most_lines = limits.most_lines_begun(body.end - body.start) if self.may_be_left else sys.maxsize
+        self.most_lines = limits.most_lines_begun(self.body_bytes) if self.may_be_left else sys.maxsize
 
     # ---- names, blocks and locations ----
 

@@ -201,8 +201,7 @@ class TailCallingEmitter(CallingEmitter):
 
     def check_tail_calls(self) -> None:
         """Raises CompileError, or LeftError, where a function of very many tail calls gets out of proportion."""
-        body = self.module.bodies[self.function_index - self.module.num_imported_functions]
-        if self.num_lines > limits.most_lines(body.end - body.start):
+        if self.num_lines > limits.most_lines(self.body_bytes):
             raise self.too_large("it makes too many tail calls")
 
 
