@@ -49,7 +49,7 @@ class Block:
         """At its end: most blocks read one local or none, and set none. There are as many as a quarter of the bytes."""
         if len(self.reads) <= 1:
             local = next(iter(self.reads), -1)
-            self.reads = _FEW.get(local) or _FEW.setdefault(local, self.reads)
+            self.reads = _FEW.setdefault(local, self.reads)
         if not self.writes:
             self.writes = _NO_WRITES
 
