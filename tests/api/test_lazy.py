@@ -156,16 +156,15 @@ def test_a_dead_compiler_is_an_error_of_that_call(monkeypatch: pytest.MonkeyPatc
     engine = Engine(Config(tier="auto"))
     module = Module(engine, LAZY_WAT)
     store, exports = make(module)  # runs the start function
-    begin = workers.WorkerPool.begin
+    send = workers.Worker.send
 
-    def deadly(self: workers.WorkerPool, *arguments: Any) -> workers.Pending:
-        pending = begin(self, *arguments)
-        assert pending._worker is not None
-        pending._worker.process.kill()
-        return pending
+    def deadly(self: workers.Worker, *arguments: Any) -> None:
+        self.process.send_signal(signal.SIGSTOP)  # or it may have replied before it is killed
+        send(self, *arguments)
+        self.process.kill()
 
     with monkeypatch.context() as patch:
-        patch.setattr(workers.WorkerPool, "begin", deadly)
+        patch.setattr(workers.Worker, "send", deadly)
         with pytest.raises(CompileError, match=r"functions \d+.*compiler process died"):
             exports["fib"](store, 5)
     assert exports["sum"](store, 10) == 110

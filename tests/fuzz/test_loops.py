@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 
 import pytest
 
@@ -68,10 +69,14 @@ def test_random_loops_behave_as_in_wasmtime(tier: str) -> None:
 def test_loops_go_on_in_other_code_in_the_middle() -> None:
     made = make(5, calls=8, functions=16)
     batch = Batch(made.subjects, made.memory, configurations(["hot"], []))
-    assert not list(batch.disagreements())
-    loops = [loop for function in batch.ours[0].kept[1].tier_report() for loop in function.loops]
-    assert len(loops) > 8
-    assert any(tier == "optimized" for _, tier in loops)
+    deadline = time.monotonic() + 60
+    tiers: list[str] = []
+    # Questions about better code wait for a share of what the last one took: beside other work, for another round.
+    while "optimized" not in tiers and time.monotonic() < deadline:
+        assert not list(batch.disagreements())
+        tiers = [tier for function in batch.ours[0].kept[1].tier_report() for _, tier in function.loops]
+        assert len(tiers) > 8
+    assert "optimized" in tiers
     batch.close()
 
 
