@@ -237,6 +237,69 @@ def test_equal_addresses_that_the_code_generator_finds_lose_no_trap(cpu: str | N
     assert not lost, lost
 
 
+_HERE = "(i32.add (local.get $a) (i32.shl (local.get $i) (i32.const {shift})))"
+_OVER_THERE = "(i32.add (i32.shl (local.get $i) (i32.const {shift})) (local.get $a))"
+_FIXED = "(i32.const 64)"
+_IS_SET = "({t}.ne ({t}.load " + _HERE + ") ({t}.load (i32.const 8)))"
+_ITSELF = f"({{t}}.store {_OVER_THERE} ({{t}}.load {_HERE}))"
+# Each does the same whether its condition holds or not.
+CONDITIONS_OF_NOTHING = {
+    "copied onto itself": f"(if {_IS_SET} (then {_ITSELF}))",
+    "copied onto itself, or nothing": f"(if {_IS_SET} (then) (else {_ITSELF}))",
+    "overwritten": (
+        f"(if {_IS_SET} (then ({{t}}.store {_FIXED} ({{t}}.const 1)))) ({{t}}.store {_FIXED} ({{t}}.const 2))"
+    ),
+    "nested": (
+        f"(if {_IS_SET} (then (if ({{t}}.ne ({{t}}.load (i32.const 16)) ({{t}}.load (i32.const 8))) (then {_ITSELF}))))"
+    ),
+    "by a table": (
+        f"(block $done (block $one (block $two (br_table $one $two $done {_IS_SET})) {_ITSELF} (br $done)) {_ITSELF})"
+    ),
+    "both the same": (
+        f"(if {_IS_SET} (then ({{t}}.store {_FIXED} ({{t}}.const 1))) (else ({{t}}.store {_FIXED} ({{t}}.const 1))))"
+    ),
+}
+
+
+@pytest.mark.parametrize("opt_level", ["speed", "speed_and_size"])
+@pytest.mark.parametrize("copies", [1, 4])
+def test_conditions_that_decide_nothing_lose_no_trap(copies: int, opt_level: str) -> None:
+    """LLVM empties the blocks that they lead to, and only the code generator finds that it needs no condition."""
+    functions, sizes = [], {}
+    step = "(local.set $i (i32.add (local.get $i) (i32.const 1)))"
+    for kind, size in (("i32", 4), ("i64", 8), ("f32", 4), ("f64", 8)):
+        for name, body in CONDITIONS_OF_NOTHING.items():
+            text = body.format(t=kind, shift=size.bit_length() - 1)
+            # A store that nothing of it may pass, so that each iteration is one of its own.
+            masked = (
+                f"({kind}.store (i32.add (i32.shl (i32.and (i32.sub (i32.const 7) (local.get $i)) (i32.const 127))"
+                f" (i32.const {size.bit_length() - 1})) (local.get $a)) ({kind}.const 3))"
+            )
+            for store in ("", masked):
+                key = f"{kind} {name}{' and a store' if store else ''}"
+                functions.append(
+                    f'(func (export "{key}") (param $n i32) (param $a i32) (local $i i32)'
+                    f" (loop $l {copies * (text + store + step)}"
+                    " (br_if $l (i32.lt_u (local.get $i) (local.get $n)))))"
+                )
+                sizes[key] = size
+    engine = Engine(Config(opt_level=opt_level))
+    module = Module(engine, f"(module (memory 1) {' '.join(functions)})")
+    lost = []
+    for name, size in sizes.items():
+        store_ = Store(engine)
+        function = Instance(store_, module, []).exports(store_)[name]
+        start = END - 1600 * size
+        function(store_, 1600, start)
+        try:
+            function(store_, 1604, start)
+        except Trap as trap:
+            assert "out of bounds memory access" in str(trap)
+        else:
+            lost.append(name)
+    assert not lost, lost
+
+
 @pytest.mark.parametrize("cpu", CPUS)
 def test_equal_addresses_in_copies_of_a_loop_lose_no_trap(cpu: str | None) -> None:
     """Unrolling puts one iteration in front of the loop: there `$p` and `$q` are equal, and the first store goes."""

@@ -15,6 +15,8 @@ loads stay, but then no loop is vectorised, and what was stored is always read b
 - The code generator rewrites the addresses of loops, and may find two equal that the optimiser did not: `*p = *q` is
   nothing then, `*p - *q` is 0, of `*p = x; *q = y` the first is nothing. Accesses that this could rid of a load become
   volatile.
+- The optimiser may leave a branch both of whose ways lead to the same place, through blocks that it has emptied late:
+  the code generator takes it out, and the loads of its condition. An empty `asm` uses that condition.
 
 Runs in the generator (`keep_text`, `released_text`) and in the worker processes, and imports nothing of either.
 """
@@ -107,6 +109,11 @@ _WHOLE_INTRINSICS = re.compile(
 
 _INTRINSICS_AS_RESULT = re.compile(r"@llvm\.(?:[us](?:min|max)|fsh[lr])\.")
 _INCOMING = re.compile(r"\[ (%[-\w.$]+),")
+_FROM = re.compile(r"\[ ([^,]+), %([-\w.$]+) \]")
+_BLOCK = re.compile(r"([-\w.$]+):")
+_JUMP = re.compile(r"  br label %([-\w.$]+)")
+_FORK = re.compile(r"  (?:br|switch) i(\d+) (%[-\w.$]+), label ")
+_TARGET = re.compile(r"label %([-\w.$]+)")
 _CONSTANT = re.compile(r" i(\d+) (?:%[-\w.$]+, |)(-?\d+)(?:,|$| )")
 
 
@@ -305,7 +312,58 @@ class _Function:
         self.part_accesses()
         for index in self.loads:
             lines[index] = self.exact_load(lines[index])
+        self.use_conditions()
         return "\n".join(lines)
+
+    def use_conditions(self) -> None:
+        """Uses what branches depend on whose ways all lead to the same place."""
+        labels = {match[1]: index for index, line in enumerate(self.lines) if (match := _BLOCK.match(line))}
+        onward: dict[str, str] = {}  # from a block that does nothing, to the next
+        for label, index in labels.items():
+            following = next((line for line in self.lines[index + 1 :] if line), "")
+            match = _JUMP.match(following)
+            if match:
+                onward[label] = match[1]
+        if not onward:
+            return
+        block = ""
+        for index, line in enumerate(self.lines):
+            match = _BLOCK.match(line)
+            if match:
+                block = match[1]
+                continue
+            fork = _FORK.match(line)
+            if fork is None:
+                continue
+            ways = {self.follow(block, target, onward) for target in _TARGET.findall(line)}
+            ends = {end for _, end in ways}
+            if len(ends) == 1 and self.brings_the_same(labels.get(ends.pop(), -1), {before for before, _ in ways}):
+                width, value = fork.groups()
+                name = f"{stem(value)}.u{index}"
+                number = f"  {name} = zext i1 {value} to i32\n" if width == "1" else ""
+                used = f"i32 {name}" if number else f"i{width} {value}"
+                self.lines[index] = f'{number}  call void asm sideeffect "", "r"({used})\n{line}'
+
+    @staticmethod
+    def follow(block: str, target: str, onward: dict[str, str]) -> tuple[str, str]:
+        """The first block that does something, from `block` to `target` on, and the block before it."""
+        seen = {target}
+        while target in onward and onward[target] not in seen:
+            block, target = target, onward[target]
+            seen.add(target)
+        return block, target
+
+    def brings_the_same(self, index: int, blocks: set[str]) -> bool:
+        """Whether the phis of the block at `index` are the same for all these ways to it."""
+        for line in self.lines[index + 1 :]:
+            if not line:
+                continue
+            if " = phi " not in line:
+                break
+            incoming = {label: value for value, label in _FROM.findall(line)}
+            if len({incoming.get(block) for block in blocks}) > 1:
+                return False
+        return True
 
     def remove_conversions(self) -> None:
         """Removes what was only there for annotations."""
