@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from wasmjit import Config
+from wasmjit import Config, thresholds
 from wasmjit.compile.pipeline import _request_fields
 from wasmjit.compile.workers import Pending, Worker, WorkerPool
 from wasmjit.processes import CompilerDiedError, last_words
@@ -73,12 +73,23 @@ def test_a_worker_outlives_a_garbage_cycle(pool: WorkerPool) -> None:
     assert pool.request(FIELDS, LARGE)[1][:4] == b"\x7fELF"
 
 
-def test_more_than_the_pool_keeps_are_ended(pool: WorkerPool) -> None:
-    pending = [pool.begin(FIELDS, LARGE) for _ in range(pool.size + 2)]
+def test_more_than_the_pool_keeps_are_ended(pool: WorkerPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thresholds, "WORKER_PATIENCE_SECONDS", 0)
+    pending = [pool.begin(FIELDS, LARGE) for _ in range(pool.most_workers + 2)]
     workers = [item._worker for item in pending]
     del pending
     gc.collect()
-    assert sum(worker is not None and worker.process.poll() is None for worker in workers) == pool.size
+    assert sum(worker is not None and worker.process.poll() is None for worker in workers) == pool.most_workers
+
+
+def test_as_many_as_compile_at_once_are_kept(pool: WorkerPool) -> None:
+    """All units, and trampolines: one was ended with each module of several units, and started for the next."""
+    for _ in range(2):
+        pending = [pool.begin(FIELDS, LARGE) for _ in range(pool.size + 1)]
+        processes = {process_id(item) for item in pending}
+        for item in pending:
+            item.result()
+        assert {worker.process.pid for worker in pool.idle} == processes
 
 
 SPLIT = "@llvm.x86.avx512.rsqrt14.ps.512(<16 x float>"

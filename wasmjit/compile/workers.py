@@ -233,6 +233,9 @@ class WorkerPool:
         self.warm = False  # whether `warm_up` was called
         self.pid = os.getpid()
         self.size = 1 if processes.is_forked else max(1, min(os.cpu_count() or 1, 8))
+        # Trampolines are made beside the units of their module. One that is started for them and ended when it comes
+        # back, with each module, takes as much processor time as small modules do.
+        self.most_workers = self.size + 1
         self._threads: ThreadPoolExecutor | None = None
         # What compiles in this process, in place of workers, one request at a time; see `go_alone`.
         self.alone: Callable[[dict[str, Any], bytes], tuple[dict[str, Any], bytes]] | None = None
@@ -272,7 +275,7 @@ class WorkerPool:
     def is_full(self) -> bool:
         """Whether a request would have to wait for a worker."""
         with self.lock:
-            return not self.idle and self._num_workers() > self.size
+            return not self.idle and self._num_workers() >= self.most_workers
 
     def _num_workers(self) -> int:
         held = sum(1 for one in self._pending if (pending := one()) is not None and pending._worker is not None)
@@ -343,7 +346,7 @@ class WorkerPool:
         """Keeps a worker for later; a busy one has still to reply to a request."""
         with self.lock:
             workers = self._busy if is_busy else self.idle
-            if len(workers) < self.size and self.alone is None and self.pid == os.getpid():
+            if len(workers) < self.most_workers and self.alone is None and self.pid == os.getpid():
                 workers.append(worker)
                 return
         worker.close()
