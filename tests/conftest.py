@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import text_in_process
 from wasmjit.runtime import trap
 from wasmjit.runtime.native import set_trap_factory
 
@@ -22,6 +23,7 @@ os.environ["WASMJIT_TIER"] = os.environ.get("WASMJIT_TEST_TIER", "optimized")
 # Shells have SIGINT ignored by what they start in the background, and so has Python: tests of Ctrl-C would never end.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+text_in_process.use()
 CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.spec import child
 from wasmjit.cli.wast import WastFailure, WastOptions, WastResult, listed_files, run_file
 
 if sys.version_info >= (3, 11):
@@ -72,10 +73,11 @@ def cases() -> list[tuple[str, str, Path]]:
     scripts = [
         (name, path) for level in LEVELS for name, path in zip(listed(level), listed_files(level, SUITE), strict=True)
     ]
+    # One script after the other: its configurations have things in common (`child`).
     return [
         (configuration, name, path)
-        for configuration in CONFIGURATIONS
         for name, path in scripts
+        for configuration in CONFIGURATIONS
         if everything or configuration == DEFAULT_CONFIGURATION or name in REPRESENTATIVES
     ]
 
@@ -86,13 +88,16 @@ CASES = cases()
 class Runner:
     """Runs scripts in a process of its own: one that a script brings down is that script's failure, and is replaced."""
 
-    def __init__(self) -> None:
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
         self._pool: ProcessPoolExecutor | None = None
 
     def run(self, path: Path, options: WastOptions) -> WastResult:
         """What the script at `path` gave."""
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+            self._pool = ProcessPoolExecutor(
+                1, mp_context=get_context("spawn"), initializer=child.begin, initargs=(self._directory,)
+            )
         try:
             return self._pool.submit(run_file, path, options).result()
         except BrokenProcessPool:
@@ -107,8 +112,8 @@ class Runner:
 
 
 @pytest.fixture(scope="module")
-def runner() -> Iterator[Runner]:
-    made = Runner()
+def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
+    made = Runner(tmp_path_factory.mktemp("script") / "converted")
     yield made
     made.close()
 

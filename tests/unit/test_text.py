@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.text_in_process import InProcess
 from wasmjit.errors import MalformedError, WasmError
 from wasmjit.wasm import text
 from wasmjit.wasm.decode import decode
 from wasmjit.wasm.text import TextError, find_wasm_tools, is_text, wat2wasm
 
 ADD = '(module (func $add (export "add") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1))))'
+
+
+@pytest.fixture(autouse=True)
+def the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests have text parsed in their process."""
+    monkeypatch.setattr(text, "subprocess", subprocess)
+
+
+@pytest.mark.parametrize(
+    "source", [ADD, "(module\n (func (param i32)\n  (i32.ad)))", "", "(module", "(func))", "\u20ac", b"\xff"]
+)
+def test_the_library_says_what_the_program_does(source: str | bytes) -> None:
+    command = [find_wasm_tools(), "parse", "-"]
+    given = source.encode() if isinstance(source, str) else source
+    found, expected = (
+        api.run(command, input=given, capture_output=True, check=False)  # type: ignore[attr-defined]
+        for api in (InProcess, subprocess)
+    )
+    assert (found.returncode, found.stdout, found.stderr) == (expected.returncode, expected.stdout, expected.stderr)
 
 
 @pytest.mark.parametrize("source", [ADD, ADD.encode(), bytearray(ADD.encode()), memoryview(ADD.encode())])
