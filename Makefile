@@ -29,6 +29,7 @@ MUTATE :=
 # For example `make fuzz-loops LOOPS="--count 20000 --seed 7"`; `make fuzz-csmith CSMITH="--count 50 --levels O0,O2"`.
 LOOPS :=
 CSMITH :=
+VALIDATORS :=
 # For example `make limits LIMITS="--tiers auto,optimized --limits descriptors"`.
 LIMITS :=
 
@@ -37,7 +38,7 @@ MADE := $(VENV)/.made
 DEPENDENCIES := $(VENV)/.dependencies
 NATIVE := $(VENV)/.native
 
-.PHONY: help venv demo test test-slow check format bench realworld docs examples abi spec spec-matrix fuzz fuzz-loops fuzz-csmith schedules limits mutate asan soak test-aarch64 clean distclean
+.PHONY: help venv demo test test-slow check format bench realworld docs examples abi spec spec-matrix fuzz fuzz-loops fuzz-csmith fuzz-validators schedules limits mutate asan soak test-aarch64 clean distclean
 
 help:
 	@echo "make venv         the environment: dependencies and the C runtime, built in place"
@@ -57,6 +58,7 @@ help:
 	@echo "make fuzz         mutated modules, accepted or refused as wasm-tools does (FUZZ_CASES=10000)"
 	@echo "make fuzz-loops   random loops, run as wasmtime does, in all tiers and for four processors (LOOPS=\"--count 20000\")"
 	@echo "make fuzz-csmith  programs of csmith, and loops in C, compiled by clang at each level (CSMITH=\"--count 50\")"
+	@echo "make fuzz-validators  mutated bodies: C takes what the Python walker takes (VALIDATORS=\"--count 5000000\")"
 	@echo "make mutate       each check of addresses taken away: its test has to fail (MUTATE=\"interpreter --jobs 2\")"
 	@echo "make schedules    two threads and finalizers on every method of every handle (SCHEDULES=10000 rounds)"
 	@echo "make limits       descriptors, processes, memory, stack, disk ... run out at each point (LIMITS=\"--tiers auto --phases hot\")"
@@ -164,6 +166,10 @@ fuzz-loops: venv
 	$(PY) -m tests.fuzz.loops --cpu x86-64-v2,haswell,skylake-avx512,znver4 --count 5000 $(LOOPS)
 	$(PY) -m tests.fuzz.loops --triple aarch64-unknown-linux-gnu --count 500
 
+# For example `make fuzz-validators VALIDATORS="--count 5000000 --seed 3"`.
+fuzz-validators: venv
+	$(PY) -m tests.fuzz.validators --count 1000000 $(VALIDATORS)
+
 # Programs need Debian's csmith and libcsmith-dev.
 fuzz-csmith: venv
 	$(PY) -m tests.fuzz.csmith --kernels --tiers speed,baseline,auto --count 400 $(CSMITH)
@@ -180,6 +186,7 @@ asan: venv
 	$(PY) tools/asan.py
 	$(PY) tools/asan.py -m tests.fuzz.signatures --count 1000
 	$(PY) tools/asan.py -m tests.fuzz.schedules --rounds 300
+	$(PY) tools/asan.py -m tests.fuzz.validators --count 100000
 
 soak: venv
 	$(PY) tools/soak.py $(SOAK)

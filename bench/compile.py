@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,6 +25,7 @@ from wasmjit.compile.unit import Unit, plan_units
 from wasmjit.compile.unit_state import CodePolicy
 from wasmjit.config import OPT_LEVELS, Config
 from wasmjit.runtime.code import load
+from wasmjit.runtime.validator import check_bodies
 from wasmjit.wasm.decode import decode
 from wasmjit.wasm.module import Module
 from wasmjit.wasm.validate import validate, validate_module_level
@@ -47,6 +49,7 @@ class CompileFigures:
     code_bytes: int
     decode_seconds: float
     validate_seconds: float  # a validating pass by itself; compiling does it within `generate_seconds`
+    in_c_seconds: float  # the same in C, on one processor
     generate_seconds: float
     parse_seconds: float
     optimise_seconds: float
@@ -88,6 +91,7 @@ def measure(name: str, wasm: bytes, config: Config) -> CompileFigures:
     target = resolve_target(config)  # starts a compiler process, which is not this module's time
     decode_seconds, module = best_of(lambda: decode(wasm, config.features))
     validate_seconds, _ = best_of(lambda: validate(module))
+    in_c_seconds, _ = best_of(lambda: validate(module, partial(check_bodies, parallel=False)))
     generate_seconds, instructions = best_of(lambda: generate(module, config))
     statistics = CompileStatistics()
     started = time.perf_counter()
@@ -108,6 +112,7 @@ def measure(name: str, wasm: bytes, config: Config) -> CompileFigures:
         code_bytes=len(artifact.text),
         decode_seconds=decode_seconds,
         validate_seconds=validate_seconds,
+        in_c_seconds=in_c_seconds,
         generate_seconds=generate_seconds,
         parse_seconds=statistics.parse_seconds,
         optimise_seconds=statistics.optimise_seconds,
@@ -118,12 +123,12 @@ def measure(name: str, wasm: bytes, config: Config) -> CompileFigures:
     )
 
 
-STAGES = ("decode", "validate", "generate", "parse", "optimise", "emit", "link", "load", "wall")
+STAGES = ("decode", "validate", "in_c", "generate", "parse", "optimise", "emit", "link", "load", "wall")
 
 
 def print_table(rows: list[CompileFigures]) -> None:
     """A line per module and level; times in milliseconds."""
-    print("\nCompile time by stage, in ms of work (validate: by itself; wall: what one waits for, all cores)")
+    print("\nCompile time by stage, in ms of work (validate, in_c: by themselves; wall: what one waits for, all cores)")
     head = f"{'module':<16} {'level':<7} {'instructions':>12} {'Minstr/s IR':>11} {'code kB':>8}"
     print(head + "".join(f" {stage:>9}" for stage in STAGES))
     for row in rows:

@@ -45,6 +45,8 @@ SOURCES = [
     "table.c",
     "tiering.c",
     "trap.c",
+    "validate.c",
+    "validate_special.c",
     "values.c",
 ]
 HEADERS = [
@@ -54,6 +56,7 @@ HEADERS = [
     "interpret.h",
     "interpret_stack.h",
     "memory_object.h",
+    "validate.h",
     "wj.h",
     "wj_abi.h",
     "wj_api.h",
@@ -62,6 +65,7 @@ HEADERS = [
     "wj_entry.h",
     "wj_memory.h",
     "wj_opcodes.h",
+    "wj_rows.h",
     "wj_store.h",
     "wj_table.h",
     "wj_thread.h",

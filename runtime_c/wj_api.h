@@ -287,3 +287,43 @@ uint32_t wj_interpreter_find(wj_interpreter *interpreter, uintptr_t pc, uint32_t
  * functions are collected. 0 on failure. */
 uintptr_t wj_store_roots(wj_store *store);
 void wj_decref(uintptr_t object); /* takes the GIL */
+
+/* ---- validation (validate.h): a module that is valid but for its bodies. Types are the binary format's codes, and for
+ * references to what has a type: `reference`, or with WJ_TYPE_NON_NULL. ---- */
+typedef struct {
+    uint32_t first; /* of `values`: parameters, then results */
+    uint32_t param_count, result_count;
+    uint32_t reference; /* the nullable type of references to it, by the lowest index of an equal type */
+    uint32_t supertype; /* the lowest index of an equal type; UINT32_MAX: none */
+    uint32_t is_function, needs_gc, has_vectors, has_vector_results;
+} wj_checked_type;
+typedef struct {
+    uint32_t element, address;
+} wj_checked_table;
+typedef struct {
+    uint32_t content, is_mutable;
+} wj_checked_global;
+typedef struct {
+    const uint8_t *wasm;
+    uint64_t wasm_bytes;
+    const uint64_t *bodies; /* by position: where it begins and ends in the module */
+    const wj_checked_type *types;
+    const uint32_t *values;
+    const uint32_t *functions;  /* by index: type index */
+    const uint8_t *is_referenced; /* by function index */
+    const wj_checked_table *tables;
+    const uint32_t *memories; /* address types */
+    const wj_checked_global *globals;
+    const uint32_t *element_segments; /* types */
+    uint32_t type_count, function_count, imported_function_count, table_count, memory_count, global_count;
+    uint32_t element_segment_count, data_count, has_data_count;
+    uint32_t features; /* that bodies may use */
+} wj_checked_module;
+typedef struct {
+    uint32_t instruction_count, needed, deepest_stack, verdict;
+} wj_body_facts;
+/* Of the opcode table that this was built from (wasm/validator_rows.py). */
+uint32_t wj_rows_checksum(void);
+/* Looks at the bodies from position `first` on, without the GIL: the bits of wj_rows.h (0: look again) in `verdicts` and,
+ * if that is not NULL, `facts`, both by position. Returns the position to go on from: after some milliseconds, before `end`. */
+uint32_t wj_check_bodies(const wj_checked_module *module, uint32_t first, uint32_t end, uint8_t *verdicts, wj_body_facts *facts);

@@ -6,12 +6,13 @@ import sys
 from pathlib import Path
 
 from wasmjit import abi, thresholds
-from wasmjit.wasm import first_tier
+from wasmjit.wasm import first_tier, validator_rows
 
 DIRECTORY = Path(__file__).resolve().parent.parent / "runtime_c"
 HEADERS = {
     "wj_abi.h": abi.render_header,
     "wj_opcodes.h": first_tier.render_header,
+    "wj_rows.h": validator_rows.render_header,
     "wj_thresholds.h": thresholds.render_header,
 }
 

@@ -69,6 +69,13 @@ MOST_LEFT_REQUEST_BYTES = 64 << 20
 BACKGROUND_WALL_SECONDS_A_CPU_SECOND = 10
 BACKGROUND_NICENESS = 19
 
+# ---- validation ----
+
+# Code from this size on is validated by several threads: less takes C as long as a few threads take to begin.
+SHARED_CODE_BYTES = 512 * 1024
+# What one of them takes at a time.
+SHARED_PART_BYTES = 64 * 1024
+
 # ---- units: how modules are cut for LLVM ----
 
 # Small enough that units compile side by side and LLVM's passes stay near linear, large enough that most calls stay

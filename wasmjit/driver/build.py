@@ -22,6 +22,7 @@ from ..wasm.module import Module
 if TYPE_CHECKING:
     from ..compile.pipeline import Schedule
     from ..target import Target
+    from ..wasm.validate import BodyChecker
     from .trampoline_code import TrampolineCode
 
 Progress = Callable[[CompileProgress], None] | None
@@ -71,8 +72,11 @@ def baseline(config: Config) -> Config:
     return made
 
 
-def checked(config: Config, wasm: bytes) -> Module:
-    """The decoded module, which is valid: for code that is made when it is wanted. Raises WasmError."""
+def checked(config: Config, wasm: bytes, check: BodyChecker) -> Module:
+    """The decoded module, which is valid: for code that is made when it is wanted. Raises WasmError.
+
+    `check` looks at its bodies first (`wasm.validate`).
+    """
     from ..wasm import deadline
     from ..wasm.validate import validate
 
@@ -82,7 +86,7 @@ def checked(config: Config, wasm: bytes) -> Module:
             from ..compile.workers import pool
 
             pool().warm_up(2)  # they get ready meanwhile
-        validate(module)
+        validate(module, check)
         return module
 
 

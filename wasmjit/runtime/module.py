@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ..tiers.function_tiers import FunctionTiers, Tier
     from ..tiers.lazy import LazyCode, LazyModule
     from ..tiers.optimiser import Optimisation
+    from ..wasm.validate import BodyChecker
 else:
     from ..records import dataclass
 
@@ -175,6 +176,17 @@ class ModuleExport:
         return f"<ModuleExport {printable(self._export.name, newlines=False)}>"
 
 
+def _body_checker(config: Config) -> BodyChecker:
+    """What looks at bodies first. It is imported then: programs that find their code do not wait for it."""
+
+    def check(module: DecodedModule) -> bytearray:
+        from .validator import check_bodies
+
+        return check_bodies(module, parallel=config.parallel_compilation)
+
+    return check
+
+
 class _Code:
     """An artifact and its executable form, which all copies of a Module share.
 
@@ -197,7 +209,9 @@ class _Code:
         """Compiles a binary module to the code that is wanted first. Raises WasmError, and what `progress` raises."""
         from ..tiers.first_code import first_code
 
-        return cls(engine, *first_code(engine._config, wasm, engine._trampolines.code, load, progress))
+        config = engine._config
+        check = _body_checker(config)
+        return cls(engine, *first_code(config, wasm, engine._trampolines.code, load, check, progress))
 
     def final_artifact(self) -> Artifact:
         """The artifact with optimised code; waits for it. Raises CompileError if it could not be made."""
@@ -380,7 +394,7 @@ class Module(Handle):
         _check_engine(engine)
         if not isinstance(wasm, (bytes, bytearray)):
             raise TypeError("expected wasm bytes")
-        validate(decode(bytes(wasm), engine._config.features))
+        validate(decode(bytes(wasm), engine._config.features), _body_checker(engine._config))
 
     def serialize(self) -> bytearray:
         """The compiled module as bytes, for `deserialize` or a ``.cwasm`` file. Equal modules give equal bytes.

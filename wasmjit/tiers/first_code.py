@@ -11,16 +11,18 @@ from ..driver.build import Progress
 from ..driver.trampoline_code import TrampolineCode
 
 if TYPE_CHECKING:
+    from ..wasm.validate import BodyChecker
     from .lazy import LazyModule
     from .optimiser import Load, Optimisation
 
 
 def first_code(
-    config: Config, wasm: bytes, trampolines: TrampolineCode, load: Load, progress: Progress
+    config: Config, wasm: bytes, trampolines: TrampolineCode, load: Load, check: BodyChecker, progress: Progress
 ) -> tuple[Artifact | LazyModule, Optimisation | None]:
     """The code that a binary module begins with, and what makes the better one, which is begun then.
 
-    `load` makes code executable. Raises WasmError, and what `progress` raises.
+    `load` makes code executable; `check` looks at bodies first (`wasm.validate`). Raises WasmError, and what
+    `progress` raises.
     """
     if not config.starts_at_baseline:
         return build.build(config, [wasm], trampolines, progress)[0], None
@@ -31,7 +33,7 @@ def first_code(
     from .lazy import LazyModule
     from .optimiser import Optimisation
 
-    lazy = LazyModule.begin(config, trampolines, wasm)
+    lazy = LazyModule.begin(config, trampolines, wasm, check)
     if lazy is not None:
         optimisation = Optimisation(config, wasm, load, lazy.module)
         optimisation.start()

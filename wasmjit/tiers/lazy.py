@@ -31,6 +31,7 @@ from .function_tiers import FunctionTiers, Tier
 
 if TYPE_CHECKING:
     from ..compile.pipeline import GroupCompiler, PendingGroup
+    from ..wasm.validate import BodyChecker
 
 _Loop = tuple[int, int, bool]  # function, offset of the loop, whether the code is optimised
 
@@ -99,12 +100,12 @@ class LazyModule:
         self._begun: BegunTrampolines | None = None if interprets else self.begin_trampolines()
 
     @classmethod
-    def begin(cls, config: Config, trampolines: TrampolineCode, wasm: bytes) -> LazyModule | None:
+    def begin(cls, config: Config, trampolines: TrampolineCode, wasm: bytes, check: BodyChecker) -> LazyModule | None:
         """Decodes and validates a binary module. None if its functions cannot be compiled one by one.
 
-        Raises WasmError.
+        `check` looks at its bodies first (`wasm.validate`). Raises WasmError.
         """
-        module = build.checked(config, wasm)
+        module = build.checked(config, wasm, check)
         # Whether a function tail-calls decides what others find in the function table (compile/tail_calls.py).
         if module.has_tail_calls or not module.bodies:
             return None

@@ -31,8 +31,8 @@ else:
 _LOOK_BYTES = 8 * 1024
 MAX_LOCALS = 50_000  # JS API, appendix "limits"
 # The interpreter's translator has a record for each operand. A call may push 1,000: what is higher is compiled only.
-_FREE_HEIGHT = 1 << 16
-_MOST_OPERANDS_PER_BYTE = 4
+FREE_HEIGHT = 1 << 16
+MOST_OPERANDS_PER_BYTE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +211,6 @@ class BodyWalker(Instructions):
             if at > end:
                 raise MalformedError("unexpected end", offset=end)
             raise MalformedError("operators remaining after end of function", offset=at)
-        most = max(_FREE_HEIGHT, _MOST_OPERANDS_PER_BYTE * (end - self.body.start))
+        most = max(FREE_HEIGHT, MOST_OPERANDS_PER_BYTE * (end - self.body.start))
         is_interpretable = self.is_interpretable and deepest <= most
         return BodyFacts(num_instructions, frozenset(self.needed), self.has_tail_calls, deepest, is_interpretable)

@@ -1,11 +1,12 @@
 """Stage 2: validation (spec section 3). Bodies are checked by `body.walk_body`, everything around them here.
 
-The compiler checks bodies while it lowers them and calls `validate_module_level` alone.
+Who has the C runtime gives `validate` what spares the walker most bodies (`runtime.validator`). The compiler checks
+bodies while it lowers them and calls `validate_module_level` alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..errors import ValidationError
 from .binary import Reader
@@ -41,18 +42,38 @@ _CONSTANTS = {I32_CONST: I32, I64_CONST: I64, F32_CONST: F32, F64_CONST: F64, V1
 _ARITHMETIC = {0x6A: I32, 0x6B: I32, 0x6C: I32, 0x7C: I64, 0x7D: I64, 0x7E: I64}
 
 
-def validate(module: Module) -> None:
+# What is known of a body, in bits. None: it has to be looked at.
+IS_VALID, IS_INTERPRETABLE, HAS_TAIL_CALLS = 1, 2, 4
+_INTERPRETABLE = bytes([bool(verdict & IS_INTERPRETABLE) for verdict in range(256)])
+_TAIL_CALLING = frozenset(verdict for verdict in range(256) if verdict & HAS_TAIL_CALLS)
+
+# Looks at the bodies of a module that is valid otherwise, and returns what is known of each, by position: 0 of those
+# that it does not take. It takes none that `walk_body` refuses.
+BodyChecker = Callable[[Module], bytearray]
+
+
+def validate(module: Module, check: BodyChecker | None = None) -> int:
     """Checks a whole module, and notes in `module.interpretable` what the interpreter can take.
 
+    `check` may spare the walker bodies that are valid; what it does not take is walked through, in order. Returns how
+    many of those turn out to be valid.
     Raises ValidationError (UnsupportedError for features that are left out) with offset and function index, and
     MalformedError where a function body is not in the binary format.
     """
     validate_module_level(module)
     first = module.num_imported_functions
-    interpretable = bytearray(len(module.bodies))
-    for position in range(len(module.bodies)):
-        interpretable[position] = walk_body(module, first + position).is_interpretable
-    module.interpretable = bytes(interpretable)
+    verdicts = bytearray(len(module.bodies)) if check is None else check(module)
+    misses = 0
+    position = verdicts.find(0)
+    while position >= 0:
+        facts = walk_body(module, first + position)
+        verdicts[position] = IS_VALID | IS_INTERPRETABLE * facts.is_interpretable
+        misses += 1
+        position = verdicts.find(0, position + 1)
+    if not _TAIL_CALLING.isdisjoint(verdicts):
+        module.has_tail_calls = True
+    module.interpretable = bytes(verdicts.translate(_INTERPRETABLE))
+    return misses if check is not None else 0
 
 
 def validate_module_level(module: Module) -> None:
