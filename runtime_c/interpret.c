@@ -236,6 +236,32 @@ static inline void clear_locals(const wj_interpreted *function, uint64_t *slots)
 
 static void run(context *c, wj_store *store, wj_entry *entry, wj_activation *activation);
 
+/* An activation on top of those of the store. It traps if there is no room, also of the native stack, which is known to end
+ * at `end`. */
+static inline wj_activation *begin(wj_store *store, wj_entry *entry, const wj_interpreted *function, void *vmctx,
+                                   uintptr_t here, uintptr_t end)
+{
+    wj_activation *below = innermost(store, entry);
+    uint64_t *slots = below == NULL ? wj_interpreter_slots(store) : below->slots + below->function->slot_count;
+    wj_activation *activation = (below == NULL ? wj_interpreter_activations(store) : below) - 1;
+    *activation = (wj_activation){entry->activation, function->words, function, slots, vmctx, true};
+    int64_t gap_bytes = gap_of(activation, function, slots);
+    __atomic_store_n(&entry->activation, activation, __ATOMIC_RELEASE);
+    if (UNLIKELY(here < end + STACK_SLACK_BYTES ||
+                 (gap_bytes < store->interpreter_gap_bytes && !fits(store, gap_bytes)))) {
+        overflow();
+    }
+    return activation;
+}
+
+static inline void end_of(wj_store *store, wj_entry *entry, const wj_activation *activation)
+{
+    entry->activation = activation->outer;
+    if (UNLIKELY(store->interpreter_gap_bytes == 0) && activation + 1 == wj_interpreter_activations(store)) {
+        wj_interpreter_stack_give_back(store);
+    }
+}
+
 uint64_t ABANDONED wj_interpret(uint32_t position, wj_frame *frame)
 {
     const wj_thread *thread = &wj_this_thread;
@@ -254,17 +280,9 @@ uint64_t ABANDONED wj_interpret(uint32_t position, wj_frame *frame)
     }
     ((wj_vmcontext *)(void *)c.vmctx)->flags = INTERPRETED;
     const wj_signature *type = function->signature;
-    wj_activation *below = innermost(store, entry);
-    uint64_t *slots = below == NULL ? wj_interpreter_slots(store) : below->slots + below->function->slot_count;
-    wj_activation *activation = (below == NULL ? wj_interpreter_activations(store) : below) - 1;
-    *activation = (wj_activation){entry->activation, function->words, function, slots, c.vmctx, true};
-    int64_t gap_bytes = gap_of(activation, function, slots);
-    __atomic_store_n(&entry->activation, activation, __ATOMIC_RELEASE);
     uintptr_t end = is_known ? c.native_end : store->stack_limit;
-    if (UNLIKELY(here < end + STACK_SLACK_BYTES ||
-                 (gap_bytes < store->interpreter_gap_bytes && !fits(store, gap_bytes)))) {
-        overflow();
-    }
+    wj_activation *activation = begin(store, entry, function, c.vmctx, here, end);
+    uint64_t *slots = activation->slots;
     const uint64_t *places = (const uint64_t *)frame;
     for (uint32_t i = 0; i < type->param_count; i++) {
         slots[i] = places[type->places[i].slot];
@@ -279,11 +297,72 @@ uint64_t ABANDONED wj_interpret(uint32_t position, wj_frame *frame)
     for (uint32_t i = 0; i < type->result_count; i++) {
         *wj_result_slot(type, i, frame, area) = slots[i];
     }
-    entry->activation = activation->outer;
-    if (UNLIKELY(store->interpreter_gap_bytes == 0) && below == NULL) {
-        wj_interpreter_stack_give_back(store);
-    }
+    end_of(store, entry, activation);
     return 0;
+}
+
+/* ---- constant functions ---- */
+
+/* The value of the one at a position; false: no memory. */
+static bool ABANDONED compute(const wj_constants *of, uint32_t position, uint64_t *value)
+{
+    const wj_thread *thread = &wj_this_thread;
+    wj_entry *entry = thread->entry;
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+    context c = {of->interpreter, ((const wj_vmcontext *)of->context)->functions, of->context, here, 0};
+    wj_store *store = store_of(&c);
+    const wj_interpreted *function = wj_interpreted_at(c.interpreter, position);
+    if (function == WJ_REFUSED_FUNCTION || (UNLIKELY(store->interpreter_stack == NULL) && !wj_interpreter_stack_make(store))) {
+        return false;
+    }
+    bool is_known = here >= thread->stack_low && here < thread->stack_high;
+    uintptr_t end = is_known ? thread->stack_low + thread->stack_headroom_bytes : store->stack_limit;
+    c.native_end = is_known ? end : 0;
+    wj_activation *activation = begin(store, entry, function, c.vmctx, here, end);
+    run(&c, store, entry, activation);
+    *value = activation->slots[0];
+    end_of(store, entry, activation);
+    return true;
+}
+
+void ABANDONED wj_constants_run(wj_constants *constants)
+{
+    uint8_t *context = constants->context;
+    for (; constants->done < constants->count && constants->failed == 0; constants->done++) {
+        const wj_constant *step = &constants->steps[constants->done];
+        const void *from = context + step->from;
+        uint64_t value[2] = {0, 0};
+        switch (step->kind) {
+        case WJ_CONSTANT_WORD:
+            memcpy(value, from, sizeof value[0]);
+            break;
+        case WJ_CONSTANT_WIDE:
+            memcpy(value, from, sizeof value);
+            break;
+        case WJ_CONSTANT_IMPORTED_WORD:
+            memcpy(value, *(const void *const *)from, sizeof value[0]);
+            break;
+        case WJ_CONSTANT_IMPORTED_WIDE:
+            memcpy(value, *(const void *const *)from, sizeof value);
+            break;
+        case WJ_CONSTANT_ADDRESS:
+            value[0] = (uint64_t)(uintptr_t)from;
+            break;
+        default: /* WJ_CONSTANT_COMPUTED: of the function at a position */
+            constants->failed = !compute(constants, step->from, value);
+            constants->results[step->from - constants->interpreter->plan.first_constant] = value[0];
+            wj_resume(&wj_this_thread, __builtin_frame_address(0));
+            break;
+        }
+        if (step->to != 0) {
+            memcpy(context + step->to, value, sizeof value);
+        }
+    }
+}
+
+uint64_t wj_constants_code(void)
+{
+    return (uint64_t)(uintptr_t)wj_constants_run;
 }
 
 /* ---- the loop ---- */

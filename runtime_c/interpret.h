@@ -1,4 +1,5 @@
-/* The interpreter: what functions of `Config.tier` "auto" run in until they are worth compiling.
+/* The interpreter: what functions of `Config.tier` "auto" run in until they are worth compiling, and constant functions in
+ * every tier.
  *
  * Bodies are translated once, at their first call, from the module's bytes, which validation has accepted, to words of
  * 32 bits: the number of an operation, then its operands. An operand of an instruction is a slot of the activation:

@@ -569,7 +569,9 @@ wj_interpreted *wj_translate(const wj_interpreter *interpreter, uint32_t positio
     t.result_count = signature->result_count;
     t.live = true;
     t.last = NO_WORD;
-    locals(&t);
+    if (position < plan->first_constant) {
+        locals(&t);
+    }
     make_locals(&t);
     make_room(&t);
     if (!t.failed) {

@@ -265,6 +265,7 @@ typedef struct {
     const uint8_t *global_types;       /* value types, imports first */
     const uint32_t *func_ref_offsets;  /* by function index: of its func-ref, or of an import's address of one */
     uint32_t function_count;           /* in the function table */
+    uint32_t first_constant;           /* from this position on they are constant functions: bodies without locals */
     uint32_t imported_function_count, imported_global_count;
     uint32_t imported_functions_offset, imported_globals_offset, globals_offset, memories_offset, tables_offset;
     uint32_t has_memory;
@@ -281,6 +282,24 @@ wj_interpreter *wj_interpreter_new(const wj_interpreter_plan *plan); /* NULL: no
 void wj_interpreter_free(wj_interpreter *interpreter);
 /* The function that an address of a backtrace belongs to, and the offset in the module; UINT32_MAX: none. */
 uint32_t wj_interpreter_find(wj_interpreter *interpreter, uintptr_t pc, uint32_t *offset);
+
+/* ---- what takes evaluation when an instance is made (wasmjit/runtime/constant_code.py) ---- */
+/* A value, of a kind of abi.py (CONSTANT_...), and the offset in the instance context of the global that gets it; 0: none. */
+typedef struct {
+    uint32_t kind, from, to;
+} wj_constant;
+typedef struct {
+    wj_interpreter *interpreter;  /* NULL: no value is COMPUTED */
+    void *context;
+    const wj_constant *steps;
+    uint64_t count, done; /* in order */
+    uint64_t *results;    /* of the constant functions, from the interpreter's `first_constant` on */
+    uint64_t failed;      /* 1: no memory */
+} wj_constants;
+void wj_constants_run(wj_constants *constants);
+/* As code of a function without parameters and results, whose context is a wj_constants: so it has to be called if a value is
+ * COMPUTED, which may trap. */
+uint64_t wj_constants_code(void);
 
 /* A new reference to the store's roots object (always the same one): it shows the garbage collector the callables of the
  * store's host functions. Keep it as an attribute of the Python object that owns the store, then cycles through host

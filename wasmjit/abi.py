@@ -154,6 +154,10 @@ NULL_REFERENCE = (1 << 32) - 1
 IMPORTED_REFERENCE = 1
 # What C's segment functions return if not 0.
 SEGMENT_OUT_OF_BOUNDS, SEGMENT_NO_MEMORY, SEGMENT_MORE = 1, 2, 3
+# What takes evaluation when an instance is made: 8 or 16 bytes at an offset in the context, or where an address there
+# points; the address of what is at an offset; and the value of the constant function at a position, computed.
+CONSTANT_WORD, CONSTANT_WIDE, CONSTANT_IMPORTED_WORD, CONSTANT_IMPORTED_WIDE = 0, 1, 2, 3
+CONSTANT_ADDRESS, CONSTANT_COMPUTED = 4, 5
 NO_FUNCTION = (1 << 32) - 1  # of an address that no interpreted function belongs to
 
 
@@ -333,6 +337,12 @@ def _numbers() -> dict[str, int | str]:
         "SEGMENT_OUT_OF_BOUNDS": SEGMENT_OUT_OF_BOUNDS,
         "SEGMENT_NO_MEMORY": SEGMENT_NO_MEMORY,
         "SEGMENT_MORE": SEGMENT_MORE,
+        "CONSTANT_WORD": CONSTANT_WORD,
+        "CONSTANT_WIDE": CONSTANT_WIDE,
+        "CONSTANT_IMPORTED_WORD": CONSTANT_IMPORTED_WORD,
+        "CONSTANT_IMPORTED_WIDE": CONSTANT_IMPORTED_WIDE,
+        "CONSTANT_ADDRESS": CONSTANT_ADDRESS,
+        "CONSTANT_COMPUTED": CONSTANT_COMPUTED,
         "NULL_REFERENCE": NULL_REFERENCE,
         "IMPORTED_REFERENCE": IMPORTED_REFERENCE,
         "NO_FUNCTION": NO_FUNCTION,

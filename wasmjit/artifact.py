@@ -6,7 +6,8 @@ covers everything behind the header: bytes from memory must pass it, files when 
 is one per section: metadata and function ranges are checked when opened, names and address maps when first used.
 
 Sections: ``.wasmjit.header``, ``.wasmjit.meta`` (JSON: what it was compiled for), ``.wasmjit.module`` and
-``.wasmjit.indices`` (see `metadata`), ``.wasmjit.funcs`` (code offset and size of each function),
+``.wasmjit.indices`` (see `metadata`), ``.wasmjit.constants`` (bodies of constant functions, which are always
+interpreted), ``.wasmjit.funcs`` (code offset and size of each function),
 ``.wasmjit.trampolines`` (see `Artifact.trampolines`), ``.wasmjit.bodies``, ``.wasmjit.names``, ``.wasmjit.addrmap``,
 ``.wasmjit.data``, ``.wasmjit.wasm`` (see `Artifact.interpreted`), ``.text``, ``.rodata``, symbols.
 The distance between ``.text`` and ``.rodata`` is the same in the file as in memory: one mapping makes the image.
@@ -37,8 +38,9 @@ if TYPE_CHECKING:
 
 HEADER_MAGIC = b"\0wjcwasm"
 # 2 and 5 had code in which masked indices were wrong (compile/narrow.py), 3 and 4 lost traps (compile/exact.py); 6 had
-# code for all functions, 7 did not say which functions the interpreter can run, 8 had no types of references.
-FORMAT_VERSION = 11
+# code for all functions, 7 did not say which functions the interpreter can run, 8 had no types of references, 11 had no
+# constant functions.
+FORMAT_VERSION = 12
 KIND_MODULE, KIND_COMPONENT = 1, 2
 KIND_NAMES = {KIND_MODULE: "module", KIND_COMPONENT: "component"}
 
@@ -50,10 +52,11 @@ _HEADER_AT = 64  # behind the ELF header
 _HEAD_CRC_AT = _HEADER_AT + 28
 _LARGEST_SECTION_COUNT = 64
 
-META, MODULE, INDICES, FUNCTIONS, TRAMPOLINES, BODIES, NAMES, ADDRESS_MAP, DATA, WASM, TEXT, RODATA = (
+META, MODULE, INDICES, CONSTANTS, FUNCTIONS, TRAMPOLINES, BODIES, NAMES, ADDRESS_MAP, DATA, WASM, TEXT, RODATA = (
     "meta",
     "module",
     "indices",
+    "constants",
     "funcs",
     "trampolines",
     "bodies",
@@ -64,9 +67,23 @@ META, MODULE, INDICES, FUNCTIONS, TRAMPOLINES, BODIES, NAMES, ADDRESS_MAP, DATA,
     "text",
     "rodata",
 )
-_SECTION_NAMES = (META, MODULE, INDICES, FUNCTIONS, TRAMPOLINES, BODIES, NAMES, ADDRESS_MAP, DATA, WASM, TEXT, RODATA)
+_SECTION_NAMES = (
+    META,
+    MODULE,
+    INDICES,
+    CONSTANTS,
+    FUNCTIONS,
+    TRAMPOLINES,
+    BODIES,
+    NAMES,
+    ADDRESS_MAP,
+    DATA,
+    WASM,
+    TEXT,
+    RODATA,
+)
 _NAMES_BY_FIELD = {name.encode().ljust(16, b"\0"): name for name in _SECTION_NAMES}
-_CHECKED_WHEN_OPENED = (META, MODULE, INDICES, FUNCTIONS, TRAMPOLINES)
+_CHECKED_WHEN_OPENED = (META, MODULE, INDICES, CONSTANTS, FUNCTIONS, TRAMPOLINES)
 RECOMPILE = "compile the module again with this version (`wasmjit compile`, Module.serialize)"
 # Parts of Config.cache_key() that say what the code runs on: the artifact's Target is compared with the host instead.
 _TARGET_OPTIONS = frozenset(("target", "cpu", "cpu_features"))
@@ -213,6 +230,7 @@ class Artifact:
             META: metadata.dump_json(properties),
             MODULE: metadata.dump_json(encoded),
             INDICES: indices,
+            CONSTANTS: stripped.constant_code,
             FUNCTIONS: image.function_offsets.tobytes() + image.function_sizes.tobytes(),
             TRAMPOLINES: bytes(trampoline_code),
             BODIES: metadata.encode_bodies(module),
@@ -442,7 +460,8 @@ class Artifact:
 
     def _load_module(self) -> Module:
         encoded = _parse_json(self._sections[MODULE])
-        module = metadata.decode_module(encoded, self._numbers(INDICES), self._sections[DATA])
+        constant_code = bytes(self._sections[CONSTANTS])
+        module = metadata.decode_module(encoded, self._numbers(INDICES), self._sections[DATA], constant_code)
         first = module.num_imported_functions
         if range(first, len(module.functions)) != self.functions:
             raise ArtifactError("the artifact's function table is damaged")

@@ -20,6 +20,7 @@ from .errors import ArtifactError
 from .wasm.const_expr import REF_NULL
 from .wasm.initial_data import DROPPED, merge, move
 from .wasm.module import (
+    ConstantFunction,
     ConstExpr,
     DataSegment,
     ElementSegment,
@@ -66,13 +67,17 @@ _Json = Any  # what json.loads returns
 
 
 def strip(module: Module) -> Module:
-    """A copy of `module` whose `wasm` holds the data segments' bytes only; active segments are merged if possible."""
+    """A copy of `module` whose `wasm` holds the data segments' bytes only; active segments are merged if possible.
+
+    The bodies of constant functions are in `constant_code`.
+    """
+    constant_code = module.bytes_of_constants()
     merged = merge(module)
     if merged is not module:
-        return replace(merged, custom_sections=[])
+        return replace(merged, custom_sections=[], constant_code=constant_code)
     contents = bytearray()
     segments = [move(segment, module.wasm, contents) for segment in module.data]
-    return replace(module, wasm=bytes(contents), data=segments, custom_sections=[])
+    return replace(module, wasm=bytes(contents), data=segments, custom_sections=[], constant_code=constant_code)
 
 
 class StoredModule(Module):
@@ -222,20 +227,25 @@ def encode_module(module: Module) -> tuple[dict[str, _Json], bytes]:
         "merged_data": module.merged_data,
         "code": [module.code_start, module.code_end],
         "referenced_functions": len(referenced),
+        "constant_functions": [
+            [f.start, f.end, types.value(f.result), f.num_globals] for f in module.constant_functions
+        ],
     }
     return encoded, indices.tobytes()
 
 
-def decode_module(data: dict[str, _Json], indices: memoryview[int], wasm: bytes | memoryview) -> Module:
-    """The inverse of `encode_module`; `wasm` holds the data segment bytes. Raises ArtifactError where `data` is not
-    what `encode_module` makes."""
+def decode_module(
+    data: dict[str, _Json], indices: memoryview[int], wasm: bytes | memoryview, constant_code: bytes = b""
+) -> Module:
+    """The inverse of `encode_module`; `wasm` holds the data segment bytes, `constant_code` the bodies of constant
+    functions. Raises ArtifactError where `data` is not what `encode_module` makes."""
     try:
-        return _decode_module(data, _Indices(indices), wasm)
+        return _decode_module(data, _Indices(indices), wasm, constant_code)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise ArtifactError(f"the artifact's metadata is damaged ({type(error).__name__}: {error})") from None
 
 
-def _decode_module(data: dict[str, _Json], indices: _Indices, wasm: bytes | memoryview) -> Module:
+def _decode_module(data: dict[str, _Json], indices: _Indices, wasm: bytes | memoryview, constant_code: bytes) -> Module:
     functions, tables, memories, globals_, tags = data["imported"]
     function_types = indices.take(data["functions"]).tolist()
     referenced_functions = indices.take(data["referenced_functions"]).tolist()
@@ -279,6 +289,11 @@ def _decode_module(data: dict[str, _Json], indices: _Indices, wasm: bytes | memo
         code_start=data["code"][0],
         code_end=data["code"][1],
         referenced_functions=set(referenced_functions),
+        constant_functions=[
+            ConstantFunction(start, end, types.value(result), num_globals)
+            for start, end, result, num_globals in data["constant_functions"]
+        ],
+        constant_code=constant_code,
     )
     if any(not isinstance(type, FuncType) for type in types.types):
         for index in {*module.functions, *module.tags}:
@@ -287,6 +302,9 @@ def _decode_module(data: dict[str, _Json], indices: _Indices, wasm: bytes | memo
         raise ValueError("initial elements of no table")
     if not indices.is_at_end():
         raise ValueError("indices of nothing")
+    sizes = [function.end - function.start for function in module.constant_functions]
+    if min(sizes, default=1) < 1 or sum(sizes) != len(constant_code):
+        raise ValueError("constant expressions")
     return module
 
 
@@ -515,10 +533,7 @@ def _index_of_function_type(index: _Json, types: _TypeReader) -> int:
 
 
 def _encode_expression(expression: ConstExpr, types: _TypeWriter) -> _Json:
-    return [
-        [opcode, types.value(immediate) if opcode == REF_NULL and immediate is not None else immediate]
-        for opcode, immediate in expression
-    ]
+    return [[opcode, types.value(immediate) if opcode == REF_NULL else immediate] for opcode, immediate in expression]
 
 
 def _decode_expression(data: _Json, types: _TypeReader) -> ConstExpr:

@@ -22,27 +22,25 @@ from tests.wasm_bytes import (
     unsigned,
     vector,
 )
-from wasmjit.wasm.const_expr import V128_CONST
+from wasmjit.wasm.const_expr import CALL, V128_CONST
 from wasmjit.wasm.module import ACTIVE, PASSIVE, ConstExpr, DataSegment, ElementSegment, FunctionItems, Module
 from wasmjit.wasm.types import PAGE_SIZE_LOG2, GlobalType, Limits, MemoryType, TableType
 
 
-def _expression(expression: ConstExpr) -> bytes:
-    out = bytearray()
-    for opcode, immediate in expression:
-        if opcode == V128_CONST and immediate is not None:
-            out += b"\xfd\x0c" + immediate.to_bytes(16, "little")
-            continue
-        out.append(opcode)
-        if immediate is None:
-            continue
-        if opcode in (0x41, 0x42):
-            out += signed(immediate)
-        elif opcode in (0x43, 0x44):
-            out += immediate.to_bytes(4 if opcode == 0x43 else 8, "little")
-        else:
-            out += unsigned(immediate)
-    return bytes(out) + b"\x0b"
+def _expression(decoded: Module, expression: ConstExpr) -> bytes:
+    ((opcode, immediate),) = expression
+    if opcode == CALL:
+        function = decoded.constant_functions[immediate - len(decoded.functions)]
+        return bytes(decoded.wasm[function.start : function.end])
+    if opcode == V128_CONST:
+        return b"\xfd\x0c" + immediate.to_bytes(16, "little") + b"\x0b"
+    if opcode in (0x41, 0x42):
+        written = signed(immediate)
+    elif opcode in (0x43, 0x44):
+        written = immediate.to_bytes(4 if opcode == 0x43 else 8, "little")
+    else:
+        written = unsigned(immediate)
+    return bytes([opcode]) + written + b"\x0b"
 
 
 def _limits(limits: Limits, flags: int = 0) -> bytes:
@@ -68,21 +66,21 @@ def _extern_type(extern: int | TableType | MemoryType | GlobalType) -> bytes:
     return bytes([extern.content, extern.mutable])
 
 
-def _element(segment: ElementSegment) -> bytes:
+def _element(decoded: Module, segment: ElementSegment) -> bytes:
     """Functions as functions, whose references are not null; else with expressions."""
     if isinstance(segment.items, FunctionItems):
         form, element, items = 0, b"\0", vector(*[unsigned(function) for function in segment.items.functions])
     else:
         form, element = 4, bytes([segment.element])
-        items = vector(*[_expression(item) for item in segment.items])
+        items = vector(*[_expression(decoded, item) for item in segment.items])
     if segment.mode == ACTIVE:
-        return bytes([form + 2]) + unsigned(segment.table) + _expression(segment.start) + element + items
+        return bytes([form + 2]) + unsigned(segment.table) + _expression(decoded, segment.start) + element + items
     return bytes([form + (1 if segment.mode == PASSIVE else 3)]) + element + items
 
 
 def _data(decoded: Module, segment: DataSegment) -> bytes:
     contents = decoded.wasm[segment.data_start : segment.data_end]
-    start = b"\1" if segment.mode == PASSIVE else b"\2" + unsigned(segment.memory) + _expression(segment.start)
+    start = b"\1" if segment.mode == PASSIVE else b"\2" + unsigned(segment.memory) + _expression(decoded, segment.start)
     return start + unsigned(len(contents)) + contents
 
 
@@ -97,7 +95,7 @@ def encode(decoded: Module) -> bytes:
         FUNCTION: [unsigned(index) for index in decoded.functions[decoded.num_imported_functions :]],
         TABLE: [_extern_type(table) for table in decoded.tables[decoded.num_imported_tables :]],
         MEMORY: [_extern_type(memory) for memory in decoded.memories[decoded.num_imported_memories :]],
-        GLOBAL: [_extern_type(g.type) + _expression(g.init) for g in decoded.global_definitions],
+        GLOBAL: [_extern_type(g.type) + _expression(decoded, g.init) for g in decoded.global_definitions],
         EXPORT: [name(e.name) + bytes([e.kind]) + unsigned(e.index) for e in decoded.exports],
     }
     bodies = [decoded.wasm[body.start : body.end] for body in decoded.bodies]
@@ -105,7 +103,7 @@ def encode(decoded: Module) -> bytes:
     sections += [section(number, vector(*entries)) for number, entries in defined.items()]
     if decoded.start is not None:
         sections.append(section(START, unsigned(decoded.start)))
-    sections.append(section(ELEMENT, vector(*[_element(segment) for segment in decoded.elements])))
+    sections.append(section(ELEMENT, vector(*[_element(decoded, segment) for segment in decoded.elements])))
     if decoded.data_count is not None:
         sections.append(section(DATA_COUNT, unsigned(decoded.data_count)))
     sections.append(section(CODE, vector(*[unsigned(len(body)) + body for body in bodies])))

@@ -14,6 +14,7 @@ from tests.fuzz.corpus import SEEDS, example_modules, seed_modules, smith_module
 from tests.fuzz.encode import encode
 from tests.fuzz.mutate import join_sections, split_sections
 from tests.fuzz.oracle import ALL_FEATURES, our_refusal, wasm_tools_refusal
+from wasmjit.wasm.const_expr import CALL
 from wasmjit.wasm.decode import decode
 from wasmjit.wasm.module import ACTIVE, ConstExpr, Module
 from wasmjit.wasm.text import find_wasm_tools
@@ -130,6 +131,7 @@ def comparable(decoded: Module) -> tuple[Any, ...]:
         [(d.mode, d.memory, d.start, decoded.wasm[d.data_start : d.data_end]) for d in decoded.data],
         decoded.data_count,
         [decoded.wasm[body.start : body.end] for body in decoded.bodies],
+        [(decoded.wasm[f.start : f.end], f.result, f.num_globals) for f in decoded.constant_functions],
         decoded.referenced_functions,
     )
 
@@ -164,18 +166,26 @@ def test_wasm_tob_reads_the_same() -> None:
 def as_wasm_tob_sees(decoded: Module, section: int) -> list[Any]:
     if section == 0:
         return []  # compared with objdump
+
+    def read(expression: ConstExpr) -> tuple[tuple[int, int | None], ...]:
+        ((opcode, index),) = expression
+        if opcode != CALL:
+            return expression
+        function = decoded.constant_functions[index - len(decoded.functions)]
+        return instructions_of(list(wasm_tob.decode_bytecode(decoded.wasm[function.start : function.end])))
+
     return {
         1: lambda: [(t.params, t.results) for t in decoded.types],
         2: lambda: [(i.module, i.name, i.kind, i.type) for i in decoded.imports],
         3: lambda: decoded.functions[decoded.num_imported_functions :],
         4: lambda: decoded.tables[decoded.num_imported_tables :],
         5: lambda: decoded.memories[decoded.num_imported_memories :],
-        6: lambda: [(g.type, g.init) for g in decoded.global_definitions],
+        6: lambda: [(g.type, read(g.init)) for g in decoded.global_definitions],
         7: lambda: [(e.name, e.kind, e.index) for e in decoded.exports],
         8: lambda: [decoded.start],
-        9: lambda: [(e.table, e.start, [i[0][1] for i in e.items]) for e in decoded.elements if e.mode == ACTIVE],
+        9: lambda: [(e.table, read(e.start), [i[0][1] for i in e.items]) for e in decoded.elements if e.mode == ACTIVE],
         10: lambda: [body.end - body.start for body in decoded.bodies],
-        11: lambda: [(d.memory, d.start, decoded.wasm[d.data_start : d.data_end]) for d in decoded.data],
+        11: lambda: [(d.memory, read(d.start), decoded.wasm[d.data_start : d.data_end]) for d in decoded.data],
         12: lambda: [decoded.data_count],
     }[section]()
 
@@ -193,12 +203,12 @@ def from_wasm_tob(section: int, payload: Any, whole: Any) -> list[Any]:
         3: lambda: list(payload.types),
         4: lambda: [extern(1, e) for e in payload.entries],
         5: lambda: [extern(2, e) for e in payload.entries],
-        6: lambda: [(extern(3, e.type), expression(e.init)) for e in payload.globals],
+        6: lambda: [(extern(3, e.type), instructions_of(e.init)) for e in payload.globals],
         7: lambda: [(text(e.field_str), e.kind, e.index) for e in payload.entries],
         8: lambda: [payload.index],
-        9: lambda: [(e.index, expression(e.offset), list(e.elems)) for e in payload.entries],
+        9: lambda: [(e.index, instructions_of(e.offset), list(e.elems)) for e in payload.entries],
         10: lambda: [e.body_size for e in payload.bodies],
-        11: lambda: [(e.index, expression(e.offset), e.data.tobytes()) for e in payload.entries],
+        11: lambda: [(e.index, instructions_of(e.offset), e.data.tobytes()) for e in payload.entries],
         12: lambda: [payload.count],
     }[section]()
 
@@ -216,7 +226,7 @@ def extern(kind: int, entry: Any) -> int | TableType | MemoryType | GlobalType:
     return TableType(entry.element_type & 0x7F, limits) if kind == 1 else MemoryType(limits)
 
 
-def expression(instructions: Any) -> ConstExpr:
+def instructions_of(instructions: Any) -> tuple[tuple[int, int | None], ...]:
     out: list[tuple[int, int | None]] = []
     for instruction in instructions[:-1]:
         immediate = instruction.imm

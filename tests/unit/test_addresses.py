@@ -41,6 +41,8 @@ OTHERS = {
     ("runtime/type_ids.py", "_SignatureMaker._member"): "a signature that it keeps",
     ("runtime/interpreter.py", "_pointer"): "an array that the Interpreter keeps",
     ("runtime/interpreter.py", "Interpreter.__init__"): "bytes that it keeps",
+    ("runtime/interpreter.py", "ConstantInterpreter.__init__"): "bytes that it keeps",
+    ("runtime/constant_code.py", "ConstantCode.__init__"): "an interpreter that it keeps",
     ("runtime/plan.py", "InstancePlan._plan_elements"): "an array that the plan keeps",
     ("runtime/plan.py", "InstancePlan._make_image"): "the module's bytes",
     ("runtime/shared_memory.py", "SharedMemory.__init__"): "a memory of no store, which it keeps",
@@ -178,7 +180,7 @@ def mistakes(tree: ast.Module, file: str) -> list[str]:
 
 
 # Attributes of those names that are no NativeStore: (function, attribute).
-ATTRIBUTES_OF_OTHERS = {("Interpreter.find", "_native")}
+ATTRIBUTES_OF_OTHERS = {("_Interpreter.find", "_native")}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")

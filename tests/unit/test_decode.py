@@ -33,6 +33,7 @@ from tests.wasm_bytes import (
 )
 from wasmjit.config import SUPPORTED_FEATURES, Features
 from wasmjit.errors import MalformedError, UnsupportedError, ValidationError
+from wasmjit.wasm.const_expr import CALL
 from wasmjit.wasm.decode import decode
 from wasmjit.wasm.module import ACTIVE, DECLARATIVE, PASSIVE, Export, FunctionBody
 from wasmjit.wasm.types import (
@@ -162,20 +163,22 @@ def test_constant_expressions() -> None:
         bytes((EXTERNREF, 0, REF_NULL, EXTERNREF)): ((REF_NULL, EXTERNREF),),
         bytes((FUNCREF, 0, REF_FUNC)) + unsigned(300): ((REF_FUNC, 300),),
         bytes((I32, 0, GLOBAL_GET, 5)): ((GLOBAL_GET, 5),),
-        bytes((I32, 0, I32_CONST, 1, I32_CONST, 2, 0x6A)): ((I32_CONST, 1), (I32_CONST, 2), (0x6A, None)),
-        bytes((I64, 0, 0x42, 1, 0x42, 2, 0x7E, 0x42, 3, 0x7D)): (
-            (0x42, 1),
-            (0x42, 2),
-            (0x7E, None),
-            (0x42, 3),
-            (0x7D, None),
-        ),
+        # Several instructions become a function behind those of the module, as does one that takes operands.
+        bytes((I32, 0, I32_CONST, 1, I32_CONST, 2, 0x6A)): ((CALL, 0),),
+        bytes((I64, 0, 0x42, 1, 0x42, 2, 0x7E, 0x42, 3, 0x7D)): ((CALL, 1),),
+        bytes((I32, 0, 0x6A)): ((CALL, 2),),
         bytes((I32, 0)): (),
     }
     decoded = decode(global_section(*[entry + b"\x0b" for entry in entries]))
     assert [definition.init for definition in decoded.global_definitions] == list(entries.values())
     assert [definition.type.mutable for definition in decoded.global_definitions].count(True) == 1
     assert decoded.referenced_functions == {300}
+    computed = [
+        (entry[2:] + b"\x0b", entry[0], at)
+        for at, (entry, init) in enumerate(entries.items())
+        if init[:1] and init[0][0] == CALL
+    ]
+    assert [(decoded.wasm[f.start : f.end], f.result, f.num_globals) for f in decoded.constant_functions] == computed
     assert all(decoded.wasm[d.offset] == d.type.content for d in decoded.global_definitions)
 
 

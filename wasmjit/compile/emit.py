@@ -48,7 +48,7 @@ class Emitter:
         self.counter = 0  # for names
         self.current = "start"  # label of the LLVM block being written, for phi edges
         self.leaf = True  # no calls but tail calls, which leave no frame
-        body = unit.module.bodies[function_index - unit.module.num_imported_functions]
+        body = unit.module.body(function_index)
         self.body_start = body.start
         self.body_bytes = body.end - body.start
         self.may_be_left = unit.may_leave(function_index)

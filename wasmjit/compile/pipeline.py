@@ -428,7 +428,7 @@ class GroupCompiler:
         """What the worker is told: large functions are compiled as quickly as can be."""
         if unit.tangled:
             return _plain(self._fields)
-        body = self._module.bodies[function - self._module.num_imported_functions]
+        body = self._module.body(function)
         is_large = body.end - body.start > thresholds.QUICK_BODY_BYTES
         return self._fields if not is_large else self._fields | {"opt_level": "none"}
 

@@ -116,7 +116,7 @@ class Unit(UnitState):
         scopes = []
         for function in self.order():
             parts.append(self._function_text(function, scope))
-            line = self.module.bodies[function - self.module.num_imported_functions].start
+            line = self.module.body(function).start
             scopes.append(
                 f'!{scope} = distinct !DISubprogram(name: "f{function}", scope: !13, file: !13, line: {line}, '
                 f"scopeLine: {line}, type: !14, spFlags: DISPFlagDefinition, unit: !12)"
@@ -164,7 +164,7 @@ class Unit(UnitState):
         text = lowering.text()
         del lowering  # the lines, of which there is a second list while they are looked at
         tangled = may_be_tangled and limits.is_tangled(text, operands, carried)
-        body = self.module.bodies[function - self.module.num_imported_functions]
+        body = self.module.body(function)
         if self.may_leave(function) and limits.is_left(text, body.end - body.start, tangled=tangled):
             raise LeftError
         if tangled:

@@ -6,13 +6,13 @@ import ctypes
 import struct
 import time
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .. import abi
 from ..errors import TRAPS, LinkError, WasmError
 from ..wasm import types as wt
-from ..wasm.const_expr import F32_CONST, GLOBAL_GET, I32_CONST, MASK_32, MASK_64, REF_FUNC, REF_NULL, V128_CONST
+from ..wasm.const_expr import CALL, GLOBAL_GET, MASK_64, REF_FUNC, constant
 from ..wasm.module import ACTIVE, DECLARATIVE, ConstExpr, Export
 from .externs import (
     AsExtern,
@@ -30,7 +30,6 @@ from .externs import (
     new_table_item,
     read_bits,
     wrap_item,
-    write_bits,
 )
 from .func_item import FuncItem
 from .module import LoadedModule, Module, ModuleExport
@@ -46,14 +45,6 @@ _FUEL = abi.STORE["fuel"]
 _PIECE_BYTES = 2 << 20
 _ITEMS_BETWEEN_LOOKS = 1 << 12
 _START_FUEL = 2  # what calling the start function costs with the wasmtime package: a function of its own, and the call
-_ARITHMETIC = {
-    0x6A: (int.__add__, MASK_32),
-    0x6B: (int.__sub__, MASK_32),
-    0x6C: (int.__mul__, MASK_32),
-    0x7C: (int.__add__, MASK_64),
-    0x7D: (int.__sub__, MASK_64),
-    0x7E: (int.__mul__, MASK_64),
-}
 _KIND_ITEMS = {wt.FUNCTION: FuncItem, wt.TABLE: TableItem, wt.MEMORY: MemoryItem, wt.GLOBAL: GlobalItem}
 
 
@@ -101,33 +92,25 @@ def check_imports(loaded: LoadedModule, types: Sequence[wt.ExternType]) -> None:
             )
 
 
-# ---- constant expressions (spec section 4.5.4; extended constant expressions) ----
+# ---- constant expressions (spec section 4.5.4) ----
 
 
-def evaluate(
-    native: NativeStore, expression: ConstExpr, globals: Sequence[GlobalItem], func_ref: Callable[[int], int]
-) -> int:
-    """The raw bits of a constant expression's value. `func_ref` knows the func-ref addresses."""
-    stack: list[int] = []
-    for opcode, immediate in expression:
-        if opcode in _ARITHMETIC:
-            operation, mask = _ARITHMETIC[opcode]
-            right = stack.pop()
-            stack.append(operation(stack.pop(), right) & mask)
-            continue
-        assert immediate is not None
-        if opcode == GLOBAL_GET:
-            stack.append(read_bits(native, globals[immediate].address, globals[immediate].type.content))
-        elif opcode == REF_FUNC:
-            stack.append(func_ref(immediate))
-        elif opcode == REF_NULL:
-            stack.append(0)
-        elif opcode == V128_CONST:
-            stack.append(immediate)
-        else:
-            stack.append(immediate & (MASK_32 if opcode in (I32_CONST, F32_CONST) else MASK_64))
-    (value,) = stack
-    return value
+def evaluate(native: NativeStore, expression: ConstExpr, instance: InstanceRecord, computed: Sequence[int]) -> int:
+    """The raw bits of a constant expression's value, where C does not do it (instance.c). `computed` are the values of
+    the constant functions."""
+    ((opcode, immediate),) = expression
+    if opcode == GLOBAL_GET:
+        item = instance.globals[immediate]
+        return read_bits(native, item.address, item.type.content)
+    if opcode == REF_FUNC:
+        return instance.func_ref(immediate)
+    if opcode == CALL:
+        constants = instance.loaded.plan.constants
+        assert constants is not None
+        return computed[constants.position(immediate)]
+    bits = constant(expression)
+    assert bits is not None
+    return bits
 
 
 # ---- instances ----
@@ -203,17 +186,17 @@ def instantiate(record: StoreRecord, loaded: LoadedModule, imports: Sequence[Ite
     for table_type in plan.table_types:
         instance.tables.append(new_table_item(record, table_type, 0))
     context = _new_context(native, record, instance)
+    computed: Sequence[int] = ()
     with native:  # keeps the externrefs that constant expressions take from globals
-        if loaded.module.global_definitions:
-            _initialize_globals(native, record, instance)
+        _make_globals(record, instance)
+        if plan.constants is not None:
+            computed = plan.constants.run(native, record, instance.address)
         for index, init in plan.table_inits.items():
-            lib.wj_table_set_all(
-                instance.tables[index].pointer, evaluate(native, init, instance.globals, instance.func_ref)
-            )
+            lib.wj_table_set_all(instance.tables[index].pointer, evaluate(native, init, instance, computed))
         if plan.num_elements:
-            _run_elements(native, record, instance, context)
+            _run_elements(native, record, instance, context, computed)
     if plan.num_data:
-        _run_data(native, record, instance, context, image)
+        _run_data(native, record, instance, context, image, computed)
     if loaded.module.start is not None:
         if record.engine._config.consume_fuel:
             _spend(native, _START_FUEL)
@@ -254,13 +237,16 @@ class _Clock:
             raise Trap._from_code(_CODES["INTERRUPT"])
 
 
-def _run_elements(native: NativeStore, record: StoreRecord, instance: InstanceRecord, context: Any) -> None:
+def _run_elements(
+    native: NativeStore, record: StoreRecord, instance: InstanceRecord, context: Any, computed: Sequence[int]
+) -> None:
     """Evaluates all element segments, then runs the active ones. Raises Trap."""
     plan = instance.loaded.plan
     if plan.elements is None:
         words = _words(native, instance, context)
         clock = _Clock(record)
-        _run_element_segments(native, instance, words, _evaluate_elements(native, instance, words, clock), clock)
+        slots = _evaluate_elements(native, instance, words, clock, computed)
+        _run_element_segments(native, instance, words, slots, clock, computed)
         return
     at, clock = ffi.new("wj_segment_progress *"), _Clock(record)
     while (failure := lib.wj_instance_elements(context, plan.elements, plan.num_elements, at)) == abi.SEGMENT_MORE:
@@ -271,11 +257,18 @@ def _run_elements(native: NativeStore, record: StoreRecord, instance: InstanceRe
         raise Trap._from_code(_CODES["TABLE_OUT_OF_BOUNDS"])
 
 
-def _run_data(native: NativeStore, record: StoreRecord, instance: InstanceRecord, context: Any, image: Any) -> None:
+def _run_data(
+    native: NativeStore,
+    record: StoreRecord,
+    instance: InstanceRecord,
+    context: Any,
+    image: Any,
+    computed: Sequence[int],
+) -> None:
     """Runs the active data segments; those of a memory made from `image` are in it. Raises Trap."""
     plan = instance.loaded.plan
     if plan.data is None:
-        _run_data_segments(native, instance, _words(native, instance, context), _Clock(record))
+        _run_data_segments(native, instance, _words(native, instance, context), _Clock(record), computed)
         return
     at, clock = ffi.new("wj_segment_progress *"), _Clock(record)
     while (failure := lib.wj_instance_data(context, plan.data, plan.num_data, image, at)) == abi.SEGMENT_MORE:
@@ -296,19 +289,20 @@ def _strided(start: int, stride: int, items: Sequence[Any]) -> Iterator[tuple[in
     return zip(range(start, start + stride * len(items), stride), items, strict=True)
 
 
-def _initialize_globals(native: NativeStore, record: StoreRecord, instance: InstanceRecord) -> None:
+def _make_globals(record: StoreRecord, instance: InstanceRecord) -> None:
+    """The globals that the instance defines; their values may still be zero."""
     at = instance.address + instance.loaded.layout.globals
-    dynamic = instance.loaded.plan.dynamic_globals
-    for position, definition in enumerate(instance.loaded.module.global_definitions):
-        if dynamic and position in dynamic:
-            bits = evaluate(native, definition.init, instance.globals, instance.func_ref)
-            write_bits(native, at, definition.type.content, bits)
+    for definition in instance.loaded.module.global_definitions:
         instance.globals.append(new_global_item(record, definition.type, at))
         at += abi.GLOBAL_BYTES
 
 
 def _evaluate_elements(
-    native: NativeStore, instance: InstanceRecord, context: memoryview[int], clock: _Clock
+    native: NativeStore,
+    instance: InstanceRecord,
+    context: memoryview[int],
+    clock: _Clock,
+    computed: Sequence[int],
 ) -> list[int]:
     """Evaluates all element segments into the store; returns where their slots lie, as word indices of the context."""
     slots = []
@@ -320,7 +314,7 @@ def _evaluate_elements(
         references = array("Q")
         for first in range(0, len(segment.items), _ITEMS_BETWEEN_LOOKS):
             items = segment.items[first : first + _ITEMS_BETWEEN_LOOKS]
-            references.extend([evaluate(native, item, instance.globals, instance.func_ref) for item in items])
+            references.extend([evaluate(native, item, instance, computed) for item in items])
             clock.look()
         address = allocate(native, 8 * len(references))
         ctypes.memmove(address, references.buffer_info()[0], 8 * len(references))
@@ -333,12 +327,17 @@ def _evaluate_elements(
 
 
 def _run_element_segments(
-    native: NativeStore, instance: InstanceRecord, context: memoryview[int], slots: list[int], clock: _Clock
+    native: NativeStore,
+    instance: InstanceRecord,
+    context: memoryview[int],
+    slots: list[int],
+    clock: _Clock,
+    computed: Sequence[int],
 ) -> None:
     for slot, segment in zip(slots, instance.loaded.module.elements, strict=True):
         if segment.mode != ACTIVE:
             continue
-        start = evaluate(native, segment.start, instance.globals, instance.func_ref)
+        start = evaluate(native, segment.start, instance, computed)
         table = instance.tables[segment.table].pointer
         for at, address, count in _pieces(start, context[slot], context[slot + 1], 8, clock):
             if lib.wj_table_write(table, at, ffi.cast("uint64_t *", address), count):
@@ -346,13 +345,19 @@ def _run_element_segments(
         context[slot + 1] = 0  # dropped
 
 
-def _run_data_segments(native: NativeStore, instance: InstanceRecord, context: memoryview[int], clock: _Clock) -> None:
+def _run_data_segments(
+    native: NativeStore,
+    instance: InstanceRecord,
+    context: memoryview[int],
+    clock: _Clock,
+    computed: Sequence[int],
+) -> None:
     layout = instance.loaded.layout
     for at, segment in _strided(layout.data_segments, abi.SEGMENT_SLOT["sizeof"], instance.loaded.module.data):
         if segment.mode != ACTIVE:
             continue
         slot = at // 8
-        start = evaluate(native, segment.start, instance.globals, instance.func_ref)
+        start = evaluate(native, segment.start, instance, computed)
         memory = instance.memories[segment.memory].pointer
         for to, address, size_bytes in _pieces(start, context[slot], context[slot + 1], 1, clock):
             if lib.wj_memory_write(memory, to, ffi.cast("void *", address), size_bytes):

@@ -6,25 +6,49 @@ microseconds, and reports functions and loops that are called or iterated often 
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import weakref
 from array import array
 from collections.abc import Mapping
+from typing import Any
 
 from .. import abi, thresholds
 from ..config import MIN_GUARD_BYTES
 from ..wasm import types as wt
 from ..wasm.module import Module
 from .native import ffi, lib
-from .type_ids import ModuleTypes
+from .type_ids import ModuleTypes, signature_of
 
 
 def _has_no_vectors(type: wt.DefinedType) -> bool:
     return isinstance(type, wt.FuncType) and wt.V128 not in type.params and wt.V128 not in type.results
 
 
-class Interpreter:
+class _Interpreter:
+    """What C makes of a plan."""
+
+    module: Module
+
+    def _start(self, plan: Any) -> None:
+        """Raises MemoryError."""
+        native = lib.wj_interpreter_new(plan)
+        if native == ffi.NULL:
+            raise MemoryError
+        self._native = ffi.gc(native, lib.wj_interpreter_free)
+        self.address = int(ffi.cast("uintptr_t", native))
+        with _live_lock:
+            _live.add(self)
+
+    def find(self, pc: int) -> tuple[int, int] | None:
+        """The function of a backtrace's address, and the offset in the module; None if it is not one of its."""
+        offset = ffi.new("uint32_t *")
+        function = lib.wj_interpreter_find(self._native, pc, offset)
+        return None if function == abi.NO_FUNCTION else (function, offset[0])
+
+
+class Interpreter(_Interpreter):
     """Translated functions of one module, for one function table. Thread-safe.
 
     Must live as long as anything may run in it.
@@ -67,6 +91,7 @@ class Interpreter:
         plan = ffi.new(
             "wj_interpreter_plan *",
             {
+                **_common_fields(module, layout),
                 "wasm": ffi.cast("const uint8_t *", self._wasm),
                 "bodies": _pointer("const uint64_t *", self._bodies),
                 "function_types": _pointer("const uint32_t *", self._function_types),
@@ -74,13 +99,7 @@ class Interpreter:
                 "global_types": _pointer("const uint8_t *", self._global_types),
                 "func_ref_offsets": _pointer("const uint32_t *", self._func_ref_offsets),
                 "function_count": len(module.bodies),
-                "imported_function_count": imported,
-                "imported_global_count": module.num_imported_globals,
-                "imported_functions_offset": layout.imported_functions,
-                "imported_globals_offset": layout.imported_globals,
-                "globals_offset": layout.globals,
-                "memories_offset": layout.memories,
-                "tables_offset": layout.tables,
+                "first_constant": len(module.bodies),
                 "has_memory": bool(module.memories),
                 "guard_bytes": MIN_GUARD_BYTES,
                 "budget": thresholds.INTERPRETER_BUDGET,
@@ -89,22 +108,77 @@ class Interpreter:
                 "stub_bytes": stubs[1],
             },
         )
-        native = lib.wj_interpreter_new(plan)
-        if native == ffi.NULL:
-            raise MemoryError
-        self._native = ffi.gc(native, lib.wj_interpreter_free)
-        self.address = int(ffi.cast("uintptr_t", native))
-        with _live_lock:
-            _live.add(self)
+        self._start(plan)
+
+
+class ConstantInterpreter(_Interpreter):
+    """The constant functions of one module, in any tier: `wj_constants_run` runs them. Thread-safe.
+
+    To C they stand behind the functions of the module, which it is given none of.
+    """
+
+    def __init__(self, module: Module, layout: abi.VMContextLayout, func_ref_offsets: Mapping[int, int]) -> None:
+        """Raises MemoryError, and WasmError where there are too many types."""
+        self.module = module
+        functions = module.constant_functions
+        imported, first = module.num_imported_functions, len(module.functions)
+        count = first - imported + len(functions)
+        # 0 is no offset of a body.
+        self._wasm = ffi.from_buffer(b"\0" + module.bytes_of_constants())
+        ends = list(itertools.accumulate([function.end - function.start for function in functions], initial=1))
+        self._bodies = array("Q", bytes(8 * (first - imported)))
+        self._bodies.extend(ends[:-1])
+        results = sorted({function.result for function in functions})
+        self._held_types = [signature_of(wt.FuncType((), (result,))) for result in results]
+        self._types = array(
+            "Q", [0 if result == wt.V128 else s.address for result, s in zip(results, self._held_types, strict=True)]
+        )
+        numbers = {result: number for number, result in enumerate(results)}
+        self._function_types = array("I", bytes(4 * first))
+        self._function_types.extend([numbers[function.result] for function in functions])
+        self._global_types = array("B", [wt.basic(item.content) for item in module.globals])
+        self._func_ref_offsets = array("I", bytes(4 * first))
+        for function in range(imported):
+            self._func_ref_offsets[function] = layout.imported_functions + abi.POINTER_BYTES * function
+        for function, offset in func_ref_offsets.items():
+            self._func_ref_offsets[function] = offset
+        plan = ffi.new(
+            "wj_interpreter_plan *",
+            {
+                **_common_fields(module, layout),
+                "wasm": ffi.cast("const uint8_t *", self._wasm),
+                "bodies": _pointer("const uint64_t *", self._bodies),
+                "function_types": _pointer("const uint32_t *", self._function_types),
+                "types": _pointer("const wj_signature *const *", self._types),
+                "global_types": _pointer("const uint8_t *", self._global_types),
+                "func_ref_offsets": _pointer("const uint32_t *", self._func_ref_offsets),
+                "function_count": count,
+                "first_constant": first - imported,
+                "budget": (1 << 31) - 1,  # nothing is told of them
+            },
+        )
+        self._start(plan)
 
     def find(self, pc: int) -> tuple[int, int] | None:
-        """The function of a backtrace's address, and the offset in the module; None if it is not one of its."""
-        offset = ffi.new("uint32_t *")
-        function = lib.wj_interpreter_find(self._native, pc, offset)
-        return None if function == abi.NO_FUNCTION else (function, offset[0])
+        """As of functions; the offset is that where the expression begins."""
+        found = super().find(pc)
+        return None if found is None else (found[0], 0)
 
 
-_live: weakref.WeakSet[Interpreter] = weakref.WeakSet()
+def _common_fields(module: Module, layout: abi.VMContextLayout) -> dict[str, int]:
+    """What the plan of either has of a module."""
+    return {
+        "imported_function_count": module.num_imported_functions,
+        "imported_global_count": module.num_imported_globals,
+        "imported_functions_offset": layout.imported_functions,
+        "imported_globals_offset": layout.imported_globals,
+        "globals_offset": layout.globals,
+        "memories_offset": layout.memories,
+        "tables_offset": layout.tables,
+    }
+
+
+_live: weakref.WeakSet[_Interpreter] = weakref.WeakSet()
 _live_lock = threading.RLock()  # a signal handler may make modules, too
 
 

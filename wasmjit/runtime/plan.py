@@ -1,7 +1,8 @@
 """InstancePlan: what is the same for all instances of a module, worked out once and in the form that C takes.
 
 Constant expressions are nearly always a plain constant or a function: then C runs the segments
-(``runtime_c/instance.c``) and constant globals are part of the template. For the others, `instance.py` evaluates.
+(``runtime_c/instance.c``) and constant globals are part of the template. For the others there is `constant_code.py`,
+and `instance.py`, which looks up the values.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from ..errors import ArtifactError
 from ..wasm.const_expr import REF_FUNC, REF_NULL, constant
 from ..wasm.initial_data import DROPPED
 from ..wasm.module import ACTIVE, ConstExpr, ElementSegment, FunctionItems, Module
+from .constant_code import ConstantCode
 from .native import ffi, lib
 
 # Less than this is copied for the first instance, which is often the only one: an image costs some system calls and a
@@ -51,7 +53,7 @@ class InstancePlan:
 
     `elements` and `data` are C's arrays of segments, of data the active ones, or None if `instance.py` has to evaluate
     some of them.
-    `dynamic_globals` are the positions, among the defined globals, of those that are not in the template.
+    `constants` evaluates what is not in the template; None if there is no such.
     """
 
     def __init__(
@@ -68,7 +70,10 @@ class InstancePlan:
         self.memory_types = module.memories[module.num_imported_memories :]
         self.table_types = module.tables[module.num_imported_tables :]
         self.table_inits = module.table_inits
-        self.dynamic_globals = _put_constant_globals(module, layout, template)
+        dynamic_globals = _put_constant_globals(module, layout, template)
+        self.constants: ConstantCode | None = None
+        if dynamic_globals or module.constant_functions:
+            self.constants = ConstantCode(module, layout, func_ref_offsets, dynamic_globals)
         self.elements = self._plan_elements(module.elements, layout, func_ref_offsets)
         self.data, self.num_data = _plan_data(data)
         self.num_elements = len(module.elements)
@@ -178,7 +183,7 @@ def _references(items: Sequence[ConstExpr], places: Mapping[int, int]) -> list[i
         opcode, immediate = item[0]
         if opcode == REF_NULL:
             encoded.append(abi.NULL_REFERENCE)
-        elif opcode == REF_FUNC and immediate is not None:
+        elif opcode == REF_FUNC:
             encoded.append(places[immediate])
         else:
             return None

@@ -196,10 +196,10 @@ def _frame_at(pc: int) -> Frame | None:
         if interpreted is None:
             return None
         module, function, offset = interpreted
-    start = module.bodies[function - module.num_imported_functions].start
+    start = module.body(function).start
     if not offset:  # the function's prologue
         offset = start
-    return Frame(function, module.names.functions.get(function), module.names.module, offset, offset - start)
+    return Frame(function, module.function_name(function), module.names.module, offset, offset - start)
 
 
 def _make_trap(code: int, fault_address: int, pcs: tuple[int, ...]) -> Trap:

@@ -11,15 +11,16 @@ subset of those here, and check the same; the methods are shared.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import count as counting
 from typing import TYPE_CHECKING
 
 from ..errors import MalformedError, ValidationError
 from . import deadline
-from .instructions import METHODS, TRACKING_METHODS, Instructions
+from .instructions import METHODS, TRACKING_METHODS, Instructions, Method
 from .leb128 import read_signed, read_u32
-from .lowering import FAST_ROWS
-from .module import Module
+from .lowering import FAST_ROWS, FastRow
+from .module import ConstantFunction, Module
 from .types import F64, I32, I64
 
 if TYPE_CHECKING:
@@ -78,14 +79,17 @@ class BodyWalker(Instructions):
                 error.reason,
                 offset=error.offset,
                 function=self.function_index,
-                function_name=self.module.names.functions.get(self.function_index),
+                function_name=self.module.function_name(self.function_index),
             ) from None
 
     def read_locals(self) -> tuple[int, int]:
         """Reads the local declarations; returns the offset of the first instruction, and how many locals there are.
 
-        Or 0, if some have no initial value: then each is looked at before it is read or written.
+        Or 0, if some have no initial value: then each is looked at before it is read or written. Constant functions
+        declare none.
         """
+        if isinstance(self.body, ConstantFunction):
+            return self.body.start, 0
         local_types = self.local_types
         local_types.extend(self.type.params)
         count, at = self.read_index(self.body.start)
@@ -103,12 +107,15 @@ class BodyWalker(Instructions):
         self.note_locals()
         return at, len(local_types) if self.unset is None else 0
 
+    def instructions(self) -> tuple[Sequence[Method], Sequence[FastRow | None]]:
+        """What there is for each one-byte opcode: a method, and a fast path or None."""
+        return METHODS if self.unset is None else TRACKING_METHODS, FAST_ROWS[self.module.address_type]
+
     def run(self) -> BodyFacts:
         """Walks the body."""
         wasm, types, local_types = self.wasm, self.types, self.local_types
         at, num_locals = self.read_locals()
-        methods = METHODS if self.unset is None else TRACKING_METHODS
-        rows = FAST_ROWS[self.module.address_type]
+        methods, rows = self.instructions()
         push = types.append
         height = look_at = 0
         deepest = 0  # looked for before operands are popped

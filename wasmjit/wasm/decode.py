@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 from ..config import Features
 from ..errors import MalformedError, ValidationError
 from .binary import Reader
-from .const_expr import F32_CONST, F64_CONST, GLOBAL_GET, I32_CONST, I64_CONST, REF_FUNC, REF_NULL, V128_CONST
+from .const_expr import CALL, GLOBAL_GET, I32_CONST, I64_CONST, PLAIN, REF_FUNC
 from .deadline import each
 from .module import (
     ACTIVE,
     DECLARATIVE,
     PASSIVE,
+    ConstantFunction,
     ConstExpr,
     CustomSection,
     DataSegment,
@@ -29,13 +30,14 @@ from .module import (
     Module,
 )
 from .names import decode_names
-from .ops import OPS, UNSUPPORTED_OPCODES
+from .ops import CONSTANT_FEATURES, OPS, UNSUPPORTED_OPCODES
 from .type_section import MAX_TYPES, TypeDecoder
 from .types import (
     EXTERN_KIND_NAMES,
     FUNCREF,
     FUNCTION,
     GLOBAL,
+    I32,
     MEMORY,
     NON_NULL,
     PAGE_SIZE_LOG2,
@@ -88,7 +90,8 @@ _SECTION_ORDER = {section: place for place, section in enumerate((1, 2, 3, 4, 5,
 _HAS_MAX, _SHARED, _IS_64, _PAGE_SIZE = 1, 2, 4, 8
 
 _END = 0x0B
-_ARITHMETIC = frozenset((0x6A, 0x6B, 0x6C, 0x7C, 0x7D, 0x7E))
+_NO_OPCODE = -1
+_BYTES_OF_BITS = {"bytes4": 4, "bytes8": 8, "bits": 16}  # immediates that are the bits of a value
 _GC_PREFIX, _MISC_PREFIX, _SIMD_PREFIX = 0xFB, 0xFC, 0xFD
 # Constant instructions of the GC proposal -> how many indices follow:
 # struct.new, struct.new_default, array.new, array.new_default, array.new_fixed, any/extern conversions, ref.i31
@@ -105,6 +108,11 @@ def decode(wasm: bytes | bytearray | memoryview, features: Features | None = Non
     if not isinstance(wasm, bytes):
         wasm = bytes(memoryview(wasm))
     return _Decoder(wasm, Features() if features is None else features).decode()
+
+
+def _address_type(space: Sequence[TableType | MemoryType], index: int) -> int:
+    """The type of addresses in a table or memory; of one that is not there, which is for validation to say, any."""
+    return space[index].address_type if index < len(space) else I32
 
 
 class _Decoder(TypeDecoder):
@@ -368,8 +376,7 @@ class _Decoder(TypeDecoder):
                 raise reader.error("malformed table: a zero byte expected", at + 1)
             self.use("function_references", at)
             type = self.table_type()
-            init = self.module.table_inits[len(tables)] = self.const_expr()
-            self.note_references(init)
+            self.module.table_inits[len(tables)] = self.const_expr(type.element)
             tables.append(type)
         self.count_features()
 
@@ -397,17 +404,9 @@ class _Decoder(TypeDecoder):
         for _ in each(self.count("globals", MAX_GLOBALS, len(module.globals))):
             at = reader.at
             global_type = self.global_type()
-            init = self.const_expr()
+            init = self.const_expr(global_type.content)
             module.globals.append(global_type)
             module.global_definitions.append(GlobalDefinition(global_type, init, reader.base + at))
-            if init and init[0][0] == REF_FUNC:
-                self.note_references(init)
-
-    def note_references(self, expression: ConstExpr) -> None:
-        """Functions that `expression` refers to may become references."""
-        for opcode, immediate in expression:
-            if opcode == REF_FUNC and immediate is not None:
-                self.module.referenced_functions.add(immediate)
 
     def export_section(self) -> None:
         reader, module = self.reader, self.module
@@ -450,7 +449,7 @@ class _Decoder(TypeDecoder):
             mode = ACTIVE
             if flags & 2:
                 table = reader.unsigned()
-            start = self.const_expr()
+            start = self.const_expr(_address_type(self.module.tables, table))
         element = FUNCREF | NON_NULL
         if flags & 4:
             element = FUNCREF
@@ -462,9 +461,7 @@ class _Decoder(TypeDecoder):
         count = self.count("elements", MAX_ELEMENTS)
         items: Sequence[ConstExpr]
         if flags & 4:
-            items = tuple([self.const_expr() for _ in each(count)])
-            for item in items:
-                self.note_references(item)
+            items = tuple([self.const_expr(element) for _ in each(count)])
         else:
             functions = self.indices(count)
             self.module.referenced_functions.update(functions)
@@ -494,7 +491,7 @@ class _Decoder(TypeDecoder):
             else:
                 if flags == 2:
                     memory = reader.unsigned()
-                start = self.const_expr()
+                start = self.const_expr(_address_type(module.memories, memory))
             length = reader.unsigned()
             data_start = base + reader.skip(length)
             module.data.append(DataSegment(mode, memory, start, data_start, data_start + length, base + at))
@@ -538,54 +535,85 @@ class _Decoder(TypeDecoder):
 
     # ---- constant expressions (spec section 5.4.9) ----
 
-    def const_expr(self) -> ConstExpr:
-        """A constant expression up to its `end`, parsed."""
+    def const_expr(self, result: int) -> ConstExpr:
+        """A constant expression up to its `end`, for a value of a type; several instructions become a function."""
         reader = self.reader
         data, at = reader.data, reader.at
         if data[at] == I32_CONST and (value := data[at + 1]) < 0x80 and data[at + 2] == _END:  # the usual one
             reader.at = at + 3
             return ((I32_CONST, value - 0x80 if value & 0x40 else value),)
-        instructions: list[tuple[int, int | None]] = []
+        found: ConstExpr = ()
+        count = 0
         while (opcode := reader.byte()) != _END:
             if opcode == I32_CONST:
-                instructions.append((opcode, reader.signed()))
-            elif opcode in (GLOBAL_GET, REF_FUNC):
-                instructions.append((opcode, reader.unsigned()))
-            elif opcode == I64_CONST:
-                instructions.append((opcode, reader.signed(64)))
-            elif opcode in (F32_CONST, F64_CONST):
-                start = reader.skip(8 if opcode == F64_CONST else 4)
-                instructions.append((opcode, int.from_bytes(data[start : reader.at], "little")))
-            elif opcode == REF_NULL:
-                instructions.append((opcode, self.heap_type(nullable=True)))
-            elif opcode in _ARITHMETIC:
-                self.use("extended_const", reader.at - 1)
-                instructions.append((opcode, None))
-            elif opcode == _SIMD_PREFIX:
-                instructions.append((V128_CONST, self.vector_constant()))
+                immediate = reader.signed()
+            elif opcode == GLOBAL_GET:
+                immediate = reader.unsigned()
+            elif opcode == REF_FUNC:
+                immediate = reader.unsigned()
+                self.module.referenced_functions.add(immediate)  # may become a reference
             else:
-                self.later_const_instruction(opcode)
-        return tuple(instructions)
+                opcode, immediate = self.const_instruction(opcode)
+            count += 1
+            found = ((opcode, immediate),)
+        if count <= 1 and (not found or found[0][0] in PLAIN):
+            return found
+        return self.constant_function(at, result)
 
-    def vector_constant(self) -> int:
-        """The 128 bits of a v128.const, after its prefix; raises ValidationError for any other vector instruction."""
+    def constant_function(self, at: int, result: int) -> ConstExpr:
+        """The expression from position `at` of the section up to here, as a call of a function made of it."""
+        reader, module = self.reader, self.module
+        if reader.at - at > MAX_BODY_BYTES:
+            raise reader.error(f"constant expression size exceeds limit of {MAX_BODY_BYTES}: {reader.at - at}", at)
+        index = len(module.functions) + len(module.constant_functions)
+        module.constant_functions.append(
+            ConstantFunction(reader.base + at, reader.base + reader.at, result, len(module.globals))
+        )
+        return ((CALL, index),)
+
+    def const_instruction(self, opcode: int) -> tuple[int, int]:
+        """Any constant instruction, whose first byte was read: its opcode and its last immediate, 0 if it has none.
+
+        One of a later proposal is noted. Raises ValidationError or MalformedError for any other.
+        """
         reader = self.reader
         at = reader.at - 1
-        if reader.unsigned() != V128_CONST & 0xFFF:
-            raise ValidationError("constant expression required: not a constant instruction", offset=reader.base + at)
-        self.use("simd", at)
-        start = reader.skip(16)
+        code = opcode
+        if opcode == _SIMD_PREFIX:
+            sub = reader.unsigned()
+            code = (opcode << 12) + sub if sub < 1 << 12 else _NO_OPCODE
+        feature = CONSTANT_FEATURES.get(code)
+        if feature is None:
+            self.later_const_instruction(opcode, at)
+            return opcode, 0
+        if feature:
+            self.use(feature, at)
+        immediate = 0
+        for word in OPS[code].immediates:
+            immediate = self.const_immediate(word, code)
+        return code, immediate
+
+    def const_immediate(self, word: str, code: int) -> int:
+        """An immediate of an instruction, by the opcode table's word for it."""
+        reader = self.reader
+        if word == "heaptype":
+            return self.heap_type(nullable=True)
+        if word == "signed":
+            return reader.signed(64 if code == I64_CONST else 32)
+        size_bytes = _BYTES_OF_BITS.get(word)
+        if size_bytes is None:
+            return reader.unsigned()
+        start = reader.skip(size_bytes)
         return int.from_bytes(reader.data[start : reader.at], "little")
 
-    def later_const_instruction(self, opcode: int) -> None:
+    def later_const_instruction(self, opcode: int, at: int) -> None:
         """Steps over a constant instruction of a later proposal and notes it; raises for any other."""
         reader = self.reader
-        at = reader.at - 1
         if opcode == _GC_PREFIX and (indices := _GC_CONSTANTS.get(reader.unsigned())) is not None:
             for _ in range(indices):
                 reader.unsigned()
             self.use("gc", at)
-        elif opcode in OPS or opcode in UNSUPPORTED_OPCODES or opcode == _MISC_PREFIX:
+        elif opcode in OPS or opcode in UNSUPPORTED_OPCODES or opcode in (_MISC_PREFIX, _SIMD_PREFIX):
             raise ValidationError("constant expression required: not a constant instruction", offset=reader.base + at)
         else:
             raise reader.error(f"illegal opcode {opcode:#04x} in a constant expression", at)

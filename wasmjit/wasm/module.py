@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, overload
 
 from ..config import Features
-from .const_expr import REF_FUNC
+from .const_expr import CALL, REF_FUNC
 from .const_expr import ConstExpr as ConstExpr
 from .types import (
     FUNCTION,
@@ -56,6 +56,20 @@ class FunctionBody:
 
     start: int
     end: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConstantFunction:
+    """What computes a constant expression of several instructions: a function without parameters or locals.
+
+    `start` is the offset in the module of its first instruction, `end` that behind its `end`; `result` is the type of
+    its value. It may read the first `num_globals` globals.
+    """
+
+    start: int
+    end: int
+    result: int
+    num_globals: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +200,9 @@ class Module:
     has_tail_calls: bool = False  # whether a body that was validated makes any
     references: dict[int, TypeReference] = field(default_factory=dict)  # what `reference` has made
     interpretable: bytes = b""  # by position: 1 for bodies that are valid and that the interpreter can take
+    # Behind `functions` in the function index space, for constant expressions alone: no other index reaches them.
+    constant_functions: list[ConstantFunction] = field(default_factory=list)
+    constant_code: bytes = b""  # of a module from an artifact: their bodies, one behind the other
 
     @property
     def address_type(self) -> int:
@@ -197,8 +214,41 @@ class Module:
         return kinds.pop() if len(kinds) == 1 else UNKNOWN
 
     def function_type(self, index: int) -> FuncType:
-        """The type of function `index`."""
-        return self.types[self.functions[index]]  # type: ignore[return-value]  # validation has seen to it
+        """The type of function `index`, which may be a constant function."""
+        functions = self.functions
+        if index < len(functions):
+            return self.types[functions[index]]  # type: ignore[return-value]  # validation has seen to it
+        return FuncType((), (self.constant_functions[index - len(functions)].result,))
+
+    def body(self, index: int) -> FunctionBody | ConstantFunction:
+        """The byte range of defined function `index`, which may be a constant function: that declares no locals."""
+        functions = self.functions
+        if index < len(functions):
+            return self.bodies[index - self.num_imported_functions]
+        return self.constant_functions[index - len(functions)]
+
+    def function_name(self, index: int) -> str | None:
+        """What the name section calls a function; of a constant function, what it computes."""
+        if index < len(self.functions):
+            return self.names.functions.get(index)
+        return f"constant expression of {self._owner(((CALL, index),))}"
+
+    def _owner(self, expression: ConstExpr) -> str:
+        """What a constant expression that there is once is of."""
+        inits = [(f"table {table}", init) for table, init in self.table_inits.items()]
+        inits += [(f"global {i}", g.init) for i, g in enumerate(self.global_definitions, self.num_imported_globals)]
+        inits += [(f"data segment {i}", segment.start) for i, segment in enumerate(self.data)]
+        for i, element in enumerate(self.elements):
+            inits.append((f"element segment {i}", element.start))
+            if not isinstance(element.items, FunctionItems):
+                inits += [(f"element segment {i}", item) for item in element.items]
+        return next(owner for owner, init in inits if init == expression)
+
+    def bytes_of_constants(self) -> bytes:
+        """The bodies of the constant functions, one behind the other."""
+        if self.constant_code:
+            return self.constant_code
+        return b"".join([bytes(self.wasm[function.start : function.end]) for function in self.constant_functions])
 
     def import_type(self, position: int) -> ExternType:
         """The type of import number `position`."""

@@ -39,7 +39,7 @@ class Operands:
         self.wasm = module.wasm
         self.lowering = lowering
         self.function_index = function_index
-        self.body = module.bodies[function_index - module.num_imported_functions]
+        self.body = module.body(function_index)
         self.type: FuncType = module.function_type(function_index)
         self.local_types: list[int] = []
         self.types: list[int] = []

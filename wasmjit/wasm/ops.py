@@ -677,3 +677,15 @@ OPS: dict[int, Op] = {op.code: op for op in map(_parse_row, filter(None, _TABLE.
 for _table, _feature in ((_VECTOR_TABLE, "simd"), (_RELAXED_TABLE, "relaxed_simd")):
     OPS |= {op.code: op for op in (_parse_vector_row(line, _feature) for line in filter(None, _table.splitlines()))}
 OP_BY_NAME: dict[str, Op] = {op.name: op for op in OPS.values()}
+
+# The instructions of constant expressions (spec section 3.3.10), by the feature that brought them there. The decoder
+# reads no others, and the walk through a constant function (wasm/constant_walk.py) takes no others.
+_CONSTANT = {
+    "": "i32.const i64.const f32.const f64.const global.get ref.null ref.func",
+    "simd": "v128.const",
+    "extended_const": "i32.add i32.sub i32.mul i64.add i64.sub i64.mul",
+}
+# Opcode -> that feature.
+CONSTANT_FEATURES: dict[int, str] = {
+    OP_BY_NAME[name].code: feature for feature, names in _CONSTANT.items() for name in names.split()
+}

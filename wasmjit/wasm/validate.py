@@ -12,6 +12,7 @@ from ..errors import ValidationError
 from .binary import Reader
 from .body import walk_body
 from .const_expr import F32_CONST, F64_CONST, GLOBAL_GET, I32_CONST, I64_CONST, REF_FUNC, REF_NULL, V128_CONST
+from .constant_walk import check_constant_functions, check_constant_global
 from .module import ACTIVE, ConstExpr, ElementSegment, FunctionItems, Module
 from .types import (
     EXTERN_KIND_NAMES,
@@ -39,7 +40,6 @@ from .types import (
 
 _FUNCTION_SECTION, _TABLE_SECTION, _MEMORY_SECTION, _TAG_SECTION = 3, 4, 5, 13
 _CONSTANTS = {I32_CONST: I32, I64_CONST: I64, F32_CONST: F32, F64_CONST: F64, V128_CONST: V128}
-_ARITHMETIC = {0x6A: I32, 0x6B: I32, 0x6C: I32, 0x7C: I64, 0x7D: I64, 0x7E: I64}
 
 
 # What is known of a body, in bits. None: it has to be looked at.
@@ -93,8 +93,8 @@ def validate_module_level(module: Module) -> None:
         if data.mode == ACTIVE:
             if data.memory >= len(module.memories):
                 raise ValidationError(f"unknown memory {data.memory}", offset=data.offset)
-            address_type = I64 if module.memories[data.memory].is_64 else I32
-            _check_const_expr(module, data.start, address_type, data.offset)
+            _check_const_expr(module, data.start, module.memories[data.memory].address_type, data.offset)
+    check_constant_functions(module)
 
 
 def _check_types(module: Module) -> None:
@@ -226,7 +226,7 @@ def _check_elements(module: Module, segment: ElementSegment) -> None:
                 f"{valtype_name(table.element)}",
                 offset=offset,
             )
-        _check_const_expr(module, segment.start, I64 if table.is_64 else I32, offset)
+        _check_const_expr(module, segment.start, table.address_type, offset)
     items = segment.items
     if (
         isinstance(items, FunctionItems)  # nearly always, and segments can be long
@@ -241,48 +241,27 @@ def _check_elements(module: Module, segment: ElementSegment) -> None:
 def _check_const_expr(
     module: Module, expression: ConstExpr, expected: int, offset: int, *, num_globals: int | None = None
 ) -> None:
-    """A constant expression that gives one value of type `expected` (spec section 3.3.10, extended arithmetic).
+    """A constant expression that gives a value of type `expected` (spec section 3.3.10).
 
-    It may read immutable globals, the first `num_globals` at most.
+    It may read immutable globals, the first `num_globals` at most. Of constant functions, which are checked by
+    themselves, it is known to be their type.
     """
-    stack: list[int] = []
-    for opcode, immediate in expression:
-        if opcode in _CONSTANTS:
-            stack.append(_CONSTANTS[opcode])
-        elif opcode in _ARITHMETIC:
-            operand = _ARITHMETIC[opcode]
-            if stack[-2:] != [operand, operand]:
-                found = " ".join(map(valtype_name, stack[-2:])) or "nothing"
-                raise ValidationError(
-                    f"type mismatch: expected {valtype_name(operand)} twice, found {found}", offset=offset
-                )
-            stack.pop()
-        elif immediate is None:
-            raise ValidationError(f"constant expression required: opcode {opcode:#04x}", offset=offset)
-        elif opcode == REF_NULL:
-            stack.append(immediate)
-        elif opcode == REF_FUNC:
-            if immediate >= len(module.functions):
-                raise ValidationError(f"unknown function {immediate}", offset=offset)
-            stack.append(module.reference(module.functions[immediate], nullable=False))
-        elif opcode == GLOBAL_GET:
-            stack.append(_constant_global(module, immediate, num_globals, offset))
-    if stack != [expected] and not (len(stack) == 1 and matches(stack[0], expected)):
-        found = " ".join(map(valtype_name, stack)) or "nothing"
-        raise ValidationError(f"type mismatch: expected {valtype_name(expected)}, found {found}", offset=offset)
-
-
-def _constant_global(module: Module, index: int, num_globals: int | None, offset: int) -> int:
-    """The type of a global that a constant expression reads: of an immutable one that has its value then.
-
-    Those of the module came with the garbage collection proposal; without it, imported ones can be read.
-    """
-    if index >= len(module.globals):
-        raise ValidationError(f"unknown global {index}", offset=offset)
-    if num_globals is not None and index >= num_globals:
-        raise ValidationError(f"unknown global {index}: only globals before this can be read here", offset=offset)
-    if index >= module.num_imported_globals:
-        module.features.check_is_on("gc", offset)
-    if module.globals[index].mutable:
-        raise ValidationError(f"constant expression required: global {index} is mutable", offset=offset)
-    return module.globals[index].content
+    if not expression:
+        raise ValidationError(f"type mismatch: expected {valtype_name(expected)}, found nothing", offset=offset)
+    ((opcode, immediate),) = expression
+    if opcode in _CONSTANTS:
+        found = _CONSTANTS[opcode]
+    elif opcode == GLOBAL_GET:
+        num_globals = len(module.globals) if num_globals is None else num_globals
+        check_constant_global(module, immediate, num_globals, offset)
+        found = module.globals[immediate].content
+    elif opcode == REF_FUNC:
+        if immediate >= len(module.functions):
+            raise ValidationError(f"unknown function {immediate}", offset=offset)
+        found = module.reference(module.functions[immediate], nullable=False)
+    else:
+        found = immediate if opcode == REF_NULL else expected
+    if found != expected and not matches(found, expected):
+        raise ValidationError(
+            f"type mismatch: expected {valtype_name(expected)}, found {valtype_name(found)}", offset=offset
+        )
