@@ -537,7 +537,10 @@ def _encode_expression(expression: ConstExpr, types: _TypeWriter) -> _Json:
 
 
 def _decode_expression(data: _Json, types: _TypeReader) -> ConstExpr:
-    return tuple([(opcode, types.value(immediate) if opcode == REF_NULL else immediate) for opcode, immediate in data])
+    if not data:  # of segments that are not active
+        return ()
+    ((opcode, immediate),) = data
+    return ((opcode, types.value(immediate) if opcode == REF_NULL else immediate),)
 
 
 def _encode_items(items: Sequence[ConstExpr], indices: array[int], types: _TypeWriter) -> _Json:

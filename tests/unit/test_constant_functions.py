@@ -329,6 +329,14 @@ def test_damaged_metadata_is_refused() -> None:
             read(constant_functions=changed)
 
 
+def test_expressions_of_artifacts_are_one_instruction() -> None:
+    stripped = strip(decoded(EVERYWHERE))
+    encoded, indices = encode_module(stripped)
+    encoded["global_definitions"][1][2] = [[0x41, 1], [0x41, 2]]
+    with pytest.raises(ArtifactError, match="metadata is damaged"):
+        decode_module(encoded, memoryview(indices).cast("I"), stripped.wasm, stripped.constant_code)
+
+
 @pytest.mark.parametrize("index", [0, 2, 8, -1, 1 << 40])
 def test_forged_calls_are_refused(index: int) -> None:
     """Of artifacts whose checksums are right."""

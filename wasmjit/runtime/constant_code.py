@@ -48,7 +48,7 @@ class ConstantCode:
         self._functions = range(first, first + count)
         try:
             steps = [self._global_step(position) for position in dynamic_globals]
-        except LookupError as error:
+        except (LookupError, ValueError) as error:
             raise ArtifactError(f"the artifact's globals are damaged ({error})") from None
         done = {step[1] for step in steps if step[0] == abi.CONSTANT_COMPUTED}
         behind_imports = first - module.num_imported_functions
