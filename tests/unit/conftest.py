@@ -16,6 +16,7 @@ from wasmjit.wasm import types
 from wasmjit.wasm.module import (
     ACTIVE,
     PASSIVE,
+    ConstantFunction,
     DataSegment,
     ElementSegment,
     Export,
@@ -213,7 +214,7 @@ def sample_module() -> Module:
             ElementSegment(PASSIVE, types.FUNCREF, (), 0, (), 120),
         ],
         data=[
-            DataSegment(ACTIVE, 0, ((0x41, 3), (0x41, 4), (0x6A, None)), 130, 140, 125),
+            DataSegment(ACTIVE, 0, ((0x10, 7),), 130, 140, 125),
             DataSegment(PASSIVE, 0, (), 300, 305, 295),
         ],
         data_count=2,
@@ -221,6 +222,7 @@ def sample_module() -> Module:
         code_start=398,
         code_end=460,
         referenced_functions={1, 5, 2, 3},
+        constant_functions=[ConstantFunction(126, 132, i32, 1)],
         names=Names("sample", {0: "log", 2: "multiply_add", 6: "größer"}),
     )
 
