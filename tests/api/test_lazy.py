@@ -277,7 +277,7 @@ def test_a_timeout_ends_waiting_for_code(monkeypatch: pytest.MonkeyPatch, waits_
     def hold() -> None:
         with lock:
             locked.set()
-            done.wait(20)
+            done.wait(300)
 
     holder = threading.Thread(target=hold)
     if waits_for == "another thread":
@@ -287,7 +287,7 @@ def test_a_timeout_ends_waiting_for_code(monkeypatch: pytest.MonkeyPatch, waits_
     with pytest.raises(Trap) as caught:
         exports["fib"](store, 5)
     assert caught.value.trap_code is TrapCode.INTERRUPT
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
     done.set()
     if holder.ident is not None:
         holder.join()

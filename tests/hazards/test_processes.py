@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.timing import becomes_true
 from wasmjit import CompileError, Config, Engine, Module, processes, wat2wasm
 from wasmjit.cache import background_lock_path, background_process, take_background_turn
 
@@ -92,12 +93,10 @@ def used_seconds(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def wait_until_gone(environment: dict[str, str], besides: int = 0, seconds: float = 1.0) -> list[int]:
-    """Those that are left after so long, or as soon as there are no more than `besides`."""
-    deadline = time.monotonic() + seconds * 3  # machines are busy
-    while len(left := marked(environment)) > besides and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return left
+def wait_until_gone(environment: dict[str, str], besides: int = 0) -> list[int]:
+    """Those that are left after very long, or as soon as there are no more than `besides`."""
+    becomes_true(lambda: len(marked(environment)) <= besides, 300)  # they have what time others leave them
+    return marked(environment)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +127,7 @@ def test_no_process_outlives_a_parent_that_is_killed(tier: str, by: int, environ
             time.sleep(0.05)
         assert len(marked(environment)) >= 2
         parent.send_signal(by)
-        parent.wait(10)
+        parent.wait(60)
     assert wait_until_gone(environment) == []
 
 
@@ -138,13 +137,21 @@ def test_a_forked_child_keeps_no_worker_and_delays_nobody(environment: dict[str,
         "if os.fork() == 0:\n    time.sleep(60)\n    os._exit(0)\n"
         "print(time.time(), flush=True)"
     )
-    process = subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE)
-    with process:
-        assert process.stdout is not None
-        left_at = float(process.stdout.readline())
-        process.wait(20)
-        assert time.time() - left_at < 1.5  # it was a second for each worker
-    assert len(wait_until_gone(environment, besides=1)) == 1
+    delays = []
+    for _ in range(5):  # machines are busy
+        process = subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE)
+        with process:
+            assert process.stdout is not None
+            left_at = float(process.stdout.readline())
+            process.wait(60)
+            delays.append(time.time() - left_at)
+        left = wait_until_gone(environment, besides=1)
+        assert len(left) == 1
+        os.kill(left[0], signal.SIGKILL)
+        assert wait_until_gone(environment) == []
+        if delays[-1] < 1.5:  # it was a second for each worker
+            break
+    assert min(delays) < 1.5, delays
 
 
 def test_workers_of_a_killed_parent_end_though_a_fork_lives(environment: dict[str, str]) -> None:
@@ -166,10 +173,7 @@ def test_at_most_one_process_is_left_behind_by_programs_that_end(environment: di
     left = wait_until_gone(environment, besides=1)
     assert len(left) == 1
     process = left[0]
-    deadline = time.monotonic() + 20
-    while os.sched_getscheduler(process) != os.SCHED_IDLE and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert os.sched_getscheduler(process) == os.SCHED_IDLE
+    assert becomes_true(lambda: os.sched_getscheduler(process) == os.SCHED_IDLE)
     assert os.getpriority(os.PRIO_PROCESS, process) == 19
     assert resource.prlimit(process, resource.RLIMIT_CPU)[0] < 200
     assert resource.prlimit(process, resource.RLIMIT_AS)[0] == 2 << 30
@@ -185,7 +189,7 @@ def test_what_goes_on_ends_with_its_budget(environment: dict[str, str], tmp_path
         "Module(Engine(config), large())"
     )
     subprocess.run([sys.executable, "-c", program, "1"], env=environment, check=True, timeout=60)
-    assert wait_until_gone(environment, seconds=20) == []
+    assert wait_until_gone(environment) == []
     subprocess.run([sys.executable, "-c", program, "0"], env=environment, check=True, timeout=60)
     assert wait_until_gone(environment) == []
     assert not list(tmp_path.glob("cache/*.cwasm"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.fuzz import shapes
+from tests.timing import becomes_true, is_quick
 from wasmjit import CompileError, Config, Engine, Instance, Module, Store, Trap, TrapCode, WasmError, abi, run
 from wasmjit.compile import limits, pipeline, workers
 from wasmjit.compile.unit import Unit, plan_units
@@ -84,11 +86,18 @@ def unit_of(wasm: bytes) -> Unit:
     return unit
 
 
+@functools.cache
+def large_shape(name: str) -> tuple[bytes, frozenset[int]]:
+    """A module of 80,000 bytes, and which of its functions are tangled."""
+    make = shapes.SHAPES[name]
+    wasm = make(shapes.count_for(make, 80_000))
+    return wasm, frozenset(unit_of(wasm).tangled)
+
+
 @pytest.mark.parametrize("name", TANGLED)
 def test_tangled_shapes_are_left_as_they_are(name: str) -> None:
-    make = shapes.SHAPES[name]
-    assert 0 in unit_of(make(shapes.count_for(make, 80_000))).tangled
-    assert not unit_of(make(20)).tangled
+    assert 0 in large_shape(name)[1]
+    assert not unit_of(shapes.SHAPES[name](20)).tangled
 
 
 def outcome(f: Any, store: Store, argument: int) -> Any:
@@ -112,9 +121,8 @@ ENDLESS = (
 
 @pytest.mark.parametrize("name", [name for name in TANGLED if name not in (*ENDLESS, "memory_sizes")])
 def test_what_is_left_as_it_is_does_the_same(name: str) -> None:
-    make = shapes.SHAPES[name]
-    wasm = make(shapes.count_for(make, 80_000))
-    assert unit_of(wasm).tangled
+    wasm, tangled = large_shape(name)
+    assert tangled
     functions = []
     for tier in ("auto", "optimized"):
         store = Store(Engine(Config(tier=tier)), timeout=30)
@@ -202,10 +210,12 @@ def test_budgets_grow_with_the_text() -> None:
 def test_compiling_ends_when_its_time_is_over(parallel: bool) -> None:
     wasm = shapes.SHAPES["functions"](20_000)
     config = Config(tier="optimized", compile_timeout=0.3, parallel_compilation=parallel)
-    began = time.monotonic()
-    with pytest.raises(CompileError, match=r"compiling took longer than Config.compile_timeout \(0\.\d+ s\)"):
-        Module(Engine(config), wasm)
-    assert time.monotonic() - began < 5
+
+    def compile_for_too_long() -> None:
+        with pytest.raises(CompileError, match=r"compiling took longer than Config.compile_timeout \(0\.\d+ s\)"):
+            Module(Engine(config), wasm)
+
+    assert is_quick(compile_for_too_long, 5)
 
 
 @pytest.mark.parametrize("tier", ["auto", "optimized", "baseline"])
@@ -377,20 +387,18 @@ def test_an_interrupt_ends_compiling_and_its_workers() -> None:
     def interrupt(*_: object) -> None:
         raise Interrupted
 
-    before = signal.signal(signal.SIGALRM, interrupt)
-    try:
+    def compile_and_interrupt() -> None:
         signal.setitimer(signal.ITIMER_REAL, 0.7)
-        began = time.monotonic()
         with pytest.raises(Interrupted):
             Module(Engine(Config(tier="optimized")), shapes.SHAPES["functions"](20_000))
-        assert time.monotonic() - began < 3
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        assert is_quick(compile_and_interrupt, 3)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    deadline = time.monotonic() + 5
-    while (left := compiling()) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not left
+    assert becomes_true(lambda: not compiling())
 
 
 def compiling() -> list[workers.Worker]:
@@ -401,11 +409,12 @@ def compiling() -> list[workers.Worker]:
 
 
 def test_the_timeout_of_a_run_holds_while_its_module_is_compiled() -> None:
-    began = time.monotonic()
-    with pytest.raises(Trap) as caught:
-        run(shapes.SHAPES["functions"](20_000), timeout=0.3, engine=Engine(Config(tier="optimized")))
-    assert caught.value.trap_code is TrapCode.INTERRUPT
-    assert time.monotonic() - began < 4
+    def run_for_too_long() -> None:
+        with pytest.raises(Trap) as caught:
+            run(shapes.SHAPES["functions"](20_000), timeout=0.3, engine=Engine(Config(tier="optimized")))
+        assert caught.value.trap_code is TrapCode.INTERRUPT
+
+    assert is_quick(run_for_too_long, 4)
 
 
 def test_too_many_operands_of_calls_that_the_interpreter_cannot_run_are_an_error() -> None:

@@ -30,8 +30,8 @@ async def double(n: int) -> int:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Lets the loop go on until it is so, 10 s at most."""
-    end = time.monotonic() + 10
+    """Lets the loop go on until it is so, two minutes at most."""
+    end = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < end, "waited for too long"
         await asyncio.sleep(0.001)

@@ -28,7 +28,7 @@ def test_a_call_gives_what_a_plain_call_gives(store: Store, exports_with: Callab
 def test_the_loop_goes_on_meanwhile(store: Store, exports_with: Callable[..., Any]) -> None:
     """wasm that stays in a host function that blocks its thread does not block the loop."""
     leave = threading.Event()
-    blocking = Func(store, FuncType([], [I32]), lambda: int(leave.wait(10)))
+    blocking = Func(store, FuncType([], [I32]), lambda: int(leave.wait(120)))
 
     async def main() -> None:
         call = asyncio.ensure_future(blocking.call_async(store))
@@ -95,7 +95,7 @@ def test_blocked_wasm_starves_nobody(engine: Engine) -> None:
     """Neither other calls of ours nor the loop's own thread pool, which has few threads."""
     leave = threading.Event()
     stores = [Store(engine) for _ in range(40)]
-    blocked = [Func(store, NOTHING, lambda: leave.wait(10) and None) for store in stores]
+    blocked = [Func(store, NOTHING, lambda: leave.wait(120) and None) for store in stores]
 
     async def main() -> None:
         calls = [asyncio.ensure_future(f.call_async(s)) for f, s in zip(blocked, stores, strict=True)]

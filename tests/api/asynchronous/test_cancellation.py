@@ -89,7 +89,7 @@ def test_cancelling_waits_for_a_host_function_that_blocks(store: Store, exports_
 
     def host() -> None:
         entered.set()
-        leave.wait(10)
+        leave.wait(120)
 
     blocking = Func(store, NOTHING, host)
 
@@ -113,7 +113,7 @@ def test_cancelling_interrupts_wasm(store: Store, exports_with: Callable[..., An
         start = time.monotonic()
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(exports["forever"].call_async(store), 0.02)
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 60
         assert await exports["run"].call_async(store, 1) == 3  # and nothing of it is left over
 
     asyncio.run(main())
