@@ -5,7 +5,9 @@ For tests that are not about compiling. Whatever is on this side of the processe
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Any
 
 from wasmjit.compile.workers import Pending, WorkerPool
@@ -34,14 +36,17 @@ class Answers:
             self._bytes -= len(text) + len(made)
 
 
-def use() -> None:
+_answers = Answers()
+
+
+@contextlib.contextmanager
+def use() -> Iterator[None]:
     """Has this process do so."""
-    answers = Answers()
     begin, result = WorkerPool.begin, Pending.result
 
     def begin_once(pool: WorkerPool, fields: dict[str, Any], body: bytes = b"") -> Pending:
         request = (repr(sorted(fields.items())), body)
-        reply = answers.get(request)
+        reply = _answers.get(request)
         if reply is None:
             pending = begin(pool, fields, body)
             pending.request = request  # type: ignore[attr-defined]
@@ -54,8 +59,13 @@ def use() -> None:
         reply = result(pending)
         request = getattr(pending, "request", None)
         if request is not None:
-            answers.keep(request, reply)
+            _answers.keep(request, reply)
         return reply
 
     WorkerPool.begin = begin_once  # type: ignore[method-assign]
     Pending.result = result_once  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        WorkerPool.begin = begin  # type: ignore[method-assign]
+        Pending.result = result  # type: ignore[method-assign]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests import text_in_process
+from tests import compiled_once, text_in_process
 from wasmjit.runtime import trap
 from wasmjit.runtime.native import set_trap_factory
 
@@ -42,6 +43,23 @@ def trap_factory(request: pytest.FixtureRequest) -> None:
         set_trap_factory(TrapError)
     else:
         set_trap_factory(trap._make_trap)
+
+
+COMPILED_ONCE = ("tests/api", "tests/compat", "tests/hazards", "tests/wasi")
+# But tests of these are about the compiler processes, or compare what was compiled twice.
+COMPILE_ANEW = frozenset(
+    """test_default_tier test_hot_loops test_interpreter test_interrupt test_lazy test_left_to_interpreter test_limits
+    test_module test_module_queries test_processes test_reentry test_serialized test_tier_report test_tiers""".split()
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def functions_are_compiled_once(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Where compiling is not what is tested: two of three functions were compiled for another test of the same kind."""
+    path = request.path.relative_to(ROOT)
+    is_used = str(path.parent).startswith(COMPILED_ONCE) and path.stem not in COMPILE_ANEW
+    with compiled_once.use() if is_used else contextlib.nullcontext():
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

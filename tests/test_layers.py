@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,10 +82,20 @@ def part_of(path: Path) -> str:
     return name if len(relative.parts) > 1 else "public" if name == "__init__.py" else name.removesuffix(".py")
 
 
-def modules_imported(path: Path) -> Iterator[tuple[int, str]]:
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), str(path))
+
+
+@functools.cache
+def modules_imported(path: Path) -> tuple[tuple[int, str], ...]:
+    return tuple(_modules_imported(path))
+
+
+def _modules_imported(path: Path) -> Iterator[tuple[int, str]]:
     """Line and full dotted name of everything a file imports, also inside functions; not for type checkers only."""
     package = ["wasmjit", *path.relative_to(PACKAGE).parts[:-1]]
-    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -105,7 +116,7 @@ def _names_of(argument: ast.expr, package: str, path: Path) -> list[str]:
     text = ast.unparse(argument)
     if "__package__" not in text:
         return []
-    strings = [node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)]
+    strings = [node.value for node in ast.walk(parsed(path)) if isinstance(node, ast.Constant)]
     return sorted({f"{package}.{value}" for value in strings if isinstance(value, str) and value.isidentifier()})
 
 
@@ -215,7 +226,7 @@ def test_circles_and_imports_by_string_are_seen() -> None:
 def test_functions_fit_a_screen(path: Path) -> None:
     too_long = [
         f"{path}:{node.lineno}: {node.name} has {length} lines"
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(parsed(path))
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
         and (length := (node.end_lineno or node.lineno) - node.lineno + 1) > MOST_FUNCTION_LINES
     ]

@@ -639,10 +639,10 @@ def test_a_hot_loop_takes_references_along(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_functions_with_references_are_interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(pool: workers.WorkerPool) -> workers.Worker:
-        raise AssertionError("a compiler was started")
+    def refuse(pool: workers.WorkerPool, *request: object) -> workers.Pending:
+        raise AssertionError("a compiler was asked")
 
-    monkeypatch.setattr(workers.WorkerPool, "_take", refuse)
+    monkeypatch.setattr(workers.WorkerPool, "begin", refuse)
     store = Store(Engine(Config(tier="auto")))
     wat = WAT.replace('(func (export "tail")', '(func (export "no tail")').replace("return_call_ref", "call_ref")
     found = instance(store, wat, Func(store, UNARY, lambda n: n + 100))

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import itertools
 import os
 import random
 import subprocess
@@ -56,16 +57,18 @@ def config(tier: str) -> Config:
 def types_module(number: int, count: int, *, exported: int = 0) -> bytes:
     """A module with `count` types that no module of another `number` has, and as many functions as are `exported`, of
     the first ones, which return their last parameter."""
-    numbers = random.Random(number)
-    types = set()
-    while len(types) < count:
-        types.add(bytes(numbers.choices(b"\x7f\x7e\x7d\x7c", k=14)) + b"\x7f")
-    ordered = [b"\x60" + wasm_bytes.vector(*[bytes([t]) for t in params]) + b"\x01\x7f" for params in sorted(types)]
-    sections = [wasm_bytes.section(wasm_bytes.TYPE, wasm_bytes.vector(*ordered))]
+    assert number < 4**7
+    numbers = (b"\x7f", b"\x7e", b"\x7d", b"\x7c")
+    first = b"".join(numbers[number >> 2 * place & 3] for place in range(7))
+    types = [
+        b"\x60\x10" + first + b"".join(others) + b"\x7f\x01\x7f"
+        for others in itertools.islice(itertools.product(numbers, repeat=8), count)
+    ]
+    sections = [wasm_bytes.section(wasm_bytes.TYPE, wasm_bytes.vector(*types))]
     if exported:
         indices = [wasm_bytes.unsigned(index) for index in range(exported)]
         exports = [wasm_bytes.name(f"f{index}") + b"\0" + wasm_bytes.unsigned(index) for index in range(exported)]
-        body = b"\4\0\x20\x0e\x0b"  # local.get 14, end
+        body = b"\4\0\x20\x0f\x0b"  # local.get 15, end
         sections += [
             wasm_bytes.section(wasm_bytes.FUNCTION, wasm_bytes.vector(*indices)),
             wasm_bytes.section(wasm_bytes.EXPORT, wasm_bytes.vector(*exports)),

@@ -37,5 +37,5 @@ convert = wast.convert
 def begin(directory: Path) -> None:
     """To be called first in the process, with a directory that it may make."""
     text_in_process.use()
-    compiled_once.use()
+    compiled_once.use().__enter__()
     wast.convert = Converted(directory)

@@ -225,10 +225,15 @@ OPERATIONS: dict[str, Callable[[Guest, bytes], Errno]] = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS_TO_A_DIRECTORY)
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_no_operation_acts_outside(guest: Guest, way: str, operation: str) -> None:
-    assert OPERATIONS[operation](guest, WAYS_TO_A_DIRECTORY[way]) is Errno.PERM
+def test_no_operation_acts_outside(guest: Guest, place: Path, operation: str) -> None:
+    before, files, free = fingerprint(place), open_files(), guest._next
+    for way, path in WAYS_TO_A_DIRECTORY.items():
+        guest._next = free
+        assert OPERATIONS[operation](guest, path) is Errno.PERM, way
+        assert SECRET not in guest.bytes, way
+        assert not open_files() - files, way
+        assert fingerprint(place) == before, way
 
 
 WAYS_TO_A_FILE = {

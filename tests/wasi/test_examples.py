@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import runpy
 import shutil
 import subprocess
 import sys
@@ -249,14 +250,27 @@ def test_a_precompiled_example_behaves_as_the_module(
     assert outcomes[0] == outcomes[1] and outcomes[0][0] == 0 and outcomes[0][1]
 
 
-# Compiling wordfreq takes three quarters of the time; `test_a_precompiled_example_behaves_as_the_module` runs it, too.
-@pytest.mark.parametrize("names", [PROGRAMS[:-1], pytest.param((), marks=pytest.mark.slow)], ids=["most", "all"])
-def test_the_demo_runs(root: Path, names: tuple[str, ...]) -> None:
+def check_demo(root: Path, names: tuple[str, ...], output: str) -> None:
+    assert all((f"examples/{name}.wasm" in output) == (name in names) for name in PROGRAMS)
+    assert hashlib.sha256((root / "examples" / "data" / "article.txt").read_bytes()).hexdigest() in output
+
+
+# Compiling takes most of the time: in this process, the functions are compiled (`tests.compiled_once`).
+def test_the_demo_runs(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["demo.py"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(root / "examples" / "demo.py"), run_name="__main__")
+    output, errors = capsys.readouterr()
+    assert (end.value.code, errors) == (0, "")
+    check_demo(root, PROGRAMS, output)
+
+
+@pytest.mark.parametrize("names", [("sha256",), pytest.param((), marks=pytest.mark.slow)], ids=["one", "all"])
+def test_the_demo_runs_as_a_program(root: Path, names: tuple[str, ...]) -> None:
     command = [sys.executable, root / "examples" / "demo.py", *names]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert all((f"examples/{name}.wasm" in done.stdout) == (name in (names or PROGRAMS)) for name in PROGRAMS)
-    assert hashlib.sha256((root / "examples" / "data" / "article.txt").read_bytes()).hexdigest() in done.stdout
+    check_demo(root, names or PROGRAMS, done.stdout)
 
 
 def test_rebuilding_gives_the_same_files(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
