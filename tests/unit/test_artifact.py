@@ -41,7 +41,7 @@ def assert_same_module(found: Module, original: Module) -> None:
     for field in fields(Module):
         if field.name not in ("wasm", "data", "merged_data", "custom_sections", "interpretable", "constant_code"):
             assert getattr(found, field.name) == getattr(original, field.name), field.name
-    assert found.bytes_of_constants() == original.bytes_of_constants() != b""
+    assert found.bytes_of_constants() == original.bytes_of_constants()
     assert len(found.data) == len(original.data)
     original = merge(original)
     assert found.merged_data == original.merged_data
