@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.rows import for_each
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -36,7 +38,7 @@ def test_rows_have_names_of_their_own() -> None:
     assert len({row.id for row in ROWS}) == len(ROWS) > 100
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
+@for_each(ROWS, lambda row: row.id)
 def test_a_row_still_applies(row: Any) -> None:
     """Its text is there once, its place has that name, and its tests exist."""
     text = (ROOT / row.file).read_text()

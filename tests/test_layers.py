@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.rows import for_each
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "wasmjit"
 
@@ -130,7 +132,7 @@ def part_imported(name: str) -> str | None:
     return "public"
 
 
-@pytest.mark.parametrize("path", python_files(), ids=lambda path: str(path.relative_to(PACKAGE)))
+@for_each(python_files(), lambda path: path.relative_to(PACKAGE))
 def test_imports_follow_the_layers(path: Path) -> None:
     part = part_of(path)
     assert part in ALLOWED, f"say in ALLOWED what {part} may import, and in docs/rationale.md why it exists"
@@ -222,7 +224,7 @@ def test_circles_and_imports_by_string_are_seen() -> None:
     assert "wasmjit.wasi.definitions" in {name for _, name in modules_imported(PACKAGE / "runtime" / "linker.py")}
 
 
-@pytest.mark.parametrize("path", python_files(), ids=lambda path: str(path.relative_to(PACKAGE)))
+@for_each(python_files(), lambda path: path.relative_to(PACKAGE))
 def test_functions_fit_a_screen(path: Path) -> None:
     too_long = [
         f"{path}:{node.lineno}: {node.name} has {length} lines"
@@ -272,7 +274,7 @@ def test_readme_names_every_part_of_the_package() -> None:
     assert not {part for part in parts if not re.search(rf"\b{part}\b", text)}
 
 
-@pytest.mark.parametrize("path", python_files(), ids=lambda path: str(path.relative_to(PACKAGE)))
+@for_each(python_files(), lambda path: path.relative_to(PACKAGE))
 def test_files_stay_readable(path: Path) -> None:
     """A file becomes a folder past about 800 lines."""
     limit = LONG_FILES.get(str(path.relative_to(PACKAGE)), 900)

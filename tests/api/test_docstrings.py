@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import wasmjit
+from tests.rows import for_each
 from wasmjit.config import Option
 
 # Names that cannot carry an example of their own.
@@ -35,7 +36,7 @@ def members(cls: type) -> Iterator[tuple[str, Any]]:
                     yield name, member
 
 
-@pytest.mark.parametrize("name", public_names())
+@for_each(public_names())
 def test_every_public_name_has_a_docstring_with_an_example(name: str) -> None:
     item = getattr(wasmjit, name)
     if not (inspect.isclass(item) or inspect.isfunction(item)):
@@ -45,7 +46,7 @@ def test_every_public_name_has_a_docstring_with_an_example(name: str) -> None:
     assert ">>> " in text, f"{name} has no example"
 
 
-@pytest.mark.parametrize("name", public_names())
+@for_each(public_names())
 def test_every_public_member_has_a_docstring(name: str) -> None:
     item = getattr(wasmjit, name)
     if inspect.isclass(item):

@@ -89,6 +89,7 @@ def test_functions_rise() -> None:
 
 
 def test_loops_that_are_entered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thresholds, "LOOP_PATIENCE_SECONDS_A_BYTE", 3600)  # on a busy machine, that begins at once
     monkeypatch.setattr(thresholds, "INTERPRETER_BUDGET", 10)
     monkeypatch.setattr(thresholds, "INTERPRETER_IS_PATIENT", False)
     module = Module(Engine(Config(tier="auto", cache=False)), WAT)

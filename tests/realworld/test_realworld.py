@@ -26,7 +26,7 @@ def test_program(program: Program) -> None:
         pytest.skip("large: WASMJIT_REALWORLD=all runs it, as does `make realworld`")
     try:
         # The quick tier: what is asked here is whether results are right.
-        comparison = compare(program, "baseline")
+        comparison = compare(program, "baseline", wasmtime_cached=False)
     except UnavailableError as error:
         pytest.skip(f"needs the network: {error}")
     print(table([comparison]))

@@ -9,6 +9,7 @@ import struct
 import pytest
 
 import wasmjit
+from tests.rows import for_each
 from tests.unit import bulk
 from wasmjit.compile import pipeline
 from wasmjit.config import Config
@@ -51,7 +52,7 @@ def code(op: Op) -> bytes:
     return bulk.encoded(tuple(op.name for op in REGULAR))[op.name]
 
 
-@pytest.mark.parametrize("op", REGULAR, ids=lambda op: op.name)
+@for_each(REGULAR, lambda op: op.name)
 def test_opcode_is_the_one_wasm_tools_writes(op: Op) -> None:
     validate(decode(bulk.program(bulk.applied(op.params, op.result, code(op)))))
     assert code(op).startswith(bytes([op.code]) if op.code < 0x100 else bytes([op.code >> 8, op.code & 0xFF]))
@@ -64,7 +65,7 @@ def test_every_row_compiles_and_verifies() -> None:
         assert unit.count == len(REGULAR)
 
 
-@pytest.mark.parametrize("op", REGULAR, ids=lambda op: op.name)
+@for_each(REGULAR, lambda op: op.name)
 def test_wrong_operand_types_are_refused(op: Op) -> None:
     for position, wrong in itertools.product(range(len(op.params)), (I32, I64, F32, F64)):
         types = (*op.params[:position], wrong, *op.params[position + 1 :])

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import wasmjit
+from tests.rows import for_each
 from tests.unit import bulk
 from wasmjit.compile import pipeline
 from wasmjit.config import Config
@@ -59,7 +60,7 @@ def code(op: Op) -> bytes:
     return bulk.encoded(tuple(texts.values()))[texts[op.name]]
 
 
-@pytest.mark.parametrize("op", VECTORS, ids=lambda op: op.name)
+@for_each(VECTORS, lambda op: op.name)
 def test_opcode_is_the_one_wasm_tools_writes(op: Op) -> None:
     validate(decode(bulk.program(bulk.applied(op.params, op.result, code(op)))))
     sub = op.code & 0xFFF
@@ -82,7 +83,7 @@ def test_every_row_compiles_and_verifies(target: str | None, level: str, determi
     assert unit.count == len(VECTORS)
 
 
-@pytest.mark.parametrize("op", VECTORS, ids=lambda op: op.name)
+@for_each(VECTORS, lambda op: op.name)
 def test_wrong_operand_types_are_refused(op: Op) -> None:
     for position, wrong in itertools.product(range(len(op.params)), (I32, I64, F32, F64, V128)):
         types = (*op.params[:position], wrong, *op.params[position + 1 :])
@@ -98,7 +99,7 @@ def unreachable(op: Op) -> tuple[Sequence[int], Sequence[int], bytes]:
     return (), [op.result] if op.result else [], b"\0" + code(op)
 
 
-@pytest.mark.parametrize("op", VECTORS, ids=lambda op: op.name)
+@for_each(VECTORS, lambda op: op.name)
 def test_in_unreachable_code_operands_may_be_missing(op: Op) -> None:
     validate(decode(bulk.program(unreachable(op))))
 
