@@ -30,6 +30,7 @@ from wasmjit import (
     inspection,
     wat2wasm,
 )
+from wasmjit.compile import limits
 
 I32 = ValType.i32()
 WAT = """(module (import "" "base" (global $base i32)) (import "" "f" (func)) (memory (export "m") 1)
@@ -126,6 +127,15 @@ def test_no_code_is_made_of_them() -> None:
     engine = Engine(config_of("optimized"))
     many = " ".join(f"(global i32 (i32.add (i32.const {i}) (i32.const 1)))" for i in range(500))
     assert Module(engine, f"(module (func) {many})").text == Module(engine, "(module (func))").text
+
+
+def test_beside_functions_that_are_left_to_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "is_left", lambda *_, **__: True)
+    engine = Engine(config_of("optimized"))
+    made = Module(engine, WAT)
+    for each in (made, Module.deserialize(engine, made.serialize())):
+        checked_values(Store(engine), each)
+        assert [f.tier for f in each.tier_report()] == ["interpreted"]
 
 
 def test_an_instance_made_below_wasm(engine: Engine) -> None:

@@ -29,7 +29,7 @@ else:
     from ..records import dataclass
 
 # Between looks at the clock: some milliseconds.
-_LOOK_BYTES = 8 * 1024
+LOOK_BYTES = 8 * 1024
 MAX_LOCALS = 50_000  # JS API, appendix "limits"
 # The interpreter's translator has a record for each operand. A call may push 1,000: what is higher is compiled only.
 FREE_HEIGHT = 1 << 16
@@ -195,7 +195,7 @@ class BodyWalker(Instructions):
         if at > self.body.end:
             raise MalformedError("unexpected end", offset=self.body.end)
         deadline.check(self.function_index)
-        return min(at + _LOOK_BYTES, self.body.end + 1)
+        return min(at + LOOK_BYTES, self.body.end + 1)
 
     def take(self, valtype: int, op_at: int) -> None:
         """Off the fast path: makes the operand on top one of `valtype`. Raises, unless it is a subtype."""

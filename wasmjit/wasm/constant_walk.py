@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..errors import MalformedError, UnsupportedError, ValidationError
-from .body import BodyFacts, BodyWalker
+from .body import LOOK_BYTES, BodyFacts, BodyWalker
+from .deadline import check, each
 from .instructions import METHODS, Method
 from .leb128 import read_u32
 from .lowering import FAST_ROWS, FUNCTION_BODY, FastRow, Frame
@@ -21,12 +22,13 @@ def check_constant_functions(module: Module) -> None:
 
     What is valid here the interpreter takes: constant expressions run there, in every tier.
     """
-    walker: ConstantWalker | None = None
-    for index, function in enumerate(module.constant_functions, len(module.functions)):
-        if walker is None:
-            walker = ConstantWalker(module, index, None)
-        else:
-            walker.go_on(index, function)
+    functions, first = module.constant_functions, len(module.functions)
+    walker = ConstantWalker(module, first, None) if functions else None
+    for position in each(len(functions)):
+        assert walker is not None
+        index = first + position
+        if position:
+            walker.go_on(index, functions[position])
         if not walker.walk().is_interpretable:
             raise UnsupportedError(f"the {module.function_name(index)} has what is compiled only")
 
@@ -62,9 +64,19 @@ class ConstantWalker(BodyWalker):
         """As `run`, with errors that name what the expression is of."""
         try:
             return self.run()
+        except IndexError:
+            raise MalformedError("unexpected end", offset=len(self.module.wasm)) from None
         except (MalformedError, ValidationError) as error:
             name = self.module.function_name(self.function_index)
             raise type(error)(f"{error.reason}, in the {name}", offset=error.offset) from None
+
+    def look(self, at: int) -> int:
+        """As of any body, but none at the clock where it begins: most are short."""
+        if at > self.body.end:
+            raise MalformedError("unexpected end", offset=self.body.end)
+        if at > self.body.start:
+            check()
+        return min(at + LOOK_BYTES, self.body.end + 1)
 
     def instructions(self) -> tuple[Sequence[Method], Sequence[FastRow | None]]:
         return _METHODS, _ROWS
