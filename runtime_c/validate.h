@@ -15,7 +15,7 @@
 
 enum { WJ_MOST_PUSHED = 4 };              /* operands that a row pushes without looking for room */
 enum { WJ_FREE_WORK = 1 << 16 };          /* types that a body of any size may have compared, */
-enum { WJ_MOST_WORK_PER_BYTE = 64 };      /* and of each of its bytes: those of compilers have two at most */
+enum { WJ_MOST_WORK_PER_BYTE = 16 };      /* and of each of its bytes: those of compilers have one or two */
 enum { WJ_SHORT_LEB128_BYTES = 5 };       /* of 32 and 33 bits */
 enum { WJ_LONG_LEB128_BYTES = 10 };       /* of 64 bits */
 enum { WJ_CONTINUES = 0x80 };             /* a byte of a LEB128 that is not the last */

@@ -349,7 +349,12 @@ class Config:
         "LLVM's verifier checks our IR before and after optimisation (slow; for finding our defects).",
         changes_code=False,
     )
-    parallel_compilation = Option(True, _bool, "Units of a module compile in several processes.", changes_code=False)
+    parallel_compilation = Option(
+        True,
+        _bool,
+        "Units of a module compile in several processes, and large ones are validated by several threads.",
+        changes_code=False,
+    )
     profiler = Option(
         "none",
         _choice("profiler", "none", "jitdump", "vtune", "perfmap"),

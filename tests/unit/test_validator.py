@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import random
 import subprocess
@@ -15,8 +16,8 @@ from unittest import mock
 import pytest
 
 from tests.fuzz.corpus import example_modules, smith_modules
-from tests.fuzz.validators import FEATURES, SUITE, Tally, compare, kernels, random_modules, suite_modules
-from tests.unit.test_first_tier import dead
+from tests.fuzz.validators import FEATURES, SUITE, Tally, compare, kernels, random_modules, suite_modules, with_bodies
+from tests.unit.test_first_tier import dead, spellings
 from tests.unit.test_first_tier import module as module_of_rows
 from tests.wasm_bytes import CODE, FUNCTION, MEMORY, TABLE, TYPE, section, unsigned, vector
 from tests.wasm_bytes import module as module_of
@@ -218,6 +219,209 @@ def test_modules_are_validated_in_c(monkeypatch: pytest.MonkeyPatch) -> None:
     CompiledModule(engine, wasm)
     with pytest.raises(AssertionError, match="the walker was asked"):
         CompiledModule.validate(engine, wat2wasm("(module (func i32.add))"))
+
+
+# ---- what is wrong, check by check ----
+
+WORLD = """
+  (type $none (func))
+  (type $two (func (param i32 i64) (result i64 i32)))
+  (rec (type $above (sub (func))) (type $below (sub $above (func))))
+  (type $structure (struct))
+  (import "" "takes" (func $takes (param i32)))
+  (import "" "vector" (func $vector (result v128)))
+  (import "" "two" (func $two (type $two)))
+  (global $constant i32 (i32.const 0))
+  (global $variable (mut i64) (i64.const 0))
+  (table $t 1 funcref)
+  (table $e 1 externref)
+  (table $wide i64 1 funcref)
+  (memory $m 1)
+  (memory $large i64 1)
+  (elem $functions func $takes)
+  (elem $externs externref (ref.null extern))
+  (data $d "x")
+  (func $declared (export "declared"))
+  (func $undeclared)
+"""
+# The body of a function without parameters or results, if it is none of text.
+WRONG: dict[str, str | bytes] = {
+    "a constant with a bit too many": b"\0\x41\xff\xff\xff\xff\x1f\x1a\x0b",
+    "a 64-bit constant with a bit too many": b"\0\x42" + b"\xff" * 9 + b"\x01\x1a\x0b",
+    "a constant that is too long": b"\0\x41\x80\x80\x80\x80\x80\0\x1a\x0b",
+    "an index with a bit too many": b"\0\x10\x83\x80\x80\x80\x10\x0b",
+    "an index that is too long": b"\0\x10\x83\x80\x80\x80\x80\0\x0b",
+    "more behind the last end": b"\0\x0b\x01",
+    "more locals than there may be": b"\1" + unsigned(50_001) + b"\x7f\x0b",
+    "a local that is not there": "(func local.get 0 drop)",
+    "a local far behind": b"\0\x20\xc8\1\x1a\x0b",
+    "a local far behind, written in dead code": b"\0\0\x21\xc8\1\x0b",
+    "a local of another type": "(func (local i64) i32.const 0 local.set 0)",
+    "operands of another type": "(func i64.const 0 i32.const 0 i32.add drop)",
+    "an operand of another type": "(func i64.const 0 i32.eqz drop)",
+    "operands below the block": "(func i32.const 0 i32.const 0 block i32.add i32.const 0 end drop drop)",
+    "an address of another type": "(func i64.const 0 i32.load drop)",
+    "an address of a memory's that is wide": "(func i32.const 0 i32.load $large drop)",
+    "an access aligned by more than its size": "(func i32.const 0 i32.load align=8 drop)",
+    "an access aligned by more, to another memory": "(func i64.const 0 i32.load $large align=8 drop)",
+    "a store of another type": "(func i32.const 0 i64.const 0 i32.store)",
+    "a memory that is not there": b"\0\0\x28\x42\x09\0\x1a\x0b",
+    "an offset of 33 bits": b"\0\x41\0\x28\2\x80\x80\x80\x80\x10\x1a\x0b",
+    "a lane that is not there": b"\0\x41\0\xfd\x11\xfd\x1b\4\x1a\x0b",
+    "lanes that are not there": b"\0\0\xfd\x0d" + b"\0" * 7 + b"\x20" + b"\0" * 8 + b"\x1a\x0b",
+    "nothing to drop": "(func drop)",
+    "too few operands of a call": "(func i64.const 0 call $two drop drop)",
+    "operands of a call in another order": "(func i64.const 0 i32.const 0 call $two drop drop)",
+    "null where there is none": "(func (result (ref func)) ref.null func)",
+    "a function for something of the host's": "(func (result externref) ref.null func)",
+    "a type for one that is below it": "(func (param (ref $above)) (result (ref $below)) local.get 0)",
+    "a number for a reference": "(func (param i32) (result funcref) local.get 0)",
+    "a heap type that is not there": b"\0\xd0\xc8\1\x1a\x0b",
+    "a structure": b"\0\xd0\4\x1a\x0b",
+    "an opcode that is not there": b"\0\x06\x0b",
+    "an opcode behind a prefix that is not there": b"\0\x43\0\0\0\0\xfc\x17\x1a\x0b",
+    "a vector opcode that is not there": b"\0\x41\0\xfd\x94\2\0\0\x1a\x0b",
+    "a function that is not there": b"\0\x10\x08\x0b",
+    "a type that is no function's": b"\0\0\x11\4\0\x0b",
+    "a block of a structure": b"\0\x02\4\x0b\x0b",
+    "a global that is not there": b"\0\x23\xc8\1\x1a\x0b",
+    "a table that is not there": b"\0\0\xfc\x10\xc8\1\x1a\x0b",
+    "the size of a memory that is not there": b"\0\x3f\xc8\1\x1a\x0b",
+    "a data segment that is not there": b"\0\xfc\x09\x08\x0b",
+    "an element segment that is not there": b"\0\xfc\x0d\x08\x0b",
+    "else without if": b"\0\x02\x40\x05\x0b\x0b",
+    "more than a block gives": "(func block i32.const 0 end drop)",
+    "more than an if gives": "(func i32.const 0 if i32.const 0 else drop end)",
+    "less than a block gives": "(func block (result i32) end drop)",
+    "an operand that is left": "(func i32.const 0)",
+    "an if with a result and no else": "(func i32.const 0 if (result i32) i32.const 0 end drop)",
+    "a local that was set in a block": (
+        "(func (local (ref func)) block ref.func $declared local.set 0 end local.get 0 drop)"
+    ),
+    "a local that was set in the other branch": (
+        "(func (local (ref func)) i32.const 0 if ref.func $declared local.set 0 else local.get 0 drop end)"
+    ),
+    "a local that was not set": "(func (local (ref func)) local.get 0 drop)",
+    "a label that is not there": b"\0\x0c\x05\x0b",
+    "a branch without its operand": "(func (result i32) br 0)",
+    "a conditional branch without its operand": "(func (result i32) i32.const 0 br_if 0 i32.const 1)",
+    "a table of branches without their operand": "(func (result i32) i32.const 0 br_table 0 0)",
+    "a table of branches that differ": "(func (result i32) block i32.const 1 i32.const 0 br_table 0 1 end unreachable)",
+    "a return without its operand": "(func (result i32) return)",
+    "a call without its operand": "(func call $takes)",
+    "a tail call of a function that gives something else": "(func (result i32) return_call $declared)",
+    "an indirect call in a table of the host's": "(func i32.const 0 call_indirect $e (type $none))",
+    "an index of another type": "(func i32.const 0 call_indirect $wide (type $none))",
+    "a call by a reference to another type": "(func (param (ref $two)) local.get 0 call_ref $none)",
+    "a global that is constant": "(func i32.const 0 global.set $constant)",
+    "a global of another type": "(func i32.const 0 global.set $variable)",
+    "two types to select from": "(func i32.const 0 i64.const 0 i32.const 0 select drop)",
+    "references to select from": "(func ref.null func ref.null func i32.const 0 select drop)",
+    "another type to select from": "(func i64.const 0 i64.const 0 i32.const 0 select (result i32) drop)",
+    "no reference": "(func i32.const 0 ref.is_null drop)",
+    "no reference in dead code": "(func unreachable i32.const 0 ref.as_non_null drop)",
+    "no reference to branch on": "(func block (result funcref) i32.const 0 br_on_non_null 0 ref.null func end drop)",
+    "a function that was not declared": "(func ref.func $undeclared drop)",
+    "elements of another type": "(func i32.const 0 i32.const 0 i32.const 0 table.init $t $externs)",
+    "elements of a table of another type": "(func i32.const 0 i32.const 0 i32.const 0 table.copy $t $e)",
+    "an element of another type": "(func i32.const 0 ref.null extern table.set $t)",
+    "a count of another type": "(func i64.const 0 i64.const 0 i32.const 0 memory.copy $large $large)",
+}
+RIGHT: dict[str, str] = {
+    "vectors of a call": "(func call $vector drop)",
+    "a vector among locals": "(func (local v128))",
+    "another memory": "(func i64.const 0 i32.load $large drop)",
+    "a tail call": "(func return_call $declared)",
+    "wide arithmetic": "(func i64.const 0 i64.const 0 i64.mul_wide_u drop drop)",
+    "a type for one that is above it": "(func (param (ref $below)) (result (ref null $above)) local.get 0)",
+    "a reference for any function": "(func (param (ref $below)) (result funcref) local.get 0)",
+    "a local that was set": "(func (local (ref func)) ref.func $declared local.set 0 block local.get 0 drop end)",
+    "a count that two memories differ in": "(func i64.const 0 i32.const 0 i32.const 0 memory.copy $large $m)",
+    "dead operands": "(func (result i32) unreachable i32.add select br_if 0)",
+    "dead references": "(func unreachable ref.as_non_null br_on_null 0 ref.is_null drop)",
+    "branches of dead code that differ": "(func block (result f32) unreachable i32.const 0 br_table 0 0 end drop)",
+}
+
+
+@functools.cache
+def world(text: str = "") -> Module:
+    return decoded(f"(module {WORLD} {text})")
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_c_refuses_what_is_wrong(name: str) -> None:
+    body = WRONG[name]
+    if isinstance(body, str):
+        module, first = world(body), len(world().bodies)
+    else:
+        module, first = with_bodies(world(), [(0, body)])
+    tally = Tally()
+    compare(module, tally, first)
+    assert tally.disagreements == []
+    assert (tally.refused, tally.accepted, tally.missed) == (1, 0, 0)
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_c_takes_what_is_right_and_knows_the_same_of_it(name: str) -> None:
+    tally = Tally()
+    compare(world(RIGHT[name]), tally, len(world().bodies))
+    assert (tally.disagreements, tally.missed) == ([], 0)
+    assert tally.accepted == 1
+
+
+@pytest.mark.parametrize("feature", sorted({op.feature for op in OPS.values()} - {""}))
+def test_features_that_are_off(feature: str) -> None:
+    """Each row of the feature is refused, as are references and vectors among locals."""
+    features = replace(FEATURES, **{feature: False})
+    rows = [op for op in OPS.values() if op.feature == feature]
+    bodies = [b"\0\0" + spelled + b"\0\x0b" for op in rows for spelled in spellings(op)]
+    bodies += [b"\1\1\x7b\x0b", b"\1\1\x64\x70\x0b", b"\1\1\x63\0\x0b"]
+    on, first = with_bodies(world(), [(0, body) for body in bodies])
+    off = copy.copy(on)
+    off.features = features
+    tally = Tally()
+    compare(off, tally, first)
+    assert (tally.disagreements, tally.missed) == ([], 0)
+    assert tally.refused >= len(rows)
+
+
+GUARDED = """
+import ctypes, mmap
+from tests.unit.test_validator import HOSTILE, dead, raw
+from wasmjit.runtime.validator import body_facts
+from wasmjit.wasm.ops import OPS
+
+page = mmap.PAGESIZE
+size = 64 * page
+area = mmap.mmap(-1, size + page)
+begin = ctypes.addressof(ctypes.c_char.from_buffer(area))
+assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(begin + size), page, 0) == 0
+whole = [b"\\0" + dead(op, depth=11) for op in OPS.values()]
+bodies = [body[:length] for body in whole for length in range(max(0, len(body) - 40), len(body))]
+bodies += [body for body in HOSTILE.values() if len(body) < 200]
+live = b"\\0\\x41\\0\\x28\\2\\0\\x1a\\x41\\0\\x41\\0\\x36\\2\\0\\x41\\0\\x1a"
+bodies += [live[:length] for length in range(len(live))]
+taken = 0
+for body in bodies:
+    module = raw(b"\\0\\x0b", body)
+    start = size - len(module.wasm)
+    area[start:size] = module.wasm
+    module.wasm = memoryview(area)[start:size]
+    first, second = body_facts(module)
+    assert first is not None
+    taken += second is not None
+print(len(bodies), taken)
+"""
+
+
+def test_nothing_behind_the_module_is_read() -> None:
+    """There is a page behind it that cannot be."""
+    code = GUARDED.replace("\\\\", "\\")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    count, taken = map(int, done.stdout.split())
+    assert count > 10_000
+    assert taken < 30
 
 
 # ---- hostile bodies ----
