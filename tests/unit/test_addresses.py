@@ -43,6 +43,7 @@ OTHERS = {
     ("runtime/interpreter.py", "Interpreter.__init__"): "bytes that it keeps",
     ("runtime/interpreter.py", "ConstantInterpreter.__init__"): "bytes that it keeps",
     ("runtime/constant_code.py", "ConstantCode.__init__"): "an interpreter that it keeps",
+    ("runtime/validator.py", "_Checked._pointer"): "an array that it keeps",
     ("runtime/plan.py", "InstancePlan._plan_elements"): "an array that the plan keeps",
     ("runtime/plan.py", "InstancePlan._make_image"): "the module's bytes",
     ("runtime/shared_memory.py", "SharedMemory.__init__"): "a memory of no store, which it keeps",
