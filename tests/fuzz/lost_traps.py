@@ -3,9 +3,10 @@
     python -m tests.fuzz.lost_traps [--count N] [--seed S] [--cpu CPU]... [--tier TIER]...
 
 Functions are made at random from what loses loads: operands that make no difference, stores that are overwritten, bits
-that nobody looks at, selects, branches, loops whose values are not used, or only those of one iteration. A module has
-many, and each is called at addresses around the end of memory. The wasmtime package says what is to come out. N is the
-number of executions in all. Prints each function that lost a trap, or trapped where it must not; exit code 1 if any.
+that nobody looks at, selects, branches, loops whose values are not used, or only those of one iteration; half of them
+are made by `vanishing.py`. A module has many, and each is called at addresses around the end of memory. The wasmtime
+package says what is to come out. N is the number of executions in all. Prints each function that lost a trap, or
+trapped where it must not; exit code 1 if any.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from tests.fuzz.differential import compile_eagerly, plain
 from wasmjit.target import host_machine
 from wasmjit.wasm.ops import LOAD, OPS, SPECIAL, STORE, VECTOR, Op
 from wasmjit.wasm.types import F32, F64, I32, I64, VALTYPE_NAMES
+
+from . import vanishing
 
 END = 65536
 PARAMS = "(param $a i32) (param $n i32) (param $i32 i32) (param $i64 i64) (param $f32 f32) (param $f64 f64)"
@@ -236,27 +239,42 @@ def every_operand() -> list[Function]:
     return found
 
 
-def module_text(functions: Sequence[Function]) -> str:
+def memories(is_64: bool, has_two: bool) -> str:
+    """Memories of one page, of which the last bytes are not zero."""
+    data = "".join(f"\\{byte:02x}" for byte in random.Random(3).randbytes(256))
+    of_type = " i64" if is_64 else ""
+    text = f'(memory $first (export "m"){of_type} 1 1) (data ({"i64" if is_64 else "i32"}.const {END - 256}) "{data}")'
+    if has_two:
+        text += f' (memory $other (export "o") 1 1) (data (memory $other) (i32.const {END - 256}) "{data}")'
+    return text
+
+
+def module_text(functions: Sequence[Function], memories_text: str = "") -> str:
     """A module whose exports are "0", "1", ..."""
     globals_ = "\n".join(f"(global $g{n} (mut {n}) ({n}.const 0))" for n in ("i32", "i64", "f32", "f64"))
-    data = "".join(f"\\{byte:02x}" for byte in random.Random(3).randbytes(256))
     text = "\n".join(
-        f'(func (export "{index}") {PARAMS} (result {VALTYPE_NAMES[function.result]}) {LOCALS} {function.body})'
+        f'(func (export "{index}") {PARAMS} (result {VALTYPE_NAMES[function.result]}) {LOCALS} {vanishing.LOCALS}'
+        f" {function.body})"
         for index, function in enumerate(functions)
     )
-    return f'(module (memory 1) (data (i32.const {END - 256}) "{data}") {globals_}\n{text})'
+    memories_text = memories_text or memories(is_64=False, has_two=False)
+    return f"(module {memories_text} {globals_} {vanishing.SURROUNDINGS}\n{text})"
 
 
 def outcomes(api: Any, config: Any, wasm: bytes, count: int, calls: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
-    """For each function what each call ends in: "trap" or the result. A new instance for each function."""
+    """For each function what each call ends in: "trap" or the result. Memory is the same before each call."""
     engine = api.Engine(config)
     module = api.Module(engine, wasm)
     found = []
     for index in range(count):
         store = api.Store(engine)
-        function = api.Instance(store, module, []).exports(store)[str(index)]
+        exports = api.Instance(store, module, []).exports(store)
+        function = exports[str(index)]
+        first = [(exports[name], exports[name].read(store, 0, END)) for name in ("m", "o") if name in exports]
         ends = []
         for arguments in calls:
+            for memory, content in first:
+                memory.write(store, content)
             try:
                 ends.append(plain(function(store, *arguments)))
             except api.Trap:
@@ -268,13 +286,20 @@ def outcomes(api: Any, config: Any, wasm: bytes, count: int, calls: Sequence[tup
 def calls_of(source: random.Random) -> list[tuple[Any, ...]]:
     """Arguments: an address at the end, or far in or out of memory, a number of iterations, and others."""
     found: list[tuple[Any, ...]] = []
+
+    def rest() -> tuple[Any, ...]:
+        return (source.choice((0, 1, 5, 63)), source.choice((0, -1, 1 << 40)), source.choice((0.0, 1.5)), 2.0)
+
+    found += [(END - distance, 1, *rest()) for distance in range(20)]
     for _ in range(4):
-        rest = (source.choice((0, 1, 5, 63)), source.choice((0, -1, 1 << 40)), source.choice((0.0, 1.5)), 2.0)
         near = END - source.randrange(0, 20)
-        found.append((near, 1, *rest))
-        found.append((near - source.randrange(0, 300), source.choice((2, 9, 40, 70)), *rest))
-        found.append((near + source.randrange(0, 300), source.choice((2, 40, 70)), *rest))
+        found.append((near - source.randrange(0, 300), source.choice((2, 9, 40, 70)), *rest()))
+        found.append((near + source.randrange(0, 300), source.choice((2, 40, 70)), *rest()))
+        count = source.choice((2, 5, 8, 9, 33, 64, 100))
+        # The last of so many elements, or the one behind it, lies across the end.
+        found.append((END - count * source.choice((1, 2, 4, 8)) + source.randrange(-9, 10), count, *rest()))
     found.append((1 << 30, 3, 0, 0, 0.0, 0.0))
+    found.append((1 << 30, 0, 0, 0, 0.0, 0.0))
     found.append((1024, 40, 1, 1, 0.0, 0.0))
     return found
 
@@ -295,10 +320,13 @@ def configs(tiers: Sequence[str], cpus: Sequence[str]) -> list[tuple[str, Callab
 
 
 def compare(
-    functions: Sequence[Function], source: random.Random, wanted: Sequence[tuple[str, Callable[[], wasmjit.Config]]]
+    functions: Sequence[Function],
+    source: random.Random,
+    wanted: Sequence[tuple[str, Callable[[], wasmjit.Config]]],
+    memories_text: str = "",
 ) -> tuple[int, list[str]]:
     """How many executions there were, and what went wrong."""
-    wasm = wasmjit.wat2wasm(module_text(functions))
+    wasm = wasmjit.wat2wasm(module_text(functions, memories_text))
     calls = calls_of(source)
     expected = outcomes(wasmtime, wasmtime.Config(), wasm, len(functions), calls)
     wrong = []
@@ -334,6 +362,15 @@ def run(count: int, seed: int, tiers: Sequence[str], cpus: Sequence[str], functi
             executions, found = compare(functions, source, wanted)
             done += executions
             wrong += found
+            is_64, has_two = source.random() < 0.15, source.random() < 0.15
+            vanisher = vanishing.Vanishing(source, is_64, has_two)
+            functions = [
+                Function(f"{vanisher.body()} (i64.extend_i32_u (local.get $vi32))", I64) for _ in range(functions_each)
+            ]
+            executions, more = compare(functions, source, wanted, memories(is_64, has_two))
+            found = [*found, *more]
+            wrong += more
+            done += executions
             for line in found:
                 print(line, flush=True)
             print(f"{done} executions, {len(wrong)} wrong", file=sys.stderr, flush=True)

@@ -16,6 +16,7 @@ FAR = 1 << 30
 L32, L64 = "(i32.load (local.get $p))", "(i64.load (local.get $p))"
 F32, F64 = "(f32.load (local.get $p))", "(f64.load (local.get $p))"
 STORE = "(i32.store (i32.const 16)"
+SIGNED = "(f64.copysign (f64.promote_f32 (local.get $f)) {})"
 NEXT = "(local.set $p (i32.add (local.get $p) (i32.const 4)))"
 # Seven more iterations.
 AGAIN = "(br_if 0 (i32.lt_u (local.tee $k (i32.add (local.get $k) (i32.const 1))) (i32.const 8)))"
@@ -50,6 +51,46 @@ CASES = {
     "store8": (4, f"(i32.store8 (i32.const 0) {L32}) (i32.const 1)"),
     "extend8_s": (4, f"(i32.extend8_s {L32})"),
     "load16 & 0xff": (2, "(i32.and (i32.load16_u (local.get $p)) (i32.const 0xff))"),
+    # bits among those in memory: the code generator stores their bytes, and loads nothing
+    "a byte among others": (
+        4,
+        f"(i32.store (local.get $p) (i32.or (i32.and {L32} (i32.const 0xff00ffff))"
+        " (i32.shl (i32.and (local.get $k) (i32.const 255)) (i32.const 16)))) (i32.const 0)",
+    ),
+    "a loaded byte among others": (
+        4,
+        f"(i32.store (local.get $p) (i32.or (i32.shl (i32.load8_u (i32.const 9)) (i32.const 8))"
+        f" (i32.and {L32} (i32.const 0xffff00ff)))) (i32.const 0)",
+    ),
+    "two bytes among eight": (
+        8,
+        f"(i64.store (local.get $p) (i64.or (i64.and {L64} (i64.const 0xffff0000ffffffff))"
+        " (i64.shl (i64.load16_u (i32.const 9)) (i64.const 32)))) (i32.const 0)",
+    ),
+    # of what is computed only the sign counts, and of the number that gets it the other bits
+    "sign of a sum": (8, f"(i32.wrap_i64 (i64.reinterpret_f64 {SIGNED.format(f'(f64.add {F64} (f64.const 1))')}))"),
+    "sign of a root": (
+        8,
+        f"(i64.store32 (i32.const 9) (i64.reinterpret_f64 {SIGNED.format(f'(f64.sqrt {F64})')})) (i32.const 0)",
+    ),
+    "sign of the lesser": (
+        8,
+        f"(i32.wrap_i64 (i64.reinterpret_f64 {SIGNED.format(f'(f64.min {F64} (f64.const 3))')}))",
+    ),
+    "sign of a byte": (
+        1,
+        f"(i32.wrap_i64 (i64.reinterpret_f64 {SIGNED.format('(f64.convert_i32_s (i32.load8_s (local.get $p)))')}))",
+    ),
+    "sign of a promoted number": (
+        4,
+        "(i32.and (i32.const 255) (i32.reinterpret_f32 (f32.copysign (local.get $f)"
+        f" (f32.demote_f64 (f64.promote_f32 {F32})))))",
+    ),
+    "sign of one of two": (
+        8,
+        "(i32.wrap_i64 (i64.reinterpret_f64 "
+        f"{SIGNED.format(f'(if (result f64) (i32.eqz (local.get $k)) (then {F64}) (else (unreachable)))')}))",
+    ),
     # neighbours
     "x >> 24": (4, f"(i32.shr_u {L32} (i32.const 24))"),
     "high half": (8, f"(i32.wrap_i64 (i64.shr_u {L64} (i64.const 32)))"),
@@ -237,6 +278,120 @@ def test_equal_addresses_that_the_code_generator_finds_lose_no_trap(cpu: str | N
     assert not lost, lost
 
 
+# Equal values in two counters: whatever was loaded does not matter. (`$q` is 4 times `$i`.)
+# A store that nothing of the loop may pass.
+_MASKED = "(i32.shl (i32.and (i32.sub (i32.const 7) (local.get $i)) (i32.const 127)) (i32.const 2))"
+_BARRIER = f"(i32.store {_MASKED} (i32.const 3))"
+_FOURFOLD = "(i32.shl (local.get $i) (i32.const 2))"
+_THERE = f"(i32.add (local.get $a) {_FOURFOLD})"
+_OF_COUNTERS = (
+    "(i32.add (i32.mul {0} (i32.const 7)) (i32.mul (i32.add {0} (i32.const 3)) (local.get $n)))"  # not worth computing
+)
+
+
+def _store(value: str) -> str:
+    """Stores a value inside of memory, in each iteration elsewhere."""
+    return f"(i32.store offset=4096 {_FOURFOLD} {value})"
+
+
+_Q = "(local.get $q)"
+_X = "(local.get $x)"
+_SET_X = f"(local.set $x (i32.mul (i32.load {_THERE}) (i32.const 5)))"
+EQUAL_COUNTERS = {
+    "chosen, stored": _store(f"(select (local.get $q) {_FOURFOLD} (i32.load {_THERE}))"),
+    "chosen, added": (
+        f"(local.set $sum (i32.add (local.get $sum) (select {_FOURFOLD} (local.get $q) (i32.load {_THERE}))))"
+    ),
+    "chosen address": (
+        "(local.set $sum (i32.add (local.get $sum) (i32.load8_u offset=4096 (select (local.get $q)"
+        f" {_FOURFOLD} (i32.lt_u (i32.load {_THERE}) (i32.load (i32.const 8)))))))"
+    ),
+    "stored on both ways": (
+        f"(if (f32.lt (f32.load {_THERE}) (f32.load (i32.const 8))) (then {_store('(i32.const 1)')})"
+        f" (else (i32.store offset=4096 {_Q} (i32.const 1))))"
+    ),
+    "computed on both ways": _store(
+        f"(if (result i32) (i32.load {_THERE}) (then {_OF_COUNTERS.format(_Q)})"
+        f" (else {_OF_COUNTERS.format(_FOURFOLD)}))"
+    ),
+    "x + q ^ x + q": _SET_X + _store(f"(i32.xor (i32.add {_X} {_Q}) (i32.add {_FOURFOLD} {_X}))"),
+    "x << q == x << q": _SET_X + _store(f"(i32.eq (i32.shl {_X} {_Q}) (i32.shl {_X} {_FOURFOLD}))"),
+    "rotl x q - rotl x q": _SET_X + _store(f"(i32.sub (i32.rotl {_X} {_Q}) (i32.rotl {_X} {_FOURFOLD}))"),
+}
+
+
+@pytest.mark.parametrize("opt_level", ["speed", "speed_and_size"])
+@pytest.mark.parametrize("cpu", [CPUS[0], CPUS[-1]])
+def test_choices_of_equal_counters_lose_no_trap(cpu: str | None, opt_level: str) -> None:
+    """The code generator finds that both are the same, and that it need not load what decides between them."""
+    functions, names = [], []
+    for name, body in EQUAL_COUNTERS.items():
+        for store in ("", _BARRIER):
+            names.append(f"{name}{' and a store' if store else ''}")
+            functions.append(
+                f'(func (export "{names[-1]}") (param $n i32) (param $a i32) (result i32)'
+                f" (local $i i32) (local $q i32) (local $sum i32) (local $x i32)"
+                f" (loop $l {body} {store} (local.set $q (i32.add (local.get $q) (i32.const 4)))"
+                " (local.set $i (i32.add (local.get $i) (i32.const 1)))"
+                " (br_if $l (i32.lt_u (local.get $i) (local.get $n)))) (local.get $sum))"
+            )
+    engine = Engine(Config(cpu=cpu, opt_level=opt_level))
+    module = Module(engine, f"(module (memory 1) {' '.join(functions)})")
+    assert lost_at_the_end(module, names, 4) == []
+
+
+def lost_at_the_end(module: Module, names: list[str], size: int) -> list[tuple[str, int]]:
+    """Which of these functions of a number of elements, and where the first is, do not trap for the first that is out
+    of bounds, and for which number. None does for those before."""
+    lost = []
+    for name in names:
+        for count in (1, 2, 3, 8, 9, 200):
+            store = Store(module.engine)
+            function = Instance(store, module, []).exports(store)[name]
+            function(store, count, END - count * size)
+            try:
+                function(store, count, END - count * size + 1)
+            except Trap as trap:
+                assert "out of bounds memory access" in str(trap)
+            else:
+                lost.append((name, count))
+    return lost
+
+
+# Loads of loops that branch: LLVM repeats the loop, and finds of one copy that it does not need the value.
+COPIED = {
+    "the last is not used": (
+        "(if (local.get $n) (then (i32.store (i32.add (i32.const 1024) (local.get $i)) (local.get $x))))"
+        f" (local.set $x (i32.load {_THERE})) {_BARRIER}"
+    ),
+    "the last is not used on one way": (
+        "(if (local.get $n) (then (i32.store (i32.add (i32.const 1024) (local.get $i)) (local.get $x))))"
+        " (if (i32.load8_u (local.get $i)) (then (local.set $x (i32.const 3)))"
+        f" (else (local.set $x (i32.load {_THERE})))) (i32.store {_MASKED} (i32.const 0))"
+    ),
+    "x ^ x": (
+        "(if (i32.eqz (i32.xor (i32.load (i32.add (i32.shl (local.get $i) (i32.const 2)) (local.get $a)))"
+        " (i32.load (local.get $q)))) (then (f64.store (i32.const 64) (f64.const 0)))"
+        " (else (i32.store (local.get $q) (i32.reinterpret_f32 (f32.load (local.get $q))))))"
+    ),
+}
+
+
+@pytest.mark.parametrize("opt_level", ["speed", "speed_and_size"])
+@pytest.mark.parametrize("cpu", [CPUS[0], CPUS[-1]])
+def test_copies_of_loops_that_branch_lose_no_trap(cpu: str | None, opt_level: str) -> None:
+    functions = [
+        f'(func (export "{name}") (param $n i32) (param $a i32) (local $i i32) (local $q i32) (local $x i32)'
+        f" (local.set $q (local.get $a)) (block $exit (br_if $exit (i32.eqz (local.get $n)))"
+        f" (loop $l {body} (local.set $q (i32.add (local.get $q) (i32.const 4)))"
+        " (local.set $i (i32.add (local.get $i) (i32.const 1)))"
+        " (br_if $l (i32.lt_s (local.get $i) (local.get $n))))))"
+        for name, body in COPIED.items()
+    ]
+    engine = Engine(Config(cpu=cpu, opt_level=opt_level))
+    assert lost_at_the_end(Module(engine, f"(module (memory 1) {' '.join(functions)})"), list(COPIED), 4) == []
+
+
 _HERE = "(i32.add (local.get $a) (i32.shl (local.get $i) (i32.const {shift})))"
 _OVER_THERE = "(i32.add (i32.shl (local.get $i) (i32.const {shift})) (local.get $a))"
 _FIXED = "(i32.const 64)"
@@ -254,6 +409,10 @@ CONDITIONS_OF_NOTHING = {
     ),
     "by a table": (
         f"(block $done (block $one (block $two (br_table $one $two $done {_IS_SET})) {_ITSELF} (br $done)) {_ITSELF})"
+    ),
+    "by a table that has all": (
+        "(block $done (block $a (block $b (block $c (block $d (br_table $a $b $c $d (i32.and (i32.load8_u "
+        f"{_HERE}) (i32.const 3)))) {_ITSELF} (br $done)) {_ITSELF} (br $done)) {_ITSELF} (br $done)) {_ITSELF})"
     ),
     "both the same": (
         f"(if {_IS_SET} (then ({{t}}.store {_FIXED} ({{t}}.const 1))) (else ({{t}}.store {_FIXED} ({{t}}.const 1))))"

@@ -98,3 +98,68 @@ def test_without_optimisation_only_functions_that_may_mask_are_changed_more() ->
     assert text.startswith(plain.replace(" load ", " load volatile ") + "define ")
     assert text.count(" asm ") == 1 and text.count(" load volatile ") == 2
     assert exact.unoptimised(plain + choice, masked=False) == (plain + choice).replace(" load ", " load volatile ")
+
+
+# What reads `%p` goes in the code generator of x86-64, unless `finish` does something about it.
+VANISHING = {
+    "all ways of a table": """entry:
+  %x = load i32, ptr %p, align 1
+  switch i32 %x, label %never [
+    i32 0, label %one
+    i32 1, label %other
+  ]
+
+never:
+  unreachable
+
+one:
+  br label %done
+
+other:
+  br label %done
+
+done:
+  ret void
+""",
+    "a store in a wider one": """entry:
+  %x = load i32, ptr %p, align 1
+  %high = getelementptr i8, ptr %q, i64 4
+  store i32 %x, ptr %high, align 1
+  store i64 0, ptr %q, align 1
+  ret void
+""",
+    "a byte among others": """entry:
+  %x = load i32, ptr %p, align 1
+  %others = and i32 %x, -65281
+  %all = or i32 %others, 512
+  store i32 %all, ptr %p, align 1
+  ret void
+""",
+    "a sign": """entry:
+  %x = load double, ptr %p, align 1
+  %sum = fadd double %x, 1.0
+  %signed = call double @llvm.copysign.f64(double 2.0, double %sum)
+  %bits = bitcast double %signed to i64
+  %low = trunc i64 %bits to i32
+  store i32 %low, ptr %q, align 1
+  ret void
+""",
+}
+
+
+@pytest.mark.parametrize("body", VANISHING.values(), ids=VANISHING)
+def test_what_the_code_generator_would_leave_out_stays(body: str) -> None:
+    text = (
+        'target triple = "x86_64-unknown-linux-gnu"\n'
+        f"declare double @llvm.copysign.f64(double, double)\ndefine void @f(ptr %p, ptr %q) {{\n{body}}}\n"
+    )
+    llvm.initialise(all_targets=True)
+    machine = llvm.target_machine("x86_64-unknown-linux-gnu", "x86-64-v2", "", "speed")
+    reads = re.compile(r"\(%rdi\), %")
+    assert not reads.search(machine.emit_assembly(llvm.parse(text, machine)))
+    assert reads.search(machine.emit_assembly(llvm.parse(exact.finish(text, masked=False)[0], machine)))
+
+
+def test_a_table_with_ways_that_differ_is_not_touched() -> None:
+    body = VANISHING["all ways of a table"].replace("other:\n", "other:\n  store i8 1, ptr %q, align 1\n")
+    assert " asm " not in exact.finish(f"define void @f(ptr %p, ptr %q) {{\n{body}}}\n", masked=False)[0]

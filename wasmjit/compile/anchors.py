@@ -37,6 +37,7 @@ _EFFECT = re.compile(r"\b(store|call|ret|switch)\b|br i1")
 # What no loop has that LLVM vectorises: calls but to its own functions, vectors.
 _NEVER_VECTORISED = re.compile(r"\bswitch\b|\bcall\b(?! \w+ @llvm\.)|<\d+ x ")
 _LABEL = re.compile(r"^\w+:", re.MULTILINE)
+_TARGETS = re.compile(r"label %(\w+)")
 
 # ---- what LLVM folds without looking at an operand ----
 
@@ -77,6 +78,34 @@ def may_fold(row: Op, a: str, b: str) -> bool:
 _TESTED_IN_MEMORY = frozenset((0x71, 0x83))
 
 
+def _forks(lines: Sequence[str], header: int, wanted: Sequence[int]) -> list[int]:
+    """For lines of a loop, in order: themselves, or the branch that may lead past them to the loop's end.
+
+    In each iteration as many pass the one as the other, if branches lead upwards to loops' headers only.
+    """
+    labels = {}
+    branches = []
+    for index in range(header, len(lines)):
+        text = lines[index]
+        if "br " in text:
+            branches.append((index, _TARGETS.findall(text)))
+        for label in _LABEL.findall(text):
+            labels[label[:-1]] = index
+    found = []
+    waiting = iter(branches)
+    branch = next(waiting, None)
+    fork = end = header  # the first of the branches that lead past something, and where the last of them leads to
+    for line in wanted:
+        while branch is not None and branch[0] < line:
+            index, targets = branch
+            if index >= end:
+                fork = index
+            end = max(end, *(labels.get(target, 0) for target in targets), 0)
+            branch = next(waiting, None)
+        found.append(fork if line < end else line)
+    return found
+
+
 class TangledError(Exception):
     """Finding out which loads have to be anchored would take time out of proportion: they are made volatile instead.
 
@@ -115,7 +144,8 @@ class AnchoringEmitter(Emitter):
         self.fixed_stores: list[tuple[int, str, int]] = []  # of tainted values to globals and constant addresses
         # Loads that `exact` sees to: line, value, its LLVM type, offset; and those in loops that may get vectorised.
         self.kept: list[tuple[int, str, str, int]] = []
-        self.released: list[tuple[int, str, str, int, bool]] = []
+        # Of the latter also the line in front of which it is counted how often they have to happen.
+        self.released: list[tuple[int, str, str, int, int]] = []
         self.released_loops: dict[int, range] = {}  # number of a liveness block -> those of the loop that it is in
         self.nesting: list[int] = []  # of each open loop: how deep the loops in it are nested
         self.block_record = Block()
@@ -285,9 +315,9 @@ class AnchoringEmitter(Emitter):
         if _NEVER_VECTORISED.search(text):
             return
         first = bisect.bisect_left(self.kept, (header,))
-        # A block under a condition is not to be more than its load: LLVM makes vectors of it under a mask.
-        is_straight = len(_LABEL.findall(text)) <= 1
-        self.released += [(*load, is_straight) for load in self.kept[first:]]
+        loads = self.kept[first:]
+        forks = _forks(self.lines, header, [load[0] for load in loads])
+        self.released += [(*load, fork) for load, fork in zip(loads, forks, strict=True)]
         del self.kept[first:]
         numbers = range(frame.target.number, len(self.blocks))
         for number in numbers:
@@ -310,5 +340,6 @@ class AnchoringEmitter(Emitter):
             self.lines[store.line] += "\n" + self._keep_text(store.value, self.local_types[store.local])
         for line, value, llvm, _ in self.kept:
             self.lines[line] += "\n" + exact.keep_text(value, llvm)
-        for line, value, llvm, at, is_marked in self.released:
-            self.lines[line] += "\n" + exact.released_text(value, llvm, at, self.debug(at) if is_marked else "")
+        for line, value, llvm, at, fork in self.released:
+            self.lines[fork] = f"{exact.marker_text(self.debug(at))}\n{self.lines[fork]}"
+            self.lines[line] += "\n" + exact.released_text(value, llvm, at)

@@ -23,9 +23,10 @@ Runs in the generator (`keep_text`, `released_text`) and in the worker processes
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 _ANNOTATION = "@llvm.var.annotation.p0.p0"
@@ -49,10 +50,14 @@ def keep_text(value: str, llvm: str, name: str = "") -> str:
     return f"{conversion}  call void {_ANNOTATION}(ptr null, ptr null, ptr null, i32 {number}, ptr null)"
 
 
-def released_text(value: str, llvm: str, at: int, site: str) -> str:
-    """Says that a load would be kept if it stood elsewhere; with `site`, its location, marks where it is."""
-    marker = f"  call void {_MARKER}(){site}\n" if site else ""
-    return f"{marker}{_RELEASED}{value} {llvm} {at}"
+def marker_text(site: str) -> str:
+    """Counts how often a load at `site`, its location, has to be there."""
+    return f"  call void {_MARKER}(){site}"
+
+
+def released_text(value: str, llvm: str, at: int) -> str:
+    """Says that a load would be kept if it stood elsewhere."""
+    return f"{_RELEASED}{value} {llvm} {at}"
 
 
 # ---- in the worker ----
@@ -78,6 +83,7 @@ _MAY_MASK = re.compile(r" select .* (?:float|double|<)| (?:and|or|xor) <")
 _IN_LANES = re.compile(r" = .*<\d+ x ")
 _COMPARES_LANES = re.compile(r" = [if]cmp .* <\d+ x ")
 _BITWISE = ("and", "or", "xor")
+_JOINS = ("or", "xor", "add")
 # Where two equal operands, or one and what is made of the other, may give a constant, or make a third unimportant. The
 # second do where an operand is a negation.
 _CANCEL = frozenset("sub xor icmp and or add udiv sdiv urem srem select".split())
@@ -85,8 +91,13 @@ _CANCEL_NEGATED = frozenset("and or add".split())
 _CANCEL_CALL = re.compile(r"@llvm\.(?:[us]sub\.sat|[us]cmp)\.")
 _ACCESS = re.compile(r"  (?:(%\S+) = load |store )(volatile )?(<[^>]*>|\w+)(?: (\S+))?, ptr (%[-\w.$]+), align 1\b")
 _MOST_SOURCES = 16
+_WIDEST_BYTES = 64  # of accesses that the code generator does not split
 _MOST_DEPTH = 100
 _ARITHMETIC = frozenset("add sub mul shl lshr ashr and or xor zext sext trunc getelementptr icmp select".split())
+# What gives a counter from counters, and what gives the next value of one.
+_AFFINE = frozenset("add sub mul shl or zext sext trunc getelementptr".split())
+_COUNTS = frozenset("add sub getelementptr".split())
+_CHOICE = re.compile(r"  %\S+ = select i1 (%[-\w.$]+), \S+ (%[-\w.$]+), \S+ (%[-\w.$]+)(?:,|$)")
 _FLAGS = re.compile(r" (?:nuw|nsw|nusw|nneg|exact|disjoint|inbounds|samesign)\b")
 _SUM = re.compile(r"add i(\d+) (%\S+), (-?\d+)$")
 _DISTANCE = re.compile(r"  %\S+ = getelementptr (?:[a-z]+ )*i8, ptr %[-\w.$]+, i64 (-?\d+)\b")
@@ -94,16 +105,18 @@ _COMPUTES = frozenset("add sub mul and or xor shl lshr ashr fadd fsub fmul fdiv"
 _END_SEARCH = ("phi", "getelementptr", "load")
 
 # Instructions for which all bits of their operands matter, and for which they do as far as those of the result do.
-_WHOLE = frozenset(
-    "store ret phi insertvalue fcmp fadd fsub fmul fdiv frem fptosi fptoui fpext fptrunc sitofp uitofp "
-    "getelementptr switch".split()
-)
+_WHOLE = frozenset("store ret phi insertvalue fptosi fptoui getelementptr switch".split())
+# The same of those that make floats, or choose one, if more is needed of these than a sign.
+_WHOLE_FLOATS = frozenset("fcmp fadd fsub fmul fdiv frem fneg fpext fptrunc sitofp uitofp".split())
+_MAKES_FLOAT = re.compile(r" = select .* (?:float|double) | = phi (?:float|double) |@llvm\.copysign\.")
+_SIGN = re.compile(r"@llvm\.copysign\.\w+\(.*, (?:float|double) (%[-\w.$]+)\)")
 _AS_RESULT = frozenset("zext sext freeze bitcast shufflevector insertelement add sub mul or xor".split())
 _WHOLE_OF_TWO = frozenset("udiv sdiv urem srem".split())
 _CONVERSIONS = frozenset("trunc zext sext bitcast freeze".split())
-_WHOLE_INTRINSICS = re.compile(
-    r"@llvm\.(?:ct(?:pop|lz|tz)|sqrt|floor|ceil|trunc|rint|roundeven|nearbyint|minimum|maximum|fma|fmuladd|fpto[su]i|"
-    r"masked\.(?:store|scatter))\."
+_WHOLE_INTRINSICS = re.compile(r"@llvm\.(?:ct(?:pop|lz|tz)|fpto[su]i|masked\.(?:store|scatter))\.")
+# Or an `asm` that has no effect.
+_WHOLE_FLOAT_INTRINSICS = re.compile(
+    r"@llvm\.(?:sqrt|floor|ceil|trunc|rint|roundeven|nearbyint|minimum|maximum|fma|fmuladd)\.| asm \""
 )
 
 
@@ -112,6 +125,7 @@ _INCOMING = re.compile(r"\[ (%[-\w.$]+),")
 _FROM = re.compile(r"\[ ([^,]+), %([-\w.$]+) \]")
 _BLOCK = re.compile(r"([-\w.$]+):")
 _JUMP = re.compile(r"  br label %([-\w.$]+)")
+_COMPUTED = re.compile(r"  %\S+ = (?:add|sub|mul|shl|or|zext|sext|trunc|getelementptr) ")
 _FORK = re.compile(r"  (?:br|switch) i(\d+) (%[-\w.$]+), label ")
 _TARGET = re.compile(r"label %([-\w.$]+)")
 _CONSTANT = re.compile(r" i(\d+) (?:%[-\w.$]+, |)(-?\d+)(?:,|$| )")
@@ -235,11 +249,21 @@ class _Places:
     def __init__(self) -> None:
         self.all: Counter[tuple[str, int]] = Counter()
         self.moving: set[str] = set()
+        self.ends: dict[tuple[str, int], int] = {}  # of those that were added with a size
 
-    def add(self, place: _Place) -> None:
-        self.all[place.form, place.offset] += 1
+    def add(self, place: _Place, size_bytes: int = 0) -> None:
+        key = place.form, place.offset
+        self.all[key] += 1
+        self.ends[key] = max(self.ends.get(key, place.offset), place.offset + size_bytes)
         if place.is_moving:
             self.moving.add(place.form)
+
+    def may_cover(self, place: _Place, size_bytes: int) -> bool:
+        """Whether one that was added with a size may have all bytes of an access."""
+        end = place.offset + size_bytes
+        return self.may_have(place) or any(
+            self.ends.get((place.form, start), start) >= end for start in range(end - _WIDEST_BYTES, place.offset)
+        )
 
     def may_have(self, place: _Place, times: int = 1) -> bool:
         """Whether one that it may be is among them, or `times`."""
@@ -258,13 +282,17 @@ class _Function:
         self.places: dict[str, int] = {}  # the lines of definitions
         self.annotations: list[int] = []
         self.loads: list[int] = []
+        self.choices: list[int] = []  # selects
         self.conversions: list[int] = []
         self.markers: list[str] = []  # their locations
         self.located: list[str] = []
         self.is_joined = False  # LLVM made one load of several
         self.used: dict[str, bool] = {}
         self.whole: dict[tuple[str, int], bool] = {}
+        self.has_signs = "@llvm.copysign." in text
+        self.needed: set[str] | None = None  # see `is_more_than_sign`
         self.addresses: dict[str, tuple[str, bool]] = {}
+        self.counted: dict[tuple[str, bool], bool] = {}
         self.numbers: dict[str, str] = {}  # forms of computations with forms
         self.sums: dict[str, tuple[str, int]] = {}  # of forms that are sums with a constant: both terms
         self.distinct: set[str] = set()  # loads that must not become one with another
@@ -291,6 +319,8 @@ class _Function:
                     self.located += _DEBUG.findall(line)
                 elif " = load " in line and ", align 1" in line:
                     self.loads.append(index)
+                elif " = select i1 %" in line:
+                    self.choices.append(index)
             for name in operands:
                 if name in users:
                     users[name].append((line, names))
@@ -305,25 +335,32 @@ class _Function:
             number = match[1] if match else ""
             lines[index] = ""
             if number[:1] == "%" and not self.is_computed(number):
-                lines[index] = line = f'  call void asm sideeffect "", "r"(i32 {number})'
+                line, names = self.definitions[number]
+                is_part = " = trunc i64 %" in line  # of which less may be needed to compute it
+                kind, number = ("i64", names[1]) if is_part else ("i32", number)
+                lines[index] = line = f'  call void asm sideeffect "", "r"({kind} {number})'
                 self.users.setdefault(number, []).append((line, [number]))
                 self.used.clear()
         self.remove_conversions()
         self.part_accesses()
         for index in self.loads:
             lines[index] = self.exact_load(lines[index])
+        self.use_choices()
         self.use_conditions()
         return "\n".join(lines)
 
     def use_conditions(self) -> None:
         """Uses what branches depend on whose ways all lead to the same place."""
         labels = {match[1]: index for index, line in enumerate(self.lines) if (match := _BLOCK.match(line))}
-        onward: dict[str, str] = {}  # from a block that does nothing, to the next
+        onward: dict[str, str] = {}  # from a block that does nothing, but count, to the next
+        never = set()  # blocks that are not reached
         for label, index in labels.items():
-            following = next((line for line in self.lines[index + 1 :] if line), "")
+            following = next((line for line in self.lines[index + 1 :] if line and not _COMPUTED.match(line)), "")
             match = _JUMP.match(following)
             if match:
                 onward[label] = match[1]
+            elif following == "  unreachable":
+                never.add(label)
         if not onward:
             return
         block = ""
@@ -335,14 +372,18 @@ class _Function:
             fork = _FORK.match(line)
             if fork is None:
                 continue
-            ways = {self.follow(block, target, onward) for target in _TARGET.findall(line)}
+            ways = {self.follow(block, target, onward) for target in self.targets(index)}
+            ways = {(before, end) for before, end in ways if end not in never}
             ends = {end for _, end in ways}
             if len(ends) == 1 and self.brings_the_same(labels.get(ends.pop(), -1), {before for before, _ in ways}):
-                width, value = fork.groups()
-                name = f"{stem(value)}.u{index}"
-                number = f"  {name} = zext i1 {value} to i32\n" if width == "1" else ""
-                used = f"i32 {name}" if number else f"i{width} {value}"
-                self.lines[index] = f'{number}  call void asm sideeffect "", "r"({used})\n{line}'
+                self.use_condition(index, fork[2], fork[1])
+
+    def targets(self, index: int) -> Iterator[str]:
+        """The blocks that the branch or table at a line leads to."""
+        yield from _TARGET.findall(self.lines[index])
+        if self.lines[index][-1:] == "[":
+            for line in itertools.takewhile(lambda line: line[:3] != "  ]", self.lines[index + 1 :]):
+                yield from _TARGET.findall(line)
 
     @staticmethod
     def follow(block: str, target: str, onward: dict[str, str]) -> tuple[str, str]:
@@ -361,9 +402,79 @@ class _Function:
             if " = phi " not in line:
                 break
             incoming = {label: value for value, label in _FROM.findall(line)}
-            if len({incoming.get(block) for block in blocks}) > 1:
+            first, *rest = {incoming.get(block, "") for block in blocks}
+            if not all(self.may_be_equal(first, other) for other in rest):
                 return False
         return True
+
+    def use_choices(self) -> None:
+        """Uses what a choice between two values depends on that the code generator may find equal."""
+        for index in self.choices:
+            match = _CHOICE.match(self.lines[index])
+            if match and self.may_be_equal(match[2], match[3]) and self.comes_from_load(match[1]):
+                self.use_condition(index, match[1])
+
+    def use_condition(self, index: int, value: str, bits: str = "1") -> None:
+        """Has an integer be computed in front of a line."""
+        name = f"{stem(value)}.u{index}"
+        number = f"  {name} = zext i1 {value} to i32\n" if bits == "1" else ""
+        used = f"i32 {name}" if number else f"i{bits} {value}"
+        self.lines[index] = f'{number}  call void asm sideeffect "", "r"({used})\n{self.lines[index]}'
+
+    def comes_from_load(self, name: str) -> bool:
+        """Whether a value is computed from a load, without a phi in between."""
+        seen = {name}
+        waiting = [name]
+        while waiting:
+            line, names = self.definitions.get(waiting.pop(), ("", []))
+            kind = operation(line) if line else "phi"
+            if kind == "load" or len(seen) > _MOST_SEEN:
+                return True
+            if kind != "phi":
+                waiting += [other for other in names[1:] if other not in seen]
+                seen.update(names)
+        return False
+
+    def may_be_equal(self, one: str, other: str) -> bool:
+        """Whether the code generator may find two values equal: computed equally, or by counters of a loop."""
+        if one == other:
+            return True
+        if one[:1] != "%" or other[:1] != "%":
+            return False
+        (form, is_moving), (other_form, is_other_moving) = self.address(one), self.address(other)
+        if form == other_form:
+            return True
+        (term, distance), (other_term, other_distance) = (self.sums.get(each, (each, 0)) for each in (form, other_form))
+        if term == other_term and distance != other_distance:
+            return False
+        return is_moving and is_other_moving and self.is_counted(one) and self.is_counted(other)
+
+    def is_counted(self, name: str, of_loads: bool = False, steps: int = 0) -> bool:
+        """Whether a value is computed from nothing but what loops count, and what stays the same in them.
+
+        With `of_loads`, from these and loads, in any way.
+        """
+        known = self.counted.get((name, of_loads))
+        if known is None:
+            self.counted[name, of_loads] = True  # a cycle
+            line, names = self.definitions.get(name, ("", []))
+            kind = operation(line) if line else ""
+            if kind == "phi":
+                known = any(self.counts(other, steps + 1) for other in _INCOMING.findall(line))
+            elif kind == "load":
+                known = of_loads
+            elif kind in _AFFINE or of_loads:
+                known = steps < _MOST_DEPTH and all(self.is_counted(other, of_loads, steps + 1) for other in names[1:])
+            else:
+                known = not kind
+            self.counted[name, of_loads] = known
+        return known
+
+    def counts(self, name: str, steps: int) -> bool:
+        """Whether a value of a phi is the phi's next one, of a counter."""
+        line, names = self.definitions.get(name, ("", []))
+        is_next = bool(line) and operation(line) in _COUNTS and steps < _MOST_DEPTH
+        return is_next and all(self.is_counted(other, False, steps + 1) for other in names[1:])
 
     def remove_conversions(self) -> None:
         """Removes what was only there for annotations."""
@@ -391,23 +502,23 @@ class _Function:
         """The same for one block."""
         lines = self.lines
         loads: dict[str, _Place] = {}
-        stores: list[tuple[int, str, _Place]] = []  # line, value
+        stores: list[tuple[int, str, _Place, int]] = []  # line, value; bytes
         for index in block:
             match = _ACCESS.match(lines[index]) if ", align 1" in lines[index] else None
             if match is not None and match[1]:
                 loads[match[1]] = self.place(match[5])
             elif match is not None and match[4] and not match[2]:  # volatile ones take none away
-                stores.append((index, match[4], self.place(match[5])))
+                stores.append((index, match[4], self.place(match[5]), size_bytes(match[3])))
         if not loads:
             return
         sources, direct = self.sources(block, loads)
         following = _Places()
-        for index, value, place in reversed(stores):
+        for index, value, place, size in reversed(stores):
             if value in sources and (
-                following.may_have(place) or (value in direct and place.may_be(loads[direct[value]]))
+                following.may_cover(place, size) or (value in direct and place.may_be(loads[direct[value]]))
             ):
                 lines[index] = lines[index].replace("  store ", "  store volatile ", 1)
-            following.add(place)
+            following.add(place, size)
 
     def sources(self, block: list[int], loads: dict[str, _Place]) -> tuple[dict[str, frozenset[str]], dict[str, str]]:
         """Of which of these loads the values of a block are made, and which are one, converted.
@@ -438,8 +549,14 @@ class _Function:
             union = all_loads if is_of_many else frozenset().union(*operands)
             if len(operands) > 1 and self.may_cancel(kind, line, names):
                 self.distinct |= alike.intersection(union if is_of_many else frozenset().union(*operands[:-1]))
+                shared = operands[0].intersection(*operands[1:])
+                self.distinct |= shared if shared and self.all_count(names[1:]) else set()
             sources[names[0]] = all_loads if len(union) > _MOST_SOURCES else union
         return sources, direct
+
+    def all_count(self, names: list[str]) -> bool:
+        """Whether the code generator may find values equal that are made of loads and what loops count."""
+        return all(self.address(name)[1] and self.is_counted(name, of_loads=True) for name in names)
 
     def may_cancel(self, kind: str, line: str, names: list[str]) -> bool:
         """Whether what an instruction gives is known if some of its operands are equal."""
@@ -468,7 +585,7 @@ class _Function:
             self.addresses[name] = (name, False)  # a cycle has a phi in it, but for code that is never reached
             line, names = self.definitions.get(name, ("", []))
             kind = operation(line) if line else ""
-            if kind in ("", "phi", "load", "call") or steps > _MOST_DEPTH:
+            if kind in ("", "phi", "load") or (kind == "call" and "@llvm." not in line) or steps > _MOST_DEPTH:
                 known = (name, kind == "phi" or steps > _MOST_DEPTH)
             else:
                 operands = {other: self.address(other, steps + 1) for other in names[1:]}
@@ -552,7 +669,8 @@ class _Function:
         if mark and not _SUNK.search(name):
             self.located.append(mark[1])
         self.is_joined |= "wide.vec" in name
-        if name in self.distinct or (self.is_chosen(name) if llvm == "i8" else not self.is_whole(name)):
+        is_exact = self.is_more_than_sign(name) and not self.is_chosen(name) if llvm == "i8" else self.is_whole(name)
+        if name in self.distinct or not is_exact:
             volatile = "volatile "
         if llvm[0] == "i" and llvm != "i8" and self.is_changed_in_place(name):
             site = f", !dbg {mark[1]}" if mark else ""
@@ -587,12 +705,21 @@ class _Function:
         return True
 
     def is_changed_in_place(self, name: str) -> bool:
-        """Whether some bits are changed and the result is stored: x86-64 has instructions for the bytes that change."""
+        """Whether some bits are changed, or others put in their place, and the result is stored: the code generator
+        stores the bytes that change, and has instructions that change them in memory."""
         return any(
-            operation(line) in _BITWISE and len(names) == 2 and any(operation(user) == "store" for user, _ in users)
+            operation(line) in _BITWISE
+            and len(names) == 2
+            and any(self.is_stored_or_joined(user, user_names) for user, user_names in self.users.get(names[0], ()))
             for line, names in self.users.get(name, ())
-            for users in (self.users.get(names[0], ()),)
         )
+
+    def is_stored_or_joined(self, line: str, names: list[str]) -> bool:
+        """Whether a line stores, or joins bits that are stored."""
+        kind = operation(line)
+        if kind not in _JOINS:
+            return kind == "store"
+        return any(operation(user) == "store" for user, _ in self.users.get(names[0], ()))
 
     def is_chosen(self, name: str) -> bool:
         """Whether a select has the value, converted or not: of two loads the code generator makes one."""
@@ -624,9 +751,13 @@ class _Function:
 
     def needs_whole(self, name: str, line: str, names: list[str], unused_bits: int, steps: int) -> bool:
         kind = operation(line)
+        if kind in _WHOLE_FLOATS or " = phi float " in line or " = phi double " in line:
+            return self.is_more_than_sign(names[0])
         if kind in _WHOLE:
             return True
         if kind == "call":
+            if _WHOLE_FLOAT_INTRINSICS.search(line):
+                return self.is_more_than_sign(names[0])
             if "@llvm." not in line or _WHOLE_INTRINSICS.search(line):
                 return True
             is_amount = len(names) == 4 and names[3] == name
@@ -638,7 +769,8 @@ class _Function:
             return kind not in ("extractelement", "select") and self.is_whole(names[0], unused_bits, steps)
         constant = _CONSTANT.search(line) if len(names) == 2 else None
         if kind == "icmp":
-            return len(names) == 3 or " eq " in line or " ne " in line or not (constant and is_edge(int(constant[2])))
+            is_edge_ = constant is not None and " eq " not in line and " ne " not in line and is_edge(int(constant[2]))
+            return (len(names) == 3 or not is_edge_) and self.is_more_than_sign(names[0])
         if kind in _WHOLE_OF_TWO:
             return len(names) == 3
         if constant and kind in _UNUSED_BITS:
@@ -649,6 +781,26 @@ class _Function:
         elif kind not in _AS_RESULT:
             return False
         return unused_bits < 8 and self.is_whole(names[0], unused_bits, steps)
+
+    def is_more_than_sign(self, name: str) -> bool:
+        """Whether a value is needed for more than signs of floats, which nobody may look at."""
+        if not self.has_signs:
+            return True
+        if self.needed is None:
+            self.needed = set()
+            waiting = [
+                value
+                for value, users in self.users.items()
+                if any(not passes_on(line) and sign_operand(line) != value for line, _ in users)
+            ]
+            while waiting:
+                value = waiting.pop()
+                if value not in self.needed:
+                    self.needed.add(value)
+                    line, names = self.definitions.get(value, ("", []))
+                    sign = sign_operand(line)
+                    waiting += [other for other in names[1:] if passes_on(line) and other != sign]
+        return name in self.needed
 
     def reaches_mask(self, name: str) -> bool:
         """Whether an instruction under a mask may take the value from memory: then lanes that it masks are not read.
@@ -683,6 +835,27 @@ def operation(line: str) -> str:
     words = line.split("= ", 1)[1] if line[2] == "%" else line[2:]
     first, _, rest = words.partition(" ")
     return rest.partition(" ")[0] if first in ("tail", "musttail", "notail") else first
+
+
+def size_bytes(llvm: str) -> int:
+    """The size of a type that is stored."""
+    vector = _VECTOR.match(llvm)
+    if vector is not None:
+        return int(vector[1]) * _LANE_BITS.get(vector[2], 0) // 8
+    return _LANE_BITS.get(llvm, 0) // 8
+
+
+def passes_on(line: str) -> bool:
+    """Whether a line needs its operands only if its result is needed: where that may be a sign, or is made of one."""
+    kind = operation(line) if line else ""
+    is_float = _MAKES_FLOAT.search(line) or _WHOLE_FLOAT_INTRINSICS.search(line)
+    return kind in _WHOLE_FLOATS or kind in _CONVERSIONS or kind == "icmp" or is_float is not None
+
+
+def sign_operand(line: str) -> str:
+    """The value of which a line needs the sign, and nothing else; or none."""
+    match = _SIGN.search(line)
+    return match[1] if match is not None and line.count(f"{match[1]},") == 0 else ""
 
 
 _LANE_BITS = {"i8": 8, "i16": 16, "i32": 32, "i64": 64, "float": 32, "double": 64}
