@@ -343,7 +343,7 @@ def test_one_thread_at_a_time(store: Store, path: Path) -> None:
 
     def host(n: int) -> int:
         inside.set()
-        assert leave.wait(20)
+        assert leave.wait(120)
         return n
 
     exports = identity(store, I32, host=host)
@@ -351,7 +351,7 @@ def test_one_thread_at_a_time(store: Store, path: Path) -> None:
     thread = threading.Thread(target=blocked, args=(1,))
     thread.start()
     try:
-        assert inside.wait(20)
+        assert inside.wait(120)
         with pytest.raises(WasmError, match="another thread"):
             other(1)
     finally:

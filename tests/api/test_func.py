@@ -267,14 +267,14 @@ def test_one_thread_at_a_time(engine: Engine) -> None:
 
     def wait() -> None:
         inside.set()
-        assert leave.wait(20)
+        assert leave.wait(120)
 
     function = Func(store, FuncType([], []), wait)
     other = Func(store, FuncType([], []), lambda: None)
     thread = threading.Thread(target=function, args=(store,))
     thread.start()
     try:
-        assert inside.wait(20)
+        assert inside.wait(120)
         with pytest.raises(WasmError, match="another thread"):
             other(store)
         with pytest.raises(WasmError, match="cannot be closed while its code is running"):

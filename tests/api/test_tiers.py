@@ -305,7 +305,7 @@ def test_an_instance_is_enough_to_get_optimised_code(wat: str, engine: Engine) -
     del module
     gc.collect()
     before.wait_optimized()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while loaded.code is baseline and time.monotonic() < deadline:
         time.sleep(0.01)
     assert loaded.code is not baseline
@@ -326,7 +326,7 @@ def test_code_is_unmapped_with_the_module(wat: str, engine: Engine) -> None:
 
     codes = use()
     gc.collect()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while any(code() is not None for code in codes) and time.monotonic() < deadline:
         time.sleep(0.01)  # the optimiser's thread lets go of the module a moment after it said that it is done
         gc.collect()
@@ -416,7 +416,7 @@ def test_an_idle_optimiser_ends_and_comes_back(wat: str, engine: Engine, monkeyp
     monkeypatch.setattr(thresholds, "OPTIMISER_IDLE_SECONDS", 0.05)
     assert Module(engine, wat).wait_optimized()
     optimiser = client._current_optimiser()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while optimiser.process is not None and time.monotonic() < deadline:
         time.sleep(0.01)
     assert optimiser.process is None
@@ -463,7 +463,7 @@ def test_the_cache_is_filled_behind_programs_that_end_early(moment: str, tmp_pat
     result = run_program(program, arguments=[str(tmp_path / "cache")])
     assert (result.returncode, result.stderr) == (0, "")
     wanted = 1 if moment == "before it is begun" else 2
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while len(list(tmp_path.glob("cache/*.cwasm"))) < wanted and time.monotonic() < deadline:
         time.sleep(0.05)
     assert len(list(tmp_path.glob("cache/*.cwasm"))) == wanted
@@ -513,7 +513,7 @@ def test_no_process_is_left_behind_by_a_killed_one() -> None:
     )
     result = run_program(program)
     assert result.returncode == -signal.SIGKILL
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while is_running(int(result.stdout)) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not is_running(int(result.stdout))

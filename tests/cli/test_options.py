@@ -388,7 +388,7 @@ class _Pty:
 
     def wait_for(self, text: str) -> str:
         """What is written up to and with `text`."""
-        seen, ends = "", time.monotonic() + 30
+        seen, ends = "", time.monotonic() + 120
         while text not in seen and time.monotonic() < ends:
             seen += self.written()
             time.sleep(0.01)

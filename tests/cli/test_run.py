@@ -208,8 +208,8 @@ def test_interrupt_ends_a_running_program(write_wat: WriteWat, tmp_path: Path) -
         assert process.stdout.readline() == "hello\n"
         started = time.monotonic()
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=20)
-        assert time.monotonic() - started < 10
+        _, errors = process.communicate(timeout=120)
+        assert time.monotonic() - started < 60
         assert process.returncode in (-signal.SIGINT, 130)
         assert "Traceback" not in errors
     finally:

@@ -32,7 +32,7 @@ def process_id(pending: Pending) -> int:
 
 
 def wait_for_reply(pool: WorkerPool) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not pool.idle and time.monotonic() < deadline:
         time.sleep(0.01)
         with pool.lock:

@@ -144,6 +144,6 @@ asyncio.run(main())
     assert process.stdout is not None
     assert process.stdout.readline() == "running\n"
     process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=20)
+    output, errors = process.communicate(timeout=120)
     assert output == "unwound False\n"
     assert errors.rstrip().endswith("KeyboardInterrupt")
