@@ -157,6 +157,11 @@ class Vanishing:
             return f"({valtype}.{compare} {counted} ({valtype}.const {self.pick((0, 1, 8, 16, 24, 31, 32, 63))}))"
         if choice < 0.3:
             return f"({valtype}.eqz {self.cancelled(valtype)})"
+        if choice < 0.35:
+            number = self.pick(("f32", "f64"))
+            one, two = (self.load(number, offset=0) for _ in range(2))
+            less = f"({number}.{self.pick(('lt', 'gt', 'ne', 'le'))} {one} {two})"
+            return f"(i32.eqz {less})" if self.chance(0.5) else less
         if choice < 0.4:
             return f"(i32.{self.pick(('and', 'or'))} {self.condition()} {self.condition()})"
         if choice < 0.55 and valtype == "i32":
@@ -419,6 +424,22 @@ class Vanishing:
         kind = self.pick(("sub", "xor", "eq", "lt_u", "div_u", "and", "or"))
         return f"(local.set $ti32 {loaded}) {self.used('i32', f'(i32.{kind} {both[0]} {both[1]})')}"
 
+    def doubled(self) -> str:
+        """What is equal in floats: `x * 2` and `x + x`."""
+        valtype = self.pick(("f32", "f64"))
+        name = f"(local.get $t{valtype})"
+        one, two = f"({valtype}.mul {name} ({valtype}.const 2))", f"({valtype}.add {name} {name})"
+        loaded = f"(local.set $t{valtype} {self.load(valtype)})"
+        if self.chance(0.4):
+            less = self.pick(("lt", "ne", "gt"))
+            return f"{loaded} {self.used('i32', f'({valtype}.{less} {one} {two})')}"
+        if self.chance(0.5):
+            return self.used(valtype, f"(select {one} {two} {self.condition()})")
+        bits = f"i{valtype[1:]}"
+        one, two = f"({bits}.reinterpret_{valtype} {one})", f"({bits}.reinterpret_{valtype} {two})"
+        kind = self.pick(("sub", "xor", "and"))
+        return f"{loaded} {self.used(bits, f'({bits}.{kind} {one} {two})')}"
+
     def sign(self) -> str:
         """A float with the sign of another, of which other bits are used."""
         valtype, bits = self.pick((("f32", 32), ("f64", 64)))
@@ -488,6 +509,7 @@ class Vanishing:
             self.counters,
             self.counters,
             self.sign,
+            self.doubled,
         )
         maker = self.pick(makers)
         self.is_inside = self.chance(0.4)  # if all were outside, one that is lost would not be missed

@@ -91,6 +91,17 @@ CASES = {
         "(i32.wrap_i64 (i64.reinterpret_f64 "
         f"{SIGNED.format(f'(if (result f64) (i32.eqz (local.get $k)) (then {F64}) (else (unreachable)))')}))",
     ),
+    # of what the code generator alone finds equal
+    "x * 2 < x + x": (4, f"(f32.lt (f32.mul {F32} (f32.const 2)) (f32.add {F32} {F32}))"),
+    "bits of x * 2, and of x + x": (
+        8,
+        f"(i64.eq (i64.reinterpret_f64 (f64.mul {F64} (f64.const 2))) (i64.reinterpret_f64 (f64.add {F64} {F64})))",
+    ),
+    "y * 2 or y + y": (
+        4,
+        "(i32.reinterpret_f32 (select (f32.mul (local.get $f) (f32.const 2)) (f32.add (local.get $f) (local.get $f))"
+        f" {L32}))",
+    ),
     # neighbours
     "x >> 24": (4, f"(i32.shr_u {L32} (i32.const 24))"),
     "high half": (8, f"(i32.wrap_i64 (i64.shr_u {L64} (i64.const 32)))"),
@@ -226,6 +237,7 @@ TWO_COUNTERS = {
         END // 2,
     ),
     "x - x": (f"{_ADD_TO_SUM} ({{t}}.sub {_LOAD_I} {_LOAD_Q})))", 0),
+    "x < x": (f"(local.set $k (i32.add (local.get $k) ({{t}}.{{less}} {_LOAD_Q} {_LOAD_I})))", 0),
     "(x + 3) - (x + 3)": (
         f"{_ADD_TO_SUM} ({{t}}.sub ({{t}}.add {_LOAD_I} ({{t}}.const 3)) ({{t}}.add {_LOAD_Q} ({{t}}.const 3)))))",
         0,
@@ -236,7 +248,6 @@ TWO_COUNTERS_INTEGERS = {
     "x & ~x": (f"{_ADD_TO_SUM} ({{t}}.and {_LOAD_I} ({{t}}.xor {_LOAD_Q} ({{t}}.const -1)))))", 0),
     "x + ~x": (f"{_ADD_TO_SUM} ({{t}}.add {_LOAD_I} ({{t}}.xor {_LOAD_Q} ({{t}}.const -1)))))", 0),
     "x == x": (f"(local.set $k (i32.add (local.get $k) ({{t}}.eq {_LOAD_I} {_LOAD_Q})))", 0),
-    "x < x": (f"(local.set $k (i32.add (local.get $k) ({{t}}.lt_u {_LOAD_Q} {_LOAD_I})))", 0),
     "one of two that are one": (
         f"{_ADD_TO_SUM} (select {_LOAD_I} {_LOAD_Q} (i32.load8_u (i32.add (i32.const {END // 2}) (local.get $i))))))",
         0,
@@ -252,7 +263,8 @@ def test_equal_addresses_that_the_code_generator_finds_lose_no_trap(cpu: str | N
     for kind, size in (("i32", 4), ("i64", 8), ("f32", 4), ("f64", 8)):
         rows = TWO_COUNTERS if kind[0] == "f" else TWO_COUNTERS | TWO_COUNTERS_INTEGERS
         for name, (body, start) in rows.items():
-            text = body.format(t=kind, shift=size.bit_length() - 1)
+            less = "lt" if kind[0] == "f" else "lt_u"
+            text = body.format(t=kind, shift=size.bit_length() - 1, less=less)
             functions.append(
                 f'(func (export "{kind} {name}") (param $n i32) (result i32)'
                 f" (local $i i32) (local $q i32) (local $k i32) (local $sum {kind})"

@@ -163,3 +163,17 @@ def test_what_the_code_generator_would_leave_out_stays(body: str) -> None:
 def test_a_table_with_ways_that_differ_is_not_touched() -> None:
     body = VANISHING["all ways of a table"].replace("other:\n", "other:\n  store i8 1, ptr %q, align 1\n")
     assert " asm " not in exact.finish(f"define void @f(ptr %p, ptr %q) {{\n{body}}}\n", masked=False)[0]
+
+
+@pytest.mark.parametrize("change", ["%y = and i32 %x, -256", "%z = and i32 %x, -65281\n  %y = or i32 %z, 512"])
+def test_quick_code_changes_no_bytes_in_place(change: str) -> None:
+    """The code generator does that with volatile loads too."""
+    text = (
+        'target triple = "x86_64-unknown-linux-gnu"\ndefine void @f(ptr %p) {\n'
+        f"  %x = load i32, ptr %p, align 1\n  {change}\n  store i32 %y, ptr %p, align 1\n  ret void\n}}\n"
+    )
+    llvm.initialise(all_targets=True)
+    machine = llvm.target_machine("x86_64-unknown-linux-gnu", "x86-64-v2", "", llvm.QUICK)
+    narrow = re.compile(r"mov[bw]")
+    assert narrow.search(machine.emit_assembly(llvm.parse(text.replace("= load ", "= load volatile "), machine)))
+    assert not narrow.search(machine.emit_assembly(llvm.parse(exact.unoptimised(text, masked=False), machine)))

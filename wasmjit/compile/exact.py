@@ -70,6 +70,7 @@ _KEPT_LINES = re.compile(
 )
 # Memory accesses are those that nothing is known of the alignment of.
 _ANY_LOAD = re.compile(r"^(  %\S+ = load )((?:i\d+|float|double), ptr %\S+, align 1\b)", re.MULTILINE)
+_ANY_STORE = re.compile(r"^(  store )(i\d+ \S+, ptr %\S+, align 1\b)", re.MULTILINE)
 _LOAD = re.compile(r"  (%\S+) = load (volatile )?(<[^>]*>|\w+), (ptr %\S+, align 1\b.*)")
 _EXTENSION = re.compile(r"  (%\S+) = [sz]ext (?:nneg )?<\d+ x \w+> (%\S+) to <(\d+) x (\w+)>(?:, .*)?")
 _DEBUG = re.compile(r"!dbg (!\d+)")
@@ -86,11 +87,13 @@ _BITWISE = ("and", "or", "xor")
 _JOINS = ("or", "xor", "add")
 # Where two equal operands, or one and what is made of the other, may give a constant, or make a third unimportant. The
 # second do where an operand is a negation.
-_CANCEL = frozenset("sub xor icmp and or add udiv sdiv urem srem select".split())
+_CANCEL = frozenset("sub xor icmp fcmp and or add udiv sdiv urem srem select".split())
 _CANCEL_NEGATED = frozenset("and or add".split())
 _CANCEL_CALL = re.compile(r"@llvm\.(?:[us]sub\.sat|[us]cmp)\.")
 _ACCESS = re.compile(r"  (?:(%\S+) = load |store )(volatile )?(<[^>]*>|\w+)(?: (\S+))?, ptr (%[-\w.$]+), align 1\b")
 _MOST_SOURCES = 16
+_MOST_LEAVES = 12
+_FLOAT_ARITHMETIC = frozenset("fadd fsub fmul fdiv fneg sitofp uitofp".split())
 _WIDEST_BYTES = 64  # of accesses that the code generator does not split
 _MOST_DEPTH = 100
 _ARITHMETIC = frozenset("add sub mul shl lshr ashr and or xor zext sext trunc getelementptr icmp select".split())
@@ -198,10 +201,14 @@ def is_wanted(text: str, *, masked: bool) -> bool:
 
 
 def unoptimised(text: str, *, masked: bool) -> str:
-    """A generated module for few passes, none of which a volatile load stands in the way of."""
+    """A generated module for few passes, none of which a volatile load stands in the way of.
+
+    Nor does it in the code generator's, if bits of what was loaded are changed and stored: stores are volatile too.
+    """
     if not is_wanted(text, masked=masked):
         return text
     text = _ANY_LOAD.sub(r"\1volatile \2", _KEPT_LINES.sub("", text))
+    text = _ANY_STORE.sub(r"\1volatile \2", text)
     if not masked:
         return text
     parts = _DEFINITION.split(text)
@@ -290,6 +297,7 @@ class _Function:
         self.used: dict[str, bool] = {}
         self.whole: dict[tuple[str, int], bool] = {}
         self.has_signs = "@llvm.copysign." in text
+        self.has_floats = " = fmul " in text or " = fadd " in text
         self.needed: set[str] | None = None  # see `is_more_than_sign`
         self.addresses: dict[str, tuple[str, bool]] = {}
         self.counted: dict[tuple[str, bool], bool] = {}
@@ -342,6 +350,8 @@ class _Function:
                 self.users.setdefault(number, []).append((line, [number]))
                 self.used.clear()
         self.remove_conversions()
+        if self.has_floats:
+            self.part_floats()
         self.part_accesses()
         for index in self.loads:
             lines[index] = self.exact_load(lines[index])
@@ -447,7 +457,33 @@ class _Function:
         (term, distance), (other_term, other_distance) = (self.sums.get(each, (each, 0)) for each in (form, other_form))
         if term == other_term and distance != other_distance:
             return False
+        if self.are_alike(one, other):
+            return True
         return is_moving and is_other_moving and self.is_counted(one) and self.is_counted(other)
+
+    def are_alike(self, one: str, other: str) -> bool:
+        """Whether two values are computed of the same with floats: the code generator knows that `x * 2` is `x + x`,
+        which the optimiser does not."""
+        leaves = self.leaves(one) if self.has_floats else set()
+        return bool(leaves) and leaves == self.leaves(other)
+
+    def leaves(self, name: str) -> set[str]:
+        """What a value is computed from; nothing if not with floats, or from much."""
+        found: set[str] = set()
+        has_floats = False
+        seen = {name}
+        waiting = [name]
+        while waiting and len(seen) < _MOST_LEAVES:
+            value = waiting.pop()
+            line, names = self.definitions.get(value, ("", []))
+            kind = operation(line) if line else ""
+            if kind in ("", "phi", "load") or (kind == "call" and "@llvm." not in line):
+                found.add(value)
+            else:
+                has_floats |= kind in _FLOAT_ARITHMETIC
+                waiting += [other for other in names[1:] if other not in seen]
+                seen.update(names)
+        return found if has_floats and not waiting else set()
 
     def is_counted(self, name: str, of_loads: bool = False, steps: int = 0) -> bool:
         """Whether a value is computed from nothing but what loops count, and what stays the same in them.
@@ -484,6 +520,12 @@ class _Function:
             if len(self.users.get(result, ())) == removed[result]:
                 self.lines[index] = ""
                 removed[operand] += 1
+
+    def part_floats(self) -> None:
+        """Makes volatile what could go if the code generator found two values equal that are made of floats."""
+        for line, names in self.definitions.values():
+            if len(names) == 3 and operation(line) in _CANCEL and self.are_alike(names[1], names[2]):
+                self.distinct |= self.leaves(names[1])
 
     def part_accesses(self) -> None:
         """Makes volatile what could go if the code generator found two addresses of a block equal."""
@@ -550,7 +592,8 @@ class _Function:
             if len(operands) > 1 and self.may_cancel(kind, line, names):
                 self.distinct |= alike.intersection(union if is_of_many else frozenset().union(*operands[:-1]))
                 shared = operands[0].intersection(*operands[1:])
-                self.distinct |= shared if shared and self.all_count(names[1:]) else set()
+                if shared and self.all_count(names[1:]):
+                    self.distinct |= shared
             sources[names[0]] = all_loads if len(union) > _MOST_SOURCES else union
         return sources, direct
 
