@@ -5,10 +5,11 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PYTEST := $(PY) -m pytest
 
-NATIVE_SOURCES := setup.py $(wildcard runtime_c/*.c runtime_c/*.h runtime_c/*.S runtime_c/*.py)
+NATIVE_SOURCES := setup.py $(wildcard runtime_c/*.c runtime_c/*.h runtime_c/*.S runtime_c/*.py) \
+	$(wildcard wasmjit/stencils/*.py) wasmjit/abi.py wasmjit/compile/lower.py wasmjit/wasm/ops.py
 C_FILES := $(filter-out runtime_c/_%,$(wildcard runtime_c/*.c))
 C_HEADERS := $(filter-out runtime_c/_%,$(wildcard runtime_c/*.h))
-C_FLAGS := -std=gnu11 -O2 -Wall -Wextra -Werror -Iruntime_c
+C_FLAGS := -std=gnu11 -O2 -Wall -Wextra -Werror -Iruntime_c -Ibuild
 C_CHECKS := build/check
 C_CHECKED := $(C_FILES:runtime_c/%.c=$(C_CHECKS)/%.checked)
 # Looked up only where it is used: the environment is made by then.
@@ -38,7 +39,7 @@ MADE := $(VENV)/.made
 DEPENDENCIES := $(VENV)/.dependencies
 NATIVE := $(VENV)/.native
 
-.PHONY: help venv demo test test-slow check format bench realworld docs examples abi spec spec-matrix fuzz fuzz-loops fuzz-csmith fuzz-validators schedules limits mutate asan soak test-aarch64 clean distclean
+.PHONY: help venv demo test test-slow test-stencils check format bench realworld docs examples abi spec spec-matrix fuzz fuzz-loops fuzz-csmith fuzz-validators schedules limits mutate asan soak test-aarch64 clean distclean
 
 help:
 	@echo "make venv         the environment: dependencies and the C runtime, built in place"
@@ -57,6 +58,7 @@ help:
 	@echo "make shapes       time and memory of compiling against size, for each shape of module (hours)"
 	@echo "make fuzz         mutated modules, accepted or refused as wasm-tools does (FUZZ_CASES=10000)"
 	@echo "make fuzz-loops   random loops, run as wasmtime does, in all tiers and for four processors (LOOPS=\"--count 20000\")"
+	@echo "make test-stencils  suites, hazards and random loops in native code from stencils"
 	@echo "make fuzz-csmith  programs of csmith, and loops in C, compiled by clang at each level (CSMITH=\"--count 50\")"
 	@echo "make fuzz-validators  mutated bodies: C takes what the Python walker takes (VALIDATORS=\"--count 5000000\")"
 	@echo "make mutate       each check of addresses taken away: its test has to fail (MUTATE=\"interpreter --jobs 2\")"
@@ -75,7 +77,7 @@ $(MADE): tools/find_python.sh
 
 # The editable install builds the C runtime as well, hence the touch of both stamps.
 $(DEPENDENCIES): $(MADE) pyproject.toml
-	$(PY) -m pip install --quiet --disable-pip-version-check --upgrade pip 'setuptools>=77' 'cffi>=1.17'
+	$(PY) -m pip install --quiet --disable-pip-version-check --upgrade pip 'setuptools>=77' 'cffi>=1.17' 'llvmlite>=0.48'
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[test,lint,docs]'
 	@touch $@ $(NATIVE)
 
@@ -115,7 +117,7 @@ check-c: $(C_CHECKED)
 $(C_CHECKED): $(C_CHECKS)/%.checked: runtime_c/%.c $(C_HEADERS) .clang-tidy Makefile $(DEPENDENCIES)
 	@mkdir -p $(C_CHECKS)
 	@$(CC) $(C_FLAGS) $(PYTHON_HEADERS) -c $< -o /dev/null
-	@$(VENV)/bin/clang-tidy --quiet --warnings-as-errors='*' $< -- -std=gnu11 -Iruntime_c $(PYTHON_HEADERS)
+	@$(VENV)/bin/clang-tidy --quiet --warnings-as-errors='*' $< -- -std=gnu11 -Iruntime_c -Ibuild $(PYTHON_HEADERS)
 	@touch $@
 
 format: venv
@@ -141,6 +143,14 @@ abi: venv
 
 spec: venv
 	$(PYTEST) $(PARALLEL) tests/spec
+
+# What runs in code from stencils (WASMJIT_STENCILS): the suites, random loops, all registers of all operations. How deep
+# recursion gets is not what the tests of depth want there yet.
+test-stencils: venv
+	WASMJIT_STENCILS=1 $(PYTEST) $(PARALLEL) tests/spec -k auto
+	WASMJIT_STENCILS=1 WASMJIT_TEST_TIER=auto $(PYTEST) $(PARALLEL) tests/hazards -k "not deep and not depth and not native_frames"
+	$(PYTEST) $(PARALLEL) -m "slow or not slow" tests/unit/test_stencils.py tests/unit/test_first_tier.py
+	$(PY) -m tests.fuzz.loops --tiers stencils --count 1000
 
 spec-matrix: venv
 	WASMJIT_SPEC=matrix $(PYTEST) $(PARALLEL) tests/spec

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import platform
+import subprocess
 import sys
 import sysconfig
 import tempfile
@@ -40,6 +42,10 @@ SOURCES = [
     "memory_typed.c",
     "pool.c",
     "signature.c",
+    "stencil_code.c",
+    "stencil_emit.c",
+    "stencil_translate.c",
+    "stencil_x86_64.c",
     "store.c",
     "store_object.c",
     "table.c",
@@ -57,6 +63,8 @@ HEADERS = [
     "interpret_stack.h",
     "memory_object.h",
     "validate.h",
+    "stencil.h",
+    "stencil_emit.h",
     "wj.h",
     "wj_abi.h",
     "wj_api.h",
@@ -82,6 +90,36 @@ PREAMBLE = """
 FLAGS = ["-std=gnu11", "-O2", "-fno-omit-frame-pointer", "-fno-plt", "-fvisibility=hidden", "-Wall", "-Wextra"]
 
 
+# Where what the build makes for C lies.
+GENERATED = str(ROOT / "build")
+
+
+# The package's own __init__ imports the C runtime, which is not there yet or is that of other sources.
+_MAKE_STENCILS = """
+import pathlib, sys, types
+sys.modules["wasmjit"] = package = types.ModuleType("wasmjit")
+package.__path__ = ["wasmjit"]
+from wasmjit.stencils import header
+header.make(pathlib.Path(sys.argv[1]) / "wj_stencils.h")
+"""
+
+
+# What they are made of.
+STENCIL_SOURCES = [
+    *sorted(path.relative_to(ROOT) for path in (ROOT / "wasmjit" / "stencils").glob("*.py")),
+    Path("wasmjit/abi.py"),
+    Path("wasmjit/compile/lower.py"),
+    Path("wasmjit/wasm/ops.py"),
+]
+
+
+def make_stencils() -> None:
+    """Has LLVM make the machine code of the stencil tier (wasmjit/stencils), where there is one for this machine."""
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        Path(GENERATED).mkdir(exist_ok=True)
+        subprocess.run([sys.executable, "-c", _MAKE_STENCILS, GENERATED], cwd=ROOT, check=True)
+
+
 def make_ffibuilder(directory: str, extra_flags: list[str]) -> FFI:
     """The cffi builder; `directory` is the path of runtime_c (setuptools wants it relative to the repository root)."""
     ffi = FFI()
@@ -90,7 +128,7 @@ def make_ffibuilder(directory: str, extra_flags: list[str]) -> FFI:
         MODULE,
         PREAMBLE,
         sources=[f"{directory}/{name}" for name in SOURCES],
-        include_dirs=[directory],
+        include_dirs=[directory, GENERATED],
         depends=[f"{directory}/{name}" for name in HEADERS],
         extra_compile_args=FLAGS + extra_flags,
         libraries=["pthread", "m"],
@@ -99,6 +137,8 @@ def make_ffibuilder(directory: str, extra_flags: list[str]) -> FFI:
     return ffi
 
 
+if __name__ == "__cffi__":  # by setuptools, which compiles what is made here
+    make_stencils()
 ffibuilder = make_ffibuilder("runtime_c", [])
 
 
@@ -106,12 +146,14 @@ def build(force: bool = False) -> Path:
     """Builds in place and returns the extension's path; does nothing if it is newer than every source."""
     os.chdir(ROOT)
     target = ROOT / "wasmjit" / "runtime" / ("_native" + sysconfig.get_config_var("EXT_SUFFIX"))
-    newest = max(path.stat().st_mtime for path in (ROOT / "runtime_c").iterdir() if path.is_file())
+    sources = [path for path in (ROOT / "runtime_c").iterdir() if path.is_file()]
+    newest = max(path.stat().st_mtime for path in (*sources, *(ROOT / name for name in STENCIL_SOURCES)))
     (ROOT / "build").mkdir(exist_ok=True)
     with (ROOT / "build" / "native.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not force and target.exists() and target.stat().st_mtime > newest:
             return target
+        make_stencils()
         with tempfile.TemporaryDirectory(dir=ROOT / "build") as directory:
             built = make_ffibuilder(str(ROOT / "runtime_c"), ["-Werror"]).compile(tmpdir=directory, verbose=False)
             # A process may have the old file mapped: a new file takes its place, the old one stays intact.

@@ -1,5 +1,6 @@
 /* The functions that generated code calls through its instance context (abi.BUILTINS). Sizes and positions come from
  * wasm: every check happens before anything is written, and no sum may wrap (wj_in_bounds). */
+#include "stencil_emit.h"
 #include "wj.h"
 
 #include <math.h>
@@ -227,6 +228,19 @@ uint64_t wj_builtin_hot_loop(void *vmctx, uint32_t position, uint32_t loop_offse
 {
     const wj_function_table_header *header = wj_header_of(((const wj_vmcontext *)vmctx)->functions);
     uint64_t code = header->reporter != NULL && wj_may_ask() ? wj_report_hot(vmctx, position, loop_offset, 1) : 0;
+    resume();
+    return code;
+}
+
+uint64_t wj_native_hot(void *vmctx, uint32_t position, uint32_t loop_offset)
+{
+    const wj_interpreter *interpreter = wj_header_of(((const wj_vmcontext *)vmctx)->functions)->interpreter;
+    wj_interpreted *function = interpreter->functions[position];
+    if (loop_offset == 0) {
+        function->budget = interpreter->plan.budget;
+    }
+    bool may_ask = interpreter->plan.patient == 0 || wj_may_ask();
+    uint64_t code = may_ask ? wj_report_hot(vmctx, position, loop_offset, 0) : 0;
     resume();
     return code;
 }

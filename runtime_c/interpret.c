@@ -1,5 +1,5 @@
 /* Runs translated functions. See interpret.h. */
-#include "interpret.h"
+#include "stencil.h"
 
 #include <alloca.h>
 #include <math.h>
@@ -262,6 +262,19 @@ static inline void end_of(wj_store *store, wj_entry *entry, const wj_activation 
     }
 }
 
+/* Native code of the function, which the function table has from now on, unless somebody was faster; NULL: there is none. */
+static const void *native_of(const context *c, uint32_t position, const wj_interpreted *function)
+{
+    const wj_interpreter_plan *plan = &c->interpreter->plan;
+    const void *code = wj_native_of(c->interpreter, function);
+    uint64_t stub = plan->stubs_address + (uint64_t)position * plan->stub_bytes;
+    if (code != NULL) {
+        uint64_t *place = wj_function_words(c->functions, WJ_CODES, plan->function_count) + position;
+        (void)__atomic_compare_exchange_n(place, &stub, (uint64_t)(uintptr_t)code, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+    }
+    return code;
+}
+
 uint64_t ABANDONED wj_interpret(uint32_t position, wj_frame *frame)
 {
     const wj_thread *thread = &wj_this_thread;
@@ -277,6 +290,12 @@ uint64_t ABANDONED wj_interpret(uint32_t position, wj_frame *frame)
         LIKELY(c.interpreter != NULL) ? wj_interpreted_at(c.interpreter, position) : WJ_REFUSED_FUNCTION;
     if (function == WJ_REFUSED_FUNCTION || (UNLIKELY(store->interpreter_stack == NULL) && !wj_interpreter_stack_make(store))) {
         return wj_lazy_resolve(c.vmctx, position, &frame->link);
+    }
+    if (c.interpreter->plan.has_stencils != 0) {
+        const void *code = native_of(&c, position, function);
+        if (code != NULL) {
+            return (uint64_t)(uintptr_t)code;
+        }
     }
     ((wj_vmcontext *)(void *)c.vmctx)->flags = INTERPRETED;
     const wj_signature *type = function->signature;

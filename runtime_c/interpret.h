@@ -266,6 +266,9 @@ struct wj_interpreted {
 /* One module; made for one function table, by `wj_interpreter_new`. */
 struct wj_interpreter {
     wj_interpreter_plan plan;
+    pthread_mutex_t lock;           /* of the next two */
+    struct wj_native *natives;      /* stencil.h */
+    struct wj_code_arena *arenas;
     wj_interpreted *made;        /* all of them */
     wj_interpreted *functions[]; /* by position in the function table; NULL: not translated */
 };

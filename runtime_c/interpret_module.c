@@ -1,5 +1,5 @@
 /* What the interpreter keeps: of a module its translated functions, of a store the stack that their activations are in. */
-#include "interpret.h"
+#include "stencil.h"
 
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -19,6 +19,7 @@ wj_interpreter *wj_interpreter_new(const wj_interpreter_plan *plan)
     wj_interpreter *made = calloc(1, sizeof *made + plan->function_count * sizeof made->functions[0]);
     if (made != NULL) {
         made->plan = *plan;
+        (void)pthread_mutex_init(&made->lock, NULL);
     }
     return made;
 }
@@ -29,11 +30,16 @@ void wj_interpreter_free(wj_interpreter *interpreter)
         next = function->next;
         free(function);
     }
+    wj_natives_free(interpreter);
     free(interpreter);
 }
 
 uint32_t wj_interpreter_find(wj_interpreter *interpreter, uintptr_t pc, uint32_t *offset)
 {
+    const wj_native *native = wj_native_find(interpreter, pc, offset);
+    if (native != NULL) {
+        return native->function_index;
+    }
     const wj_interpreted *function = __atomic_load_n(&interpreter->made, __ATOMIC_ACQUIRE);
     for (; function != NULL; function = function->next) {
         uintptr_t distance = pc - (uintptr_t)function->words;

@@ -274,6 +274,8 @@ typedef struct {
     uint32_t patient;       /* 1: but seldom (WJ_QUESTION_INTERVAL_NS) */
     uint64_t stubs_address; /* what the function table has at first, one behind the other */
     uint32_t stub_bytes;
+    uint32_t has_stencils;  /* 1: functions are translated to native code (stencil.h), where that is possible */
+    uint32_t register_seed; /* for tests: not 0: slots are in registers at random */
 } wj_interpreter_plan;
 typedef struct wj_interpreter wj_interpreter;
 /* In the header of the function table lie the addresses of this, of the reporter, a callable(position, loop_offset,

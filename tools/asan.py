@@ -96,7 +96,9 @@ def build() -> None:
         directory = BUILT / "work"
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir()
-        os.replace(build_script().make_ffibuilder(str(ROOT / "runtime_c"), FLAGS).compile(tmpdir=directory), EXTENSION)
+        script = build_script()
+        script.make_stencils()
+        os.replace(script.make_ffibuilder(str(ROOT / "runtime_c"), FLAGS).compile(tmpdir=directory), EXTENSION)
 
 
 def libasan() -> str:

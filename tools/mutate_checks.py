@@ -182,11 +182,19 @@ class Tree:
         assert spec is not None and spec.loader is not None
         script = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(script)
+        stencils = self.directory / "build" / "wj_stencils.h"
+        if (
+            not stencils.exists() and (ROOT / "build" / stencils.name).exists()
+        ):  # made of the same sources, or made again
+            stencils.parent.mkdir()
+            shutil.copy2(ROOT / "build" / stencils.name, stencils)
+        script.make_stencils()
         generated = self.directory / "_native.c"
         generate(sources, generated)
         include = sysconfig.get_path("include")
-        flags = [*script.FLAGS, "-w", "-fPIC", f"-I{sources}", f"-I{include}"]
-        headers = b"".join((sources / name).read_bytes() for name in sorted(script.HEADERS))
+        flags = [*script.FLAGS, "-w", "-fPIC", f"-I{sources}", f"-I{script.GENERATED}", f"-I{include}"]
+        headers = stencils.read_bytes() if stencils.exists() else b""
+        headers += b"".join((sources / name).read_bytes() for name in sorted(script.HEADERS))
         OBJECTS.mkdir(parents=True, exist_ok=True)
         objects = []
         compiler = os.environ.get("CC", "gcc")
@@ -222,7 +230,7 @@ class Tree:
         if text.count(row.search) != 1:
             return f"error: the text occurs {text.count(row.search)} times"
         path.write_text(text.replace(row.search, row.replace))
-        is_native = row.file.startswith("runtime_c/")
+        is_native = row.file.startswith(("runtime_c/", "wasmjit/stencils/"))
         try:
             if is_native:
                 self.build()

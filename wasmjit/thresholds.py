@@ -7,10 +7,16 @@ LLVM's time in proportion to its input is another matter (compile/limits.py).
 
 from __future__ import annotations
 
+import os
+
 # ---- the interpreter, where functions of tier "auto" begin ----
 
 # For tests: whether there is one.
 INTERPRETS = True
+# Whether what begins there is translated to native code instead (runtime_c/stencil.h). Not by default yet.
+STENCILS = os.environ.get("WASMJIT_STENCILS") == "1"
+# For tests: not 0: which locals and operands are in registers does not depend on their use, but on this.
+REGISTER_SEED = 0
 # How often a function or a loop begins before somebody is told of it. Compiling a function takes as long as running it
 # a few thousand times here.
 INTERPRETER_BUDGET = 5000

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import struct
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -40,6 +41,7 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "hot": {
         "tier": "auto"
     },  # soon hot: interpreted, then baseline code from a loop on, then optimised code from one on
+    "stencils": {"tier": "auto"},  # native code from stencils, never hot, with registers by use or at random
     "explicit": {"tier": "optimized", "signals_based_traps": False},
     "exact": {"tier": "optimized", "exact_traps": True},
     "fuel": {"tier": "optimized", "consume_fuel": True},
@@ -47,7 +49,7 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "artifact": {"tier": "optimized"},
     "canonical": {"tier": "optimized", "nan_canonicalization": True},
 }
-NOT_OPTIMISED = ("baseline", "auto")
+NOT_OPTIMISED = ("baseline", "auto", "stencils")
 EXACT = ("exact",)
 
 
@@ -76,6 +78,8 @@ CHANGED = (
     (thresholds, "OPTIMISER_PATIENCE_SECONDS"),
     (thresholds, "INTERPRETER_IS_PATIENT"),
     (thresholds, "INTERPRETER_BUDGET"),
+    (thresholds, "STENCILS"),
+    (thresholds, "REGISTER_SEED"),
     (thresholds, "LOOP_PATIENCE_SECONDS_A_BYTE"),
     (thresholds, "HAND_OVER_PERIOD"),
 )
@@ -149,20 +153,22 @@ class Configuration:
         if cpu:
             config.cpu = cpu
         self.engine = wasmjit.Engine(config)
-        if kind in ("auto", "hot"):
+        if kind in ("auto", "hot", "stencils"):
             become_eager()
 
     def takes(self, memory: MemoryShape) -> bool:
         """Whether it is another one than others for such memories."""
-        return not (memory.is_64 and self.kind in ("auto", "hot", "explicit"))
+        return not (memory.is_64 and self.kind in ("auto", "hot", "stencils", "explicit"))
 
 
 class _Ours:
     def __init__(self, configuration: Configuration, wasm: bytes, functions: int) -> None:
         self.kind = configuration.kind
         self.name = configuration.name
-        if self.kind in ("auto", "hot"):
+        if self.kind in ("auto", "hot", "stencils"):
             thresholds.INTERPRETER_BUDGET = 7 if self.kind == "hot" else NEVER
+            thresholds.STENCILS = self.kind == "stencils"
+            thresholds.REGISTER_SEED = zlib.crc32(wasm) % 4
         store = wasmjit.Store(configuration.engine, timeout=HANG_SECONDS)
         if self.kind == "fuel":
             store.set_fuel(1 << 62)

@@ -19,7 +19,7 @@ from tests.fuzz.reduce import reduce
 from wasmjit import Config, Module, wat2wasm
 from wasmjit.wasm.decode import decode
 
-EXACT_TIERS = ("exact", "baseline", "auto", "explicit")
+EXACT_TIERS = ("exact", "baseline", "auto", "explicit", "stencils")
 PAGE = MemoryShape()
 
 

@@ -36,6 +36,7 @@ from wasmjit.wasm.body import BodyFacts, walk_body
 from wasmjit.wasm.decode import decode
 from wasmjit.wasm.ops import INTERPRETED, LOAD, OP_BY_NAME, OPS, SPECIAL, STORE, Op
 from wasmjit.wasm.text import wat2wasm
+from wasmjit.wasm.types import I32, I64, VALTYPE_NAMES
 from wasmjit.wasm.validate import validate
 
 wasmtime = pytest.importorskip("wasmtime")
@@ -242,7 +243,17 @@ REACHED = """(module
 )"""
 
 
-@pytest.mark.usefixtures("no_compiler")
+@pytest.fixture(
+    params=[None, 0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 30))],
+    ids=lambda seed: "words" if seed is None else f"stencils-{seed}",
+)
+def first_code(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interpreter; stencils with the registers that they have; and with others."""
+    monkeypatch.setattr(thresholds, "STENCILS", request.param is not None)
+    monkeypatch.setattr(thresholds, "REGISTER_SEED", request.param or 0)
+
+
+@pytest.mark.usefixtures("no_compiler", "first_code")
 def test_every_special_row_does_in_the_interpreter_what_it_does_in_wasmtime() -> None:
     wasm = wat2wasm(REACHED)
     decoded = decode(wasm)
@@ -313,6 +324,7 @@ def test_only_operands_in_proportion_to_the_bytes_are_interpreted(calls: int, mo
     assert found.is_interpretable == interpretable
 
 
+@pytest.mark.usefixtures("first_code")
 def test_every_regular_row_computes_in_the_interpreter_what_it_does_in_wasmtime(
     no_compiler: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -357,6 +369,41 @@ def test_every_regular_row_computes_in_the_interpreter_what_it_does_in_wasmtime(
             export,
             arguments,
         )
+
+
+CONSTANTS = (0, 1, -1, 2, 7, 31, 63, 127, 128, -128, 255, 65535, 2**31 - 1, -(2**31), 2**31, 2**40, 2**63 - 1, -(2**63))
+
+
+@pytest.mark.usefixtures("no_compiler", "first_code")
+def test_every_integer_row_with_a_constant_computes_what_it_does_in_wasmtime(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a value, as a condition, and as one that is not to hold."""
+    monkeypatch.setattr(thresholds, "INTERPRETER_BUDGET", 2**30)
+    functions, calls = [], []
+    for op in test_ops.REGULAR:
+        if op.kind in (LOAD, STORE) or len(op.params) != 2 or op.params[0] not in (I32, I64):
+            continue
+        kind, result = VALTYPE_NAMES[op.params[0]], VALTYPE_NAMES[op.result]
+        for constant in {
+            (c + 2**31) % 2**32 - 2**31 if kind == "i32" else (c + 2**63) % 2**64 - 2**63 for c in CONSTANTS
+        }:
+            number = len(functions)
+            value = f"({op.name} (local.get 0) ({kind}.const {constant}))"
+            condition = value if result == "i32" else f"(i64.eqz {value})"
+            functions.append(
+                f'(func (export "{number}") (param {kind}) (result {result} i32 i32) (local {result})'
+                f" (local.set 1 {value}) (local.get 1)"
+                f" (if (result i32) {condition} (then (i32.const 1)) (else (i32.const 2)))"
+                f" (block (result i32) (i32.const 5) (br_if 0 {condition}) drop (i32.const 6)))"
+            )
+            calls += [(str(number), (value,)) for value in test_ops.VALUES[op.params[0]]]
+    text = f"(module {' '.join(functions)})"
+    ours, theirs = (
+        outcomes(package, engine, text, calls)
+        for package, engine in ((wasmjit, Engine(Config(tier="auto"))), (wasmtime, wasmtime.Engine()))
+    )
+    assert len(calls) > 5000
+    for call, mine, other in zip(calls, ours, theirs, strict=True):
+        assert mine == other, (functions[int(call[0])], call)
 
 
 def outcomes(package: Any, engine: Any, text: str, calls: list[tuple[str, tuple[int, ...]]]) -> list[Any]:

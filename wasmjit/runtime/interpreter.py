@@ -106,6 +106,8 @@ class Interpreter(_Interpreter):
                 "patient": thresholds.INTERPRETER_IS_PATIENT,
                 "stubs_address": stubs[0],
                 "stub_bytes": stubs[1],
+                "has_stencils": thresholds.STENCILS,
+                "register_seed": thresholds.REGISTER_SEED,
             },
         )
         self._start(plan)

@@ -1,0 +1,95 @@
+/* The stencil tier: native code of functions that the interpreter has translated, made in microseconds.
+ *
+ * LLVM has made a piece of machine code of each of the interpreter's operations, for each form of its operands, when the
+ * runtime was built (wasmjit/stencils). A function's code is a copy of one piece behind the other, in which the slots of
+ * operands, the registers of those that are in one, constants and the distances of jumps are filled in.
+ *
+ * An activation has a frame on the native stack with a slot for each local and operand, as the interpreter's has, and a
+ * place for what it saves. Those slots that the function uses most in its loops are in registers instead; before whatever
+ * may look at them in the frame, they are stored there. */
+#ifndef WJ_STENCIL_H
+#define WJ_STENCIL_H
+
+#include "interpret.h"
+
+/* What is written into a hole, and the numbers of `wj_stencil_hole.what` (wasmjit/stencils/header.py). */
+enum {
+    WJ_HOLE_RESULT = 0,
+    WJ_HOLE_FIRST = 1,
+    WJ_HOLE_SECOND = 2,
+    WJ_HOLE_THIRD = 3,
+    WJ_HOLE_NARROW = 4,
+    WJ_HOLE_WIDE = 5,
+    WJ_HOLE_FULL = 6,
+    WJ_HOLE_TARGET = 7,
+    WJ_HOLE_POOL = 8,
+    WJ_HOLE_TRAP = 16, /* and the number of the trap */
+};
+
+typedef struct {
+    uint8_t offset, shift, operand;
+} wj_stencil_field;
+
+typedef struct {
+    uint8_t offset, what;
+    int16_t addend;
+} wj_stencil_hole;
+
+typedef struct {
+    uint32_t code;
+    uint16_t fields, holes;
+    uint8_t size_bytes, field_count, hole_count;
+} wj_stencil;
+
+typedef struct {
+    uint16_t forms;        /* of all combinations, the first */
+    uint8_t operand_count; /* the result counts as one */
+    uint8_t has_result;
+    uint8_t floats; /* a bit for each operand: whether its registers are those of floats */
+} wj_stencil_operation;
+
+/* ---- stencil_code.c ---- */
+
+/* Where code lies: mapped twice, so that no page is ever writable and executable at once. */
+typedef struct wj_code_arena wj_code_arena;
+struct wj_code_arena {
+    wj_code_arena *next;
+    uint8_t *writable;
+    uint8_t *executable;
+    size_t size_bytes, used_bytes;
+};
+
+/* The code of one function. Nothing of it changes. */
+typedef struct wj_native wj_native;
+struct wj_native {
+    wj_native *next; /* in wj_interpreter.natives */
+    const uint8_t *code;
+    uint32_t size_bytes;
+    uint32_t function_index;
+    uint32_t site_count;
+    uint32_t sites[][2]; /* offset in the code, ascending, and in the module: of what may trap or call */
+};
+
+/* A finished translation, for `wj_native_publish`. */
+typedef struct {
+    const uint8_t *code;
+    size_t size_bytes;
+    const uint32_t (*sites)[2];
+    size_t site_count;
+} wj_translated_code;
+
+/* Makes the code executable; NULL if there is no memory for it. */
+WJ_INTERNAL wj_native *wj_native_publish(wj_interpreter *interpreter, uint32_t function_index, const wj_translated_code *code);
+WJ_INTERNAL void wj_natives_free(wj_interpreter *interpreter);
+/* The function whose code pc is in, or NULL; and the offset in the module. */
+WJ_INTERNAL const wj_native *wj_native_find(const wj_interpreter *interpreter, uintptr_t pc, uint32_t *offset);
+
+/* ---- stencil_translate.c ---- */
+
+/* Native code of a function; NULL if it has something that there are no stencils of, or there is no memory. */
+WJ_INTERNAL const void *wj_native_of(wj_interpreter *interpreter, const wj_interpreted *function);
+
+/* Whether this processor can run the stencils. */
+WJ_INTERNAL bool wj_has_stencils(void);
+
+#endif

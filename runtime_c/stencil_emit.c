@@ -1,0 +1,100 @@
+/* What native code in the making consists of, on every processor. See stencil_emit.h. */
+#include "stencil_emit.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_CODE_BYTES = 1 << 28 };
+
+/* The array, with room for one more; as it was, and the translation failed, if there is no memory. */
+static void *grown(stencil_emitter *e, void *array, size_t count, size_t *room, size_t more, size_t item_bytes)
+{
+    if (count + more <= *room) {
+        return array;
+    }
+    size_t wanted = 2 * *room + more;
+    void *made = realloc(array, wanted * item_bytes);
+    if (made == NULL) {
+        e->failed = true;
+        return array;
+    }
+    *room = wanted;
+    return made;
+}
+
+void wj_begin_emitter(stencil_emitter *e)
+{
+    for (uint32_t i = 0; i < INTEGER_REGISTERS; i++) {
+        e->integers[i] = NO_SLOT;
+    }
+    for (uint32_t i = 0; i < FLOAT_REGISTERS; i++) {
+        e->floats[i] = NO_SLOT;
+    }
+}
+
+bool wj_reserve(stencil_emitter *e, size_t size_bytes)
+{
+    e->code = grown(e, e->code, e->count, &e->room, size_bytes + 256, 1);
+    e->failed = e->failed || e->count > MOST_CODE_BYTES;
+    return !e->failed;
+}
+
+void wj_note_site(stencil_emitter *e, uint32_t place, uint32_t module_offset)
+{
+    e->sites = grown(e, e->sites, e->site_count, &e->site_room, 16, sizeof *e->sites);
+    if (!e->failed) {
+        e->sites[e->site_count][0] = place;
+        e->sites[e->site_count++][1] = module_offset;
+    }
+}
+
+void wj_add_jump(stencil_emitter *e, uint32_t hole, uint32_t target, uint32_t base)
+{
+    e->jumps = grown(e, e->jumps, e->jump_count, &e->jump_room, 16, sizeof *e->jumps);
+    if (!e->failed) {
+        e->jumps[e->jump_count++] = (stencil_jump){hole, target, base};
+    }
+}
+
+uint32_t wj_add_stub(stencil_emitter *e, int kind, uint32_t number)
+{
+    /* Of an instruction that may trap in the same way at several places there is one. */
+    for (size_t i = e->stub_count; kind == STUB_TRAP && i > 0 && i + 4 > e->stub_count; i--) {
+        const stencil_stub *stub = &e->stubs[i - 1];
+        if (stub->kind == STUB_TRAP && stub->number == number && stub->module_offset == e->module_offset) {
+            return (uint32_t)(i - 1);
+        }
+    }
+    e->stubs = grown(e, e->stubs, e->stub_count, &e->stub_room, 16, sizeof *e->stubs);
+    if (e->failed) {
+        return 0;
+    }
+    stencil_stub made = {.number = number, .module_offset = e->module_offset};
+    made.kind = kind;
+    e->stubs[e->stub_count] = made;
+    return (uint32_t)e->stub_count++;
+}
+
+void wj_return_here(stencil_emitter *e, uint32_t stub)
+{
+    if (!e->failed) {
+        e->stubs[stub].back = (uint32_t)e->count;
+    }
+}
+
+void wj_write_32(stencil_emitter *e, size_t place, uint32_t value)
+{
+    memcpy(e->code + place, &value, sizeof value);
+}
+
+void wj_write_jumps(stencil_emitter *e)
+{
+    for (size_t i = 0; i < e->jump_count && !e->failed; i++) {
+        const stencil_jump *jump = &e->jumps[i];
+        uint32_t target = jump->target;
+        uint32_t place = (target & STUB_TARGET) != 0   ? e->stubs[target & ~STUB_TARGET].place
+                         : (target & POOL_TARGET) != 0 ? e->pool + (target & ~POOL_TARGET)
+                                                       : e->places[target];
+        wj_write_32(e, jump->hole, place - jump->base);
+    }
+}

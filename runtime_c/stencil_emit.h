@@ -1,0 +1,116 @@
+/* Code in the making: what of it is not made of stencils depends on the processor (stencil_x86_64.c). */
+#ifndef WJ_STENCIL_EMIT_H
+#define WJ_STENCIL_EMIT_H
+
+#include "stencil.h"
+
+enum { NO_SLOT = UINT32_MAX };
+enum { MOST_SLOTS = 1 << 20 };
+/* Where a slot is: in the frame, or a register. Those that calls leave alone come first. */
+enum { IN_FRAME = 0, FIRST_INTEGER = 1, INTEGER_REGISTERS = 6, SAVED_REGISTERS = 4, FIRST_FLOAT = 16, FLOAT_REGISTERS = 6 };
+/* Targets of jumps are words, or stubs. */
+#define STUB_TARGET UINT32_C(0x80000000)
+#define POOL_TARGET UINT32_C(0x40000000)
+
+/* What stands behind the body, and is seldom reached. */
+typedef struct {
+    enum { STUB_TRAP, STUB_HOT, STUB_TYPE } kind;
+    uint32_t number;        /* of the trap; the offset of the loop; the type */
+    uint32_t module_offset;
+    uint32_t back;          /* where it goes on */
+    uint32_t place;         /* where it is, once it is made */
+} stencil_stub;
+
+/* A distance of 32 bits that is written when the place of its target is known. */
+typedef struct {
+    uint32_t hole;
+    uint32_t target; /* a word, or STUB_TARGET and a stub, or POOL_TARGET and an offset in the constants */
+    uint32_t base;   /* the distance counts from here */
+} stencil_jump;
+
+typedef struct {
+    const wj_interpreter *of;
+    const wj_interpreted *function;
+    const wj_signature *signature;
+    bool failed;
+    bool uses_memory, has_loops, uses_pool;
+    uint32_t scratch_slot;
+    uint8_t *registers;                    /* by slot */
+    uint32_t integers[INTEGER_REGISTERS];  /* their slots, or NO_SLOT */
+    uint32_t floats[FLOAT_REGISTERS];
+    uint32_t *places;                      /* of words, in the code */
+    uint32_t module_offset;                /* of the instruction that is translated, if it may trap or call */
+    uint32_t outgoing_bytes;               /* of the stack, for arguments and results of calls */
+    uint32_t pool;                         /* the place of the constants, once they are there */
+    uint32_t frame_hole, check_hole;       /* where the size of the frame is written in the end */
+    uint8_t *code;
+    size_t count, room;
+    uint32_t (*sites)[2];
+    size_t site_count, site_room;
+    stencil_jump *jumps;
+    size_t jump_count, jump_room;
+    stencil_stub *stubs;
+    size_t stub_count, stub_room;
+} stencil_emitter;
+
+typedef struct {
+    enum { CALLEE_OWN, CALLEE_IMPORT, CALLEE_REFERENCE } kind; /* the last: a func-ref in the spare register */
+    uint32_t index;
+} wj_callee;
+
+typedef struct {
+    enum { ARGUMENT_NUMBER, ARGUMENT_NARROW_SLOT, ARGUMENT_WIDE_SLOT } kind;
+    uint32_t value;
+} wj_argument;
+
+/* ---- stencil_emit.c ---- */
+
+WJ_INTERNAL void wj_begin_emitter(stencil_emitter *e);
+WJ_INTERNAL bool wj_reserve(stencil_emitter *e, size_t size_bytes);
+WJ_INTERNAL void wj_note_site(stencil_emitter *e, uint32_t place, uint32_t module_offset);
+WJ_INTERNAL void wj_add_jump(stencil_emitter *e, uint32_t hole, uint32_t target, uint32_t base);
+/* The number of a new stub. */
+WJ_INTERNAL uint32_t wj_add_stub(stencil_emitter *e, int kind, uint32_t number);
+/* A stub goes on where the code is now. */
+WJ_INTERNAL void wj_return_here(stencil_emitter *e, uint32_t stub);
+/* Writes the distances of all jumps. */
+WJ_INTERNAL void wj_write_jumps(stencil_emitter *e);
+WJ_INTERNAL void wj_write_32(stencil_emitter *e, size_t place, uint32_t value);
+
+/* ---- of the processor ---- */
+
+WJ_INTERNAL uint8_t wj_register_number(uint8_t where);
+/* Fills in a hole at `place`. `slots`: as the stencil's operands; the result first, if it `has_result`. */
+WJ_INTERNAL void wj_fill_hole(stencil_emitter *e, size_t place, const wj_stencil_hole *hole, const uint32_t *slots,
+                              bool has_result, uint64_t constant, uint32_t target);
+/* Between a register and the slot that is in it; nothing if that is in none. */
+WJ_INTERNAL void wj_store_register(stencil_emitter *e, uint32_t slot);
+WJ_INTERNAL void wj_load_register(stencil_emitter *e, uint32_t slot);
+WJ_INTERNAL void wj_move_slots(stencil_emitter *e, uint32_t to, uint32_t from, uint32_t count);
+WJ_INTERNAL void wj_save_iterations(stencil_emitter *e);
+WJ_INTERNAL void wj_load_iterations(stencil_emitter *e);
+/* Has the spare register be the address of the slot of memory 0; iterations are saved. */
+WJ_INTERNAL void wj_emit_memory_slot(stencil_emitter *e);
+WJ_INTERNAL void wj_count_iteration(stencil_emitter *e, uint32_t loop_offset);
+WJ_INTERNAL void wj_emit_call(stencil_emitter *e, const wj_callee *callee, const wj_signature *type, uint32_t first);
+/* The result, if it has one, goes to the slot `result`, its low half if `is_narrow`. */
+WJ_INTERNAL void wj_emit_builtin(stencil_emitter *e, const void *function, uint32_t result, const wj_argument *arguments,
+                                 size_t count);
+WJ_INTERNAL void wj_emit_trap(stencil_emitter *e, int trap);
+WJ_INTERNAL void wj_emit_jump(stencil_emitter *e, uint32_t target);
+WJ_INTERNAL void wj_emit_table(stencil_emitter *e, uint32_t slot, uint32_t count, const uint32_t *targets);
+WJ_INTERNAL void wj_emit_return(stencil_emitter *e, uint32_t slot);
+WJ_INTERNAL void wj_emit_prologue(stencil_emitter *e);
+/* Stubs, and what only they and the start of the code can know. */
+WJ_INTERNAL void wj_emit_rest(stencil_emitter *e);
+
+/* ---- stencil_translate.c ---- */
+
+/* The constants that stencils read. */
+WJ_INTERNAL const uint8_t *wj_stencil_pool(size_t *size_bytes);
+
+/* What the code calls: the number of a memory's pages; the code to go on in from a hot loop, or 0. */
+WJ_INTERNAL uint64_t wj_native_memory_size(void *vmctx, uint32_t index);
+WJ_INTERNAL uint64_t wj_native_hot(void *vmctx, uint32_t position, uint32_t loop_offset);
+
+#endif

@@ -1,0 +1,805 @@
+/* The stencil tier on x86-64: frames, calls, and what else is not made of stencils.
+ *
+ *     rbp   the frame; the slots lie below the saved registers: slot i at rbp - frame_bytes + 8 i, ascending, since code that
+ *           goes on from a loop takes the locals there (abi.py); below them the stack arguments of calls
+ *     rbx   the instance context          rsi   base of memory 0, if the function has accesses
+ *     edi   iterations until a loop is hot, if it has loops
+ *     r12 to r15, r8, r9, xmm1 to xmm6: the slots that are used most; calls leave those up to r15 alone
+ *     all others are free within a stencil */
+#include "stencil_emit.h"
+
+#ifdef __x86_64__
+
+#include <string.h>
+
+enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15 };
+static const uint8_t INTEGER_NUMBERS[INTEGER_REGISTERS] = {R12, R13, R14, R15, R8, R9};
+static const uint8_t ARGUMENT_NUMBERS[WJ_INT_REGISTERS] = {RDI, RSI, RDX, RCX, R8, R9};
+
+/* Above the slots, from rbp down: rbx, r12 to r15, the results area of the caller, iterations, a func-ref. */
+enum { SAVED_RBX = -8, SAVED_R12 = -16, RESULTS_AREA = -48, ITERATIONS = -56, REFERENCE = -64, SAVED_BYTES = 64 };
+enum { STACK_ALIGNMENT_BYTES = 16 };
+
+bool wj_has_stencils(void)
+{
+    /* x86-64-v2, which the stencils are made for (wasmjit/stencils/header.py) */
+    return __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("popcnt") && __builtin_cpu_supports("ssse3");
+}
+
+uint8_t wj_register_number(uint8_t where)
+{
+    return where >= FIRST_FLOAT ? (uint8_t)(where - FIRST_FLOAT + 1) : INTEGER_NUMBERS[where - FIRST_INTEGER];
+}
+
+/* ---- bytes ---- */
+
+static void bytes(stencil_emitter *e, const void *from, size_t count)
+{
+    if (wj_reserve(e, count)) {
+        memcpy(e->code + e->count, from, count);
+        e->count += count;
+    }
+}
+
+static void byte(stencil_emitter *e, uint8_t value)
+{
+    bytes(e, &value, 1);
+}
+
+static void word(stencil_emitter *e, uint32_t value)
+{
+    bytes(e, &value, sizeof value);
+}
+
+#define BYTES(e, ...) bytes(e, (const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__}))
+
+/* An instruction with a register and a memory operand [base + displacement]. `prefix`: 0 for none. `opcode`: one byte, or two
+ * of which the first is 0x0f. */
+static void memory_form(stencil_emitter *e, uint8_t prefix, bool is_wide, uint32_t opcode, uint8_t reg, uint8_t base,
+                        int32_t displacement)
+{
+    if (prefix != 0) {
+        byte(e, prefix);
+    }
+    uint8_t rex = (uint8_t)(0x40 | (is_wide ? 8 : 0) | (reg >> 3) << 2 | base >> 3);
+    if (rex != 0x40) {
+        byte(e, rex);
+    }
+    if (opcode > 0xff) {
+        byte(e, (uint8_t)(opcode >> 8));
+    }
+    byte(e, (uint8_t)opcode);
+    bool is_short = displacement >= INT8_MIN && displacement <= INT8_MAX;
+    byte(e, (uint8_t)((is_short ? 0x40 : 0x80) | (reg & 7) << 3 | (base & 7)));
+    if ((base & 7) == RSP) {
+        byte(e, 0x24); /* rsp, r12: no index */
+    }
+    if (is_short) {
+        byte(e, (uint8_t)displacement);
+    } else {
+        word(e, (uint32_t)displacement);
+    }
+}
+
+static void register_form(stencil_emitter *e, uint8_t prefix, bool is_wide, uint32_t opcode, uint8_t reg, uint8_t rm)
+{
+    if (prefix != 0) {
+        byte(e, prefix);
+    }
+    uint8_t rex = (uint8_t)(0x40 | (is_wide ? 8 : 0) | (reg >> 3) << 2 | rm >> 3);
+    if (rex != 0x40) {
+        byte(e, rex);
+    }
+    if (opcode > 0xff) {
+        byte(e, (uint8_t)(opcode >> 8));
+    }
+    byte(e, (uint8_t)opcode);
+    byte(e, (uint8_t)(0xc0 | (reg & 7) << 3 | (rm & 7)));
+}
+
+static void load(stencil_emitter *e, uint8_t reg, uint8_t base, int32_t displacement)
+{
+    memory_form(e, 0, true, 0x8b, reg, base, displacement);
+}
+
+static void load_narrow(stencil_emitter *e, uint8_t reg, uint8_t base, int32_t displacement)
+{
+    memory_form(e, 0, false, 0x8b, reg, base, displacement);
+}
+
+static void store(stencil_emitter *e, uint8_t reg, uint8_t base, int32_t displacement)
+{
+    memory_form(e, 0, true, 0x89, reg, base, displacement);
+}
+
+static void move(stencil_emitter *e, uint8_t to, uint8_t from)
+{
+    register_form(e, 0, true, 0x89, from, to);
+}
+
+/* movsd */
+static void load_float(stencil_emitter *e, uint8_t reg, uint8_t base, int32_t displacement)
+{
+    memory_form(e, 0xf2, false, 0x0f10, reg, base, displacement);
+}
+
+static void store_float(stencil_emitter *e, uint8_t reg, uint8_t base, int32_t displacement)
+{
+    memory_form(e, 0xf2, false, 0x0f11, reg, base, displacement);
+}
+
+/* movaps */
+static void move_float(stencil_emitter *e, uint8_t to, uint8_t from)
+{
+    register_form(e, 0, false, 0x0f28, to, from);
+}
+
+/* movq between a float register and one of integers */
+static void move_to_float(stencil_emitter *e, uint8_t to, uint8_t from)
+{
+    register_form(e, 0x66, true, 0x0f6e, to, from);
+}
+
+static void move_from_float(stencil_emitter *e, uint8_t to, uint8_t from)
+{
+    register_form(e, 0x66, true, 0x0f7e, from, to);
+}
+
+static void load_number(stencil_emitter *e, uint8_t reg, uint32_t value)
+{
+    if (reg >= R8) {
+        byte(e, 0x41);
+    }
+    byte(e, (uint8_t)(0xb8 | (reg & 7)));
+    word(e, value);
+}
+
+/* ---- slots ---- */
+
+static uint32_t slots_bytes(const stencil_emitter *e)
+{
+    return 8 * (e->scratch_slot + 1);
+}
+
+/* From rbp to a slot. */
+static int32_t slot_at(const stencil_emitter *e, uint32_t slot)
+{
+    return -(int32_t)(SAVED_BYTES + slots_bytes(e)) + 8 * (int32_t)slot;
+}
+
+void wj_fill_hole(stencil_emitter *e, size_t place, const wj_stencil_hole *hole, const uint32_t *slots, bool has_result,
+                  uint64_t constant, uint32_t target)
+{
+    uint32_t addend = (uint32_t)(int32_t)hole->addend;
+    switch (hole->what) {
+    case WJ_HOLE_RESULT:
+        wj_write_32(e, place, (uint32_t)slot_at(e, slots[0]) + addend);
+        break;
+    case WJ_HOLE_FIRST:
+    case WJ_HOLE_SECOND:
+    case WJ_HOLE_THIRD:
+        wj_write_32(e, place, (uint32_t)slot_at(e, slots[has_result + hole->what - WJ_HOLE_FIRST]) + addend);
+        break;
+    case WJ_HOLE_NARROW:
+    case WJ_HOLE_WIDE:
+        wj_write_32(e, place, (uint32_t)constant + addend);
+        break;
+    case WJ_HOLE_FULL:
+        constant += (uint64_t)(int64_t)hole->addend;
+        memcpy(e->code + place, &constant, sizeof constant);
+        break;
+    case WJ_HOLE_TARGET:
+        wj_add_jump(e, (uint32_t)place, target, (uint32_t)place + 4);
+        break;
+    case WJ_HOLE_POOL: /* the pool stands behind all code: the target is set in wj_emit_rest */
+        e->uses_pool = true;
+        wj_add_jump(e, (uint32_t)place, POOL_TARGET | (uint32_t)hole->addend, (uint32_t)place + 4);
+        break;
+    default:
+        wj_add_jump(e, (uint32_t)place, STUB_TARGET | wj_add_stub(e, STUB_TRAP, hole->what - WJ_HOLE_TRAP), (uint32_t)place + 4);
+        break;
+    }
+}
+
+void wj_store_register(stencil_emitter *e, uint32_t slot)
+{
+    uint8_t where = e->registers[slot];
+    if (where >= FIRST_FLOAT) {
+        store_float(e, wj_register_number(where), RBP, slot_at(e, slot));
+    } else if (where != IN_FRAME) {
+        store(e, wj_register_number(where), RBP, slot_at(e, slot));
+    }
+}
+
+void wj_load_register(stencil_emitter *e, uint32_t slot)
+{
+    uint8_t where = e->registers[slot];
+    if (where >= FIRST_FLOAT) {
+        load_float(e, wj_register_number(where), RBP, slot_at(e, slot));
+    } else if (where != IN_FRAME) {
+        load(e, wj_register_number(where), RBP, slot_at(e, slot));
+    }
+}
+
+static bool survives_calls(uint8_t where)
+{
+    return where >= FIRST_INTEGER && where < FIRST_INTEGER + SAVED_REGISTERS;
+}
+
+/* All registers of slots, or those that calls change. */
+static void store_registers(stencil_emitter *e, bool all)
+{
+    for (uint32_t i = all ? 0 : SAVED_REGISTERS; i < INTEGER_REGISTERS; i++) {
+        if (e->integers[i] != NO_SLOT) {
+            wj_store_register(e, e->integers[i]);
+        }
+    }
+    for (uint32_t i = 0; i < FLOAT_REGISTERS; i++) {
+        if (e->floats[i] != NO_SLOT) {
+            wj_store_register(e, e->floats[i]);
+        }
+    }
+}
+
+static void load_registers(stencil_emitter *e)
+{
+    for (uint32_t i = SAVED_REGISTERS; i < INTEGER_REGISTERS; i++) {
+        if (e->integers[i] != NO_SLOT) {
+            wj_load_register(e, e->integers[i]);
+        }
+    }
+    for (uint32_t i = 0; i < FLOAT_REGISTERS; i++) {
+        if (e->floats[i] != NO_SLOT) {
+            wj_load_register(e, e->floats[i]);
+        }
+    }
+}
+
+static void load_base(stencil_emitter *e)
+{
+    if (e->uses_memory) {
+        load(e, RSI, RBX, (int32_t)(e->of->plan.memories_offset + WJ_MEMORY_SLOT_BASE));
+    }
+}
+
+void wj_save_iterations(stencil_emitter *e)
+{
+    if (e->has_loops) {
+        store(e, RDI, RBP, ITERATIONS);
+    }
+}
+
+void wj_load_iterations(stencil_emitter *e)
+{
+    if (e->has_loops) {
+        load(e, RDI, RBP, ITERATIONS);
+    }
+}
+
+void wj_emit_memory_slot(stencil_emitter *e)
+{
+    wj_save_iterations(e);
+    memory_form(e, 0, true, 0x8d, RDI, RBX, (int32_t)e->of->plan.memories_offset); /* lea */
+}
+
+void wj_move_slots(stencil_emitter *e, uint32_t to, uint32_t from, uint32_t count)
+{
+    wj_save_iterations(e);
+    memory_form(e, 0, true, 0x8d, RSI, RBP, slot_at(e, from));
+    memory_form(e, 0, true, 0x8d, RDI, RBP, slot_at(e, to));
+    load_number(e, RCX, count);
+    BYTES(e, 0xf3, 0x48, 0xa5); /* rep movsq, upwards */
+    load_base(e);
+    wj_load_iterations(e);
+}
+
+/* ---- jumps ---- */
+
+static void jump(stencil_emitter *e, uint32_t target)
+{
+    byte(e, 0xe9);
+    word(e, 0);
+    wj_add_jump(e, (uint32_t)e->count - 4, target, (uint32_t)e->count);
+}
+
+static void jump_if(stencil_emitter *e, uint8_t condition, uint32_t target)
+{
+    BYTES(e, 0x0f, condition);
+    word(e, 0);
+    wj_add_jump(e, (uint32_t)e->count - 4, target, (uint32_t)e->count);
+}
+
+static void jump_back(stencil_emitter *e, uint32_t place)
+{
+    byte(e, 0xe9);
+    word(e, place - (uint32_t)(e->count + 4));
+}
+
+void wj_emit_jump(stencil_emitter *e, uint32_t target)
+{
+    jump(e, target);
+}
+
+void wj_emit_trap(stencil_emitter *e, int trap)
+{
+    BYTES(e, 0x67, 0x0f, 0xb9, 0x40, (uint8_t)trap); /* ud1l trap(%eax), %eax: wj_trap_instruction_code */
+}
+
+void wj_emit_table(stencil_emitter *e, uint32_t slot, uint32_t count, const uint32_t *targets)
+{
+    uint8_t where = e->registers[slot];
+    if (where >= FIRST_FLOAT) {
+        wj_store_register(e, slot);
+        where = IN_FRAME;
+    }
+    if (where == IN_FRAME) {
+        load_narrow(e, RAX, RBP, slot_at(e, slot));
+    } else {
+        register_form(e, 0, false, 0x89, wj_register_number(where), RAX);
+    }
+    load_number(e, RCX, count);
+    BYTES(e, 0x39, 0xc8,             /* cmp %ecx, %eax */
+          0x0f, 0x43, 0xc1,          /* cmovae %ecx, %eax: no branch, so no index beyond the table is ever used */
+          0x48, 0x8d, 0x0d);         /* lea table(%rip), %rcx */
+    word(e, 9);                      /* behind what follows */
+    BYTES(e, 0x48, 0x63, 0x04, 0x81, /* movslq (%rcx,%rax,4), %rax */
+          0x48, 0x01, 0xc8,          /* add %rcx, %rax */
+          0xff, 0xe0);               /* jmp *%rax */
+    uint32_t table = (uint32_t)e->count;
+    for (uint32_t i = 0; i <= count && !e->failed; i++) {
+        word(e, 0);
+        wj_add_jump(e, (uint32_t)e->count - 4, targets[i], table);
+    }
+}
+
+/* ---- calls ---- */
+
+/* The words of a wj_frame that a place may be in (boundary.h). */
+static bool is_integer_place(uint32_t slot)
+{
+    return slot < WJ_SLOT_OF(floats);
+}
+
+static bool is_stack_place(uint32_t slot)
+{
+    return slot >= WJ_SLOT_OF(stack);
+}
+
+/* Loads an argument into the register or stack place that the convention wants. What calls change was stored before. */
+static void pass(stencil_emitter *e, uint32_t place, uint32_t slot)
+{
+    uint8_t where = e->registers[slot];
+    bool in_register = survives_calls(where);
+    if (is_stack_place(place)) {
+        uint8_t from = RAX;
+        if (in_register) {
+            from = wj_register_number(where);
+        } else {
+            load(e, RAX, RBP, slot_at(e, slot));
+        }
+        store(e, from, RSP, 8 * (int32_t)(place - (uint32_t)WJ_SLOT_OF(stack)));
+    } else if (is_integer_place(place)) {
+        uint8_t to = ARGUMENT_NUMBERS[place - WJ_SLOT_OF(ints)];
+        if (in_register) {
+            move(e, to, wj_register_number(where));
+        } else {
+            load(e, to, RBP, slot_at(e, slot));
+        }
+    } else {
+        uint8_t to = (uint8_t)((place - WJ_SLOT_OF(floats)) / 2);
+        if (in_register) {
+            move_to_float(e, to, wj_register_number(where));
+        } else {
+            load_float(e, to, RBP, slot_at(e, slot));
+        }
+    }
+}
+
+/* Stores the results of a call; those whose registers calls change go to the frame, from where they are loaded. */
+static void take_results(stencil_emitter *e, const wj_signature *type, uint32_t first)
+{
+    for (uint32_t i = 0; i < type->result_count; i++) {
+        uint32_t place = type->places[type->param_count + i].slot;
+        uint32_t slot = first + i;
+        uint8_t where = e->registers[slot];
+        bool in_register = survives_calls(where);
+        if (i >= WJ_MAX_REGISTER_RESULTS) {
+            load(e, in_register ? wj_register_number(where) : R10, RSP, 8 * (int32_t)(type->stack_slots + place));
+            if (!in_register) {
+                store(e, R10, RBP, slot_at(e, slot));
+            }
+        } else if (place >= WJ_SLOT_OF(float_results)) {
+            uint8_t from = (uint8_t)((place - WJ_SLOT_OF(float_results)) / 2);
+            if (in_register) {
+                move_from_float(e, wj_register_number(where), from);
+            } else {
+                store_float(e, from, RBP, slot_at(e, slot));
+            }
+        } else {
+            uint8_t from = place == WJ_SLOT_OF(int_results) ? RAX : RDX;
+            if (in_register) {
+                move(e, wj_register_number(where), from);
+            } else {
+                store(e, from, RBP, slot_at(e, slot));
+            }
+        }
+    }
+}
+
+/* Tells the store who calls: mov store(%rbx), %rax; mov %rbx, caller(%rax). */
+static void announce_caller(stencil_emitter *e)
+{
+    load(e, RAX, RBX, WJ_VMCONTEXT_STORE);
+    store(e, RBX, RAX, WJ_STORE_CALLER);
+}
+
+static void call_memory(stencil_emitter *e, uint8_t base, int32_t displacement)
+{
+    memory_form(e, 0, false, 0xff, 2, base, displacement);
+}
+
+void wj_emit_call(stencil_emitter *e, const wj_callee *callee, const wj_signature *type, uint32_t first)
+{
+    if (type == NULL) {
+        e->failed = true;
+        return;
+    }
+    uint32_t outgoing = 8 * (type->stack_slots + type->area_slots);
+    e->outgoing_bytes = outgoing > e->outgoing_bytes ? outgoing : e->outgoing_bytes;
+    store_registers(e, false);
+    if (callee->kind != CALLEE_REFERENCE) {
+        wj_save_iterations(e);
+    }
+    for (uint32_t i = 0; i < type->param_count; i++) {
+        if (is_stack_place(type->places[i].slot)) {
+            pass(e, type->places[i].slot, first + i);
+        }
+    }
+    if (callee->kind != CALLEE_OWN) {
+        announce_caller(e);
+    }
+    for (uint32_t i = 0; i < type->param_count; i++) {
+        if (!is_stack_place(type->places[i].slot)) {
+            pass(e, type->places[i].slot, first + i);
+        }
+    }
+    if (type->area_slots != 0) {
+        memory_form(e, 0, true, 0x8d, RSI, RSP, 8 * (int32_t)type->stack_slots);
+    }
+    const wj_interpreter_plan *plan = &e->of->plan;
+    if (callee->kind == CALLEE_OWN) {
+        move(e, RDI, RBX);
+        load(e, RAX, RBX, WJ_VMCONTEXT_FUNCTIONS);
+        call_memory(e, RAX, 8 * (int32_t)(callee->index - plan->imported_function_count));
+    } else {
+        if (callee->kind == CALLEE_IMPORT) {
+            load(e, RAX, RBX, (int32_t)(plan->imported_functions_offset + 8 * callee->index));
+        } else {
+            move(e, RAX, RDI);
+        }
+        load(e, RDI, RAX, WJ_FUNC_REF_VMCTX);
+        call_memory(e, RAX, WJ_FUNC_REF_CODE);
+    }
+    take_results(e, type, first);
+    load_registers(e);
+    load_base(e);
+    wj_load_iterations(e);
+}
+
+void wj_emit_builtin(stencil_emitter *e, const void *function, uint32_t result, const wj_argument *arguments, size_t count)
+{
+    store_registers(e, false);
+    wj_save_iterations(e);
+    for (size_t i = 0; i < count; i++) {
+        uint8_t to = ARGUMENT_NUMBERS[1 + i];
+        uint32_t slot = arguments[i].value;
+        if (arguments[i].kind == ARGUMENT_NUMBER) {
+            load_number(e, to, slot);
+            continue;
+        }
+        bool is_wide = arguments[i].kind == ARGUMENT_WIDE_SLOT;
+        uint8_t where = e->registers[slot];
+        if (survives_calls(where)) {
+            register_form(e, 0, is_wide, 0x89, wj_register_number(where), to);
+        } else {
+            memory_form(e, 0, is_wide, 0x8b, to, RBP, slot_at(e, slot));
+        }
+    }
+    move(e, RDI, RBX);
+    uint64_t address = (uint64_t)(uintptr_t)function;
+    BYTES(e, 0x48, 0xb8); /* movabs */
+    bytes(e, &address, sizeof address);
+    BYTES(e, 0xff, 0xd0); /* call *%rax */
+    if (result != NO_SLOT) {
+        uint8_t where = e->registers[result];
+        if (survives_calls(where)) {
+            register_form(e, 0, false, 0x89, RAX, wj_register_number(where));
+        } else {
+            register_form(e, 0, false, 0x89, RAX, RAX);
+            store(e, RAX, RBP, slot_at(e, result));
+        }
+    }
+    load_registers(e);
+    load_base(e);
+    wj_load_iterations(e);
+}
+
+/* ---- the frame ---- */
+
+static void restore_registers(stencil_emitter *e)
+{
+    for (uint32_t i = 0; i < SAVED_REGISTERS; i++) {
+        if (e->integers[i] != NO_SLOT) {
+            load(e, INTEGER_NUMBERS[i], RBP, SAVED_R12 - 8 * (int32_t)i);
+        }
+    }
+    load(e, RBX, RBP, SAVED_RBX);
+    BYTES(e, 0xc9, 0xc3); /* leave; ret */
+}
+
+void wj_emit_return(stencil_emitter *e, uint32_t slot)
+{
+    const wj_signature *type = e->signature;
+    if (type->area_slots != 0) {
+        load(e, R11, RBP, RESULTS_AREA);
+    }
+    for (uint32_t i = type->result_count; i-- > 0;) { /* those in memory first: they go through rax */
+        uint32_t place = type->places[type->param_count + i].slot;
+        if (i >= WJ_MAX_REGISTER_RESULTS) {
+            wj_store_register(e, slot + i);
+            load(e, RAX, RBP, slot_at(e, slot + i));
+            store(e, RAX, R11, 8 * (int32_t)place);
+        }
+    }
+    for (uint32_t i = 0; i < type->result_count && i < WJ_MAX_REGISTER_RESULTS; i++) {
+        uint32_t place = type->places[type->param_count + i].slot;
+        uint8_t where = e->registers[slot + i];
+        int32_t at = slot_at(e, slot + i);
+        bool is_float = place >= WJ_SLOT_OF(float_results);
+        uint8_t to = is_float                             ? (uint8_t)((place - WJ_SLOT_OF(float_results)) / 2)
+                     : place == WJ_SLOT_OF(int_results) ? RAX
+                                                          : RDX;
+        if (where == IN_FRAME && is_float) {
+            load_float(e, to, RBP, at);
+        } else if (where == IN_FRAME) {
+            load(e, to, RBP, at);
+        } else if (where >= FIRST_FLOAT && is_float) {
+            move_float(e, to, wj_register_number(where));
+        } else if (where >= FIRST_FLOAT) {
+            move_from_float(e, to, wj_register_number(where));
+        } else if (is_float) {
+            move_to_float(e, to, wj_register_number(where));
+        } else {
+            move(e, to, wj_register_number(where));
+        }
+    }
+    restore_registers(e);
+}
+
+/* Stores a parameter in the frame, or where it survives calls anyway, in its register. */
+static void take_parameter(stencil_emitter *e, uint32_t index)
+{
+    uint32_t place = e->signature->places[index].slot;
+    uint8_t where = e->registers[index];
+    bool in_register = survives_calls(where);
+    int32_t at = slot_at(e, index);
+    if (is_stack_place(place)) {
+        uint8_t to = in_register ? wj_register_number(where) : RAX;
+        load(e, to, RBP, 16 + 8 * (int32_t)(place - (uint32_t)WJ_SLOT_OF(stack)));
+        if (!in_register) {
+            store(e, RAX, RBP, at);
+        }
+    } else if (is_integer_place(place)) {
+        uint8_t from = ARGUMENT_NUMBERS[place - WJ_SLOT_OF(ints)];
+        if (in_register) {
+            move(e, wj_register_number(where), from);
+        } else {
+            store(e, from, RBP, at);
+        }
+    } else {
+        uint8_t from = (uint8_t)((place - WJ_SLOT_OF(floats)) / 2);
+        if (in_register) {
+            move_from_float(e, wj_register_number(where), from);
+        } else {
+            store_float(e, from, RBP, at);
+        }
+    }
+}
+
+/* Locals begin as zeros. */
+static void clear_locals(stencil_emitter *e)
+{
+    uint32_t first = e->signature->param_count;
+    uint32_t end = e->function->local_count;
+    if (end - first > 16) {
+        BYTES(e, 0x31, 0xc0); /* xor %eax, %eax */
+        memory_form(e, 0, true, 0x8d, RDI, RBP, slot_at(e, first));
+        load_number(e, RCX, end - first);
+        BYTES(e, 0xf3, 0x48, 0xab); /* rep stosq */
+        for (uint32_t i = first; i < end; i++) {
+            if (survives_calls(e->registers[i])) {
+                wj_load_register(e, i);
+            }
+        }
+        return;
+    }
+    for (uint32_t i = first; i < end; i++) {
+        uint8_t where = e->registers[i];
+        if (survives_calls(where)) {
+            uint8_t number = wj_register_number(where);
+            register_form(e, 0, false, 0x31, number, number);
+        } else {
+            memory_form(e, 0, true, 0xc7, 0, RBP, slot_at(e, i)); /* movq $0 */
+            word(e, 0);
+        }
+    }
+}
+
+/* How often the function was called: a report when it was often enough (wj_native_hot). */
+static void count_call(stencil_emitter *e)
+{
+    const wj_interpreter_plan *plan = &e->of->plan;
+    uint32_t position = e->function->function_index - plan->imported_function_count;
+    load(e, RAX, RBX, WJ_VMCONTEXT_FUNCTIONS);
+    int64_t counter = 8 * ((int64_t)WJ_COUNTERS * plan->function_count + position);
+    memory_form(e, 0, true, 0xff, 0, RAX, (int32_t)counter); /* incq */
+    uint64_t budget = (uint64_t)(uintptr_t)&e->function->budget;
+    BYTES(e, 0x48, 0xb8);
+    bytes(e, &budget, sizeof budget);
+    BYTES(e, 0x83, 0x28, 0x01); /* subl $1, (%rax) */
+    uint32_t stub = wj_add_stub(e, STUB_HOT, 0);
+    jump_if(e, 0x8e, STUB_TARGET | stub); /* jle */
+    wj_return_here(e, stub);
+}
+
+void wj_emit_prologue(stencil_emitter *e)
+{
+    BYTES(e, 0x55, 0x48, 0x89, 0xe5); /* push %rbp; mov %rsp, %rbp */
+    /* Before anything is written below: recursion would run off the thread's stack, whatever lies there. */
+    BYTES(e, 0x48, 0x8d, 0x85); /* lea -frame(%rbp), %rax */
+    e->check_hole = (uint32_t)e->count;
+    word(e, 0);
+    load(e, R11, RDI, WJ_VMCONTEXT_STORE);
+    memory_form(e, 0, true, 0x3b, RAX, R11, WJ_STORE_STACK_LIMIT); /* cmp */
+    e->module_offset = 0;
+    jump_if(e, 0x82, STUB_TARGET | wj_add_stub(e, STUB_TRAP, WJ_TRAP_STACK_OVERFLOW)); /* jb */
+    BYTES(e, 0x48, 0x81, 0xec); /* sub $frame, %rsp */
+    e->frame_hole = (uint32_t)e->count;
+    word(e, 0);
+    store(e, RBX, RBP, SAVED_RBX);
+    for (uint32_t i = 0; i < SAVED_REGISTERS; i++) {
+        if (e->integers[i] != NO_SLOT) {
+            store(e, INTEGER_NUMBERS[i], RBP, SAVED_R12 - 8 * (int32_t)i);
+        }
+    }
+    move(e, RBX, RDI);
+    if (e->signature->area_slots != 0) {
+        store(e, RSI, RBP, RESULTS_AREA);
+    }
+    for (uint32_t i = 0; i < e->signature->param_count; i++) {
+        take_parameter(e, i);
+    }
+    clear_locals(e);
+    count_call(e);
+    load_registers(e); /* of parameters and locals; what else is in them is written before it is read */
+    load_base(e);
+    if (e->has_loops) {
+        load_number(e, RDI, (uint32_t)e->of->plan.budget);
+    }
+}
+
+void wj_count_iteration(stencil_emitter *e, uint32_t loop_offset)
+{
+    BYTES(e, 0xff, 0xcf); /* decl %edi */
+    uint32_t stub = wj_add_stub(e, STUB_HOT, loop_offset);
+    jump_if(e, 0x84, STUB_TARGET | stub); /* je */
+    wj_return_here(e, stub);
+}
+
+/* ---- behind the body ---- */
+
+static void call_address(stencil_emitter *e, const void *function)
+{
+    uint64_t address = (uint64_t)(uintptr_t)function;
+    BYTES(e, 0x48, 0xb8);
+    bytes(e, &address, sizeof address);
+    BYTES(e, 0xff, 0xd0);
+}
+
+/* A function or loop that began often. From a loop whose operand stack is empty it may go on in other code, which takes the
+ * locals from the frame (abi.py: loop entries) and gives the function's results. */
+static void emit_hot(stencil_emitter *e, const stencil_stub *stub, bool is_loop)
+{
+    const wj_interpreter_plan *plan = &e->of->plan;
+    if (is_loop) {
+        store_registers(e, true);
+    }
+    move(e, RDI, RBX);
+    load_number(e, RSI, e->function->function_index - plan->imported_function_count);
+    load_number(e, RDX, stub->number);
+    call_address(e, (const void *)wj_native_hot);
+    if (is_loop && stub->number != 0) {
+        BYTES(e, 0x48, 0x85, 0xc0, 0x74, 0); /* test %rax, %rax; je */
+        size_t hole = e->count - 1;
+        move(e, RDI, RBX);
+        memory_form(e, 0, true, 0x8d, RDX, RBP, slot_at(e, 0));
+        if (e->signature->area_slots != 0) {
+            load(e, RSI, RBP, RESULTS_AREA);
+        } else {
+            move(e, RSI, RDX);
+        }
+        BYTES(e, 0xff, 0xd0); /* call *%rax */
+        restore_registers(e);
+        if (!e->failed) {
+            e->code[hole] = (uint8_t)(e->count - hole - 1);
+        }
+    }
+    if (is_loop) {
+        load_registers(e);
+        load_base(e);
+        load_number(e, RDI, (uint32_t)plan->budget);
+    }
+    jump_back(e, stub->back);
+}
+
+/* A call through a table, of a function whose type has another id: it may be a subtype. */
+static void emit_type(stencil_emitter *e, const stencil_stub *stub)
+{
+    store(e, RDI, RBP, REFERENCE);
+    store_registers(e, false);
+    load_narrow(e, RSI, RDI, WJ_FUNC_REF_TYPE_ID);
+    load(e, RAX, RBX, WJ_VMCONTEXT_TYPE_IDS);
+    load_narrow(e, RDX, RAX, (int32_t)(sizeof(uint32_t) * stub->number));
+    move(e, RDI, RBX);
+    call_address(e, (const void *)wj_builtin_type_matches);
+    BYTES(e, 0x48, 0x85, 0xc0, 0x75, 5); /* test %rax, %rax; jne over the trap */
+    wj_emit_trap(e, WJ_TRAP_BAD_SIGNATURE);
+    load_registers(e);
+    load_base(e);
+    load(e, RDI, RBP, REFERENCE);
+    jump_back(e, stub->back);
+}
+
+void wj_emit_rest(stencil_emitter *e)
+{
+    for (size_t i = 0; i < e->stub_count && !e->failed; i++) {
+        stencil_stub *stub = &e->stubs[i];
+        stub->place = (uint32_t)e->count;
+        wj_note_site(e, stub->place, stub->module_offset);
+        switch (stub->kind) {
+        case STUB_TRAP:
+            wj_emit_trap(e, (int)stub->number);
+            break;
+        case STUB_HOT:
+            emit_hot(e, stub, i > 1); /* the first two are those of the function's start */
+            break;
+        case STUB_TYPE:
+            emit_type(e, stub);
+            break;
+        }
+    }
+    if (e->uses_pool) {
+        while (e->count % 16 != 0 && !e->failed) {
+            byte(e, 0xcc);
+        }
+        e->pool = (uint32_t)e->count;
+        size_t size_bytes;
+        const uint8_t *pool = wj_stencil_pool(&size_bytes);
+        bytes(e, pool, size_bytes);
+    }
+    uint32_t frame = SAVED_BYTES + slots_bytes(e) + e->outgoing_bytes;
+    frame = (frame + STACK_ALIGNMENT_BYTES - 1) & ~(uint32_t)(STACK_ALIGNMENT_BYTES - 1);
+    if (!e->failed) {
+        wj_write_32(e, e->check_hole, -frame);
+        wj_write_32(e, e->frame_hole, frame);
+    }
+    wj_write_jumps(e);
+}
+
+#else
+
+bool wj_has_stencils(void)
+{
+    return false;
+}
+#endif

@@ -1,0 +1,99 @@
+"""What keeps functions inside that run in native code from stencils: the tests of the interpreter, and its own."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.hazards import test_address_checks, test_address_forms, test_escapes, test_table_and_bulk_forms
+from wasmjit import Config, Engine, Instance, Module, Store, Trap, TrapCode, thresholds
+
+if platform.machine().lower() not in ("x86_64", "amd64"):
+    pytest.skip("there are none for this processor yet", allow_module_level=True)
+
+
+@pytest.fixture(autouse=True)
+def stencils(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thresholds, "STENCILS", True)
+    monkeypatch.setenv("WASMJIT_STENCILS", "1")  # of child processes
+
+
+def exports_of(text: str) -> tuple[Store, Any]:
+    store = Store(Engine(Config(tier="auto")))
+    return store, Instance(store, Module(store.engine, text), []).exports(store)
+
+
+def test_large_offsets_do_not_reach_over_the_guard() -> None:
+    test_escapes.test_large_offsets_do_not_reach_over_the_guard("auto")
+
+
+def test_what_the_host_has_behind_the_guard_is_out_of_reach() -> None:
+    test_escapes.test_what_the_host_has_behind_the_guard_is_out_of_reach("auto")
+
+
+def test_every_address_form_stays_inside(root: Path) -> None:
+    test_address_forms.test_every_address_form_stays_inside("auto", "mapped", root)
+
+
+def test_every_table_form_stays_inside() -> None:
+    test_table_and_bulk_forms.test_every_table_form_stays_inside("auto")
+
+
+def test_a_branch_table_has_a_default() -> None:
+    test_address_checks.test_a_branch_table_has_a_default("auto")
+
+
+def test_recursion_ends_in_a_trap() -> None:
+    test_address_checks.test_recursion_ends_in_a_trap("auto")
+
+
+def test_offsets_above_2_gib_are_not_below_the_memory() -> None:
+    """An instruction's 32 bits are a signed number: such an offset is added in a register."""
+    offset = (1 << 31) + 8
+    store, exports = exports_of(
+        f"""(module (memory (export "memory") 32769)
+          (func (export "load") (param i32) (result i64) (i64.load offset={offset} (local.get 0)))
+          (func (export "store") (param i32 i64) (i64.store offset={offset} (local.get 0) (local.get 1))))"""
+    )
+    memory = exports["memory"]
+    memory.write(store, b"ABCDEFGH", offset + 24)
+    assert exports["load"](store, 24) == int.from_bytes(b"ABCDEFGH", "little")
+    exports["store"](store, 64, 0x1122334455667788)
+    assert bytes(memory.read(store, offset + 64, offset + 72)) == bytes.fromhex("8877665544332211")
+    with pytest.raises(Trap) as caught:
+        exports["load"](store, 65536 - 8 - 7)
+    assert caught.value.trap_code is TrapCode.MEMORY_OUT_OF_BOUNDS
+
+
+def test_calls_through_tables_compare_types() -> None:
+    store, exports = exports_of(
+        """(module (type $one (func (param i32) (result i32))) (type $other (func (param i64) (result i32)))
+          (table 4 funcref) (elem (i32.const 0) $f $g)
+          (func $f (type $one) (i32.add (local.get 0) (i32.const 1)))
+          (func $g (type $other) (i32.const 9))
+          (func (export "call") (param i32) (result i32) (call_indirect (type $one) (i32.const 5) (local.get 0))))"""
+    )
+    assert exports["call"](store, 0) == 6
+    for index, trap in ((1, "BAD_SIGNATURE"), (2, "INDIRECT_CALL_TO_NULL"), (4, "TABLE_OUT_OF_BOUNDS")):
+        with pytest.raises(Trap) as caught:
+            exports["call"](store, index)
+        assert caught.value.trap_code.name == trap
+
+
+def test_subtypes_are_called_and_others_are_not() -> None:
+    store, exports = exports_of(
+        """(module
+          (rec (type $above (sub (func (result i32)))) (type $below (sub $above (func (result i32)))))
+          (table 2 funcref) (elem (i32.const 0) $f $g)
+          (func $f (type $below) (i32.const 7)) (func $g (type $above) (i32.const 8))
+          (func (export "above") (param i32) (result i32) (call_indirect (type $above) (local.get 0)))
+          (func (export "below") (param i32) (result i32) (call_indirect (type $below) (local.get 0))))"""
+    )
+    assert [exports["above"](store, index) for index in (0, 1)] == [7, 8]
+    assert exports["below"](store, 0) == 7
+    with pytest.raises(Trap) as caught:
+        exports["below"](store, 1)
+    assert caught.value.trap_code is TrapCode.BAD_SIGNATURE

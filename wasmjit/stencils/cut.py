@@ -1,0 +1,295 @@
+"""Has LLVM emit the operations' texts for a processor, and cuts the code into stencils.
+
+In the code, a form's registers are fields of three bits, which are found by emitting it with one register after the
+other in the place of each operand: whatever else differs then is an error of the build. Constants, slots and jumps are
+relocations. The jump to the code behind is left out where it is the last.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import llvmlite.binding as llvm
+
+from .. import elf
+from . import text
+from .text import FLOAT_REGISTERS, INTEGER_REGISTERS, Form, Operation
+
+_TRIPLE = "x86_64-unknown-linux-gnu"
+_R_64, _R_PC32, _R_PLT32, _R_32, _R_32S = 1, 2, 4, 10, 11
+_SIGNED = (*text.SLOT_HOLES, text.WIDE)
+_JUMP, _CONDITIONAL = 0xE9, 0x0F80
+_SHIFTS = (0, 3)  # of a register's field in a byte
+_CONSTANTS = ".rodata.cst"  # the name of their sections, before their size
+_DISPLACEMENT_BYTES = 4  # to the next instruction, from which addresses count
+POOL = "POOL_"  # what a hole of a constant is called, before its bytes
+LARGEST_BYTES = 255
+
+
+class StencilError(Exception):
+    """What LLVM made is no stencil."""
+
+
+class Field(NamedTuple):
+    """The low bits of an operand's register, or-ed into the byte at `offset`, shifted left."""
+
+    offset: int
+    shift: int
+    operand: int
+
+
+class Hole(NamedTuple):
+    """What is written at `offset`: the value of `what`, plus `addend`; `kind` is one of KINDS."""
+
+    offset: int
+    kind: str
+    what: str
+    addend: int
+
+
+# ABSOLUTE_32, ABSOLUTE_64: the value; RELATIVE_32: its distance from the hole.
+KINDS = ("ABSOLUTE_32", "ABSOLUTE_64", "RELATIVE_32")
+
+
+class Stencil(NamedTuple):
+    """Machine code of one form. In the fields of registers there are zeros."""
+
+    form: Form
+    code: bytes
+    fields: tuple[Field, ...]
+    holes: tuple[Hole, ...]
+
+
+class Blob(NamedTuple):
+    """All stencils, and the constants that they read."""
+
+    stencils: list[Stencil]
+    pool: bytes
+    places: dict[str, int]  # of a constant, by the name of its holes: the offset in the pool
+
+
+class _Emitted(NamedTuple):
+    """A function as LLVM made it."""
+
+    code: bytes
+    holes: tuple[Hole, ...]
+    is_cut: bool  # a constant of 32 bits that is meant to be sign-extended is not, or one of 64 bits has 32
+
+
+# As many registers as an operation has operands at the most, which tell all three bits of a field apart. Those that
+# code may not be the same for are among them: a base that is r12 or r13 takes another form of address. All are tested.
+_TRIED = {"i": ("r12", "r13", "r9", "r15"), "f": ("xmm1", "xmm2", "xmm4", "xmm6")}
+
+
+def _variants(form: Form) -> list[tuple[str, ...]]:
+    """Registers for all operands, in which each has each of `_TRIED`. Those of operands in slots are ""."""
+    found = []
+    for first in range(len(_TRIED["i"])):
+        chosen: list[str] = []
+        given = {"i": first, "f": first}
+        for position, letter in enumerate(form.letters):
+            if position in form.equal:
+                chosen.append(chosen[0])
+            elif letter == "m":
+                chosen.append("")
+            else:
+                chosen.append(_TRIED[letter][given[letter] % len(_TRIED[letter])])
+                given[letter] += 1
+        found.append(tuple(chosen))
+    return list(dict.fromkeys(found))
+
+
+def _emit(functions: dict[str, str], cpu: str) -> dict[str, _Emitted]:
+    """The code of all functions, by name."""
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    llvm.initialize_native_asmparser()
+    module = llvm.parse_assembly(text.prelude(_TRIPLE) + "".join(functions.values()))
+    module.verify()
+    machine = llvm.Target.from_triple(_TRIPLE).create_target_machine(cpu=cpu, opt=2, reloc="static", codemodel="small")
+    data = elf.read(machine.emit_object(module))
+    constants = {i for i, section in enumerate(data.sections) if section.name.startswith(_CONSTANTS)}
+    code_index = data.section_index(".text")
+    assert code_index is not None
+    contents = bytes(data.sections[code_index].data)
+    relocations = sorted(data.relocations(code_index))
+    made: dict[str, _Emitted] = {}
+    at = 0
+    for symbol in sorted((s for s in data.symbols if s.type == elf.STT_FUNC and s.size_bytes), key=lambda s: s.value):
+        end = symbol.value + symbol.size_bytes
+        while at < len(relocations) and relocations[at].offset < symbol.value:
+            at += 1
+        holes = []
+        is_cut = False
+        while at < len(relocations) and relocations[at].offset < end:
+            relocation = relocations[at]
+            target = data.symbols[relocation.symbol]
+            kind = {_R_64: KINDS[1], _R_32: KINDS[0], _R_32S: KINDS[0], _R_PC32: KINDS[2], _R_PLT32: KINDS[2]}.get(
+                relocation.type
+            )
+            if kind is None:
+                raise StencilError(f"{symbol.name}: relocation {relocation.type} for {target.name}")
+            what, addend = target.name, relocation.addend
+            if target.section in constants:
+                what, addend = _constant(data.sections[target.section], target.value + addend), 0
+            is_cut |= (what in _SIGNED and relocation.type == _R_32) or (what == text.FULL) != (
+                relocation.type == _R_64
+            )
+            holes.append(Hole(relocation.offset - symbol.value, kind, what, addend))
+            at += 1
+        made[symbol.name] = _Emitted(contents[symbol.value : end], tuple(holes), is_cut)
+    return made
+
+
+def _constant(section: elf.Section, addend: int) -> str:
+    """What a hole is called that refers to a constant: by its bytes, since every function has its own."""
+    size_bytes = int(section.name.removeprefix(_CONSTANTS))
+    offset = addend + _DISPLACEMENT_BYTES
+    if offset % size_bytes:
+        raise StencilError(
+            f"the constant at {offset} of {section.name} is not referred to by the end of an instruction"
+        )
+    return POOL + bytes(section.data[offset : offset + size_bytes]).hex()
+
+
+def _without_last_jump(name: str, emitted: _Emitted) -> tuple[bytearray, list[Hole]]:
+    """The code goes on behind its end where it jumped to NEXT."""
+    code, holes = bytearray(emitted.code), list(emitted.holes)
+
+    def is_jump(hole: Hole, target: str) -> bool:
+        return hole.what == target and code[hole.offset - 1] == _JUMP
+
+    if len(holes) >= 2 and is_jump(holes[-1], "TARGET") and holes[-1].offset + 4 == len(code):
+        before = holes[-2]
+        condition = int.from_bytes(code[before.offset - 2 : before.offset], "big")
+        # jcc NEXT; jmp TARGET: the opposite condition, to TARGET
+        if before.what == "NEXT" and before.offset + 9 == len(code) and condition & 0xFFF0 == _CONDITIONAL:
+            code[before.offset - 1] ^= 1
+            holes[-2:] = [before._replace(what="TARGET")]
+            del code[-5:]
+    elif holes and is_jump(holes[-1], "NEXT") and holes[-1].offset + 4 == len(code):
+        del holes[-1]
+        del code[-5:]
+    kept = []
+    for hole in holes:
+        if hole.what == "NEXT":
+            if hole.kind != KINDS[2] or hole.addend != -4:
+                raise StencilError(f"{name}: a jump of another kind to the code behind")
+            code[hole.offset : hole.offset + 4] = struct.pack("<i", len(code) - hole.offset - 4)
+        else:
+            kept.append(hole)
+    return code, kept
+
+
+def _find_fields(name: str, emissions: list[tuple[tuple[str, ...], bytearray]]) -> list[Field]:
+    """Where the code depends on the operands' registers, and that it does in no other way.
+
+    `emissions`: pairs of registers and code.
+    """
+    numbers = {**INTEGER_REGISTERS, **FLOAT_REGISTERS}
+    if len({len(code) for _, code in emissions}) != 1:
+        raise StencilError(f"{name}: lengths differ by register")
+    # What each operand's field would hold, in one emission after the other.
+    holds = {
+        operand: [numbers[registers[operand]] & 7 for registers, _ in emissions]
+        for operand, register in enumerate(emissions[0][0])
+        if register
+    }
+    first = emissions[0][1]
+    fields = []
+    for offset in range(len(first)):
+        difference = 0
+        for _, code in emissions:
+            difference |= code[offset] ^ first[offset]
+        for shift in _SHIFTS:
+            if difference >> shift & 7:
+                found = [code[offset] >> shift & 7 for _, code in emissions]
+                operand = next((operand for operand, held in holds.items() if held == found), None)
+                if operand is None:
+                    raise StencilError(f"{name}: no register's field at {offset}")
+                fields.append(Field(offset, shift, operand))
+                difference &= ~(7 << shift)
+        if difference:
+            raise StencilError(f"{name}: the code at {offset} differs by register")
+    return fields
+
+
+class _Candidate(NamedTuple):
+    base: str  # name of the first function
+    variants: list[tuple[tuple[str, ...], str]]  # registers, name
+
+
+def _write(functions: dict[str, str], operation: Operation, form: Form, immediate: int) -> _Candidate:
+    """Adds the functions of one form, with one of the texts for a constant."""
+    prefix = f"{operation.name}.{form.letters}.{''.join(map(str, form.equal))}.{immediate}"
+    variants = []
+    for registers in _variants(form):
+        name = f"{prefix}.{'.'.join(registers)}"
+        functions[name] = text.function(name, operation.write(form, registers, operation.immediates[immediate]))
+        variants.append((registers, name))
+    return _Candidate(variants[0][1], variants)
+
+
+def cut(operations: Iterable[Operation], cpu: str) -> Blob:
+    """The stencils of all operations for a processor, as LLVM calls it. Raises StencilError."""
+    wanted = [(operation, form) for operation in operations for form in text.form_list(operation)]
+    made: dict[Form, Stencil] = {}
+    for is_careful in (False, True):
+        functions: dict[str, str] = {}
+        candidates = {
+            form: [
+                _write(functions, operation, form._replace(is_careful=is_careful), number)
+                for number in range(len(operation.immediates))
+            ]
+            for operation, form in wanted
+            if form not in made
+        }
+        if not functions:
+            continue
+        emitted = _emit(functions, cpu)
+        for form, texts in candidates.items():
+            try:
+                made[form] = _stencil(form, texts, emitted)
+            except StencilError:
+                if is_careful:
+                    raise
+    stencils = [made[form] for _, form in wanted]
+    constants = sorted({hole.what for stencil in stencils for hole in stencil.holes if hole.what.startswith(POOL)})
+    constants.sort(key=len, reverse=True)  # aligned, one behind the other
+    places: dict[str, int] = {}
+    pool = bytearray()
+    for constant in constants:
+        places[constant] = len(pool)
+        pool += bytes.fromhex(constant.removeprefix(POOL))
+    return Blob(stencils, bytes(pool), places)
+
+
+def _stencil(form: Form, candidates: Sequence[_Candidate], emitted: dict[str, _Emitted]) -> Stencil:
+    """Made of the first of the candidates that is one. Raises StencilError: why none is."""
+    reasons = []
+    for candidate in candidates:
+        try:
+            return _stencil_of(form, candidate, emitted)
+        except StencilError as error:
+            reasons.append(str(error))
+    raise StencilError("; ".join(reasons))
+
+
+def _stencil_of(form: Form, chosen: _Candidate, emitted: dict[str, _Emitted]) -> Stencil:
+    if emitted[chosen.base].is_cut:
+        raise StencilError(f"{chosen.base}: a constant is extended with zeros, or has 32 bits of 64")
+    code, holes = _without_last_jump(chosen.base, emitted[chosen.base])
+    emissions = []
+    for registers, name in chosen.variants:
+        other, other_holes = _without_last_jump(name, emitted[name])
+        if other_holes != holes or emitted[name].is_cut:
+            raise StencilError(f"{name}: holes differ by register")
+        emissions.append((registers, other))
+    fields = _find_fields(chosen.base, emissions)
+    for field in fields:
+        code[field.offset] &= ~(7 << field.shift)
+    if len(code) > LARGEST_BYTES:
+        raise StencilError(f"{chosen.base}: {len(code)} bytes")
+    return Stencil(form, bytes(code), tuple(fields), tuple(holes))

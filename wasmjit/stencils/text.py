@@ -1,0 +1,650 @@
+"""LLVM's text of the interpreter's operations: one function each, for each form of its operands.
+
+An operand is a slot of the activation's frame (``m``), in a register (``i`` of integers, ``f`` of floats), or is
+written into the code (``c``). Constants are addresses of symbols to LLVM, so that it folds nothing: as a literal, ``a <
+C`` might become ``a <= C - 1``, whose code is another for another C.
+
+Every function takes the registers that code of this tier keeps its values in as parameters, in the convention of
+GHC, and ends with a jump to the next piece of code, which gets the same registers, one of them changed. So LLVM knows
+nothing of what is around, and leaves in each register what it does not mean to change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, cast
+
+from .. import abi
+from ..compile.emit import TRAP_NUMBERS
+from ..compile.lower import IRREGULAR, TEMPLATES
+from ..wasm.ops import COMPARISON, CONDITION, LOAD, OPS, SPECIAL, STORE, Op
+from ..wasm.types import F32, F64, I32, I64, llvm_type
+
+# In the order of the convention's integer parameters: the name, and LLVM's type.
+INTEGER_PARAMETERS = (
+    ("r13", "i64"),
+    ("frame", "ptr"),  # rbp
+    ("r12", "i64"),
+    ("vmctx", "ptr"),  # rbx
+    ("r14", "i64"),
+    ("base", "ptr"),  # rsi: of memory 0
+    ("spare", "ptr"),  # rdi
+    ("r8", "i64"),
+    ("r9", "i64"),
+    ("r15", "i64"),
+)
+FLOAT_TYPE = "<4 x float>"
+# What values are kept in, by the number that its instructions have it by; the three low bits are in a field each.
+INTEGER_REGISTERS = {"r12": 12, "r13": 13, "r14": 14, "r15": 15, "r8": 8, "r9": 9}
+FLOAT_REGISTERS = {f"xmm{number}": number for number in range(1, 7)}
+PARAMETERS = (*INTEGER_PARAMETERS, *((name, FLOAT_TYPE) for name in FLOAT_REGISTERS))
+_TYPES = ", ".join(llvm for _, llvm in PARAMETERS)
+
+# The holes that slots of operands, and of the result, leave: in the order of an operation's words.
+SLOT_HOLES = ("D", "A", "B", "C")
+NARROW, WIDE, FULL = "NARROW", "WIDE", "FULL"  # constants: of 32 bits; of 32 that are sign-extended; of 64
+# As instructions that define %i. LLVM takes every address for one of the low 2 GiB, and would put that of FULL into 32
+# bits; and that of WIDE into 32 that it extends with zeros: so it is not told what is loaded.
+_NARROW = f"  %i = add i32 0, ptrtoint (ptr @{NARROW} to i32)"
+_WIDE = f"  %i = add i64 0, ptrtoint (ptr @{WIDE} to i64)"
+_HIDDEN_WIDE = f'  %i = call i64 asm "movq $$${{1:c}}, $0", "=r,i"(ptr @{WIDE})'
+_FULL = f'  %i = call i64 asm "movabsq $$${{1:c}}, $0", "=r,i"(ptr @{FULL})'
+_IMMEDIATES = {I32: (_NARROW,), I64: (_WIDE, _HIDDEN_WIDE)}
+
+
+class Form(NamedTuple):
+    """One form of an operation. `letters`: of the result, if it has one, then of the operands. `equal`: the operands
+    that are in the result's register. `is_careful`: the text is such that LLVM uses registers of operands as it has to
+    only, where it would else do what is for some of them another instruction (`lea`, whose base cannot be any)."""
+
+    operation: str
+    letters: str
+    has_result: bool
+    equal: tuple[int, ...] = ()
+    is_careful: bool = False
+
+    @property
+    def number(self) -> int:
+        """By which C finds it: a bit for each operand in a register, then those that are in the result's register."""
+        bits = sum(1 << i for i, letter in enumerate(self.letters) if letter in "if")
+        return bits | sum(1 << (len(self.letters) + i) for i in self.equal)
+
+
+class _Lowering:
+    """As much of the compiler's emitters as the lowering of irregular rows uses."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.cold: list[str] = []
+        self.counter = 0
+        self.current = ""
+        self.promoted: set[str] = set()
+
+    def fresh(self) -> str:
+        self.counter += 1
+        return f"%x{self.counter}"
+
+    def anchor_values(self, *_: object) -> None:
+        """Traps are jumps here, which LLVM does not move anything across."""
+
+    def anchor_waiting(self, **_: object) -> None:
+        """As above."""
+
+    def trap_if(self, condition: str, trap: str, at: int) -> None:
+        self.counter += 1
+        label = f"k{self.counter}"
+        self.lines.append(
+            f"  br i1 {condition}, label %{self.trap_block(trap, at)}, label %{label}, !prof !3\n{label}:"
+        )
+        self.current = label
+
+    def trap_block(self, trap: str, at: int) -> str:
+        self.counter += 1
+        label = f"t{self.counter}"
+        self.cold.append(f"{label}:\n{leave(f'TRAP_{TRAP_NUMBERS[trap]}')}")
+        return label
+
+
+def leave(target: str, changed: str = "", value: str = "") -> str:
+    """The jump to `target`, which finds `value` in the register `changed`."""
+    arguments = ", ".join(f"{llvm} {value if name == changed else '%' + name}" for name, llvm in PARAMETERS)
+    return f"  musttail call ghccc void @{target}({arguments})\n  ret void"
+
+
+def _read(name: str, letter: str, llvm: str, register: str, hole: str) -> list[str]:
+    """Defines %name, the operand."""
+    if letter == "m":
+        return [
+            f"  %{name}.p = getelementptr i8, ptr %frame, i64 ptrtoint (ptr @{hole} to i64)",
+            f"  %{name} = load {llvm}, ptr %{name}.p, align 8",
+        ]
+    if letter == "i":
+        if llvm == "ptr":
+            return [f"  %{name} = inttoptr i64 %{register} to ptr"]
+        return [
+            f"  %{name} = {'trunc i64' if llvm == 'i32' else 'add i64 0,'} %{register}{' to i32' * (llvm == 'i32')}"
+        ]
+    if llvm in ("i64", "double"):
+        vector = "<2 x double>" if llvm == "double" else "<2 x i64>"
+        return [
+            f"  %{name}.v = bitcast {FLOAT_TYPE} %{register} to {vector}",
+            f"  %{name} = extractelement {vector} %{name}.v, i32 0",
+        ]
+    return [f"  %{name} = extractelement {FLOAT_TYPE} %{register}, i32 0"]
+
+
+def _write(value: str, form: Form, llvm: str, registers: Sequence[str]) -> list[str]:
+    """Writes the result, and goes on."""
+    letter, register = form.letters[0], registers[0]
+    if letter == "m":
+        lines = ["  %d.p = getelementptr i8, ptr %frame, i64 ptrtoint (ptr @D to i64)"]
+        if llvm == "i32":  # all of the slot: the processor takes long to load 64 bits of which 32 were just stored
+            lines.append(f"  %d.w = zext i32 {value} to i64")
+            llvm, value = "i64", "%d.w"
+        return [*lines, f"  store {llvm} {value}, ptr %d.p, align 8", leave("NEXT")]
+    if letter == "i":
+        lines = [f'  call void asm sideeffect "", "r"(i64 %{register})'] if form.is_careful else []
+        if llvm == "i64":
+            return [*lines, leave("NEXT", register, value)]
+        widen = "ptrtoint ptr" if llvm == "ptr" else "zext i32"
+        return [f"  %d.w = {widen} {value} to i64", *lines, leave("NEXT", register, "%d.w")]
+    lines = [f'  call void asm sideeffect "", "x"({FLOAT_TYPE} %{register})'] if form.is_careful else []
+    if llvm == "float":
+        lines.append(f"  %d.v = insertelement {FLOAT_TYPE} poison, float {value}, i32 0")
+    else:
+        vector = "<2 x double>" if llvm == "double" else "<2 x i64>"
+        lines.append(f"  %d.e = insertelement {vector} poison, {llvm} {value}, i32 0")
+        lines.append(f"  %d.v = bitcast {vector} %d.e to {FLOAT_TYPE}")
+    return [*lines, leave("NEXT", register, "%d.v")]
+
+
+def function(name: str, lines: Sequence[str]) -> str:
+    """A whole function."""
+    parameters = ", ".join(f"{llvm} %{name}" for name, llvm in PARAMETERS)
+    body = "\n".join(lines)
+    return f"define ghccc void @{name}({parameters}) #0 {{\nentry:\n{body}\n}}\n"
+
+
+def prelude(triple: str) -> str:
+    """What stands above all functions."""
+    lines = [f'target triple = "{triple}"']
+    lines += [f"@{hole} = external dso_local global i8" for hole in (*SLOT_HOLES, WIDE)]
+    lines += [
+        f"@{NARROW} = external hidden global i8, !absolute_symbol !0",
+        f"@{FULL} = external hidden global i8, !absolute_symbol !1",
+        "!0 = !{i64 0, i64 4294967296}",
+        "!1 = !{i64 -9223372036854775808, i64 9223372036854775807}",
+        '!3 = !{!"branch_weights", i32 1, i32 2000}',
+        '!4 = !{!"branch_weights", i32 2000, i32 1}',
+        "attributes #0 = { nounwind }",
+    ]
+    targets = ["NEXT", "TARGET", *(f"TRAP_{number}" for number in TRAP_NUMBERS.values())]
+    lines += [f"declare ghccc void @{target}({_TYPES})" for target in targets]
+    return "\n".join(lines) + "\n"
+
+
+# ---- the rows of the instruction table ----
+
+
+def _letter(valtype: int) -> str:
+    return "f" if is_float(valtype) else "i"
+
+
+def operation_name(op: Op) -> str:
+    """As in C (interpret.h)."""
+    return op.name.upper().replace(".", "_")
+
+
+def _value(op: Op, a: str, b: str, lowering: _Lowering) -> tuple[str, str]:
+    """Writes the row's text; the value and its LLVM type."""
+    if op.lowering.startswith("@"):
+        value = IRREGULAR[op.lowering](cast(Any, lowering), op, a, b, 0)
+        return value, llvm_type(op.result)
+    name = lowering.fresh()
+    lowering.lines.append(TEMPLATES[op.code](name, a, b))
+    return name, "i1" if op.kind in (COMPARISON, CONDITION) else llvm_type(op.result)
+
+
+def _choices(valtypes: Sequence[int]) -> Iterator[str]:
+    """All strings of a letter for each value: in its slot, or in a register."""
+    if not valtypes:
+        yield ""
+        return
+    for rest in _choices(valtypes[1:]):
+        yield "m" + rest
+        yield _letter(valtypes[0]) + rest
+
+
+def _equalities(letters: str) -> Iterator[tuple[int, ...]]:
+    """The operands that may be in the result's register, none first."""
+    if letters[0] == "m":
+        yield ()
+        return
+    same = [i for i, letter in enumerate(letters) if i and letter == letters[0]]
+    for number in range(1 << len(same)):
+        yield tuple(operand for bit, operand in enumerate(same) if number >> bit & 1)
+
+
+def forms(operation: str, result: Sequence[int], operands: Sequence[int]) -> Iterator[Form]:
+    """All forms of an operation whose result and operands have these types."""
+    for letters in _choices([*result, *operands]):
+        for equal in _equalities(letters) if result else [()]:
+            yield Form(operation, letters, bool(result), equal)
+
+
+class Operation(NamedTuple):
+    """What stencils are made of. `write(form, registers, immediate)` gives the lines of the function; `immediates`:
+    texts for a constant, of which the first is taken that LLVM makes code for that is right for all its values."""
+
+    name: str
+    result: tuple[int, ...]
+    operands: tuple[int, ...]
+    write: Any
+    immediates: tuple[str, ...] = ("",)
+    letters: Any = None  # the forms, if they do not follow from the types
+
+
+def _reads(form: Form, registers: Sequence[str], operands: Sequence[int], count: int) -> list[str]:
+    lines: list[str] = []
+    first = int(form.has_result)
+    for number in range(count):
+        position = first + number
+        name, letter, llvm = "abc"[number], form.letters[position], llvm_type(operands[number])
+        read = _read(name, letter, llvm, registers[position], SLOT_HOLES[1 + number])
+        if form.is_careful and letter in "if":
+            read = _read(f"{name}.c", letter, llvm, registers[position], "")
+            kind = "r" if letter == "i" else "x"
+            read.append(f'  %{name} = call {llvm} asm "", "={kind},0"({llvm} %{name}.c)')
+        elif form.is_careful and letter == "m":  # LLVM chooses between addresses, of which it takes none to be below 0
+            read[1] = read[1].replace(" = load ", " = load volatile ")
+        lines += read
+    return lines
+
+
+def _row_operation(op: Op, immediates: tuple[str, ...] = ("",), *, name: str = "") -> Operation:
+    """A row without immediates of its own; with `immediates`, its second operand is a constant."""
+    operands = op.params[:-1] if immediates != ("",) else op.params
+
+    def write(form: Form, registers: Sequence[str], immediate: str) -> list[str]:
+        lowering = _Lowering()
+        lines = _reads(form, registers, operands, len(operands))
+        b = "%i" if immediate else "%b" if len(operands) > 1 else ""
+        lowering.lines.append(immediate)
+        value, llvm = _value(op, "%a", b, lowering)
+        if llvm == "i1":
+            lowering.lines.append(f"  {value}z = zext i1 {value} to i32")
+            value, llvm = f"{value}z", "i32"
+        return [*lines, *lowering.lines, *_write(value, form, llvm, registers), *lowering.cold]
+
+    return Operation(name or operation_name(op), (op.result,), operands, write, immediates)
+
+
+# For these LLVM loads the address of a symbol first. The processor's own name for each is the row's.
+_WITH_IMMEDIATE = ("add", "sub", "and", "or", "xor")
+
+
+def _immediate_operation(op: Op) -> Operation:
+    """As `_row_operation` with a constant, which is part of the instruction."""
+    llvm, suffix, hole = ("i32", "l", NARROW) if op.result == I32 else ("i64", "q", WIDE)
+    operation = f'  %r = call {llvm} asm "{op.name[4:]}{suffix} $$${{2:c}}, $0", "=r,0,i"({llvm} %a, ptr @{hole})'
+
+    def write(form: Form, registers: Sequence[str], immediate: str) -> list[str]:
+        return [*_reads(form, registers, (op.result,), 1), operation, *_write("%r", form, llvm, registers)]
+
+    return Operation(f"{operation_name(op)}_IMMEDIATE", (op.result,), (op.result,), write)
+
+
+def _branch_operation(op: Op, immediates: tuple[str, ...], name: str) -> Operation:
+    """Goes to TARGET where the result is not 0."""
+    operands = op.params[:-1] if immediates != ("",) else op.params
+
+    def write(form: Form, registers: Sequence[str], immediate: str) -> list[str]:
+        lowering = _Lowering()
+        lines = _reads(form, registers, operands, len(operands))
+        lowering.lines.append(immediate)
+        value, llvm = _value(op, "%a", "%i" if immediate else "%b", lowering)
+        if llvm != "i1":
+            lowering.lines.append(f"  {value}z = icmp ne {llvm} {value}, 0")
+            value = f"{value}z"
+        return [*lines, *lowering.lines, *_fork(value), *lowering.cold]
+
+    return Operation(name, (), operands, write, immediates)
+
+
+def _fork(condition: str) -> list[str]:
+    return [
+        f"  br i1 {condition}, label %taken, label %on, !prof !3",
+        f"on:\n{leave('NEXT')}",
+        f"taken:\n{leave('TARGET')}",
+    ]
+
+
+# Offsets that an instruction's 32 bits hold, which the processor takes for a signed number: a larger one would reach
+# what the host has below the memory. And all others.
+_OFFSETS = {"": (_WIDE,), "_FAR": (_FULL,)}
+
+
+def _address(offset: str) -> list[str]:
+    return [
+        offset,
+        "  %a.w = zext i32 %a to i64",
+        "  %a.b = getelementptr i8, ptr %base, i64 %a.w",
+        "  %a.e = getelementptr i8, ptr %a.b, i64 %i",
+    ]
+
+
+def _load_operation(op: Op, suffix: str) -> Operation:
+    def write(form: Form, registers: Sequence[str], offset: str) -> list[str]:
+        lines = _reads(form, registers, (I32,), 1) + _address(offset)
+        lines.append(f"  %v = load volatile {op.memory_type}, ptr %a.e, align 1")
+        value = "%v"
+        if op.memory_type != op.value_type:
+            extend = "sext" if op.name.endswith("_s") else "zext"
+            lines.append(f"  %x = {extend} {op.memory_type} %v to {op.value_type}")
+            value = "%x"
+        return [*lines, *_write(value, form, op.value_type, registers)]
+
+    return Operation(operation_name(op) + suffix, (op.result,), (I32,), write, _OFFSETS[suffix])
+
+
+def _store_operation(op: Op, suffix: str) -> Operation:
+    operands = (I32, op.params[1])
+
+    def write(form: Form, registers: Sequence[str], offset: str) -> list[str]:
+        lines = _reads(form, registers, operands, 2) + _address(offset)
+        value = "%b"
+        if op.memory_type != op.value_type:
+            lines.append(f"  %x = trunc {op.value_type} %b to {op.memory_type}")
+            value = "%x"
+        lines.append(f"  store volatile {op.memory_type} {value}, ptr %a.e, align 1")
+        return [*lines, leave("NEXT")]
+
+    return Operation(operation_name(op) + suffix, (), operands, write, _OFFSETS[suffix])
+
+
+# ---- everything else ----
+
+
+def _copy_operation(name: str, letters: tuple[str, ...], llvm: str) -> Operation:
+    def write(form: Form, registers: Sequence[str], immediate: str) -> list[str]:
+        return [*_read("a", form.letters[1], llvm, registers[1], "A"), *_write("%a", form, llvm, registers)]
+
+    return Operation(name, (I64,), (I64,), write, letters=letters)
+
+
+def _constant_operation(name: str, immediate: str, letters: tuple[str, ...], llvm: str = "i64") -> Operation:
+    def write(form: Form, registers: Sequence[str], immediate: str) -> list[str]:
+        return [immediate, f"  %w = bitcast i64 %v to {llvm}", *_write("%w", form, llvm, registers)]
+
+    return Operation(name, (I64,), (), write, (immediate,), letters)
+
+
+def _select_operation() -> Operation:
+    def write(form: Form, registers: Sequence[str], immediate: str) -> list[str]:
+        lines = _reads(form, registers, (I64, I64, I32), 3)
+        lines.append("  %z = icmp ne i32 %c, 0\n  %r = select i1 %z, i64 %a, i64 %b")
+        return [*lines, *_write("%r", form, "i64", registers)]
+
+    return Operation("SELECT", (I64,), (I64, I64, I32), write)
+
+
+def _test_operation(name: str, valtype: int, condition: str) -> Operation:
+    def write(form: Form, registers: Sequence[str], immediate: str) -> list[str]:
+        return [
+            *_reads(form, registers, (valtype,), 1),
+            f"  %z = icmp {condition} {llvm_type(valtype)} %a, 0",
+            *_fork("%z"),
+        ]
+
+    return Operation(name, (), (valtype,), write)
+
+
+_CONTEXT_OFFSET = (_WIDE,)
+
+
+def _in_context(offset: str) -> str:
+    return f"{offset}\n  %g.p = getelementptr i8, ptr %vmctx, i64 %i"
+
+
+def _null_operations() -> Iterator[Operation]:
+    def is_null(form: Form, registers: Sequence[str], immediate: str) -> list[str]:
+        lines = [*_reads(form, registers, (I64,), 1), "  %z = icmp eq i64 %a, 0\n  %v = zext i1 %z to i32"]
+        return [*lines, *_write("%v", form, "i32", registers)]
+
+    def non_null(form: Form, registers: Sequence[str], immediate: str) -> list[str]:
+        lowering = _Lowering()
+        lines = [*_reads(form, registers, (I64,), 1), "  %z = icmp eq i64 %a, 0"]
+        lowering.trap_if("%z", "NULL_REFERENCE", 0)
+        return [*lines, *lowering.lines, *_write("%a", form, "i64", registers), *lowering.cold]
+
+    yield Operation("REF_IS_NULL", (I32,), (I64,), is_null)
+    yield Operation("REF_AS_NON_NULL", (I64,), (I64,), non_null)
+
+
+def _global_operations() -> Iterator[Operation]:
+    for imported in (False, True):
+        for width in (32, 64):
+            llvm = f"i{width}"
+            valtype = I32 if width == 32 else I64
+            prefix = "IMPORTED_" if imported else ""
+
+            def place(offset: str, imported: bool = imported) -> list[str]:
+                lines = [_in_context(offset)]
+                if imported:
+                    lines.append("  %g.q = load ptr, ptr %g.p, align 8")
+                return lines
+
+            def read(
+                form: Form,
+                registers: Sequence[str],
+                offset: str,
+                llvm: str = llvm,
+                imported: bool = imported,
+                place: Any = place,
+            ) -> list[str]:
+                lines = [
+                    *place(offset),
+                    f"  %v = load {llvm}, ptr %g.{'q' if imported else 'p'}, align {8 if llvm == 'i64' else 4}",
+                ]
+                return [*lines, *_write("%v", form, llvm, registers)]
+
+            def write(
+                form: Form,
+                registers: Sequence[str],
+                offset: str,
+                llvm: str = llvm,
+                valtype: int = valtype,
+                imported: bool = imported,
+                place: Any = place,
+            ) -> list[str]:
+                lines = [*_reads(form, registers, (valtype,), 1), *place(offset)]
+                lines.append(f"  store {llvm} %a, ptr %g.{'q' if imported else 'p'}, align {8 if llvm == 'i64' else 4}")
+                return [*lines, leave("NEXT")]
+
+            yield Operation(f"{prefix}GLOBAL_GET_{width}", (valtype,), (), read, _CONTEXT_OFFSET)
+            yield Operation(f"{prefix}GLOBAL_SET_{width}", (), (valtype,), write, _CONTEXT_OFFSET)
+
+
+def _reference_operations() -> Iterator[Operation]:
+    def own(form: Form, registers: Sequence[str], offset: str) -> list[str]:
+        return [_in_context(offset), *_write("%g.p", form, "ptr", registers)]
+
+    def imported(form: Form, registers: Sequence[str], offset: str) -> list[str]:
+        return [_in_context(offset), "  %v = load i64, ptr %g.p, align 8", *_write("%v", form, "i64", registers)]
+
+    yield Operation("REF_FUNC", (I64,), (), own, _CONTEXT_OFFSET)
+    yield Operation("REF_FUNC_IMPORTED", (I64,), (), imported, _CONTEXT_OFFSET)
+
+
+def _element(lowering: _Lowering, index: str) -> None:
+    """%e.p: the place of an element of the table whose slot in the context is at %g.p.
+
+    An index that was found to be below the length, by a branch that the processor may have predicted wrongly, is made 0
+    where it is not: else the processor goes on with one that a program chose, and reads what the host has there
+    (Spectre v1). LLVM must not know what was found, or it would leave this out.
+    """
+    lowering.lines += [
+        f"  %t = load ptr, ptr %g.p, align 8\n  %t.l = getelementptr i8, ptr %t, i64 {abi.TABLE['length']}",
+        "  %l = load i64, ptr %t.l, align 8",
+        f"  %n = zext i32 {index} to i64\n  %o = icmp uge i64 %n, %l",
+    ]
+    lowering.trap_if("%o", "TABLE_OUT_OF_BOUNDS", 0)
+    lowering.lines += [
+        '  %h = call i64 asm "", "=r,0"(i64 %n)',
+        "  %h.d = sub i64 %h, %l\n  %h.s = ashr i64 %h.d, 63\n  %h.m = and i64 %h, %h.s",
+        f"  %t.e = getelementptr i8, ptr %t, i64 {abi.TABLE['elements']}\n  %e = load ptr, ptr %t.e, align 8",
+        "  %e.p = getelementptr i64, ptr %e, i64 %h.m",
+    ]
+
+
+def _table_operations() -> Iterator[Operation]:
+    def get(form: Form, registers: Sequence[str], offset: str) -> list[str]:
+        lowering = _Lowering()
+        lines = [*_reads(form, registers, (I32,), 1), _in_context(offset)]
+        _element(lowering, "%a")
+        lowering.lines.append("  %v = load i64, ptr %e.p, align 8")
+        return [*lines, *lowering.lines, *_write("%v", form, "i64", registers), *lowering.cold]
+
+    def put(form: Form, registers: Sequence[str], offset: str) -> list[str]:
+        lowering = _Lowering()
+        lines = [*_reads(form, registers, (I32, I64), 2), _in_context(offset)]
+        _element(lowering, "%a")
+        return [*lines, *lowering.lines, "  store i64 %b, ptr %e.p, align 8", leave("NEXT"), *lowering.cold]
+
+    def size(form: Form, registers: Sequence[str], offset: str) -> list[str]:
+        return [
+            _in_context(offset),
+            f"  %t = load ptr, ptr %g.p, align 8\n  %t.l = getelementptr i8, ptr %t, i64 {abi.TABLE['length']}",
+            "  %l = load i32, ptr %t.l, align 8",
+            *_write("%l", form, "i32", registers),
+        ]
+
+    def reference(form: Form, registers: Sequence[str], offset: str) -> list[str]:
+        lowering = _Lowering()
+        lines = [*_reads(form, registers, (I32,), 1), _in_context(offset)]
+        _element(lowering, "%a")
+        lowering.lines.append("  %v = load ptr, ptr %e.p, align 8\n  %z = icmp eq ptr %v, null")
+        lowering.trap_if("%z", "INDIRECT_CALL_TO_NULL", 0)
+        return [*lines, *lowering.lines, leave("NEXT", "spare", "%v"), *lowering.cold]
+
+    def checked(form: Form, registers: Sequence[str], offset: str) -> list[str]:
+        lowering = _Lowering()
+        lowering.lines += [
+            f"  %f.p = getelementptr i8, ptr %spare, i64 {abi.FUNC_REF['type_id']}\n  %f = load i32, ptr %f.p, align 4",
+            f"  %w.p = getelementptr i8, ptr %vmctx, i64 {abi.VMCONTEXT['type_ids']}",
+            "  %w.q = load ptr, ptr %w.p, align 8",
+            f"{offset}\n  %w.r = getelementptr i8, ptr %w.q, i64 %i\n  %w = load i32, ptr %w.r, align 4",
+            "  %z = icmp ne i32 %f, %w",
+        ]
+        return [*lowering.lines, *_fork("%z")]
+
+    def not_null(form: Form, registers: Sequence[str], immediate: str) -> list[str]:
+        lowering = _Lowering()
+        lines = [*_reads(form, registers, (I64,), 1), "  %v = inttoptr i64 %a to ptr\n  %z = icmp eq i64 %a, 0"]
+        lowering.trap_if("%z", "NULL_REFERENCE", 0)
+        return [*lines, *lowering.lines, leave("NEXT", "spare", "%v"), *lowering.cold]
+
+    yield Operation("TABLE_GET", (I64,), (I32,), get, _CONTEXT_OFFSET)
+    yield Operation("TABLE_SET", (), (I32, I64), put, _CONTEXT_OFFSET)
+    yield Operation("TABLE_SIZE", (I32,), (), size, _CONTEXT_OFFSET)
+    # A func-ref in the spare register, of the table's; its type is compared; one that is an operand.
+    yield Operation("FUNC_REF", (), (I32,), reference, _CONTEXT_OFFSET)
+    yield Operation("OTHER_TYPE", (), (), checked, _CONTEXT_OFFSET)
+    yield Operation("FUNC_REF_OPERAND", (), (I64,), not_null)
+
+
+def _check_operations() -> Iterator[Operation]:
+    def check(form: Form, registers: Sequence[str], end: str) -> list[str]:
+        """`end`: the distance from the address to the end of the access. The spare register: the memory's slot."""
+        lowering = _Lowering()
+        lines = [
+            *_reads(form, registers, (I32,), 1),
+            f"  %m = load ptr, ptr %spare, align 8\n  %m.s = getelementptr i8, ptr %m, i64 {abi.MEMORY['size_bytes']}",
+            "  %s = load atomic i64, ptr %m.s monotonic, align 8",
+            f"{end}\n  %a.w = zext i32 %a to i64\n  %a.e = add i64 %a.w, %i\n  %o = icmp ugt i64 %a.e, %s",
+        ]
+        lowering.trap_if("%o", "MEMORY_OUT_OF_BOUNDS", 0)
+        return [*lines, *lowering.lines, leave("NEXT"), *lowering.cold]
+
+    yield Operation("CHECK", (), (I32,), check, (_FULL,))
+
+
+def operations() -> Iterator[Operation]:
+    """All operations that stencils are made of."""
+    for op in OPS.values():
+        if op.kind == SPECIAL or op.first_tier != "i":
+            continue
+        if op.kind == LOAD:
+            yield _load_operation(op, "")
+            yield _load_operation(op, "_FAR")
+        elif op.kind == STORE:
+            yield _store_operation(op, "")
+            yield _store_operation(op, "_FAR")
+        elif not is_copy(op):
+            yield _row_operation(op)
+            if len(op.params) == 2 and op.params[0] in (I32, I64):
+                yield from _constant_forms(op)
+    yield _copy_operation("COPY", ("mm", "mi", "im", "ii"), "i64")
+    yield _copy_operation("COPY_FLOAT", ("mf", "fm", "ff"), "double")
+    yield from (_copy_operation("COPY_TO_FLOAT", ("fi",), "i64"), _copy_operation("COPY_FROM_FLOAT", ("if",), "i64"))
+    yield _select_operation()
+    narrow, full = f"{_NARROW}\n  %v = zext i32 %i to i64", f"{_FULL}\n  %v = add i64 0, %i"
+    yield _constant_operation("CONSTANT", narrow, ("m", "i"))
+    yield _constant_operation("CONSTANT_64", full, ("m", "i"))
+    yield _constant_operation("CONSTANT_FLOAT", narrow, ("f",), "double")
+    yield _constant_operation("CONSTANT_FLOAT_64", full, ("f",), "double")
+    yield _test_operation("BRANCH_IF", I32, "ne")
+    yield _test_operation("BRANCH_UNLESS", I32, "eq")
+    yield _test_operation("BRANCH_ON_NULL", I64, "eq")
+    yield _test_operation("BRANCH_ON_NON_NULL", I64, "ne")
+    yield from _null_operations()
+    yield from _global_operations()
+    yield from _reference_operations()
+    yield from _table_operations()
+    yield from _check_operations()
+
+
+# What no operation of the interpreter is called.
+_OWN = {"COPY_FLOAT", "COPY_TO_FLOAT", "COPY_FROM_FLOAT", "CONSTANT_FLOAT", "CONSTANT_FLOAT_64"}
+_OWN |= {"FUNC_REF", "OTHER_TYPE", "FUNC_REF_OPERAND"}
+
+
+def is_interpreted(name: str) -> bool:
+    """Whether the interpreter has an operation of this name."""
+    return name not in _OWN and not name.endswith("_FAR")
+
+
+def is_float(valtype: int) -> bool:
+    """Whether values of the type are in registers of floats."""
+    return valtype in (F32, F64)
+
+
+def is_copy(op: Op) -> bool:
+    """Whether the interpreter has no operation for the row: the bits stay as they are."""
+    return op.name == "i32.wrap_i64" or "reinterpret" in op.name
+
+
+def _constant_forms(op: Op) -> Iterator[Operation]:
+    """A constant as second operand; and the branch that is taken if the result is not 0."""
+    name = operation_name(op)
+    immediates = _IMMEDIATES[op.params[1]]
+    # LLVM knows that no symbol's address is 0: it would leave out the check of a divisor.
+    divides = op.lowering == "@divide"
+    if op.name[4:] in _WITH_IMMEDIATE:
+        yield _immediate_operation(op)
+    elif not divides:
+        yield _row_operation(op, immediates, name=f"{name}_IMMEDIATE")
+    if op.result == I32 and (op.kind == COMPARISON or op.params[0] == I32):
+        yield _branch_operation(op, ("",), f"BRANCH_{name}")
+        if not divides:
+            yield _branch_operation(op, immediates, f"BRANCH_{name}_IMMEDIATE")
+
+
+def form_list(operation: Operation) -> list[Form]:
+    """The forms that stencils are made for."""
+    if operation.letters is not None:
+        made = []
+        for letters in operation.letters:
+            made.append(Form(operation.name, letters, bool(operation.result)))
+        return made
+    return list(forms(operation.name, operation.result, operation.operands))
