@@ -440,6 +440,12 @@ class Vanishing:
         kind = self.pick(("sub", "xor", "and"))
         return f"{loaded} {self.used(bits, f'({bits}.{kind} {one} {two})')}"
 
+    def walk(self) -> str:
+        """A list is walked, for the sake of its end, or for nothing."""
+        load = self.access(f"i32.load{self.pick(('', '8_u', '16_u'))}", "(local.get $ti32)", self.offset())
+        first = f"(if (i32.eqz (local.get $k)) (then (local.set $ti32 {self.place()})))"
+        return f"{first} (local.set $ti32 {load})"
+
     def sign(self) -> str:
         """A float with the sign of another, of which other bits are used."""
         valtype, bits = self.pick((("f32", 32), ("f64", 64)))
@@ -510,6 +516,7 @@ class Vanishing:
             self.counters,
             self.sign,
             self.doubled,
+            self.walk,
         )
         maker = self.pick(makers)
         self.is_inside = self.chance(0.4)  # if all were outside, one that is lost would not be missed

@@ -404,6 +404,34 @@ def test_copies_of_loops_that_branch_lose_no_trap(cpu: str | None, opt_level: st
     assert lost_at_the_end(Module(engine, f"(module (memory 1) {' '.join(functions)})"), list(COPIED), 4) == []
 
 
+@pytest.mark.parametrize("opt_level", ["speed", "speed_and_size"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "(local.set $p (i32.load (local.get $p)))",
+        "(local.set $p (i32.load offset=8 (local.get $p)))",
+        "(local.set $p (i32.load8_u (local.get $p))) (i32.store offset=4096 (local.get $i) (local.get $i))",
+        "(local.set $p (i32.load (local.get $p))) (call $nothing)",
+    ],
+)
+def test_what_leads_to_nothing_but_itself_loses_no_trap(body: str, opt_level: str) -> None:
+    """A list is walked, and nothing done with its end: one load is there for the next."""
+    engine = Engine(Config(opt_level=opt_level))
+    module = Module(
+        engine,
+        f"""(module (memory 1) (func $nothing)
+          (func (export "f") (param $p i32) (param $n i32) (local $i i32)
+            (loop $l {body} (local.set $i (i32.add (local.get $i) (i32.const 1)))
+              (br_if $l (i32.lt_u (local.get $i) (local.get $n))))))""",
+    )
+    store = Store(engine)
+    function = Instance(store, module, []).exports(store)["f"]
+    function(store, END - 12, 9)
+    for count in (1, 2, 9):
+        with pytest.raises(Trap, match="out of bounds memory access"):
+            function(store, END, count)
+
+
 _HERE = "(i32.add (local.get $a) (i32.shl (local.get $i) (i32.const {shift})))"
 _OVER_THERE = "(i32.add (i32.shl (local.get $i) (i32.const {shift})) (local.get $a))"
 _FIXED = "(i32.const 64)"

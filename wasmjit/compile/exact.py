@@ -70,6 +70,8 @@ _KEPT_LINES = re.compile(
 )
 # Memory accesses are those that nothing is known of the alignment of.
 _ANY_LOAD = re.compile(r"^(  %\S+ = load )((?:i\d+|float|double), ptr %\S+, align 1\b)", re.MULTILINE)
+# A line with a result that does something besides: a call, but for what LLVM knows.
+_HAS_EFFECT = re.compile(r" (?:call|load volatile|cmpxchg|atomicrmw) (?!.*@llvm\.|.* asm \"|asm \")")
 _ANY_STORE = re.compile(r"^(  store )(i\d+ \S+, ptr %\S+, align 1\b)", re.MULTILINE)
 _LOAD = re.compile(r"  (%\S+) = load (volatile )?(<[^>]*>|\w+), (ptr %\S+, align 1\b.*)")
 _EXTENSION = re.compile(r"  (%\S+) = [sz]ext (?:nneg )?<\d+ x \w+> (%\S+) to <(\d+) x (\w+)>(?:, .*)?")
@@ -294,7 +296,7 @@ class _Function:
         self.markers: list[str] = []  # their locations
         self.located: list[str] = []
         self.is_joined = False  # LLVM made one load of several
-        self.used: dict[str, bool] = {}
+        self.used: set[str] = set()  # see `find_used`
         self.whole: dict[tuple[str, int], bool] = {}
         self.has_signs = "@llvm.copysign." in text
         self.has_floats = " = fmul " in text or " = fadd " in text
@@ -338,6 +340,8 @@ class _Function:
     def text(self) -> str:
         """The function as it goes to the code generator."""
         lines = self.lines
+        if self.annotations:
+            self.find_used()
         for index in self.annotations:
             match = _NUMBER.match(lines[index])
             number = match[1] if match else ""
@@ -348,7 +352,7 @@ class _Function:
                 kind, number = ("i64", names[1]) if is_part else ("i32", number)
                 lines[index] = line = f'  call void asm sideeffect "", "r"({kind} {number})'
                 self.users.setdefault(number, []).append((line, [number]))
-                self.used.clear()
+                self.note_used([number])
         self.remove_conversions()
         if self.has_floats:
             self.part_floats()
@@ -665,7 +669,7 @@ class _Function:
             if kind not in _CONVERSIONS:
                 break
             name = names[1]
-        if self.is_used(name):
+        if name in self.used:
             return True
         return operation(line) == "phi" and self.dissolve(name, line)
 
@@ -677,30 +681,32 @@ class _Function:
         if not self.lines[self.places[name]]:
             return True
         incoming = dict.fromkeys(_INCOMING.findall(line))
-        before = {other: self.users[other] for other in incoming}
-        self.used.clear()
-        for other, users in before.items():
-            self.users[other] = [user for user in users if user[0] is not line]
         if name not in incoming and all(not self.is_phi(other) and self.is_computed(other) for other in incoming):
+            for other in incoming:
+                self.users[other] = [user for user in self.users[other] if user[0] is not line]
             self.lines[self.places[name]] = ""
             return True
-        self.users.update(before)
-        self.used.clear()
         return False
 
     def is_phi(self, name: str) -> bool:
         line, _ = self.definitions.get(name, ("", []))
         return bool(line) and operation(line) == "phi"
 
-    def is_used(self, name: str) -> bool:
-        """Whether anything but annotations uses a value, converted or not."""
-        known = self.used.get(name)
-        if known is None:
-            known = self.used[name] = any(
-                operation(line) not in _CONVERSIONS or self.is_used(names[0])
-                for line, names in self.users.get(name, ())
-            )
-        return known
+    def find_used(self) -> None:
+        """Finds the values that something is done with, but for annotations: not those that only lead to each other."""
+        for line in self.lines:
+            is_effect = line[:2] == "  " and (line[2] != "%" or _HAS_EFFECT.search(line))
+            if is_effect and _ANNOTATION not in line and "@llvm.assume" not in line:
+                self.note_used(_NAME.findall(line))
+
+    def note_used(self, names: Iterable[str]) -> None:
+        """Notes that something is done with values, and so with what they are computed from."""
+        waiting = list(names)
+        while waiting:
+            name = waiting.pop()
+            if name not in self.used:
+                self.used.add(name)
+                waiting += self.definitions.get(name, ("", []))[1]
 
     def exact_load(self, line: str) -> str:
         """A load whose bytes are all read."""
