@@ -33,7 +33,8 @@ typedef struct {
     const wj_interpreted *function;
     const wj_signature *signature;
     bool failed;
-    bool uses_memory, has_loops, uses_pool;
+    bool uses_memory, has_loops, uses_pool, calls_through_tables, has_scratch_slot;
+    uint32_t saved_bytes;                  /* of the frame, above the slots */
     uint32_t scratch_slot;
     uint8_t *registers;                    /* by slot */
     uint32_t integers[INTEGER_REGISTERS];  /* their slots, or NO_SLOT */

@@ -169,6 +169,13 @@ static instruction decode(const uint32_t *at)
     return made;
 }
 
+/* Whether an operation divides by a constant. */
+static bool divides(uint32_t operation)
+{
+    return is_between(operation, WJ_OP_I32_DIV_S_IMMEDIATE, WJ_OP_I64_REM_U_IMMEDIATE) ||
+           is_between(operation, WJ_OP_BRANCH_I32_DIV_S_IMMEDIATE, WJ_OP_BRANCH_I64_REM_U_IMMEDIATE);
+}
+
 /* ---- which slots are in registers ---- */
 
 static void add_weight(uint32_t *weights, uint32_t slot, uint32_t weight)
@@ -181,7 +188,7 @@ static void add_weight(uint32_t *weights, uint32_t slot, uint32_t weight)
 typedef struct {
     uint32_t *integers, *floats;
     uint32_t calls;
-    bool has_calls, has_loops, uses_memory;
+    bool has_calls, has_loops, uses_memory, calls_through_tables, divides;
 } weights;
 
 static void weigh_operands(const instruction *of, uint32_t weight, weights *w)
@@ -231,6 +238,8 @@ static void weigh(stencil_emitter *e, const uint32_t *ends, weights *w)
         uint32_t weight = 1u << WEIGHT_OF_DEPTH * depth;
         const uint32_t *word = f->words + at;
         instruction found = decode(word);
+        w->calls_through_tables = w->calls_through_tables || *word == WJ_OP_CALL_INDIRECT;
+        w->divides = w->divides || divides(*word);
         if (found.stencil != 0) {
             bool is_access = is_between(*word, WJ_OP_I32_LOAD, WJ_OP_I64_STORE32);
             w->uses_memory = w->uses_memory || is_access;
@@ -412,12 +421,6 @@ static void emit_division(stencil_emitter *e, const instruction *found, const ui
     }
     uint32_t operation = plain + (branches ? WJ_OP_BRANCH_I32_EQ : WJ_OP_I32_EQ);
     emit_row(e, stencils_of[operation] - 1u, slots, 0, found->target);
-}
-
-static bool divides(uint32_t operation)
-{
-    return is_between(operation, WJ_OP_I32_DIV_S_IMMEDIATE, WJ_OP_I64_REM_U_IMMEDIATE) ||
-           is_between(operation, WJ_OP_BRANCH_I32_DIV_S_IMMEDIATE, WJ_OP_BRANCH_I64_REM_U_IMMEDIATE);
 }
 
 /* The words have the low half of a constant of 64 bits, which is extended with its sign. */
@@ -620,7 +623,7 @@ static const void *translate(stencil_emitter *e, wj_interpreter *interpreter)
     uint32_t words = e->function->word_count;
     uint32_t slots = e->function->slot_count + 1;
     uint32_t *ends = calloc(words, sizeof *ends);
-    weights w = {calloc(slots, sizeof(uint32_t)), calloc(slots, sizeof(uint32_t)), 0, false, false, false};
+    weights w = {.integers = calloc(slots, sizeof(uint32_t)), .floats = calloc(slots, sizeof(uint32_t))};
     const void *code = NULL;
     if (ends == NULL || w.integers == NULL || w.floats == NULL || !find_loops(e, ends)) {
         goto done;
@@ -633,6 +636,8 @@ static const void *translate(stencil_emitter *e, wj_interpreter *interpreter)
     }
     e->uses_memory = w.uses_memory && interpreter->plan.has_memory != 0;
     e->has_loops = w.has_loops;
+    e->calls_through_tables = w.calls_through_tables;
+    e->has_scratch_slot = w.divides;
     wj_emit_prologue(e);
     emit_body(e);
     wj_emit_rest(e);

@@ -16,8 +16,9 @@ enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, 
 static const uint8_t INTEGER_NUMBERS[INTEGER_REGISTERS] = {R12, R13, R14, R15, R8, R9};
 static const uint8_t ARGUMENT_NUMBERS[WJ_INT_REGISTERS] = {RDI, RSI, RDX, RCX, R8, R9};
 
-/* Above the slots, from rbp down: rbx, r12 to r15, the results area of the caller, iterations, a func-ref. */
-enum { SAVED_RBX = -8, SAVED_R12 = -16, RESULTS_AREA = -48, ITERATIONS = -56, REFERENCE = -64, SAVED_BYTES = 64 };
+/* Above the slots, from rbp down: rbx; then what the function has of: the results area of its caller, iterations, a func-ref,
+ * r12 to r15. */
+enum { SAVED_RBX = -8 };
 enum { STACK_ALIGNMENT_BYTES = 16 };
 
 bool wj_has_stencils(void)
@@ -158,13 +159,44 @@ static void load_number(stencil_emitter *e, uint8_t reg, uint32_t value)
 
 static uint32_t slots_bytes(const stencil_emitter *e)
 {
-    return 8 * (e->scratch_slot + 1);
+    return 8 * (e->function->slot_count + e->has_scratch_slot);
+}
+
+static int32_t results_area(const stencil_emitter *e)
+{
+    (void)e;
+    return SAVED_RBX - 8;
+}
+
+static int32_t iterations(const stencil_emitter *e)
+{
+    return SAVED_RBX - 8 * (1 + (int32_t)(e->signature->area_slots != 0));
+}
+
+static int32_t reference(const stencil_emitter *e)
+{
+    return iterations(e) - 8 * (int32_t)e->has_loops;
+}
+
+/* Where the i-th of the registers is saved that calls leave alone: there is room up to the last that is used. */
+static int32_t saved_at(const stencil_emitter *e, uint32_t i)
+{
+    return reference(e) - 8 * (int32_t)(i + e->calls_through_tables);
+}
+
+static uint32_t saved_bytes(const stencil_emitter *e)
+{
+    uint32_t used = 0;
+    for (uint32_t i = 0; i < SAVED_REGISTERS; i++) {
+        used = e->integers[i] != NO_SLOT ? i + 1 : used;
+    }
+    return (uint32_t)-saved_at(e, used) - 8;
 }
 
 /* From rbp to a slot. */
 static int32_t slot_at(const stencil_emitter *e, uint32_t slot)
 {
-    return -(int32_t)(SAVED_BYTES + slots_bytes(e)) + 8 * (int32_t)slot;
+    return -(int32_t)(e->saved_bytes + slots_bytes(e)) + 8 * (int32_t)slot;
 }
 
 void wj_fill_hole(stencil_emitter *e, size_t place, const wj_stencil_hole *hole, const uint32_t *slots, bool has_result,
@@ -265,14 +297,14 @@ static void load_base(stencil_emitter *e)
 void wj_save_iterations(stencil_emitter *e)
 {
     if (e->has_loops) {
-        store(e, RDI, RBP, ITERATIONS);
+        store(e, RDI, RBP, iterations(e));
     }
 }
 
 void wj_load_iterations(stencil_emitter *e)
 {
     if (e->has_loops) {
-        load(e, RDI, RBP, ITERATIONS);
+        load(e, RDI, RBP, iterations(e));
     }
 }
 
@@ -530,7 +562,7 @@ static void restore_registers(stencil_emitter *e)
 {
     for (uint32_t i = 0; i < SAVED_REGISTERS; i++) {
         if (e->integers[i] != NO_SLOT) {
-            load(e, INTEGER_NUMBERS[i], RBP, SAVED_R12 - 8 * (int32_t)i);
+            load(e, INTEGER_NUMBERS[i], RBP, saved_at(e, i));
         }
     }
     load(e, RBX, RBP, SAVED_RBX);
@@ -541,7 +573,7 @@ void wj_emit_return(stencil_emitter *e, uint32_t slot)
 {
     const wj_signature *type = e->signature;
     if (type->area_slots != 0) {
-        load(e, R11, RBP, RESULTS_AREA);
+        load(e, R11, RBP, results_area(e));
     }
     for (uint32_t i = type->result_count; i-- > 0;) { /* those in memory first: they go through rax */
         uint32_t place = type->places[type->param_count + i].slot;
@@ -654,6 +686,7 @@ static void count_call(stencil_emitter *e)
 
 void wj_emit_prologue(stencil_emitter *e)
 {
+    e->saved_bytes = saved_bytes(e);
     BYTES(e, 0x55, 0x48, 0x89, 0xe5); /* push %rbp; mov %rsp, %rbp */
     /* Before anything is written below: recursion would run off the thread's stack, whatever lies there. */
     BYTES(e, 0x48, 0x8d, 0x85); /* lea -frame(%rbp), %rax */
@@ -669,12 +702,12 @@ void wj_emit_prologue(stencil_emitter *e)
     store(e, RBX, RBP, SAVED_RBX);
     for (uint32_t i = 0; i < SAVED_REGISTERS; i++) {
         if (e->integers[i] != NO_SLOT) {
-            store(e, INTEGER_NUMBERS[i], RBP, SAVED_R12 - 8 * (int32_t)i);
+            store(e, INTEGER_NUMBERS[i], RBP, saved_at(e, i));
         }
     }
     move(e, RBX, RDI);
     if (e->signature->area_slots != 0) {
-        store(e, RSI, RBP, RESULTS_AREA);
+        store(e, RSI, RBP, results_area(e));
     }
     for (uint32_t i = 0; i < e->signature->param_count; i++) {
         take_parameter(e, i);
@@ -724,7 +757,7 @@ static void emit_hot(stencil_emitter *e, const stencil_stub *stub, bool is_loop)
         move(e, RDI, RBX);
         memory_form(e, 0, true, 0x8d, RDX, RBP, slot_at(e, 0));
         if (e->signature->area_slots != 0) {
-            load(e, RSI, RBP, RESULTS_AREA);
+            load(e, RSI, RBP, results_area(e));
         } else {
             move(e, RSI, RDX);
         }
@@ -745,7 +778,7 @@ static void emit_hot(stencil_emitter *e, const stencil_stub *stub, bool is_loop)
 /* A call through a table, of a function whose type has another id: it may be a subtype. */
 static void emit_type(stencil_emitter *e, const stencil_stub *stub)
 {
-    store(e, RDI, RBP, REFERENCE);
+    store(e, RDI, RBP, reference(e));
     store_registers(e, false);
     load_narrow(e, RSI, RDI, WJ_FUNC_REF_TYPE_ID);
     load(e, RAX, RBX, WJ_VMCONTEXT_TYPE_IDS);
@@ -756,7 +789,7 @@ static void emit_type(stencil_emitter *e, const stencil_stub *stub)
     wj_emit_trap(e, WJ_TRAP_BAD_SIGNATURE);
     load_registers(e);
     load_base(e);
-    load(e, RDI, RBP, REFERENCE);
+    load(e, RDI, RBP, reference(e));
     jump_back(e, stub->back);
 }
 
@@ -787,7 +820,7 @@ void wj_emit_rest(stencil_emitter *e)
         const uint8_t *pool = wj_stencil_pool(&size_bytes);
         bytes(e, pool, size_bytes);
     }
-    uint32_t frame = SAVED_BYTES + slots_bytes(e) + e->outgoing_bytes;
+    uint32_t frame = e->saved_bytes + slots_bytes(e) + e->outgoing_bytes;
     frame = (frame + STACK_ALIGNMENT_BYTES - 1) & ~(uint32_t)(STACK_ALIGNMENT_BYTES - 1);
     if (!e->failed) {
         wj_write_32(e, e->check_hole, -frame);
