@@ -18,7 +18,8 @@ loads stay, but then no loop is vectorised, and what was stored is always read b
 - The optimiser may leave a branch both of whose ways lead to the same place, through blocks that it has emptied late:
   the code generator takes it out, and the loads of its condition. An empty `asm` uses that condition.
 
-Runs in the generator (`keep_text`, `released_text`) and in the worker processes, and imports nothing of either.
+Runs in the generator (`keep_text`, `released_text`) and in the worker processes, and imports nothing of either but
+`lines`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
+
+from .lines import LANE_BITS, hidden_load, opaque, operation, size_bytes, stem
 
 _ANNOTATION = "@llvm.var.annotation.p0.p0"
 _RELEASED = "; released "
@@ -742,7 +745,7 @@ class _Function:
         users = self.users.get(name, ())
         line, names = users[0] if len(users) == 1 else ("", [])
         extension = _EXTENSION.fullmatch(line)
-        if extension is None or int(extension[3]) * _LANE_BITS[extension[4]] not in (128, 256, 512):
+        if extension is None or int(extension[3]) * LANE_BITS[extension[4]] not in (128, 256, 512):
             return False
         place = self.places[names[0]]
         if self.lines[place] != line:
@@ -879,21 +882,6 @@ class _Function:
         return any(" x i1>" in line or _COMPARES_LANES.search(line) for line in lines)
 
 
-def operation(line: str) -> str:
-    """The opcode of a line."""
-    words = line.split("= ", 1)[1] if line[2] == "%" else line[2:]
-    first, _, rest = words.partition(" ")
-    return rest.partition(" ")[0] if first in ("tail", "musttail", "notail") else first
-
-
-def size_bytes(llvm: str) -> int:
-    """The size of a type that is stored."""
-    vector = _VECTOR.match(llvm)
-    if vector is not None:
-        return int(vector[1]) * _LANE_BITS.get(vector[2], 0) // 8
-    return _LANE_BITS.get(llvm, 0) // 8
-
-
 def passes_on(line: str) -> bool:
     """Whether a line needs its operands only if its result is needed: where that may be a sign, or is made of one."""
     kind = operation(line) if line else ""
@@ -905,66 +893,3 @@ def sign_operand(line: str) -> str:
     """The value of which a line needs the sign, and nothing else; or none."""
     match = _SIGN.search(line)
     return match[1] if match is not None and line.count(f"{match[1]},") == 0 else ""
-
-
-_LANE_BITS = {"i8": 8, "i16": 16, "i32": 32, "i64": 64, "float": 32, "double": 64}
-_VECTOR = re.compile(r"<(\d+) x (\w+)>$")
-
-
-def hidden_load(name: str, load: str, llvm: str, pointer: str, marks: str, mark: re.Match[str] | None) -> str:
-    """A load of a float or vector whose value LLVM does not know, so that it cannot be a memory operand.
-
-    Vectors come as LLVM joined or split them. They are loaded by what fits a register, and put together again.
-    """
-    vector = _VECTOR.match(llvm)
-    if vector is None:
-        return f"  {stem(name)}.m = {load}{llvm}, {pointer}{marks}\n" + opaque(name, llvm, f"{stem(name)}.m", mark)
-    num_lanes, lane = int(vector[1]), vector[2]
-    bits = _LANE_BITS[lane]
-    lines = []
-    first, joined = 0, ""
-    while first < num_lanes:
-        size = next(size for size in (512, 256, 128, 64, 32, 16, 8) if size <= (num_lanes - first) * bits)
-        count = size // bits
-        part = f"{stem(name)}.m{first}"
-        kind = f"<{count} x {lane}>"
-        lines.append(f"  {part}p = getelementptr i8, {pointer}, i64 {first * bits // 8}")
-        if size >= 128:
-            lines += (f"  {part}l = {load}{kind}, ptr {part}p{marks}", opaque(part, kind, f"{part}l", mark))
-        else:  # the low end of a register
-            whole = f"<{128 // bits} x {lane}>"
-            lines += (
-                f"  {part}l = {load}i{size}, ptr {part}p{marks}",
-                f"  {part}i = insertelement <{128 // size} x i{size}> zeroinitializer, i{size} {part}l, i64 0",
-                opaque(f"{part}o", f"<{128 // size} x i{size}>", f"{part}i", mark),
-                f"  {part}b = bitcast <{128 // size} x i{size}> {part}o to {whole}",
-                f"  {part} = shufflevector {whole} {part}b, {whole} poison, {_indices(range(count))}",
-            )
-        wide = f"{part}w"
-        lanes = [index - first if 0 <= index - first < count else -1 for index in range(num_lanes)]
-        lines.append(f"  {wide} = shufflevector {kind} {part}, {kind} poison, {_indices(lanes)}")
-        if joined:
-            lanes = [index if index < first else num_lanes + index for index in range(num_lanes)]
-            lines.append(f"  {part}j = shufflevector {llvm} {joined}, {llvm} {wide}, {_indices(lanes)}")
-        joined = f"{part}j" if joined else wide
-        first += count
-    # The last line has another name.
-    lines[-1] = lines[-1].replace(f"  {joined} = ", f"  {name} = ", 1)
-    return "\n".join(lines)
-
-
-def stem(name: str) -> str:
-    """What names of what a value is made of begin with. Nothing can be added to a number."""
-    return f"%unnamed.{name[1:]}" if name[1:].isdigit() else name
-
-
-def opaque(result: str, kind: str, value: str, mark: re.Match[str] | None) -> str:
-    """The same value of a vector register, of which LLVM does not know where it comes from."""
-    site = f", !dbg {mark[1]}" if mark else ""
-    return f'  {result} = call {kind} asm "", "=v,0"({kind} {value}) nounwind willreturn memory(none){site}'
-
-
-def _indices(lanes: Iterable[int]) -> str:
-    """The mask of a shufflevector; below 0 is anything."""
-    texts = [f"i32 {lane}" if lane >= 0 else "i32 poison" for lane in lanes]
-    return f"<{len(texts)} x i32> <{', '.join(texts)}>"
