@@ -56,8 +56,8 @@
 ;;   %base0 = load ptr, ptr %base0.p, align 8, !invariant.load !0
 ;;   br label %start
 ;; start:
-;;   %a1 = getelementptr i8, ptr %base0, i64 4294967300
-;;   %x2 = load i32, ptr %a1, align 1, !tbaa !1, !dbg !DILocation(line: 77, scope: !23)
+;;   %a1.far = getelementptr i8, ptr %base0, i64 4294967300
+;;   %x2 = load i32, ptr %a1.far, align 1, !tbaa !1, !dbg !DILocation(line: 77, scope: !23)
 ;;   call void @llvm.var.annotation.p0.p0(ptr null, ptr null, ptr null, i32 %x2, ptr null)
 ;;   ret i32 %x2
 ;; }

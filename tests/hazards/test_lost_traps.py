@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from tests.fuzz import lost_traps
-from wasmjit import Config, Engine, Instance, Module, Store, Trap
+from wasmjit import Config, Engine, Instance, Module, Store, Trap, TrapCode
 from wasmjit.target import host_machine
 
 END = 65536
@@ -523,6 +523,127 @@ def test_equal_addresses_in_copies_of_a_loop_lose_no_trap(cpu: str | None) -> No
     function(store, 1, END - 8)
     with pytest.raises(Trap, match="out of bounds memory access"):
         function(store, 1, END - 4)
+
+
+# Ways around a loop of which nobody knows that it ends, and most do not: (before, body, after).
+_SETS_J = "(local.set $j (i32.add (local.get $j) (i32.const 3)))"
+_STEP = "(local.set $i (i32.add (local.get $i) (i32.const {step})))"
+_STEP_K = "(local.set $k (i32.add (local.get $k) (i32.const 1)))"
+_INNER = f"(local.set $k (i32.const 0)) (loop $k {{}} {_STEP_K} (br_if $k (i32.lt_u (local.get $k) (i32.const 6))))"
+ENDLESS = {
+    "no exit": "(loop $l {} (br $l))",
+    "a load": "(loop $l {} (br_if $l (i32.eqz (i32.load8_u (i32.const 0)))))",
+    "a global": "(loop $l {} (br_if $l (global.get $yes)))",
+    "a global, at the top": "(block $out (loop $l (br_if $out (i32.eqz (global.get $yes))) {} (br $l)))",
+    "a table": "(block $out (loop $l {} (br_table $out $l (global.get $yes))))",
+    "a parameter": "(loop $l {} (br_if $l (local.get $n)))",
+    "a number that is never met": (
+        f"(loop $l {{}} {_STEP.format(step=2)} (br_if $l (i32.ne (local.get $i) (i32.const 7))))"
+    ),
+    "a parameter that is never met": (
+        f"(loop $l {{}} {_STEP.format(step=-4)} (br_if $l (i32.ne (local.get $i) (local.get $n))))"
+    ),
+    "a bound that is skipped": (
+        f"(loop $l {{}} {_STEP.format(step=2)} (br_if $l (i32.lt_u (local.get $i) (i32.const -1))))"
+    ),
+    "a bound of all numbers": (
+        f"(loop $l {{}} {_STEP.format(step=1)} (br_if $l (i32.le_s (local.get $i) (local.get $most))))"
+    ),
+    "a step now and then": (
+        f"(loop $l {{}} (if (i32.eqz (global.get $yes)) (then {_STEP.format(step=1)}))"
+        " (br_if $l (i32.ne (local.get $i) (local.get $n))))"
+    ),
+    "two steps": (
+        f"(loop $l {{}} {_STEP.format(step=1)} {_STEP.format(step=1)} (br_if $l (i32.ne (local.get $i) (i32.const 7))))"
+    ),
+    "64 bits": (
+        "(loop $l {} (local.set $w (i64.add (local.get $w) (i64.const 1)))"
+        " (br_if $l (i64.ne (local.get $w) (i64.const -1))))"
+    ),
+    "a way back before the counter": (
+        f"(loop $l {{}} (br_if $l (global.get $yes)) {_STEP.format(step=1)}"
+        " (br_if $l (i32.ne (local.get $i) (local.get $n))))"
+    ),
+    "in a loop that ends": (
+        f"(loop $o (loop $l {{}} (br_if $l (global.get $yes))) {_STEP.format(step=1)}"
+        " (br_if $o (i32.ne (local.get $i) (i32.const 7))))"
+    ),
+    "before a loop in it": (
+        f"(loop $o {{}} (loop $l (global.set $no (local.get $j)) {_SETS_J} (br_if $l (global.get $yes)))"
+        f" {_STEP.format(step=1)} (br_if $o (i32.ne (local.get $i) (i32.const 7))))"
+    ),
+    "around a loop that ends": f"(loop $l {_INNER} (br_if $l (global.get $yes)))",
+    "around a loop that ends, by a parameter": (
+        f"(loop $l (local.set $k (i32.const 0)) (loop $k {{}} {_STEP_K}"
+        " (br_if $k (i32.ne (local.get $k) (local.get $n)))) (br_if $l (global.get $yes)))"
+    ),
+    "overwritten behind": "(loop $l {} (br_if $l (global.get $yes))) {}",
+}
+ADDRESSES = {
+    "constant": "(i32.const -1)",
+    "constant over the end": f"(i32.const {END})",
+    "parameter": "(local.get $p)",
+    "computed": "(i32.add (local.get $p) (i32.shl (local.get $zero) (i32.const 2)))",
+    "computed from nothing": "(i32.add (local.get $p) (i32.sub (local.get $j) (local.get $j)))",
+    "from before": "(local.get $before)",
+    "set in the loop": "(local.tee $set (i32.or (local.get $before) (i32.const 1)))",
+    "one of two": "(select (local.get $p) (local.get $before) (global.get $yes))",
+    "in a global": "(global.get $place)",
+}
+_AT = "(local.get $p)"
+STORES = {
+    "i32.store": f"(i32.store {_AT} (local.get $j))",
+    "i32.store8": f"(i32.store8 {_AT} (local.get $j))",
+    "i32.store16": f"(i32.store16 {_AT} (local.get $j))",
+    "i64.store": f"(i64.store {_AT} (i64.extend_i32_u (local.get $j)))",
+    "i64.store8": f"(i64.store8 {_AT} (i64.extend_i32_u (local.get $j)))",
+    "i64.store16": f"(i64.store16 {_AT} (i64.extend_i32_u (local.get $j)))",
+    "i64.store32": f"(i64.store32 {_AT} (i64.extend_i32_u (local.get $j)))",
+    "f32.store": f"(f32.store {_AT} (f32.convert_i32_u (local.get $j)))",
+    "f64.store": f"(f64.store {_AT} (f64.convert_i32_u (local.get $j)))",
+    "v128.store": f"(v128.store {_AT} (i32x4.splat (local.get $j)))",
+    "v128.store8_lane": f"(v128.store8_lane 3 {_AT} (i32x4.splat (local.get $j)))",
+    "v128.store64_lane": f"(v128.store64_lane 1 {_AT} (i32x4.splat (local.get $j)))",
+    "with an offset": f"(i32.store offset=12 {_AT} (local.get $j))",
+    "of what does not change": f"(i32.store {_AT} (local.get $n))",
+    "of a sum": f"(i32.store {_AT} (i32.add (i32.load {_AT}) (local.get $j)))",
+    "two": f"(i32.store8 offset=1 {_AT} (local.get $j)) (i32.store8 {_AT} (local.get $k))",
+    "on one way": f"(if (i32.ne (local.get $j) (i32.const 1)) (then (i32.store8 {_AT} (local.get $j))))",
+}
+_TIMEOUT_SECONDS = 5.0  # of a loop that should trap at once
+
+
+@pytest.mark.parametrize("opt_level", ["speed", "speed_and_size"])
+@pytest.mark.parametrize("cpu", [CPUS[0], CPUS[-1]])
+def test_stores_of_loops_without_end_trap(cpu: str | None, opt_level: str) -> None:
+    """LLVM stores once, behind the loop, what each iteration stores at the same address (`promotion`)."""
+    bodies = {}
+    for way, text in ENDLESS.items():
+        for name, address in ADDRESSES.items():
+            bodies[f"{way}; {name}"] = text.replace("{}", f"(i32.store8 {address} (local.get $j)) {_SETS_J}")
+    for way in ("a global", "a number that is never met", "around a loop that ends"):
+        for name, store in STORES.items():
+            bodies[f"{way}; {name}"] = ENDLESS[way].replace("{}", f"{store} {_SETS_J}")
+    functions = [
+        f'(func (export "{name}") (param $p i32) (param $n i32) (param $most i32) (param $zero i32)'
+        " (local $i i32) (local $j i32) (local $k i32) (local $w i64) (local $before i32) (local $set i32)"
+        f" (local.set $before (i32.mul (local.get $p) (i32.const 3))) {body})"
+        for name, body in bodies.items()
+    ]
+    engine = Engine(Config(cpu=cpu, opt_level=opt_level))
+    module = Module(
+        engine,
+        "(module (memory 1) (global $yes (mut i32) (i32.const 1)) (global $no (mut i32) (i32.const 0))"
+        f" (global $place (mut i32) (i32.const {FAR})) {' '.join(functions)})",
+    )
+    lost = []
+    for name in bodies:
+        store_ = Store(engine, timeout=_TIMEOUT_SECONDS)
+        with pytest.raises(Trap) as caught:
+            Instance(store_, module, []).exports(store_)[name](store_, FAR, 7, (1 << 31) - 1, 0)
+        if caught.value.trap_code is not TrapCode.MEMORY_OUT_OF_BOUNDS:
+            lost.append(name)
+    assert not lost, lost
 
 
 def test_random_functions_trap_as_wasmtime_says() -> None:

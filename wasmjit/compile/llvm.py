@@ -19,7 +19,7 @@ import llvmlite.binding as llvm
 
 from .. import thresholds
 from ..processes import Parent, forget_words, start_thread, wait_for_request
-from . import exact, limits, narrow
+from . import exact, limits, narrow, promotion
 from .wire import read_message, write_message
 
 # LLVM recurses over large functions; the main thread's stack is not ours to size.
@@ -230,6 +230,8 @@ def compile_text(text: str, request: dict[str, Any]) -> tuple[bytes, dict[str, A
         opt_level = "none"
     if opt_level not in _WITHOUT_LOOP_PASSES and (hidden := narrow.hide(text)) != text:
         text = hidden if takes_narrow_inductions_for_wide() else text
+    if opt_level not in _WITHOUT_LOOP_PASSES:
+        text = promotion.keep_stores(text)
     machine = target_machine(code_triple(triple), cpu, features, opt_level)
     masked = triple.startswith(("x86_64", "amd64")) and has_masks(cpu, features)
     started = time.perf_counter()

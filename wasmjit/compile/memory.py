@@ -72,8 +72,11 @@ def pointer(lowering: AddressingEmitter, memory: int, address: str, offset: int,
     lowering.counter = number = lowering.counter + 1
     name = f"%a{number}"
     if address[0] != "%" and address != "poison":  # a constant address
-        mask = _MASK_64 if lowering.module.memories[memory].is_64 else 0xFFFFFFFF
-        emit(f"  {name} = getelementptr i8, ptr {base}, i64 {_signed((int(address) & mask) + offset)}")
+        type = lowering.module.memories[memory]
+        start = (int(address) & (_MASK_64 if type.is_64 else 0xFFFFFFFF)) + offset
+        if start + access_bytes > _minimum_bytes(type):
+            name += ".far"  # `promotion` knows by this that it may trap
+        emit(f"  {name} = getelementptr i8, ptr {base}, i64 {_signed(start)}")
         return name
     wide = address
     if memory not in lowering.wide_memories:
