@@ -328,6 +328,7 @@ EQUAL_COUNTERS = {
     ),
     "x + q ^ x + q": _SET_X + _store(f"(i32.xor (i32.add {_X} {_Q}) (i32.add {_FOURFOLD} {_X}))"),
     "x << q == x << q": _SET_X + _store(f"(i32.eq (i32.shl {_X} {_Q}) (i32.shl {_X} {_FOURFOLD}))"),
+    "behind the loop": _SET_X + f"(local.set $sum (i32.lt_u (i32.mul {_X} {_Q}) (i32.mul {_X} {_FOURFOLD})))",
     "rotl x q - rotl x q": _SET_X + _store(f"(i32.sub (i32.rotl {_X} {_Q}) (i32.rotl {_X} {_FOURFOLD}))"),
 }
 

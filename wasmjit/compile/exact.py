@@ -97,7 +97,7 @@ _CANCEL_NEGATED = frozenset("and or add".split())
 _CANCEL_CALL = re.compile(r"@llvm\.(?:[us]sub\.sat|[us]cmp)\.")
 _ACCESS = re.compile(r"  (?:(%\S+) = load |store )(volatile )?(<[^>]*>|\w+)(?: (\S+))?, ptr (%[-\w.$]+), align 1\b")
 _MOST_SOURCES = 16
-_MOST_LEAVES = 12
+_MOST_LEAVES = 20
 _FLOAT_ARITHMETIC = frozenset("fadd fsub fmul fdiv fneg sitofp uitofp".split())
 _WIDEST_BYTES = 64  # of accesses that the code generator does not split
 _MOST_DEPTH = 100
@@ -357,8 +357,7 @@ class _Function:
                 self.users.setdefault(number, []).append((line, [number]))
                 self.note_used([number])
         self.remove_conversions()
-        if self.has_floats:
-            self.part_floats()
+        self.part_equals()
         self.part_accesses()
         for index in self.loads:
             lines[index] = self.exact_load(lines[index])
@@ -475,7 +474,12 @@ class _Function:
         return bool(leaves) and leaves == self.leaves(other)
 
     def leaves(self, name: str) -> set[str]:
-        """What a value is computed from; nothing if not with floats, or from much."""
+        """What a value is computed from with floats; nothing if without, or from much."""
+        found, has_floats = self.leaves_of(name)
+        return found if has_floats else set()
+
+    def leaves_of(self, name: str) -> tuple[set[str], bool]:
+        """What a value is computed from, nothing if from much; and whether with floats."""
         found: set[str] = set()
         has_floats = False
         seen = {name}
@@ -490,7 +494,7 @@ class _Function:
                 has_floats |= kind in _FLOAT_ARITHMETIC
                 waiting += [other for other in names[1:] if other not in seen]
                 seen.update(names)
-        return found if has_floats and not waiting else set()
+        return (set(), False) if waiting else (found, has_floats)
 
     def is_counted(self, name: str, of_loads: bool = False, steps: int = 0) -> bool:
         """Whether a value is computed from nothing but what loops count, and what stays the same in them.
@@ -528,11 +532,27 @@ class _Function:
                 self.lines[index] = ""
                 removed[operand] += 1
 
-    def part_floats(self) -> None:
-        """Makes volatile what could go if the code generator found two values equal that are made of floats."""
+    def part_equals(self) -> None:
+        """Makes volatile what could go if the code generator found two values of one load equal, wherever that is: LLVM
+        computes behind a loop what is used there only."""
         for line, names in self.definitions.values():
-            if len(names) == 3 and operation(line) in _CANCEL and self.are_alike(names[1], names[2]):
-                self.distinct |= self.leaves(names[1])
+            if len(names) != 3 or operation(line) not in _CANCEL:
+                continue
+            loads = self.loads_of(names[1])
+            loads = loads and loads & self.loads_of(names[2])
+            if loads and (self.all_count(names[1:]) or self.are_alike(names[1], names[2])):
+                self.distinct |= loads
+
+    def loads_of(self, name: str) -> set[str]:
+        """The loads that a value is computed from; nothing if it is one, or from much."""
+        if self.is_load(name):
+            return set()
+        found, _ = self.leaves_of(name)
+        return {leaf for leaf in found if self.is_load(leaf)}
+
+    def is_load(self, name: str) -> bool:
+        line, _ = self.definitions.get(name, ("", []))
+        return " = load " in line
 
     def part_accesses(self) -> None:
         """Makes volatile what could go if the code generator found two addresses of a block equal."""
