@@ -19,7 +19,7 @@ loads stay, but then no loop is vectorised, and what was stored is always read b
   the code generator takes it out, and the loads of its condition. An empty `asm` uses that condition.
 
 Runs in the generator (`keep_text`, `released_text`) and in the worker processes, and imports nothing of either but
-`lines`.
+`lines` and `places`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from .lines import LANE_BITS, hidden_load, opaque, operation, size_bytes, stem
+from .places import Place, Places
 
 _ANNOTATION = "@llvm.var.annotation.p0.p0"
 _RELEASED = "; released "
@@ -99,7 +100,6 @@ _ACCESS = re.compile(r"  (?:(%\S+) = load |store )(volatile )?(<[^>]*>|\w+)(?: (
 _MOST_SOURCES = 16
 _MOST_LEAVES = 20
 _FLOAT_ARITHMETIC = frozenset("fadd fsub fmul fdiv fneg sitofp uitofp".split())
-_WIDEST_BYTES = 64  # of accesses that the code generator does not split
 _MOST_DEPTH = 100
 _ARITHMETIC = frozenset("add sub mul shl lshr ashr and or xor zext sext trunc getelementptr icmp select".split())
 # What gives a counter from counters, and what gives the next value of one.
@@ -239,48 +239,6 @@ def finish(text: str, *, masked: bool) -> tuple[str, dict[str, Located]]:
             present = {lines[mark] for mark in function.complete() if mark in lines}
             located[name[1]] = Located(present, function.is_joined)
     return "".join(parts), located
-
-
-class _Place(NamedTuple):
-    """Where an access is: behind a pointer with a form (`_Function.address`), which may be computed by a loop."""
-
-    form: str
-    offset: int
-    is_moving: bool
-
-    def may_be(self, other: _Place) -> bool:
-        """Whether the code generator may find both equal: computed equally, or equal by what it knows of loops."""
-        if self.form == other.form:
-            return self.offset == other.offset
-        return self.is_moving and other.is_moving
-
-
-class _Places:
-    """Some places."""
-
-    def __init__(self) -> None:
-        self.all: Counter[tuple[str, int]] = Counter()
-        self.moving: set[str] = set()
-        self.ends: dict[tuple[str, int], int] = {}  # of those that were added with a size
-
-    def add(self, place: _Place, size_bytes: int = 0) -> None:
-        key = place.form, place.offset
-        self.all[key] += 1
-        self.ends[key] = max(self.ends.get(key, place.offset), place.offset + size_bytes)
-        if place.is_moving:
-            self.moving.add(place.form)
-
-    def may_cover(self, place: _Place, size_bytes: int) -> bool:
-        """Whether one that was added with a size may have all bytes of an access."""
-        end = place.offset + size_bytes
-        return self.may_have(place) or any(
-            self.ends.get((place.form, start), start) >= end for start in range(end - _WIDEST_BYTES, place.offset)
-        )
-
-    def may_have(self, place: _Place, times: int = 1) -> bool:
-        """Whether one that it may be is among them, or `times`."""
-        has_others = place.is_moving and len(self.moving) > (place.form in self.moving)
-        return has_others or self.all[place.form, place.offset] >= times
 
 
 class _Function:
@@ -570,8 +528,8 @@ class _Function:
     def part_block(self, block: list[int]) -> None:
         """The same for one block."""
         lines = self.lines
-        loads: dict[str, _Place] = {}
-        stores: list[tuple[int, str, _Place, int]] = []  # line, value; bytes
+        loads: dict[str, Place] = {}
+        stores: list[tuple[int, str, Place, int]] = []  # line, value; bytes
         for index in block:
             match = _ACCESS.match(lines[index]) if ", align 1" in lines[index] else None
             if match is not None and match[1]:
@@ -581,7 +539,7 @@ class _Function:
         if not loads:
             return
         sources, direct = self.sources(block, loads)
-        following = _Places()
+        following = Places()
         for index, value, place, size in reversed(stores):
             if value in sources and (
                 following.may_cover(place, size) or (value in direct and place.may_be(loads[direct[value]]))
@@ -589,12 +547,12 @@ class _Function:
                 lines[index] = lines[index].replace("  store ", "  store volatile ", 1)
             following.add(place, size)
 
-    def sources(self, block: list[int], loads: dict[str, _Place]) -> tuple[dict[str, frozenset[str]], dict[str, str]]:
+    def sources(self, block: list[int], loads: dict[str, Place]) -> tuple[dict[str, frozenset[str]], dict[str, str]]:
         """Of which of these loads the values of a block are made, and which are one, converted.
 
         Loads that may become one with another, and cancel it, get volatile. A value of many counts as one of all.
         """
-        places = _Places()
+        places = Places()
         for place in loads.values():
             places.add(place)
         alike = {load for load, place in loads.items() if places.may_have(place, times=2)}
@@ -635,7 +593,7 @@ class _Function:
             return any(operation(line) in ("xor", "sub") for line in lines)
         return kind in _CANCEL or (kind == "call" and _CANCEL_CALL.search(line) is not None)
 
-    def place(self, pointer: str) -> _Place:
+    def place(self, pointer: str) -> Place:
         """Where a pointer points to."""
         offset = 0
         while True:
@@ -643,7 +601,7 @@ class _Function:
             distance = _DISTANCE.match(line) if len(names) == 2 else None
             if distance is None:
                 form, is_moving = self.address(pointer)
-                return _Place(form, offset, is_moving)
+                return Place(form, offset, is_moving)
             pointer = names[1]
             offset += int(distance[1])
 
