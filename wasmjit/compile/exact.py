@@ -395,8 +395,8 @@ class _Function:
         used = f"i32 {name}" if number else f"i{bits} {value}"
         self.lines[index] = f'{number}  call void asm sideeffect "", "r"({used})\n{self.lines[index]}'
 
-    def comes_from_load(self, name: str) -> bool:
-        """Whether a value is computed from a load, without a phi in between."""
+    def comes_from_load(self, name: str, through_phis: bool = False) -> bool:
+        """Whether a value is computed from a load, without a phi in between or also with such."""
         seen = {name}
         waiting = [name]
         while waiting:
@@ -404,7 +404,7 @@ class _Function:
             kind = operation(line) if line else "phi"
             if kind == "load" or len(seen) > _MOST_SEEN:
                 return True
-            if kind != "phi":
+            if kind != "phi" or through_phis:
                 waiting += [other for other in names[1:] if other not in seen]
                 seen.update(names)
         return False
@@ -536,16 +536,17 @@ class _Function:
                 loads[match[1]] = self.place(match[5])
             elif match is not None and match[4] and not match[2]:  # volatile ones take none away
                 stores.append((index, match[4], self.place(match[5]), size_bytes(match[3])))
-        if not loads:
-            return
         sources, direct = self.sources(block, loads)
         following = Places()
         for index, value, place, size in reversed(stores):
-            if value in sources and (
-                following.may_cover(place, size) or (value in direct and place.may_be(loads[direct[value]]))
-            ):
+            is_back = value in direct and place.may_be(loads[direct[value]])
+            if is_back or ((value in sources or self.is_only_stored(value)) and following.may_cover(place, size)):
                 lines[index] = lines[index].replace("  store ", "  store volatile ", 1)
             following.add(place, size)
+
+    def is_only_stored(self, value: str) -> bool:
+        """Whether a value has one user, and is of a load, of whatever block."""
+        return len(self.users.get(value, ())) == 1 and self.comes_from_load(value, through_phis=True)
 
     def sources(self, block: list[int], loads: dict[str, Place]) -> tuple[dict[str, frozenset[str]], dict[str, str]]:
         """Of which of these loads the values of a block are made, and which are one, converted.
