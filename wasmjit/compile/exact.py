@@ -536,11 +536,11 @@ class _Function:
                 loads[match[1]] = self.place(match[5])
             elif match is not None and match[4] and not match[2]:  # volatile ones take none away
                 stores.append((index, match[4], self.place(match[5]), size_bytes(match[3])))
-        sources, direct = self.sources(block, loads)
+        sources, direct = self.sources(block, loads) if loads else ({}, {})
         following = Places()
         for index, value, place, size in reversed(stores):
             is_back = value in direct and place.may_be(loads[direct[value]])
-            if is_back or ((value in sources or self.is_only_stored(value)) and following.may_cover(place, size)):
+            if is_back or (following.may_cover(place, size) and (value in sources or self.is_only_stored(value))):
                 lines[index] = lines[index].replace("  store ", "  store volatile ", 1)
             following.add(place, size)
 
