@@ -176,6 +176,31 @@ static bool divides(uint32_t operation)
            is_between(operation, WJ_OP_BRANCH_I32_DIV_S_IMMEDIATE, WJ_OP_BRANCH_I64_REM_U_IMMEDIATE);
 }
 
+/* Whether an operation changes the registers that calls do not leave alone. */
+static bool calls(uint32_t operation)
+{
+    switch (operation) {
+    case WJ_OP_CALL:
+    case WJ_OP_CALL_IMPORT:
+    case WJ_OP_CALL_INDIRECT:
+    case WJ_OP_CALL_REF:
+    case WJ_OP_TABLE_GROW:
+    case WJ_OP_TABLE_FILL:
+    case WJ_OP_TABLE_COPY:
+    case WJ_OP_TABLE_INIT:
+    case WJ_OP_ELEM_DROP:
+    case WJ_OP_MEMORY_SIZE:
+    case WJ_OP_MEMORY_GROW:
+    case WJ_OP_MEMORY_FILL:
+    case WJ_OP_MEMORY_COPY:
+    case WJ_OP_MEMORY_INIT:
+    case WJ_OP_DATA_DROP:
+        return true;
+    default:
+        return false;
+    }
+}
+
 /* ---- which slots are in registers ---- */
 
 static void add_weight(uint32_t *weights, uint32_t slot, uint32_t weight)
@@ -188,7 +213,7 @@ static void add_weight(uint32_t *weights, uint32_t slot, uint32_t weight)
 typedef struct {
     uint32_t *integers, *floats;
     uint32_t calls;
-    bool has_calls, has_loops, uses_memory, calls_through_tables, divides;
+    bool has_loops, uses_memory, calls_through_tables, divides;
 } weights;
 
 static void weigh_operands(const instruction *of, uint32_t weight, weights *w)
@@ -248,10 +273,7 @@ static void weigh(stencil_emitter *e, const uint32_t *ends, weights *w)
             }
         } else if (*word == WJ_OP_LOOP) {
             w->has_loops = true;
-        } else if (!found.has_target && *word != WJ_OP_RETURN && *word != WJ_OP_UNREACHABLE && *word != WJ_OP_CONSTANT_64 &&
-                   *word != WJ_OP_BRANCH_TABLE && *word != WJ_OP_MOVE && *word != WJ_OP_CHECK && *word != WJ_OP_TABLE_GET &&
-                   *word != WJ_OP_TABLE_SET && *word != WJ_OP_TABLE_SIZE) {
-            w->has_calls = true;
+        } else if (calls(*word)) {
             w->calls = w->calls + weight > MOST_WEIGHT ? MOST_WEIGHT : w->calls + weight;
         }
         at += found.length;

@@ -18,7 +18,7 @@ static const uint8_t ARGUMENT_NUMBERS[WJ_INT_REGISTERS] = {RDI, RSI, RDX, RCX, R
 
 /* Above the slots, from rbp down: rbx; then what the function has of: the results area of its caller, iterations, a func-ref,
  * r12 to r15. */
-enum { SAVED_RBX = -8 };
+enum { SAVED_RBX = -8, RESULTS_AREA = -16 };
 enum { STACK_ALIGNMENT_BYTES = 16 };
 
 bool wj_has_stencils(void)
@@ -155,17 +155,25 @@ static void load_number(stencil_emitter *e, uint8_t reg, uint32_t value)
     word(e, value);
 }
 
+/* movabs */
+static void load_address(stencil_emitter *e, const void *pointer)
+{
+    uint64_t address = (uint64_t)(uintptr_t)pointer;
+    BYTES(e, 0x48, 0xb8); /* to %rax */
+    bytes(e, &address, sizeof address);
+}
+
+static void call_address(stencil_emitter *e, const void *function)
+{
+    load_address(e, function);
+    BYTES(e, 0xff, 0xd0); /* call *%rax */
+}
+
 /* ---- slots ---- */
 
 static uint32_t slots_bytes(const stencil_emitter *e)
 {
     return 8 * (e->function->slot_count + e->has_scratch_slot);
-}
-
-static int32_t results_area(const stencil_emitter *e)
-{
-    (void)e;
-    return SAVED_RBX - 8;
 }
 
 static int32_t iterations(const stencil_emitter *e)
@@ -538,10 +546,7 @@ void wj_emit_builtin(stencil_emitter *e, const void *function, uint32_t result, 
         }
     }
     move(e, RDI, RBX);
-    uint64_t address = (uint64_t)(uintptr_t)function;
-    BYTES(e, 0x48, 0xb8); /* movabs */
-    bytes(e, &address, sizeof address);
-    BYTES(e, 0xff, 0xd0); /* call *%rax */
+    call_address(e, function);
     if (result != NO_SLOT) {
         uint8_t where = e->registers[result];
         if (survives_calls(where)) {
@@ -573,7 +578,7 @@ void wj_emit_return(stencil_emitter *e, uint32_t slot)
 {
     const wj_signature *type = e->signature;
     if (type->area_slots != 0) {
-        load(e, R11, RBP, results_area(e));
+        load(e, R11, RBP, RESULTS_AREA);
     }
     for (uint32_t i = type->result_count; i-- > 0;) { /* those in memory first: they go through rax */
         uint32_t place = type->places[type->param_count + i].slot;
@@ -675,9 +680,7 @@ static void count_call(stencil_emitter *e)
     load(e, RAX, RBX, WJ_VMCONTEXT_FUNCTIONS);
     int64_t counter = 8 * ((int64_t)WJ_COUNTERS * plan->function_count + position);
     memory_form(e, 0, true, 0xff, 0, RAX, (int32_t)counter); /* incq */
-    uint64_t budget = (uint64_t)(uintptr_t)&e->function->budget;
-    BYTES(e, 0x48, 0xb8);
-    bytes(e, &budget, sizeof budget);
+    load_address(e, &e->function->budget);
     BYTES(e, 0x83, 0x28, 0x01); /* subl $1, (%rax) */
     uint32_t stub = wj_add_stub(e, STUB_HOT, 0);
     jump_if(e, 0x8e, STUB_TARGET | stub); /* jle */
@@ -707,7 +710,7 @@ void wj_emit_prologue(stencil_emitter *e)
     }
     move(e, RBX, RDI);
     if (e->signature->area_slots != 0) {
-        store(e, RSI, RBP, results_area(e));
+        store(e, RSI, RBP, RESULTS_AREA);
     }
     for (uint32_t i = 0; i < e->signature->param_count; i++) {
         take_parameter(e, i);
@@ -731,14 +734,6 @@ void wj_count_iteration(stencil_emitter *e, uint32_t loop_offset)
 
 /* ---- behind the body ---- */
 
-static void call_address(stencil_emitter *e, const void *function)
-{
-    uint64_t address = (uint64_t)(uintptr_t)function;
-    BYTES(e, 0x48, 0xb8);
-    bytes(e, &address, sizeof address);
-    BYTES(e, 0xff, 0xd0);
-}
-
 /* A function or loop that began often. From a loop whose operand stack is empty it may go on in other code, which takes the
  * locals from the frame (abi.py: loop entries) and gives the function's results. */
 static void emit_hot(stencil_emitter *e, const stencil_stub *stub, bool is_loop)
@@ -757,7 +752,7 @@ static void emit_hot(stencil_emitter *e, const stencil_stub *stub, bool is_loop)
         move(e, RDI, RBX);
         memory_form(e, 0, true, 0x8d, RDX, RBP, slot_at(e, 0));
         if (e->signature->area_slots != 0) {
-            load(e, RSI, RBP, results_area(e));
+            load(e, RSI, RBP, RESULTS_AREA);
         } else {
             move(e, RSI, RDX);
         }
