@@ -30,9 +30,35 @@ class _Interpreter:
     """What C makes of a plan."""
 
     module: Module
+    # What C's struct points to. from_buffer's object holds the bytes in place.
+    _wasm: Any
+    _bodies: array[int]
+    _function_types: array[int]
+    _types: array[int]
+    _global_types: array[int]
+    _func_ref_offsets: array[int]
 
-    def _start(self, plan: Any) -> None:
-        """Raises MemoryError."""
+    def _start(self, layout: abi.VMContextLayout, fields: Mapping[str, object]) -> None:
+        """`fields`: those of the plan that are not the same for both kinds. Raises MemoryError."""
+        plan = ffi.new(
+            "wj_interpreter_plan *",
+            {
+                "wasm": ffi.cast("const uint8_t *", self._wasm),
+                "bodies": _pointer("const uint64_t *", self._bodies),
+                "function_types": _pointer("const uint32_t *", self._function_types),
+                "types": _pointer("const wj_signature *const *", self._types),
+                "global_types": _pointer("const uint8_t *", self._global_types),
+                "func_ref_offsets": _pointer("const uint32_t *", self._func_ref_offsets),
+                "imported_function_count": self.module.num_imported_functions,
+                "imported_global_count": self.module.num_imported_globals,
+                "imported_functions_offset": layout.imported_functions,
+                "imported_globals_offset": layout.imported_globals,
+                "globals_offset": layout.globals,
+                "memories_offset": layout.memories,
+                "tables_offset": layout.tables,
+                **fields,
+            },
+        )
         native = lib.wj_interpreter_new(plan)
         if native == ffi.NULL:
             raise MemoryError
@@ -68,7 +94,6 @@ class Interpreter(_Interpreter):
         """
         imported = module.num_imported_functions
         self.module = module
-        # What C's struct points to. from_buffer's object holds the bytes in place.
         self._wasm = ffi.from_buffer(module.wasm)
         interpretable = module.interpretable or bytes(len(module.bodies))
         self._bodies = array(
@@ -88,16 +113,9 @@ class Interpreter(_Interpreter):
         offsets = [layout.imported_functions + abi.POINTER_BYTES * function for function in range(imported)]
         offsets += [func_ref_offsets.get(imported + position, 0) for position in range(len(module.bodies))]
         self._func_ref_offsets = array("I", offsets)
-        plan = ffi.new(
-            "wj_interpreter_plan *",
+        self._start(
+            layout,
             {
-                **_common_fields(module, layout),
-                "wasm": ffi.cast("const uint8_t *", self._wasm),
-                "bodies": _pointer("const uint64_t *", self._bodies),
-                "function_types": _pointer("const uint32_t *", self._function_types),
-                "types": _pointer("const wj_signature *const *", self._types),
-                "global_types": _pointer("const uint8_t *", self._global_types),
-                "func_ref_offsets": _pointer("const uint32_t *", self._func_ref_offsets),
                 "function_count": len(module.bodies),
                 "first_constant": len(module.bodies),
                 "has_memory": bool(module.memories),
@@ -110,7 +128,6 @@ class Interpreter(_Interpreter):
                 "register_seed": thresholds.REGISTER_SEED,
             },
         )
-        self._start(plan)
 
 
 class ConstantInterpreter(_Interpreter):
@@ -144,40 +161,19 @@ class ConstantInterpreter(_Interpreter):
             self._func_ref_offsets[function] = layout.imported_functions + abi.POINTER_BYTES * function
         for function, offset in func_ref_offsets.items():
             self._func_ref_offsets[function] = offset
-        plan = ffi.new(
-            "wj_interpreter_plan *",
+        self._start(
+            layout,
             {
-                **_common_fields(module, layout),
-                "wasm": ffi.cast("const uint8_t *", self._wasm),
-                "bodies": _pointer("const uint64_t *", self._bodies),
-                "function_types": _pointer("const uint32_t *", self._function_types),
-                "types": _pointer("const wj_signature *const *", self._types),
-                "global_types": _pointer("const uint8_t *", self._global_types),
-                "func_ref_offsets": _pointer("const uint32_t *", self._func_ref_offsets),
                 "function_count": count,
                 "first_constant": first - imported,
                 "budget": (1 << 31) - 1,  # nothing is told of them
             },
         )
-        self._start(plan)
 
     def find(self, pc: int) -> tuple[int, int] | None:
         """As of functions; the offset is that where the expression begins."""
         found = super().find(pc)
         return None if found is None else (found[0], 0)
-
-
-def _common_fields(module: Module, layout: abi.VMContextLayout) -> dict[str, int]:
-    """What the plan of either has of a module."""
-    return {
-        "imported_function_count": module.num_imported_functions,
-        "imported_global_count": module.num_imported_globals,
-        "imported_functions_offset": layout.imported_functions,
-        "imported_globals_offset": layout.imported_globals,
-        "globals_offset": layout.globals,
-        "memories_offset": layout.memories,
-        "tables_offset": layout.tables,
-    }
 
 
 _live: weakref.WeakSet[_Interpreter] = weakref.WeakSet()
