@@ -104,17 +104,9 @@ header.make(pathlib.Path(sys.argv[1]) / "wj_stencils.h")
 """
 
 
-# What they are made of.
-STENCIL_SOURCES = [
-    *sorted(path.relative_to(ROOT) for path in (ROOT / "wasmjit" / "stencils").glob("*.py")),
-    Path("wasmjit/abi.py"),
-    Path("wasmjit/compile/lower.py"),
-    Path("wasmjit/wasm/ops.py"),
-]
-
-
 def make_stencils() -> None:
-    """Has LLVM make the machine code of the stencil tier (wasmjit/stencils), where there is one for this machine."""
+    """Has LLVM make the machine code of the stencil tier (wasmjit/stencils), where there is one for this machine and
+    what is there is not made of the same sources."""
     if platform.machine().lower() in ("x86_64", "amd64"):
         Path(GENERATED).mkdir(exist_ok=True)
         subprocess.run([sys.executable, "-c", _MAKE_STENCILS, GENERATED], cwd=ROOT, check=True)
@@ -146,14 +138,15 @@ def build(force: bool = False) -> Path:
     """Builds in place and returns the extension's path; does nothing if it is newer than every source."""
     os.chdir(ROOT)
     target = ROOT / "wasmjit" / "runtime" / ("_native" + sysconfig.get_config_var("EXT_SUFFIX"))
-    sources = [path for path in (ROOT / "runtime_c").iterdir() if path.is_file()]
-    newest = max(path.stat().st_mtime for path in (*sources, *(ROOT / name for name in STENCIL_SOURCES)))
     (ROOT / "build").mkdir(exist_ok=True)
     with (ROOT / "build" / "native.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        make_stencils()
+        sources = [path for path in (ROOT / "runtime_c").iterdir() if path.is_file()]
+        sources += Path(GENERATED).glob("wj_stencils.h")
+        newest = max(path.stat().st_mtime for path in sources)
         if not force and target.exists() and target.stat().st_mtime > newest:
             return target
-        make_stencils()
         with tempfile.TemporaryDirectory(dir=ROOT / "build") as directory:
             built = make_ffibuilder(str(ROOT / "runtime_c"), ["-Werror"]).compile(tmpdir=directory, verbose=False)
             # A process may have the old file mapped: a new file takes its place, the old one stays intact.
