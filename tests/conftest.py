@@ -10,10 +10,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from tests import compiled_once, text_in_process
+from tests.forked import Forks
 from wasmjit.runtime import trap
 from wasmjit.runtime.native import set_trap_factory
 
@@ -91,12 +93,32 @@ def command_line_environment(tmp_path_factory: pytest.TempPathFactory, monkeypat
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    """Where the processes of `wasmjit` are forked from."""
+    made = Forks()
+    yield made
+    made.close()
+
+
+COMMAND_LINE_SECONDS = 120
+
+
 @pytest.fixture
-def wasmjit(tmp_path: Path, command_line_environment: None) -> CommandLine:
-    """Runs ``python -m wasmjit`` in `tmp_path` and returns the finished process; keywords go to subprocess.run."""
+def wasmjit(tmp_path: Path, command_line_environment: None, forks: Forks) -> CommandLine:
+    """Runs ``python -m wasmjit`` in `tmp_path`, and returns the finished process; `env` are its variables. With other
+    keywords, which go to subprocess.run, Python is started for it."""
 
     def run(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
-        settings: dict[str, object] = {"cwd": tmp_path, "capture_output": True, "text": True, "timeout": 120}
+        environment = cast("dict[str, str]", options.get("env", os.environ))
+        if options.keys() <= {"env"} and forks.can(environment):
+            return forks.run([str(word) for word in arguments], environment, tmp_path, COMMAND_LINE_SECONDS)
+        settings: dict[str, object] = {
+            "cwd": tmp_path,
+            "capture_output": True,
+            "text": True,
+            "timeout": COMMAND_LINE_SECONDS,
+        }
         if "input" not in options:
             settings["stdin"] = subprocess.DEVNULL
         return subprocess.run(  # type: ignore[call-overload, no-any-return]

@@ -16,48 +16,50 @@ from wasmjit.cli import COMMANDS
 from wasmjit.cli.build import TARGETS
 
 CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
+Complete = Callable[..., "list[tuple[str, str]]"]
+Words = Callable[..., "set[str]"]
 
 
-def complete(*words: str) -> list[tuple[str, str]]:
-    """Kind and word of each completion of the last of `words`, as bash gets them."""
-    variables = {"_WASMJIT_COMPLETE": "bash_complete", "COMP_WORDS": " ".join(["wasmjit", *words])}
-    done = subprocess.run(
-        [sys.executable, "-m", "wasmjit"],
-        env={**os.environ, **variables, "COMP_CWORD": str(len(words))},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.stderr == ""
-    found = [tuple(line.split(",", 1)) for line in done.stdout.splitlines()]
-    return [(kind, word) for kind, word in found]
+@pytest.fixture
+def complete(wasmjit: CommandLine) -> Complete:
+    """Gives kind and word of each completion of the last of some words, as bash gets them."""
+
+    def run(*words: str) -> list[tuple[str, str]]:
+        variables = {"_WASMJIT_COMPLETE": "bash_complete", "COMP_WORDS": " ".join(["wasmjit", *words])}
+        done = wasmjit(env={**os.environ, **variables, "COMP_CWORD": str(len(words))})
+        assert done.stderr == ""
+        found = [tuple(line.split(",", 1)) for line in done.stdout.splitlines()]
+        return [(kind, word) for kind, word in found]
+
+    return run
 
 
-def words_for(*words: str) -> set[str]:
-    return {word for _, word in complete(*words)}
+@pytest.fixture
+def words_for(complete: Complete) -> Words:
+    return lambda *words: {word for _, word in complete(*words)}
 
 
-def test_commands() -> None:
+def test_commands(words_for: Words) -> None:
     assert words_for("") == set(COMMANDS)
     assert words_for("co") == {"compile", "completion"}
     assert words_for("cache", "") == {"info", "clear", "path"}
 
 
-def test_options() -> None:
+def test_options(words_for: Words) -> None:
     assert {"--memory-reservation", "--memory-guard-size"} == words_for("run", "--memory")
     assert words_for("run", "--tier", "") == {"baseline", "optimized", "auto"}
     assert words_for("compile", "--target", "aarch64") == {name for name in TARGETS if name.startswith("aarch64")}
     assert words_for("completion", "") == {"bash", "zsh", "fish"}
 
 
-def test_groups() -> None:
+def test_groups(words_for: Words) -> None:
     proposals = {name.replace("_", "-") for name in Config().features.__dataclass_fields__}
     assert proposals <= words_for("run", "-W", "")
     assert words_for("run", "-W", "custom") == {"custom-page-sizes"}
     assert words_for("run", "-O", "memory-i") == {"memory-init-cow"}
 
 
-def test_files() -> None:
+def test_files(complete: Complete) -> None:
     assert complete("run", "ex") == [("file", "ex")]
     assert complete("run", "prog.wasm", "ar") == [("file", "ar")]
     assert complete("run", "--dir", "d") == [("dir", "d")]
