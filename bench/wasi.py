@@ -28,6 +28,8 @@ FILE_BYTES = 64 << 20
 ROUNDS = 7
 # Addresses in the program's memory.
 RESULT, VECTOR, PARTS, PATH, STAT, BLOCK = 0, 16, 64, 512, 1024, 1 << 16
+SUBSCRIPTION, EVENT, STRINGS = 640, 704, 2048  # a relative clock subscription that is over at once
+DIRECTORY_ENTRIES, LISTING_BYTES = 50, 4096
 
 TYPES = {
     "fd_write": "i32 i32 i32 i32",
@@ -37,10 +39,20 @@ TYPES = {
     "fd_seek": "i32 i64 i32 i32",
     "fd_close": "i32",
     "fd_filestat_get": "i32 i32",
+    "fd_fdstat_get": "i32 i32",
+    "fd_tell": "i32 i32",
+    "fd_readdir": "i32 i32 i32 i64 i32",
     "path_open": "i32 i32 i32 i32 i32 i64 i64 i32 i32",
     "path_filestat_get": "i32 i32 i32 i32 i32",
     "clock_time_get": "i32 i64 i32",
+    "clock_res_get": "i32 i32",
     "random_get": "i32 i32",
+    "sched_yield": "",
+    "args_sizes_get": "i32 i32",
+    "args_get": "i32 i32",
+    "environ_sizes_get": "i32 i32",
+    "environ_get": "i32 i32",
+    "poll_oneoff": "i32 i32 i32 i32",
 }
 
 
@@ -80,9 +92,36 @@ CASES = (
         None,
     ),
     Case("random_get", f"(call $random_get {_i32(BLOCK, BLOCK_BYTES)})", 400, BLOCK_BYTES),
-    Case("fd_write of 1 byte", f"(call $fd_write {_i32(1, VECTOR + 8, 1, RESULT)})", 10_000),
-    Case("clock_time_get", f"(call $clock_time_get (i32.const 1) (i64.const 0) {_i32(RESULT)})", 10_000),
-    Case("fd_seek", f"(call $fd_seek (global.get $fd) (i64.const 0) {_i32(0, RESULT)})", 10_000),
+    Case("fd_write of 1 byte", f"(call $fd_write {_i32(1, VECTOR + 8, 1, RESULT)})", 40_000),
+    Case("fd_read of 1 byte", f"(call $fd_read (global.get $fd) {_i32(VECTOR + 8, 1, RESULT)})", 40_000),
+    Case(
+        "fd_pread of 1 byte",
+        f"(call $fd_pread (global.get $fd) {_i32(VECTOR + 8, 1)} (i64.const 4096) {_i32(RESULT)})",
+        40_000,
+    ),
+    Case(
+        "fd_pwrite of 1 byte",
+        f"(call $fd_pwrite (global.get $fd) {_i32(VECTOR + 8, 1)} (i64.const 0) {_i32(RESULT)})",
+        40_000,
+    ),
+    Case("fd_seek", f"(call $fd_seek (global.get $fd) (i64.const 0) {_i32(0, RESULT)})", 40_000),
+    Case("fd_tell", f"(call $fd_tell (global.get $fd) {_i32(RESULT)})", 40_000),
+    Case("fd_fdstat_get", f"(call $fd_fdstat_get (global.get $fd) {_i32(STAT)})", 40_000),
+    Case("fd_filestat_get", f"(call $fd_filestat_get (global.get $fd) {_i32(STAT)})", 40_000),
+    Case("clock_time_get", f"(call $clock_time_get (i32.const 1) (i64.const 0) {_i32(RESULT)})", 200_000),
+    Case("clock_res_get", f"(call $clock_res_get {_i32(1, RESULT)})", 200_000),
+    Case("random_get of 16 bytes", f"(call $random_get {_i32(BLOCK, 16)})", 40_000),
+    Case("sched_yield", "(call $sched_yield)", 40_000),
+    Case("args_sizes_get", f"(call $args_sizes_get {_i32(RESULT, RESULT + 4)})", 40_000),
+    Case("args_get", f"(call $args_get {_i32(STRINGS, STRINGS + 64)})", 40_000),
+    Case("environ_sizes_get", f"(call $environ_sizes_get {_i32(RESULT, RESULT + 4)})", 40_000),
+    Case("environ_get", f"(call $environ_get {_i32(STRINGS, STRINGS + 64)})", 40_000),
+    Case("poll_oneoff of a clock", f"(call $poll_oneoff {_i32(SUBSCRIPTION, EVENT, 1, RESULT)})", 10_000),
+    Case(
+        f"fd_readdir of {DIRECTORY_ENTRIES} files",
+        f"(call $fd_readdir (global.get $directory) {_i32(BLOCK, LISTING_BYTES)} (i64.const 0) {_i32(RESULT)})",
+        500,
+    ),
     Case("path_filestat_get a/b/c/file", f"(call $path_filestat_get {_i32(3, 1, PATH, 10, STAT)})", 3000),
     Case("path_open, fd_close a/b/c/file", f"(i32.or {_path_open(10)} (call $fd_close {OPENED}))", 2000),
 )
@@ -102,9 +141,12 @@ def program() -> str:
         for number, case in enumerate(CASES)
     )
     return f"""(module {imports} (memory (export "memory") 4) (global $fd (mut i32) (i32.const 0))
+      (global $directory (mut i32) (i32.const 0))
       (data (i32.const {PATH}) "a/b/c/file")
       (data (i32.const {PATH + 32}) "big")
-      (func (export "open") (result i32) (local $part i32)
+      (data (i32.const {PATH + 48}) "many")
+      (data (i32.const {SUBSCRIPTION + 16}) "\\01") ;; the monotonic clock
+      (func (export "open") (result i32) (local $part i32) (local $failed i32)
         (i32.store {_i32(VECTOR, BLOCK)}) (i32.store {_i32(VECTOR + 4, BLOCK_BYTES)})
         (i32.store {_i32(VECTOR + 8, BLOCK)}) (i32.store {_i32(VECTOR + 12, 1)})
         (loop
@@ -112,8 +154,13 @@ def program() -> str:
             (i32.add (i32.const {BLOCK}) (i32.mul (local.get $part) (i32.const 4096))))
           (i32.store (i32.add (i32.const {PARTS + 4}) (i32.mul (local.get $part) (i32.const 8))) (i32.const 4096))
           (br_if 0 (i32.lt_u (local.tee $part (i32.add (local.get $part) (i32.const 1))) (i32.const 16))))
-        (call $path_open {_i32(3, 1, PATH + 32, 3, 0)} (i64.const 66) (i64.const 66) {_i32(0, RESULT)})
-        (global.set $fd {OPENED}))
+        (local.set $failed
+          (call $path_open {_i32(3, 1, PATH + 32, 3, 0)} (i64.const 66) (i64.const 66) {_i32(0, RESULT)}))
+        (global.set $fd {OPENED})
+        (local.set $failed (i32.or (local.get $failed)
+          (call $path_open {_i32(3, 1, PATH + 48, 4, 2)} (i64.const 16384) (i64.const 0) {_i32(0, RESULT)})))
+        (global.set $directory {OPENED})
+        (local.get $failed))
       (func (export "moved") (result i32) (i32.load (i32.const {RESULT})))
       (func (export "rewind") (result i32)
         (call $fd_seek (global.get $fd) (i64.const 0) {_i32(0, RESULT)}))
@@ -126,6 +173,8 @@ def _loops(api: Any, directory: Path) -> Callable[..., int]:
     store = api.Store(engine)
     config = api.WasiConfig()
     config.stdout_file = "/dev/null"
+    config.argv = ["program", "--option", "file"]
+    config.env = [("HOME", "/"), ("LANG", "C.UTF-8")]
     config.preopen_dir(str(directory), "/")
     store.set_wasi(config)
     linker = api.Linker(engine)
@@ -167,6 +216,9 @@ def main(options: list[str]) -> dict[str, Any]:
         (directory / "a" / "b" / "c").mkdir(parents=True)
         (directory / "a" / "b" / "c" / "file").write_bytes(b"x")
         (directory / "big").write_bytes(bytes(FILE_BYTES))
+        (directory / "many").mkdir()
+        for number in range(DIRECTORY_ENTRIES):
+            (directory / "many" / f"file{number}").touch()
         packages = [api for api in (wasmjit, wasmtime) if api is not None]
         runs = {api.__name__: _loops(api, directory) for api in packages}
         print(f"{'':32}" + "".join(f"{package:>16}" for package in runs) + "    times faster")

@@ -54,6 +54,7 @@ SOURCES = [
     "validate.c",
     "validate_special.c",
     "values.c",
+    "wasi.c",
 ]
 HEADERS = [
     "address_space.h",
@@ -79,6 +80,7 @@ HEADERS = [
     "wj_thread.h",
     "wj_thresholds.h",
     "wj_tiering.h",
+    "wj_wasi.h",
 ]
 # Warnings are for our files; the code that cffi generates has its own taste.
 PREAMBLE = """

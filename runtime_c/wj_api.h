@@ -309,6 +309,37 @@ uint64_t wj_constants_code(void);
 uintptr_t wj_store_roots(wj_store *store);
 void wj_decref(uintptr_t object); /* takes the GIL */
 
+/* ---- WASI (wasi.c): what C may do for a program without Python. Python writes it, and keeps it as long as the store may use
+ * it. ---- */
+/* A guest's descriptor number. `operations` are bits of wj_wasi.h; `fdstat` as preview 1 has it. */
+typedef struct {
+    uint32_t operations;
+    int32_t host_fd;
+    uint8_t fdstat[24];
+} wj_wasi_descriptor;
+/* Strings one behind the other, each with a 0 behind it. */
+typedef struct {
+    uint32_t count, size_bytes;
+    const char *bytes;
+} wj_wasi_strings;
+typedef struct {
+    uint32_t operations; /* those that are about no descriptor */
+    uint32_t descriptor_count;
+    wj_wasi_descriptor *descriptors;
+    wj_wasi_strings arguments, environment;
+    uint32_t memory_count; /* how many were added; the last ones are there */
+    struct {
+        const void *instance;
+        const wj_memory *memory;
+    } memories[8];
+} wj_wasi;
+/* The functions of the store's WASI use this from now on; NULL: all of them call Python. */
+void wj_store_set_wasi(wj_store *store, wj_wasi *wasi);
+/* The memory that code of this instance context calls `memory`; of the same store. Nothing happens for one that moves. */
+void wj_wasi_add_memory(wj_wasi *wasi, uintptr_t instance, const wj_memory *memory);
+/* The code of a function, as that of a host function; by position in WJ_WASI_FUNCTIONS. */
+uintptr_t wj_wasi_function(uint32_t position);
+
 /* ---- validation (validate.h): a module that is valid but for its bodies. Types are the binary format's codes, and for
  * references to what has a type: `reference`, or with WJ_TYPE_NON_NULL. ---- */
 typedef struct {

@@ -30,6 +30,7 @@ struct wj_store {
     uint32_t frozen;       /* > 0: memories may not move now */
     bool lent;             /* the thread waits in a host function, others may act for it; guarded by `lock` */
     int64_t timeout_ns;    /* for each outermost call; 0: none */
+    wj_wasi *wasi;         /* what WASI in C may do, or NULL; atomic */
     void *epoch_callback;  /* PyObjects, owned, or NULL; guarded by the GIL */
     void *limiter;
     uint64_t max_wasm_stack_bytes;

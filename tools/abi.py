@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from wasmjit import abi, thresholds
+from wasmjit.wasi import native
 from wasmjit.wasm import first_tier, validator_rows
 
 DIRECTORY = Path(__file__).resolve().parent.parent / "runtime_c"
@@ -14,6 +15,7 @@ HEADERS = {
     "wj_opcodes.h": first_tier.render_header,
     "wj_rows.h": validator_rows.render_header,
     "wj_thresholds.h": thresholds.render_header,
+    "wj_wasi.h": native.render_header,
 }
 
 

@@ -13,7 +13,7 @@ READ, WRITE = 1 << 1, 1 << 6
 CREAT, DIRECTORY, EXCL, TRUNC = 1, 2, 4, 8
 
 
-def text_of(module: str = "wasi_snapshot_preview1", names: tuple[str, ...] | None = None) -> str:
+def text_of(module: str = "wasi_snapshot_preview1", names: tuple[str, ...] | None = None, pages: int = 4) -> str:
     """The module in text."""
     functions = [f for f in MODULES[module].values() if names is None or f.name in names]
     parts = []
@@ -24,7 +24,7 @@ def text_of(module: str = "wasi_snapshot_preview1", names: tuple[str, ...] | Non
         parts.append(f'(import "{module}" "{function.name}" (func ${function.name} {params} {result}))')
         parts.append(f'(func (export "{function.name}") {params} {result} (call ${function.name} {arguments}))')
     imports, wrappers = parts[::2], parts[1::2]
-    return f'(module {" ".join(imports)} (memory (export "memory") 4) {" ".join(wrappers)})'
+    return f'(module {" ".join(imports)} (memory (export "memory") {pages}) {" ".join(wrappers)})'
 
 
 class Program:
@@ -60,7 +60,7 @@ class Program:
 
     def call(self, name: str, *arguments: int) -> int:
         """The error code of a call."""
-        return int(self.exports[name](self.store, *arguments))
+        return int(self.exports[name](self.store, *arguments) or 0)
 
     def path(self, name: str, path: bytes, *rest: int, before: tuple[int, ...] = (), fd: int = 3) -> int:
         """Calls (fd, *before, path, length, *rest)."""
@@ -99,11 +99,13 @@ def subscription(userdata: int, tag: int, subject: int, timeout_ns: int = 0, fla
 
 
 _ENGINE = wasmjit.Engine(wasmjit.Config(tier="baseline"))
-_MODULES: dict[str, wasmjit.Module] = {}
+_MODULES: dict[tuple[str, int], wasmjit.Module] = {}
 
 
-def program(config: wasmjit.WasiConfig, module: str = "wasi_snapshot_preview1", **limits: Any) -> Program:
-    """One under wasmjit."""
-    if module not in _MODULES:
-        _MODULES[module] = wasmjit.Module(_ENGINE, text_of(module))
-    return Program(wasmjit, _ENGINE, _MODULES[module], config, **limits)
+def program(
+    config: wasmjit.WasiConfig, module: str = "wasi_snapshot_preview1", pages: int = 4, **limits: Any
+) -> Program:
+    """One under wasmjit, with a memory of so many pages."""
+    if (module, pages) not in _MODULES:
+        _MODULES[module, pages] = wasmjit.Module(_ENGINE, text_of(module, pages=pages))
+    return Program(wasmjit, _ENGINE, _MODULES[module, pages], config, **limits)

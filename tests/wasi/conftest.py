@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.api.wasi_guest import program
+from wasmjit.wasi import native
 from wasmjit.wasi.config import WasiConfig
 from wasmjit.wasi.constants import Errno, Rights
 from wasmjit.wasi.preview1 import FUNCTIONS, call
@@ -20,13 +22,39 @@ MEMORY_BYTES = 1 << 17
 READ, WRITE = int(Rights.FD_READ), int(Rights.FD_WRITE)
 
 
-class Guest:
-    """Calls preview 1 functions as a program would, through pointers into a memory of its own."""
+@pytest.fixture(autouse=True)
+def done_in(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Who does what C can do: all that calls preview 1 is run with both (`pytest_generate_tests`)."""
+    chosen: str = getattr(request, "param", IN_C)
+    monkeypatch.setattr(native, "enabled", chosen == IN_C)
+    monkeypatch.setenv("WASMJIT_WASI_IN_C", str(int(chosen == IN_C)))  # for other processes
+    return chosen
 
-    def __init__(self, config: WasiConfig) -> None:
-        self.bytes = bytearray(MEMORY_BYTES)
+
+IN_C, IN_PYTHON = "in C", "in Python"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Runs each test twice, but for those that call no function of preview 1."""
+    if metafunc.module.__name__.rpartition(".")[2] not in ("test_files", "test_in_c", "test_simd_kernels"):
+        metafunc.parametrize("done_in", [IN_C, IN_PYTHON], indirect=True)
+
+
+class Guest:
+    """Calls preview 1 functions as a program would, through pointers into a memory of its own: those in Python itself,
+    or, with `in_c`, what a module imports."""
+
+    def __init__(self, config: WasiConfig, in_c: bool) -> None:
+        self._program = None
+        if in_c:
+            self._program = program(config, pages=MEMORY_BYTES >> 16)
+            self._program.call("sched_yield")  # now there is a context
+            self.context = self._program.store._record.wasi
+            self.bytes = self._program.memory.view(self._program.store)
+        else:
+            self.bytes = bytearray(MEMORY_BYTES)
+            self.context = config.build()
         self.memory = memoryview(self.bytes)
-        self.context = config.build()
         self._next = 1024
 
     def allocate(self, size_bytes: int) -> int:
@@ -50,6 +78,8 @@ class Guest:
 
     def call(self, name: str, *arguments: int) -> Errno:
         """The error code of one call."""
+        if self._program is not None:
+            return Errno(self._program.call(name, *map(_as_wasm, FUNCTIONS[name].params, arguments)))
         return Errno(call(FUNCTIONS[name], self.context, self.memory, arguments))
 
     def path(
@@ -87,6 +117,12 @@ class Guest:
         result = self.allocate(4)
         assert self.call("fd_write", fd, self.put(vectors), len(parts), result) == 0
         return self.u32(result)
+
+
+def _as_wasm(letter: str, value: int) -> int:
+    """The argument as an export takes it: with a sign."""
+    bits = 32 if letter == "i" else 64
+    return ((value + (1 << bits - 1)) & (1 << bits) - 1) - (1 << bits - 1)
 
 
 class OpenError(Exception):
@@ -130,7 +166,7 @@ def sandbox(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def make_guest() -> Iterator[Callable[..., Guest]]:
+def make_guest(done_in: str) -> Iterator[Callable[..., Guest]]:
     """Makes a Guest from a WasiConfig, or from its keywords; `root` is preopened as ``/``."""
     guests: list[Guest] = []
 
@@ -140,7 +176,7 @@ def make_guest() -> Iterator[Callable[..., Guest]]:
         config = config or WasiConfig(**keywords)
         if root is not None:
             config.preopen_dir(root, "/", mutable)
-        guests.append(Guest(config))
+        guests.append(Guest(config, done_in == IN_C))
         return guests[-1]
 
     yield make

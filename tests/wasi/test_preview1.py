@@ -278,7 +278,7 @@ def test_readdir(guest: Guest, sandbox: Path) -> None:
             following, _, length, file_type = struct.unpack_from("<QQIB", guest.bytes, at)
             if at + 24 + length > end:
                 break
-            found.append((guest.bytes[at + 24 : at + 24 + length].decode(), file_type, following))
+            found.append((bytes(guest.bytes[at + 24 : at + 24 + length]).decode(), file_type, following))
             at += 24 + length
         return found
 

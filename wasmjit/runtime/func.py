@@ -133,9 +133,12 @@ def new_unchecked_item(
     return _new_item(record, type, function, UNCHECKED | (CALLER_OBJECT if access_caller else 0))
 
 
-def new_address_item(record: StoreRecord, type: wt.FuncType, called: Callable[..., Any]) -> FuncItem:
-    """Makes a function for which C calls `called` with Python values, the calling context's address first."""
-    return _new_item(record, type, called, CALLER)
+def new_address_item(record: StoreRecord, type: wt.FuncType, called: Callable[..., Any], code: int = 0) -> FuncItem:
+    """Makes a function for which C calls `called` with Python values, the calling context's address first.
+
+    `code`: of a function of the C runtime that stands in for the trampoline; 0: none does.
+    """
+    return _new_item(record, type, called, CALLER, code_address=code)
 
 
 def new_foreign_item(record: StoreRecord, type: wt.FuncType, address: int, keep_alive: object) -> FuncItem:
@@ -143,21 +146,29 @@ def new_foreign_item(record: StoreRecord, type: wt.FuncType, address: int, keep_
     return _new_item(record, type, keep_alive, 0, foreign_address=address)
 
 
-def _new_item(record: StoreRecord, type: wt.FuncType, called: Any, flags: int, *, foreign_address: int = 0) -> FuncItem:
+def _new_item(
+    record: StoreRecord,
+    type: wt.FuncType,
+    called: Any,
+    flags: int,
+    *,
+    foreign_address: int = 0,
+    code_address: int = 0,
+) -> FuncItem:
     """`called` must not hold the store: C holds it as long as the store lives."""
     native = record.open()
     trampolines = record.engine._trampolines
     code: Trampoline | None = None
     if foreign_address:
         code = trampolines.get(NATIVE, type)
-    elif not flags & UNCHECKED:
+    elif not code_address and not flags & UNCHECKED:
         code = trampolines.find(HOST, type)
     if code is not None:
         native.keepalive.add(code)
+        code_address = code.address
     if max((*type.params, *type.results), default=0) >= wt.NON_NULL or type.definition is not None:
         native.keepalive.add(type)  # C has the signature, from which `type_of_id` comes back to the type
     signature = signature_of(type).pointer
-    code_address = 0 if code is None else code.address
     try:
         func_ref = host_func_new(native.pointer, called, signature, flags, code=code_address, native=foreign_address)
     except MemoryError:
@@ -166,7 +177,7 @@ def _new_item(record: StoreRecord, type: wt.FuncType, called: Any, flags: int, *
         raise
     native.keep_roots(record)
     item = new_func_item(record, address_of(func_ref), type)
-    if code is None and not flags & UNCHECKED:
+    if not code_address and not flags & UNCHECKED:
         record.slow_functions.append(item)
         trampolines.expect(record)
     return item

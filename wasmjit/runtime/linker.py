@@ -73,13 +73,15 @@ class _HostDefinition:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AddressDefinition:
-    """As _HostDefinition, for what `new_address_item` takes: `bind` makes one for a store.
+    """As _HostDefinition, for what `new_address_item` takes: `bind` makes one for a store, and `code` says what code
+    there is for it in C (0: none).
 
     For WASI, where a Caller and conversions would cost more than the call.
     """
 
     type: wt.FuncType
     bind: Callable[[StoreRecord], Callable[..., Any]]
+    code: Callable[[], int]
 
     def current_type(self) -> wt.ExternType:
         """Its type."""
@@ -90,7 +92,7 @@ class AddressDefinition:
         record.open()
         found: FuncItem | None = record.linker_functions.get(self)
         if found is None:
-            found = new_address_item(record, self.type, self.bind(record))
+            found = new_address_item(record, self.type, self.bind(record), self.code())
             record.linker_functions[self] = found
         return found
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import threading
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Union
@@ -83,6 +84,9 @@ def _ask_from_code(limiter: _Limiter, is_table: int, current: int, desired: int,
     return limiter.ask("memory", current, desired, None if maximum in NO_MEMORY_MAXIMUM else maximum)
 
 
+_WASI_LOCK = threading.RLock()  # of all stores: it is held for a moment, in which a signal's handler may come
+
+
 class StoreRecord:
     """The state of one Store. `native` is None once the store is closed."""
 
@@ -101,6 +105,10 @@ class StoreRecord:
         self.timeout: float | None = None
         self.instances: dict[int, Any] = {}  # InstanceRecords, by context address
         self.wasi: Any = None
+        # What C knows of the program, which has a `pointer` and lives as long as C uses it.
+        self._wasi_table: Any = None
+        # Both, where they were replaced while code ran, on some thread, that may still use them.
+        self._former_wasi: list[tuple[Any, Any]] = []
         self.linker_functions: dict[object, Any] = {}  # a Linker's Store-independent definition -> FuncItem here
         # The handles there are of functions, by func-ref address: at most one entry a func-ref, which lives as long.
         self.functions: dict[int, weakref.ref[FuncBase]] = {}
@@ -164,6 +172,28 @@ class StoreRecord:
         if self.externrefs is not None:
             self.externrefs.clear()
         self.data = self.wasi = self.limiter = None
+        self._former_wasi.clear()
+
+    def set_wasi(self, wasi: Any, table: Any = None, *, instead_of: Any = None) -> bool:
+        """Sets what WASI functions see, and the `table` of what C may do for them: without one it asks Python.
+
+        With `instead_of` this is the thread that runs the store, in a function of WASI, and nothing happens (False) if
+        something else has been set meanwhile.
+        """
+        native = self.open()
+        with _WASI_LOCK:
+            if instead_of is not None and self.wasi is not instead_of:
+                return False
+            if table is not None:
+                native.keepalive.add(table)
+            lib.wj_store_set_wasi(native.pointer, ffi.NULL if table is None else table.pointer)
+            former = [*self._former_wasi, (self.wasi, self._wasi_table)]
+            self.wasi, self._wasi_table = wasi, table
+            is_in_use = instead_of is None and native.is_running()
+            self._former_wasi = former if is_in_use else []
+        if not is_in_use:
+            native.keepalive.difference_update([former_table for _, former_table in former])
+        return True
 
     # ---- limits ----
 
@@ -379,8 +409,7 @@ class Store(Handle):
         """What WASI functions of this store see: a `WasiConfig`. Raises TypeError for anything else."""
         if type(wasi).__name__ != "WasiConfig":  # its package lies above this one
             raise TypeError("expected a WasiConfig")
-        self._record.open()
-        self._record.wasi = wasi
+        self._record.set_wasi(wasi)
 
     @property
     def limiter(self) -> Any:

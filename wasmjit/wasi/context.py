@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import weakref
+from typing import Any, Protocol
 
 from .clocks import HostClock, RandomSource
-from .descriptors import DescriptorTable
+from .descriptors import DescriptorTable, Mirror
+
+
+class KnownToC(Mirror, Protocol):
+    """What C is told of a running program (`native.HostTable`)."""
+
+    def add_memory(self, instance_address: int, memory: Any) -> None:
+        """Code of this instance means this ``wj_memory *``."""
 
 
 class WasiContext:
@@ -27,6 +35,7 @@ class WasiContext:
         self.random = random
         # Kept by `definitions`: instance address -> where C keeps the size of its memory, and the memory's bytes.
         self.views: dict[int, tuple[ctypes.c_uint64, memoryview]] = {}
+        self.known_to_c: KnownToC | None = None
         self.close = weakref.finalize(self, _finish, descriptors)
 
 

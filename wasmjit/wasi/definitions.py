@@ -14,6 +14,7 @@ from ..runtime.externs import Memory
 from ..runtime.linker import AddressDefinition
 from ..runtime.store import StoreRecord
 from ..runtime.values import FuncType, ValType
+from . import native
 from .config import WasiConfig
 from .context import WasiContext
 from .preview1 import MODULES, WasiFunction, call
@@ -26,20 +27,31 @@ _VALUE_TYPES = {"i": ValType.i32, "I": ValType.i64}
 
 def _context_of(record: StoreRecord) -> WasiContext:
     """The context of a Store: made from the WasiConfig given to ``set_wasi`` when it is first needed."""
-    if isinstance(record.wasi, WasiConfig):
-        record.wasi = record.wasi.build()
+    while isinstance(config := record.wasi, WasiConfig):
+        context = config.build()
+        if native.enabled:
+            context.known_to_c = table = native.HostTable(context)
+            context.descriptors.show_in(table)
+        if record.set_wasi(context, context.known_to_c, instead_of=config):
+            return context
+        context.close()
     if not isinstance(record.wasi, WasiContext):
         raise WasmError("WASI is not configured in this Store: call Store.set_wasi(WasiConfig()) first")
     return record.wasi
 
 
-def _new_view(record: StoreRecord, instance_address: int, function: WasiFunction) -> tuple[ctypes.c_uint64, memoryview]:
+def _new_view(
+    record: StoreRecord, context: WasiContext, instance_address: int, function: WasiFunction
+) -> tuple[ctypes.c_uint64, memoryview]:
     """The memory of the calling instance: where C keeps its size, and its bytes."""
     caller = Caller(record, instance_address)
     memory = caller.get("memory")
     if not isinstance(memory, Memory):
         raise WasmError(f"WASI's {function.name}: the calling module exports no memory named `memory`")
-    return memory._item.size_counter(record.open()), memoryview(memory.get_buffer_ptr(caller)).cast("B")
+    store = record.open()
+    if context.known_to_c is not None:
+        context.known_to_c.add_memory(instance_address, memory._item.pointer)
+    return memory._item.size_counter(store), memoryview(memory.get_buffer_ptr(caller)).cast("B")
 
 
 def _bind(function: WasiFunction) -> Callable[[StoreRecord], Callable[..., int | None]]:
@@ -57,7 +69,7 @@ def _bind(function: WasiFunction) -> Callable[[StoreRecord], Callable[..., int |
             # The view is made anew when the memory has grown: only then can it have moved (explicit bounds checks).
             known = context.views.get(instance_address)
             if known is None or known[0].value != len(known[1]):
-                known = context.views[instance_address] = _new_view(record, instance_address, function)
+                known = context.views[instance_address] = _new_view(record, context, instance_address, function)
             code = call(function, context, known[1], arguments)
             return code if function.results else None
 
@@ -74,6 +86,10 @@ def add_to_linker(linker: Linker) -> None:
     linker._insert_all(_definitions())
 
 
+def _no_code() -> int:
+    return 0
+
+
 @functools.cache
 def _definitions() -> list[tuple[tuple[str, str], AddressDefinition]]:
     """Made once: they belong to no Linker."""
@@ -84,5 +100,6 @@ def _definitions() -> list[tuple[tuple[str, str], AddressDefinition]]:
             letters = function.params, function.results
             if letters not in types:
                 types[letters] = FuncType(*([_VALUE_TYPES[letter]() for letter in some] for some in letters))
-            found.append(((module, function.name), AddressDefinition(types[letters]._type, _bind(function))))
+            code = functools.partial(native.code_of, function.name) if function.in_c else _no_code
+            found.append(((module, function.name), AddressDefinition(types[letters]._type, _bind(function), code)))
     return found

@@ -6,8 +6,9 @@ import contextlib
 import enum
 import os
 import resource
+import struct
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from .constants import Errno, FileType, Rights, WasiError, directory_rights, file_type_from_mode
 from .listing import FIRST_COOKIE
@@ -115,6 +116,9 @@ class FileStat(NamedTuple):
         )
 
 
+_FDSTAT = struct.Struct("<BxHxxxxQQ")  # filetype, flags, rights base, rights inheriting
+FDSTAT_BYTES = _FDSTAT.size
+
 # One entry that ``fd_readdir`` reports: the cookie for going on behind it, inode, type, name.
 DirectoryEntry = tuple[int, int, FileType, bytes]
 
@@ -139,6 +143,10 @@ class Descriptor:
     def set_flags(self, flags: int) -> None:
         """``fd_fdstat_set_flags``."""
         raise WasiError(Errno.BADF)
+
+    def host_operations(self) -> int:
+        """Bits of `operations`: what C may do with `host_fd` itself, as the methods here would, if no right is lost."""
+        return 0
 
     def read(self, vectors: Sequence[memoryview]) -> int:
         """Fills the buffers in order; bytes read, 0 at the end of the file."""
@@ -193,6 +201,17 @@ class Descriptor:
 
     def close(self) -> None:
         """Lets go of the host's descriptor."""
+
+
+def rights_left(descriptor: Descriptor) -> tuple[int, int]:
+    """(base, inheriting) without those that were taken away."""
+    base, inheriting = descriptor.rights()
+    return base.value & ~descriptor.lost, inheriting.value & ~descriptor.lost_inheriting
+
+
+def fdstat(descriptor: Descriptor) -> bytes:
+    """What ``fd_fdstat_get`` stores."""
+    return _FDSTAT.pack(descriptor.file_type, descriptor.flags(), *rights_left(descriptor))
 
 
 class Directory(Descriptor):
@@ -284,6 +303,16 @@ def default_max_descriptors() -> int:
     return min(DEFAULT_MAX_DESCRIPTORS, soft_limit // 2)
 
 
+class Mirror(Protocol):
+    """What is told of every change to a `DescriptorTable`, so that C does what it may do (see `native`)."""
+
+    def write(self, number: int, descriptor: Descriptor | None) -> None:
+        """What a number stands for now; None: nothing."""
+
+    def clear(self) -> None:
+        """No number stands for anything now."""
+
+
 class DescriptorTable:
     """Guest descriptor numbers -> descriptors. 0 to 2 are standard streams, preopened directories follow.
 
@@ -294,6 +323,18 @@ class DescriptorTable:
         self._max_descriptors = max_descriptors
         self._descriptors: dict[int, Descriptor] = dict(enumerate(descriptors))
         self._lowest_free = len(descriptors)
+        self._mirror: Mirror | None = None
+
+    def show_in(self, mirror: Mirror) -> None:
+        """From now on `mirror` has what is here."""
+        self._mirror = mirror
+        for number, descriptor in self._descriptors.items():
+            mirror.write(number, descriptor)
+
+    def changed(self, number: int) -> None:
+        """To be called whenever the answer of a descriptor's `host_operations`, its flags or its rights may differ."""
+        if self._mirror is not None:
+            self._mirror.write(number, self._descriptors.get(number))
 
     def get(self, number: int, right: int = 0) -> Descriptor:
         """The descriptor, or BADF; NOTCAPABLE if `right` (bits of `Rights`) was taken away from it."""
@@ -321,6 +362,7 @@ class DescriptorTable:
         """The lowest free number, as POSIX has it, now taken."""
         number = self._lowest_free
         self._descriptors[number] = descriptor
+        self.changed(number)
         while self._lowest_free in self._descriptors:
             self._lowest_free += 1
         return number
@@ -329,6 +371,7 @@ class DescriptorTable:
         """Closes one; BADF if it is not open."""
         descriptor = self.get(number)
         del self._descriptors[number]
+        self.changed(number)
         self._lowest_free = min(self._lowest_free, number)
         descriptor.flush()
         descriptor.close()
@@ -341,6 +384,8 @@ class DescriptorTable:
             return
         del self._descriptors[number]
         self._descriptors[to_number] = descriptor
+        self.changed(number)
+        self.changed(to_number)
         self._lowest_free = min(self._lowest_free, number)
         replaced.flush()
         replaced.close()
@@ -358,6 +403,8 @@ class DescriptorTable:
 
     def close_all(self) -> None:
         """Closes everything."""
+        if self._mirror is not None:
+            self._mirror.clear()
         descriptors = list(self._descriptors.values())
         self._descriptors.clear()
         self._lowest_free = 0

@@ -8,6 +8,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 
+from . import operations
 from .constants import (
     FDFLAGS_APPEND,
     FDFLAGS_DSYNC,
@@ -119,6 +120,18 @@ class HostFile(Descriptor):
         self._appends = bool(flags & FDFLAGS_APPEND)
         self._nonblocking = bool(flags & FDFLAGS_NONBLOCK)
 
+    def host_operations(self) -> int:
+        allowed = operations.FDSTAT | (operations.STAT if self._view is PLAIN_VIEW else 0)
+        if self._readable:
+            allowed |= operations.READ
+        if self._writable:
+            allowed |= operations.WRITE
+        if self._may_block:
+            return allowed | operations.MAY_BLOCK
+        allowed |= operations.SEEK | operations.TELL | (operations.APPENDS if self._appends else 0)
+        allowed |= operations.READ_AT if self._readable else 0
+        return allowed | (operations.WRITE_AT if self._writable else 0)
+
     def read(self, vectors: Sequence[memoryview]) -> int:
         if not self._readable:
             raise WasiError(Errno.BADF)
@@ -226,6 +239,9 @@ class HostDirectory(Directory):
 
     def stat(self) -> FileStat:
         return self._view.stat(os.fstat(self.host_fd))
+
+    def host_operations(self) -> int:
+        return operations.FDSTAT | (operations.STAT if self._view is PLAIN_VIEW else 0)
 
     def set_times(self, times: Times) -> None:
         self.access.check_mutate()

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from ..runtime.native import is_interrupted
 from ..runtime.trap import ExitTrap
+from . import operations
 from .constants import (
     ADVICE_COUNT,
     CLOCK_REALTIME,
@@ -39,12 +40,11 @@ from .constants import (
     errno_of_exception,
 )
 from .context import WasiContext
-from .descriptors import Descriptor, Directory, FileStat, Times
+from .descriptors import FDSTAT_BYTES, Directory, FileStat, Times, fdstat, rights_left
 from .guest_memory import U32, U64, check, path_at, span, vectors_at
 from .poll import Subscription, SubscriptionLayout, poll, poll_oneoff
 from .sockets import sock_accept, sock_recv, sock_send, sock_shutdown
 
-_FDSTAT = struct.Struct("<BxHxxxxQQ")  # filetype, flags, rights base, rights inheriting
 _FILESTAT = struct.Struct("<QQBxxxxxxxQQQQQ")  # device, inode, filetype, links, size, accessed, modified, changed
 _PRESTAT = struct.Struct("<BxxxI")  # tag, length of the name
 _DIRENT = struct.Struct("<QQIBxxx")  # next cookie, inode, length of the name, filetype
@@ -54,13 +54,20 @@ _ENTRIES_BETWEEN_LOOKS = 1024  # for an interrupt
 _U64_MASK = (1 << 64) - 1
 _ALL_OFLAGS, _ALL_FDFLAGS = (1 << 4) - 1, (1 << 5) - 1
 
-# As plain ints: operations of enum.Flag cost more than all else in a call.
-_DATASYNC, _READ, _SEEK, _SET_FLAGS, _SYNC, _TELL, _WRITE, _ADVISE, _ALLOCATE = (1 << bit for bit in range(9))
+# As plain ints: operations of enum.Flag cost more than all else in a call. Of what C does too, see `operations`.
+_DATASYNC, _, _, _SET_FLAGS, _SYNC, _, _, _ADVISE, _ALLOCATE = (1 << bit for bit in range(9))
 (
     _CREATE_DIRECTORY, _CREATE_FILE, _LINK_SOURCE, _LINK_TARGET, _OPEN, _READDIR, _READLINK, _RENAME_SOURCE,
-    _RENAME_TARGET, _PATH_STAT, _PATH_SET_SIZE, _PATH_SET_TIMES, _STAT, _SET_SIZE, _SET_TIMES, _SYMLINK,
+    _RENAME_TARGET, _PATH_STAT, _PATH_SET_SIZE, _PATH_SET_TIMES, _, _SET_SIZE, _SET_TIMES, _SYMLINK,
     _REMOVE_DIRECTORY, _UNLINK,
 ) = (1 << bit for bit in range(9, 27))  # fmt: skip
+_READ, _WRITE, _READ_AT, _WRITE_AT, _SEEK, _TELL, _STAT = (
+    operations.NEEDED_RIGHTS[operation]
+    for operation in (
+        operations.READ, operations.WRITE, operations.READ_AT, operations.WRITE_AT, operations.SEEK, operations.TELL,
+        operations.STAT,
+    )
+)  # fmt: skip
 
 
 class WasiFunction(NamedTuple):
@@ -71,6 +78,7 @@ class WasiFunction(NamedTuple):
     results: str
     implementation: Callable[..., None]
     masks: tuple[int, ...]  # what makes each argument unsigned
+    in_c: bool
 
 
 def call(function: WasiFunction, context: WasiContext, memory: memoryview, arguments: tuple[int, ...]) -> int:
@@ -151,28 +159,23 @@ def fd_datasync(context: WasiContext, memory: memoryview, fd: int) -> None:
 
 
 def fd_fdstat_get(context: WasiContext, memory: memoryview, fd: int, result: int) -> None:
-    descriptor = context.descriptors.get(fd)
-    base, inheriting = _rights_left(descriptor)
-    _FDSTAT.pack_into(memory, result, descriptor.file_type, descriptor.flags(), base, inheriting)
-
-
-def _rights_left(descriptor: Descriptor) -> tuple[int, int]:
-    base, inheriting = descriptor.rights()
-    return base.value & ~descriptor.lost, inheriting.value & ~descriptor.lost_inheriting
+    span(memory, result, FDSTAT_BYTES)[:] = fdstat(context.descriptors.get(fd))
 
 
 def fd_fdstat_set_rights(context: WasiContext, memory: memoryview, fd: int, base: int, inheriting: int) -> None:
     """Takes rights away. What was not asked for when a file was opened is not refused later, but this is."""
     descriptor = context.descriptors.get(fd)
-    has_base, has_inheriting = _rights_left(descriptor)
+    has_base, has_inheriting = rights_left(descriptor)
     if base & ~has_base or inheriting & ~has_inheriting:
         raise WasiError(Errno.NOTCAPABLE)
     descriptor.lost |= has_base & ~base
     descriptor.lost_inheriting |= has_inheriting & ~inheriting
+    context.descriptors.changed(fd)
 
 
 def fd_fdstat_set_flags(context: WasiContext, memory: memoryview, fd: int, flags: int) -> None:
     context.descriptors.get(fd, _SET_FLAGS).set_flags(flags)
+    context.descriptors.changed(fd)
 
 
 def _write_stat(memory: memoryview, result: int, status: FileStat) -> None:
@@ -218,7 +221,7 @@ def fd_pread(
 ) -> None:
     check(memory, result, 4)
     U32.pack_into(
-        memory, result, context.descriptors.get(fd, _READ | _SEEK).read_at(vectors_at(memory, iovecs, count), offset)
+        memory, result, context.descriptors.get(fd, _READ_AT).read_at(vectors_at(memory, iovecs, count), offset)
     )
 
 
@@ -247,7 +250,7 @@ def fd_pwrite(
 ) -> None:
     check(memory, result, 4)
     U32.pack_into(
-        memory, result, context.descriptors.get(fd, _WRITE | _SEEK).write_at(vectors_at(memory, iovecs, count), offset)
+        memory, result, context.descriptors.get(fd, _WRITE_AT).write_at(vectors_at(memory, iovecs, count), offset)
     )
 
 
@@ -499,69 +502,75 @@ def _unstable_poll_oneoff(
 
 # ---- the tables ----
 
-_ROWS: tuple[tuple[str, str, Callable[..., None]], ...] = (
-    ("args_get", "ii", args_get),
-    ("args_sizes_get", "ii", args_sizes_get),
-    ("environ_get", "ii", environ_get),
-    ("environ_sizes_get", "ii", environ_sizes_get),
-    ("clock_res_get", "ii", clock_res_get),
-    ("clock_time_get", "iIi", clock_time_get),
-    ("fd_advise", "iIIi", fd_advise),
-    ("fd_allocate", "iII", fd_allocate),
-    ("fd_close", "i", fd_close),
-    ("fd_datasync", "i", fd_datasync),
-    ("fd_fdstat_get", "ii", fd_fdstat_get),
-    ("fd_fdstat_set_flags", "ii", fd_fdstat_set_flags),
-    ("fd_fdstat_set_rights", "iII", fd_fdstat_set_rights),
-    ("fd_filestat_get", "ii", fd_filestat_get),
-    ("fd_filestat_set_size", "iI", fd_filestat_set_size),
-    ("fd_filestat_set_times", "iIIi", fd_filestat_set_times),
-    ("fd_pread", "iiiIi", fd_pread),
-    ("fd_prestat_get", "ii", fd_prestat_get),
-    ("fd_prestat_dir_name", "iii", fd_prestat_dir_name),
-    ("fd_pwrite", "iiiIi", fd_pwrite),
-    ("fd_read", "iiii", fd_read),
-    ("fd_readdir", "iiiIi", fd_readdir),
-    ("fd_renumber", "ii", fd_renumber),
-    ("fd_seek", "iIii", fd_seek),
-    ("fd_sync", "i", fd_sync),
-    ("fd_tell", "ii", fd_tell),
-    ("fd_write", "iiii", fd_write),
-    ("path_create_directory", "iii", path_create_directory),
-    ("path_filestat_get", "iiiii", path_filestat_get),
-    ("path_filestat_set_times", "iiiiIIi", path_filestat_set_times),
-    ("path_link", "iiiiiii", path_link),
-    ("path_open", "iiiiiIIii", path_open),
-    ("path_readlink", "iiiiii", path_readlink),
-    ("path_remove_directory", "iii", path_remove_directory),
-    ("path_rename", "iiiiii", path_rename),
-    ("path_symlink", "iiiii", path_symlink),
-    ("path_unlink_file", "iii", path_unlink_file),
-    ("poll_oneoff", "iiii", poll_oneoff),
-    ("proc_exit", "i", proc_exit),
-    ("proc_raise", "i", proc_raise),
-    ("random_get", "ii", random_get),
-    ("sched_yield", "", sched_yield),
-    ("sock_accept", "iii", sock_accept),
-    ("sock_recv", "iiiiii", sock_recv),
-    ("sock_send", "iiiii", sock_send),
-    ("sock_shutdown", "ii", sock_shutdown),
+# What C (runtime_c/wasi.c, function ``wj_wasi_<name>``) does itself where the host is behind it, calling the function
+# here for all else: `native` tells C of what it may do.
+IN_C, IN_PYTHON = True, False
+_Row = tuple[str, str, Callable[..., None], bool]
+
+_ROWS: tuple[_Row, ...] = (
+    ("args_get", "ii", args_get, IN_C),
+    ("args_sizes_get", "ii", args_sizes_get, IN_C),
+    ("environ_get", "ii", environ_get, IN_C),
+    ("environ_sizes_get", "ii", environ_sizes_get, IN_C),
+    ("clock_res_get", "ii", clock_res_get, IN_C),
+    ("clock_time_get", "iIi", clock_time_get, IN_C),
+    ("fd_advise", "iIIi", fd_advise, IN_PYTHON),
+    ("fd_allocate", "iII", fd_allocate, IN_PYTHON),
+    ("fd_close", "i", fd_close, IN_PYTHON),
+    ("fd_datasync", "i", fd_datasync, IN_PYTHON),
+    ("fd_fdstat_get", "ii", fd_fdstat_get, IN_C),
+    ("fd_fdstat_set_flags", "ii", fd_fdstat_set_flags, IN_PYTHON),
+    ("fd_fdstat_set_rights", "iII", fd_fdstat_set_rights, IN_PYTHON),
+    ("fd_filestat_get", "ii", fd_filestat_get, IN_C),
+    ("fd_filestat_set_size", "iI", fd_filestat_set_size, IN_PYTHON),
+    ("fd_filestat_set_times", "iIIi", fd_filestat_set_times, IN_PYTHON),
+    ("fd_pread", "iiiIi", fd_pread, IN_C),
+    ("fd_prestat_get", "ii", fd_prestat_get, IN_PYTHON),
+    ("fd_prestat_dir_name", "iii", fd_prestat_dir_name, IN_PYTHON),
+    ("fd_pwrite", "iiiIi", fd_pwrite, IN_C),
+    ("fd_read", "iiii", fd_read, IN_C),
+    ("fd_readdir", "iiiIi", fd_readdir, IN_PYTHON),
+    ("fd_renumber", "ii", fd_renumber, IN_PYTHON),
+    ("fd_seek", "iIii", fd_seek, IN_C),
+    ("fd_sync", "i", fd_sync, IN_PYTHON),
+    ("fd_tell", "ii", fd_tell, IN_C),
+    ("fd_write", "iiii", fd_write, IN_C),
+    ("path_create_directory", "iii", path_create_directory, IN_PYTHON),
+    ("path_filestat_get", "iiiii", path_filestat_get, IN_PYTHON),
+    ("path_filestat_set_times", "iiiiIIi", path_filestat_set_times, IN_PYTHON),
+    ("path_link", "iiiiiii", path_link, IN_PYTHON),
+    ("path_open", "iiiiiIIii", path_open, IN_PYTHON),
+    ("path_readlink", "iiiiii", path_readlink, IN_PYTHON),
+    ("path_remove_directory", "iii", path_remove_directory, IN_PYTHON),
+    ("path_rename", "iiiiii", path_rename, IN_PYTHON),
+    ("path_symlink", "iiiii", path_symlink, IN_PYTHON),
+    ("path_unlink_file", "iii", path_unlink_file, IN_PYTHON),
+    ("poll_oneoff", "iiii", poll_oneoff, IN_C),
+    ("proc_exit", "i", proc_exit, IN_PYTHON),
+    ("proc_raise", "i", proc_raise, IN_PYTHON),
+    ("random_get", "ii", random_get, IN_C),
+    ("sched_yield", "", sched_yield, IN_C),
+    ("sock_accept", "iii", sock_accept, IN_PYTHON),
+    ("sock_recv", "iiiiii", sock_recv, IN_PYTHON),
+    ("sock_send", "iiiii", sock_send, IN_PYTHON),
+    ("sock_shutdown", "ii", sock_shutdown, IN_PYTHON),
 )
-_UNSTABLE_ROWS: tuple[tuple[str, str, Callable[..., None]], ...] = (
+_UNSTABLE_ROWS: tuple[_Row, ...] = (
     *(row for row in _ROWS if row[0] != "sock_accept"),  # which came later
-    ("fd_filestat_get", "ii", _unstable_fd_filestat_get),
-    ("fd_seek", "iIii", _unstable_fd_seek),
-    ("path_filestat_get", "iiiii", _unstable_path_filestat_get),
-    ("poll_oneoff", "iiii", _unstable_poll_oneoff),
+    ("fd_filestat_get", "ii", _unstable_fd_filestat_get, IN_PYTHON),
+    ("fd_seek", "iIii", _unstable_fd_seek, IN_PYTHON),
+    ("path_filestat_get", "iiiii", _unstable_path_filestat_get, IN_PYTHON),
+    ("poll_oneoff", "iiii", _unstable_poll_oneoff, IN_PYTHON),
 )
 
 
-def _functions(rows: Iterable[tuple[str, str, Callable[..., None]]]) -> dict[str, WasiFunction]:
+def _functions(rows: Iterable[_Row]) -> dict[str, WasiFunction]:
     """By name; of two rows with one name the later holds."""
     found = {}
-    for name, params, implementation in rows:
+    for name, params, implementation, in_c in rows:
         masks = tuple(0xFFFF_FFFF if letter == "i" else _U64_MASK for letter in params)
-        found[name] = WasiFunction(name, params, "" if name == "proc_exit" else "i", implementation, masks)
+        results = "" if name == "proc_exit" else "i"
+        found[name] = WasiFunction(name, params, results, implementation, masks, in_c)
     return found
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..errors import WasmError
 from ..runtime.native import is_interrupted
 from ..runtime.trap import ExitTrap
+from . import operations
 from .constants import Errno, FileType, Rights, WasiError
 from .descriptors import Descriptor
 from .host_io import may_block, read_some, write_some
@@ -288,6 +289,12 @@ class HostStream(Descriptor):
 
     def rights(self) -> tuple[Rights, Rights]:
         return (Rights.FD_READ if self._is_input else Rights.FD_WRITE) | Rights.POLL_FD_READWRITE, Rights(0)
+
+    def host_operations(self) -> int:
+        allowed = operations.FDSTAT | (operations.MAY_BLOCK if self._may_block else 0)
+        if self.host_fd is None or self.budget is not None:
+            return allowed
+        return allowed | (operations.READ if self._is_input else operations.WRITE)
 
     def read(self, vectors: Sequence[memoryview]) -> int:
         if not self._is_input or self.host_fd is None:
