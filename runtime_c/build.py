@@ -44,6 +44,8 @@ SOURCES = [
     "signature.c",
     "stencil_code.c",
     "stencil_emit.c",
+    "stencil_operands.c",
+    "stencil_registers.c",
     "stencil_translate.c",
     "stencil_x86_64.c",
     "store.c",

@@ -23,6 +23,7 @@ enum {
     WJ_HOLE_FULL = 6,
     WJ_HOLE_TARGET = 7,
     WJ_HOLE_POOL = 8,
+    WJ_HOLE_BYTE = 9,
     WJ_HOLE_TRAP = 16, /* and the number of the trap */
 };
 

@@ -24,11 +24,8 @@ static void *grown(stencil_emitter *e, void *array, size_t count, size_t *room, 
 
 void wj_begin_emitter(stencil_emitter *e)
 {
-    for (uint32_t i = 0; i < INTEGER_REGISTERS; i++) {
-        e->integers[i] = NO_SLOT;
-    }
-    for (uint32_t i = 0; i < FLOAT_REGISTERS; i++) {
-        e->floats[i] = NO_SLOT;
+    for (uint32_t i = 0; i < STENCIL_REGISTERS; i++) {
+        e->held[i] = NO_SLOT;
     }
 }
 
@@ -69,7 +66,7 @@ uint32_t wj_add_stub(stencil_emitter *e, int kind, uint32_t number)
     if (e->failed) {
         return 0;
     }
-    stencil_stub made = {.number = number, .module_offset = e->module_offset};
+    stencil_stub made = {.number = number, .module_offset = e->module_offset, .region = e->region};
     made.kind = kind;
     e->stubs[e->stub_count] = made;
     return (uint32_t)e->stub_count++;

@@ -6,16 +6,59 @@
 
 enum { NO_SLOT = UINT32_MAX };
 enum { MOST_SLOTS = 1 << 20 };
-/* Where a slot is: in the frame, or a register. Those that calls leave alone come first. */
-enum { IN_FRAME = 0, FIRST_INTEGER = 1, INTEGER_REGISTERS = 6, SAVED_REGISTERS = 4, FIRST_FLOAT = 16, FLOAT_REGISTERS = 6 };
+/* Where a slot is: in the frame, or a register. Those that calls leave alone come first. NOWHERE: an operand that is a
+ * constant (stencil_emitter.constants), and is put somewhere when it is used. */
+enum {
+    IN_FRAME = 0,
+    FIRST_INTEGER = 1,
+    INTEGER_REGISTERS = 7,
+    SAVED_REGISTERS = 4,
+    NOWHERE = 15,
+    FIRST_FLOAT = 16,
+    FLOAT_REGISTERS = 7,
+    STENCIL_REGISTERS = INTEGER_REGISTERS + FLOAT_REGISTERS,
+};
+enum { STENCIL_CANDIDATES = 8, MOST_CONSTANTS = 8 };
+enum { TARGET_MARK = 0x8000 }; /* of a word that something jumps to */
 /* Targets of jumps are words, or stubs. */
 #define STUB_TARGET UINT32_C(0x80000000)
 #define POOL_TARGET UINT32_C(0x40000000)
 
+/* A word's operation, as far as it is one of a row of the table, and its operands in slots: the result first, if it has
+ * one. */
+typedef struct {
+    uint32_t stencil; /* and 1; 0: none */
+    uint32_t slots[4];
+    uint32_t slot_count;
+    bool has_constant;
+    uint32_t constant; /* 32 bits, as in the words */
+    bool has_target;
+    uint32_t target;
+    uint32_t length; /* words */
+} stencil_instruction;
+
+/* A slot that a region uses, and how much. */
+typedef struct {
+    uint32_t slot, weight;
+    bool is_written;
+} stencil_candidate;
+
+/* A loop, without those in it; or what is in none. See stencil_registers.c. */
+typedef struct {
+    uint32_t parent;
+    uint32_t end;  /* its last word */
+    uint32_t uses; /* the first in the allocator's list */
+    uint32_t calls;
+    stencil_candidate integers[STENCIL_CANDIDATES], floats[STENCIL_CANDIDATES];
+    uint32_t slots[STENCIL_REGISTERS]; /* what is in each register, of integers first; NO_SLOT: operands */
+    uint32_t dirty;                    /* a bit for each that may differ from what is in the frame */
+} stencil_region;
+
 /* What stands behind the body, and is seldom reached. */
 typedef struct {
-    enum { STUB_TRAP, STUB_HOT, STUB_TYPE } kind;
-    uint32_t number;        /* of the trap; the offset of the loop; the type */
+    enum { STUB_TRAP, STUB_HOT, STUB_TYPE, STUB_EDGE } kind;
+    uint32_t number;        /* of the trap; the offset of the loop; the type; the word where an edge leads */
+    uint32_t region;
     uint32_t module_offset;
     uint32_t back;          /* where it goes on */
     uint32_t place;         /* where it is, once it is made */
@@ -37,8 +80,20 @@ typedef struct {
     uint32_t saved_bytes;                  /* of the frame, above the slots */
     uint32_t scratch_slot;
     uint8_t *registers;                    /* by slot */
-    uint32_t integers[INTEGER_REGISTERS];  /* their slots, or NO_SLOT */
-    uint32_t floats[FLOAT_REGISTERS];
+    uint8_t *is_float;                     /* by local */
+    uint16_t *marks;                       /* by word: its region, and TARGET_MARK */
+    stencil_region *regions;
+    uint32_t region_count, region_room;
+    uint32_t region;                       /* of the code now */
+    uint32_t saved_mask;                   /* of the registers that calls leave alone: those that are used */
+    uint64_t random;
+    uint32_t held[STENCIL_REGISTERS];      /* what is in each register now, as in stencil_region */
+    uint32_t stored;                       /* a bit for each that is an operand, and in the frame too */
+    struct {
+        uint32_t slot;
+        uint64_t value;
+    } constants[MOST_CONSTANTS];           /* operands that are NOWHERE */
+    uint32_t constant_count;
     uint32_t *places;                      /* of words, in the code */
     uint32_t module_offset;                /* of the instruction that is translated, if it may trap or call */
     uint32_t outgoing_bytes;               /* of the stack, for arguments and results of calls */
@@ -81,6 +136,8 @@ WJ_INTERNAL void wj_write_32(stencil_emitter *e, size_t place, uint32_t value);
 /* ---- of the processor ---- */
 
 WJ_INTERNAL uint8_t wj_register_number(uint8_t where);
+/* What leads from one region's registers to another's; nothing if they are the same. */
+WJ_INTERNAL void wj_emit_edge(stencil_emitter *e, uint32_t from, uint32_t to);
 /* Fills in a hole at `place`. `slots`: as the stencil's operands; the result first, if it `has_result`. */
 WJ_INTERNAL void wj_fill_hole(stencil_emitter *e, size_t place, const wj_stencil_hole *hole, const uint32_t *slots,
                               bool has_result, uint64_t constant, uint32_t target);
@@ -105,7 +162,41 @@ WJ_INTERNAL void wj_emit_prologue(stencil_emitter *e);
 /* Stubs, and what only they and the start of the code can know. */
 WJ_INTERNAL void wj_emit_rest(stencil_emitter *e);
 
+/* ---- stencil_registers.c ---- */
+
+/* Finds the regions, and what is in which register in each. False: no memory, or something that there are no stencils of. */
+WJ_INTERNAL bool wj_choose_registers(stencil_emitter *e);
+/* For tests: 31 bits of a sequence that is the same each time. */
+WJ_INTERNAL uint32_t wj_random(stencil_emitter *e);
+
+/* ---- stencil_operands.c ---- */
+
+/* A region begins: its locals are in their registers, all operands in the frame. */
+WJ_INTERNAL void wj_set_region(stencil_emitter *e, uint32_t region);
+/* Where an operand will be that is made now: a register if one is free, rather the one that is `wanted` (0: none). */
+WJ_INTERNAL uint8_t wj_place_operand(stencil_emitter *e, uint32_t slot, bool is_float, uint8_t wanted);
+WJ_INTERNAL bool wj_is_operand(const stencil_emitter *e, uint32_t slot);
+/* An operand was used, and its register is free. */
+WJ_INTERNAL void wj_drop_operand(stencil_emitter *e, uint32_t slot);
+/* An operand is a constant. */
+WJ_INTERNAL void wj_place_constant(stencil_emitter *e, uint32_t slot, uint64_t value);
+/* The constant that an operand is, or NULL. */
+WJ_INTERNAL const uint64_t *wj_constant_of(const stencil_emitter *e, uint32_t slot);
+/* Puts a constant into a register, or the frame. */
+WJ_INTERNAL void wj_load_constant(stencil_emitter *e, uint32_t slot, bool is_float);
+/* All operands go to the frame, but for those of an instruction; if `keep`, they are in registers too. */
+WJ_INTERNAL void wj_store_operands(stencil_emitter *e, const uint32_t *but, uint32_t count, bool keep);
+
 /* ---- stencil_translate.c ---- */
+
+/* The operation at a word; `length` 0: there are no stencils of it. */
+WJ_INTERNAL stencil_instruction wj_decode(const uint32_t *at);
+WJ_INTERNAL const wj_stencil_operation *wj_stencil_operation_of(const stencil_instruction *instruction);
+WJ_INTERNAL bool wj_divides_by_constant(uint32_t operation);
+/* Whether an operation changes the registers that calls do not leave alone. */
+WJ_INTERNAL bool wj_calls(uint32_t operation);
+/* Writes a constant to where the slot is. */
+WJ_INTERNAL void wj_emit_constant(stencil_emitter *e, uint32_t slot, uint64_t value);
 
 /* The constants that stencils read. */
 WJ_INTERNAL const uint8_t *wj_stencil_pool(size_t *size_bytes);

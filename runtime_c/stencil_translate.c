@@ -10,11 +10,8 @@
 /* Words are what interpret_translate.c made, of a body that validation has accepted: every slot and every target is one.
  * NOLINTBEGIN(clang-analyzer-core.*, clang-analyzer-security.ArrayBound) */
 
-enum { MOST_DEPTH = 4, WEIGHT_OF_DEPTH = 3 }; /* a loop counts 8 times what is around it */
-enum { MOST_WEIGHT = 1 << 28 };
 enum { MOST_SINGLE_COPIES = 8 };
-enum { MIXED_SHARE = 16 }; /* of a slot that is an integer here and a float there, what the other may be */
-enum { LEAST_WEIGHT = 3 }; /* what saving and restoring a register costs */
+enum { NO_STENCIL = UINT32_MAX };
 
 const uint8_t *wj_stencil_pool(size_t *size_bytes)
 {
@@ -23,18 +20,6 @@ const uint8_t *wj_stencil_pool(size_t *size_bytes)
 }
 
 /* ---- what words stand for ---- */
-
-/* Whether an operation is one of a row of the table, and its operands in slots: the result first, if it has one. */
-typedef struct {
-    uint32_t stencil; /* and 1; 0: none */
-    uint32_t slots[4];
-    uint32_t slot_count;
-    bool has_constant;
-    uint32_t constant; /* 32 bits, as in the words */
-    bool has_target;
-    uint32_t target;
-    uint32_t length; /* words */
-} instruction;
 
 enum {
     FIRST_UNARY = WJ_OP_I32_EQZ,
@@ -49,9 +34,9 @@ static bool is_between(uint32_t operation, uint32_t first, uint32_t last)
 }
 
 /* Fills in the operands of a row's operation: result and operands in slots, then a constant, then a target. */
-static instruction row(const uint32_t *at, uint32_t slots, bool has_constant, bool has_target)
+static stencil_instruction row(const uint32_t *at, uint32_t slots, bool has_constant, bool has_target)
 {
-    instruction made = {.stencil = stencils_of[at[0]], .slot_count = slots, .length = 1 + slots};
+    stencil_instruction made = {.stencil = stencils_of[at[0]], .slot_count = slots, .length = 1 + slots};
     for (uint32_t i = 0; i < slots; i++) {
         made.slots[i] = at[1 + i];
     }
@@ -66,8 +51,7 @@ static instruction row(const uint32_t *at, uint32_t slots, bool has_constant, bo
     return made;
 }
 
-/* The operation at a word, as far as it is a row; `length` is set for all. */
-static instruction decode(const uint32_t *at)
+stencil_instruction wj_decode(const uint32_t *at)
 {
     uint32_t operation = at[0];
     if (is_between(operation, WJ_OP_I32_EQ, WJ_OP_I64_REM_U)) {
@@ -117,7 +101,7 @@ static instruction decode(const uint32_t *at)
     default:
         break;
     }
-    instruction made = {.length = 0};
+    stencil_instruction made = {.length = 0};
     switch (operation) {
     case WJ_OP_UNREACHABLE:
         made.length = 1;
@@ -169,15 +153,13 @@ static instruction decode(const uint32_t *at)
     return made;
 }
 
-/* Whether an operation divides by a constant. */
-static bool divides(uint32_t operation)
+bool wj_divides_by_constant(uint32_t operation)
 {
     return is_between(operation, WJ_OP_I32_DIV_S_IMMEDIATE, WJ_OP_I64_REM_U_IMMEDIATE) ||
            is_between(operation, WJ_OP_BRANCH_I32_DIV_S_IMMEDIATE, WJ_OP_BRANCH_I64_REM_U_IMMEDIATE);
 }
 
-/* Whether an operation changes the registers that calls do not leave alone. */
-static bool calls(uint32_t operation)
+bool wj_calls(uint32_t operation)
 {
     switch (operation) {
     case WJ_OP_CALL:
@@ -201,172 +183,101 @@ static bool calls(uint32_t operation)
     }
 }
 
-/* ---- which slots are in registers ---- */
-
-static void add_weight(uint32_t *weights, uint32_t slot, uint32_t weight)
+const wj_stencil_operation *wj_stencil_operation_of(const stencil_instruction *instruction)
 {
-    uint32_t sum = weights[slot] + weight;
-    weights[slot] = sum > MOST_WEIGHT ? MOST_WEIGHT : sum;
-}
-
-/* Weights of uses as integers and as floats, and of calls. */
-typedef struct {
-    uint32_t *integers, *floats;
-    uint32_t calls;
-    bool has_loops, uses_memory, calls_through_tables, divides;
-} weights;
-
-static void weigh_operands(const instruction *of, uint32_t weight, weights *w)
-{
-    const wj_stencil_operation *operation = &stencil_operations[of->stencil - 1];
-    for (uint32_t i = 0; i < of->slot_count; i++) {
-        add_weight((operation->floats >> i & 1) != 0 ? w->floats : w->integers, of->slots[i], weight);
-    }
-}
-
-/* Notes the last word that jumps back to a word, for words that something jumps back to. */
-static bool find_loops(stencil_emitter *e, uint32_t *ends)
-{
-    const wj_interpreted *f = e->function;
-    for (uint32_t at = 0; at < f->word_count;) {
-        instruction found = decode(f->words + at);
-        if (found.length == 0) {
-            return false;
-        }
-        if (found.has_target && found.target <= at) {
-            ends[found.target] = at;
-        } else if (f->words[at] == WJ_OP_BRANCH_TABLE) {
-            for (uint32_t i = 0; i <= f->words[at + 2]; i++) {
-                uint32_t target = f->words[at + 3 + i];
-                if (target <= at) {
-                    ends[target] = at;
-                }
-            }
-        }
-        at += found.length;
-    }
-    return true;
-}
-
-static void weigh(stencil_emitter *e, const uint32_t *ends, weights *w)
-{
-    const wj_interpreted *f = e->function;
-    uint32_t open[MOST_DEPTH];
-    uint32_t depth = 0;
-    for (uint32_t at = 0; at < f->word_count;) {
-        while (depth != 0 && at > open[depth - 1]) {
-            depth--;
-        }
-        if (ends[at] != 0 && depth < MOST_DEPTH) {
-            open[depth++] = ends[at];
-        }
-        uint32_t weight = 1u << WEIGHT_OF_DEPTH * depth;
-        const uint32_t *word = f->words + at;
-        instruction found = decode(word);
-        w->calls_through_tables = w->calls_through_tables || *word == WJ_OP_CALL_INDIRECT;
-        w->divides = w->divides || divides(*word);
-        if (found.stencil != 0) {
-            bool is_access = is_between(*word, WJ_OP_I32_LOAD, WJ_OP_I64_STORE32);
-            w->uses_memory = w->uses_memory || is_access;
-            if (*word != WJ_OP_COPY && *word != WJ_OP_CONSTANT) { /* those fit either */
-                weigh_operands(&found, weight, w);
-            }
-        } else if (*word == WJ_OP_LOOP) {
-            w->has_loops = true;
-        } else if (calls(*word)) {
-            w->calls = w->calls + weight > MOST_WEIGHT ? MOST_WEIGHT : w->calls + weight;
-        }
-        at += found.length;
-    }
-}
-
-/* The slot that is used most and in no register yet, if it is used more than `least`. */
-static uint32_t most_used(const stencil_emitter *e, const uint32_t *own, const uint32_t *other, uint32_t least)
-{
-    uint32_t found = NO_SLOT;
-    for (uint32_t slot = 0; slot < e->function->slot_count; slot++) {
-        if (own[slot] > least && own[slot] / MIXED_SHARE >= other[slot] && e->registers[slot] == IN_FRAME) {
-            found = slot;
-            least = own[slot];
-        }
-    }
-    return found;
-}
-
-static void choose_registers(stencil_emitter *e, const weights *w)
-{
-    for (uint32_t i = 0; i < INTEGER_REGISTERS; i++) {
-        bool survives = i < SAVED_REGISTERS;
-        uint32_t least = survives ? LEAST_WEIGHT : 2 * w->calls + LEAST_WEIGHT;
-        uint32_t slot = most_used(e, w->integers, w->floats, least);
-        if (slot != NO_SLOT) {
-            e->registers[slot] = (uint8_t)(FIRST_INTEGER + i);
-            e->integers[i] = slot;
-        }
-    }
-    for (uint32_t i = 0; i < FLOAT_REGISTERS; i++) {
-        uint32_t slot = most_used(e, w->floats, w->integers, 2 * w->calls + LEAST_WEIGHT);
-        if (slot != NO_SLOT) {
-            e->registers[slot] = (uint8_t)(FIRST_FLOAT + i);
-            e->floats[i] = slot;
-        }
-    }
-}
-
-/* Any slot in any register is right, and so is none, though it may have to go through the frame: tests try them. */
-static void choose_at_random(stencil_emitter *e)
-{
-    uint64_t state = e->of->plan.register_seed + UINT64_C(0x9e3779b97f4a7c15) * (e->function->function_index + 1);
-    for (uint32_t i = 0; i < INTEGER_REGISTERS + FLOAT_REGISTERS; i++) {
-        state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-        uint32_t slot = (uint32_t)(state >> 33) % (e->function->slot_count + 1);
-        if (slot == e->function->slot_count || e->registers[slot] != IN_FRAME) {
-            continue;
-        }
-        bool is_float = i >= INTEGER_REGISTERS;
-        e->registers[slot] = (uint8_t)(is_float ? FIRST_FLOAT + i - INTEGER_REGISTERS : FIRST_INTEGER + i);
-        *(is_float ? &e->floats[i - INTEGER_REGISTERS] : &e->integers[i]) = slot;
-    }
+    return &stencil_operations[instruction->stencil - 1];
 }
 
 /* ---- code ---- */
 
-/* Copies the stencil of an operation. `slots`: of the result, if there is one, and the operands. */
-static void emit_row(stencil_emitter *e, uint32_t number, const uint32_t *slots, uint64_t constant, uint32_t target)
+/* A row to be emitted. `slots`: of the result, if there is one, and the operands, which are `used`, and needed no more. */
+typedef struct {
+    uint32_t number; /* of the operation */
+    const uint32_t *slots;
+    uint64_t constant;
+    uint32_t target;
+    bool uses;
+} stencil_row;
+
+static bool is_commutative(uint32_t number)
 {
-    const wj_stencil_operation *operation = &stencil_operations[number];
+    switch (number) {
+    case WJ_STENCIL_I32_ADD:
+    case WJ_STENCIL_I32_MUL:
+    case WJ_STENCIL_I32_AND:
+    case WJ_STENCIL_I32_OR:
+    case WJ_STENCIL_I32_XOR:
+    case WJ_STENCIL_I64_ADD:
+    case WJ_STENCIL_I64_MUL:
+    case WJ_STENCIL_I64_AND:
+    case WJ_STENCIL_I64_OR:
+    case WJ_STENCIL_I64_XOR:
+    case WJ_STENCIL_F32_ADD:
+    case WJ_STENCIL_F32_MUL:
+    case WJ_STENCIL_F64_ADD:
+    case WJ_STENCIL_F64_MUL:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Where the operands of a row are: a register's place for each that is in one of its class; IN_FRAME. */
+static void find_operands(stencil_emitter *e, const stencil_row *of, uint8_t *places)
+{
+    const wj_stencil_operation *operation = &stencil_operations[of->number];
+    uint32_t first = operation->has_result;
+    for (uint32_t i = first; i < operation->operand_count; i++) {
+        wj_load_constant(e, of->slots[i], (operation->floats >> i & 1) != 0);
+    }
+    for (uint32_t i = first; i < operation->operand_count; i++) {
+        bool is_float = (operation->floats >> i & 1) != 0;
+        places[i] = e->registers[of->slots[i]];
+        if (places[i] != IN_FRAME && is_float != (places[i] >= FIRST_FLOAT)) {
+            wj_store_register(e, of->slots[i]);
+            places[i] = IN_FRAME;
+        }
+    }
+    for (uint32_t i = first; i < operation->operand_count && of->uses; i++) {
+        if (wj_is_operand(e, of->slots[i])) {
+            wj_drop_operand(e, of->slots[i]);
+        }
+    }
+}
+
+/* Where the result will be; rather where an operand was. */
+static uint8_t place_result(stencil_emitter *e, const stencil_row *of, const uint8_t *places)
+{
+    const wj_stencil_operation *operation = &stencil_operations[of->number];
+    uint32_t slot = of->slots[0];
+    bool is_float = (operation->floats & 1) != 0;
+    if (!wj_is_operand(e, slot)) {
+        uint8_t in = e->registers[slot];
+        return is_float == (in >= FIRST_FLOAT) ? in : IN_FRAME;
+    }
+    uint8_t wanted = IN_FRAME;
+    uint32_t count = is_commutative(of->number) ? operation->operand_count : 2;
+    for (uint32_t i = 1; i < count && i < operation->operand_count && of->uses; i++) {
+        bool fits = wj_is_operand(e, of->slots[i]) && places[i] != IN_FRAME && (places[i] >= FIRST_FLOAT) == is_float;
+        wanted = fits && wanted == IN_FRAME ? places[i] : wanted;
+    }
+    return wj_place_operand(e, slot, is_float, wanted);
+}
+
+/* Copies the stencil of an operation whose result and operands are at `places`. */
+static void copy_stencil(stencil_emitter *e, const stencil_row *of, const uint8_t *places)
+{
+    const wj_stencil_operation *operation = &stencil_operations[of->number];
     uint32_t count = operation->operand_count;
+    bool has_result = operation->has_result;
     uint32_t form = 0;
     uint8_t chosen[4] = {0};
-    uint32_t reload = NO_SLOT;
-    for (uint32_t i = operation->has_result; i < count; i++) { /* operands first: they may be stored for this */
-        bool is_float = (operation->floats >> i & 1) != 0;
-        uint8_t in = e->registers[slots[i]];
-        if (in == IN_FRAME) {
-            continue;
+    for (uint32_t i = 0; i < count; i++) {
+        if (places[i] != IN_FRAME) {
+            chosen[i] = wj_register_number(places[i]);
+            form |= 1u << i;
+            form |= (uint32_t)(has_result && i != 0 && places[i] == places[0]) << (count + i);
         }
-        if (is_float != (in >= FIRST_FLOAT)) {
-            wj_store_register(e, slots[i]);
-            continue;
-        }
-        chosen[i] = wj_register_number(in);
-        form |= 1u << i;
-        if (operation->has_result && in == e->registers[slots[0]]) {
-            form |= 1u << (count + i);
-        }
-    }
-    if (operation->has_result) {
-        bool is_float = (operation->floats & 1) != 0;
-        uint8_t in = e->registers[slots[0]];
-        if (in != IN_FRAME && is_float == (in >= FIRST_FLOAT)) {
-            chosen[0] = wj_register_number(in);
-            form |= 1;
-        } else if (in != IN_FRAME) {
-            reload = slots[0];
-        }
-    }
-    if ((form & 1) == 0 && operation->has_result) {
-        form &= (1u << count) - 1; /* nothing is in its register */
     }
     uint32_t position = stencil_forms[operation->forms + form];
     if (position == 0 || !wj_reserve(e, UINT8_MAX)) {
@@ -382,23 +293,95 @@ static void emit_row(stencil_emitter *e, uint32_t number, const uint32_t *slots,
     }
     for (uint32_t i = 0; i < stencil->hole_count; i++) {
         const wj_stencil_hole *hole = &stencil_holes[stencil->holes + i];
-        wj_fill_hole(e, e->count + hole->offset, hole, slots, operation->has_result, constant, target);
+        wj_fill_hole(e, e->count + hole->offset, hole, of->slots, has_result, of->constant, of->target);
     }
     e->count += stencil->size_bytes;
-    if (reload != NO_SLOT) {
-        wj_load_register(e, reload);
+}
+
+static void emit(stencil_emitter *e, const stencil_row *of)
+{
+    uint8_t places[4] = {IN_FRAME};
+    bool has_result = stencil_operations[of->number].has_result;
+    find_operands(e, of, places);
+    if (has_result) {
+        places[0] = place_result(e, of, places);
     }
+    copy_stencil(e, of, places);
+    if (has_result && places[0] == IN_FRAME) {
+        wj_load_register(e, of->slots[0]);
+    }
+}
+
+static void emit_row(stencil_emitter *e, uint32_t number, const uint32_t *slots, uint64_t constant, uint32_t target)
+{
+    emit(e, &(stencil_row){number, slots, constant, target, true});
+}
+
+static uint32_t region_at(const stencil_emitter *e, uint32_t word)
+{
+    return e->marks[word] & (TARGET_MARK - 1u);
+}
+
+/* What an instruction jumps to from here: the word, or code that leads to its region first. */
+static uint32_t edge_to(stencil_emitter *e, uint32_t target)
+{
+    const stencil_region *from = &e->regions[e->region];
+    const stencil_region *to = &e->regions[region_at(e, target)];
+    if (memcmp(from->slots, to->slots, sizeof from->slots) == 0) {
+        return target;
+    }
+    return STUB_TARGET | wj_add_stub(e, STUB_EDGE, target);
+}
+
+void wj_emit_constant(stencil_emitter *e, uint32_t slot, uint64_t value)
+{
+    bool is_wide = value > UINT32_MAX;
+    uint32_t number = e->registers[slot] >= FIRST_FLOAT
+                          ? (is_wide ? WJ_STENCIL_CONSTANT_FLOAT_64 : WJ_STENCIL_CONSTANT_FLOAT)
+                          : (is_wide ? WJ_STENCIL_CONSTANT_64 : WJ_STENCIL_CONSTANT);
+    copy_stencil(e, &(stencil_row){.number = number, .slots = &slot, .constant = value}, &e->registers[slot]);
+}
+
+static void emit_constant(stencil_emitter *e, uint32_t slot, uint64_t value)
+{
+    if (wj_is_operand(e, slot)) {
+        wj_place_constant(e, slot, value);
+    } else {
+        wj_emit_constant(e, slot, value);
+    }
+}
+
+static bool is_in_float(const stencil_emitter *e, uint32_t slot)
+{
+    uint8_t in = e->registers[slot];
+    return in >= FIRST_FLOAT || (in == IN_FRAME && !wj_is_operand(e, slot) && e->is_float[slot] != 0);
 }
 
 static void emit_copy(stencil_emitter *e, uint32_t to, uint32_t from)
 {
-    bool is_float[2] = {e->registers[to] >= FIRST_FLOAT, e->registers[from] >= FIRST_FLOAT};
-    uint32_t number = is_float[0] && (is_float[1] || e->registers[from] == IN_FRAME) ? WJ_STENCIL_COPY_FLOAT
-                      : is_float[0]                                                 ? WJ_STENCIL_COPY_TO_FLOAT
-                      : is_float[1] && e->registers[to] == IN_FRAME                 ? WJ_STENCIL_COPY_FLOAT
-                      : is_float[1]                                                 ? WJ_STENCIL_COPY_FROM_FLOAT
-                                                                                    : WJ_STENCIL_COPY;
-    emit_row(e, number, (uint32_t[]){to, from}, 0, 0);
+    const uint64_t *constant = wj_constant_of(e, from);
+    if (constant != NULL) {
+        uint64_t value = *constant;
+        wj_drop_operand(e, from);
+        emit_constant(e, to, value);
+        return;
+    }
+    uint8_t places[2] = {IN_FRAME, e->registers[from]};
+    bool is_float = is_in_float(e, from);
+    if (wj_is_operand(e, from)) {
+        wj_drop_operand(e, from);
+    }
+    places[0] = wj_is_operand(e, to) ? wj_place_operand(e, to, is_float, places[1]) : e->registers[to];
+    if (places[0] == places[1] && places[0] != IN_FRAME) {
+        return;
+    }
+    uint32_t number = WJ_STENCIL_COPY;
+    if (places[0] >= FIRST_FLOAT) {
+        number = places[1] == IN_FRAME || places[1] >= FIRST_FLOAT ? WJ_STENCIL_COPY_FLOAT : WJ_STENCIL_COPY_TO_FLOAT;
+    } else if (places[1] >= FIRST_FLOAT) {
+        number = places[0] == IN_FRAME ? WJ_STENCIL_COPY_FLOAT : WJ_STENCIL_COPY_FROM_FLOAT;
+    }
+    copy_stencil(e, &(stencil_row){.number = number, .slots = (uint32_t[]){to, from}}, places);
 }
 
 /* Slots from `from` on to those from `to` on, which lie below. */
@@ -410,26 +393,12 @@ static void emit_move(stencil_emitter *e, uint32_t to, uint32_t from, uint32_t c
         }
         return;
     }
-    for (uint32_t slot = from; slot < from + count; slot++) {
-        wj_store_register(e, slot);
-    }
+    wj_store_operands(e, NULL, 0, false);
     wj_move_slots(e, to, from, count);
-    for (uint32_t slot = to; slot < to + count; slot++) {
-        wj_load_register(e, slot);
-    }
-}
-
-static void emit_constant(stencil_emitter *e, uint32_t slot, uint64_t value)
-{
-    bool is_wide = value > UINT32_MAX;
-    uint32_t number = e->registers[slot] >= FIRST_FLOAT
-                          ? (is_wide ? WJ_STENCIL_CONSTANT_FLOAT_64 : WJ_STENCIL_CONSTANT_FLOAT)
-                          : (is_wide ? WJ_STENCIL_CONSTANT_64 : WJ_STENCIL_CONSTANT);
-    emit_row(e, number, &slot, value, 0);
 }
 
 /* A division by a constant: the constant is put into a slot of its own. */
-static void emit_division(stencil_emitter *e, const instruction *found, const uint32_t *word)
+static void emit_division(stencil_emitter *e, const stencil_instruction *found, const uint32_t *word, uint32_t target)
 {
     bool branches = *word >= WJ_OP_BRANCH_I32_EQ;
     uint32_t plain = branches ? *word - WJ_OP_BRANCH_I32_EQ_IMMEDIATE : *word - WJ_OP_I32_EQ_IMMEDIATE;
@@ -442,16 +411,16 @@ static void emit_division(stencil_emitter *e, const instruction *found, const ui
         slots[2] = e->scratch_slot;
     }
     uint32_t operation = plain + (branches ? WJ_OP_BRANCH_I32_EQ : WJ_OP_I32_EQ);
-    emit_row(e, stencils_of[operation] - 1u, slots, 0, found->target);
+    emit_row(e, stencils_of[operation] - 1u, slots, 0, target);
 }
 
 /* The words have the low half of a constant of 64 bits, which is extended with its sign. */
-static uint64_t constant_of(const instruction *found)
+static uint64_t constant_of(const stencil_instruction *found)
 {
     return (uint64_t)(int64_t)(int32_t)found->constant;
 }
 
-static void emit_access(stencil_emitter *e, const instruction *found)
+static void emit_access(stencil_emitter *e, const stencil_instruction *found)
 {
     /* The processor takes the 32 bits of an instruction for a signed number: an offset from 2 GiB on would reach below the
      * memory, to whatever the process has there. */
@@ -461,6 +430,7 @@ static void emit_access(stencil_emitter *e, const instruction *found)
 
 static void emit_call_of(stencil_emitter *e, uint32_t function, uint32_t first)
 {
+    wj_store_operands(e, NULL, 0, false);
     const wj_interpreter_plan *plan = &e->of->plan;
     const wj_signature *type = plan->types[plan->function_types[function]];
     wj_callee callee = {.kind = function < plan->imported_function_count ? CALLEE_IMPORT : CALLEE_OWN, .index = function};
@@ -470,6 +440,7 @@ static void emit_call_of(stencil_emitter *e, uint32_t function, uint32_t first)
 static void emit_indirect_call(stencil_emitter *e, const uint32_t *word)
 {
     const wj_interpreter_plan *plan = &e->of->plan;
+    wj_store_operands(e, &word[3], 1, false);
     wj_save_iterations(e);
     emit_row(e, WJ_STENCIL_FUNC_REF, &word[3], plan->tables_offset + (uint64_t)WJ_TABLE_SLOT_SIZEOF * word[2], 0);
     uint32_t stub = wj_add_stub(e, STUB_TYPE, word[1]);
@@ -480,6 +451,7 @@ static void emit_indirect_call(stencil_emitter *e, const uint32_t *word)
 
 static void emit_reference_call(stencil_emitter *e, const uint32_t *word)
 {
+    wj_store_operands(e, &word[2], 1, false);
     wj_save_iterations(e);
     emit_row(e, WJ_STENCIL_FUNC_REF_OPERAND, &word[2], 0, 0);
     wj_emit_call(e, &(wj_callee){.kind = CALLEE_REFERENCE}, e->of->plan.types[word[1]], word[3]);
@@ -488,6 +460,7 @@ static void emit_reference_call(stencil_emitter *e, const uint32_t *word)
 /* What the runtime does. */
 static void emit_builtin(stencil_emitter *e, const uint32_t *w)
 {
+    wj_store_operands(e, NULL, 0, false);
 #define CALL(name, result, ...) \
     wj_emit_builtin(e, (const void *)wj_builtin_##name, result, (wj_argument[]){__VA_ARGS__}, \
                     sizeof((wj_argument[]){__VA_ARGS__}) / sizeof(wj_argument))
@@ -546,6 +519,22 @@ uint64_t wj_native_memory_size(void *vmctx, uint32_t index)
     return __atomic_load_n(&memory->size_bytes, __ATOMIC_RELAXED) >> memory->page_size_log2;
 }
 
+static void emit_table(stencil_emitter *e, uint32_t slot, uint32_t count, const uint32_t *words)
+{
+    uint32_t *targets = malloc((count + (size_t)1) * sizeof *targets);
+    if (targets == NULL) {
+        e->failed = true;
+        return;
+    }
+    wj_store_operands(e, &slot, 1, false);
+    wj_load_constant(e, slot, false);
+    for (uint32_t i = 0; i <= count; i++) { /* many that are next to each other lead to the same word */
+        targets[i] = i != 0 && words[i] == words[i - 1] ? targets[i - 1] : edge_to(e, words[i]);
+    }
+    wj_emit_table(e, slot, count, targets);
+    free(targets);
+}
+
 static void emit_other(stencil_emitter *e, const uint32_t *w)
 {
     const wj_interpreter_plan *plan = &e->of->plan;
@@ -564,12 +553,17 @@ static void emit_other(stencil_emitter *e, const uint32_t *w)
         wj_count_iteration(e, w[1]);
         break;
     case WJ_OP_BRANCH:
+        wj_store_operands(e, NULL, 0, false);
+        wj_emit_edge(e, e->region, region_at(e, w[1]));
         wj_emit_jump(e, w[1]);
         break;
     case WJ_OP_BRANCH_TABLE:
-        wj_emit_table(e, w[1], w[2], w + 3);
+        emit_table(e, w[1], w[2], w + 3);
         break;
     case WJ_OP_RETURN:
+        for (uint32_t i = 0; i < e->signature->result_count; i++) {
+            wj_load_constant(e, w[1] + i, false);
+        }
         wj_emit_return(e, w[1]);
         break;
     case WJ_OP_CALL:
@@ -595,7 +589,7 @@ static void emit_other(stencil_emitter *e, const uint32_t *w)
         break;
     case WJ_OP_CHECK:
         wj_emit_memory_slot(e);
-        emit_row(e, WJ_STENCIL_CHECK, (uint32_t[]){w[1]}, (uint64_t)w[2] + w[3], 0);
+        emit(e, &(stencil_row){WJ_STENCIL_CHECK, &w[1], (uint64_t)w[2] + w[3], 0, false});
         wj_load_iterations(e);
         break;
     default:
@@ -604,12 +598,35 @@ static void emit_other(stencil_emitter *e, const uint32_t *w)
     }
 }
 
-static void emit_instruction(stencil_emitter *e, const instruction *found, const uint32_t *word)
+static void emit_select(stencil_emitter *e, const stencil_instruction *found)
 {
-    if (divides(*word)) {
-        emit_division(e, found, word);
+    bool is_float = is_in_float(e, found->slots[1]) || is_in_float(e, found->slots[2]);
+    emit_row(e, is_float ? WJ_STENCIL_SELECT_FLOAT : WJ_STENCIL_SELECT, found->slots, 0, 0);
+}
+
+/* A branch that is taken or not: behind it, operands are where they were; where it leads they are in the frame. */
+static void emit_branch(stencil_emitter *e, const stencil_instruction *found, const uint32_t *word)
+{
+    bool keeps_operand = *word == WJ_OP_BRANCH_ON_NULL || *word == WJ_OP_BRANCH_ON_NON_NULL;
+    wj_store_operands(e, found->slots, keeps_operand ? 0 : found->slot_count, true);
+    uint32_t target = edge_to(e, found->target);
+    if (wj_divides_by_constant(*word)) {
+        emit_division(e, found, word, target);
+    } else {
+        emit(e, &(stencil_row){found->stencil - 1, found->slots, constant_of(found), target, !keeps_operand});
+    }
+}
+
+static void emit_instruction(stencil_emitter *e, const stencil_instruction *found, const uint32_t *word)
+{
+    if (found->has_target && *word != WJ_OP_BRANCH) {
+        emit_branch(e, found, word);
+    } else if (wj_divides_by_constant(*word)) {
+        emit_division(e, found, word, 0);
     } else if (found->stencil == 0) {
         emit_other(e, word);
+    } else if (*word == WJ_OP_SELECT) {
+        emit_select(e, found);
     } else if (*word == WJ_OP_COPY) {
         emit_copy(e, word[1], word[2]);
     } else if (*word == WJ_OP_CONSTANT) {
@@ -617,23 +634,74 @@ static void emit_instruction(stencil_emitter *e, const instruction *found, const
     } else if (is_between(*word, WJ_OP_I32_LOAD, WJ_OP_I64_STORE32)) {
         emit_access(e, found);
     } else {
-        emit_row(e, found->stencil - 1, found->slots, constant_of(found), found->target);
+        emit_row(e, found->stencil - 1, found->slots, constant_of(found), 0);
     }
+}
+
+static bool goes_on(uint32_t operation)
+{
+    return operation != WJ_OP_BRANCH && operation != WJ_OP_BRANCH_TABLE && operation != WJ_OP_RETURN &&
+           operation != WJ_OP_UNREACHABLE;
+}
+
+/* Before a word: where control comes from elsewhere too, or goes to another region. */
+static void begin_word(stencil_emitter *e, uint32_t at, bool is_reached)
+{
+    uint32_t region = region_at(e, at);
+    if (region == e->region && (e->marks[at] & TARGET_MARK) == 0 && is_reached) {
+        return;
+    }
+    if (is_reached) {
+        wj_store_operands(e, NULL, 0, false);
+        wj_emit_edge(e, e->region, region);
+    }
+    wj_set_region(e, region);
+}
+
+/* A comparison of floats whose result is what the next word, a branch, looks at: the stencil of both, or NO_STENCIL. */
+static uint32_t float_branch(const stencil_emitter *e, const uint32_t *word, uint32_t next)
+{
+    static const struct {
+        uint16_t holds, fails;
+    } branches[] = {
+#define WJ_X(name) [WJ_OP_##name - WJ_OP_F32_EQ] = {WJ_STENCIL_BRANCH_##name, WJ_STENCIL_BRANCH_UNLESS_##name}
+        WJ_X(F32_LT), WJ_X(F32_GT), WJ_X(F32_LE), WJ_X(F32_GE), WJ_X(F64_LT), WJ_X(F64_GT), WJ_X(F64_LE), WJ_X(F64_GE),
+#undef WJ_X
+    };
+    const uint32_t *branch = e->function->words + next;
+    if (!is_between(*word, WJ_OP_F32_LT, WJ_OP_F64_GE) || (*branch != WJ_OP_BRANCH_IF && *branch != WJ_OP_BRANCH_UNLESS) ||
+        branch[1] != word[1] || !wj_is_operand(e, word[1]) || (e->marks[next] & TARGET_MARK) != 0) {
+        return NO_STENCIL;
+    }
+    uint32_t number = *word - WJ_OP_F32_EQ;
+    uint32_t found = *branch == WJ_OP_BRANCH_IF ? branches[number].holds : branches[number].fails;
+    return found == 0 ? NO_STENCIL : found;
 }
 
 static void emit_body(stencil_emitter *e)
 {
     const wj_interpreted *f = e->function;
     uint32_t site = 0;
+    bool is_reached = true;
     for (uint32_t at = 0; at < f->word_count && !e->failed;) {
         const uint32_t *word = f->words + at;
-        instruction found = decode(word);
+        stencil_instruction found = wj_decode(word);
+        begin_word(e, at, is_reached);
         e->places[at] = (uint32_t)e->count;
         if (site < f->offset_count && f->offsets[site][0] == at) {
             e->module_offset = f->offsets[site++][1];
             wj_note_site(e, (uint32_t)e->count, e->module_offset);
         }
-        emit_instruction(e, &found, word);
+        uint32_t both = float_branch(e, word, at + found.length);
+        if (both != NO_STENCIL) {
+            const uint32_t *branch = word + found.length;
+            wj_store_operands(e, &word[2], 2, true);
+            emit_row(e, both, &word[2], 0, edge_to(e, branch[2]));
+            found.length += 3;
+        } else {
+            emit_instruction(e, &found, word);
+        }
+        is_reached = goes_on(*word);
         at += found.length;
     }
 }
@@ -642,37 +710,20 @@ static void emit_body(stencil_emitter *e)
 
 static const void *translate(stencil_emitter *e, wj_interpreter *interpreter)
 {
-    uint32_t words = e->function->word_count;
-    uint32_t slots = e->function->slot_count + 1;
-    uint32_t *ends = calloc(words, sizeof *ends);
-    weights w = {.integers = calloc(slots, sizeof(uint32_t)), .floats = calloc(slots, sizeof(uint32_t))};
-    const void *code = NULL;
-    if (ends == NULL || w.integers == NULL || w.floats == NULL || !find_loops(e, ends)) {
-        goto done;
+    if (!wj_choose_registers(e)) {
+        return NULL;
     }
-    weigh(e, ends, &w);
-    if (interpreter->plan.register_seed != 0) {
-        choose_at_random(e);
-    } else {
-        choose_registers(e, &w);
-    }
-    e->uses_memory = w.uses_memory && interpreter->plan.has_memory != 0;
-    e->has_loops = w.has_loops;
-    e->calls_through_tables = w.calls_through_tables;
-    e->has_scratch_slot = w.divides;
+    e->uses_memory = e->uses_memory && interpreter->plan.has_memory != 0;
+    wj_set_region(e, 0);
     wj_emit_prologue(e);
     emit_body(e);
     wj_emit_rest(e);
-    if (!e->failed) {
-        wj_translated_code made = {e->code, e->count, (const uint32_t(*)[2])(const void *)e->sites, e->site_count};
-        const wj_native *native = wj_native_publish(interpreter, e->function->function_index, &made);
-        code = native == NULL ? NULL : native->code;
+    if (e->failed) {
+        return NULL;
     }
-done:
-    free(ends);
-    free(w.integers);
-    free(w.floats);
-    return code;
+    wj_translated_code made = {e->code, e->count, (const uint32_t(*)[2])(const void *)e->sites, e->site_count};
+    const wj_native *native = wj_native_publish(interpreter, e->function->function_index, &made);
+    return native == NULL ? NULL : native->code;
 }
 
 const void *wj_native_of(wj_interpreter *interpreter, const wj_interpreted *function)
@@ -683,11 +734,17 @@ const void *wj_native_of(wj_interpreter *interpreter, const wj_interpreted *func
     stencil_emitter e = {.of = interpreter, .function = function, .signature = function->signature};
     e.scratch_slot = function->slot_count;
     e.registers = calloc(function->slot_count + 1, sizeof *e.registers);
+    e.is_float = calloc(function->local_count + 1, sizeof *e.is_float);
     e.places = calloc(function->word_count + 1, sizeof *e.places);
+    e.marks = calloc(function->word_count + 1, sizeof *e.marks);
     wj_begin_emitter(&e);
-    const void *code = e.registers == NULL || e.places == NULL ? NULL : translate(&e, interpreter);
+    bool has_room = e.registers != NULL && e.is_float != NULL && e.places != NULL && e.marks != NULL;
+    const void *code = has_room ? translate(&e, interpreter) : NULL;
     free(e.registers);
+    free(e.is_float);
     free(e.places);
+    free(e.marks);
+    free(e.regions);
     free(e.code);
     free(e.sites);
     free(e.jumps);

@@ -4,7 +4,7 @@
  *           goes on from a loop takes the locals there (abi.py); below them the stack arguments of calls
  *     rbx   the instance context          rsi   base of memory 0, if the function has accesses
  *     edi   iterations until a loop is hot, if it has loops
- *     r12 to r15, r8, r9, xmm1 to xmm6: the slots that are used most; calls leave those up to r15 alone
+ *     r8, r9, r11 to r15, xmm1 to xmm7: the slots that are used most; calls leave those from r12 on alone
  *     all others are free within a stencil */
 #include "stencil_emit.h"
 
@@ -13,7 +13,7 @@
 #include <string.h>
 
 enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15 };
-static const uint8_t INTEGER_NUMBERS[INTEGER_REGISTERS] = {R12, R13, R14, R15, R8, R9};
+static const uint8_t INTEGER_NUMBERS[INTEGER_REGISTERS] = {R12, R13, R14, R15, R8, R9, R11};
 static const uint8_t ARGUMENT_NUMBERS[WJ_INT_REGISTERS] = {RDI, RSI, RDX, RCX, R8, R9};
 
 /* Above the slots, from rbp down: rbx; then what the function has of: the results area of its caller, iterations, a func-ref,
@@ -196,7 +196,7 @@ static uint32_t saved_bytes(const stencil_emitter *e)
 {
     uint32_t used = 0;
     for (uint32_t i = 0; i < SAVED_REGISTERS; i++) {
-        used = e->integers[i] != NO_SLOT ? i + 1 : used;
+        used = (e->saved_mask >> i & 1) != 0 ? i + 1 : used;
     }
     return (uint32_t)-saved_at(e, used) - 8;
 }
@@ -223,6 +223,9 @@ void wj_fill_hole(stencil_emitter *e, size_t place, const wj_stencil_hole *hole,
     case WJ_HOLE_NARROW:
     case WJ_HOLE_WIDE:
         wj_write_32(e, place, (uint32_t)constant + addend);
+        break;
+    case WJ_HOLE_BYTE:
+        e->code[place] = (uint8_t)(constant + addend);
         break;
     case WJ_HOLE_FULL:
         constant += (uint64_t)(int64_t)hole->addend;
@@ -269,28 +272,44 @@ static bool survives_calls(uint8_t where)
 /* All registers of slots, or those that calls change. */
 static void store_registers(stencil_emitter *e, bool all)
 {
-    for (uint32_t i = all ? 0 : SAVED_REGISTERS; i < INTEGER_REGISTERS; i++) {
-        if (e->integers[i] != NO_SLOT) {
-            wj_store_register(e, e->integers[i]);
-        }
-    }
-    for (uint32_t i = 0; i < FLOAT_REGISTERS; i++) {
-        if (e->floats[i] != NO_SLOT) {
-            wj_store_register(e, e->floats[i]);
+    for (uint32_t i = all ? 0 : SAVED_REGISTERS; i < STENCIL_REGISTERS; i++) {
+        if (e->held[i] != NO_SLOT) {
+            wj_store_register(e, e->held[i]);
         }
     }
 }
 
 static void load_registers(stencil_emitter *e)
 {
-    for (uint32_t i = SAVED_REGISTERS; i < INTEGER_REGISTERS; i++) {
-        if (e->integers[i] != NO_SLOT) {
-            wj_load_register(e, e->integers[i]);
+    for (uint32_t i = SAVED_REGISTERS; i < STENCIL_REGISTERS; i++) {
+        if (e->held[i] != NO_SLOT) {
+            wj_load_register(e, e->held[i]);
         }
     }
-    for (uint32_t i = 0; i < FLOAT_REGISTERS; i++) {
-        if (e->floats[i] != NO_SLOT) {
-            wj_load_register(e, e->floats[i]);
+}
+
+static void between(stencil_emitter *e, uint32_t i, uint32_t slot, bool loads)
+{
+    if (i >= INTEGER_REGISTERS) {
+        (loads ? load_float : store_float)(e, wj_register_number((uint8_t)(FIRST_FLOAT + i - INTEGER_REGISTERS)), RBP,
+                                           slot_at(e, slot));
+    } else {
+        (loads ? load : store)(e, wj_register_number((uint8_t)(FIRST_INTEGER + i)), RBP, slot_at(e, slot));
+    }
+}
+
+void wj_emit_edge(stencil_emitter *e, uint32_t from, uint32_t to)
+{
+    const stencil_region *before = &e->regions[from];
+    const stencil_region *after = &e->regions[to];
+    for (uint32_t i = 0; i < STENCIL_REGISTERS; i++) {
+        if (before->slots[i] != NO_SLOT && before->slots[i] != after->slots[i] && (before->dirty >> i & 1) != 0) {
+            between(e, i, before->slots[i], false);
+        }
+    }
+    for (uint32_t i = 0; i < STENCIL_REGISTERS; i++) {
+        if (after->slots[i] != NO_SLOT && before->slots[i] != after->slots[i]) {
+            between(e, i, after->slots[i], true);
         }
     }
 }
@@ -566,7 +585,7 @@ void wj_emit_builtin(stencil_emitter *e, const void *function, uint32_t result, 
 static void restore_registers(stencil_emitter *e)
 {
     for (uint32_t i = 0; i < SAVED_REGISTERS; i++) {
-        if (e->integers[i] != NO_SLOT) {
+        if ((e->saved_mask >> i & 1) != 0) {
             load(e, INTEGER_NUMBERS[i], RBP, saved_at(e, i));
         }
     }
@@ -578,14 +597,14 @@ void wj_emit_return(stencil_emitter *e, uint32_t slot)
 {
     const wj_signature *type = e->signature;
     if (type->area_slots != 0) {
-        load(e, R11, RBP, RESULTS_AREA);
+        load(e, RCX, RBP, RESULTS_AREA);
     }
     for (uint32_t i = type->result_count; i-- > 0;) { /* those in memory first: they go through rax */
         uint32_t place = type->places[type->param_count + i].slot;
         if (i >= WJ_MAX_REGISTER_RESULTS) {
             wj_store_register(e, slot + i);
             load(e, RAX, RBP, slot_at(e, slot + i));
-            store(e, RAX, R11, 8 * (int32_t)place);
+            store(e, RAX, RCX, 8 * (int32_t)place);
         }
     }
     for (uint32_t i = 0; i < type->result_count && i < WJ_MAX_REGISTER_RESULTS; i++) {
@@ -704,7 +723,7 @@ void wj_emit_prologue(stencil_emitter *e)
     word(e, 0);
     store(e, RBX, RBP, SAVED_RBX);
     for (uint32_t i = 0; i < SAVED_REGISTERS; i++) {
-        if (e->integers[i] != NO_SLOT) {
+        if ((e->saved_mask >> i & 1) != 0) {
             store(e, INTEGER_NUMBERS[i], RBP, saved_at(e, i));
         }
     }
@@ -793,8 +812,15 @@ void wj_emit_rest(stencil_emitter *e)
     for (size_t i = 0; i < e->stub_count && !e->failed; i++) {
         stencil_stub *stub = &e->stubs[i];
         stub->place = (uint32_t)e->count;
-        wj_note_site(e, stub->place, stub->module_offset);
+        if (stub->kind != STUB_EDGE) {
+            wj_note_site(e, stub->place, stub->module_offset);
+        }
+        wj_set_region(e, stub->region);
         switch (stub->kind) {
+        case STUB_EDGE:
+            wj_emit_edge(e, stub->region, e->marks[stub->number] & ~TARGET_MARK);
+            jump(e, stub->number);
+            break;
         case STUB_TRAP:
             wj_emit_trap(e, (int)stub->number);
             break;

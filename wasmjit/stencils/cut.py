@@ -18,9 +18,9 @@ from . import text
 from .text import FLOAT_REGISTERS, INTEGER_REGISTERS, Form, Operation
 
 _TRIPLE = "x86_64-unknown-linux-gnu"
-_R_64, _R_PC32, _R_PLT32, _R_32, _R_32S = 1, 2, 4, 10, 11
+_R_64, _R_PC32, _R_PLT32, _R_32, _R_32S, _R_8 = 1, 2, 4, 10, 11, 14
 _SIGNED = (*text.SLOT_HOLES, text.WIDE)
-_JUMP, _CONDITIONAL = 0xE9, 0x0F80
+_JUMP, _SHORT, _CONDITIONAL = 0xE9, 0x70, 0x0F80
 _SHIFTS = (0, 3)  # of a register's field in a byte
 _CONSTANTS = ".rodata.cst"  # the name of their sections, before their size
 _DISPLACEMENT_BYTES = 4  # to the next instruction, from which addresses count
@@ -49,8 +49,8 @@ class Hole(NamedTuple):
     addend: int
 
 
-# ABSOLUTE_32, ABSOLUTE_64: the value; RELATIVE_32: its distance from the hole.
-KINDS = ("ABSOLUTE_32", "ABSOLUTE_64", "RELATIVE_32")
+# ABSOLUTE_32, _64, _8: the value; RELATIVE_32: its distance from the hole.
+KINDS = ("ABSOLUTE_32", "ABSOLUTE_64", "RELATIVE_32", "ABSOLUTE_8")
 
 
 class Stencil(NamedTuple):
@@ -126,14 +126,20 @@ def _emit(functions: dict[str, str], cpu: str) -> dict[str, _Emitted]:
         while at < len(relocations) and relocations[at].offset < end:
             relocation = relocations[at]
             target = data.symbols[relocation.symbol]
-            kind = {_R_64: KINDS[1], _R_32: KINDS[0], _R_32S: KINDS[0], _R_PC32: KINDS[2], _R_PLT32: KINDS[2]}.get(
-                relocation.type
-            )
+            kind = {
+                _R_64: KINDS[1],
+                _R_8: KINDS[3],
+                _R_32: KINDS[0],
+                _R_32S: KINDS[0],
+                _R_PC32: KINDS[2],
+                _R_PLT32: KINDS[2],
+            }.get(relocation.type)
             if kind is None:
                 raise StencilError(f"{symbol.name}: relocation {relocation.type} for {target.name}")
             what, addend = target.name, relocation.addend
             if target.section in constants:
                 what, addend = _constant(data.sections[target.section], target.value + addend), 0
+            is_cut |= (what == text.BYTE) != (relocation.type == _R_8)
             is_cut |= (what in _SIGNED and relocation.type == _R_32) or (what == text.FULL) != (
                 relocation.type == _R_64
             )
@@ -154,6 +160,22 @@ def _constant(section: elf.Section, addend: int) -> str:
     return POOL + bytes(section.data[offset : offset + size_bytes]).hex()
 
 
+def _join_two_jumps(code: bytearray, holes: list[Hole]) -> None:
+    """jcc over a jump to the one, else to the other of NEXT and TARGET: the condition, or its opposite, to TARGET.
+
+    Nothing else leads to these jumps: a row has one branch, and traps stand behind.
+    """
+    last, over = holes[-2:], len(code) - 12
+    if sorted(hole.what for hole in last) != ["NEXT", "TARGET"] or over < 0:
+        return
+    if [hole.offset for hole in last] != [len(code) - 9, len(code) - 4] or code[-5] != _JUMP or code[-10] != _JUMP:
+        return
+    if code[over] & 0xF0 == _SHORT and code[over + 1] == 5:
+        condition = (code[over] & 0xF) ^ (last[1].what == "NEXT")
+        code[over:] = bytes([_CONDITIONAL >> 8, _CONDITIONAL & 0xF0 | condition, 0, 0, 0, 0])
+        holes[-2:] = [Hole(over + 2, KINDS[2], "TARGET", -4)]
+
+
 def _without_last_jump(name: str, emitted: _Emitted) -> tuple[bytearray, list[Hole]]:
     """The code goes on behind its end where it jumped to NEXT."""
     code, holes = bytearray(emitted.code), list(emitted.holes)
@@ -161,6 +183,7 @@ def _without_last_jump(name: str, emitted: _Emitted) -> tuple[bytearray, list[Ho
     def is_jump(hole: Hole, target: str) -> bool:
         return hole.what == target and code[hole.offset - 1] == _JUMP
 
+    _join_two_jumps(code, holes)
     if len(holes) >= 2 and is_jump(holes[-1], "TARGET") and holes[-1].offset + 4 == len(code):
         before = holes[-2]
         condition = int.from_bytes(code[before.offset - 2 : before.offset], "big")

@@ -19,7 +19,7 @@ from .text import Operation
 
 # The least that code of this tier is made for: every x86-64 processor since 2009. Without it there is none.
 CPU = "x86-64-v2"
-_WHAT = (*text.SLOT_HOLES, text.NARROW, text.WIDE, text.FULL, "TARGET", "POOL")
+_WHAT = (*text.SLOT_HOLES, text.NARROW, text.WIDE, text.FULL, "TARGET", "POOL", text.BYTE)
 _FIRST_TRAP = 16  # TRAP_n is this and n
 
 

@@ -35,14 +35,17 @@ INTEGER_PARAMETERS = (
 )
 FLOAT_TYPE = "<4 x float>"
 # What values are kept in, by the number that its instructions have it by; the three low bits are in a field each.
-INTEGER_REGISTERS = {"r12": 12, "r13": 13, "r14": 14, "r15": 15, "r8": 8, "r9": 9}
-FLOAT_REGISTERS = {f"xmm{number}": number for number in range(1, 7)}
-PARAMETERS = (*INTEGER_PARAMETERS, *((name, FLOAT_TYPE) for name in FLOAT_REGISTERS))
+INTEGER_REGISTERS = {"r12": 12, "r13": 13, "r14": 14, "r15": 15, "r8": 8, "r9": 9, "r11": 11}
+FLOAT_REGISTERS = {f"xmm{number}": number for number in range(1, 8)}
+# Those that the convention has no parameters for: LLVM is told that they are set at the start, and read at the end.
+HELD = (("r11", "i64"), ("xmm7", FLOAT_TYPE))
+PARAMETERS = (*INTEGER_PARAMETERS, *((name, FLOAT_TYPE) for name in FLOAT_REGISTERS if (name, FLOAT_TYPE) not in HELD))
 _TYPES = ", ".join(llvm for _, llvm in PARAMETERS)
 
 # The holes that slots of operands, and of the result, leave: in the order of an operation's words.
 SLOT_HOLES = ("D", "A", "B", "C")
-NARROW, WIDE, FULL = "NARROW", "WIDE", "FULL"  # constants: of 32 bits; of 32 that are sign-extended; of 64
+# Constants: of 32 bits; of 32 that are sign-extended; of 64; of 8.
+NARROW, WIDE, FULL, BYTE = "NARROW", "WIDE", "FULL", "BYTE"
 # As instructions that define %i. LLVM takes every address for one of the low 2 GiB, and would put that of FULL into 32
 # bits; and that of WIDE into 32 that it extends with zeros: so it is not told what is loaded.
 _NARROW = f"  %i = add i32 0, ptrtoint (ptr @{NARROW} to i32)"
@@ -106,9 +109,15 @@ class _Lowering:
 
 
 def leave(target: str, changed: str = "", value: str = "") -> str:
-    """The jump to `target`, which finds `value` in the register `changed`."""
+    """The jump to `target`, which finds `value` in the register `changed`. Traps do not look at any."""
+    if target.startswith("TRAP_"):
+        arguments = ", ".join(f"{llvm} {'%frame' if name == 'frame' else 'poison'}" for name, llvm in PARAMETERS)
+        return f"  musttail call ghccc void @{target}({arguments})\n  ret void"
+    held = ", ".join(f"{llvm} {value if name == changed else '%' + name}" for name, llvm in HELD)
+    constraints = ",".join(f"{{{name}}}" for name, _ in HELD)
+    lines = f'  call void asm sideeffect "", "{constraints}"({held})\n'
     arguments = ", ".join(f"{llvm} {value if name == changed else '%' + name}" for name, llvm in PARAMETERS)
-    return f"  musttail call ghccc void @{target}({arguments})\n  ret void"
+    return f"{lines}  musttail call ghccc void @{target}({arguments})\n  ret void"
 
 
 def _read(name: str, letter: str, llvm: str, register: str, hole: str) -> list[str]:
@@ -161,14 +170,15 @@ def _write(value: str, form: Form, llvm: str, registers: Sequence[str]) -> list[
 def function(name: str, lines: Sequence[str]) -> str:
     """A whole function."""
     parameters = ", ".join(f"{llvm} %{name}" for name, llvm in PARAMETERS)
-    body = "\n".join(lines)
+    held = [f'  %{name} = call {llvm} asm sideeffect "", "={{{name}}}"()' for name, llvm in HELD]
+    body = "\n".join([*held, *lines])
     return f"define ghccc void @{name}({parameters}) #0 {{\nentry:\n{body}\n}}\n"
 
 
 def prelude(triple: str) -> str:
     """What stands above all functions."""
     lines = [f'target triple = "{triple}"']
-    lines += [f"@{hole} = external dso_local global i8" for hole in (*SLOT_HOLES, WIDE)]
+    lines += [f"@{hole} = external dso_local global i8" for hole in (*SLOT_HOLES, WIDE, BYTE)]
     lines += [
         f"@{NARROW} = external hidden global i8, !absolute_symbol !0",
         f"@{FULL} = external hidden global i8, !absolute_symbol !1",
@@ -266,6 +276,8 @@ def _row_operation(op: Op, immediates: tuple[str, ...] = ("",), *, name: str = "
     operands = op.params[:-1] if immediates != ("",) else op.params
 
     def write(form: Form, registers: Sequence[str], immediate: str) -> list[str]:
+        if op.name[4:] == "add" and form.letters == "iii" and not form.equal:
+            return [*_reads(form, registers, (I64, I64), 2), _sum(op), *_write("%r", form, "i64", registers)]
         lowering = _Lowering()
         lines = _reads(form, registers, operands, len(operands))
         b = "%i" if immediate else "%b" if len(operands) > 1 else ""
@@ -279,17 +291,36 @@ def _row_operation(op: Op, immediates: tuple[str, ...] = ("",), *, name: str = "
     return Operation(name or operation_name(op), (op.result,), operands, write, immediates)
 
 
-# For these LLVM loads the address of a symbol first. The processor's own name for each is the row's.
-_WITH_IMMEDIATE = ("add", "sub", "and", "or", "xor")
+def _sum(op: Op) -> str:
+    """In a third register. LLVM's `lea` is another instruction where its base is r13: here each has a displacement."""
+    letter = "q" if op.result == I64 else "k"
+    return f'  %r = call i64 asm "{{disp8}} lea 0($1,$2), ${{0:{letter}}}", "=r,r,r"(i64 %a, i64 %b)'
+
+
+# For these LLVM loads the address of a symbol first. The processor's own name for each that is not the row's.
+_WITH_IMMEDIATE = ("add", "sub", "and", "or", "xor", "mul", "shl", "shr_s", "shr_u", "rotl", "rotr")
+_NAMES = {"shr_s": "sar", "shr_u": "shr", "rotl": "rol", "rotr": "ror"}
 
 
 def _immediate_operation(op: Op) -> Operation:
-    """As `_row_operation` with a constant, which is part of the instruction."""
-    llvm, suffix, hole = ("i32", "l", NARROW) if op.result == I32 else ("i64", "q", WIDE)
-    operation = f'  %r = call {llvm} asm "{op.name[4:]}{suffix} $$${{2:c}}, $0", "=r,0,i"({llvm} %a, ptr @{hole})'
+    """As `_row_operation` with a constant, which is part of the instruction. It has 64 bits to LLVM in any case, which
+    would else extend the result, of which it does not know that the high half is 0."""
+    name = op.name[4:]
+    is_wide = op.result == I64
+    letter, hole = ("q", WIDE) if is_wide else ("l", NARROW)
+    first, second = ("${0:q}", "${1:q}") if is_wide else ("${0:k}", "${1:k}")
+
+    def text(form: Form) -> str:
+        if name == "add" and form.letters == "ii" and not form.equal:  # without a base: it cannot be r12
+            return f'"lea ${{2:c}}(,$1,1), {first}", "=r,r,i"(i64 %a, ptr @{hole})'
+        if name == "mul":
+            return f'"imul{letter} $$${{2:c}}, {second}, {first}", "=r,r,i"(i64 %a, ptr @{hole})'
+        of = BYTE if name.startswith(("sh", "rot")) else hole  # the processor takes as many bits as the row
+        return f'"{_NAMES.get(name, name)}{letter} $$${{2:c}}, {first}", "=r,0,i"(i64 %a, ptr @{of})'
 
     def write(form: Form, registers: Sequence[str], immediate: str) -> list[str]:
-        return [*_reads(form, registers, (op.result,), 1), operation, *_write("%r", form, llvm, registers)]
+        lines = [*_reads(form, registers, (I64,), 1), f"  %r = call i64 asm {text(form)}"]
+        return [*lines, *_write("%r", form, "i64", registers)]
 
     return Operation(f"{operation_name(op)}_IMMEDIATE", (op.result,), (op.result,), write)
 
@@ -309,6 +340,25 @@ def _branch_operation(op: Op, immediates: tuple[str, ...], name: str) -> Operati
         return [*lines, *lowering.lines, *_fork(value), *lowering.cold]
 
     return Operation(name, (), operands, write, immediates)
+
+
+# Comparisons of floats that one jump tells the result of, also that they do not hold.
+_FLOAT_BRANCHES = ("lt", "gt", "le", "ge")
+
+
+def _float_branches(op: Op) -> Iterator[Operation]:
+    """Goes to TARGET where the comparison holds, or where it does not."""
+    for negative in (False, True):
+
+        def write(form: Form, registers: Sequence[str], immediate: str, negative: bool = negative) -> list[str]:
+            lowering = _Lowering()
+            value, _ = _value(op, "%a", "%b", lowering)
+            if negative:
+                lowering.lines.append(f"  {value}n = xor i1 {value}, true")
+                value = f"{value}n"
+            return [*_reads(form, registers, op.params, 2), *lowering.lines, *_fork(value)]
+
+        yield Operation(f"BRANCH{'_UNLESS' * negative}_{operation_name(op)}", (), op.params, write)
 
 
 def _fork(condition: str) -> list[str]:
@@ -379,13 +429,16 @@ def _constant_operation(name: str, immediate: str, letters: tuple[str, ...], llv
     return Operation(name, (I64,), (), write, (immediate,), letters)
 
 
-def _select_operation() -> Operation:
+def _select_operation(name: str, valtype: int) -> Operation:
     def write(form: Form, registers: Sequence[str], immediate: str) -> list[str]:
-        lines = _reads(form, registers, (I64, I64, I32), 3)
-        lines.append("  %z = icmp ne i32 %c, 0\n  %r = select i1 %z, i64 %a, i64 %b")
-        return [*lines, *_write("%r", form, "i64", registers)]
+        llvm = llvm_type(valtype)
+        lines = _reads(form, registers, (valtype, valtype, I32), 3)
+        # Both are read in any case: LLVM would choose between their addresses, of which it takes none to be below 0.
+        lines = [line.replace(" = load ", " = load volatile ") for line in lines]
+        lines.append(f"  %z = icmp ne i32 %c, 0\n  %r = select i1 %z, {llvm} %a, {llvm} %b")
+        return [*lines, *_write("%r", form, llvm, registers)]
 
-    return Operation("SELECT", (I64,), (I64, I64, I32), write)
+    return Operation(name, (valtype,), (valtype, valtype, I32), write)
 
 
 def _test_operation(name: str, valtype: int, condition: str) -> Operation:
@@ -584,11 +637,15 @@ def operations() -> Iterator[Operation]:
             yield _row_operation(op)
             if len(op.params) == 2 and op.params[0] in (I32, I64):
                 yield from _constant_forms(op)
+            if len(op.params) == 2 and is_float(op.params[0]) and op.name[4:] in _FLOAT_BRANCHES:
+                yield from _float_branches(op)
     yield _copy_operation("COPY", ("mm", "mi", "im", "ii"), "i64")
     yield _copy_operation("COPY_FLOAT", ("mf", "fm", "ff"), "double")
     yield from (_copy_operation("COPY_TO_FLOAT", ("fi",), "i64"), _copy_operation("COPY_FROM_FLOAT", ("if",), "i64"))
-    yield _select_operation()
-    narrow, full = f"{_NARROW}\n  %v = zext i32 %i to i64", f"{_FULL}\n  %v = add i64 0, %i"
+    yield _select_operation("SELECT", I64)
+    yield _select_operation("SELECT_FLOAT", F64)
+    narrow = f'  %v = call i64 asm "movl $$${{1:c}}, ${{0:k}}", "=r,i"(ptr @{NARROW})'
+    full = f"{_FULL}\n  %v = add i64 0, %i"
     yield _constant_operation("CONSTANT", narrow, ("m", "i"))
     yield _constant_operation("CONSTANT_64", full, ("m", "i"))
     yield _constant_operation("CONSTANT_FLOAT", narrow, ("f",), "double")
@@ -605,13 +662,13 @@ def operations() -> Iterator[Operation]:
 
 
 # What no operation of the interpreter is called.
-_OWN = {"COPY_FLOAT", "COPY_TO_FLOAT", "COPY_FROM_FLOAT", "CONSTANT_FLOAT", "CONSTANT_FLOAT_64"}
+_OWN = {"SELECT_FLOAT", "COPY_FLOAT", "COPY_TO_FLOAT", "COPY_FROM_FLOAT", "CONSTANT_FLOAT", "CONSTANT_FLOAT_64"}
 _OWN |= {"FUNC_REF", "OTHER_TYPE", "FUNC_REF_OPERAND"}
 
 
 def is_interpreted(name: str) -> bool:
     """Whether the interpreter has an operation of this name."""
-    return name not in _OWN and not name.endswith("_FAR")
+    return name not in _OWN and not name.endswith("_FAR") and not (name.startswith("BRANCH") and "_F" in name)
 
 
 def is_float(valtype: int) -> bool:

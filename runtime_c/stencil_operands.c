@@ -1,0 +1,156 @@
+/* Where operands are while a function is translated. See stencil_registers.c for which registers are left for them.
+ *
+ * An operand is used once after it was made (interpret_stack.h), but for a reference that a branch looks at, and an address
+ * that is checked first. So where it was used its register is free. Where control joins or forks all are in the frame. */
+#include "stencil_emit.h"
+
+/* NOLINTBEGIN(clang-analyzer-core.*, clang-analyzer-security.ArrayBound) */
+
+bool wj_is_operand(const stencil_emitter *e, uint32_t slot)
+{
+    return slot >= e->function->local_count;
+}
+
+static uint8_t place_of(uint32_t i)
+{
+    return (uint8_t)(i < INTEGER_REGISTERS ? FIRST_INTEGER + i : FIRST_FLOAT + i - INTEGER_REGISTERS);
+}
+
+static uint32_t index_of(uint8_t place)
+{
+    return place >= FIRST_FLOAT ? (uint32_t)place - FIRST_FLOAT + INTEGER_REGISTERS : (uint32_t)place - FIRST_INTEGER;
+}
+
+void wj_set_region(stencil_emitter *e, uint32_t region)
+{
+    for (uint32_t i = 0; i < STENCIL_REGISTERS; i++) {
+        if (e->held[i] != NO_SLOT) {
+            e->registers[e->held[i]] = IN_FRAME;
+        }
+    }
+    for (uint32_t i = 0; i < STENCIL_REGISTERS; i++) {
+        e->held[i] = e->regions[region].slots[i];
+        if (e->held[i] != NO_SLOT) {
+            e->registers[e->held[i]] = place_of(i);
+        }
+    }
+    for (uint32_t i = 0; i < e->constant_count; i++) {
+        e->registers[e->constants[i].slot] = IN_FRAME;
+    }
+    e->constant_count = 0;
+    e->stored = 0;
+    e->region = region;
+}
+
+static bool is_free(const stencil_emitter *e, uint32_t i)
+{
+    return e->held[i] == NO_SLOT && (i >= SAVED_REGISTERS || (e->saved_mask >> i & 1) != 0);
+}
+
+uint8_t wj_place_operand(stencil_emitter *e, uint32_t slot, bool is_float, uint8_t wanted)
+{
+    wj_drop_operand(e, slot);
+    uint32_t found = NO_SLOT;
+    uint32_t first = is_float ? INTEGER_REGISTERS : 0;
+    uint32_t end = is_float ? STENCIL_REGISTERS : INTEGER_REGISTERS;
+    if (wanted != IN_FRAME && (wanted >= FIRST_FLOAT) == is_float && is_free(e, index_of(wanted))) {
+        found = index_of(wanted);
+    }
+    for (uint32_t i = end; i > first && found == NO_SLOT; i--) {
+        found = is_free(e, i - 1) ? i - 1 : NO_SLOT;
+    }
+    if (e->of->plan.register_seed != 0 && wj_random(e) % 4 == 0) {
+        found = NO_SLOT;
+    }
+    if (found == NO_SLOT) {
+        return IN_FRAME;
+    }
+    e->held[found] = slot;
+    e->stored &= ~(1u << found);
+    e->registers[slot] = place_of(found);
+    return e->registers[slot];
+}
+
+void wj_drop_operand(stencil_emitter *e, uint32_t slot)
+{
+    uint8_t in = e->registers[slot];
+    if (in == NOWHERE) {
+        for (uint32_t i = 0; i < e->constant_count; i++) {
+            if (e->constants[i].slot == slot) {
+                e->constants[i] = e->constants[--e->constant_count];
+                break;
+            }
+        }
+    } else if (in != IN_FRAME) {
+        e->held[index_of(in)] = NO_SLOT;
+    }
+    e->registers[slot] = IN_FRAME;
+}
+
+void wj_place_constant(stencil_emitter *e, uint32_t slot, uint64_t value)
+{
+    wj_drop_operand(e, slot);
+    if (e->constant_count == MOST_CONSTANTS) {
+        wj_emit_constant(e, slot, value);
+        return;
+    }
+    e->constants[e->constant_count].slot = slot;
+    e->constants[e->constant_count++].value = value;
+    e->registers[slot] = NOWHERE;
+}
+
+const uint64_t *wj_constant_of(const stencil_emitter *e, uint32_t slot)
+{
+    for (uint32_t i = 0; i < e->constant_count && e->registers[slot] == NOWHERE; i++) {
+        if (e->constants[i].slot == slot) {
+            return &e->constants[i].value;
+        }
+    }
+    return NULL;
+}
+
+void wj_load_constant(stencil_emitter *e, uint32_t slot, bool is_float)
+{
+    const uint64_t *value = wj_constant_of(e, slot);
+    if (value != NULL) {
+        uint64_t copy = *value;
+        (void)wj_place_operand(e, slot, is_float, IN_FRAME);
+        wj_emit_constant(e, slot, copy);
+    }
+}
+
+static bool is_among(const uint32_t *slots, uint32_t count, uint32_t slot)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (slots[i] == slot) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void wj_store_operands(stencil_emitter *e, const uint32_t *but, uint32_t count, bool keep)
+{
+    for (uint32_t i = 0; i < STENCIL_REGISTERS; i++) {
+        uint32_t slot = e->held[i];
+        if (slot == NO_SLOT || !wj_is_operand(e, slot) || is_among(but, count, slot)) {
+            continue;
+        }
+        if ((e->stored >> i & 1) == 0) {
+            wj_store_register(e, slot);
+            e->stored |= 1u << i;
+        }
+        if (!keep) {
+            wj_drop_operand(e, slot);
+        }
+    }
+    for (uint32_t i = e->constant_count; i > 0; i--) {
+        uint32_t slot = e->constants[i - 1].slot;
+        uint64_t value = e->constants[i - 1].value;
+        if (!is_among(but, count, slot)) {
+            wj_drop_operand(e, slot);
+            wj_emit_constant(e, slot, value);
+        }
+    }
+}
+/* NOLINTEND(clang-analyzer-core.*, clang-analyzer-security.ArrayBound) */

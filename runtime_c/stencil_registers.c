@@ -1,0 +1,448 @@
+/* Which slots are in which registers, in each loop of a function.
+ *
+ * A region is a loop, without the loops in it, which are regions of their own; what is in no loop is the first. In a region
+ * some locals are in registers from its start to its end; where control goes to another region, those that have another
+ * place there are stored and loaded. Operands are in registers that are left over, from the instruction that makes them to
+ * the one that uses them, but not from one block to another: how many registers are left for them, their use decides as that
+ * of locals does. */
+#include "stencil_emit.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Words are what interpret_translate.c made, of a body that validation has accepted: every slot and every target is one.
+ * NOLINTBEGIN(clang-analyzer-core.*, clang-analyzer-security.ArrayBound) */
+
+enum { MOST_DEPTH = 6, WEIGHT_OF_DEPTH = 3 }; /* a loop in a loop of that depth counts 8 times what is around it */
+enum { MOST_REGIONS = TARGET_MARK - 1 };
+enum { MOST_WEIGHT = 1 << 28 };
+enum { MIXED_SHARE = 16 };   /* of a local that is read as an integer here and a float there, what the other may be */
+enum { LEAST_WEIGHT = 3 };   /* what saving and restoring a register costs */
+enum { WEIGHT_OF_ENTRY = 2 }; /* what storing and loading it costs where a loop is entered and left */
+enum { LEAST_FREE = 2 };     /* registers that are left for operands */
+
+/* What a region does with a slot. */
+typedef struct {
+    uint32_t slot, region, next; /* the next of the region, or NO_USE */
+    uint32_t weights[3];         /* as an integer, as a float, as either */
+    bool is_written;
+} use;
+
+enum { NO_USE = UINT32_MAX };
+
+typedef struct {
+    stencil_emitter *e;
+    use *uses;
+    size_t count, room;
+    uint32_t *latest;  /* by slot: its last use in any region, or NO_USE */
+    uint32_t *order;   /* of slots: where one is in `merged` */
+} allocator;
+
+static uint32_t sum_of(uint32_t a, uint32_t b)
+{
+    return a + b > MOST_WEIGHT ? MOST_WEIGHT : a + b;
+}
+
+enum { INTEGER, FLOAT, EITHER };
+
+static void add_use(allocator *a, uint32_t region, uint32_t slot, uint32_t weight, uint32_t kind, bool is_written)
+{
+    uint32_t found = a->latest[slot];
+    if (found == NO_USE || a->uses[found].region != region) {
+        if (a->count == a->room) {
+            size_t room = 2 * a->room + 64;
+            use *grown = realloc(a->uses, room * sizeof *grown);
+            if (grown == NULL) {
+                a->e->failed = true;
+                return;
+            }
+            a->uses = grown;
+            a->room = room;
+        }
+        found = (uint32_t)a->count++;
+        a->uses[found] = (use){.slot = slot, .region = region, .next = a->e->regions[region].uses};
+        a->e->regions[region].uses = found;
+        a->latest[slot] = found;
+    }
+    use *at = &a->uses[found];
+    at->weights[kind] = sum_of(at->weights[kind], weight);
+    at->is_written = at->is_written || is_written;
+}
+
+/* ---- regions ---- */
+
+/* Notes what words jumps go to, and the last that jumps back to each. */
+static bool find_targets(stencil_emitter *e, uint32_t *ends)
+{
+    const wj_interpreted *f = e->function;
+    for (uint32_t at = 0; at < f->word_count;) {
+        stencil_instruction found = wj_decode(f->words + at);
+        if (found.length == 0) {
+            return false;
+        }
+        const uint32_t *targets = f->words[at] == WJ_OP_BRANCH_TABLE ? f->words + at + 3 : &found.target;
+        uint32_t count = f->words[at] == WJ_OP_BRANCH_TABLE ? f->words[at + 2] + 1 : found.has_target;
+        for (uint32_t i = 0; i < count; i++) {
+            e->marks[targets[i]] |= TARGET_MARK;
+            if (targets[i] <= at) {
+                ends[targets[i]] = at;
+            }
+        }
+        at += found.length;
+    }
+    return true;
+}
+
+static uint32_t add_region(stencil_emitter *e, uint32_t parent, uint32_t end)
+{
+    if (e->region_count == e->region_room) {
+        uint32_t room = 2 * e->region_room + 8;
+        stencil_region *grown = realloc(e->regions, room * sizeof *grown);
+        if (grown == NULL) {
+            e->failed = true;
+            return parent;
+        }
+        e->regions = grown;
+        e->region_room = room;
+    }
+    e->regions[e->region_count] = (stencil_region){.parent = parent, .end = end, .uses = NO_USE};
+    return e->region_count++;
+}
+
+/* The loop that begins at a word that is jumped back to, and goes on to the word `end`: a region, unless there are many. */
+static uint32_t enter(stencil_emitter *e, uint32_t around, uint32_t *depth, uint32_t end)
+{
+    for (uint32_t outer = around; e->regions[outer].end < end; outer = e->regions[outer].parent) {
+        e->regions[outer].end = end; /* an inner loop that is jumped back to later than the outer */
+    }
+    if (*depth == MOST_DEPTH || e->region_count == MOST_REGIONS) {
+        return around;
+    }
+    ++*depth;
+    return add_region(e, around, end);
+}
+
+/* `loose`: so many of the operands are integers or floats. */
+static void weigh_operands(allocator *a, const stencil_instruction *of, uint32_t region, uint32_t weight, uint32_t loose)
+{
+    const wj_stencil_operation *operation = wj_stencil_operation_of(of);
+    for (uint32_t i = 0; i < of->slot_count; i++) {
+        uint32_t kind = i < loose ? EITHER : (operation->floats >> i & 1) != 0 ? FLOAT : INTEGER;
+        add_use(a, region, of->slots[i], weight, kind, operation->has_result && i == 0);
+    }
+}
+
+/* What calls and others that are no rows write: their results are operands, but a few may be locals. */
+static void weigh_other(allocator *a, const uint32_t *word, uint32_t region)
+{
+    switch (*word) {
+    case WJ_OP_CONSTANT_64:
+    case WJ_OP_TABLE_GET:
+    case WJ_OP_TABLE_SIZE:
+    case WJ_OP_TABLE_GROW:
+    case WJ_OP_MEMORY_SIZE:
+    case WJ_OP_MEMORY_GROW:
+        add_use(a, region, word[1], 0, EITHER, true);
+        break;
+    case WJ_OP_BRANCH_TABLE:
+        add_use(a, region, word[1], 1, INTEGER, false);
+        break;
+    default:
+        break;
+    }
+}
+
+static void weigh(allocator *a, const uint32_t *ends)
+{
+    stencil_emitter *e = a->e;
+    const wj_interpreted *f = e->function;
+    uint32_t region = 0;
+    uint32_t depth = 0;
+    for (uint32_t at = 0; at < f->word_count && !e->failed;) {
+        while (at > e->regions[region].end) {
+            region = e->regions[region].parent;
+            depth--;
+        }
+        uint32_t inner = 0; /* loops that are no regions */
+        if (ends[at] != 0) {
+            uint32_t made = enter(e, region, &depth, ends[at]);
+            inner += made == region;
+            region = made;
+        }
+        e->marks[at] = (uint16_t)(e->marks[at] | region);
+        uint32_t weight = inner != 0 ? 1u << WEIGHT_OF_DEPTH : 1;
+        const uint32_t *word = f->words + at;
+        stencil_instruction found = wj_decode(word);
+        e->calls_through_tables = e->calls_through_tables || *word == WJ_OP_CALL_INDIRECT;
+        e->has_scratch_slot = e->has_scratch_slot || wj_divides_by_constant(*word);
+        if (found.stencil != 0) {
+            e->uses_memory = e->uses_memory || (*word >= WJ_OP_I32_LOAD && *word <= WJ_OP_I64_STORE32);
+            uint32_t loose = *word == WJ_OP_COPY ? 2 : *word == WJ_OP_CONSTANT ? 1 : *word == WJ_OP_SELECT ? 3 : 0;
+            weigh_operands(a, &found, region, weight, loose);
+        } else if (*word == WJ_OP_LOOP) {
+            e->has_loops = true;
+        } else if (wj_calls(*word)) {
+            e->regions[region].calls = sum_of(e->regions[region].calls, weight);
+            weigh_other(a, word, region);
+        } else {
+            weigh_other(a, word, region);
+        }
+        at += found.length;
+    }
+}
+
+/* ---- candidates ---- */
+
+/* Puts a slot among those of a class that are used most. */
+static void consider(stencil_candidate *best, uint32_t count, stencil_candidate made)
+{
+    if (made.weight == 0 || made.weight <= best[count - 1].weight) {
+        return;
+    }
+    uint32_t i = count - 1;
+    for (; i > 0 && best[i - 1].weight < made.weight; i--) {
+        best[i] = best[i - 1];
+    }
+    best[i] = made;
+}
+
+/* Sums up what a region does with each slot, for the region around it too. Inner regions were before. `merged`: uses, one
+ * for each slot at the end. */
+static void merge(allocator *a, uint32_t region)
+{
+    stencil_region *of = &a->e->regions[region];
+    for (uint32_t i = 0; i < STENCIL_CANDIDATES; i++) {
+        of->integers[i] = of->floats[i] = (stencil_candidate){.slot = NO_SLOT};
+    }
+    for (uint32_t i = of->uses; i != NO_USE; i = a->uses[i].next) { /* the last of a slot gets all */
+        use *at = &a->uses[i];
+        use *sum = &a->uses[a->latest[at->slot]];
+        if (sum->region != region) { /* the first that is met */
+            a->latest[at->slot] = i;
+        } else if (sum != at) {
+            for (uint32_t kind = 0; kind < 3; kind++) {
+                sum->weights[kind] = sum_of(sum->weights[kind], at->weights[kind]);
+            }
+            sum->is_written = sum->is_written || at->is_written;
+        }
+    }
+    uint32_t local_count = a->e->function->local_count;
+    for (uint32_t i = of->uses; i != NO_USE && !a->e->failed; i = a->uses[i].next) {
+        use at = a->uses[i];
+        if (a->latest[at.slot] != i) {
+            continue;
+        }
+        bool is_operand = at.slot >= local_count;
+        bool is_float = at.weights[FLOAT] > at.weights[INTEGER];
+        if (is_operand || at.weights[INTEGER] / MIXED_SHARE >= at.weights[FLOAT]) {
+            uint32_t weight = at.weights[INTEGER] + (is_float || is_operand ? 0 : at.weights[EITHER]);
+            consider(of->integers, STENCIL_CANDIDATES, (stencil_candidate){at.slot, weight, at.is_written});
+        }
+        if (is_operand || at.weights[FLOAT] / MIXED_SHARE >= at.weights[INTEGER]) {
+            uint32_t weight = at.weights[FLOAT] + (is_float ? at.weights[EITHER] : 0);
+            consider(of->floats, STENCIL_CANDIDATES, (stencil_candidate){at.slot, weight, at.is_written});
+        }
+        if (region != 0 && !is_operand) {
+            bool is_known = at.weights[FLOAT] != at.weights[INTEGER];
+            uint32_t any = at.weights[FLOAT] + at.weights[INTEGER] + at.weights[EITHER];
+            uint32_t kind = !is_known ? EITHER : is_float ? FLOAT : INTEGER;
+            add_use(a, of->parent, at.slot, any != 0 ? WEIGHT_OF_ENTRY : 0, kind, at.is_written);
+            of = &a->e->regions[region];
+        }
+        if (region == 0 && !is_operand) {
+            a->e->is_float[at.slot] = is_float;
+        }
+    }
+}
+
+/* ---- the choice ---- */
+
+typedef struct {
+    uint32_t first, count; /* registers of the class, in stencil_region.slots */
+    uint32_t saved;        /* so many of them calls leave alone */
+} class;
+
+static const class INTEGERS = {0, INTEGER_REGISTERS, SAVED_REGISTERS};
+static const class FLOATS = {INTEGER_REGISTERS, FLOAT_REGISTERS, 0};
+
+static uint32_t find(const stencil_region *in, const class *of, uint32_t slot)
+{
+    for (uint32_t i = of->first; i < of->first + of->count; i++) {
+        if (in->slots[i] == slot) {
+            return i;
+        }
+    }
+    return NO_SLOT;
+}
+
+/* A register that is free in a region: one that is free around it, too, if there is one. */
+static uint32_t free_register(const stencil_region *in, const stencil_region *around, const class *of, bool survives,
+                              bool from_the_end)
+{
+    uint32_t found = NO_SLOT;
+    uint32_t count = survives ? of->saved : of->count;
+    for (uint32_t n = 0; n < count; n++) {
+        uint32_t i = of->first + (from_the_end ? count - 1 - n : n);
+        if (in->slots[i] != NO_SLOT) {
+            continue;
+        }
+        if (around == NULL || around->slots[i] == NO_SLOT) {
+            return i;
+        }
+        found = found == NO_SLOT ? i : found;
+    }
+    return found;
+}
+
+static void put(stencil_region *in, const stencil_region *around, uint32_t i, uint32_t slot, bool is_written)
+{
+    in->slots[i] = slot;
+    bool stays = around != NULL && around->slots[i] == slot;
+    bool is_dirty = around == NULL || (stays ? (around->dirty >> i & 1) != 0 : is_written);
+    in->dirty |= (uint32_t)is_dirty << i;
+}
+
+static void choose_class(stencil_emitter *e, uint32_t region, const class *of, const stencil_candidate *best)
+{
+    stencil_region *in = &e->regions[region];
+    const stencil_region *around = region == 0 ? NULL : &e->regions[in->parent];
+    stencil_candidate chosen[STENCIL_CANDIDATES];
+    uint32_t count = 0;
+    uint32_t operands = 0;
+    uint32_t later = 0; /* operands among the rest */
+    for (uint32_t i = 0; i < STENCIL_CANDIDATES && best[i].slot != NO_SLOT; i++) {
+        bool is_operand = best[i].slot >= e->function->local_count;
+        if (count + operands == of->count) {
+            later += is_operand;
+        } else if (is_operand) {
+            operands++;
+        } else if (region != 0 || best[i].weight > LEAST_WEIGHT) {
+            chosen[count++] = best[i];
+        }
+    }
+    while (operands < LEAST_FREE && later != 0 && count != 0) {
+        operands++;
+        later--;
+        count -= count + operands > of->count;
+    }
+    bool is_taken[STENCIL_CANDIDATES] = {false};
+    for (uint32_t i = 0; i < count && around != NULL; i++) { /* where they are already */
+        uint32_t at = find(around, of, chosen[i].slot);
+        bool survives = at != NO_SLOT && at - of->first < of->saved;
+        if (at != NO_SLOT && (survives || chosen[i].weight > 2 * in->calls)) {
+            put(in, around, at, chosen[i].slot, chosen[i].is_written);
+            is_taken[i] = true;
+        }
+    }
+    bool is_leaf = region == 0 && in->calls == 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (is_taken[i]) {
+            continue;
+        }
+        uint32_t at = free_register(in, around, of, chosen[i].weight <= 2 * in->calls, is_leaf);
+        if (at != NO_SLOT) {
+            put(in, around, at, chosen[i].slot, chosen[i].is_written);
+        }
+    }
+    if (around == NULL) {
+        return;
+    }
+    uint32_t left = of->count - operands; /* for what is in registers around it, and stays there */
+    for (uint32_t i = of->first; i < of->first + of->count; i++) {
+        left -= in->slots[i] != NO_SLOT && left != 0;
+    }
+    for (uint32_t i = of->first; i < of->first + of->count && left != 0; i++) {
+        bool survives = i - of->first < of->saved;
+        if (in->slots[i] == NO_SLOT && around->slots[i] != NO_SLOT && (survives || in->calls == 0) &&
+            find(in, of, around->slots[i]) == NO_SLOT) {
+            put(in, around, i, around->slots[i], false);
+            left--;
+        }
+    }
+}
+
+static void choose(stencil_emitter *e, uint32_t region)
+{
+    stencil_region *in = &e->regions[region];
+    choose_class(e, region, &INTEGERS, in->integers);
+    choose_class(e, region, &FLOATS, in->floats);
+    for (uint32_t i = 0; i < SAVED_REGISTERS; i++) {
+        e->saved_mask |= (uint32_t)(in->slots[i] != NO_SLOT) << i;
+    }
+    /* Where operands need more than what calls change. */
+    uint32_t operands = 0;
+    uint32_t taken = 0;
+    for (uint32_t i = 0; i < STENCIL_CANDIDATES && in->integers[i].slot != NO_SLOT; i++) {
+        operands += in->integers[i].slot >= e->function->local_count && (region != 0 || in->integers[i].weight > LEAST_WEIGHT);
+    }
+    for (uint32_t i = SAVED_REGISTERS; i < INTEGER_REGISTERS; i++) {
+        taken += in->slots[i] != NO_SLOT;
+    }
+    for (uint32_t i = 0; i < SAVED_REGISTERS && operands + taken > INTEGER_REGISTERS - SAVED_REGISTERS; i++) {
+        if (in->slots[i] == NO_SLOT) {
+            e->saved_mask |= 1u << i;
+            taken--;
+        }
+    }
+}
+
+/* Any local in any register is right, and so is none, though it may have to go through the frame: tests try them. */
+static void choose_at_random(stencil_emitter *e, uint32_t region)
+{
+    stencil_region *in = &e->regions[region];
+    const stencil_region *around = region == 0 ? NULL : &e->regions[in->parent];
+    for (uint32_t i = 0; i < STENCIL_REGISTERS; i++) {
+        uint32_t slot = wj_random(e) % (e->function->local_count + 1);
+        if (around != NULL && wj_random(e) % 2 == 0) {
+            slot = around->slots[i] == NO_SLOT ? e->function->local_count : around->slots[i];
+        }
+        if (slot != e->function->local_count && find(in, &INTEGERS, slot) == NO_SLOT && find(in, &FLOATS, slot) == NO_SLOT) {
+            put(in, around, i, slot, true);
+        }
+    }
+    e->saved_mask = (1u << SAVED_REGISTERS) - 1;
+}
+
+uint32_t wj_random(stencil_emitter *e)
+{
+    e->random = e->random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return (uint32_t)(e->random >> 33);
+}
+
+bool wj_choose_registers(stencil_emitter *e)
+{
+    uint32_t words = e->function->word_count;
+    uint32_t slots = e->function->slot_count + 1;
+    uint32_t *ends = calloc(words, sizeof *ends);
+    allocator a = {.e = e, .latest = malloc(slots * sizeof *a.latest)};
+    bool done = false;
+    if (ends == NULL || a.latest == NULL || !find_targets(e, ends)) {
+        goto end;
+    }
+    memset(a.latest, 0xff, slots * sizeof *a.latest);
+    (void)add_region(e, 0, words);
+    if (e->failed) {
+        goto end;
+    }
+    weigh(&a, ends);
+    for (uint32_t i = e->region_count; i > 0 && !e->failed; i--) {
+        merge(&a, i - 1);
+    }
+    uint64_t seed = e->of->plan.register_seed;
+    e->random = seed + UINT64_C(0x9e3779b97f4a7c15) * (e->function->function_index + 1);
+    for (uint32_t i = 0; i < e->region_count && !e->failed; i++) {
+        memset(e->regions[i].slots, 0xff, sizeof e->regions[i].slots);
+        if (seed != 0) {
+            choose_at_random(e, i);
+        } else {
+            choose(e, i);
+        }
+    }
+    done = !e->failed;
+end:
+    free(ends);
+    free(a.latest);
+    free(a.uses);
+    return done;
+}
+/* NOLINTEND(clang-analyzer-core.*, clang-analyzer-security.ArrayBound) */
