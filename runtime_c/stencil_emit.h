@@ -89,6 +89,8 @@ typedef struct {
     uint64_t random;
     uint32_t held[STENCIL_REGISTERS];      /* what is in each register now, as in stencil_region */
     uint32_t stored;                       /* a bit for each that is an operand, and in the frame too */
+    uint32_t copies;                       /* a bit for each that is a copy of a local which is in the frame */
+    uint32_t next_victim;                  /* of copies, when a register is needed */
     struct {
         uint32_t slot;
         uint64_t value;
@@ -176,6 +178,10 @@ WJ_INTERNAL void wj_set_region(stencil_emitter *e, uint32_t region);
 /* Where an operand will be that is made now: a register if one is free, rather the one that is `wanted` (0: none). */
 WJ_INTERNAL uint8_t wj_place_operand(stencil_emitter *e, uint32_t slot, bool is_float, uint8_t wanted);
 WJ_INTERNAL bool wj_is_operand(const stencil_emitter *e, uint32_t slot);
+/* Where a local will be, for the rest of the block, that is in no register and is written now, to the frame too. */
+WJ_INTERNAL uint8_t wj_place_copy(stencil_emitter *e, uint32_t slot, bool is_float, uint8_t wanted);
+/* Forgets the copy of a local, if there is one. */
+WJ_INTERNAL void wj_drop_copy(stencil_emitter *e, uint32_t slot);
 /* An operand was used, and its register is free. */
 WJ_INTERNAL void wj_drop_operand(stencil_emitter *e, uint32_t slot);
 /* An operand is a constant. */
@@ -184,6 +190,8 @@ WJ_INTERNAL void wj_place_constant(stencil_emitter *e, uint32_t slot, uint64_t v
 WJ_INTERNAL const uint64_t *wj_constant_of(const stencil_emitter *e, uint32_t slot);
 /* Puts a constant into a register, or the frame. */
 WJ_INTERNAL void wj_load_constant(stencil_emitter *e, uint32_t slot, bool is_float);
+/* Forgets all operands, and copies. */
+WJ_INTERNAL void wj_drop_operands(stencil_emitter *e);
 /* All operands go to the frame, but for those of an instruction; if `keep`, they are in registers too. */
 WJ_INTERNAL void wj_store_operands(stencil_emitter *e, const uint32_t *but, uint32_t count, bool keep);
 

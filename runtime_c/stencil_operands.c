@@ -39,6 +39,7 @@ void wj_set_region(stencil_emitter *e, uint32_t region)
     }
     e->constant_count = 0;
     e->stored = 0;
+    e->copies = 0;
     e->region = region;
 }
 
@@ -47,28 +48,67 @@ static bool is_free(const stencil_emitter *e, uint32_t i)
     return e->held[i] == NO_SLOT && (i >= SAVED_REGISTERS || (e->saved_mask >> i & 1) != 0);
 }
 
+/* A register of a class that is free, rather `wanted`, or that has a copy; NO_SLOT. */
+static uint32_t find_register(stencil_emitter *e, bool is_float, uint8_t wanted)
+{
+    uint32_t first = is_float ? INTEGER_REGISTERS : 0;
+    uint32_t end = is_float ? STENCIL_REGISTERS : INTEGER_REGISTERS;
+    if (e->of->plan.register_seed != 0 && wj_random(e) % 4 == 0) {
+        return NO_SLOT;
+    }
+    if (wanted != IN_FRAME && wanted != NOWHERE && (wanted >= FIRST_FLOAT) == is_float && is_free(e, index_of(wanted))) {
+        return index_of(wanted);
+    }
+    for (uint32_t i = end; i > first; i--) {
+        if (is_free(e, i - 1)) {
+            return i - 1;
+        }
+    }
+    for (uint32_t n = 0; n < end - first && e->copies != 0; n++) {
+        uint32_t i = first + e->next_victim++ % (end - first);
+        if ((e->copies >> i & 1) != 0) {
+            wj_drop_copy(e, e->held[i]);
+            return i;
+        }
+    }
+    return NO_SLOT;
+}
+
+static uint8_t hold(stencil_emitter *e, uint32_t i, uint32_t slot)
+{
+    if (i == NO_SLOT) {
+        return IN_FRAME;
+    }
+    e->held[i] = slot;
+    e->stored &= ~(1u << i);
+    e->registers[slot] = place_of(i);
+    return e->registers[slot];
+}
+
 uint8_t wj_place_operand(stencil_emitter *e, uint32_t slot, bool is_float, uint8_t wanted)
 {
     wj_drop_operand(e, slot);
-    uint32_t found = NO_SLOT;
-    uint32_t first = is_float ? INTEGER_REGISTERS : 0;
-    uint32_t end = is_float ? STENCIL_REGISTERS : INTEGER_REGISTERS;
-    if (wanted != IN_FRAME && (wanted >= FIRST_FLOAT) == is_float && is_free(e, index_of(wanted))) {
-        found = index_of(wanted);
+    return hold(e, find_register(e, is_float, wanted), slot);
+}
+
+uint8_t wj_place_copy(stencil_emitter *e, uint32_t slot, bool is_float, uint8_t wanted)
+{
+    wj_drop_copy(e, slot);
+    uint8_t in = hold(e, find_register(e, is_float, wanted), slot);
+    if (in != IN_FRAME) {
+        e->copies |= 1u << index_of(in);
     }
-    for (uint32_t i = end; i > first && found == NO_SLOT; i--) {
-        found = is_free(e, i - 1) ? i - 1 : NO_SLOT;
+    return in;
+}
+
+void wj_drop_copy(stencil_emitter *e, uint32_t slot)
+{
+    uint8_t in = e->registers[slot];
+    if (in != IN_FRAME && (e->copies >> index_of(in) & 1) != 0) {
+        e->copies &= ~(1u << index_of(in));
+        e->held[index_of(in)] = NO_SLOT;
+        e->registers[slot] = IN_FRAME;
     }
-    if (e->of->plan.register_seed != 0 && wj_random(e) % 4 == 0) {
-        found = NO_SLOT;
-    }
-    if (found == NO_SLOT) {
-        return IN_FRAME;
-    }
-    e->held[found] = slot;
-    e->stored &= ~(1u << found);
-    e->registers[slot] = place_of(found);
-    return e->registers[slot];
 }
 
 void wj_drop_operand(stencil_emitter *e, uint32_t slot)
@@ -119,6 +159,11 @@ void wj_load_constant(stencil_emitter *e, uint32_t slot, bool is_float)
     }
 }
 
+void wj_drop_operands(stencil_emitter *e)
+{
+    wj_set_region(e, e->region);
+}
+
 static bool is_among(const uint32_t *slots, uint32_t count, uint32_t slot)
 {
     for (uint32_t i = 0; i < count; i++) {
@@ -133,6 +178,9 @@ void wj_store_operands(stencil_emitter *e, const uint32_t *but, uint32_t count, 
 {
     for (uint32_t i = 0; i < STENCIL_REGISTERS; i++) {
         uint32_t slot = e->held[i];
+        if (slot != NO_SLOT && !keep && !is_among(but, count, slot)) {
+            wj_drop_copy(e, slot);
+        }
         if (slot == NO_SLOT || !wj_is_operand(e, slot) || is_among(but, count, slot)) {
             continue;
         }

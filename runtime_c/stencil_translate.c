@@ -245,23 +245,44 @@ static void find_operands(stencil_emitter *e, const stencil_row *of, uint8_t *pl
     }
 }
 
+/* Whether a local is in a register, and not also in the frame. */
+static bool is_pinned(const stencil_emitter *e, uint32_t slot)
+{
+    uint8_t in = e->registers[slot];
+    if (wj_is_operand(e, slot) || in == IN_FRAME) {
+        return false;
+    }
+    uint32_t i = in >= FIRST_FLOAT ? (uint32_t)in - FIRST_FLOAT + INTEGER_REGISTERS : (uint32_t)in - FIRST_INTEGER;
+    return (e->copies >> i & 1) == 0;
+}
+
 /* Where the result will be; rather where an operand was. */
 static uint8_t place_result(stencil_emitter *e, const stencil_row *of, const uint8_t *places)
 {
     const wj_stencil_operation *operation = &stencil_operations[of->number];
     uint32_t slot = of->slots[0];
     bool is_float = (operation->floats & 1) != 0;
-    if (!wj_is_operand(e, slot)) {
-        uint8_t in = e->registers[slot];
+    uint8_t in = e->registers[slot];
+    if (is_pinned(e, slot)) {
         return is_float == (in >= FIRST_FLOAT) ? in : IN_FRAME;
     }
-    uint8_t wanted = IN_FRAME;
+    uint8_t wanted = wj_is_operand(e, slot) ? IN_FRAME : in;
     uint32_t count = is_commutative(of->number) ? operation->operand_count : 2;
     for (uint32_t i = 1; i < count && i < operation->operand_count && of->uses; i++) {
         bool fits = wj_is_operand(e, of->slots[i]) && places[i] != IN_FRAME && (places[i] >= FIRST_FLOAT) == is_float;
         wanted = fits && wanted == IN_FRAME ? places[i] : wanted;
     }
-    return wj_place_operand(e, slot, is_float, wanted);
+    return wj_is_operand(e, slot) ? wj_place_operand(e, slot, is_float, wanted) : wj_place_copy(e, slot, is_float, wanted);
+}
+
+/* What was just written where `place_result` said goes to where else it belongs. */
+static void finish_result(stencil_emitter *e, uint32_t slot, uint8_t place)
+{
+    if (place == IN_FRAME) {
+        wj_load_register(e, slot);
+    } else if (!wj_is_operand(e, slot) && !is_pinned(e, slot)) {
+        wj_store_register(e, slot);
+    }
 }
 
 /* Copies the stencil of an operation whose result and operands are at `places`. */
@@ -307,8 +328,8 @@ static void emit(stencil_emitter *e, const stencil_row *of)
         places[0] = place_result(e, of, places);
     }
     copy_stencil(e, of, places);
-    if (has_result && places[0] == IN_FRAME) {
-        wj_load_register(e, of->slots[0]);
+    if (has_result) {
+        finish_result(e, of->slots[0], places[0]);
     }
 }
 
@@ -346,8 +367,14 @@ static void emit_constant(stencil_emitter *e, uint32_t slot, uint64_t value)
 {
     if (wj_is_operand(e, slot)) {
         wj_place_constant(e, slot, value);
-    } else {
-        wj_emit_constant(e, slot, value);
+        return;
+    }
+    if (!is_pinned(e, slot)) {
+        (void)wj_place_copy(e, slot, e->is_float[slot] != 0, IN_FRAME);
+    }
+    wj_emit_constant(e, slot, value);
+    if (!is_pinned(e, slot)) {
+        wj_store_register(e, slot);
     }
 }
 
@@ -355,6 +382,17 @@ static bool is_in_float(const stencil_emitter *e, uint32_t slot)
 {
     uint8_t in = e->registers[slot];
     return in >= FIRST_FLOAT || (in == IN_FRAME && !wj_is_operand(e, slot) && e->is_float[slot] != 0);
+}
+
+static void copy_places(stencil_emitter *e, uint32_t to, uint32_t from, const uint8_t *places)
+{
+    uint32_t number = WJ_STENCIL_COPY;
+    if (places[0] >= FIRST_FLOAT) {
+        number = places[1] == IN_FRAME || places[1] >= FIRST_FLOAT ? WJ_STENCIL_COPY_FLOAT : WJ_STENCIL_COPY_TO_FLOAT;
+    } else if (places[1] >= FIRST_FLOAT) {
+        number = places[0] == IN_FRAME ? WJ_STENCIL_COPY_FLOAT : WJ_STENCIL_COPY_FROM_FLOAT;
+    }
+    copy_stencil(e, &(stencil_row){.number = number, .slots = (uint32_t[]){to, from}}, places);
 }
 
 static void emit_copy(stencil_emitter *e, uint32_t to, uint32_t from)
@@ -371,17 +409,15 @@ static void emit_copy(stencil_emitter *e, uint32_t to, uint32_t from)
     if (wj_is_operand(e, from)) {
         wj_drop_operand(e, from);
     }
-    places[0] = wj_is_operand(e, to) ? wj_place_operand(e, to, is_float, places[1]) : e->registers[to];
-    if (places[0] == places[1] && places[0] != IN_FRAME) {
-        return;
+    places[0] = wj_is_operand(e, to)  ? wj_place_operand(e, to, is_float, places[1])
+                : is_pinned(e, to) ? e->registers[to]
+                                     : wj_place_copy(e, to, is_float, places[1]);
+    if (places[0] != places[1] || places[0] == IN_FRAME) {
+        copy_places(e, to, from, places);
     }
-    uint32_t number = WJ_STENCIL_COPY;
-    if (places[0] >= FIRST_FLOAT) {
-        number = places[1] == IN_FRAME || places[1] >= FIRST_FLOAT ? WJ_STENCIL_COPY_FLOAT : WJ_STENCIL_COPY_TO_FLOAT;
-    } else if (places[1] >= FIRST_FLOAT) {
-        number = places[0] == IN_FRAME ? WJ_STENCIL_COPY_FLOAT : WJ_STENCIL_COPY_FROM_FLOAT;
+    if (!wj_is_operand(e, to) && !is_pinned(e, to) && places[0] != IN_FRAME) {
+        wj_store_register(e, to);
     }
-    copy_stencil(e, &(stencil_row){.number = number, .slots = (uint32_t[]){to, from}}, places);
 }
 
 /* Slots from `from` on to those from `to` on, which lie below. */
@@ -430,7 +466,6 @@ static void emit_access(stencil_emitter *e, const stencil_instruction *found)
 
 static void emit_call_of(stencil_emitter *e, uint32_t function, uint32_t first)
 {
-    wj_store_operands(e, NULL, 0, false);
     const wj_interpreter_plan *plan = &e->of->plan;
     const wj_signature *type = plan->types[plan->function_types[function]];
     wj_callee callee = {.kind = function < plan->imported_function_count ? CALLEE_IMPORT : CALLEE_OWN, .index = function};

@@ -29,6 +29,7 @@ bool wj_has_stencils(void)
 
 uint8_t wj_register_number(uint8_t where)
 {
+    /* It is a register. NOLINTNEXTLINE(clang-analyzer-security.ArrayBound) */
     return where >= FIRST_FLOAT ? (uint8_t)(where - FIRST_FLOAT + 1) : INTEGER_NUMBERS[where - FIRST_INTEGER];
 }
 
@@ -269,11 +270,11 @@ static bool survives_calls(uint8_t where)
     return where >= FIRST_INTEGER && where < FIRST_INTEGER + SAVED_REGISTERS;
 }
 
-/* All registers of slots, or those that calls change. */
+/* All registers of locals, or those that calls change. */
 static void store_registers(stencil_emitter *e, bool all)
 {
     for (uint32_t i = all ? 0 : SAVED_REGISTERS; i < STENCIL_REGISTERS; i++) {
-        if (e->held[i] != NO_SLOT) {
+        if (e->held[i] != NO_SLOT && !wj_is_operand(e, e->held[i])) {
             wj_store_register(e, e->held[i]);
         }
     }
@@ -424,64 +425,126 @@ static bool is_stack_place(uint32_t slot)
     return slot >= WJ_SLOT_OF(stack);
 }
 
-/* Loads an argument into the register or stack place that the convention wants. What calls change was stored before. */
+static uint8_t float_of(uint32_t place, uint32_t first)
+{
+    return (uint8_t)((place - first) / 2);
+}
+
+/* Loads an argument into the register or stack place that the convention wants. */
 static void pass(stencil_emitter *e, uint32_t place, uint32_t slot)
 {
     uint8_t where = e->registers[slot];
-    bool in_register = survives_calls(where);
+    const uint64_t *constant = wj_constant_of(e, slot);
+    uint8_t number = where == IN_FRAME || constant != NULL ? RAX : wj_register_number(where);
     if (is_stack_place(place)) {
-        uint8_t from = RAX;
-        if (in_register) {
-            from = wj_register_number(where);
-        } else {
+        int32_t at = 8 * (int32_t)(place - (uint32_t)WJ_SLOT_OF(stack));
+        if (where >= FIRST_FLOAT) {
+            store_float(e, number, RSP, at);
+            return;
+        }
+        if (where == IN_FRAME) {
             load(e, RAX, RBP, slot_at(e, slot));
         }
-        store(e, from, RSP, 8 * (int32_t)(place - (uint32_t)WJ_SLOT_OF(stack)));
+        store(e, number, RSP, at);
     } else if (is_integer_place(place)) {
         uint8_t to = ARGUMENT_NUMBERS[place - WJ_SLOT_OF(ints)];
-        if (in_register) {
-            move(e, to, wj_register_number(where));
-        } else {
+        if (constant != NULL) {
+            load_number(e, to, (uint32_t)*constant);
+        } else if (where == IN_FRAME) {
             load(e, to, RBP, slot_at(e, slot));
+        } else if (where >= FIRST_FLOAT) {
+            move_from_float(e, to, number);
+        } else {
+            move(e, to, number);
         }
     } else {
-        uint8_t to = (uint8_t)((place - WJ_SLOT_OF(floats)) / 2);
-        if (in_register) {
-            move_to_float(e, to, wj_register_number(where));
-        } else {
+        uint8_t to = float_of(place, WJ_SLOT_OF(floats));
+        if (where == IN_FRAME) {
             load_float(e, to, RBP, slot_at(e, slot));
+        } else if (where >= FIRST_FLOAT) {
+            move_float(e, to, number);
+        } else {
+            move_to_float(e, to, number);
         }
     }
 }
 
-/* Stores the results of a call; those whose registers calls change go to the frame, from where they are loaded. */
+/* Whether some parameter is in r8 or r9. */
+static bool has_many_integers(const wj_signature *type)
+{
+    for (uint32_t i = 0; i < type->param_count; i++) {
+        uint32_t place = type->places[i].slot;
+        if (is_integer_place(place) && ARGUMENT_NUMBERS[place - WJ_SLOT_OF(ints)] >= R8) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether an argument goes to its place from the register where it is, or as the constant that it is: nothing that is
+ * passed before may be in that register. */
+static bool goes_straight(const stencil_emitter *e, const wj_signature *type, uint32_t place, uint32_t slot)
+{
+    uint8_t where = e->registers[slot];
+    const uint64_t *constant = wj_constant_of(e, slot);
+    if (constant != NULL) {
+        return is_integer_place(place) && *constant <= UINT32_MAX;
+    }
+    if (where >= FIRST_FLOAT) {
+        return is_stack_place(place) ||
+               (!is_integer_place(place) && wj_register_number(where) >= float_of(place, WJ_SLOT_OF(floats)));
+    }
+    return is_stack_place(place) || survives_calls(where) || wj_register_number(where) > R9 || !has_many_integers(type);
+}
+
+/* Stores the operands that are no arguments, and those arguments that may be overwritten. */
+static void store_for_call(stencil_emitter *e, const wj_signature *type, uint32_t first, bool all)
+{
+    uint32_t straight[WJ_INT_REGISTERS + 8];
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < type->param_count && !all; i++) {
+        uint32_t slot = first + i;
+        bool fits = count < sizeof straight / sizeof straight[0];
+        if (fits && e->registers[slot] != IN_FRAME && goes_straight(e, type, type->places[i].slot, slot)) {
+            straight[count++] = slot;
+        }
+    }
+    wj_store_operands(e, straight, count, false);
+}
+
+/* Stores the results of a call in the frame; a single one is left where the convention has it. */
 static void take_results(stencil_emitter *e, const wj_signature *type, uint32_t first)
 {
-    for (uint32_t i = 0; i < type->result_count; i++) {
+    for (uint32_t i = 0; i < type->result_count && type->result_count != 1; i++) {
         uint32_t place = type->places[type->param_count + i].slot;
-        uint32_t slot = first + i;
-        uint8_t where = e->registers[slot];
-        bool in_register = survives_calls(where);
+        int32_t at = slot_at(e, first + i);
         if (i >= WJ_MAX_REGISTER_RESULTS) {
-            load(e, in_register ? wj_register_number(where) : R10, RSP, 8 * (int32_t)(type->stack_slots + place));
-            if (!in_register) {
-                store(e, R10, RBP, slot_at(e, slot));
-            }
+            load(e, RCX, RSP, 8 * (int32_t)(type->stack_slots + place));
+            store(e, RCX, RBP, at);
         } else if (place >= WJ_SLOT_OF(float_results)) {
-            uint8_t from = (uint8_t)((place - WJ_SLOT_OF(float_results)) / 2);
-            if (in_register) {
-                move_from_float(e, wj_register_number(where), from);
-            } else {
-                store_float(e, from, RBP, slot_at(e, slot));
-            }
+            store_float(e, float_of(place, WJ_SLOT_OF(float_results)), RBP, at);
         } else {
-            uint8_t from = place == WJ_SLOT_OF(int_results) ? RAX : RDX;
-            if (in_register) {
-                move(e, wj_register_number(where), from);
-            } else {
-                store(e, from, RBP, slot_at(e, slot));
-            }
+            store(e, place == WJ_SLOT_OF(int_results) ? RAX : RDX, RBP, at);
         }
+    }
+}
+
+/* A single result, in rax or xmm0, which nothing has changed meanwhile. */
+static void take_result(stencil_emitter *e, const wj_signature *type, uint32_t first)
+{
+    if (type->result_count != 1) {
+        return;
+    }
+    bool is_float = type->places[type->param_count].slot >= WJ_SLOT_OF(float_results);
+    uint8_t where = wj_place_operand(e, first, is_float, IN_FRAME);
+    if (is_float && where != IN_FRAME) {
+        move_float(e, wj_register_number(where), 0);
+    } else if (is_float) {
+        store_float(e, 0, RBP, slot_at(e, first));
+    } else if (where != IN_FRAME) {
+        move(e, wj_register_number(where), RAX);
+    } else {
+        store(e, RAX, RBP, slot_at(e, first));
     }
 }
 
@@ -505,6 +568,7 @@ void wj_emit_call(stencil_emitter *e, const wj_callee *callee, const wj_signatur
     }
     uint32_t outgoing = 8 * (type->stack_slots + type->area_slots);
     e->outgoing_bytes = outgoing > e->outgoing_bytes ? outgoing : e->outgoing_bytes;
+    store_for_call(e, type, first, callee->kind == CALLEE_REFERENCE);
     store_registers(e, false);
     if (callee->kind != CALLEE_REFERENCE) {
         wj_save_iterations(e);
@@ -539,10 +603,12 @@ void wj_emit_call(stencil_emitter *e, const wj_callee *callee, const wj_signatur
         load(e, RDI, RAX, WJ_FUNC_REF_VMCTX);
         call_memory(e, RAX, WJ_FUNC_REF_CODE);
     }
+    wj_drop_operands(e);
     take_results(e, type, first);
     load_registers(e);
     load_base(e);
     wj_load_iterations(e);
+    take_result(e, type, first);
 }
 
 void wj_emit_builtin(stencil_emitter *e, const void *function, uint32_t result, const wj_argument *arguments, size_t count)
@@ -566,7 +632,7 @@ void wj_emit_builtin(stencil_emitter *e, const void *function, uint32_t result, 
     }
     move(e, RDI, RBX);
     call_address(e, function);
-    if (result != NO_SLOT) {
+    if (result != NO_SLOT) { /* an operand, which is in the frame, or a local */
         uint8_t where = e->registers[result];
         if (survives_calls(where)) {
             register_form(e, 0, false, 0x89, RAX, wj_register_number(where));

@@ -434,7 +434,7 @@ def _select_operation(name: str, valtype: int) -> Operation:
         llvm = llvm_type(valtype)
         lines = _reads(form, registers, (valtype, valtype, I32), 3)
         # Both are read in any case: LLVM would choose between their addresses, of which it takes none to be below 0.
-        lines = [line.replace(" = load ", " = load volatile ") for line in lines]
+        lines = [line if "volatile" in line else line.replace(" = load ", " = load volatile ") for line in lines]
         lines.append(f"  %z = icmp ne i32 %c, 0\n  %r = select i1 %z, {llvm} %a, {llvm} %b")
         return [*lines, *_write("%r", form, llvm, registers)]
 
