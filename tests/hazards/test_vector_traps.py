@@ -6,6 +6,7 @@ LLVM narrows loads of which only some lanes are used, and drops those of which n
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import pytest
 
@@ -23,6 +24,7 @@ STORES = [op for op in VECTORS if op.access_bytes and not op.result]
 CPUS = [*(["x86-64-v2", "x86-64-v3"] if host_machine() == "x86_64" else ["generic"]), None]
 SHUFFLES = [list(range(16)), [0] * 16, [*range(8), *range(16, 24)], [0, 1, 2, 3] * 4, [16] * 16, [0, 16] * 8]
 SHUFFLES += [[*range(4), *[31] * 12], [*range(16, 32)], [*range(0, 16, 2), *range(0, 16, 2)]]
+FIXED_SHUFFLES = len(SHUFFLES)
 random.seed(5)
 SHUFFLES += [[random.randrange(32) for _ in range(16)] for _ in range(20)]
 
@@ -31,7 +33,7 @@ def immediates(op: Op) -> str:
     return "v128.const i32x4 1 2 3 4" if "bits" in op.immediates else "0" if "lane" in op.immediates else ""
 
 
-def uses_of_a_load(op: Op, load: str) -> list[str]:
+def uses_of_a_load(op: Op, load: str, lanes_used: Sequence[int], shuffles: Sequence[list[int]]) -> list[str]:
     """Bodies in which an operand of `op` is `load`, whose result is passed on, dropped, or used lane by lane."""
     bodies = []
     for position, valtype in enumerate(op.params):
@@ -41,14 +43,14 @@ def uses_of_a_load(op: Op, load: str) -> list[str]:
             f"({load} (local.get $at))" if index == position else f"(local.get ${VALTYPE_NAMES[t]})"
             for index, t in enumerate(op.params)
         )
-        text = SHUFFLES if "lanes" in op.immediates else [immediates(op)]
+        text = shuffles if "lanes" in op.immediates else [immediates(op)]
         for immediate in text:
             lanes = " ".join(map(str, immediate)) if isinstance(immediate, list) else immediate
             value = f"({op.name} {lanes} {operands})"
             bodies.append(f"(drop {value})")
             if op.result == V128:
                 bodies.append(f"(global.set $vector {value})")
-                bodies += [f"(global.set $number (i32x4.extract_lane {lane} {value}))" for lane in range(4)]
+                bodies += [f"(global.set $number (i32x4.extract_lane {lane} {value}))" for lane in lanes_used]
                 bodies.append(f"(global.set $vector (f64x2.promote_low_f32x4 {value}))")
             elif op.result == I32:
                 bodies.append(f"(global.set $number {value})")
@@ -88,9 +90,24 @@ class Bodies:
 CONFIGS = [("none", None), *(("speed", cpu) for cpu in CPUS)]
 
 
-@pytest.mark.parametrize(("level", "cpu"), CONFIGS)
-def test_loads_over_the_end_trap_however_they_are_used(level: str, cpu: str | None) -> None:
-    bodies = [body for op in COMPUTING for body in uses_of_a_load(op, "v128.load")]
+@pytest.mark.parametrize(
+    "part",
+    [pytest.param(None, marks=pytest.mark.slow), *range(len(CONFIGS))],
+    ids=lambda part: "whole" if part is None else "-".join(map(str, CONFIGS[part])),
+)
+def test_loads_over_the_end_trap_however_they_are_used(part: int | None) -> None:
+    """Every operation and kind of use in every configuration; what there are many of, lanes and random shuffles, in
+    one or two of them. The slow form has all in all."""
+    for index, (level, cpu) in enumerate(CONFIGS):
+        if part is None:
+            loads_trap(level, cpu, range(4), SHUFFLES)
+        elif part == index:
+            some = SHUFFLES[:FIXED_SHUFFLES] + SHUFFLES[FIXED_SHUFFLES + part :: len(CONFIGS)]
+            loads_trap(level, cpu, (part, (part + 1) % 4), some)
+
+
+def loads_trap(level: str, cpu: str | None, lanes_used: Sequence[int], shuffles: Sequence[list[int]]) -> None:
+    bodies = [body for op in COMPUTING for body in uses_of_a_load(op, "v128.load", lanes_used, shuffles)]
     made = Bodies(bodies, Config(opt_level=level, cpu=cpu))
     for reach in (15, 12, 8, 4, 1):  # bytes of the vector that lie in the memory
         assert made.untrapped(END - reach) == []
