@@ -71,28 +71,32 @@ class _HostDefinition:
         return found
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class AddressDefinition:
-    """As _HostDefinition, for what `new_address_item` takes: `bind` makes one for a store, and `code` says what code
-    there is for it in C (0: none).
+    """As _HostDefinition, for what `new_address_item` takes: what there is of it is made when it is first asked for.
 
-    For WASI, where a Caller and conversions would cost more than the call.
+    For WASI, where a Caller and conversions would cost more than the call, and most functions are not used.
     """
 
-    type: wt.FuncType
-    bind: Callable[[StoreRecord], Callable[..., Any]]
-    code: Callable[[], int]
+    __slots__ = ()
 
-    def current_type(self) -> wt.ExternType:
+    def current_type(self) -> wt.FuncType:
         """Its type."""
-        return self.type
+        raise NotImplementedError
+
+    def bind(self, record: StoreRecord) -> Callable[..., Any]:
+        """The function for a store."""
+        raise NotImplementedError
+
+    def code(self) -> int:
+        """The code that there is for it in C; 0: none."""
+        raise NotImplementedError
 
     def item(self, record: StoreRecord, name: str) -> Item:
         """This store's function."""
         record.open()
         found: FuncItem | None = record.linker_functions.get(self)
         if found is None:
-            found = new_address_item(record, self.type, self.bind(record), self.code())
+            found = new_address_item(record, self.current_type(), self.bind(record), self.code())
             record.linker_functions[self] = found
         return found
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import ctypes
 import weakref
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .clocks import HostClock, RandomSource
-from .descriptors import DescriptorTable, Mirror
+from .descriptors import DescriptorTable
 
+if TYPE_CHECKING:
+    from .descriptors import Mirror
 
-class KnownToC(Mirror, Protocol):
-    """What C is told of a running program (`native.HostTable`)."""
+    class KnownToC(Mirror, Protocol):
+        """What C is told of a running program (`native.HostTable`)."""
 
-    def add_memory(self, instance_address: int, memory: Any) -> None:
-        """Code of this instance means this ``wj_memory *``."""
+        def add_memory(self, instance_address: int, memory: Any) -> None:
+            """Code of this instance means this ``wj_memory *``."""
 
 
 class WasiContext:

@@ -6,7 +6,7 @@ import ctypes
 import functools
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import WasmError
 from ..runtime.caller import Caller
@@ -54,10 +54,23 @@ def _new_view(
     return memory._item.size_counter(store), memoryview(memory.get_buffer_ptr(caller)).cast("B")
 
 
-def _bind(function: WasiFunction) -> Callable[[StoreRecord], Callable[..., int | None]]:
-    """What makes `function` a host function of a store; C calls it with the calling instance's address and ints."""
+class _Definition(AddressDefinition):
+    """One function of preview 1."""
 
-    def bind(record: StoreRecord) -> Callable[..., int | None]:
+    __slots__ = ("_function",)
+
+    def __init__(self, function: WasiFunction) -> None:
+        self._function = function
+
+    def current_type(self) -> Any:
+        return _type_of(self._function.params, self._function.results)
+
+    def code(self) -> int:
+        return native.code_of(self._function.name) if self._function.in_c else 0
+
+    def bind(self, record: StoreRecord) -> Callable[..., int | None]:
+        """What C calls with the calling instance's address and ints."""
+        function = self._function
         weak_record = weakref.ref(record)  # C holds `host` as long as the store lives
 
         def host(instance_address: int, *arguments: int) -> int | None:
@@ -75,7 +88,10 @@ def _bind(function: WasiFunction) -> Callable[[StoreRecord], Callable[..., int |
 
         return host
 
-    return bind
+
+@functools.cache
+def _type_of(params: str, results: str) -> Any:
+    return FuncType(*([_VALUE_TYPES[letter]() for letter in letters] for letters in (params, results)))._type
 
 
 def add_to_linker(linker: Linker) -> None:
@@ -86,20 +102,11 @@ def add_to_linker(linker: Linker) -> None:
     linker._insert_all(_definitions())
 
 
-def _no_code() -> int:
-    return 0
-
-
 @functools.cache
 def _definitions() -> list[tuple[tuple[str, str], AddressDefinition]]:
     """Made once: they belong to no Linker."""
-    types: dict[tuple[str, str], FuncType] = {}
-    found = []
-    for module, functions in MODULES.items():
-        for function in functions.values():
-            letters = function.params, function.results
-            if letters not in types:
-                types[letters] = FuncType(*([_VALUE_TYPES[letter]() for letter in some] for some in letters))
-            code = functools.partial(native.code_of, function.name) if function.in_c else _no_code
-            found.append(((module, function.name), AddressDefinition(types[letters]._type, _bind(function), code)))
-    return found
+    return [
+        ((module, function.name), _Definition(function))
+        for module, functions in MODULES.items()
+        for function in functions.values()
+    ]

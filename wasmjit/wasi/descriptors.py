@@ -8,7 +8,7 @@ import os
 import resource
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from .constants import Errno, FileType, Rights, WasiError, directory_rights, file_type_from_mode
 from .listing import FIRST_COOKIE
@@ -303,14 +303,16 @@ def default_max_descriptors() -> int:
     return min(DEFAULT_MAX_DESCRIPTORS, soft_limit // 2)
 
 
-class Mirror(Protocol):
-    """What is told of every change to a `DescriptorTable`, so that C does what it may do (see `native`)."""
+if TYPE_CHECKING:
 
-    def write(self, number: int, descriptor: Descriptor | None) -> None:
-        """What a number stands for now; None: nothing."""
+    class Mirror(Protocol):
+        """What is told of every change to a `DescriptorTable`, so that C does what it may do (see `native`)."""
 
-    def clear(self) -> None:
-        """No number stands for anything now."""
+        def write(self, number: int, descriptor: Descriptor | None) -> None:
+            """What a number stands for now; None: nothing."""
+
+        def clear(self) -> None:
+            """No number stands for anything now."""
 
 
 class DescriptorTable:

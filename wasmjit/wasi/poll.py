@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from .context import WasiContext
 
 _SUBSCRIPTION = struct.Struct("<QBxxxxxxxIxxxxQQHxxxxxx")  # userdata, tag, clock or fd, timeout, precision, flags
+# userdata, tag, the clock's own userdata or the fd (whose upper half says nothing), clock, timeout, precision, flags
+_UNSTABLE_SUBSCRIPTION = struct.Struct("<QBxxxxxxxQIxxxxQQHxxxxxx")
 _EVENT = struct.Struct("<QHBxxxxxQHxxxxxx")  # userdata, error, type, bytes, flags
 
 _MAX_SUBSCRIPTIONS = 65536
@@ -158,7 +160,14 @@ class SubscriptionLayout(NamedTuple):
     make: Callable[[tuple[int, ...]], Subscription]
 
 
+def _unstable_subscription(fields: tuple[int, ...]) -> Subscription:
+    userdata, tag, first, clock, timeout_ns, precision_ns, flags = fields
+    subject = clock if tag == EVENTTYPE_CLOCK else first & 0xFFFF_FFFF
+    return Subscription(userdata, tag, subject, timeout_ns, precision_ns, flags)
+
+
 PREVIEW1_LAYOUT = SubscriptionLayout(_SUBSCRIPTION, Subscription._make)
+UNSTABLE_LAYOUT = SubscriptionLayout(_UNSTABLE_SUBSCRIPTION, _unstable_subscription)
 
 
 def poll(
@@ -175,9 +184,3 @@ def poll(
     for index, event in enumerate(fired):
         _EVENT.pack_into(memory, events + index * _EVENT.size, *event)
     U32.pack_into(memory, result, len(fired))
-
-
-def poll_oneoff(
-    context: WasiContext, memory: memoryview, subscriptions: int, events: int, count: int, result: int
-) -> None:
-    poll(context, memory, PREVIEW1_LAYOUT, (subscriptions, events, count, result))

@@ -15,7 +15,6 @@ import struct
 import time
 from collections.abc import Callable, Iterable
 from operator import and_
-from typing import NamedTuple
 
 from ..runtime.native import is_interrupted
 from ..runtime.trap import ExitTrap
@@ -23,7 +22,6 @@ from . import operations
 from .constants import (
     ADVICE_COUNT,
     CLOCK_REALTIME,
-    EVENTTYPE_CLOCK,
     FSTFLAGS_ATIM,
     FSTFLAGS_ATIM_NOW,
     FSTFLAGS_MTIM,
@@ -42,7 +40,6 @@ from .constants import (
 from .context import WasiContext
 from .descriptors import FDSTAT_BYTES, Directory, FileStat, Times, fdstat, rights_left
 from .guest_memory import U32, U64, check, path_at, span, vectors_at
-from .poll import Subscription, SubscriptionLayout, poll, poll_oneoff
 from .sockets import sock_accept, sock_recv, sock_send, sock_shutdown
 
 _FILESTAT = struct.Struct("<QQBxxxxxxxQQQQQ")  # device, inode, filetype, links, size, accessed, modified, changed
@@ -52,6 +49,7 @@ _DIRENT = struct.Struct("<QQIBxxx")  # next cookie, inode, length of the name, f
 _RANDOM_CHUNK_BYTES = 1 << 16
 _ENTRIES_BETWEEN_LOOKS = 1024  # for an interrupt
 _U64_MASK = (1 << 64) - 1
+_MASKS = {"i": 0xFFFF_FFFF, "I": _U64_MASK}
 _ALL_OFLAGS, _ALL_FDFLAGS = (1 << 4) - 1, (1 << 5) - 1
 
 # As plain ints: operations of enum.Flag cost more than all else in a call. Of what C does too, see `operations`.
@@ -70,15 +68,18 @@ _READ, _WRITE, _READ_AT, _WRITE_AT, _SEEK, _TELL, _STAT = (
 )  # fmt: skip
 
 
-class WasiFunction(NamedTuple):
+class WasiFunction:
     """One preview 1 function. Types are letters: ``i`` i32, ``I`` i64."""
 
-    name: str
-    params: str
-    results: str
-    implementation: Callable[..., None]
-    masks: tuple[int, ...]  # what makes each argument unsigned
-    in_c: bool
+    __slots__ = ("implementation", "in_c", "masks", "name", "params", "results")
+
+    def __init__(self, name: str, params: str, implementation: Callable[..., None], in_c: bool) -> None:
+        self.name = name
+        self.params = params
+        self.results = "" if name == "proc_exit" else "i"
+        self.implementation = implementation
+        self.masks = tuple(map(_MASKS.__getitem__, params))  # what makes each argument unsigned
+        self.in_c = in_c
 
 
 def call(function: WasiFunction, context: WasiContext, memory: memoryview, arguments: tuple[int, ...]) -> int:
@@ -433,6 +434,14 @@ def path_unlink_file(context: WasiContext, memory: memoryview, fd: int, path: in
     context.descriptors.directory(fd, _UNLINK).unlink_file(path_at(memory, path, length))
 
 
+def poll_oneoff(
+    context: WasiContext, memory: memoryview, subscriptions: int, events: int, count: int, result: int
+) -> None:
+    from .poll import PREVIEW1_LAYOUT, poll  # here: most programs start sooner without
+
+    poll(context, memory, PREVIEW1_LAYOUT, (subscriptions, events, count, result))
+
+
 def proc_exit(context: WasiContext, memory: memoryview, code: int) -> None:
     with contextlib.suppress(OSError):  # nobody is left to be told, as with exit(3)
         context.descriptors.flush_all()
@@ -461,8 +470,6 @@ def sched_yield(context: WasiContext, memory: memoryview) -> None:
 
 _UNSTABLE_FILESTAT = struct.Struct("<QQBxxxIQQQQ")  # as _FILESTAT, with a u32 for the links
 _UNSTABLE_WHENCE = {0: os.SEEK_CUR, 1: os.SEEK_END, 2: os.SEEK_SET}
-# userdata, tag, the clock's own userdata or the fd (whose upper half says nothing), clock, timeout, precision, flags
-_UNSTABLE_SUBSCRIPTION = struct.Struct("<QBxxxxxxxQIxxxxQQHxxxxxx")
 
 
 def _unstable_write_stat(memory: memoryview, result: int, status: FileStat) -> None:
@@ -487,17 +494,12 @@ def _unstable_fd_seek(context: WasiContext, memory: memoryview, fd: int, offset:
     _seek(context, memory, fd, offset, _UNSTABLE_WHENCE.get(whence), result)
 
 
-def _unstable_subscription(fields: tuple[int, ...]) -> Subscription:
-    userdata, tag, first, clock, timeout_ns, precision_ns, flags = fields
-    subject = clock if tag == EVENTTYPE_CLOCK else first & 0xFFFF_FFFF
-    return Subscription(userdata, tag, subject, timeout_ns, precision_ns, flags)
-
-
 def _unstable_poll_oneoff(
     context: WasiContext, memory: memoryview, subscriptions: int, events: int, count: int, result: int
 ) -> None:
-    layout = SubscriptionLayout(_UNSTABLE_SUBSCRIPTION, _unstable_subscription)
-    poll(context, memory, layout, (subscriptions, events, count, result))
+    from .poll import UNSTABLE_LAYOUT, poll  # as in poll_oneoff
+
+    poll(context, memory, UNSTABLE_LAYOUT, (subscriptions, events, count, result))
 
 
 # ---- the tables ----
@@ -566,12 +568,7 @@ _UNSTABLE_ROWS: tuple[_Row, ...] = (
 
 def _functions(rows: Iterable[_Row]) -> dict[str, WasiFunction]:
     """By name; of two rows with one name the later holds."""
-    found = {}
-    for name, params, implementation, in_c in rows:
-        masks = tuple(0xFFFF_FFFF if letter == "i" else _U64_MASK for letter in params)
-        results = "" if name == "proc_exit" else "i"
-        found[name] = WasiFunction(name, params, results, implementation, masks, in_c)
-    return found
+    return {row[0]: WasiFunction(*row) for row in rows}
 
 
 FUNCTIONS = _functions(_ROWS)
