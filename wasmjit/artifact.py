@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 HEADER_MAGIC = b"\0wjcwasm"
 # 2 and 5 had code in which masked indices were wrong (compile/narrow.py), 3 and 4 lost traps (compile/exact.py); 6 had
 # code for all functions, 7 did not say which functions the interpreter can run, 8 had no types of references, 11 had no
-# constant functions, 12 and 13 lost traps (compile/promotion.py).
-FORMAT_VERSION = 14
+# constant functions, 12 and 13 lost traps (compile/promotion.py), 14 too (compile/exact.py).
+FORMAT_VERSION = 15
 KIND_MODULE, KIND_COMPONENT = 1, 2
 KIND_NAMES = {KIND_MODULE: "module", KIND_COMPONENT: "component"}
 

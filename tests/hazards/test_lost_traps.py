@@ -152,6 +152,11 @@ CASES = {
     "stored at one place": (32, f"(loop {STORE} {L32}) {NEXT} {AGAIN}) (i32.load (i32.const 16))"),
     "global in a loop": (32, f"(loop (global.set $g {L32}) {NEXT} {AGAIN}) (global.get $g)"),
     "copied onto itself": (32, f"(loop (i32.store (local.get $p) {L32}) {NEXT} {AGAIN}) (i32.const 1)"),
+    "signed byte from itself": (
+        29,
+        "(loop (i32.store8 (i32.const 16) (i32.sub (i32.load8_u (local.get $p)) (i32.load8_s (local.get $p)))) "
+        f"{NEXT} {AGAIN}) (i32.const 1)",
+    ),
     "low bytes of a loop": (
         32,
         f"(loop (local.set $v (i32.add (local.get $v) (i32.and {L32} (i32.const 255)))) {NEXT} {AGAIN}) (local.get $v)",

@@ -8,6 +8,8 @@ import pytest
 
 from wasmjit.compile import exact, llvm
 
+WITH_MASKS = exact.VectorRegisters(512, have_masks=True)
+WITHOUT = exact.VectorRegisters(128, have_masks=False)
 HEAD = """define void @f(ptr %p, ptr %q, <16 x i32> %other) {
 entry:
 """
@@ -19,7 +21,7 @@ CHOICE = "  %c = icmp eq <16 x i32> %other, zeroinitializer\n"
 
 def finished(body: str) -> str:
     """The function with this body, which LLVM can still read, for a processor with AVX-512."""
-    text = exact.finish(f"{HEAD}{body}{STORE}", masked=True)[0]
+    text = exact.finish(f"{HEAD}{body}{STORE}", WITH_MASKS)[0]
     llvm.initialise(all_targets=False)
     llvm.llvm.parse_assembly(text).verify()
     return text
@@ -27,14 +29,37 @@ def finished(body: str) -> str:
 
 # LLVM numbers what has no name, and nothing can be added to a number.
 @pytest.mark.parametrize("names", [("%x", "%w"), ("%1", "%2"), ("%x", "%1")])
-def test_an_extension_is_hidden_in_place_of_its_load(names: tuple[str, str]) -> None:
+def test_all_lanes_of_an_extension_are_used(names: tuple[str, str]) -> None:
     """Else it could be done under the mask, and would read chosen lanes only."""
     loaded, wider = names
     body = f"{BYTES.format(loaded)}{WIDER.format(loaded, wider)}{CHOICE}"
     text = finished(f"{body}  %chosen = select <16 x i1> %c, <16 x i32> {wider}, <16 x i32> %other\n")
-    assert re.search(rf"{re.escape(wider)} = call <16 x i32> asm ", text)
-    assert text.count(" asm ") == 1
-    assert re.search(rf"{re.escape(loaded)} = load .*<16 x i8>, ptr %p", text)
+    assert text.count(" asm ") == 1 and " volatile " not in text
+    assert re.search(r'asm sideeffect "", "v"\(<16 x i32> %\S+\)', text)
+
+
+def test_nothing_is_put_behind_a_tail_call() -> None:
+    body = (
+        f"declare i32 @g(ptr, ptr, <16 x i32>)\ndefine i32 @f(ptr %p, ptr %q, <16 x i32> %other) {{\n"
+        f"{BYTES.format('%x')}{WIDER.format('%x', '%w')}"
+        "  %r = musttail call i32 @g(ptr %p, ptr %q, <16 x i32> %w)\n  ret i32 %r\n}\n"
+    )
+    llvm.initialise(all_targets=False)
+    llvm.llvm.parse_assembly(exact.finish(body, WITH_MASKS)[0]).verify()
+
+
+def test_wide_vectors_are_used_as_registers_hold_them() -> None:
+    """Gathers cannot be volatile."""
+    declared = "declare <8 x double> @llvm.masked.gather.v8f64.v8p0(<8 x ptr>, <8 x i1>, <8 x double>)\n"
+    body = (
+        "  %p8 = getelementptr i8, ptr %p, <8 x i64> zeroinitializer\n"
+        "  %x = call <8 x double> @llvm.masked.gather.v8f64.v8p0(<8 x ptr> align 1 %p8, <8 x i1> splat (i1 true), "
+        "<8 x double> poison)\n  ret void\n}\n"
+    )
+    text = exact.finish(f"{declared}{HEAD}{body}", exact.VectorRegisters(256, have_masks=False))[0]
+    llvm.initialise(all_targets=False)
+    llvm.llvm.parse_assembly(text).verify()
+    assert re.search(r'asm sideeffect "", "v,v"\(<4 x double> %\S+, <4 x double> %\S+\)', text)
 
 
 @pytest.mark.parametrize("name", ["%x", "%1"])
@@ -63,41 +88,15 @@ def test_what_is_compared_is_hidden_only_where_the_comparison_could_load_it(comp
     assert (" asm " in finished(body)) == hidden
 
 
-@pytest.mark.parametrize(("last", "are_distinct"), [("add", False), ("sub", True)])
-def test_sums_of_many_loads_keep_them_apart_only_where_they_could_cancel(last: str, are_distinct: bool) -> None:
-    """Any two of them may have one address, for all that is known of the counters."""
-    lines = ["  br label %loop", "loop:"]
-    for counter in ("i", "k"):
-        lines.append(f"  %{counter} = phi i64 [ 0, %entry ], [ %{counter}.next, %loop ]")
-    for counter in ("i", "k"):
-        lines.append(f"  %{counter}.next = add i64 %{counter}, 1")
-        lines.append(f"  %{counter}.at = getelementptr i8, ptr %p, i64 %{counter}")
-        for number in range(32):
-            lines.append(f"  %{counter}a{number} = getelementptr i8, ptr %{counter}.at, i64 {4 * number}")
-            lines.append(f"  %{counter}{32 + number} = load i32, ptr %{counter}a{number}, align 1")
-        for number in range(31, 0, -1):
-            lines.append(f"  %{counter}{number} = add i32 %{counter}{2 * number}, %{counter}{2 * number + 1}")
-    lines += (
-        f"  %both = {last} i32 %i1, %k1",
-        "  store i32 %both, ptr %q, align 1",
-        "  %again = icmp ne i64 %i, 9",
-        "  br i1 %again, label %loop, label %done",
-        "done:",
-        "  %chosen = insertelement <16 x i32> %other, i32 %both, i64 0",
-    )
-    text = finished("\n".join(lines) + "\n")
-    assert (text.count(" = load volatile i32"), text.count(" = load i32")) == ((64, 0) if are_distinct else (0, 64))
-
-
 def test_without_optimisation_only_functions_that_may_mask_are_changed_more() -> None:
     load = "  %x = load float, ptr %p, align 1\n"
     head, end = "define float @{}(ptr %p, float %y, i1 %c) {{\n", "  ret float %{}\n}}\n"
     plain = head.format("plain") + load + end.format("x")
     choice = head.format("choice") + load + "  %z = select i1 %c, float %x, float %y\n" + end.format("z")
-    text = exact.unoptimised(plain + choice, masked=True)
+    text = exact.unoptimised(plain + choice, WITH_MASKS)
     assert text.startswith(plain.replace(" load ", " load volatile ") + "define ")
     assert text.count(" asm ") == 1 and text.count(" load volatile ") == 2
-    assert exact.unoptimised(plain + choice, masked=False) == (plain + choice).replace(" load ", " load volatile ")
+    assert exact.unoptimised(plain + choice, WITHOUT) == (plain + choice).replace(" load ", " load volatile ")
 
 
 # What reads `%p` goes in the code generator of x86-64, unless `finish` does something about it.
@@ -157,12 +156,7 @@ def test_what_the_code_generator_would_leave_out_stays(body: str) -> None:
     machine = llvm.target_machine("x86_64-unknown-linux-gnu", "x86-64-v2", "", "speed")
     reads = re.compile(r"\(%rdi\), %")
     assert not reads.search(machine.emit_assembly(llvm.parse(text, machine)))
-    assert reads.search(machine.emit_assembly(llvm.parse(exact.finish(text, masked=False)[0], machine)))
-
-
-def test_a_table_with_ways_that_differ_is_not_touched() -> None:
-    body = VANISHING["all ways of a table"].replace("other:\n", "other:\n  store i8 1, ptr %q, align 1\n")
-    assert " asm " not in exact.finish(f"define void @f(ptr %p, ptr %q) {{\n{body}}}\n", masked=False)[0]
+    assert reads.search(machine.emit_assembly(llvm.parse(exact.finish(text, WITHOUT)[0], machine)))
 
 
 @pytest.mark.parametrize("change", ["%y = and i32 %x, -256", "%z = and i32 %x, -65281\n  %y = or i32 %z, 512"])
@@ -176,4 +170,4 @@ def test_quick_code_changes_no_bytes_in_place(change: str) -> None:
     machine = llvm.target_machine("x86_64-unknown-linux-gnu", "x86-64-v2", "", llvm.QUICK)
     narrow = re.compile(r"mov[bw]")
     assert narrow.search(machine.emit_assembly(llvm.parse(text.replace("= load ", "= load volatile "), machine)))
-    assert not narrow.search(machine.emit_assembly(llvm.parse(exact.unoptimised(text, masked=False), machine)))
+    assert not narrow.search(machine.emit_assembly(llvm.parse(exact.unoptimised(text, WITHOUT), machine)))

@@ -6,6 +6,9 @@ import re
 from collections.abc import Iterable
 
 LANE_BITS = {"i8": 8, "i16": 16, "i32": 32, "i64": 64, "float": 32, "double": 64}
+# Of an `asm`: no access of ours can tell, but it cannot be left out.
+_EFFECT = "memory(inaccessiblemem: readwrite)"
+_MOST_OPERANDS = 4  # that fit registers together
 _VECTOR = re.compile(r"<(\d+) x (\w+)>$")
 
 
@@ -75,6 +78,27 @@ def opaque(result: str, kind: str, value: str, mark: re.Match[str] | None) -> st
     """The same value of a vector register, of which LLVM does not know where it comes from."""
     site = f", !dbg {mark[1]}" if mark else ""
     return f'  {result} = call {kind} asm "", "=v,0"({kind} {value}) nounwind willreturn memory(none){site}'
+
+
+def use_of_lanes(name: str, llvm: str, register_bits: int) -> str:
+    """Something that needs all lanes of a vector, does nothing, and cannot be left out."""
+    vector = _VECTOR.match(llvm)
+    assert vector is not None
+    num_lanes, lane = int(vector[1]), vector[2]
+    each = register_bits // LANE_BITS[lane]
+    lines, parts = [], []
+    for first in range(0, num_lanes, each):
+        # As much as fits a register; the least that there is has 128 bits.
+        count = max(min(each, 1 << (num_lanes - first - 1).bit_length()), 128 // LANE_BITS[lane])
+        lanes = [index if index < num_lanes else -1 for index in range(first, first + count)]
+        part = f"{stem(name)}.u{first}"
+        parts.append(f"<{count} x {lane}> {part}")
+        lines.append(f"  {part} = shufflevector {llvm} {name}, {llvm} poison, {_indices(lanes)}")
+    for first in range(0, len(parts), _MOST_OPERANDS):
+        some = parts[first : first + _MOST_OPERANDS]
+        constraints = ",".join("v" * len(some))
+        lines.append(f'  call void asm sideeffect "", "{constraints}"({", ".join(some)}) nounwind willreturn {_EFFECT}')
+    return "\n".join(lines)
 
 
 def _indices(lanes: Iterable[int]) -> str:

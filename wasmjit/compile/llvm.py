@@ -59,8 +59,6 @@ _PROCESS_OPTIONS = (
 )
 
 _DEFINITION = re.compile(r"^define ", re.MULTILINE)
-# Without these no load is taken under a mask (exact.py), and huge texts need not be read for them.
-_MAY_MASK = re.compile(r" select |<\d+ x ")
 
 
 @functools.cache
@@ -110,14 +108,18 @@ def target_machine(triple: str, cpu: str, features: str, opt_level: str) -> llvm
 
 
 @functools.cache
-def has_masks(cpu: str, features: str) -> bool:
-    """Whether code for an x86-64 processor may have instructions that read from memory under a mask (AVX-512)."""
+def vector_registers(triple: str, cpu: str, features: str) -> exact.VectorRegisters:
+    """What an x86-64 processor has; nothing for others."""
+    if not triple.startswith(("x86_64", "amd64")):
+        return exact.VectorRegisters(0, have_masks=False)
     module = llvm.parse_assembly(
         "define <16 x i32> @f(<16 x i32> %a, <16 x i32> %b) {\n  %c = icmp ult <16 x i32> %a, %b\n"
         "  %r = select <16 x i1> %c, <16 x i32> %a, <16 x i32> zeroinitializer\n  ret <16 x i32> %r\n}"
     )
     machine = llvm.Target.from_triple("x86_64-unknown-linux-gnu").create_target_machine(cpu=cpu, features=features)
-    return "%k" in machine.emit_assembly(module)
+    text = machine.emit_assembly(module)
+    bits = next((bits for name, bits in (("%zmm", 512), ("%ymm", 256)) if name in text), 128)
+    return exact.VectorRegisters(bits, have_masks="%k" in text)
 
 
 def longest_function(text: str) -> int:
@@ -190,25 +192,30 @@ done:
 
 
 def optimise_exactly(
-    text: str, module: llvm.ModuleRef, machine: llvm.TargetMachine, opt_level: str, speed_level: int, *, masked: bool
+    text: str,
+    module: llvm.ModuleRef,
+    machine: llvm.TargetMachine,
+    opt_level: str,
+    speed_level: int,
+    registers: exact.VectorRegisters,
 ) -> llvm.ModuleRef:
     """Optimises `module`, made of `text`, so that no load loses its trap (`exact`); returns what is to be compiled."""
     optimise(module, machine, opt_level, speed_level)
-    optimised, located = exact.finish(str(module), masked=masked)
+    optimised, located = exact.finish(str(module), registers)
     lost = exact.missing(text, located)
     if lost and any(function.is_joined for function in located.values()):
         # Those that are part of a vector now cannot be told from those that are lost, but without vectors they can.
         scalar = parse(text, machine)
         optimise(scalar, machine, opt_level, speed_level, vectorise=False)
-        lost = exact.missing(text, exact.finish(str(scalar), masked=False)[1])
+        lost = exact.missing(text, exact.finish(str(scalar), registers)[1])
     if lost:
         module = parse(exact.keep(text, lost), machine)
         optimise(module, machine, opt_level, speed_level)
-        optimised, _ = exact.finish(str(module), masked=masked)
+        optimised, _ = exact.finish(str(module), registers)
     try:
         return parse(optimised, machine)
     except RuntimeError:  # what was made of the text cannot be read: then with volatile loads, which are exact anyway
-        module = parse(exact.unoptimised(text, masked=masked), machine)
+        module = parse(exact.unoptimised(text, registers), machine)
         optimise(module, machine, opt_level, speed_level)
         return module
 
@@ -233,14 +240,14 @@ def compile_text(text: str, request: dict[str, Any]) -> tuple[bytes, dict[str, A
     if opt_level not in _WITHOUT_LOOP_PASSES:
         text = promotion.keep_stores(text)
     machine = target_machine(code_triple(triple), cpu, features, opt_level)
-    masked = triple.startswith(("x86_64", "amd64")) and has_masks(cpu, features)
+    registers = vector_registers(triple, cpu, features)
     started = time.perf_counter()
     text = f'target triple = "{code_triple(triple)}"\n{text}'
     if opt_level in _WITHOUT_LOOP_PASSES:
-        text = exact.unoptimised(text, masked=masked and _MAY_MASK.search(text) is not None)
+        text = exact.unoptimised(text, registers)
     if opt_level == limits.PLAIN:
         text = limits.short_blocks(text)
-    is_exact = opt_level in _WITHOUT_LOOP_PASSES or not exact.is_wanted(text, masked=masked)
+    is_exact = opt_level in _WITHOUT_LOOP_PASSES or not exact.is_wanted(text, registers)
     module = parse(text, machine)
     if is_exact:
         text = ""  # as much memory as LLVM takes for it
@@ -251,7 +258,7 @@ def compile_text(text: str, request: dict[str, Any]) -> tuple[bytes, dict[str, A
     if is_exact:
         optimise(module, machine, opt_level, speed_level)
     else:
-        module = optimise_exactly(text, module, machine, opt_level, speed_level, masked=masked)
+        module = optimise_exactly(text, module, machine, opt_level, speed_level, registers)
     if request["verify"]:
         module.verify()
     optimised = time.perf_counter()
