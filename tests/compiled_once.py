@@ -23,9 +23,12 @@ class Answers:
     def __init__(self) -> None:
         self._replies: OrderedDict[Request, Reply] = OrderedDict()
         self._bytes = 0
+        self.given_again = 0
 
     def get(self, request: Request) -> Reply | None:
-        return self._replies.get(request)
+        reply = self._replies.get(request)
+        self.given_again += reply is not None
+        return reply
 
     def keep(self, request: Request, reply: Reply) -> None:
         if request not in self._replies:
@@ -36,7 +39,7 @@ class Answers:
             self._bytes -= len(text) + len(made)
 
 
-_answers = Answers()
+answers = Answers()
 
 
 @contextlib.contextmanager
@@ -46,7 +49,7 @@ def use() -> Iterator[None]:
 
     def begin_once(pool: WorkerPool, fields: dict[str, Any], body: bytes = b"") -> Pending:
         request = (repr(sorted(fields.items())), body)
-        reply = _answers.get(request)
+        reply = answers.get(request)
         if reply is None:
             pending = begin(pool, fields, body)
             pending.request = request  # type: ignore[attr-defined]
@@ -59,7 +62,7 @@ def use() -> Iterator[None]:
         reply = result(pending)
         request = getattr(pending, "request", None)
         if request is not None:
-            _answers.keep(request, reply)
+            answers.keep(request, reply)
         return reply
 
     WorkerPool.begin = begin_once  # type: ignore[method-assign]

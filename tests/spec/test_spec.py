@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -92,14 +93,20 @@ class Runner:
         self._directory = directory
         self._pool: ProcessPoolExecutor | None = None
 
-    def run(self, path: Path, options: WastOptions) -> WastResult:
-        """What the script at `path` gave."""
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """Calls it in the process, which is started if there is none."""
         if self._pool is None:
             self._pool = ProcessPoolExecutor(
                 1, mp_context=get_context("spawn"), initializer=child.begin, initargs=(self._directory,)
             )
+        return self._pool.submit(function, *arguments)
+
+    def run(self, path: Path, options: WastOptions) -> WastResult:
+        """What the script at `path` gave."""
         try:
-            return self._pool.submit(run_file, path, options).result()
+            result = self.submit(run_file, path, options).result()
+            assert isinstance(result, WastResult)
+            return result
         except BrokenProcessPool:
             self.close()
             return WastResult(path, failures=[WastFailure(0, "script", "the process running it died")])
@@ -150,6 +157,18 @@ def test_a_script_that_brings_its_process_down_fails_alone(
         ]
     result = runner.run(script, WastOptions())
     assert (result.passed, result.failures) == (2, [])
+
+
+def test_configurations_share_what_is_compiled(runner: Runner, tmp_path: Path) -> None:
+    script = tmp_path / "compiled.wast"
+    script.write_text(
+        '(module (func (export "f") (result i32) (i32.const 734)))\n(assert_return (invoke "f") (i32.const 734))'
+    )
+    before = runner.submit(child.given_again).result()
+    for artifact in (False, True):
+        result = runner.run(script, WastOptions(through_artifact=artifact))
+        assert (result.passed, result.failures) == (2, [])
+    assert runner.submit(child.given_again).result() > before
 
 
 def _end_of_process(path: Path, options: WastOptions) -> WastResult:
