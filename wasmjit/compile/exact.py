@@ -21,6 +21,7 @@ Runs in the generator (`keep_text`, `released_text`) and in the worker processes
 
 from __future__ import annotations
 
+import bisect
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -72,6 +73,7 @@ _ANY_LOAD = re.compile(r"^(  %\S+ = load )((?:i\d+|float|double), ptr %\S+, alig
 _ANY_STORE = re.compile(r"^(  store )(i\d+ \S+, ptr %\S+, align 1\b)", re.MULTILINE)
 _LOAD = re.compile(r"  (%\S+) = load (?:volatile )?(<[^>]*>|\w+), (ptr %\S+, align 1\b.*)")
 _EXTENSION = re.compile(r"  %\S+ = [sz]ext (?:nneg )?<\d+ x \w+> %\S+ to (<\d+ x \w+>)(?:, .*)?")
+_MOST_TOGETHER = 64  # lines
 _ENDS_COMPUTING = re.compile(
     r"  (?:(?:store|br|switch|ret|unreachable)\b|(?:%\S+ = )?(?:tail |musttail |notail )?call (?!.*@llvm\.))"
 )
@@ -185,6 +187,7 @@ class _Function:
         self.places: dict[str, int] = {}  # the lines of definitions
         self.loads: list[int] = []
         self.masked_loads: list[int] = []
+        self.ends: list[int] = []  # the lines that `_ENDS_COMPUTING` matches
         self.uses: dict[int, list[str]] = defaultdict(list)  # what is to be added in front of lines
         self.marked: Counter[str] = Counter()  # locations, by how often there have to be loads
         self.located: Counter[str] = Counter()  # by how often there are
@@ -206,6 +209,8 @@ class _Function:
                 marked.update(_DEBUG.findall(line))
                 self.lines[index] = ""
                 continue
+            if _ENDS_COMPUTING.match(line):
+                self.ends.append(index)
             names = _NAME.findall(line)
             operands = names
             if line[2] == "%":
@@ -290,8 +295,10 @@ class _Function:
         place = self.places.get(names[0], -1) if names else -1
         if extension is None or not self.register_bits or self.lines[place] != line:
             return False
-        # Behind what is computed, so that the code generator may order the loads.
-        end = next(index for index in range(place + 1, len(self.lines)) if _ENDS_COMPUTING.match(self.lines[index]))
+        # Behind what is computed, so that the code generator may order the loads; and not of too many at once, which
+        # it would have to keep in registers.
+        end = self.ends[bisect.bisect_right(self.ends, place)]
+        end = min(end, place - place % _MOST_TOGETHER + _MOST_TOGETHER)
         self.uses[end].append(use_of_lanes(names[0], extension[1], self.register_bits))
         return True
 
