@@ -699,8 +699,11 @@ static void after_fork_in_parent(void)
     pthread_mutex_unlock(&registry_lock);
 }
 
+uint32_t wj_fork_generation;
+
 static void after_fork_in_child(void)
 {
+    wj_fork_generation++;
     wj_interrupt_after_fork_in_child();
     wj_signatures_after_fork();
     pthread_mutex_unlock(&registry_lock);

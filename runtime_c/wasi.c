@@ -21,7 +21,10 @@
 #define MOST_VECTORS 128u /* of a call; with more it is Python's */
 #define MOST_SUBSCRIPTIONS 16u
 #define VECTOR_BYTES 8u
+#define LEAST_MAX_POSITION (INT64_C(1) << 31) /* every file system has positions up to here */
 #define RANDOM_CHUNK_BYTES (UINT32_C(1) << 16) /* between looks for an interrupt */
+#define FEW_RANDOM_BYTES 256u
+#define YIELD_NS 1000000 /* between system calls for sched_yield, at the least */
 #define MEMORIES (sizeof((wj_wasi *)NULL)->memories / sizeof((wj_wasi *)NULL)->memories[0])
 /* Of subscriptions and events, as preview 1 lays them out. */
 #define SUBSCRIPTION_BYTES 48u
@@ -43,6 +46,15 @@ void wj_wasi_add_memory(wj_wasi *wasi, uintptr_t instance, const wj_memory *memo
     }
 }
 
+void wj_wasi_settle(wj_wasi_descriptor *descriptor)
+{
+    if (descriptor->is_elsewhere != 0) {
+        (void)lseek(descriptor->host_fd, descriptor->position, SEEK_SET);
+    }
+    descriptor->is_known = 0;
+    descriptor->is_elsewhere = 0;
+}
+
 uintptr_t wj_wasi_function(uint32_t position)
 {
 #define WJ_WASI_CODE(name) (const void *)wj_wasi_##name,
@@ -54,7 +66,7 @@ uintptr_t wj_wasi_function(uint32_t position)
 
 /* The caller's memory and what C knows of the program. */
 typedef struct {
-    const wj_wasi *wasi;
+    wj_wasi *wasi;
     const wj_memory *memory;
 } guest;
 
@@ -62,7 +74,7 @@ typedef struct {
 static inline bool find_guest(const wj_host_func *host, guest *found)
 {
     const wj_store *store = host->store;
-    const wj_wasi *wasi = __atomic_load_n(&store->wasi, __ATOMIC_ACQUIRE);
+    wj_wasi *wasi = __atomic_load_n(&store->wasi, __ATOMIC_ACQUIRE);
     if (UNLIKELY(wasi == NULL)) {
         return false;
     }
@@ -77,12 +89,12 @@ static inline bool find_guest(const wj_host_func *host, guest *found)
 }
 
 /* The row of a descriptor with which all of `operations` may be done; NULL: there is none. */
-static inline const wj_wasi_descriptor *find_descriptor(const guest *of, uint32_t number, uint32_t operations)
+static inline wj_wasi_descriptor *find_descriptor(const guest *of, uint32_t number, uint32_t operations)
 {
     if (number >= of->wasi->descriptor_count) {
         return NULL;
     }
-    const wj_wasi_descriptor *row = &of->wasi->descriptors[number];
+    wj_wasi_descriptor *row = &of->wasi->descriptors[number];
     return (row->operations & operations) == operations ? row : NULL;
 }
 
@@ -127,6 +139,20 @@ static uint32_t __attribute__((noinline)) call_python(wj_host_func *host, void *
     return code;
 }
 
+/* As call_python, for what is about a descriptor: whose position Python may ask the host for, and move. */
+static uint32_t __attribute__((noinline)) call_python_settled(wj_host_func *host, void *frame_address,
+                                                              const uint64_t *arguments, uint32_t count)
+{
+    wj_wasi *wasi = __atomic_load_n(&host->store->wasi, __ATOMIC_ACQUIRE);
+    if (wasi != NULL && arguments[0] < wasi->descriptor_count) {
+        wj_wasi_settle(&wasi->descriptors[arguments[0]]);
+    }
+    return call_python(host, frame_address, arguments, count);
+}
+
+#define PYTHON_ON(host, ...)                                                                                           \
+    call_python_settled(host, __builtin_frame_address(0), (const uint64_t[]){__VA_ARGS__},                             \
+                        sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t))
 #define PYTHON(host, ...)                                                                                              \
     call_python(host, __builtin_frame_address(0), (const uint64_t[]){__VA_ARGS__},                                     \
                 sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t))
@@ -311,30 +337,49 @@ static ssize_t move_now(int host_fd, const struct iovec *vectors, uint32_t count
     return writes ? writev(host_fd, vectors, (int)count) : readv(host_fd, vectors, (int)count);
 }
 
-/* At the descriptor's position. Negative: to be done in Python, nothing has happened. */
-static ssize_t move(wj_wasi_descriptor row, const struct iovec *vectors, uint32_t count, bool writes)
-{
-    if ((row.operations & WJ_WASI_MAY_BLOCK) != 0) {
-        return move_now(row.host_fd, vectors, count, writes);
-    }
-    if (!writes) {
-        return count == 1 ? read(row.host_fd, vectors->iov_base, vectors->iov_len)
-                          : readv(row.host_fd, vectors, (int)count);
-    }
-    if ((row.operations & WJ_WASI_APPENDS) != 0) {
-        return pwritev2(row.host_fd, vectors, (int)count, -1, RWF_APPEND);
-    }
-    return count == 1 ? write(row.host_fd, vectors->iov_base, vectors->iov_len)
-                      : writev(row.host_fd, vectors, (int)count);
-}
-
-static ssize_t move_at(wj_wasi_descriptor row, const struct iovec *vectors, uint32_t count, off_t offset, bool writes)
+static ssize_t move_at(int host_fd, const struct iovec *vectors, uint32_t count, off_t offset, bool writes)
 {
     if (count == 1) {
-        return writes ? pwrite(row.host_fd, vectors->iov_base, vectors->iov_len, offset)
-                      : pread(row.host_fd, vectors->iov_base, vectors->iov_len, offset);
+        return writes ? pwrite(host_fd, vectors->iov_base, vectors->iov_len, offset)
+                      : pread(host_fd, vectors->iov_base, vectors->iov_len, offset);
     }
-    return writes ? pwritev(row.host_fd, vectors, (int)count, offset) : preadv(row.host_fd, vectors, (int)count, offset);
+    return writes ? pwritev(host_fd, vectors, (int)count, offset) : preadv(host_fd, vectors, (int)count, offset);
+}
+
+/* Where the program is, if C may know it. */
+static bool knows_position(wj_wasi_descriptor *row)
+{
+    if (row->is_known == 0 && (row->operations & WJ_WASI_HAS_POSITION) != 0) {
+        row->position = lseek(row->host_fd, 0, SEEK_CUR);
+        row->is_known = row->position >= 0;
+    }
+    return row->is_known != 0;
+}
+
+/* At the descriptor's position. Negative: to be done in Python, nothing has happened. */
+static ssize_t move(wj_wasi_descriptor *row, const struct iovec *vectors, uint32_t count, bool writes)
+{
+    int host_fd = row->host_fd;
+    if ((row->operations & WJ_WASI_MAY_BLOCK) != 0) {
+        return move_now(host_fd, vectors, count, writes);
+    }
+    if (writes && (row->operations & WJ_WASI_APPENDS) != 0) {
+        ssize_t moved = pwritev2(host_fd, vectors, (int)count, -1, RWF_APPEND);
+        if (moved >= 0) { /* and the host's position is the end */
+            row->is_known = 0;
+            row->is_elsewhere = 0;
+        }
+        return moved;
+    }
+    if (!knows_position(row)) {
+        return writes ? writev(host_fd, vectors, (int)count) : readv(host_fd, vectors, (int)count);
+    }
+    ssize_t moved = move_at(host_fd, vectors, count, row->position, writes);
+    if (moved > 0) {
+        row->position += moved;
+        row->is_elsewhere = 1;
+    }
+    return moved;
 }
 
 /* What a call reads or writes: which descriptor, which operation it takes, where its arguments say. */
@@ -352,15 +397,14 @@ static bool transfer_now(const wj_host_func *host, const transfer *wanted)
         return false;
     }
     uint8_t *to = guest_bytes(&of, wanted->result, sizeof(uint32_t));
-    const wj_wasi_descriptor *row = find_descriptor(&of, wanted->fd, wanted->operation);
+    wj_wasi_descriptor *row = find_descriptor(&of, wanted->fd, wanted->operation);
     if (to == NULL || row == NULL || !find_vectors(&of, wanted->iovecs, wanted->count, vectors)) {
         return false;
     }
-    wj_wasi_descriptor copied = *row;
     wj_entry *entry = let_others_run();
     ssize_t moved = wanted->has_offset
-                        ? move_at(copied, vectors, wanted->count, (off_t)wanted->offset, wanted->writes)
-                        : move(copied, vectors, wanted->count, wanted->writes);
+                        ? move_at(row->host_fd, vectors, wanted->count, (off_t)wanted->offset, wanted->writes)
+                        : move(row, vectors, wanted->count, wanted->writes);
     go_on(entry);
     if (moved >= 0) {
         put_u32(to, (uint32_t)moved);
@@ -371,30 +415,49 @@ static bool transfer_now(const wj_host_func *host, const transfer *wanted)
 uint32_t wj_wasi_fd_read(wj_host_func *host, uint32_t fd, uint32_t iovecs, uint32_t count, uint32_t result)
 {
     transfer wanted = {fd, WJ_WASI_READ, iovecs, count, result, false, false, 0};
-    return transfer_now(host, &wanted) ? SUCCEED(host) : PYTHON(host, fd, iovecs, count, result);
+    return transfer_now(host, &wanted) ? SUCCEED(host) : PYTHON_ON(host, fd, iovecs, count, result);
 }
 
 uint32_t wj_wasi_fd_write(wj_host_func *host, uint32_t fd, uint32_t iovecs, uint32_t count, uint32_t result)
 {
     transfer wanted = {fd, WJ_WASI_WRITE, iovecs, count, result, true, false, 0};
-    return transfer_now(host, &wanted) ? SUCCEED(host) : PYTHON(host, fd, iovecs, count, result);
+    return transfer_now(host, &wanted) ? SUCCEED(host) : PYTHON_ON(host, fd, iovecs, count, result);
 }
 
 uint32_t wj_wasi_fd_pread(wj_host_func *host, uint32_t fd, uint32_t iovecs, uint32_t count, uint64_t offset,
                           uint32_t result)
 {
     transfer wanted = {fd, WJ_WASI_READ_AT, iovecs, count, result, false, true, offset};
-    return transfer_now(host, &wanted) ? SUCCEED(host) : PYTHON(host, fd, iovecs, count, offset, result);
+    return transfer_now(host, &wanted) ? SUCCEED(host) : PYTHON_ON(host, fd, iovecs, count, offset, result);
 }
 
 uint32_t wj_wasi_fd_pwrite(wj_host_func *host, uint32_t fd, uint32_t iovecs, uint32_t count, uint64_t offset,
                            uint32_t result)
 {
     transfer wanted = {fd, WJ_WASI_WRITE_AT, iovecs, count, result, true, true, offset};
-    return transfer_now(host, &wanted) ? SUCCEED(host) : PYTHON(host, fd, iovecs, count, offset, result);
+    return transfer_now(host, &wanted) ? SUCCEED(host) : PYTHON_ON(host, fd, iovecs, count, offset, result);
 }
 
 /* ---- positions and states ---- */
+
+/* Moves to what is less than LEAST_MAX_POSITION from the start; negative: the host has to say what comes of it. */
+static int64_t position_by_us(wj_wasi_descriptor *row, int64_t offset, int whence)
+{
+    int64_t position = -1;
+    bool stays = whence == SEEK_CUR && offset == 0;
+    if (whence != SEEK_END && offset < LEAST_MAX_POSITION && offset > -LEAST_MAX_POSITION && knows_position(row)) {
+        bool is_near = row->position < LEAST_MAX_POSITION;
+        position = whence == SEEK_SET ? offset : is_near ? row->position + offset : stays ? row->position : -1;
+    }
+    if (position < 0 || (position >= LEAST_MAX_POSITION && !stays)) {
+        return -1;
+    }
+    if (position != row->position) {
+        row->position = position;
+        row->is_elsewhere = 1;
+    }
+    return position;
+}
 
 static bool put_position(const wj_host_func *host, uint32_t fd, uint32_t operation, int64_t offset, int whence,
                          uint32_t result)
@@ -404,13 +467,19 @@ static bool put_position(const wj_host_func *host, uint32_t fd, uint32_t operati
         return false;
     }
     uint8_t *to = guest_bytes(&of, result, sizeof(uint64_t));
-    const wj_wasi_descriptor *row = find_descriptor(&of, fd, operation);
-    off_t position = to == NULL || row == NULL ? -1 : lseek(row->host_fd, offset, whence);
-    if (position < 0) {
+    wj_wasi_descriptor *row = find_descriptor(&of, fd, operation);
+    if (to == NULL || row == NULL) {
         return false;
     }
-    put_u64(to, (uint64_t)position);
-    return true;
+    int64_t position = position_by_us(row, offset, whence);
+    if (position < 0) {
+        wj_wasi_settle(row);
+        position = lseek(row->host_fd, offset, whence);
+    }
+    if (position >= 0) {
+        put_u64(to, (uint64_t)position);
+    }
+    return position >= 0;
 }
 
 uint32_t wj_wasi_fd_seek(wj_host_func *host, uint32_t fd, uint64_t offset, uint32_t whence, uint32_t result)
@@ -423,12 +492,12 @@ uint32_t wj_wasi_fd_seek(wj_host_func *host, uint32_t fd, uint64_t offset, uint3
         int from = whence == WJ_WASI_WHENCE_SET ? SEEK_SET : SEEK_END;
         done = put_position(host, fd, WJ_WASI_SEEK, (int64_t)offset, from, result);
     }
-    return done ? SUCCEED(host) : PYTHON(host, fd, offset, whence, result);
+    return done ? SUCCEED(host) : PYTHON_ON(host, fd, offset, whence, result);
 }
 
 uint32_t wj_wasi_fd_tell(wj_host_func *host, uint32_t fd, uint32_t result)
 {
-    return put_position(host, fd, WJ_WASI_TELL, 0, SEEK_CUR, result) ? SUCCEED(host) : PYTHON(host, fd, result);
+    return put_position(host, fd, WJ_WASI_TELL, 0, SEEK_CUR, result) ? SUCCEED(host) : PYTHON_ON(host, fd, result);
 }
 
 static bool put_fdstat(const wj_host_func *host, uint32_t fd, uint32_t result)
@@ -445,7 +514,7 @@ static bool put_fdstat(const wj_host_func *host, uint32_t fd, uint32_t result)
 
 uint32_t wj_wasi_fd_fdstat_get(wj_host_func *host, uint32_t fd, uint32_t result)
 {
-    return put_fdstat(host, fd, result) ? SUCCEED(host) : PYTHON(host, fd, result);
+    return put_fdstat(host, fd, result) ? SUCCEED(host) : PYTHON_ON(host, fd, result);
 }
 
 static uint64_t nanoseconds(struct timespec time)
@@ -477,10 +546,28 @@ static bool put_filestat(const wj_host_func *host, uint32_t fd, uint32_t result)
 
 uint32_t wj_wasi_fd_filestat_get(wj_host_func *host, uint32_t fd, uint32_t result)
 {
-    return put_filestat(host, fd, result) ? SUCCEED(host) : PYTHON(host, fd, result);
+    return put_filestat(host, fd, result) ? SUCCEED(host) : PYTHON_ON(host, fd, result);
 }
 
 /* ---- random numbers, and time that passes ---- */
+
+/* The host's, some in advance: a system call for a few bytes would cost more than they do. What was given out is wiped. */
+static bool few_random_bytes(wj_wasi *wasi, uint8_t *to, uint32_t length)
+{
+    if (wasi->random_left < length || wasi->random_generation != wj_fork_generation) { /* never the same in two processes */
+        if (getrandom(wasi->random, sizeof wasi->random, 0) != (ssize_t)sizeof wasi->random) {
+            wasi->random_left = 0;
+            return false;
+        }
+        wasi->random_left = sizeof wasi->random;
+        wasi->random_generation = wj_fork_generation;
+    }
+    uint8_t *from = wasi->random + sizeof wasi->random - wasi->random_left;
+    memcpy(to, from, length);
+    memset(from, 0, length);
+    wasi->random_left -= length;
+    return true;
+}
 
 uint32_t wj_wasi_random_get(wj_host_func *host, uint32_t buffer, uint32_t length)
 {
@@ -488,6 +575,9 @@ uint32_t wj_wasi_random_get(wj_host_func *host, uint32_t buffer, uint32_t length
     uint8_t *to = find_guest(host, &of) && (of.wasi->operations & WJ_WASI_HOST_RANDOM) != 0
                       ? guest_bytes(&of, buffer, length)
                       : NULL;
+    if (to != NULL && length <= FEW_RANDOM_BYTES && few_random_bytes(of.wasi, to, length)) {
+        return SUCCEED(host);
+    }
     while (to != NULL && length > 0) {
         uint32_t chunk = length < RANDOM_CHUNK_BYTES ? length : RANDOM_CHUNK_BYTES;
         wj_entry *entry = chunk < RANDOM_CHUNK_BYTES ? NULL : let_others_run();
@@ -510,9 +600,14 @@ uint32_t wj_wasi_sched_yield(wj_host_func *host)
     if (!find_guest(host, &of)) {
         return call_python(host, __builtin_frame_address(0), NULL, 0);
     }
-    wj_entry *entry = let_others_run();
-    (void)sched_yield();
-    go_on(entry);
+    static _Thread_local int64_t next_ns;
+    int64_t now_ns = wj_now_ns(CLOCK_MONOTONIC_COARSE);
+    if (now_ns >= next_ns) { /* who calls this in a loop lets others run once in a while, as the scheduler does */
+        wj_entry *entry = let_others_run();
+        (void)sched_yield();
+        go_on(entry);
+        next_ns = now_ns + YIELD_NS;
+    }
     return SUCCEED(host);
 }
 
@@ -595,6 +690,12 @@ static bool poll_now(const wj_host_func *host, uint32_t subscriptions, uint32_t 
 uint32_t wj_wasi_poll_oneoff(wj_host_func *host, uint32_t subscriptions, uint32_t events, uint32_t count,
                              uint32_t result)
 {
-    bool done = poll_now(host, subscriptions, events, count, result);
-    return done ? SUCCEED(host) : PYTHON(host, subscriptions, events, count, result);
+    if (poll_now(host, subscriptions, events, count, result)) {
+        return SUCCEED(host);
+    }
+    wj_wasi *wasi = __atomic_load_n(&host->store->wasi, __ATOMIC_ACQUIRE);
+    for (uint32_t i = 0; wasi != NULL && i < wasi->descriptor_count; i++) { /* Python tells how much there is to read */
+        wj_wasi_settle(&wasi->descriptors[i]);
+    }
+    return PYTHON(host, subscriptions, events, count, result);
 }

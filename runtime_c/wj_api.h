@@ -316,6 +316,9 @@ typedef struct {
     uint32_t operations;
     int32_t host_fd;
     uint8_t fdstat[24];
+    int64_t position;     /* C's own: where the program is, if that is known; else the host knows */
+    uint32_t is_known;
+    uint32_t is_elsewhere; /* the host's own position is another */
 } wj_wasi_descriptor;
 /* Strings one behind the other, each with a 0 behind it. */
 typedef struct {
@@ -332,9 +335,14 @@ typedef struct {
         const void *instance;
         const wj_memory *memory;
     } memories[8];
+    uint32_t random_left, random_generation; /* C's own: of these bytes, the last ones, and in which process */
+    uint8_t random[2048];
 } wj_wasi;
 /* The functions of the store's WASI use this from now on; NULL: all of them call Python. */
 void wj_store_set_wasi(wj_store *store, wj_wasi *wasi);
+/* Lets the host know the descriptor's position: before Python does something that depends on it, and before the row is
+ * written. */
+void wj_wasi_settle(wj_wasi_descriptor *descriptor);
 /* The memory that code of this instance context calls `memory`; of the same store. Nothing happens for one that moves. */
 void wj_wasi_add_memory(wj_wasi *wasi, uintptr_t instance, const wj_memory *memory);
 /* The code of a function, as that of a host function; by position in WJ_WASI_FUNCTIONS. */

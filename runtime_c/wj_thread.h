@@ -47,6 +47,9 @@ WJ_INTERNAL void wj_trap_at_entry(const wj_thread *thread, wj_entry *entry, int 
 /* Leaves the innermost entry of this thread with a trap, from a C function that generated code called. */
 WJ_INTERNAL void wj_trap(int code, uintptr_t fault_address) __attribute__((noreturn));
 
+/* How many forks lie between the first process with this runtime and this one. */
+extern WJ_INTERNAL uint32_t wj_fork_generation;
+
 /* Async-signal-safe. */
 WJ_INTERNAL bool wj_code_is_registered(uintptr_t pc);
 /* Records a trap of code that was interrupted at these registers. Async-signal-safe. */

@@ -10,6 +10,7 @@ import struct
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -194,6 +195,95 @@ def test_directories_and_streams(guest: Program, called: Called) -> None:
     assert guest.call("fd_filestat_get", 3, RESULT) == 0
     assert called == ["fd_fdstat_get", "fd_fdstat_get"]  # those of the streams, which are Python's
     assert guest.read(3, 1) == -Errno.BADF and guest.call("fd_seek", 3, 0, 0, RESULT) == Errno.BADF
+
+
+POSITIONS = (0, 1, 5, 100, -1, -5, (1 << 31) - 1, 1 << 31, 1 << 40, (1 << 63) - 1, -(1 << 63), -(1 << 31))
+APPENDING, PLAIN = 5, 4  # descriptors of the same file
+
+
+def some_calls(guest: Program, random: Random) -> list[object]:
+    """What calls in some order say: about positions, and what moves them or depends on them."""
+    seen: list[object] = []
+
+    def call(name: str, *arguments: int) -> None:
+        for at in (RESULT, RESULT + 8):
+            guest.memory.write(guest.store, bytes(8), at)
+        seen.append((name, arguments, guest.call(name, *arguments), guest.get(RESULT, 8)))
+
+    fds = [PLAIN, APPENDING]
+    for _ in range(40):
+        guest._next = 4096
+        fd = random.choice(fds)
+        name = random.choice(
+            [*(f"fd_{each}" for each in ("read", "write", "pread", "pwrite")), "fd_tell", *["seek"] * 4]
+        )
+        if name == "seek":
+            call("fd_seek", fd, random.choice(POSITIONS), random.choice((0, 1, 2, 3)), RESULT)
+        elif name == "fd_tell":
+            call(name, fd, RESULT)
+        else:
+            array = guest.put(struct.pack("<II", guest.put(b"abcdefghij"), random.choice((0, 1, 10))))
+            offset = (random.choice((0, 3, 1 << 20, -1)),) if name.startswith("fd_p") else ()
+            call(name, fd, array, 1, *offset, RESULT)
+        other = random.randrange(12)
+        if other == 0:
+            call("fd_renumber", fd, random.choice(fds))
+            fds = [each for each in (PLAIN, APPENDING) if guest.call("fd_tell", each, RESULT) != Errno.BADF]
+        elif other == 1:
+            call("fd_fdstat_set_flags", fd, random.choice((0, FDFLAGS_APPEND)))
+        elif other == 2:
+            call("fd_filestat_set_size", fd, random.choice((0, 4, 30)))
+        elif other == 3:
+            seen.append(guest.poll(subscription(1, 1, fd)))
+        elif other == 4:
+            call("fd_read", fd, 1 << 20, 1, RESULT)  # a fault
+    return seen
+
+
+def test_positions_are_the_same_both_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in range(60):
+        found = []
+        for enabled in (True, False):
+            monkeypatch.setattr(native, "enabled", enabled)
+            (tmp_path / "file").write_bytes(b"hello world")
+            config = WasiConfig()
+            config.preopen_dir(tmp_path, "/")
+            guest = program(config)
+            assert guest.open(b"file", READ | WRITE) == PLAIN
+            assert guest.open(b"file", READ | WRITE, fdflags=FDFLAGS_APPEND) == APPENDING
+            found.append((some_calls(guest, Random(seed)), (tmp_path / "file").stat().st_size))
+        assert found[0] == found[1], seed
+
+
+def test_random_numbers_are_not_those_of_another_process(guest: Program) -> None:
+    assert guest.call("random_get", 128, 16) == 0
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            guest.call("random_get", 128, 16)
+            os.write(writing, guest.get(128, 16))
+        finally:
+            os._exit(0)
+    os.close(writing)
+    assert guest.call("random_get", 128, 16) == 0
+    theirs = os.read(reading, 100)
+    os.close(reading)
+    os.waitpid(child, 0)
+    assert len(theirs) == 16 and theirs != guest.get(128, 16)
+
+
+def test_random_numbers_differ(guest: Program, called: Called) -> None:
+    """Few of them come from a stock, more do not."""
+    seen = set()
+    for size in [1] * 3 + [16] * 300 + [255, 256, 257, 2047, 2048, 2049, 65535, 65536, 100_000]:
+        guest.memory.write(guest.store, bytes(size + 1), 4096)
+        assert guest.call("random_get", 4096, size) == 0
+        found = guest.get(4096, size + 1)
+        assert found[-1] == 0
+        if size >= 16:
+            seen |= {found[at : at + 16] for at in range(0, size - 15, 16)}
+    assert called == [] and len(seen) == 300 + 15 + 16 + 16 + 127 + 128 + 128 + 4095 + 4096 + 6250
 
 
 def test_many_vectors(guest: Program, tmp_path: Path) -> None:

@@ -100,6 +100,8 @@ class HostFile(Descriptor):
         self._may_block = may_block(mode)
         self._nonblocking = bool(fdflags & FDFLAGS_NONBLOCK)
         self._appends = bool(fdflags & FDFLAGS_APPEND)
+        # Not where the host may append: there it decides where a write ends.
+        self._has_position = not (self._may_block or self._appends)
         self._view = view
         self.file_type = file_type_from_mode(mode)
 
@@ -130,6 +132,7 @@ class HostFile(Descriptor):
             return allowed | operations.MAY_BLOCK
         allowed |= operations.SEEK | operations.TELL | (operations.APPENDS if self._appends else 0)
         allowed |= operations.READ_AT if self._readable else 0
+        allowed |= operations.HAS_POSITION if self._has_position else 0
         return allowed | (operations.WRITE_AT if self._writable else 0)
 
     def read(self, vectors: Sequence[memoryview]) -> int:

@@ -59,7 +59,8 @@ class HostTable:
             if not allowed:
                 return
             self._grow(number)
-        row = self._rows[number]
+        row = self._rows + number
+        lib.wj_wasi_settle(row)
         row.operations = 0
         if allowed:
             assert descriptor is not None

@@ -9,8 +9,9 @@ from .constants import Rights
 
 # Bits of what C is told that it may do with a descriptor. What it is not told is done in Python.
 READ, WRITE, READ_AT, WRITE_AT, SEEK, TELL, STAT, FDSTAT = (1 << bit for bit in range(8))
-# How: reads and writes may take any time; writes go to the end.
-MAY_BLOCK, APPENDS = 1 << 16, 1 << 17
+# How: reads and writes may take any time; writes go to the end; nobody else has the open file, so that C may know its
+# position better than the host does.
+MAY_BLOCK, APPENDS, HAS_POSITION = 1 << 16, 1 << 17, 1 << 18
 # Bits of what C may do that is about no descriptor: the clocks and random numbers are the host's.
 HOST_CLOCK, HOST_RANDOM = 1 << 0, 1 << 1
 
@@ -37,6 +38,7 @@ BITS = {
     "FDSTAT": FDSTAT,
     "MAY_BLOCK": MAY_BLOCK,
     "APPENDS": APPENDS,
+    "HAS_POSITION": HAS_POSITION,
     "HOST_CLOCK": HOST_CLOCK,
     "HOST_RANDOM": HOST_RANDOM,
 }
