@@ -34,9 +34,12 @@ def done_in(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 IN_C, IN_PYTHON = "in C", "in Python"
 
 
+CALL_NONE = ("test_files", "test_in_c", "test_simd_kernels", "test_rebuilding_gives_the_same_files")
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Runs each test twice, but for those that call no function of preview 1."""
-    if metafunc.module.__name__.rpartition(".")[2] not in ("test_files", "test_in_c", "test_simd_kernels"):
+    if not {metafunc.module.__name__.rpartition(".")[2], metafunc.function.__name__} & {*CALL_NONE}:
         metafunc.parametrize("done_in", [IN_C, IN_PYTHON], indirect=True)
 
 

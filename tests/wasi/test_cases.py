@@ -7,9 +7,11 @@ it ends as it says itself, and if wasmtime gives the same exit code, output, err
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,7 +56,7 @@ class Engines:
         config.tier = "baseline"
         self.engines: dict[Any, Any] = {wasmjit: wasmjit.Engine(config), wasmtime: wasmtime.Engine()}
         self._modules: dict[tuple[Any, str], Any] = {}
-        self._on_host: dict[str, Outcome] = {}
+        self._on_host: dict[tuple[str, str], Outcome] = {}
 
     def module(self, api: Any, area: str) -> Any:
         key = (api, area)
@@ -62,11 +64,12 @@ class Engines:
             self._modules[key] = api.Module.from_file(self.engines[api], str(PROGRAMS / f"{area}.wasm"))
         return self._modules[key]
 
-    def ours_on_host(self, case: str, template: Path, tmp_path: Path) -> Outcome:
-        """What a case does here, in directories of the host."""
-        if case not in self._on_host:
-            self._on_host[case] = run_on_host(self, wasmjit, *CASES[case], template, tmp_path / "wasmjit")
-        return self._on_host[case]
+    def on_host(self, api: Any, done_in: str, case: str, template: Path, tmp_path: Path) -> Outcome:
+        """What a case does in directories of the host; `done_in`: ours in C or in Python."""
+        key = api.__name__ if api is wasmtime else done_in, case
+        if key not in self._on_host:
+            self._on_host[key] = run_on_host(self, api, *CASES[case], template, tmp_path / api.__name__)
+        return self._on_host[key]
 
 
 @pytest.fixture(scope="module")
@@ -160,10 +163,17 @@ def run_case(engines: Engines, api: Any, area: str, name: str, directories: dict
     return Outcome(code, files["stdout"].read_bytes(), files["stderr"].read_bytes() + message, left)
 
 
-def copy_template(template: Path, area: str, copy: str | Path) -> None:
-    """Only one area needs a directory of many files."""
-    few = shutil.ignore_patterns("n[0-9][0-9]") if area != "directories" else None
-    shutil.copytree(template, copy, symlinks=True, ignore=few)
+def without_many(area: str) -> Callable[[Any, list[str]], set[str]] | None:
+    """What not to copy of the template: only one area needs a directory of many files."""
+    return shutil.ignore_patterns("n[0-9][0-9]") if area != "directories" else None
+
+
+@functools.cache
+def in_template(template: Path, area: str) -> dict[str, object]:
+    """What `files_below` says of a copy."""
+    found = files_below(template)
+    left_out = without_many(area)
+    return {path: what for path, what in found.items() if not (left_out and left_out(None, [Path(path).name]))}
 
 
 def run_on_host(engines: Engines, api: Any, area: str, name: str, template: Path, place: Path) -> Outcome:
@@ -171,15 +181,15 @@ def run_on_host(engines: Engines, api: Any, area: str, name: str, template: Path
     place.mkdir()
     directories = {copy: str(place / copy) for copy in ("root", "ro")}
     for copy in directories.values():
-        copy_template(template, area, copy)
+        shutil.copytree(template, copy, symlinks=True, ignore=without_many(area))
     return run_case(engines, api, area, name, directories, place)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_case(engines: Engines, template: Path, tmp_path: Path, case: str) -> None:
-    area, name = CASES[case]
-    ours = engines.ours_on_host(case, template, tmp_path)
-    theirs = run_on_host(engines, wasmtime, area, name, template, tmp_path / "wasmtime")
+def test_case(engines: Engines, template: Path, tmp_path: Path, case: str, done_in: str) -> None:
+    _, name = CASES[case]
+    ours = engines.on_host(wasmjit, done_in, case, template, tmp_path)
+    theirs = engines.on_host(wasmtime, done_in, case, template, tmp_path)
     assert b"instead of" not in ours.stderr, ours.stderr.decode()
     number = re.fullmatch(r"exit_(\d+)", name)
     assert ours.code == (int(number[1]) if number else EXIT_CODES.get(case, 0)), ours.stderr.decode()
@@ -197,14 +207,13 @@ NOT_IN_MEMORY = {"escapes.readlink_absolute", "files.allocate_never_shrinks"}
 
 
 @pytest.mark.parametrize("case", sorted(set(CASES) - NOT_IN_MEMORY))
-def test_case_in_memory(engines: Engines, template: Path, tmp_path: Path, case: str) -> None:
+def test_case_in_memory(engines: Engines, template: Path, tmp_path: Path, case: str, done_in: str) -> None:
     """A MemoryFS behaves as a directory of the host, files left behind included."""
     area, name = CASES[case]
-    host = engines.ours_on_host(case, template, tmp_path)
+    host = engines.on_host(wasmjit, done_in, case, template, tmp_path)
     directories = {copy: wasmjit.MemoryFS() for copy in ("root", "ro")}
-    copy_template(template, area, tmp_path / "template")
     for files in directories.values():
-        for path, what in files_below(tmp_path / "template").items():
+        for path, what in in_template(template, area).items():
             if what == "directory":
                 files.mkdir(path)
             elif isinstance(what, str):
