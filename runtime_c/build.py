@@ -44,6 +44,7 @@ SOURCES = [
     "signature.c",
     "stencil_code.c",
     "stencil_emit.c",
+    "stencil_narrow.c",
     "stencil_operands.c",
     "stencil_registers.c",
     "stencil_translate.c",

@@ -47,6 +47,7 @@ typedef struct {
     uint8_t operand_count; /* the result counts as one */
     uint8_t has_result;
     uint8_t floats; /* a bit for each operand: whether its registers are those of floats */
+    uint8_t is_narrow; /* the result is an i32, above which there are zeros */
 } wj_stencil_operation;
 
 /* ---- stencil_code.c ---- */

@@ -79,6 +79,21 @@ void wj_return_here(stencil_emitter *e, uint32_t stub)
     }
 }
 
+uint32_t wj_add_constant(stencil_emitter *e, uint64_t value)
+{
+    for (size_t i = e->pooled_count; i > 0 && i + 16 > e->pooled_count; i--) {
+        if (e->pooled[i - 1] == value) {
+            return (uint32_t)(i - 1);
+        }
+    }
+    e->pooled = grown(e, e->pooled, e->pooled_count, &e->pooled_room, 16, sizeof *e->pooled);
+    if (e->failed) {
+        return 0;
+    }
+    e->pooled[e->pooled_count] = value;
+    return (uint32_t)e->pooled_count++;
+}
+
 void wj_write_32(stencil_emitter *e, size_t place, uint32_t value)
 {
     memcpy(e->code + place, &value, sizeof value);
@@ -89,9 +104,10 @@ void wj_write_jumps(stencil_emitter *e)
     for (size_t i = 0; i < e->jump_count && !e->failed; i++) {
         const stencil_jump *jump = &e->jumps[i];
         uint32_t target = jump->target;
-        uint32_t place = (target & STUB_TARGET) != 0   ? e->stubs[target & ~STUB_TARGET].place
-                         : (target & POOL_TARGET) != 0 ? e->pool + (target & ~POOL_TARGET)
-                                                       : e->places[target];
+        uint32_t place = (target & STUB_TARGET) != 0       ? e->stubs[target & ~STUB_TARGET].place
+                         : (target & POOL_TARGET) != 0     ? e->pool + (target & ~POOL_TARGET)
+                         : (target & CONSTANT_TARGET) != 0 ? e->own_pool + 8 * (target & ~CONSTANT_TARGET)
+                                                           : e->places[target];
         wj_write_32(e, jump->hole, place - jump->base);
     }
 }

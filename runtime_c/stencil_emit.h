@@ -23,6 +23,7 @@ enum { TARGET_MARK = 0x8000 }; /* of a word that something jumps to */
 /* Targets of jumps are words, or stubs. */
 #define STUB_TARGET UINT32_C(0x80000000)
 #define POOL_TARGET UINT32_C(0x40000000)
+#define CONSTANT_TARGET UINT32_C(0x20000000)
 
 /* A word's operation, as far as it is one of a row of the table, and its operands in slots: the result first, if it has
  * one. */
@@ -49,6 +50,7 @@ typedef struct {
     uint32_t end;  /* its last word */
     uint32_t uses; /* the first in the allocator's list */
     uint32_t calls;
+    bool has_inner_calls;
     stencil_candidate integers[STENCIL_CANDIDATES], floats[STENCIL_CANDIDATES];
     uint32_t slots[STENCIL_REGISTERS]; /* what is in each register, of integers first; NO_SLOT: operands */
     uint32_t dirty;                    /* a bit for each that may differ from what is in the frame */
@@ -67,7 +69,9 @@ typedef struct {
 /* A distance of 32 bits that is written when the place of its target is known. */
 typedef struct {
     uint32_t hole;
-    uint32_t target; /* a word, or STUB_TARGET and a stub, or POOL_TARGET and an offset in the constants */
+    /* a word, or STUB_TARGET and a stub, or POOL_TARGET and an offset in the stencils' constants, or CONSTANT_TARGET and
+     * the number of one of the function's */
+    uint32_t target;
     uint32_t base;   /* the distance counts from here */
 } stencil_jump;
 
@@ -81,6 +85,8 @@ typedef struct {
     uint32_t scratch_slot;
     uint8_t *registers;                    /* by slot */
     uint8_t *is_float;                     /* by local */
+    uint8_t *is_narrow;                    /* by local: see stencil_narrow.c */
+    uint32_t narrow;                       /* a bit for each register of an operand */
     uint16_t *marks;                       /* by word: its region, and TARGET_MARK */
     stencil_region *regions;
     uint32_t region_count, region_room;
@@ -99,7 +105,10 @@ typedef struct {
     uint32_t *places;                      /* of words, in the code */
     uint32_t module_offset;                /* of the instruction that is translated, if it may trap or call */
     uint32_t outgoing_bytes;               /* of the stack, for arguments and results of calls */
-    uint32_t pool;                         /* the place of the constants, once they are there */
+    uint32_t pool;                         /* the place of the stencils' constants, once they are there */
+    uint32_t own_pool;                     /* and of the function's */
+    uint64_t *pooled;                      /* those */
+    size_t pooled_count, pooled_room;
     uint32_t frame_hole, check_hole;       /* where the size of the frame is written in the end */
     uint8_t *code;
     size_t count, room;
@@ -133,6 +142,8 @@ WJ_INTERNAL uint32_t wj_add_stub(stencil_emitter *e, int kind, uint32_t number);
 WJ_INTERNAL void wj_return_here(stencil_emitter *e, uint32_t stub);
 /* Writes the distances of all jumps. */
 WJ_INTERNAL void wj_write_jumps(stencil_emitter *e);
+/* The number of a constant that stands behind the code. */
+WJ_INTERNAL uint32_t wj_add_constant(stencil_emitter *e, uint64_t value);
 WJ_INTERNAL void wj_write_32(stencil_emitter *e, size_t place, uint32_t value);
 
 /* ---- of the processor ---- */
@@ -143,6 +154,10 @@ WJ_INTERNAL void wj_emit_edge(stencil_emitter *e, uint32_t from, uint32_t to);
 /* Fills in a hole at `place`. `slots`: as the stencil's operands; the result first, if it `has_result`. */
 WJ_INTERNAL void wj_fill_hole(stencil_emitter *e, size_t place, const wj_stencil_hole *hole, const uint32_t *slots,
                               bool has_result, uint64_t constant, uint32_t target);
+/* Has an instruction that reads a slot at a hole read a constant instead. */
+WJ_INTERNAL void wj_fill_with_constant(stencil_emitter *e, size_t place, uint64_t value);
+/* Loads a constant into a register of floats. */
+WJ_INTERNAL void wj_emit_float_constant(stencil_emitter *e, uint8_t where, uint64_t value);
 /* Between a register and the slot that is in it; nothing if that is in none. */
 WJ_INTERNAL void wj_store_register(stencil_emitter *e, uint32_t slot);
 WJ_INTERNAL void wj_load_register(stencil_emitter *e, uint32_t slot);
@@ -168,6 +183,8 @@ WJ_INTERNAL void wj_emit_rest(stencil_emitter *e);
 
 /* Finds the regions, and what is in which register in each. False: no memory, or something that there are no stencils of. */
 WJ_INTERNAL bool wj_choose_registers(stencil_emitter *e);
+/* Finds the locals that are always narrow. False: no memory. (stencil_narrow.c) */
+WJ_INTERNAL bool wj_find_narrow(stencil_emitter *e);
 /* For tests: 31 bits of a sequence that is the same each time. */
 WJ_INTERNAL uint32_t wj_random(stencil_emitter *e);
 
@@ -190,6 +207,10 @@ WJ_INTERNAL void wj_place_constant(stencil_emitter *e, uint32_t slot, uint64_t v
 WJ_INTERNAL const uint64_t *wj_constant_of(const stencil_emitter *e, uint32_t slot);
 /* Puts a constant into a register, or the frame. */
 WJ_INTERNAL void wj_load_constant(stencil_emitter *e, uint32_t slot, bool is_float);
+/* Whether what is in the register of a slot has zeros above its low half. */
+WJ_INTERNAL bool wj_is_narrow(const stencil_emitter *e, uint32_t slot);
+/* Notes whether what was just written there has. */
+WJ_INTERNAL void wj_note_narrow(stencil_emitter *e, uint32_t slot, bool narrow);
 /* Forgets all operands, and copies. */
 WJ_INTERNAL void wj_drop_operands(stencil_emitter *e);
 /* All operands go to the frame, but for those of an instruction; if `keep`, they are in registers too. */

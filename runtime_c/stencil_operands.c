@@ -40,6 +40,7 @@ void wj_set_region(stencil_emitter *e, uint32_t region)
     e->constant_count = 0;
     e->stored = 0;
     e->copies = 0;
+    e->narrow = 0;
     e->region = region;
 }
 
@@ -81,6 +82,7 @@ static uint8_t hold(stencil_emitter *e, uint32_t i, uint32_t slot)
     }
     e->held[i] = slot;
     e->stored &= ~(1u << i);
+    e->narrow &= ~(1u << i);
     e->registers[slot] = place_of(i);
     return e->registers[slot];
 }
@@ -156,6 +158,23 @@ void wj_load_constant(stencil_emitter *e, uint32_t slot, bool is_float)
         uint64_t copy = *value;
         (void)wj_place_operand(e, slot, is_float, IN_FRAME);
         wj_emit_constant(e, slot, copy);
+    }
+}
+
+bool wj_is_narrow(const stencil_emitter *e, uint32_t slot)
+{
+    uint8_t in = e->registers[slot];
+    if (in == IN_FRAME || in == NOWHERE || in >= FIRST_FLOAT) {
+        return false;
+    }
+    return wj_is_operand(e, slot) ? (e->narrow >> index_of(in) & 1) != 0 : e->is_narrow[slot] != 0;
+}
+
+void wj_note_narrow(stencil_emitter *e, uint32_t slot, bool narrow)
+{
+    uint8_t in = e->registers[slot];
+    if (wj_is_operand(e, slot) && in != IN_FRAME && in != NOWHERE) {
+        e->narrow = (e->narrow & ~(1u << index_of(in))) | (uint32_t)narrow << index_of(in);
     }
 }
 

@@ -214,6 +214,9 @@ static void merge(allocator *a, uint32_t region)
     for (uint32_t i = 0; i < STENCIL_CANDIDATES; i++) {
         of->integers[i] = of->floats[i] = (stencil_candidate){.slot = NO_SLOT};
     }
+    if (region != 0 && (of->calls != 0 || of->has_inner_calls)) {
+        a->e->regions[of->parent].has_inner_calls = true;
+    }
     for (uint32_t i = of->uses; i != NO_USE; i = a->uses[i].next) { /* the last of a slot gets all */
         use *at = &a->uses[i];
         use *sum = &a->uses[a->latest[at->slot]];
@@ -310,13 +313,14 @@ static void choose_class(stencil_emitter *e, uint32_t region, const class *of, c
     uint32_t count = 0;
     uint32_t operands = 0;
     uint32_t later = 0; /* operands among the rest */
+    uint32_t least = region != 0 ? 0 : e->region_count == 1 ? LEAST_WEIGHT : WEIGHT_OF_ENTRY;
     for (uint32_t i = 0; i < STENCIL_CANDIDATES && best[i].slot != NO_SLOT; i++) {
         bool is_operand = best[i].slot >= e->function->local_count;
         if (count + operands == of->count) {
             later += is_operand;
         } else if (is_operand) {
             operands++;
-        } else if (region != 0 || best[i].weight > LEAST_WEIGHT) {
+        } else if (best[i].weight > least) {
             chosen[count++] = best[i];
         }
     }
@@ -334,7 +338,7 @@ static void choose_class(stencil_emitter *e, uint32_t region, const class *of, c
             is_taken[i] = true;
         }
     }
-    bool is_leaf = region == 0 && in->calls == 0;
+    bool is_leaf = region == 0 && in->calls == 0 && !in->has_inner_calls;
     for (uint32_t i = 0; i < count; i++) {
         if (is_taken[i]) {
             continue;

@@ -12,6 +12,7 @@
 
 enum { MOST_SINGLE_COPIES = 8 };
 enum { NO_STENCIL = UINT32_MAX };
+enum { FAR_ACCESS = 1, NARROW_ACCESS = 2 }; /* to be added to an access's stencil (wasmjit/stencils/text.py) */
 
 const uint8_t *wj_stencil_pool(size_t *size_bytes)
 {
@@ -197,6 +198,8 @@ typedef struct {
     uint64_t constant;
     uint32_t target;
     bool uses;
+    uint32_t pooled;    /* a bit for each operand that is a constant behind the code, of these values */
+    uint64_t values[4];
 } stencil_row;
 
 static bool is_commutative(uint32_t number)
@@ -222,12 +225,24 @@ static bool is_commutative(uint32_t number)
     }
 }
 
+/* Whether an operation's operands that are in slots are read by instructions that end with the slot's distance. */
+static bool takes_pooled(uint32_t number)
+{
+    return is_between(number, WJ_STENCIL_F32_ADD, WJ_STENCIL_F32_DIV) || is_between(number, WJ_STENCIL_F64_ADD, WJ_STENCIL_F64_DIV);
+}
+
 /* Where the operands of a row are: a register's place for each that is in one of its class; IN_FRAME. */
-static void find_operands(stencil_emitter *e, const stencil_row *of, uint8_t *places)
+static void find_operands(stencil_emitter *e, stencil_row *of, uint8_t *places)
 {
     const wj_stencil_operation *operation = &stencil_operations[of->number];
     uint32_t first = operation->has_result;
     for (uint32_t i = first; i < operation->operand_count; i++) {
+        const uint64_t *value = wj_constant_of(e, of->slots[i]);
+        if (value != NULL && takes_pooled(of->number) && of->uses) {
+            of->pooled |= 1u << i;
+            of->values[i] = *value;
+            wj_drop_operand(e, of->slots[i]);
+        }
         wj_load_constant(e, of->slots[i], (operation->floats >> i & 1) != 0);
     }
     for (uint32_t i = first; i < operation->operand_count; i++) {
@@ -314,12 +329,17 @@ static void copy_stencil(stencil_emitter *e, const stencil_row *of, const uint8_
     }
     for (uint32_t i = 0; i < stencil->hole_count; i++) {
         const wj_stencil_hole *hole = &stencil_holes[stencil->holes + i];
-        wj_fill_hole(e, e->count + hole->offset, hole, of->slots, has_result, of->constant, of->target);
+        uint32_t operand = has_result + hole->what - WJ_HOLE_FIRST;
+        if (is_between(hole->what, WJ_HOLE_FIRST, WJ_HOLE_THIRD) && (of->pooled >> operand & 1) != 0) {
+            wj_fill_with_constant(e, e->count + hole->offset, of->values[operand]);
+        } else {
+            wj_fill_hole(e, e->count + hole->offset, hole, of->slots, has_result, of->constant, of->target);
+        }
     }
     e->count += stencil->size_bytes;
 }
 
-static void emit(stencil_emitter *e, const stencil_row *of)
+static void emit(stencil_emitter *e, stencil_row *of)
 {
     uint8_t places[4] = {IN_FRAME};
     bool has_result = stencil_operations[of->number].has_result;
@@ -330,12 +350,13 @@ static void emit(stencil_emitter *e, const stencil_row *of)
     copy_stencil(e, of, places);
     if (has_result) {
         finish_result(e, of->slots[0], places[0]);
+        wj_note_narrow(e, of->slots[0], stencil_operations[of->number].is_narrow != 0);
     }
 }
 
 static void emit_row(stencil_emitter *e, uint32_t number, const uint32_t *slots, uint64_t constant, uint32_t target)
 {
-    emit(e, &(stencil_row){number, slots, constant, target, true});
+    emit(e, &(stencil_row){.number = number, .slots = slots, .constant = constant, .target = target, .uses = true});
 }
 
 static uint32_t region_at(const stencil_emitter *e, uint32_t word)
@@ -356,11 +377,13 @@ static uint32_t edge_to(stencil_emitter *e, uint32_t target)
 
 void wj_emit_constant(stencil_emitter *e, uint32_t slot, uint64_t value)
 {
-    bool is_wide = value > UINT32_MAX;
-    uint32_t number = e->registers[slot] >= FIRST_FLOAT
-                          ? (is_wide ? WJ_STENCIL_CONSTANT_FLOAT_64 : WJ_STENCIL_CONSTANT_FLOAT)
-                          : (is_wide ? WJ_STENCIL_CONSTANT_64 : WJ_STENCIL_CONSTANT);
+    if (e->registers[slot] >= FIRST_FLOAT) {
+        wj_emit_float_constant(e, e->registers[slot], value);
+        return;
+    }
+    uint32_t number = value > UINT32_MAX ? WJ_STENCIL_CONSTANT_64 : WJ_STENCIL_CONSTANT;
     copy_stencil(e, &(stencil_row){.number = number, .slots = &slot, .constant = value}, &e->registers[slot]);
+    wj_note_narrow(e, slot, value <= UINT32_MAX);
 }
 
 static void emit_constant(stencil_emitter *e, uint32_t slot, uint64_t value)
@@ -406,6 +429,7 @@ static void emit_copy(stencil_emitter *e, uint32_t to, uint32_t from)
     }
     uint8_t places[2] = {IN_FRAME, e->registers[from]};
     bool is_float = is_in_float(e, from);
+    bool narrow = wj_is_narrow(e, from);
     if (wj_is_operand(e, from)) {
         wj_drop_operand(e, from);
     }
@@ -415,6 +439,7 @@ static void emit_copy(stencil_emitter *e, uint32_t to, uint32_t from)
     if (places[0] != places[1] || places[0] == IN_FRAME) {
         copy_places(e, to, from, places);
     }
+    wj_note_narrow(e, to, narrow);
     if (!wj_is_operand(e, to) && !is_pinned(e, to) && places[0] != IN_FRAME) {
         wj_store_register(e, to);
     }
@@ -460,8 +485,16 @@ static void emit_access(stencil_emitter *e, const stencil_instruction *found)
 {
     /* The processor takes the 32 bits of an instruction for a signed number: an offset from 2 GiB on would reach below the
      * memory, to whatever the process has there. */
-    uint32_t is_far = found->constant > INT32_MAX;
-    emit_row(e, found->stencil - 1 + is_far, found->slots, found->constant, 0);
+    if (found->constant > INT32_MAX) {
+        emit_row(e, found->stencil - 1 + FAR_ACCESS, found->slots, found->constant, 0);
+        return;
+    }
+    const wj_stencil_operation *operation = wj_stencil_operation_of(found);
+    if (operation->has_result == 0) {
+        wj_load_constant(e, found->slots[1], (operation->floats >> 1 & 1) != 0); /* which may take the address's register */
+    }
+    bool narrow = wj_is_narrow(e, found->slots[operation->has_result]);
+    emit_row(e, found->stencil - 1 + (narrow ? NARROW_ACCESS : 0), found->slots, found->constant, 0);
 }
 
 static void emit_call_of(stencil_emitter *e, uint32_t function, uint32_t first)
@@ -475,7 +508,6 @@ static void emit_call_of(stencil_emitter *e, uint32_t function, uint32_t first)
 static void emit_indirect_call(stencil_emitter *e, const uint32_t *word)
 {
     const wj_interpreter_plan *plan = &e->of->plan;
-    wj_store_operands(e, &word[3], 1, false);
     wj_save_iterations(e);
     emit_row(e, WJ_STENCIL_FUNC_REF, &word[3], plan->tables_offset + (uint64_t)WJ_TABLE_SLOT_SIZEOF * word[2], 0);
     uint32_t stub = wj_add_stub(e, STUB_TYPE, word[1]);
@@ -486,7 +518,6 @@ static void emit_indirect_call(stencil_emitter *e, const uint32_t *word)
 
 static void emit_reference_call(stencil_emitter *e, const uint32_t *word)
 {
-    wj_store_operands(e, &word[2], 1, false);
     wj_save_iterations(e);
     emit_row(e, WJ_STENCIL_FUNC_REF_OPERAND, &word[2], 0, 0);
     wj_emit_call(e, &(wj_callee){.kind = CALLEE_REFERENCE}, e->of->plan.types[word[1]], word[3]);
@@ -624,7 +655,7 @@ static void emit_other(stencil_emitter *e, const uint32_t *w)
         break;
     case WJ_OP_CHECK:
         wj_emit_memory_slot(e);
-        emit(e, &(stencil_row){WJ_STENCIL_CHECK, &w[1], (uint64_t)w[2] + w[3], 0, false});
+        emit(e, &(stencil_row){.number = WJ_STENCIL_CHECK, .slots = &w[1], .constant = (uint64_t)w[2] + w[3]});
         wj_load_iterations(e);
         break;
     default:
@@ -636,7 +667,9 @@ static void emit_other(stencil_emitter *e, const uint32_t *w)
 static void emit_select(stencil_emitter *e, const stencil_instruction *found)
 {
     bool is_float = is_in_float(e, found->slots[1]) || is_in_float(e, found->slots[2]);
+    bool narrow = wj_is_narrow(e, found->slots[1]) && wj_is_narrow(e, found->slots[2]);
     emit_row(e, is_float ? WJ_STENCIL_SELECT_FLOAT : WJ_STENCIL_SELECT, found->slots, 0, 0);
+    wj_note_narrow(e, found->slots[0], narrow);
 }
 
 /* A branch that is taken or not: behind it, operands are where they were; where it leads they are in the frame. */
@@ -648,7 +681,10 @@ static void emit_branch(stencil_emitter *e, const stencil_instruction *found, co
     if (wj_divides_by_constant(*word)) {
         emit_division(e, found, word, target);
     } else {
-        emit(e, &(stencil_row){found->stencil - 1, found->slots, constant_of(found), target, !keeps_operand});
+        stencil_row row = {.number = found->stencil - 1, .slots = found->slots, .constant = constant_of(found)};
+        row.target = target;
+        row.uses = !keeps_operand;
+        emit(e, &row);
     }
 }
 
@@ -745,7 +781,7 @@ static void emit_body(stencil_emitter *e)
 
 static const void *translate(stencil_emitter *e, wj_interpreter *interpreter)
 {
-    if (!wj_choose_registers(e)) {
+    if (!wj_choose_registers(e) || !wj_find_narrow(e)) {
         return NULL;
     }
     e->uses_memory = e->uses_memory && interpreter->plan.has_memory != 0;
@@ -770,13 +806,16 @@ const void *wj_native_of(wj_interpreter *interpreter, const wj_interpreted *func
     e.scratch_slot = function->slot_count;
     e.registers = calloc(function->slot_count + 1, sizeof *e.registers);
     e.is_float = calloc(function->local_count + 1, sizeof *e.is_float);
+    e.is_narrow = calloc(function->local_count + 1, sizeof *e.is_narrow);
     e.places = calloc(function->word_count + 1, sizeof *e.places);
     e.marks = calloc(function->word_count + 1, sizeof *e.marks);
     wj_begin_emitter(&e);
-    bool has_room = e.registers != NULL && e.is_float != NULL && e.places != NULL && e.marks != NULL;
+    bool has_room = e.registers != NULL && e.is_float != NULL && e.is_narrow != NULL && e.places != NULL && e.marks != NULL;
     const void *code = has_room ? translate(&e, interpreter) : NULL;
     free(e.registers);
     free(e.is_float);
+    free(e.is_narrow);
+    free(e.pooled);
     free(e.places);
     free(e.marks);
     free(e.regions);

@@ -245,6 +245,31 @@ void wj_fill_hole(stencil_emitter *e, size_t place, const wj_stencil_hole *hole,
     }
 }
 
+enum { MODES = 0xc0, REGISTER_OR_MEMORY = 0x07, OF_RBP = 0x85 }; /* of the byte before a slot's distance */
+
+void wj_fill_with_constant(stencil_emitter *e, size_t place, uint64_t value)
+{
+    uint8_t *form = &e->code[place - 1];
+    if ((*form & (MODES | REGISTER_OR_MEMORY)) != OF_RBP) {
+        e->failed = true;
+        return;
+    }
+    *form = (uint8_t)(*form & ~MODES); /* distance(%rbp) becomes distance(%rip) */
+    wj_add_jump(e, (uint32_t)place, CONSTANT_TARGET | wj_add_constant(e, value), (uint32_t)place + 4);
+}
+
+void wj_emit_float_constant(stencil_emitter *e, uint8_t where, uint64_t value)
+{
+    uint8_t number = wj_register_number(where);
+    if (value == 0) {
+        register_form(e, 0, false, 0x0f57, number, number); /* xorps */
+        return;
+    }
+    BYTES(e, 0xf2, 0x0f, 0x10, (uint8_t)(OF_RBP & ~MODES) | (uint8_t)(number << 3)); /* movsd constant(%rip) */
+    word(e, 0);
+    wj_add_jump(e, (uint32_t)e->count - 4, CONSTANT_TARGET | wj_add_constant(e, value), (uint32_t)e->count);
+}
+
 void wj_store_register(stencil_emitter *e, uint32_t slot)
 {
     uint8_t where = e->registers[slot];
@@ -498,11 +523,11 @@ static bool goes_straight(const stencil_emitter *e, const wj_signature *type, ui
 }
 
 /* Stores the operands that are no arguments, and those arguments that may be overwritten. */
-static void store_for_call(stencil_emitter *e, const wj_signature *type, uint32_t first, bool all)
+static void store_for_call(stencil_emitter *e, const wj_signature *type, uint32_t first)
 {
     uint32_t straight[WJ_INT_REGISTERS + 8];
     uint32_t count = 0;
-    for (uint32_t i = 0; i < type->param_count && !all; i++) {
+    for (uint32_t i = 0; i < type->param_count; i++) {
         uint32_t slot = first + i;
         bool fits = count < sizeof straight / sizeof straight[0];
         if (fits && e->registers[slot] != IN_FRAME && goes_straight(e, type, type->places[i].slot, slot)) {
@@ -542,7 +567,9 @@ static void take_result(stencil_emitter *e, const wj_signature *type, uint32_t f
     } else if (is_float) {
         store_float(e, 0, RBP, slot_at(e, first));
     } else if (where != IN_FRAME) {
-        move(e, wj_register_number(where), RAX);
+        bool narrow = type->places[type->param_count].letter == 'i';
+        register_form(e, 0, !narrow, 0x89, RAX, wj_register_number(where));
+        wj_note_narrow(e, first, narrow);
     } else {
         store(e, RAX, RBP, slot_at(e, first));
     }
@@ -568,7 +595,7 @@ void wj_emit_call(stencil_emitter *e, const wj_callee *callee, const wj_signatur
     }
     uint32_t outgoing = 8 * (type->stack_slots + type->area_slots);
     e->outgoing_bytes = outgoing > e->outgoing_bytes ? outgoing : e->outgoing_bytes;
-    store_for_call(e, type, first, callee->kind == CALLEE_REFERENCE);
+    store_for_call(e, type, first);
     store_registers(e, false);
     if (callee->kind != CALLEE_REFERENCE) {
         wj_save_iterations(e);
@@ -698,59 +725,91 @@ void wj_emit_return(stencil_emitter *e, uint32_t slot)
     restore_registers(e);
 }
 
-/* Stores a parameter in the frame, or where it survives calls anyway, in its register. */
+static uint32_t float_count(const wj_signature *type)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < type->param_count; i++) {
+        uint32_t place = type->places[i].slot;
+        count += !is_integer_place(place) && !is_stack_place(place);
+    }
+    return count;
+}
+
+/* Whether a parameter can go to its register now: nothing that comes after it may be in there. */
+static bool arrives_straight(const stencil_emitter *e, uint32_t index)
+{
+    uint32_t place = e->signature->places[index].slot;
+    uint8_t where = e->registers[index];
+    if (where == IN_FRAME || is_stack_place(place) || is_integer_place(place) == (where >= FIRST_FLOAT)) {
+        return false;
+    }
+    uint8_t to = wj_register_number(where);
+    if (is_integer_place(place)) {
+        return survives_calls(where) || to > R9 || !has_many_integers(e->signature);
+    }
+    return to <= float_of(place, WJ_SLOT_OF(floats)) || to >= float_count(e->signature);
+}
+
+/* Puts a parameter into its register, or into the frame. Above an i32 there may be anything, which becomes zeros. */
 static void take_parameter(stencil_emitter *e, uint32_t index)
 {
     uint32_t place = e->signature->places[index].slot;
     uint8_t where = e->registers[index];
-    bool in_register = survives_calls(where);
+    bool is_wide = e->signature->places[index].letter != 'i';
     int32_t at = slot_at(e, index);
     if (is_stack_place(place)) {
-        uint8_t to = in_register ? wj_register_number(where) : RAX;
-        load(e, to, RBP, 16 + 8 * (int32_t)(place - (uint32_t)WJ_SLOT_OF(stack)));
-        if (!in_register) {
-            store(e, RAX, RBP, at);
-        }
+        memory_form(e, 0, is_wide, 0x8b, RAX, RBP, 16 + 8 * (int32_t)(place - (uint32_t)WJ_SLOT_OF(stack)));
+        store(e, RAX, RBP, at);
     } else if (is_integer_place(place)) {
         uint8_t from = ARGUMENT_NUMBERS[place - WJ_SLOT_OF(ints)];
-        if (in_register) {
-            move(e, wj_register_number(where), from);
-        } else {
-            store(e, from, RBP, at);
+        if (arrives_straight(e, index)) {
+            register_form(e, 0, is_wide, 0x89, from, wj_register_number(where));
+            return;
         }
+        if (!is_wide) {
+            register_form(e, 0, false, 0x89, from, from);
+        }
+        store(e, from, RBP, at);
+    } else if (arrives_straight(e, index)) {
+        move_float(e, wj_register_number(where), float_of(place, WJ_SLOT_OF(floats)));
     } else {
-        uint8_t from = (uint8_t)((place - WJ_SLOT_OF(floats)) / 2);
-        if (in_register) {
-            move_from_float(e, wj_register_number(where), from);
-        } else {
-            store_float(e, from, RBP, at);
+        store_float(e, float_of(place, WJ_SLOT_OF(floats)), RBP, at);
+    }
+}
+
+static void take_parameters(stencil_emitter *e)
+{
+    uint32_t count = e->signature->param_count;
+    for (uint32_t i = 0; i < count; i++) {
+        take_parameter(e, i);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (!arrives_straight(e, i)) {
+            wj_load_register(e, i);
         }
     }
 }
+
+enum { MOST_SINGLE_LOCALS = 16 };
 
 /* Locals begin as zeros. */
 static void clear_locals(stencil_emitter *e)
 {
     uint32_t first = e->signature->param_count;
     uint32_t end = e->function->local_count;
-    if (end - first > 16) {
+    bool are_many = end - first > MOST_SINGLE_LOCALS;
+    if (are_many) {
         BYTES(e, 0x31, 0xc0); /* xor %eax, %eax */
         memory_form(e, 0, true, 0x8d, RDI, RBP, slot_at(e, first));
         load_number(e, RCX, end - first);
         BYTES(e, 0xf3, 0x48, 0xab); /* rep stosq */
-        for (uint32_t i = first; i < end; i++) {
-            if (survives_calls(e->registers[i])) {
-                wj_load_register(e, i);
-            }
-        }
-        return;
     }
     for (uint32_t i = first; i < end; i++) {
         uint8_t where = e->registers[i];
-        if (survives_calls(where)) {
-            uint8_t number = wj_register_number(where);
-            register_form(e, 0, false, 0x31, number, number);
-        } else {
+        uint8_t number = where == IN_FRAME ? 0 : wj_register_number(where);
+        if (where != IN_FRAME) { /* xor, or xorps */
+            register_form(e, 0, false, where >= FIRST_FLOAT ? 0x0f57 : 0x31, number, number);
+        } else if (!are_many) {
             memory_form(e, 0, true, 0xc7, 0, RBP, slot_at(e, i)); /* movq $0 */
             word(e, 0);
         }
@@ -797,12 +856,9 @@ void wj_emit_prologue(stencil_emitter *e)
     if (e->signature->area_slots != 0) {
         store(e, RSI, RBP, RESULTS_AREA);
     }
-    for (uint32_t i = 0; i < e->signature->param_count; i++) {
-        take_parameter(e, i);
-    }
+    take_parameters(e);
     clear_locals(e);
     count_call(e);
-    load_registers(e); /* of parameters and locals; what else is in them is written before it is read */
     load_base(e);
     if (e->has_loops) {
         load_number(e, RDI, (uint32_t)e->of->plan.budget);
@@ -824,9 +880,7 @@ void wj_count_iteration(stencil_emitter *e, uint32_t loop_offset)
 static void emit_hot(stencil_emitter *e, const stencil_stub *stub, bool is_loop)
 {
     const wj_interpreter_plan *plan = &e->of->plan;
-    if (is_loop) {
-        store_registers(e, true);
-    }
+    store_registers(e, is_loop);
     move(e, RDI, RBX);
     load_number(e, RSI, e->function->function_index - plan->imported_function_count);
     load_number(e, RDX, stub->number);
@@ -847,19 +901,40 @@ static void emit_hot(stencil_emitter *e, const stencil_stub *stub, bool is_loop)
             e->code[hole] = (uint8_t)(e->count - hole - 1);
         }
     }
+    load_registers(e);
     if (is_loop) {
-        load_registers(e);
         load_base(e);
         load_number(e, RDI, (uint32_t)plan->budget);
     }
     jump_back(e, stub->back);
 }
 
+/* All registers that calls change, on top of the stack, and back: operands are in them, too. */
+static void between_stack_and_changed(stencil_emitter *e, bool loads)
+{
+    enum { BYTES_OF_ALL = 8 * (STENCIL_REGISTERS - SAVED_REGISTERS) };
+    _Static_assert(BYTES_OF_ALL % STACK_ALIGNMENT_BYTES == 0, "the stack stays aligned");
+    if (!loads) {
+        BYTES(e, 0x48, 0x83, 0xec, BYTES_OF_ALL); /* sub $, %rsp */
+    }
+    for (uint32_t i = SAVED_REGISTERS; i < STENCIL_REGISTERS; i++) {
+        int32_t at = 8 * (int32_t)(i - SAVED_REGISTERS);
+        if (i >= INTEGER_REGISTERS) {
+            (loads ? load_float : store_float)(e, wj_register_number((uint8_t)(FIRST_FLOAT + i - INTEGER_REGISTERS)), RSP, at);
+        } else {
+            (loads ? load : store)(e, wj_register_number((uint8_t)(FIRST_INTEGER + i)), RSP, at);
+        }
+    }
+    if (loads) {
+        BYTES(e, 0x48, 0x83, 0xc4, BYTES_OF_ALL); /* add $, %rsp */
+    }
+}
+
 /* A call through a table, of a function whose type has another id: it may be a subtype. */
 static void emit_type(stencil_emitter *e, const stencil_stub *stub)
 {
     store(e, RDI, RBP, reference(e));
-    store_registers(e, false);
+    between_stack_and_changed(e, false);
     load_narrow(e, RSI, RDI, WJ_FUNC_REF_TYPE_ID);
     load(e, RAX, RBX, WJ_VMCONTEXT_TYPE_IDS);
     load_narrow(e, RDX, RAX, (int32_t)(sizeof(uint32_t) * stub->number));
@@ -867,7 +942,7 @@ static void emit_type(stencil_emitter *e, const stencil_stub *stub)
     call_address(e, (const void *)wj_builtin_type_matches);
     BYTES(e, 0x48, 0x85, 0xc0, 0x75, 5); /* test %rax, %rax; jne over the trap */
     wj_emit_trap(e, WJ_TRAP_BAD_SIGNATURE);
-    load_registers(e);
+    between_stack_and_changed(e, true);
     load_base(e);
     load(e, RDI, RBP, reference(e));
     jump_back(e, stub->back);
@@ -906,6 +981,13 @@ void wj_emit_rest(stencil_emitter *e)
         size_t size_bytes;
         const uint8_t *pool = wj_stencil_pool(&size_bytes);
         bytes(e, pool, size_bytes);
+    }
+    if (e->pooled_count != 0) {
+        while (e->count % 8 != 0 && !e->failed) {
+            byte(e, 0xcc);
+        }
+        e->own_pool = (uint32_t)e->count;
+        bytes(e, e->pooled, e->pooled_count * sizeof *e->pooled);
     }
     uint32_t frame = e->saved_bytes + slots_bytes(e) + e->outgoing_bytes;
     frame = (frame + STACK_ALIGNMENT_BYTES - 1) & ~(uint32_t)(STACK_ALIGNMENT_BYTES - 1);

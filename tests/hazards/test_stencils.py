@@ -97,3 +97,77 @@ def test_subtypes_are_called_and_others_are_not() -> None:
     with pytest.raises(Trap) as caught:
         exports["below"](store, 1)
     assert caught.value.trap_code is TrapCode.BAD_SIGNATURE
+
+
+# Functions of an address with something above its 32 bits, that give what memory has there. `$wide` has it in a local;
+# i32.wrap_i64 is no instruction: what is above stays where it is.
+WIDE_ADDRESSES = """(module (memory 1) (data (i32.const 40) "\\2a\\00\\00\\00") (global $g (mut i32) (i32.const 0))
+  (table 1 funcref) (elem (i32.const 0) $identity)
+  (func $load (param i32) (result i32) (i32.load (local.get 0)))
+  (func $identity (param i32) (result i32) (local.get 0))
+  (func $narrowed (param i64) (result i32) (i32.wrap_i64 (local.get 0)))
+  (func $two (param i32) (result i32 i32) (local.get 0) (local.get 0))
+  (func $late (param i64 f64 i32 i32 i32 i32 i32 i32) (result i32) (i32.load (local.get 7)))
+  (func (export "wrapped") (param $wide i64) (result i32) (i32.load (i32.wrap_i64 (local.get $wide))))
+  (func (export "computed") (param $wide i64) (result i32)
+    (i32.load (i32.wrap_i64 (i64.add (local.get $wide) (i64.const 0)))))
+  (func (export "in_local") (param $wide i64) (result i32) (local $a i32)
+    (local.set $a (i32.wrap_i64 (i64.mul (local.get $wide) (i64.const 1))))
+    (i32.load (local.get $a)))
+  (func (export "teed") (param $wide i64) (result i32) (local $a i32)
+    (drop (i32.add (local.tee $a (i32.wrap_i64 (local.get $wide))) (i32.const 1)))
+    (i32.load (local.get $a)))
+  (func (export "copied") (param $wide i64) (result i32) (local $a i32) (local $b i32) (local $c i32)
+    (loop $again (local.set $c (local.get $b)) (local.set $b (local.get $a))
+      (local.set $a (i32.wrap_i64 (local.get $wide)))
+      (br_if $again (i32.eqz (local.get $c))))
+    (i32.load (local.get $c)))
+  (func (export "selected") (param $wide i64) (result i32)
+    (i32.load (select (i32.wrap_i64 (local.get $wide)) (i32.const 8) (i64.ne (local.get $wide) (i64.const 0)))))
+  (func (export "selected_in_local") (param $wide i64) (result i32) (local $a i32)
+    (local.set $a (select (i32.wrap_i64 (local.get $wide)) (i32.const 8) (i64.ne (local.get $wide) (i64.const 0))))
+    (i32.load (local.get $a)))
+  (func (export "joined") (param $wide i64) (result i32)
+    (i32.load (if (result i32) (i64.eqz (local.get $wide)) (then (i32.const 0))
+      (else (i32.wrap_i64 (i64.add (local.get $wide) (i64.const 0)))))))
+  (func (export "one_way") (param $wide i64) (result i32) (local $a i32)
+    (if (i64.eqz (local.get $wide)) (then (local.set $a (i32.const 4)))
+      (else (local.set $a (i32.wrap_i64 (i64.or (local.get $wide) (i64.const 0))))))
+    (i32.load (local.get $a)))
+  (func (export "detached") (param $wide i64) (result i32)
+    (i32.wrap_i64 (local.get $wide)) (local.set $wide (i64.const 3)) i32.load)
+  (func (export "passed") (param $wide i64) (result i32) (call $load (i32.wrap_i64 (local.get $wide))))
+  (func (export "passed_late") (param $wide i64) (result i32)
+    (call $late (local.get $wide) (f64.const 1) (i32.const 1) (i32.const 2) (i32.const 3) (i32.const 4) (i32.const 5)
+      (i32.wrap_i64 (local.get $wide))))
+  (func (export "returned") (param $wide i64) (result i32)
+    (i32.load (call $narrowed (i64.add (local.get $wide) (i64.const 0)))))
+  (func (export "returned_indirectly") (param $wide i64) (result i32)
+    (i32.load (call_indirect (param i32) (result i32) (i32.wrap_i64 (local.get $wide)) (i32.const 0))))
+  (func (export "returned_with_another") (param $wide i64) (result i32)
+    (call $two (i32.wrap_i64 (local.get $wide))) drop i32.load)
+  (func (export "global") (param $wide i64) (result i32)
+    (global.set $g (i32.wrap_i64 (local.get $wide))) (i32.load (global.get $g)))
+  (func (export "of_float") (param $wide i64) (result i32) (local $x f64) (local $a i32)
+    (local.set $x (f64.reinterpret_i64 (local.get $wide)))
+    (local.set $a (i32.wrap_i64 (i64.reinterpret_f64 (f64.copysign (local.get $x) (local.get $x)))))
+    (i32.load (local.get $a)))
+  (func (export "stored") (param $wide i64) (result i32) (local $a i32)
+    (local.set $a (i32.wrap_i64 (i64.add (local.get $wide) (i64.const 4))))
+    (i32.store (local.get $a) (i32.const 42)) (i64.store8 (i32.wrap_i64 (local.get $wide)) (i64.const 42))
+    (f64.store (i32.wrap_i64 (i64.add (local.get $wide) (i64.const 8))) (f64.const 1))
+    (i32.load (i32.const 44)))
+)"""
+
+WIDE_NAMES = [line.split('"')[1] for line in WIDE_ADDRESSES.splitlines() if "(export" in line]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_what_is_above_an_address_is_no_part_of_it(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some 64 GiB behind the memory, and on both sides of it, that is."""
+    monkeypatch.setattr(thresholds, "REGISTER_SEED", seed)
+    store, exports = exports_of(WIDE_ADDRESSES)
+    for name in WIDE_NAMES:
+        for above in (0, 1, 16, (1 << 31) - 1, 1 << 31, (1 << 32) - 1):
+            wide = (above << 32) | 40
+            assert exports[name](store, wide - (wide >> 63 << 64)) == 42, (name, above)

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..wasm.types import I32
 from . import cut, text
 from .cut import Blob, Hole
 from .text import Operation
@@ -69,7 +70,8 @@ def render(operations: list[Operation], blob: Blob) -> str:
         floats = sum(1 << i for i, valtype in enumerate(types) if text.is_float(valtype))
         if any("f" in stencil for stencil in (operation.letters or ())):
             floats = sum(1 << i for i in range(len(types)) if all(word[i] in "mf" for word in operation.letters))
-        rows.append(f"{{{len(forms)}, {len(types)}, {len(operation.result)}, {floats}}}")
+        is_narrow = int(operation.result == (I32,))
+        rows.append(f"{{{len(forms)}, {len(types)}, {len(operation.result)}, {floats}, {is_narrow}}}")
         forms += [found.get(index, 0) for index in range(max(found) + 1)]
         forms += [0] * ((1 << 2 * len(types)) - max(found) - 1)
     lines = [

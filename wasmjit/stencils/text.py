@@ -252,6 +252,7 @@ class Operation(NamedTuple):
     write: Any
     immediates: tuple[str, ...] = ("",)
     letters: Any = None  # the forms, if they do not follow from the types
+    kept: tuple[Form, ...] = ()  # those of them that are made, if not all
 
 
 def _reads(form: Form, registers: Sequence[str], operands: Sequence[int], count: int) -> list[str]:
@@ -370,22 +371,30 @@ def _fork(condition: str) -> list[str]:
 
 
 # Offsets that an instruction's 32 bits hold, which the processor takes for a signed number: a larger one would reach
-# what the host has below the memory. And all others.
-_OFFSETS = {"": (_WIDE,), "_FAR": (_FULL,)}
+# what the host has below the memory. And all others. And the former with an address in a register whose high half is
+# known to be 0 (runtime_c/stencil_narrow.c).
+_OFFSETS = {"": (_WIDE,), "_FAR": (_FULL,), "_NARROW": (_WIDE,)}
 
 
-def _address(offset: str) -> list[str]:
+def _address(offset: str, suffix: str) -> list[str]:
     return [
         offset,
-        "  %a.w = zext i32 %a to i64",
+        f"  %a.w = {'add i64 0, %a' if suffix == '_NARROW' else 'zext i32 %a to i64'}",
         "  %a.b = getelementptr i8, ptr %base, i64 %a.w",
         "  %a.e = getelementptr i8, ptr %a.b, i64 %i",
     ]
 
 
+def _with_address_in_register(operation: Operation, position: int) -> Operation:
+    every = forms(operation.name, operation.result, operation.operands)
+    return operation._replace(kept=tuple(form for form in every if form.letters[position] == "i"))
+
+
 def _load_operation(op: Op, suffix: str) -> Operation:
+    address = I64 if suffix == "_NARROW" else I32
+
     def write(form: Form, registers: Sequence[str], offset: str) -> list[str]:
-        lines = _reads(form, registers, (I32,), 1) + _address(offset)
+        lines = _reads(form, registers, (address,), 1) + _address(offset, suffix)
         lines.append(f"  %v = load volatile {op.memory_type}, ptr %a.e, align 1")
         value = "%v"
         if op.memory_type != op.value_type:
@@ -394,14 +403,15 @@ def _load_operation(op: Op, suffix: str) -> Operation:
             value = "%x"
         return [*lines, *_write(value, form, op.value_type, registers)]
 
-    return Operation(operation_name(op) + suffix, (op.result,), (I32,), write, _OFFSETS[suffix])
+    operation = Operation(operation_name(op) + suffix, (op.result,), (address,), write, _OFFSETS[suffix])
+    return _with_address_in_register(operation, 1) if suffix == "_NARROW" else operation
 
 
 def _store_operation(op: Op, suffix: str) -> Operation:
-    operands = (I32, op.params[1])
+    operands = (I64 if suffix == "_NARROW" else I32, op.params[1])
 
     def write(form: Form, registers: Sequence[str], offset: str) -> list[str]:
-        lines = _reads(form, registers, operands, 2) + _address(offset)
+        lines = _reads(form, registers, operands, 2) + _address(offset, suffix)
         value = "%b"
         if op.memory_type != op.value_type:
             lines.append(f"  %x = trunc {op.value_type} %b to {op.memory_type}")
@@ -409,7 +419,8 @@ def _store_operation(op: Op, suffix: str) -> Operation:
         lines.append(f"  store volatile {op.memory_type} {value}, ptr %a.e, align 1")
         return [*lines, leave("NEXT")]
 
-    return Operation(operation_name(op) + suffix, (), operands, write, _OFFSETS[suffix])
+    operation = Operation(operation_name(op) + suffix, (), operands, write, _OFFSETS[suffix])
+    return _with_address_in_register(operation, 0) if suffix == "_NARROW" else operation
 
 
 # ---- everything else ----
@@ -628,11 +639,9 @@ def operations() -> Iterator[Operation]:
         if op.kind == SPECIAL or op.first_tier != "i":
             continue
         if op.kind == LOAD:
-            yield _load_operation(op, "")
-            yield _load_operation(op, "_FAR")
+            yield from (_load_operation(op, suffix) for suffix in _OFFSETS)
         elif op.kind == STORE:
-            yield _store_operation(op, "")
-            yield _store_operation(op, "_FAR")
+            yield from (_store_operation(op, suffix) for suffix in _OFFSETS)
         elif not is_copy(op):
             yield _row_operation(op)
             if len(op.params) == 2 and op.params[0] in (I32, I64):
@@ -668,7 +677,9 @@ _OWN |= {"FUNC_REF", "OTHER_TYPE", "FUNC_REF_OPERAND"}
 
 def is_interpreted(name: str) -> bool:
     """Whether the interpreter has an operation of this name."""
-    return name not in _OWN and not name.endswith("_FAR") and not (name.startswith("BRANCH") and "_F" in name)
+    return (
+        name not in _OWN and not name.endswith(("_FAR", "_NARROW")) and not (name.startswith("BRANCH") and "_F" in name)
+    )
 
 
 def is_float(valtype: int) -> bool:
@@ -704,4 +715,4 @@ def form_list(operation: Operation) -> list[Form]:
         for letters in operation.letters:
             made.append(Form(operation.name, letters, bool(operation.result)))
         return made
-    return list(forms(operation.name, operation.result, operation.operands))
+    return list(operation.kept or forms(operation.name, operation.result, operation.operands))

@@ -1,0 +1,106 @@
+/* Which values have zeros above their low 32 bits: as an address, such a one needs no instruction that makes them.
+ *
+ * A slot has 64 bits, of which those of an i32 are the low ones; what is above is zeros if an instruction wrote it whose
+ * result is an i32, but i32.wrap_i64 writes nothing, and what callers and callees give may have anything there. A mistake
+ * here lets a function reach what the host has above its memory: whatever is not known to be narrow is not. */
+#include "stencil_emit.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* NOLINTBEGIN(clang-analyzer-core.*, clang-analyzer-security.ArrayBound) */
+
+enum { MOST_ROUNDS = 4 };
+
+typedef struct {
+    stencil_emitter *e;
+    uint32_t *blocks; /* by operand: the block in which it was made narrow, or 0 */
+    uint32_t block;   /* the one now */
+    bool changed;
+} narrowness;
+
+static bool is_narrow(const narrowness *n, uint32_t slot)
+{
+    return wj_is_operand(n->e, slot) ? n->blocks[slot] == n->block : n->e->is_narrow[slot] != 0;
+}
+
+static void note(narrowness *n, uint32_t slot, bool narrow)
+{
+    if (wj_is_operand(n->e, slot)) {
+        n->blocks[slot] = narrow ? n->block : 0;
+    } else if (!narrow && n->e->is_narrow[slot] != 0) {
+        n->e->is_narrow[slot] = 0;
+        n->changed = true;
+    }
+}
+
+static void look_at(narrowness *n, const stencil_instruction *found, const uint32_t *word)
+{
+    switch (*word) {
+    case WJ_OP_COPY:
+        note(n, word[1], is_narrow(n, word[2]));
+        return;
+    case WJ_OP_CONSTANT:
+        note(n, word[1], true);
+        return;
+    case WJ_OP_SELECT:
+        note(n, word[1], is_narrow(n, word[2]) && is_narrow(n, word[3]));
+        return;
+    case WJ_OP_LOOP:
+    case WJ_OP_BRANCH:
+    case WJ_OP_BRANCH_TABLE:
+    case WJ_OP_RETURN:
+    case WJ_OP_UNREACHABLE:
+    case WJ_OP_CHECK:
+        return;
+    case WJ_OP_CALL: /* these write operands only, of which none is known to be narrow from then on */
+    case WJ_OP_CALL_IMPORT:
+    case WJ_OP_CALL_INDIRECT:
+    case WJ_OP_CALL_REF:
+    case WJ_OP_MOVE:
+        n->block++;
+        return;
+    default:
+        break;
+    }
+    if (found->stencil == 0) {
+        if (word[1] < n->e->function->slot_count) { /* the result of others, or something that is no slot */
+            note(n, word[1], false);
+        }
+        return;
+    }
+    const wj_stencil_operation *operation = wj_stencil_operation_of(found);
+    if (operation->has_result) {
+        note(n, found->slots[0], operation->is_narrow != 0);
+    }
+}
+
+bool wj_find_narrow(stencil_emitter *e)
+{
+    const wj_interpreted *f = e->function;
+    narrowness n = {.e = e, .block = 1, .changed = true};
+    n.blocks = calloc(f->slot_count + 1, sizeof *n.blocks);
+    if (n.blocks == NULL) {
+        return false;
+    }
+    memset(e->is_narrow, 1, f->local_count);
+    for (uint32_t i = 0; i < e->signature->param_count; i++) {
+        e->is_narrow[i] = e->signature->places[i].letter == 'i';
+    }
+    for (uint32_t round = 0; n.changed && round < MOST_ROUNDS; round++) {
+        n.changed = false;
+        for (uint32_t at = 0; at < f->word_count;) {
+            stencil_instruction found = wj_decode(f->words + at);
+            n.block += (e->marks[at] & TARGET_MARK) != 0;
+            look_at(&n, &found, f->words + at);
+            at += found.length;
+        }
+        n.block++;
+    }
+    if (n.changed) {
+        memset(e->is_narrow, 0, f->local_count);
+    }
+    free(n.blocks);
+    return true;
+}
+/* NOLINTEND(clang-analyzer-core.*, clang-analyzer-security.ArrayBound) */
