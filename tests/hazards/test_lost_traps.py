@@ -684,3 +684,32 @@ def test_a_value_of_one_way_that_is_overwritten_loses_no_trap(opt_level: str) ->
             function(store, count, 1000)
             with pytest.raises(Trap, match="out of bounds memory access"):
                 function(store, count, END // 2)
+
+
+@pytest.mark.parametrize("cpu", CPUS)
+def test_a_load_that_is_lost_once_another_is_kept_traps(cpu: str | None) -> None:
+    """The first attempt loses what is stored where it was; kept, it has LLVM treat the loop otherwise, and lose `*q` in the
+    last iteration."""
+    element = "(i32.shl (local.get $k) (i32.const 2))"
+    inside = "(i32.and (local.get $a) (i32.const 0x1fff))"
+    masked = "(i32.shl (i32.and (i32.sub (i32.const 7) (local.get $k)) (i32.const 127)) (i32.const 2))"
+    text = f"""(module (memory 1) (func (export "f") (param $a i32) (param $n i32)
+        (local $k i32) (local $q i32) (local $t f64)
+        (local.set $q (local.get $a))
+        (block $exit (loop $again
+            (br_if $exit (i32.eqz (i32.lt_u (local.get $k) (local.get $n))))
+            (i64.store offset=2 (i32.add {inside} {element})
+                (i64.reinterpret_f64 (f64.load offset=2 (i32.add {element} {inside}))))
+            (f64.store (local.get $q) (local.get $t))
+            (local.set $t (f64.mul (f64.load offset=8 (local.get $q)) (f64.const 0)))
+            (i32.store (i32.add {masked} {inside}) (i32.const 3))
+            (local.set $k (i32.add (local.get $k) (i32.const 1)))
+            (local.set $q (i32.add (local.get $q) (i32.const 4)))
+            (br $again)))))"""
+    store = Store(Engine(Config(cpu=cpu)))
+    function = Instance(store, Module(store.engine, text), []).exports(store)["f"]
+    for num_iterations in (1, 2, 8, 9):
+        last = END - 4 * (num_iterations - 1) - 16
+        function(store, last, num_iterations)
+        with pytest.raises(Trap, match="out of bounds memory access"):
+            function(store, last + 1, num_iterations)

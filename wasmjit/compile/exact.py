@@ -96,7 +96,13 @@ class Located(NamedTuple):
     """The loads of an optimised function that are where they were, by their offsets."""
 
     present: set[int]
-    is_joined: bool  # LLVM made one load of several for vectors, which has the offset of one of them
+    joined: set[
+        int
+    ]  # those that may be: LLVM made one load of several for vectors, which has the offset of one of them
+
+    def as_in(self, scalar: Located) -> Located:
+        """With those that may be there, and are where nothing is vectorised."""
+        return Located(self.present | (self.joined & scalar.present), set())
 
 
 def missing(text: str, located: dict[str, Located]) -> list[int]:
@@ -111,13 +117,13 @@ def missing(text: str, located: dict[str, Located]) -> list[int]:
     return result
 
 
-def keep(text: str, offsets: Iterable[int]) -> str:
-    """A generated module in which these loads are not released, but kept."""
-    wanted = set(offsets)
+def keep(text: str, offsets: Iterable[int] | None) -> str:
+    """A generated module in which these loads, or all, are not released, but kept."""
+    wanted = None if offsets is None else set(offsets)
 
     def kept(match: re.Match[str]) -> str:
         at = int(match[3])
-        return keep_text(match[1], match[2]) if at in wanted else match[0]
+        return keep_text(match[1], match[2]) if wanted is None or at in wanted else match[0]
 
     return _RELEASED_LINE.sub(kept, text)
 
@@ -170,8 +176,9 @@ def finish(text: str, registers: VectorRegisters) -> tuple[str, dict[str, Locate
         if name and (" align 1" in part or _ANNOTATION in part):
             function = _Function(part, registers)
             parts[index] = function.text()
-            present = {lines[mark] for mark in function.complete() if mark in lines}
-            located[name[1]] = Located(present, function.is_joined)
+            sets = (function.complete(), function.complete(function.joined))
+            present, joined = ({lines[mark] for mark in marks if mark in lines} for marks in sets)
+            located[name[1]] = Located(present, joined - present)
     return "".join(parts), located
 
 
@@ -191,16 +198,18 @@ class _Function:
         self.uses: dict[int, list[str]] = defaultdict(list)  # what is to be added in front of lines
         self.marked: Counter[str] = Counter()  # locations, by how often there have to be loads
         self.located: Counter[str] = Counter()  # by how often there are
-        self.is_joined = False  # LLVM made one load of several
+        self.joined: Counter[str] = Counter()  # by how often they may be part of another
         self._read()
 
     def _read(self) -> None:
         users = self.users
         marked: Counter[str] = Counter()  # of the block
         located: Counter[str] = Counter()
+        is_joined = False  # whether LLVM made one load of several
         for index, line in enumerate(self.lines):
             if line[:2] != "  ":
-                self._count(marked, located)
+                self._count(marked, located, is_joined)
+                is_joined = False
                 continue
             if _ANNOTATION in line:
                 self.lines[index] = ""
@@ -222,7 +231,7 @@ class _Function:
                     located.update(_DEBUG.findall(line))
                 elif " = load " in line and ", align 1" in line:
                     self.loads.append(index)
-                    self.is_joined |= "wide.vec" in names[0]
+                    is_joined |= "wide.vec" in names[0]
                     if not _SUNK.search(names[0]):
                         located.update(_DEBUG.findall(line))
             for name in operands:
@@ -230,9 +239,9 @@ class _Function:
                     users[name].append((line, names))
                 else:
                     users[name] = [(line, names)]
-        self._count(marked, located)
+        self._count(marked, located, is_joined)
 
-    def _count(self, marked: Counter[str], located: Counter[str]) -> None:
+    def _count(self, marked: Counter[str], located: Counter[str], is_joined: bool) -> None:
         """At the end of a block: adds what is marked in it, and located, which it then forgets.
 
         A vectorised loop has one marker for several loads, which say nothing about those that are not in its rest.
@@ -240,6 +249,8 @@ class _Function:
         for mark, number in located.items():
             self.located[mark] += min(number, marked[mark]) if mark in marked else number
         self.marked += marked
+        if is_joined:
+            self.joined += marked - located
         marked.clear()
         located.clear()
 
@@ -253,9 +264,10 @@ class _Function:
             self.lines[index] = "\n".join((*uses, self.lines[index]))
         return "\n".join(self.lines)
 
-    def complete(self) -> set[str]:
-        """The locations of loads that happen as often as they are marked."""
-        return {mark for mark, number in self.located.items() if number >= self.marked[mark]}
+    def complete(self, others: Counter[str] | None = None) -> set[str]:
+        """The locations of loads that happen as often as they are marked, together with others."""
+        times = self.located + others if others else self.located
+        return {mark for mark, number in times.items() if number >= self.marked[mark]}
 
     def exact_load(self, line: str) -> str:
         """A load whose bytes are all read."""

@@ -31,6 +31,7 @@ TRAMPOLINE = "trampoline"
 # That of code which runs until there is optimised code, where the interpreter runs until then: O0 code, which would be
 # there a little earlier, is hardly faster than that.
 QUICK = "quick"
+_MOST_ATTEMPTS = 3  # at an optimised text that has lost no load
 _WITHOUT_LOOP_PASSES = frozenset(("none", TRAMPOLINE, QUICK, limits.PLAIN))
 
 _PROCESS_OPTIONS = (
@@ -200,18 +201,22 @@ def optimise_exactly(
     registers: exact.VectorRegisters,
 ) -> llvm.ModuleRef:
     """Optimises `module`, made of `text`, so that no load loses its trap (`exact`); returns what is to be compiled."""
-    optimise(module, machine, opt_level, speed_level)
-    optimised, located = exact.finish(str(module), registers)
-    lost = exact.missing(text, located)
-    if lost and any(function.is_joined for function in located.values()):
-        # Those that are part of a vector now cannot be told from those that are lost, but without vectors they can.
-        scalar = parse(text, machine)
-        optimise(scalar, machine, opt_level, speed_level, vectorise=False)
-        lost = exact.missing(text, exact.finish(str(scalar), registers)[1])
-    if lost:
-        module = parse(exact.keep(text, lost), machine)
+    for attempts in itertools.count(1):
         optimise(module, machine, opt_level, speed_level)
-        optimised, _ = exact.finish(str(module), registers)
+        optimised, located = exact.finish(str(module), registers)
+        lost = exact.missing(text, located)
+        if lost and any(function.joined for function in located.values()):
+            # Those that are part of a vector now cannot be told from those that are lost, but without vectors they can.
+            scalar = parse(text, machine)
+            optimise(scalar, machine, opt_level, speed_level, vectorise=False)
+            elsewhere = exact.finish(str(scalar), registers)[1]
+            located = {name: own.as_in(elsewhere.get(name, own)) for name, own in located.items()}
+            lost = exact.missing(text, located)
+        if not lost:
+            break
+        # What is kept has the rest optimised in another way, and others may be lost: then all are kept in the end.
+        text = exact.keep(text, lost if attempts < _MOST_ATTEMPTS else None)
+        module = parse(text, machine)
     try:
         return parse(optimised, machine)
     except RuntimeError:  # what was made of the text cannot be read: then with volatile loads, which are exact anyway
