@@ -688,8 +688,8 @@ def test_a_value_of_one_way_that_is_overwritten_loses_no_trap(opt_level: str) ->
 
 @pytest.mark.parametrize("cpu", CPUS)
 def test_a_load_that_is_lost_once_another_is_kept_traps(cpu: str | None) -> None:
-    """The first attempt loses what is stored where it was; kept, it has LLVM treat the loop otherwise, and lose `*q` in the
-    last iteration."""
+    """The first attempt loses what is stored where it was; kept, it has LLVM treat the loop in another way, and lose
+    `*q` in the last iteration."""
     element = "(i32.shl (local.get $k) (i32.const 2))"
     inside = "(i32.and (local.get $a) (i32.const 0x1fff))"
     masked = "(i32.shl (i32.and (i32.sub (i32.const 7) (local.get $k)) (i32.const 127)) (i32.const 2))"
