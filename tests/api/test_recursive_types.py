@@ -355,7 +355,7 @@ def left() -> tuple[int, ...]:
 def test_groups_go_with_their_modules(tier: str) -> None:
     engine = Engine(Config(tier=tier, opt_level="none", cache=False))
     counts = []
-    for number in range(40 if tier == "auto" else 6):
+    for number in range(15 if tier == "auto" else 6):
         _use_new_types(engine, number)
         engine._trampolines._found.clear()
         counts.append(left())
