@@ -63,7 +63,7 @@ class _Tree:
 
     def try_row(self, row: Any) -> str:
         _Tree.tried.append(row.id)
-        return "survives" if row is ROWS[0] else "fails"
+        return str(TOOL.NOT_HELD if row is ROWS[0] else TOOL.HELD)
 
 
 def test_a_run_tells_of_all_rows_and_begins_again_with_those_that_are_left(

@@ -46,7 +46,8 @@ OUTCOMES = OBJECTS / "outcomes.jsonl"
 COPIED = ("wasmjit", "runtime_c", "tests", "tools", "examples", "docs", "pyproject.toml", "README.md")
 EXTENSION = Path("wasmjit") / "runtime" / ("_native" + sysconfig.get_config_var("EXT_SUFFIX"))
 TEST_SECONDS, ALL_TESTS_SECONDS = 120, 1800
-HELD = "fails"  # the outcome that a row has to have
+HELD = "held (a test fails without it)"  # the outcome that a row has to have
+NOT_HELD = "NOT held (its tests pass without it)"
 _BEGIN, _END = "<!-- rows: tools/mutate_checks.py --docs -->", "<!-- end -->"
 # What must still work: else the row breaks everything, and any test fails.
 SMOKE = """
@@ -224,7 +225,7 @@ class Tree:
         return self.run(["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests], seconds)
 
     def try_row(self, row: Row) -> str:
-        """Applies a row, and takes it back: `HELD` (a test fails), "survives", or what is wrong with it."""
+        """Applies a row, and takes it back: `HELD`, `NOT_HELD`, or what is wrong with it."""
         path = self.directory / row.file
         text = path.read_text()
         if text.count(row.search) != 1:
@@ -243,7 +244,7 @@ class Tree:
                     return f"error: pytest: {done.stdout[-300:]}"
                 if done.returncode != 0:
                     return HELD
-            return "survives"
+            return NOT_HELD
         except subprocess.CalledProcessError:
             return "error: does not compile"
         finally:
