@@ -9,6 +9,7 @@
 #include "wj_wasi.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
 #include <string.h>
@@ -17,10 +18,18 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+/* Of Linux, not of every system's headers. */
+#define SYSTEM_CALL_OPENAT2 437 /* on every architecture but Alpha */
+#define OPEN_NO_MAGIC_LINKS UINT64_C(0x02)
+#define OPEN_BENEATH UINT64_C(0x08)
+
 #define MOST_ARGUMENTS 9u
 #define MOST_VECTORS 128u /* of a call; with more it is Python's */
 #define MOST_SUBSCRIPTIONS 16u
+#define MOST_PATH_BYTES 4095u /* as sandbox.py */
+#define PYTHON_KNOWS UINT32_MAX
 #define VECTOR_BYTES 8u
+#define FILESTAT_BYTES 64u
 #define LEAST_MAX_POSITION (INT64_C(1) << 31) /* every file system has positions up to here */
 #define RANDOM_CHUNK_BYTES (UINT32_C(1) << 16) /* between looks for an interrupt */
 #define FEW_RANDOM_BYTES 256u
@@ -46,13 +55,38 @@ void wj_wasi_add_memory(wj_wasi *wasi, uintptr_t instance, const wj_memory *memo
     }
 }
 
-void wj_wasi_settle(wj_wasi_descriptor *descriptor)
+/* Lets the host know the descriptor's position: before Python does something that depends on it. */
+static void settle(wj_wasi_descriptor *row)
 {
-    if (descriptor->is_elsewhere != 0) {
-        (void)lseek(descriptor->host_fd, descriptor->position, SEEK_SET);
+    if (row->is_elsewhere != 0) {
+        (void)lseek(row->host_fd, row->position, SEEK_SET);
     }
-    descriptor->is_known = 0;
-    descriptor->is_elsewhere = 0;
+    row->is_known = 0;
+    row->is_elsewhere = 0;
+}
+
+void wj_wasi_write(wj_wasi *wasi, uint32_t number, int host_fd, uint32_t operations, const uint8_t *fdstat)
+{
+    wj_wasi_descriptor *row = &wasi->descriptors[number];
+    settle(row); /* the descriptor may stand for another number now */
+    row->host_fd = host_fd;
+    row->operations = operations;
+    if (fdstat != NULL) {
+        memcpy(row->fdstat, fdstat, sizeof row->fdstat);
+    }
+}
+
+int wj_open_beneath(int directory_fd, const char *path, uint64_t flags, uint64_t mode)
+{
+    struct {
+        uint64_t flags, mode, resolve;
+    } how = {flags, mode, OPEN_NO_MAGIC_LINKS | OPEN_BENEATH};
+    for (;;) {
+        long opened = syscall(SYSTEM_CALL_OPENAT2, directory_fd, path, &how, sizeof how);
+        if (opened >= 0 || errno != EINTR) { /* as Python's own calls */
+            return opened >= 0 ? (int)opened : -errno;
+        }
+    }
 }
 
 uintptr_t wj_wasi_function(uint32_t position)
@@ -145,7 +179,7 @@ static uint32_t __attribute__((noinline)) call_python_settled(wj_host_func *host
 {
     wj_wasi *wasi = __atomic_load_n(&host->store->wasi, __ATOMIC_ACQUIRE);
     if (wasi != NULL && arguments[0] < wasi->descriptor_count) {
-        wj_wasi_settle(&wasi->descriptors[arguments[0]]);
+        settle(&wasi->descriptors[arguments[0]]);
     }
     return call_python(host, frame_address, arguments, count);
 }
@@ -473,7 +507,7 @@ static bool put_position(const wj_host_func *host, uint32_t fd, uint32_t operati
     }
     int64_t position = position_by_us(row, offset, whence);
     if (position < 0) {
-        wj_wasi_settle(row);
+        settle(row);
         position = lseek(row->host_fd, offset, whence);
     }
     if (position >= 0) {
@@ -522,31 +556,96 @@ static uint64_t nanoseconds(struct timespec time)
     return (uint64_t)time.tv_sec * WJ_NS_PER_SECOND + (uint64_t)time.tv_nsec;
 }
 
-static bool put_filestat(const wj_host_func *host, uint32_t fd, uint32_t result)
+static void put_filestat(uint8_t *to, const struct stat *found, uint8_t file_type)
+{
+    uint64_t words[FILESTAT_BYTES / sizeof(uint64_t)] = {
+        found->st_dev,
+        found->st_ino,
+        file_type, /* and seven bytes of nothing */
+        found->st_nlink,
+        (uint64_t)found->st_size,
+        nanoseconds(found->st_atim),
+        nanoseconds(found->st_mtim),
+        nanoseconds(found->st_ctim),
+    };
+    memcpy(to, words, sizeof words);
+}
+
+static bool stat_descriptor(const wj_host_func *host, uint32_t fd, uint32_t result)
 {
     guest of;
     const wj_wasi_descriptor *row = find_guest(host, &of) ? find_descriptor(&of, fd, WJ_WASI_STAT) : NULL;
     struct stat found;
-    uint64_t words[8];
-    uint8_t *to = row == NULL ? NULL : guest_bytes(&of, result, sizeof words);
+    uint8_t *to = row == NULL ? NULL : guest_bytes(&of, result, FILESTAT_BYTES);
     if (to == NULL || fstat(row->host_fd, &found) != 0) {
         return false;
     }
-    words[0] = found.st_dev;
-    words[1] = found.st_ino;
-    words[2] = row->fdstat[0]; /* the type, seven bytes of nothing */
-    words[3] = found.st_nlink;
-    words[4] = (uint64_t)found.st_size;
-    words[5] = nanoseconds(found.st_atim);
-    words[6] = nanoseconds(found.st_mtim);
-    words[7] = nanoseconds(found.st_ctim);
-    memcpy(to, words, sizeof words);
+    put_filestat(to, &found, row->fdstat[0]);
     return true;
 }
 
 uint32_t wj_wasi_fd_filestat_get(wj_host_func *host, uint32_t fd, uint32_t result)
 {
-    return put_filestat(host, fd, result) ? SUCCEED(host) : PYTHON_ON(host, fd, result);
+    return stat_descriptor(host, fd, result) ? SUCCEED(host) : PYTHON_ON(host, fd, result);
+}
+
+/* ---- paths ---- */
+
+/* A copy of a path, which others may write to meanwhile; false for one that Python has to look at: whatever is no relative
+ * path in ASCII. */
+static bool copy_path(const guest *of, uint32_t start, uint32_t length, char *path)
+{
+    const uint8_t *from = guest_bytes(of, start, length);
+    if (from == NULL || length == 0 || length > MOST_PATH_BYTES) {
+        return false;
+    }
+    memcpy(path, from, length);
+    path[length] = 0;
+    bool is_plain = path[0] != '/';
+    for (uint32_t i = 0; i < length; i++) {
+        is_plain = is_plain && path[i] != 0 && ((uint8_t)path[i] & 0x80) == 0;
+    }
+    return is_plain;
+}
+
+/* The error code, or PYTHON_KNOWS. */
+static uint32_t stat_path(const wj_host_func *host, uint32_t fd, uint32_t flags, uint32_t start, uint32_t length,
+                          uint32_t result)
+{
+    static const uint8_t file_types[16] = WJ_WASI_FILE_TYPES;
+    guest of;
+    char path[MOST_PATH_BYTES + 1];
+    const wj_wasi_descriptor *row = find_guest(host, &of) ? find_descriptor(&of, fd, WJ_WASI_STAT_PATH) : NULL;
+    uint8_t *to = row == NULL ? NULL : guest_bytes(&of, result, FILESTAT_BYTES);
+    if (to == NULL || (flags & ~WJ_WASI_SYMLINK_FOLLOW) != 0 || !copy_path(&of, start, length, path)) {
+        return PYTHON_KNOWS;
+    }
+    int no_follow = (flags & WJ_WASI_SYMLINK_FOLLOW) != 0 ? 0 : O_NOFOLLOW;
+    int directory_fd = row->host_fd;
+    struct stat found;
+    wj_entry *entry = let_others_run();
+    int opened = wj_open_beneath(directory_fd, path, (uint64_t)(O_PATH | O_CLOEXEC | no_follow), 0);
+    bool done = opened >= 0 && fstat(opened, &found) == 0;
+    if (opened >= 0) {
+        (void)close(opened);
+    }
+    go_on(entry);
+    if (!done) { /* programs look for files that are not there again and again */
+        return opened == -ENOENT ? WJ_WASI_ERRNO_NOENT : PYTHON_KNOWS;
+    }
+    put_filestat(to, &found, file_types[(found.st_mode & S_IFMT) >> 12]);
+    return 0;
+}
+
+uint32_t wj_wasi_path_filestat_get(wj_host_func *host, uint32_t fd, uint32_t flags, uint32_t path, uint32_t length,
+                                   uint32_t result)
+{
+    uint32_t code = stat_path(host, fd, flags, path, length, result);
+    if (code == PYTHON_KNOWS) {
+        return PYTHON_ON(host, fd, flags, path, length, result);
+    }
+    (void)SUCCEED(host);
+    return code;
 }
 
 /* ---- random numbers, and time that passes ---- */
@@ -695,7 +794,7 @@ uint32_t wj_wasi_poll_oneoff(wj_host_func *host, uint32_t subscriptions, uint32_
     }
     wj_wasi *wasi = __atomic_load_n(&host->store->wasi, __ATOMIC_ACQUIRE);
     for (uint32_t i = 0; wasi != NULL && i < wasi->descriptor_count; i++) { /* Python tells how much there is to read */
-        wj_wasi_settle(&wasi->descriptors[i]);
+        settle(&wasi->descriptors[i]);
     }
     return PYTHON(host, subscriptions, events, count, result);
 }

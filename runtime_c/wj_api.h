@@ -340,9 +340,10 @@ typedef struct {
 } wj_wasi;
 /* The functions of the store's WASI use this from now on; NULL: all of them call Python. */
 void wj_store_set_wasi(wj_store *store, wj_wasi *wasi);
-/* Lets the host know the descriptor's position: before Python does something that depends on it, and before the row is
- * written. */
-void wj_wasi_settle(wj_wasi_descriptor *descriptor);
+/* Writes a row, of those that there are; `fdstat` may be NULL if no operation is allowed. */
+void wj_wasi_write(wj_wasi *wasi, uint32_t number, int host_fd, uint32_t operations, const uint8_t *fdstat);
+/* openat2(2) of a path below a directory: a descriptor, or a negative errno value: -EXDEV if it leads outside. */
+int wj_open_beneath(int directory_fd, const char *path, uint64_t flags, uint64_t mode);
 /* The memory that code of this instance context calls `memory`; of the same store. Nothing happens for one that moves. */
 void wj_wasi_add_memory(wj_wasi *wasi, uintptr_t instance, const wj_memory *memory);
 /* The code of a function, as that of a host function; by position in WJ_WASI_FUNCTIONS. */

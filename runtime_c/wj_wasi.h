@@ -10,6 +10,7 @@
 #define WJ_WASI_TELL 0x20u
 #define WJ_WASI_STAT 0x40u
 #define WJ_WASI_FDSTAT 0x80u
+#define WJ_WASI_STAT_PATH 0x100u
 #define WJ_WASI_MAY_BLOCK 0x10000u
 #define WJ_WASI_APPENDS 0x20000u
 #define WJ_WASI_HAS_POSITION 0x40000u
@@ -20,10 +21,13 @@
 #define WJ_WASI_CLOCK_PROCESS_CPUTIME 2u
 #define WJ_WASI_CLOCK_THREAD_CPUTIME 3u
 #define WJ_WASI_EVENTTYPE_CLOCK 0u
+#define WJ_WASI_SYMLINK_FOLLOW 1u
 #define WJ_WASI_SUBCLOCKFLAGS_ABSTIME 1u
 #define WJ_WASI_WHENCE_SET 0u
 #define WJ_WASI_WHENCE_CUR 1u
 #define WJ_WASI_WHENCE_END 2u
+#define WJ_WASI_FILE_TYPES {0, 0, 2, 0, 3, 0, 1, 0, 4, 0, 7, 0, 6, 0, 0, 0} /* by what st_mode says */
+#define WJ_WASI_ERRNO_NOENT 44u
 #define WJ_WASI_FUNCTIONS(X) \
   X(args_get) \
   X(args_sizes_get) \
@@ -39,6 +43,7 @@
   X(fd_seek) \
   X(fd_tell) \
   X(fd_write) \
+  X(path_filestat_get) \
   X(poll_oneoff) \
   X(random_get) \
   X(sched_yield)
@@ -56,6 +61,7 @@ WJ_INTERNAL uint32_t wj_wasi_fd_read(wj_host_func *host, uint32_t, uint32_t, uin
 WJ_INTERNAL uint32_t wj_wasi_fd_seek(wj_host_func *host, uint32_t, uint64_t, uint32_t, uint32_t);
 WJ_INTERNAL uint32_t wj_wasi_fd_tell(wj_host_func *host, uint32_t, uint32_t);
 WJ_INTERNAL uint32_t wj_wasi_fd_write(wj_host_func *host, uint32_t, uint32_t, uint32_t, uint32_t);
+WJ_INTERNAL uint32_t wj_wasi_path_filestat_get(wj_host_func *host, uint32_t, uint32_t, uint32_t, uint32_t, uint32_t);
 WJ_INTERNAL uint32_t wj_wasi_poll_oneoff(wj_host_func *host, uint32_t, uint32_t, uint32_t, uint32_t);
 WJ_INTERNAL uint32_t wj_wasi_random_get(wj_host_func *host, uint32_t, uint32_t);
 WJ_INTERNAL uint32_t wj_wasi_sched_yield(wj_host_func *host);

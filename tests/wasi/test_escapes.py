@@ -121,6 +121,7 @@ def guest(place: Path, make_guest: Callable[..., Guest]) -> Iterator[Guest]:
     config.preopen_dir(str(place / "root"), "/", True)
     config.preopen_dir(str(place / "ro"), "/ro", False)
     before = fingerprint(place)
+    make_guest()  # the first one has compilers started, which stay
     files = open_files()
     guest = make_guest(config)
     yield guest

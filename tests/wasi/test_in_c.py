@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 
 from tests.api.wasi_guest import CREAT, DIRECTORY, READ, WRITE, Program, program, subscription, text_of
-from wasmjit import Config, Engine, ExitTrap, Linker, MemoryFS, Module, Store, WasiConfig, WasmError
+from wasmjit import Config, DirPerms, Engine, ExitTrap, Linker, MemoryFS, Module, Store, WasiConfig, WasmError
 from wasmjit.wasi import definitions, native
 from wasmjit.wasi.constants import FDFLAGS_APPEND, Errno, Rights
 from wasmjit.wasi.operations import NEEDED_RIGHTS
+from wasmjit.wasi.sandbox import openat2
 
 Called = list[str]
 RESULT = 64
@@ -69,6 +70,7 @@ def cases(guest: Program) -> list[tuple[str, tuple[int, ...]]]:
         ("clock_time_get", (0, 0, RESULT)),
         ("fd_fdstat_get", (4, RESULT)),
         ("fd_filestat_get", (4, RESULT)),
+        ("path_filestat_get", (3, 1, guest.put(b"file"), 4, RESULT)),
         ("fd_write", (4, vector(guest, b"HELLO"), 1, RESULT)),
         ("fd_pwrite", (4, vector(guest, b"WORLD"), 1, 6, RESULT)),
         ("fd_seek", (4, 1, 0, RESULT)),
@@ -130,18 +132,21 @@ CALL_OF_RIGHT = {
     Rights.FD_SEEK: ("fd_seek", "fd_pread", "fd_pwrite"),
     Rights.FD_TELL: ("fd_tell",),
     Rights.FD_FILESTAT_GET: ("fd_filestat_get",),
+    Rights.PATH_FILESTAT_GET: ("path_filestat_get",),  # of the directory, which is 3
 }
 
 
 @pytest.mark.parametrize("right", CALL_OF_RIGHT)
 def test_a_right_that_was_given_up_is_refused(guest: Program, right: Rights) -> None:
-    rights = struct.unpack("<QQ", guest.get(RESULT + 8, 16)) if guest.call("fd_fdstat_get", 4, RESULT) == 0 else ()
-    assert guest.call("fd_fdstat_set_rights", 4, rights[0] & ~right.value, rights[1]) == 0
+    fd = 3 if right is Rights.PATH_FILESTAT_GET else 4
+    assert guest.call("fd_fdstat_get", fd, RESULT) == 0
+    rights = struct.unpack("<QQ", guest.get(RESULT + 8, 16))
+    assert guest.call("fd_fdstat_set_rights", fd, rights[0] & ~right.value, rights[1]) == 0
     for name, arguments in cases(guest):
-        if name.startswith("fd_"):
+        if name.startswith(("fd_", "path_")):
             expected = Errno.NOTCAPABLE if name in CALL_OF_RIGHT[right] else 0
             assert guest.call(name, *arguments) == expected, name
-    assert guest.call("fd_fdstat_get", 4, RESULT) == 0
+    assert guest.call("fd_fdstat_get", fd, RESULT) == 0
     assert struct.unpack("<Q", guest.get(RESULT + 8, 8))[0] == rights[0] & ~right.value
 
 
@@ -195,6 +200,55 @@ def test_directories_and_streams(guest: Program, called: Called) -> None:
     assert guest.call("fd_filestat_get", 3, RESULT) == 0
     assert called == ["fd_fdstat_get", "fd_fdstat_get"]  # those of the streams, which are Python's
     assert guest.read(3, 1) == -Errno.BADF and guest.call("fd_seek", 3, 0, 0, RESULT) == Errno.BADF
+
+
+PATHS = [
+    *b"file ./file nothing nothing/x file/ file/x link link/ dangling loop loop/x out out/x .. ../x".split(),
+    *b"dir/../file dir/../../x / /etc . dir dir/ dir/.".split(),
+    b"", b"a\0b", b"file\0", "ü".encode(), b"\xff", b"a" * 255, b"a" * 256, b"a" * 65536,
+    b"./" * 2047 + b".", b"./" * 2048, b"./" * 50_000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("works", [True, False], ids=["openat2", "walk"])
+def test_paths_mean_the_same_both_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, works: bool) -> None:
+    (tmp_path / "root" / "dir").mkdir(parents=True)
+    (tmp_path / "root" / "file").write_bytes(b"hello")
+    (tmp_path / "root" / "ü").touch()
+    for name, target in {"link": "file", "dangling": "nowhere", "loop": "loop", "out": ".."}.items():
+        (tmp_path / "root" / name).symlink_to(target)
+    monkeypatch.setattr(openat2, "works", openat2.works and works)
+    found: list[list[tuple[object, ...]]] = []
+    for enabled in (True, False):
+        monkeypatch.setattr(native, "enabled", enabled)
+        config = WasiConfig()
+        config.preopen_dir(tmp_path / "root", "/")
+        guest = program(config)
+        codes: list[tuple[object, ...]] = []
+        for path in PATHS:
+            for flags in (0, 1, 2):
+                guest._next = 4096
+                guest.memory.write(guest.store, bytes(64), RESULT)
+                code = guest.path("path_filestat_get", path, RESULT, before=(flags,))
+                state = guest.get(RESULT, 64)
+                codes.append((path, flags, code, state[:40], state[48:]))  # but for when links were read
+        found.append(codes)
+    assert found[0] == found[1]
+    by_path = {path: code for path, flags, code, *_ in found[0] if flags == 1}
+    assert {*by_path.values()} >= {0, Errno.NOENT, Errno.PERM, Errno.LOOP, Errno.ILSEQ, Errno.NAMETOOLONG}
+    for path in (b"out", b"out/x", b"..", b"../x", b"dir/../../x", b"/etc"):
+        assert by_path[path] == Errno.PERM, path
+
+
+def test_a_directory_that_may_not_be_listed_is_python_s(tmp_path: Path, called: Called) -> None:
+    (tmp_path / "file").touch()
+    config = WasiConfig()
+    config.preopen_dir(tmp_path, "/", dir_perms=DirPerms.MUTATE)
+    guest = program(config)
+    guest.call("sched_yield")
+    called.clear()
+    assert guest.path("path_filestat_get", b"file", RESULT, before=(0,)) == Errno.PERM
+    assert called == ["path_filestat_get"]
 
 
 POSITIONS = (0, 1, 5, 100, -1, -5, (1 << 31) - 1, 1 << 31, 1 << 40, (1 << 63) - 1, -(1 << 63), -(1 << 31))

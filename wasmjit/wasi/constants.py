@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import errno
+import functools
 import stat
 
 
@@ -235,15 +236,17 @@ _DIRECTORY_RIGHTS = (
 )
 
 
-def file_rights(readable: bool, writable: bool) -> Rights:
-    """What is reported for an open file."""
+@functools.cache
+def file_rights(readable: bool, writable: bool) -> int:
+    """What is reported for an open file, as a plain int."""
     rights = _FILE_RIGHTS if writable else _FILE_RIGHTS & ~_WRITING_FILE_RIGHTS
-    return rights if readable else rights & ~Rights.FD_READ
+    return (rights if readable else rights & ~Rights.FD_READ).value
 
 
-def directory_rights(mutable: bool, readable: bool = True, writable: bool | None = None) -> tuple[Rights, Rights]:
+@functools.cache
+def directory_rights(mutable: bool, readable: bool = True, writable: bool | None = None) -> tuple[int, int]:
     """(base, inheriting) reported for a directory; of its files, `readable` and `writable` (None: as `mutable`)."""
-    base = _DIRECTORY_RIGHTS if mutable else _DIRECTORY_RIGHTS & ~_CHANGING_DIRECTORY_RIGHTS
+    base = (_DIRECTORY_RIGHTS if mutable else _DIRECTORY_RIGHTS & ~_CHANGING_DIRECTORY_RIGHTS).value
     return base, base | file_rights(readable, mutable if writable is None else writable)
 
 

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
-from .constants import Errno, FileType, Rights, WasiError, directory_rights, file_type_from_mode
+from .constants import Errno, FileType, WasiError, directory_rights, file_type_from_mode
 from .listing import FIRST_COOKIE
 
 DEFAULT_MAX_DESCRIPTORS = 1024
@@ -132,9 +132,9 @@ class Descriptor:
     lost = 0
     lost_inheriting = 0
 
-    def rights(self) -> tuple[Rights, Rights]:
+    def rights(self) -> tuple[int, int]:
         """(base, inheriting) to report, as long as none is lost."""
-        return Rights(0), Rights(0)
+        return 0, 0
 
     def flags(self) -> int:
         """``fdflags`` to report."""
@@ -206,7 +206,7 @@ class Descriptor:
 def rights_left(descriptor: Descriptor) -> tuple[int, int]:
     """(base, inheriting) without those that were taken away."""
     base, inheriting = descriptor.rights()
-    return base.value & ~descriptor.lost, inheriting.value & ~descriptor.lost_inheriting
+    return int(base) & ~descriptor.lost, int(inheriting) & ~descriptor.lost_inheriting
 
 
 def fdstat(descriptor: Descriptor) -> bytes:
@@ -226,7 +226,7 @@ class Directory(Descriptor):
         self.access = access
         self.guest_path = guest_path  # set for preopened directories
 
-    def rights(self) -> tuple[Rights, Rights]:
+    def rights(self) -> tuple[int, int]:
         return directory_rights(self.access.can_mutate, self.access.can_read, self.access.can_write)
 
     def read_at(self, vectors: Sequence[memoryview], offset: int) -> int:

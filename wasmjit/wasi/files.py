@@ -21,7 +21,6 @@ from .constants import (
     OFLAGS_TRUNC,
     Errno,
     FileType,
-    Rights,
     WasiError,
     file_rights,
     file_type_from_mode,
@@ -29,7 +28,7 @@ from .constants import (
 from .descriptors import Access, Descriptor, Directory, DirectoryEntry, FileStat, Times, same_kind
 from .host_io import may_block, read_some, write_some
 from .listing import HostListing, SortedNames, knows_positions
-from .sandbox import Location, Walk, components_of, last_component, open_beneath
+from .sandbox import Location, Walk, components_of, last_component, open_beneath, openat2
 
 _SYNC_FLAGS = (
     (FDFLAGS_DSYNC, getattr(os, "O_DSYNC", os.O_SYNC)),
@@ -100,18 +99,21 @@ class HostFile(Descriptor):
         self._may_block = may_block(mode)
         self._nonblocking = bool(fdflags & FDFLAGS_NONBLOCK)
         self._appends = bool(fdflags & FDFLAGS_APPEND)
+        self._may_be_synchronous = bool(fdflags & (FDFLAGS_DSYNC | FDFLAGS_RSYNC | FDFLAGS_SYNC))
         # Not where the host may append: there it decides where a write ends.
         self._has_position = not (self._may_block or self._appends)
         self._view = view
         self.file_type = file_type_from_mode(mode)
 
-    def rights(self) -> tuple[Rights, Rights]:
-        return file_rights(self._readable, self._writable), Rights(0)
+    def rights(self) -> tuple[int, int]:
+        return file_rights(self._readable, self._writable), 0
 
     def flags(self) -> int:
-        host_flags = fcntl.fcntl(self.host_fd, fcntl.F_GETFL)
         flags = FDFLAGS_APPEND if self._appends else 0
         flags |= FDFLAGS_NONBLOCK if self._nonblocking else 0
+        if not self._may_be_synchronous:
+            return flags
+        host_flags = fcntl.fcntl(self.host_fd, fcntl.F_GETFL)
         for flag, host_flag in _SYNC_FLAGS:
             flags |= flag if host_flags & host_flag == host_flag else 0
         return flags
@@ -244,7 +246,10 @@ class HostDirectory(Directory):
         return self._view.stat(os.fstat(self.host_fd))
 
     def host_operations(self) -> int:
-        return operations.FDSTAT | (operations.STAT if self._view is PLAIN_VIEW else 0)
+        if self._view is not PLAIN_VIEW:
+            return operations.FDSTAT
+        by_path = operations.STAT_PATH if self.access.can_list and openat2.works and LOOK_AT else 0
+        return operations.FDSTAT | operations.STAT | by_path
 
     def set_times(self, times: Times) -> None:
         self.access.check_mutate()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..runtime.native import ffi, lib
 from . import constants, operations
 from .clocks import HostClock
-from .descriptors import FDSTAT_BYTES, Descriptor, fdstat
+from .descriptors import Descriptor, fdstat
 from .preview1 import FUNCTIONS
 
 if TYPE_CHECKING:
@@ -59,18 +59,17 @@ class HostTable:
             if not allowed:
                 return
             self._grow(number)
-        row = self._rows + number
-        lib.wj_wasi_settle(row)
-        row.operations = 0
+        state: Any = ffi.NULL
         if allowed:
             assert descriptor is not None
             try:
                 state = fdstat(descriptor)
             except OSError:  # Python will say so
-                return
-            row.host_fd = descriptor.host_fd
-            ffi.memmove(row.fdstat, state, FDSTAT_BYTES)
-            row.operations = operations.without_lost(allowed, descriptor.lost) if descriptor.lost else allowed
+                allowed = 0
+            if descriptor.lost:
+                allowed = operations.without_lost(allowed, descriptor.lost)
+        host_fd = descriptor.host_fd if allowed and descriptor is not None else -1
+        lib.wj_wasi_write(self.pointer, number, host_fd, allowed, state)
 
     def _grow(self, number: int) -> None:
         rows = ffi.new("wj_wasi_descriptor[]", max(number + 1, 2 * len(self._rows)))
@@ -101,6 +100,7 @@ _CONSTANTS = (
     "CLOCK_PROCESS_CPUTIME",
     "CLOCK_THREAD_CPUTIME",
     "EVENTTYPE_CLOCK",
+    "SYMLINK_FOLLOW",
     "SUBCLOCKFLAGS_ABSTIME",
     "WHENCE_SET",
     "WHENCE_CUR",
@@ -118,6 +118,9 @@ def render_header() -> str:
     ]
     lines += [f"#define WJ_WASI_{name} {bit:#x}u" for name, bit in operations.BITS.items()]
     lines += [f"#define WJ_WASI_{name} {getattr(constants, name)}u" for name in _CONSTANTS]
+    types = ", ".join(str(int(constants.file_type_from_mode(kind << 12))) for kind in range(16))
+    lines.append(f"#define WJ_WASI_FILE_TYPES {{{types}}} /* by what st_mode says */")
+    lines.append(f"#define WJ_WASI_ERRNO_NOENT {int(constants.Errno.NOENT)}u")
     lines += ["#define WJ_WASI_FUNCTIONS(X) \\", " \\\n".join(f"  X({name})" for name in NAMES)]
     for name in NAMES:
         params = "".join(f", {_C_TYPES[letter]}" for letter in FUNCTIONS[name].params)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from .constants import Rights
 
 # Bits of what C is told that it may do with a descriptor. What it is not told is done in Python.
-READ, WRITE, READ_AT, WRITE_AT, SEEK, TELL, STAT, FDSTAT = (1 << bit for bit in range(8))
+READ, WRITE, READ_AT, WRITE_AT, SEEK, TELL, STAT, FDSTAT, STAT_PATH = (1 << bit for bit in range(9))
 # How: reads and writes may take any time; writes go to the end; nobody else has the open file, so that C may know its
 # position better than the host does.
 MAY_BLOCK, APPENDS, HAS_POSITION = 1 << 16, 1 << 17, 1 << 18
@@ -25,6 +25,7 @@ NEEDED_RIGHTS: dict[int, int] = {
     TELL: Rights.FD_TELL.value,
     STAT: Rights.FD_FILESTAT_GET.value,
     FDSTAT: 0,
+    STAT_PATH: Rights.PATH_FILESTAT_GET.value,
 }
 
 BITS = {
@@ -36,6 +37,7 @@ BITS = {
     "TELL": TELL,
     "STAT": STAT,
     "FDSTAT": FDSTAT,
+    "STAT_PATH": STAT_PATH,
     "MAY_BLOCK": MAY_BLOCK,
     "APPENDS": APPENDS,
     "HAS_POSITION": HAS_POSITION,

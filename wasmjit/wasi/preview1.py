@@ -56,14 +56,14 @@ _ALL_OFLAGS, _ALL_FDFLAGS = (1 << 4) - 1, (1 << 5) - 1
 _DATASYNC, _, _, _SET_FLAGS, _SYNC, _, _, _ADVISE, _ALLOCATE = (1 << bit for bit in range(9))
 (
     _CREATE_DIRECTORY, _CREATE_FILE, _LINK_SOURCE, _LINK_TARGET, _OPEN, _READDIR, _READLINK, _RENAME_SOURCE,
-    _RENAME_TARGET, _PATH_STAT, _PATH_SET_SIZE, _PATH_SET_TIMES, _, _SET_SIZE, _SET_TIMES, _SYMLINK,
+    _RENAME_TARGET, _, _PATH_SET_SIZE, _PATH_SET_TIMES, _, _SET_SIZE, _SET_TIMES, _SYMLINK,
     _REMOVE_DIRECTORY, _UNLINK,
 ) = (1 << bit for bit in range(9, 27))  # fmt: skip
-_READ, _WRITE, _READ_AT, _WRITE_AT, _SEEK, _TELL, _STAT = (
+_READ, _WRITE, _READ_AT, _WRITE_AT, _SEEK, _TELL, _STAT, _PATH_STAT = (
     operations.NEEDED_RIGHTS[operation]
     for operation in (
         operations.READ, operations.WRITE, operations.READ_AT, operations.WRITE_AT, operations.SEEK, operations.TELL,
-        operations.STAT,
+        operations.STAT, operations.STAT_PATH,
     )
 )  # fmt: skip
 
@@ -538,7 +538,7 @@ _ROWS: tuple[_Row, ...] = (
     ("fd_tell", "ii", fd_tell, IN_C),
     ("fd_write", "iiii", fd_write, IN_C),
     ("path_create_directory", "iii", path_create_directory, IN_PYTHON),
-    ("path_filestat_get", "iiiii", path_filestat_get, IN_PYTHON),
+    ("path_filestat_get", "iiiii", path_filestat_get, IN_C),
     ("path_filestat_set_times", "iiiiIIi", path_filestat_set_times, IN_PYTHON),
     ("path_link", "iiiiiii", path_link, IN_PYTHON),
     ("path_open", "iiiiiIIii", path_open, IN_PYTHON),

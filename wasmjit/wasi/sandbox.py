@@ -10,13 +10,13 @@ no path leaves the sandbox, also not while somebody else renames directories or 
 
 from __future__ import annotations
 
-import ctypes
 import errno
+import functools
 import os
-import struct
 import sys
 from typing import NamedTuple
 
+from ..runtime.native import lib
 from .constants import Errno, WasiError
 
 MAX_SYMLINKS = 40  # as the Linux kernel
@@ -26,9 +26,6 @@ MAX_OPEN_COMPONENTS = 256  # each directory on the way stays open while a path i
 # O_PATH needs no read permission on the directories passed through; where it is missing, O_RDONLY does.
 OPEN_DIRECTORY = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
 
-_SYS_OPENAT2 = 437  # on every architecture of Linux but Alpha
-_RESOLVE = 0x02 | 0x08  # RESOLVE_NO_MAGICLINKS | RESOLVE_BENEATH
-_OPEN_HOW = struct.Struct("=QQQ")  # flags, mode, resolve
 _AT_FDCWD = -100
 
 # What says that there is no such call: an old kernel, one that knows less of it, and filters.
@@ -74,37 +71,25 @@ def last_component(path: bytes) -> bytes:
 
 
 class _Openat2:
-    """The system call, which Python has no function for. `works` is False where there is none, or it is forbidden."""
+    """The system call, which Python has no function for."""
 
-    def __init__(self) -> None:
-        self.works = False
+    @functools.cached_property
+    def works(self) -> bool:
+        """False where there is none, or it is forbidden."""
         if sys.platform != "linux":
-            return
-        try:
-            self._syscall = ctypes.CDLL(None, use_errno=True).syscall
-        except (OSError, AttributeError):  # a Python without dynamic loading
-            return
-        self._syscall.restype = ctypes.c_long
-        self._syscall.argtypes = [
-            ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t,
-        ]  # fmt: skip
+            return False
         try:
             os.close(self(_AT_FDCWD, b".", OPEN_DIRECTORY, 0))
         except OSError as error:  # any other comes from the call itself: the working directory may be gone
-            self.works = error.errno not in _NO_SUCH_CALL
-        else:
-            self.works = True
+            return error.errno not in _NO_SUCH_CALL
+        return True
 
     def __call__(self, directory_fd: int, path: bytes, flags: int, mode: int) -> int:
         """A descriptor. Raises OSError: EXDEV for a path that leads outside."""
-        how = _OPEN_HOW.pack(flags, mode, _RESOLVE)
-        while True:
-            opened = int(self._syscall(_SYS_OPENAT2, directory_fd, path, how, _OPEN_HOW.size))
-            if opened >= 0:
-                return opened
-            code = ctypes.get_errno()
-            if code != errno.EINTR:  # as Python's own calls
-                raise OSError(code, os.strerror(code))
+        opened = int(lib.wj_open_beneath(directory_fd, path, flags, mode))
+        if opened < 0:
+            raise OSError(-opened, os.strerror(-opened))
+        return opened
 
 
 openat2 = _Openat2()

@@ -50,9 +50,9 @@ class HostSocket(Descriptor):
         is_stream = made.type == socket.SOCK_STREAM
         self.file_type = FileType.SOCKET_STREAM if is_stream else FileType.SOCKET_DGRAM
 
-    def rights(self) -> tuple[Rights, Rights]:
+    def rights(self) -> tuple[int, int]:
         base = socket_rights(self._listens)
-        return base, socket_rights(False) if self._listens else Rights(0)
+        return base, socket_rights(False) if self._listens else 0
 
     def flags(self) -> int:
         return FDFLAGS_NONBLOCK if self._nonblocking else 0

@@ -25,6 +25,9 @@ MAX_LOG_LINE_BYTES = 1 << 16  # a longer line becomes several records
 # What Python objects are handed or asked for at once: 1024 iovecs over the same bytes would otherwise become one object
 # of 1024 times the guest's memory.
 CHUNK_BYTES = 1 << 20
+# The rights of streams.
+_READING = (Rights.FD_READ | Rights.POLL_FD_READWRITE).value
+_WRITING = (Rights.FD_WRITE | Rights.POLL_FD_READWRITE).value
 _STATUS_OF_SIGPIPE = 128 + 13  # as a shell has it
 _RECORDS_BETWEEN_LOOKS = 64  # for an interrupt: a record may take 0.1 ms
 DEFAULT_MAX_CAPTURED_BYTES = 256 << 20
@@ -110,8 +113,8 @@ class InputStream(Descriptor):
         elif type(self._stream) in (io.BytesIO, io.FileIO):
             self._into = self._stream.readinto
 
-    def rights(self) -> tuple[Rights, Rights]:
-        return Rights.FD_READ | Rights.POLL_FD_READWRITE, Rights(0)
+    def rights(self) -> tuple[int, int]:
+        return _READING, 0
 
     def read(self, vectors: Sequence[memoryview]) -> int:
         vector = next((v for v in vectors if len(v)), None)
@@ -156,8 +159,8 @@ class OutputStream(Descriptor):
             return _TextOutputStream(stream)
         return cls(stream.write)
 
-    def rights(self) -> tuple[Rights, Rights]:
-        return Rights.FD_WRITE | Rights.POLL_FD_READWRITE, Rights(0)
+    def rights(self) -> tuple[int, int]:
+        return _WRITING, 0
 
     def write(self, vectors: Sequence[memoryview]) -> int:
         return self._write_now(vectors) if self.budget is None else self.budget.write(vectors, self._write_now)
@@ -287,8 +290,8 @@ class HostStream(Descriptor):
         # As wasmtime: a terminal is a character device (so that guests use line buffering), all else is unknown.
         self.file_type = FileType.CHARACTER_DEVICE if os.isatty(host_fd) else FileType.UNKNOWN
 
-    def rights(self) -> tuple[Rights, Rights]:
-        return (Rights.FD_READ if self._is_input else Rights.FD_WRITE) | Rights.POLL_FD_READWRITE, Rights(0)
+    def rights(self) -> tuple[int, int]:
+        return _READING if self._is_input else _WRITING, 0
 
     def host_operations(self) -> int:
         allowed = operations.FDSTAT | (operations.MAY_BLOCK if self._may_block else 0)

@@ -19,7 +19,6 @@ from .constants import (
     OFLAGS_TRUNC,
     Errno,
     FileType,
-    Rights,
     WasiError,
     file_rights,
 )
@@ -272,8 +271,8 @@ class VirtualFile(Descriptor):
         self._position = 0
         self._contents = node.open()
 
-    def rights(self) -> tuple[Rights, Rights]:
-        return file_rights(self._readable, self._writable), Rights(0)
+    def rights(self) -> tuple[int, int]:
+        return file_rights(self._readable, self._writable), 0
 
     def flags(self) -> int:
         return self._fdflags
