@@ -132,23 +132,12 @@ static void weigh_operands(allocator *a, const stencil_instruction *of, uint32_t
     }
 }
 
-/* What calls and others that are no rows write: their results are operands, but a few may be locals. */
-static void weigh_other(allocator *a, const uint32_t *word, uint32_t region)
+/* What is no row writes operands, as calls, or a local, which its first word is then. That of some is no slot: then a
+ * local is taken to be written that is not, which costs a store. */
+static void weigh_other(allocator *a, const stencil_instruction *of, const uint32_t *word, uint32_t region)
 {
-    switch (*word) {
-    case WJ_OP_CONSTANT_64:
-    case WJ_OP_TABLE_GET:
-    case WJ_OP_TABLE_SIZE:
-    case WJ_OP_TABLE_GROW:
-    case WJ_OP_MEMORY_SIZE:
-    case WJ_OP_MEMORY_GROW:
-        add_use(a, region, word[1], 0, EITHER, true);
-        break;
-    case WJ_OP_BRANCH_TABLE:
-        add_use(a, region, word[1], 1, INTEGER, false);
-        break;
-    default:
-        break;
+    if (of->length > 1 && word[1] < a->e->function->local_count) {
+        add_use(a, region, word[1], *word == WJ_OP_BRANCH_TABLE, *word == WJ_OP_BRANCH_TABLE ? INTEGER : EITHER, true);
     }
 }
 
@@ -181,11 +170,9 @@ static void weigh(allocator *a, const uint32_t *ends)
             weigh_operands(a, &found, region, weight, loose);
         } else if (*word == WJ_OP_LOOP) {
             e->has_loops = true;
-        } else if (wj_calls(*word)) {
-            e->regions[region].calls = sum_of(e->regions[region].calls, weight);
-            weigh_other(a, word, region);
         } else {
-            weigh_other(a, word, region);
+            e->regions[region].calls = sum_of(e->regions[region].calls, wj_calls(*word) ? weight : 0);
+            weigh_other(a, &found, word, region);
         }
         at += found.length;
     }

@@ -52,6 +52,17 @@ static stencil_instruction row(const uint32_t *at, uint32_t slots, bool has_cons
     return made;
 }
 
+/* With a constant, the stencil is that of the operation without: see emit_division. */
+static stencil_instruction division(stencil_instruction found, uint32_t operation)
+{
+    if (wj_divides_by_constant(operation)) {
+        bool branches = operation >= WJ_OP_BRANCH_I32_EQ;
+        found.stencil = stencils_of[branches ? operation - WJ_OP_BRANCH_I32_EQ_IMMEDIATE + WJ_OP_BRANCH_I32_EQ
+                                             : operation - WJ_OP_I32_EQ_IMMEDIATE + WJ_OP_I32_EQ];
+    }
+    return found;
+}
+
 stencil_instruction wj_decode(const uint32_t *at)
 {
     uint32_t operation = at[0];
@@ -59,13 +70,13 @@ stencil_instruction wj_decode(const uint32_t *at)
         return row(at, 3, false, false);
     }
     if (is_between(operation, WJ_OP_I32_EQ_IMMEDIATE, WJ_OP_I64_REM_U_IMMEDIATE)) {
-        return row(at, 2, true, false);
+        return division(row(at, 2, true, false), operation);
     }
     if (is_between(operation, WJ_OP_BRANCH_I32_EQ, WJ_OP_BRANCH_I64_REM_U)) {
         return row(at, 2, false, true);
     }
     if (is_between(operation, WJ_OP_BRANCH_I32_EQ_IMMEDIATE, WJ_OP_BRANCH_I64_REM_U_IMMEDIATE)) {
-        return row(at, 1, true, true);
+        return division(row(at, 1, true, true), operation);
     }
     if (is_between(operation, FIRST_UNARY, LAST_UNARY)) {
         return row(at, 2, false, false);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import random
 from pathlib import Path
 from typing import Any
 
@@ -171,3 +172,62 @@ def test_what_is_above_an_address_is_no_part_of_it(seed: int, monkeypatch: pytes
         for above in (0, 1, 16, (1 << 31) - 1, 1 << 31, (1 << 32) - 1):
             wide = (above << 32) | 40
             assert exports[name](store, wide - (wide >> 63 << 64)) == 42, (name, above)
+
+
+# Of the loops fuzzer: $j3 is written by a division by a constant, and gives up its register to the loop within.
+NESTED = """(module
+  (memory (export "m") 2 2)
+  (func (export "f0") (param $n i32) (param $m i32) (param $a i32) (param $b i32) (param $s i64)
+        (param $x f64) (result i64)
+    (local $r0 f32) (local $r1 i32) (local $i2 i32) (local $j3 i64) (local $i4 i32) (local $e5 i32)
+        (local $c6 i32) (local $e7 i32) (local $t8 f32)
+    (local.set $r1 (i32.const 3))
+    (local.set $i2 (i32.const 0))
+    (local.set $e7 (i32.mul (local.get $n) (i32.const 3)))
+    (block $exit1
+      (br_if $exit1 (i32.eqz (local.get $n)))
+      (loop $loop7
+        (local.set $j3 (i64.rem_u (i64.add (local.get $j3) (i64.const -1)) (i64.const 10)))
+        (if $if3 (i32.gt_s (i32.shr_s (i32.const 255) (i32.const -128)) (i32.load16_s offset=1024 align=1
+        (i32.shl (i32.and (i32.load16_u offset=1024 align=2 (i32.wrap_i64 (i64.shl (i64.add (i64.shl
+        (i64.extend_i32_u (local.get $i2)) (i64.const 3)) (local.get $j3)) (i64.const 1)))) (i32.const 255))
+        (i32.const 1))))
+          (then
+            (i32.store16 offset=1024 align=2 (i32.wrap_i64 (i64.shl (i64.mul (local.get $j3)
+        (i64.extend_i32_u (local.get $m))) (i64.const 1))) (i32.or (i32.shr_s
+        (i32.load16_u offset=1024 align=2 (i32.wrap_i64 (i64.shl (i64.and (i64.shl (local.get $j3)
+        (i64.const 1)) (i64.const 12)) (i64.const 1)))) (i32.const 16)) (i32.extend8_s
+        (i32.load16_u offset=1024 align=1 (i32.wrap_i64 (i64.shl (i64.sub (i64.extend_i32_u (local.get $n))
+        (local.get $j3)) (i64.const 1)))))))))
+        (local.set $i4 (i32.const 0))
+        (local.set $e5 (i32.mul (i32.const 32) (i32.const 2)))
+        (local.set $c6 (i32.const 32))
+        (block $exit4
+          (loop $loop6
+            (local.set $r0 (select (f32.max (local.get $r0) (f32.demote_f64 (local.get $x))) (local.get $r0)
+        (f64.gt (select (local.get $x) (f64.const 0x0.0p+0) (i32.and (select
+        (i32.load16_s offset=1024 align=2 (i32.shl (i32.add (local.get $i2) (i32.const 1)) (i32.const 1)))
+        (i32.load16_u offset=1024 align=2 (i32.shl (i32.extend8_s (i32.shl (local.get $i4) (i32.const 1)))
+        (i32.const 1))) (i32.eq (i32.and (i32.load16_u offset=1024 align=2 (i32.shl (i32.mul (local.get $i4)
+        (local.get $m)) (i32.const 1))) (i32.const 2)) (i32.const 2))) (i32.const 4)))
+        (f64.const 0x1.2a05f20000000p+33))))
+            (local.set $i4 (i32.add (local.get $i4) (i32.const 2)))
+            (br_if $loop6 (local.tee $c6 (i32.sub (local.get $c6) (i32.const 1))))))
+        (br_if $loop7 (i32.lt_u (local.tee $i2 (i32.add (local.get $i2) (i32.const 3))) (local.get $e7)))))
+    (i64.xor (i64.mul (i64.xor (i64.mul (i64.xor (i64.mul (local.get $s) (i64.const -7046029254386353131))
+        (i64.reinterpret_f64 (f64.promote_f32 (select (local.tee $t8 (local.get $r0)) (f32.const 0x0.0p+0)
+        (f32.eq (local.get $t8) (local.get $t8)))))) (i64.const -7046029254386353131)) (i64.extend_i32_u
+        (local.get $r1))) (i64.const -7046029254386353131)) (i64.extend_i32_u (local.get $i2)))))"""
+
+
+def test_what_a_loop_writes_is_what_it_has_behind_a_loop_in_it() -> None:
+    """A local that gives up its register there is stored, whatever instruction wrote it."""
+    chooser = random.Random(4)
+    image = bytes(chooser.randrange(256) for _ in range(1 << 17))
+    found = []
+    for tier in ("auto", "baseline"):
+        store = Store(Engine(Config(tier=tier)))
+        exports: Any = Instance(store, Module(store.engine, NESTED), []).exports(store)
+        exports["m"].write(store, image, 0)
+        found.append((exports["f0"](store, 127, 16, 60416, 83298, -1, 1e300), exports["m"].read(store, 0, 1 << 17)))
+    assert found[0] == found[1]
