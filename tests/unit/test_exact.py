@@ -134,6 +134,20 @@ done:
   store i32 %all, ptr %p, align 1
   ret void
 """,
+    "a sum that is an or": """entry:
+  %x = load i32, ptr %p, align 1
+  %bit = and i32 %x, 1
+  %other = xor i32 %bit, 1
+  %sum = add i32 %other, %x
+  store i32 %sum, ptr %p, align 1
+  ret void
+""",
+    "an absolute value": """entry:
+  %x = load float, ptr %p, align 1
+  %y = call float @llvm.fabs.f32(float %x)
+  store float %y, ptr %p, align 1
+  ret void
+""",
     "a sign": """entry:
   %x = load double, ptr %p, align 1
   %sum = fadd double %x, 1.0
@@ -150,11 +164,12 @@ done:
 def test_what_the_code_generator_would_leave_out_stays(body: str) -> None:
     text = (
         'target triple = "x86_64-unknown-linux-gnu"\n'
-        f"declare double @llvm.copysign.f64(double, double)\ndefine void @f(ptr %p, ptr %q) {{\n{body}}}\n"
+        "declare double @llvm.copysign.f64(double, double)\ndeclare float @llvm.fabs.f32(float)\n"
+        f"define void @f(ptr %p, ptr %q) {{\n{body}}}\n"
     )
     llvm.initialise(all_targets=True)
     machine = llvm.target_machine("x86_64-unknown-linux-gnu", "x86-64-v2", "", "speed")
-    reads = re.compile(r"\(%rdi\), %")
+    reads = re.compile(r"\(%rdi\), %|(?:or|and)l\t.*, \(%rdi\)")
     assert not reads.search(machine.emit_assembly(llvm.parse(text, machine)))
     assert reads.search(machine.emit_assembly(llvm.parse(exact.finish(text, WITHOUT)[0], machine)))
 

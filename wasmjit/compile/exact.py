@@ -9,9 +9,10 @@ loads stay, but then no loop is vectorised, and what was stored is always read b
 - Loops that LLVM may vectorise must not have annotations: their loads are *released*. A comment says what they would
   have, and a marker stands beside each where the loop has no branches.
 - When the optimiser is done, `finish` reads what it made. Annotations go, and *all* loads become volatile: whatever the
-  code generator finds out, it leaves none out and narrows none. What it may still do to volatile loads is kept from it
-  by an empty `asm`: change bits of them in memory, and mask them with AVX-512. Vectors that are extended while they are
-  loaded, and gathers, which cannot be volatile, have an empty `asm` that uses all of their lanes.
+  code generator finds out, it leaves none out and narrows none. It would still store, and load, only the bytes of a
+  value that change, so stores of what comes from loads become volatile, too; and mask them with AVX-512, so an empty
+  `asm` hides them. Vectors that are extended while they are loaded, and gathers, which cannot be volatile, have an
+  empty `asm` that uses all of their lanes.
 - Released loads that are not there, or in some part of the function less often than their markers, are kept, and the
   optimiser begins again.
 
@@ -27,7 +28,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from .lines import hidden_load, operation, stem, use_of_lanes
+from .lines import hidden_load, operation, use_of_lanes
 
 _ANNOTATION = "@llvm.var.annotation.p0.p0"
 _RELEASED = "; released "
@@ -70,7 +71,8 @@ _KEPT_LINES = re.compile(
 )
 # Memory accesses are those that nothing is known of the alignment of.
 _ANY_LOAD = re.compile(r"^(  %\S+ = load )((?:i\d+|float|double), ptr %\S+, align 1\b)", re.MULTILINE)
-_ANY_STORE = re.compile(r"^(  store )(i\d+ \S+, ptr %\S+, align 1\b)", re.MULTILINE)
+_ANY_STORE = re.compile(r"^(  store )((?:i\d+|float|double) \S+, ptr %\S+, align 1\b)", re.MULTILINE)
+_STORE = re.compile(r"  store (?:i\d+|float|double) (%\S+), ptr \S+, align 1\b")
 _LOAD = re.compile(r"  (%\S+) = load (?:volatile )?(<[^>]*>|\w+), (ptr %\S+, align 1\b.*)")
 _EXTENSION = re.compile(r"  %\S+ = [sz]ext (?:nneg )?<\d+ x \w+> %\S+ to (<\d+ x \w+>)(?:, .*)?")
 _MOST_TOGETHER = 64  # lines
@@ -87,7 +89,6 @@ _MOST_SEEN = 100
 _MAY_MASK = re.compile(r" select .* (?:float|double|<)| (?:and|or|xor) <")
 _COMPARES_LANES = re.compile(r" = [if]cmp .* <\d+ x ")
 _BITWISE = ("and", "or", "xor")
-_JOINS = ("or", "xor", "add")
 _COMPUTES = frozenset("add sub mul and or xor shl lshr ashr fadd fsub fmul fdiv".split())
 _END_SEARCH = ("phi", "getelementptr", "load")
 
@@ -194,6 +195,9 @@ class _Function:
         self.places: dict[str, int] = {}  # the lines of definitions
         self.loads: list[int] = []
         self.masked_loads: list[int] = []
+        self.stores: list[tuple[int, str]] = []  # and what they store
+        self.from_load: dict[str, bool] = {}  # see `comes_from_load`
+        self.entered: set[str] = set()
         self.ends: list[int] = []  # the lines that `_ENDS_COMPUTING` matches
         self.uses: dict[int, list[str]] = defaultdict(list)  # what is to be added in front of lines
         self.marked: Counter[str] = Counter()  # locations, by how often there have to be loads
@@ -234,6 +238,8 @@ class _Function:
                     is_joined |= "wide.vec" in names[0]
                     if not _SUNK.search(names[0]):
                         located.update(_DEBUG.findall(line))
+            elif match := _STORE.match(line):
+                self.stores.append((index, match[1]))
             for name in operands:
                 if name in users:
                     users[name].append((line, names))
@@ -258,6 +264,9 @@ class _Function:
         """The function as it goes to the code generator."""
         for index in self.loads:
             self.lines[index] = self.exact_load(self.lines[index])
+        for index, value in self.stores:
+            if self.comes_from_load(value):
+                self.lines[index] = self.lines[index].replace("  store ", "  store volatile ", 1)
         for index in self.masked_loads:
             self.lines[index] = self.used(self.lines[index])
         for index, uses in self.uses.items():
@@ -276,12 +285,6 @@ class _Function:
             return line
         name, llvm, rest = match.groups()
         mark = _DEBUG.search(rest)
-        if llvm[0] == "i" and llvm != "i8" and self.is_changed_in_place(name):
-            site = f", !dbg {mark[1]}" if mark else ""
-            return (
-                f"  {stem(name)}.m = load volatile {llvm}, {rest}\n"
-                f'  {name} = call {llvm} asm "", "=r,0"({llvm} {stem(name)}.m) nounwind willreturn memory(none){site}'
-            )
         if llvm[0] == "<" and self.is_extended(name):
             return f"  {name} = load {llvm}, {rest}"
         if self.may_mask and llvm[0] != "i" and self.reaches_mask(name):
@@ -314,22 +317,25 @@ class _Function:
         self.uses[end].append(use_of_lanes(names[0], extension[1], self.register_bits))
         return True
 
-    def is_changed_in_place(self, name: str) -> bool:
-        """Whether some bits are changed, or others put in their place, and the result is stored: the code generator
-        stores the bytes that change, and has instructions that change them in memory."""
-        return any(
-            operation(line) in _BITWISE
-            and len(names) == 2
-            and any(self.is_stored_or_joined(user, user_names) for user, user_names in self.users.get(names[0], ()))
-            for line, names in self.users.get(name, ())
-        )
-
-    def is_stored_or_joined(self, line: str, names: list[str]) -> bool:
-        """Whether a line stores, or joins bits that are stored."""
-        kind = operation(line)
-        if kind not in _JOINS:
-            return kind == "store"
-        return any(operation(user) == "store" for user, _ in self.users.get(names[0], ()))
+    def comes_from_load(self, name: str) -> bool:
+        """Whether a value is computed from a load, without a phi or call in between."""
+        waiting = [name]
+        while waiting:
+            value = waiting[-1]
+            line, names = self.definitions.get(value, ("", []))
+            kind = operation(line) if line else "phi"
+            if value in self.from_load or kind in ("phi", "load") or (kind == "call" and "@llvm." not in line):
+                self.from_load.setdefault(value, kind == "load")
+                waiting.pop()
+                continue
+            unknown = [other for other in names[1:] if other not in self.from_load]
+            if unknown and value not in self.entered:
+                self.entered.add(value)
+                waiting += unknown
+                continue
+            self.from_load[value] = any(self.from_load.get(other) for other in names[1:])
+            waiting.pop()
+        return self.from_load[name]
 
     def reaches_mask(self, name: str) -> bool:
         """Whether an instruction under a mask may take the value from memory: then lanes that it masks are not read.
