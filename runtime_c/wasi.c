@@ -33,6 +33,8 @@
 #define LEAST_MAX_POSITION (INT64_C(1) << 31) /* every file system has positions up to here */
 #define RANDOM_CHUNK_BYTES (UINT32_C(1) << 16) /* between looks for an interrupt */
 #define FEW_RANDOM_BYTES 256u
+#define CALLS_BETWEEN_LOOKS 256u /* for signals, */
+#define SIGNALS_LOOK_NS 50000000 /* and the time */
 #define YIELD_NS 1000000 /* between system calls for sched_yield, at the least */
 #define MEMORIES (sizeof((wj_wasi *)NULL)->memories / sizeof((wj_wasi *)NULL)->memories[0])
 /* Of subscriptions and events, as preview 1 lays them out. */
@@ -149,11 +151,50 @@ static inline void put_u64(uint8_t *where, uint64_t value)
     memcpy(where, &value, sizeof value);
 }
 
+/* Around system calls that may take long: releases the GIL if the code runs with it. The answer is for go_on. */
+static inline wj_entry *let_others_run(void)
+{
+    wj_entry *entry = wj_this_thread.entry;
+    if (LIKELY(entry->thread_state != NULL)) {
+        return NULL;
+    }
+    entry->thread_state = PyEval_SaveThread();
+    return entry;
+}
+
+static inline void go_on(wj_entry *entry)
+{
+    if (UNLIKELY(entry != NULL)) {
+        int saved_errno = errno;
+        PyEval_RestoreThread(entry->thread_state);
+        entry->thread_state = NULL;
+        errno = saved_errno;
+    }
+}
+
+/* Python runs handlers of signals, and other threads, between its instructions, of which a program may have none for long. */
+static void __attribute__((noinline)) look_for_signals(wj_thread *thread, void *frame_address)
+{
+    int64_t now_ns = wj_now_ns(CLOCK_MONOTONIC_COARSE);
+    if (now_ns - thread->signals_look_ns < SIGNALS_LOOK_NS) { /* the GIL may have to be waited for */
+        return;
+    }
+    thread->signals_look_ns = now_ns;
+    go_on(let_others_run());
+    if (thread->is_main && !wj_python_signals(thread, thread->entry, 0, (uintptr_t)frame_address)) {
+        wj_unwind(thread->entry, WJ_STATUS_EXCEPTION);
+    }
+}
+
 /* Before a function returns to wasm code: what a host function of Python's does there. */
 static inline uint32_t succeed(const wj_host_func *host, void *frame_address)
 {
+    wj_thread *thread = &wj_this_thread;
+    if (UNLIKELY(++thread->wasi_calls % CALLS_BETWEEN_LOOKS == 0)) {
+        look_for_signals(thread, frame_address);
+    }
     wj_look_if_due(host->store);
-    wj_resume(&wj_this_thread, frame_address);
+    wj_resume(thread, frame_address);
     return 0;
 }
 
@@ -191,27 +232,6 @@ static uint32_t __attribute__((noinline)) call_python_settled(wj_host_func *host
     call_python(host, __builtin_frame_address(0), (const uint64_t[]){__VA_ARGS__},                                     \
                 sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t))
 #define SUCCEED(host) succeed(host, __builtin_frame_address(0))
-
-/* Around system calls that may take long: releases the GIL if the code runs with it. The answer is for go_on. */
-static inline wj_entry *let_others_run(void)
-{
-    wj_entry *entry = wj_this_thread.entry;
-    if (LIKELY(entry->thread_state != NULL)) {
-        return NULL;
-    }
-    entry->thread_state = PyEval_SaveThread();
-    return entry;
-}
-
-static inline void go_on(wj_entry *entry)
-{
-    if (UNLIKELY(entry != NULL)) {
-        int saved_errno = errno;
-        PyEval_RestoreThread(entry->thread_state);
-        entry->thread_state = NULL;
-        errno = saved_errno;
-    }
-}
 
 /* ---- arguments and environment ---- */
 

@@ -28,6 +28,8 @@ struct wj_thread {
     int64_t look_tick;      /* when wj_thread_prepare was called last, in ticks of the coarse clock; 0: it has to be */
     int faulthandler_state; /* whether it was enabled then */
     int64_t sigint_look_ns; /* when it will look again, by the timer; 0: not */
+    uint32_t wasi_calls;      /* that Python saw nothing of */
+    int64_t signals_look_ns;  /* when wasi.c last let Python's handlers run */
     pthread_t pthread;
     wj_thread *next_live;
     bool live; /* in the list of threads */

@@ -6,6 +6,7 @@ All other tests of preview 1 run both ways (conftest.py): these are about which 
 from __future__ import annotations
 
 import os
+import signal
 import struct
 import threading
 from collections.abc import Callable
@@ -16,7 +17,20 @@ from typing import Any
 import pytest
 
 from tests.api.wasi_guest import CREAT, DIRECTORY, READ, WRITE, Program, program, subscription, text_of
-from wasmjit import Config, DirPerms, Engine, ExitTrap, Linker, MemoryFS, Module, Store, WasiConfig, WasmError
+from wasmjit import (
+    Config,
+    DirPerms,
+    Engine,
+    ExitTrap,
+    Linker,
+    MemoryFS,
+    Module,
+    Store,
+    Trap,
+    TrapCode,
+    WasiConfig,
+    WasmError,
+)
 from wasmjit.wasi import definitions, native
 from wasmjit.wasi.constants import FDFLAGS_APPEND, Errno, Rights
 from wasmjit.wasi.operations import NEEDED_RIGHTS
@@ -547,19 +561,23 @@ def test_set_wasi_while_the_program_runs(tmp_path: Path) -> None:
     assert not failed and sum(file.stat().st_size for file in files) == 10 * turns
 
 
-@pytest.mark.parametrize("end", [Store.interrupt, None], ids=["interrupt", "timeout"])
-def test_a_loop_of_calls_ends(end: Callable[[Store], object] | None) -> None:
-    from wasmjit import Trap, TrapCode
-
+@pytest.fixture
+def endless() -> tuple[Store, Any]:
+    """A program that asks for the time, for ever; its store, which ends it after ten seconds."""
     text = """(module
       (import "wasi_snapshot_preview1" "clock_time_get" (func $time (param i32 i64 i32) (result i32)))
       (memory (export "memory") 1)
       (func (export "run") (loop (drop (call $time (i32.const 1) (i64.const 0) (i32.const 0))) (br 0))))"""
     engine = Engine(Config(tier="baseline"))
-    store, linker = Store(engine), Linker(engine)
+    store, linker = Store(engine, timeout=10), Linker(engine)
     store.set_wasi(WasiConfig())
     linker.define_wasi()
-    run = linker.instantiate(store, Module(engine, text)).exports(store)["run"]
+    return store, linker.instantiate(store, Module(engine, text)).exports(store)["run"]
+
+
+@pytest.mark.parametrize("end", [Store.interrupt, None], ids=["interrupt", "timeout"])
+def test_a_loop_of_calls_ends(end: Callable[[Store], object] | None, endless: tuple[Store, Any]) -> None:
+    store, run = endless
     if end is None:
         store.timeout = 0.05
     else:
@@ -567,6 +585,32 @@ def test_a_loop_of_calls_ends(end: Callable[[Store], object] | None) -> None:
     with pytest.raises(Trap) as caught:
         run(store)
     assert caught.value.trap_code is TrapCode.INTERRUPT
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGALRM])
+@pytest.mark.parametrize("nogil", [True, False])
+def test_handlers_run_in_a_loop_of_calls(number: int, nogil: bool, endless: tuple[Store, Any]) -> None:
+    """One that returns does not end it, one that raises does."""
+    store, run = endless
+    calls = []
+
+    def handle(*_: object) -> None:
+        calls.append(number)
+        if len(calls) == 2:
+            raise KeyError("ended by a signal")
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+
+    previous = {each: signal.signal(each, handle) for each in (number, signal.SIGALRM)}
+    timer = threading.Timer(0.05, signal.pthread_kill, (threading.main_thread().ident, number))
+    timer.start()
+    try:
+        with pytest.raises(KeyError, match="ended by a signal"):
+            run.typed(store, nogil=nogil)()
+    finally:
+        timer.join()
+        for each, handler in previous.items():
+            signal.signal(each, handler)
+    assert len(calls) == 2
 
 
 def test_the_header_is_up_to_date() -> None:
