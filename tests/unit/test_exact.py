@@ -48,6 +48,28 @@ def test_nothing_is_put_behind_a_tail_call() -> None:
     llvm.llvm.parse_assembly(exact.finish(body, WITH_MASKS)[0]).verify()
 
 
+@pytest.mark.parametrize(
+    ("computation", "is_volatile"),
+    [
+        ("fadd <8 x double> %x, %c", False),
+        ("fmul <8 x double> %x, splat (double 2.5)", False),
+        ("fmul nnan nsz <8 x double> %x, %c", True),  # may be 0 * x
+        ("fadd <8 x double> %x, splat (double 0x7FF8000000000000)", True),
+        ("shufflevector <8 x double> %x, <8 x double> %c, <8 x i32> zeroinitializer", True),
+    ],
+)
+def test_vectors_of_floats_are_volatile_unless_each_lane_is_computed_with(computation: str, is_volatile: bool) -> None:
+    text = (
+        "define void @f(ptr %p, ptr %q, <8 x double> %c) {\nentry:\n  %x = load <8 x double>, ptr %p, align 1\n"
+        f"  %y = {computation}\n  store <8 x double> %y, ptr %q, align 1\n  ret void\n}}\n"
+    )
+    done = exact.finish(text, WITHOUT)[0]
+    llvm.initialise(all_targets=False)
+    llvm.llvm.parse_assembly(done).verify()
+    assert ("load volatile" in done) == is_volatile
+    assert ('asm sideeffect "", "v,v,v,v"(<2 x double> %y.u0' in done) != is_volatile
+
+
 def test_wide_vectors_are_used_as_registers_hold_them() -> None:
     """Gathers cannot be volatile."""
     declared = "declare <8 x double> @llvm.masked.gather.v8f64.v8p0(<8 x ptr>, <8 x i1>, <8 x double>)\n"

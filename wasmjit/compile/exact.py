@@ -73,9 +73,14 @@ _KEPT_LINES = re.compile(
 _ANY_LOAD = re.compile(r"^(  %\S+ = load )((?:i\d+|float|double), ptr %\S+, align 1\b)", re.MULTILINE)
 _ANY_STORE = re.compile(r"^(  store )((?:i\d+|float|double) \S+, ptr %\S+, align 1\b)", re.MULTILINE)
 _STORE = re.compile(r"  store (?:i\d+|float|double) (%\S+), ptr \S+, align 1\b")
+_STORE_OF_FLOATS = re.compile(r"  store (<\d+ x (?:float|double)>) (%\S+), ptr \S+, align 1\b")
+# Without flags that let it be another number.
+_ARITHMETIC_OF_FLOATS = re.compile(r"  %\S+ = f(?:add|sub|mul|div) <")
+_NO_NUMBER = re.compile(r"nan|0x[7F]FF|undef|poison|zeroinitializer")
 _LOAD = re.compile(r"  (%\S+) = load (?:volatile )?(<[^>]*>|\w+), (ptr %\S+, align 1\b.*)")
 _EXTENSION = re.compile(r"  %\S+ = [sz]ext (?:nneg )?<\d+ x \w+> %\S+ to (<\d+ x \w+>)(?:, .*)?")
 _MOST_TOGETHER = 64  # lines
+_MOST_WAITING = 4
 _ENDS_COMPUTING = re.compile(
     r"  (?:(?:store|br|switch|ret|unreachable)\b|(?:%\S+ = )?(?:tail |musttail |notail )?call (?!.*@llvm\.))"
 )
@@ -198,6 +203,8 @@ class _Function:
         self.stores: list[tuple[int, str]] = []  # and what they store
         self.from_load: dict[str, bool] = {}  # see `comes_from_load`
         self.entered: set[str] = set()
+        self.computed: set[str] = set()  # see `find_computed`
+        self.passed: set[str] = set()
         self.ends: list[int] = []  # the lines that `_ENDS_COMPUTING` matches
         self.uses: dict[int, list[str]] = defaultdict(list)  # what is to be added in front of lines
         self.marked: Counter[str] = Counter()  # locations, by how often there have to be loads
@@ -262,6 +269,7 @@ class _Function:
 
     def text(self) -> str:
         """The function as it goes to the code generator."""
+        self.find_computed()
         for index in self.loads:
             self.lines[index] = self.exact_load(self.lines[index])
         for index, value in self.stores:
@@ -278,6 +286,45 @@ class _Function:
         times = self.located + others if others else self.located
         return {mark for mark, number in times.items() if number >= self.marked[mark]}
 
+    def find_computed(self) -> None:
+        """Finds the vectors of floats of which each lane makes a difference to what the same block stores.
+
+        No arithmetic of floats gives anything without an operand, unless a constant is not a number. What is stored is
+        used, so that the store may go, but not what it stores. Volatile loads would be one behind the other, and loops
+        that LLVM repeats could not be interleaved (heat3d: 1.04).
+        """
+        if not self.register_bits:
+            return
+        block: dict[str, tuple[str, list[str]]] = {}
+        waiting_uses: list[str] = []
+        last = 0  # the last line of the block that stores such
+        for index, line in enumerate(self.lines):
+            if line[:2] != "  ":
+                if waiting_uses:
+                    self.uses[last] += waiting_uses
+                block, waiting_uses = {}, []
+            elif line[2] == "%":
+                name = line[2 : line.index(" ", 2)]
+                if name in self.definitions:
+                    block[name] = self.definitions[name]
+            elif match := _STORE_OF_FLOATS.match(line):
+                before = len(self.computed)
+                waiting = [match[2]]
+                while waiting:
+                    value = waiting.pop()
+                    computation, names = block.get(value, ("", []))
+                    if " = load <" in computation:
+                        self.computed.add(value)
+                    elif _ARITHMETIC_OF_FLOATS.match(computation) and not _NO_NUMBER.search(computation):
+                        waiting += (name for name in names[1:] if name not in self.passed)
+                        self.passed.update(names)
+                last = index
+                if len(self.computed) > before:
+                    waiting_uses.append(use_of_lanes(match[2], match[1], self.register_bits))
+                if len(waiting_uses) == _MOST_WAITING:
+                    self.uses[index] += waiting_uses
+                    waiting_uses = []
+
     def exact_load(self, line: str) -> str:
         """A load whose bytes are all read."""
         match = _LOAD.match(line)
@@ -285,9 +332,10 @@ class _Function:
             return line
         name, llvm, rest = match.groups()
         mark = _DEBUG.search(rest)
-        if llvm[0] == "<" and self.is_extended(name):
+        is_masked = self.may_mask and llvm[0] != "i" and self.reaches_mask(name)
+        if llvm[0] == "<" and ((name in self.computed and not is_masked) or self.is_extended(name)):
             return f"  {name} = load {llvm}, {rest}"
-        if self.may_mask and llvm[0] != "i" and self.reaches_mask(name):
+        if is_masked:
             pointer, _, marks = rest.partition(", align 1")
             return hidden_load(name, "load volatile ", llvm, pointer, f", align 1{marks}", mark)
         return f"  {name} = load volatile {llvm}, {rest}"
