@@ -61,7 +61,7 @@ def test_lines_are_linked_by_offset(page: str) -> None:
     assert [load["name"], both["name"]] == ["load", "both"]
     found = linked(load, "i32.load")
     assert [text.strip() for text in found["wasm"]] == ["i32.load offset=4"]
-    assert any("load i32" in text for text in found["ir"])
+    assert any("load volatile i32" in text for text in found["ir"])
     assert found["assembly"]
     calls = [offset for text, offset, exact in both["wasm"] if "call $load" in text and exact]
     assert len(set(calls)) == 2
@@ -145,7 +145,7 @@ addEventListener("load", () => {
     point("wasm", "i32.load");
     out.wasm = lines("wasm", "on"); out.ir = lines("ir", "on"); out.assembly = lines("assembly", "on");
     out.near = lines("wasm", "near"); out.where = document.getElementById("where").textContent;
-    point("ir", "load i32");
+    point("ir", "load volatile i32");
     out.back = lines("wasm", "on");
     document.querySelector("#wasm li[data-exact]").click();
     out.pinned = lines("wasm", "pin").length + lines("assembly", "pin").length;
@@ -182,7 +182,7 @@ def test_in_a_browser(page: str, tmp_path: Path) -> None:
     assert out["problems"] == []
     assert [text.split(" - ")[0] for text in out["options"]] == ["0: load", "1: both"]
     assert out["wasm"] == out["back"] == ["i32.load offset=4"]
-    assert any("load i32" in text for text in out["ir"]) and out["assembly"]
+    assert any("load volatile i32" in text for text in out["ir"]) and out["assembly"]
     assert "i32.add" in out["near"] and out["where"].startswith("wasm offset 0x")
     assert out["pinned"] >= 2 and out["left"] == 0
     assert out["found"].startswith("(func $both") and out["hash"] == "#1"
