@@ -7,6 +7,7 @@ import io
 import itertools
 import os
 import socket
+import stat
 import struct
 import threading
 from collections.abc import Callable
@@ -24,7 +25,10 @@ from tests.api.test_wasi_errno import PAIRS, PATHS, make_tree
 from tests.api.wasi_guest import CREAT, DIRECTORY, EXCL, READ, TRUNC, WRITE, Program, program
 from wasmjit import DirPerms, FilePerms, FsspecFS, MemoryFS, WasiConfig, WasmError
 from wasmjit.wasi.constants import Errno, FileType
+from wasmjit.wasi.descriptors import READ_WRITE
+from wasmjit.wasi.files import PLAIN_VIEW, HostFile
 from wasmjit.wasi.memory_fs import NAME_BYTES, NODE_BYTES
+from wasmjit.wasi.operations import HAS_POSITION
 from wasmjit.wasi.preview1 import FUNCTIONS, call
 from wasmjit.wasi.sandbox import openat2
 
@@ -224,6 +228,17 @@ def test_links_of_proc_are_no_way_out(by_kernel: bool, monkeypatch: pytest.Monke
         assert guest.open(path) in (-Errno.PERM, -Errno.LOOP, -Errno.NOENT), path
     assert guest.open(b"../self/root") == -Errno.PERM
     assert guest.path("path_readlink", b"root", 512, 64, 600) == Errno.PERM
+
+
+def test_only_the_host_knows_positions_on_devices(tmp_path: Path) -> None:
+    """A block device refuses positions behind its end."""
+    descriptor = os.open(tmp_path / "file", os.O_CREAT | os.O_RDWR)
+    known = {
+        mode: HostFile(descriptor, True, True, READ_WRITE, mode, 0, PLAIN_VIEW).host_operations() & HAS_POSITION
+        for mode in (stat.S_IFREG, stat.S_IFBLK)
+    }
+    os.close(descriptor)
+    assert known == {stat.S_IFREG: HAS_POSITION, stat.S_IFBLK: 0}
 
 
 def test_openat2_is_used_where_the_kernel_has_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -299,6 +299,19 @@ def test_a_connected_socket() -> None:
     assert guest.call("fd_close", 3) == 0 and receive(guest, 3, 10) is Errno.BADF
 
 
+def test_a_reset_connection_is_no_end_of_input() -> None:
+    """The host tells of the error once."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as theirs:
+        ours = server.accept()[0]
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with ours:
+            made = with_stream(0, ours.fileno())
+            theirs.sendall(b"begun")
+            assert made.read(0, 16) == b"begun"
+            theirs.close()
+            assert made.read(0, 16) == -Errno.CONNRESET
+
+
 def test_a_listening_socket() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = server.getsockname()

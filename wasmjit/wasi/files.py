@@ -100,8 +100,8 @@ class HostFile(Descriptor):
         self._nonblocking = bool(fdflags & FDFLAGS_NONBLOCK)
         self._appends = bool(fdflags & FDFLAGS_APPEND)
         self._may_be_synchronous = bool(fdflags & (FDFLAGS_DSYNC | FDFLAGS_RSYNC | FDFLAGS_SYNC))
-        # Not where the host may append: there it decides where a write ends.
-        self._has_position = not (self._may_block or self._appends)
+        # Not where the host may append: there it decides where a write ends. Nor of devices: their positions end.
+        self._has_position = stat.S_ISREG(mode) and not self._appends
         self._view = view
         self.file_type = file_type_from_mode(mode)
 

@@ -287,6 +287,7 @@ class HostStream(Descriptor):
             mode = stat.S_IFREG
             self.host_fd = None
         self._may_block = may_block(mode)
+        self._is_socket = stat.S_ISSOCK(mode)
         # As wasmtime: a terminal is a character device (so that guests use line buffering), all else is unknown.
         self.file_type = FileType.CHARACTER_DEVICE if os.isatty(host_fd) else FileType.UNKNOWN
 
@@ -295,7 +296,8 @@ class HostStream(Descriptor):
 
     def host_operations(self) -> int:
         allowed = operations.FDSTAT | (operations.MAY_BLOCK if self._may_block else 0)
-        if self.host_fd is None or self.budget is not None:
+        # A socket tells of an error once: Python, asked again after C failed, would see the end of the input.
+        if self.host_fd is None or self.budget is not None or self._is_socket:
             return allowed
         return allowed | (operations.READ if self._is_input else operations.WRITE)
 
