@@ -78,7 +78,9 @@ _STORE_OF_FLOATS = re.compile(r"  store (<\d+ x (?:float|double)>) (%\S+), ptr \
 _ARITHMETIC_OF_FLOATS = re.compile(r"  %\S+ = f(?:add|sub|mul|div) <")
 _NO_NUMBER = re.compile(r"nan|0x[7F]FF|undef|poison|zeroinitializer")
 _LOAD = re.compile(r"  (%\S+) = load (?:volatile )?(<[^>]*>|\w+), (ptr %\S+, align 1\b.*)")
+# Of a vector to one with wider lanes, and of a number to a vector.
 _EXTENSION = re.compile(r"  %\S+ = [sz]ext (?:nneg )?<\d+ x \w+> %\S+ to (<\d+ x \w+>)(?:, .*)?")
+_IN_FRONT = re.compile(r"  %\S+ = insertelement (<\d+ x \w+>) (?:zeroinitializer|<[^%]*>), \w+ %\S+, i64 0(?:, .*)?")
 _MOST_TOGETHER = 64  # lines
 _MOST_WAITING = 4
 _ENDS_COMPUTING = re.compile(
@@ -333,7 +335,7 @@ class _Function:
         name, llvm, rest = match.groups()
         mark = _DEBUG.search(rest)
         is_masked = self.may_mask and llvm[0] != "i" and self.reaches_mask(name)
-        if llvm[0] == "<" and ((name in self.computed and not is_masked) or self.is_extended(name)):
+        if (name in self.computed and not is_masked) or self.is_extended(name):
             return f"  {name} = load {llvm}, {rest}"
         if is_masked:
             pointer, _, marks = rest.partition(", align 1")
@@ -348,13 +350,13 @@ class _Function:
         return f"{line}\n{use_of_lanes(match[1], match[2], self.register_bits)}"
 
     def is_extended(self, name: str) -> bool:
-        """Whether nothing uses a loaded vector but one extension; of that then all lanes are used.
+        """Whether nothing uses what is loaded but one extension; of that then all lanes are used.
 
-        x86-64 extends what it loads, if that is not volatile, in one instruction.
+        x86-64 extends what it loads, if that is not volatile, in one instruction; a number in front of zeros, too.
         """
         users = self.users.get(name, ())
         line, names = users[0] if len(users) == 1 else ("", [])
-        extension = _EXTENSION.fullmatch(line)
+        extension = _EXTENSION.fullmatch(line) or _IN_FRONT.fullmatch(line)
         place = self.places.get(names[0], -1) if names else -1
         if extension is None or not self.register_bits or self.lines[place] != line:
             return False
