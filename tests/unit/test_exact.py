@@ -38,6 +38,13 @@ def test_all_lanes_of_an_extension_are_used(names: tuple[str, str]) -> None:
     assert re.search(r'asm sideeffect "", "v"\(<16 x i32> %\S+\)', text)
 
 
+def test_what_is_volatile_before_stays_so() -> None:
+    """With `Config.exact_traps` stores in front of a trap have happened, and none behind it."""
+    body = f"{BYTES.format('%x')}{WIDER.format('%x', '%w')}{CHOICE}".replace(" load ", " load volatile ")
+    text = finished(f"{body}  %chosen = select <16 x i1> %c, <16 x i32> %w, <16 x i32> %other\n")
+    assert " load volatile " in text and " sideeffect " not in text and "call <16 x i8> asm" in text
+
+
 def test_nothing_is_put_behind_a_tail_call() -> None:
     body = (
         f"declare i32 @g(ptr, ptr, <16 x i32>)\ndefine i32 @f(ptr %p, ptr %q, <16 x i32> %other) {{\n"

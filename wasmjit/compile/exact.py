@@ -77,7 +77,7 @@ _STORE_OF_FLOATS = re.compile(r"  store (<\d+ x (?:float|double)>) (%\S+), ptr \
 # Without flags that let it be another number.
 _ARITHMETIC_OF_FLOATS = re.compile(r"  %\S+ = f(?:add|sub|mul|div) <")
 _NO_NUMBER = re.compile(r"nan|0x[7F]FF|undef|poison|zeroinitializer")
-_LOAD = re.compile(r"  (%\S+) = load (?:volatile )?(<[^>]*>|\w+), (ptr %\S+, align 1\b.*)")
+_LOAD = re.compile(r"  (%\S+) = load (volatile )?(<[^>]*>|\w+), (ptr %\S+, align 1\b.*)")
 # Of a vector to one with wider lanes, and of a number to a vector.
 _EXTENSION = re.compile(r"  %\S+ = [sz]ext (?:nneg )?<\d+ x \w+> %\S+ to (<\d+ x \w+>)(?:, .*)?")
 _IN_FRONT = re.compile(r"  %\S+ = insertelement (<\d+ x \w+>) (?:zeroinitializer|<[^%]*>), \w+ %\S+, i64 0(?:, .*)?")
@@ -87,7 +87,7 @@ _ENDS_COMPUTING = re.compile(
     r"  (?:(?:store|br|switch|ret|unreachable)\b|(?:%\S+ = )?(?:tail |musttail |notail )?call (?!.*@llvm\.))"
 )
 # A gather, or a load under the condition of its block.
-_MASKED_LOAD = re.compile(r"  (%\S+) = (?:tail )?call (<[^>]*>) @llvm\.masked\.(?:gather|load)\.")
+_MASKED_LOAD = re.compile(r"  (%\S+) = (?:tail )?call (<[^>]*>) @llvm\.masked\.(?:gather|load|expandload)\.")
 _DEBUG = re.compile(r"!dbg (!\d+)")
 _NAME = re.compile(r"%[-\w.$]+")
 _LOCATION = re.compile(r"^(!\d+) = !DILocation\(line: (\d+),", re.MULTILINE)
@@ -104,9 +104,8 @@ class Located(NamedTuple):
     """The loads of an optimised function that are where they were, by their offsets."""
 
     present: set[int]
-    joined: set[
-        int
-    ]  # those that may be: LLVM made one load of several for vectors, which has the offset of one of them
+    # Those that may be: LLVM made one load of several for vectors, which has the offset of one of them.
+    joined: set[int]
 
     def as_in(self, scalar: Located) -> Located:
         """With those that may be there, and are where nothing is vectorised."""
@@ -332,10 +331,11 @@ class _Function:
         match = _LOAD.match(line)
         if match is None:
             return line
-        name, llvm, rest = match.groups()
+        name, volatile, llvm, rest = match.groups()
         mark = _DEBUG.search(rest)
         is_masked = self.may_mask and llvm[0] != "i" and self.reaches_mask(name)
-        if (name in self.computed and not is_masked) or self.is_extended(name):
+        # What was volatile before is to stay in order with stores, too (Config.exact_traps).
+        if not volatile and ((name in self.computed and not is_masked) or self.is_extended(name)):
             return f"  {name} = load {llvm}, {rest}"
         if is_masked:
             pointer, _, marks = rest.partition(", align 1")
