@@ -26,6 +26,7 @@ from typing import Any
 from . import figures
 from .compare import circumstances, host
 from .kernels.catalogue import KERNELS, Kernel
+from .programs import Program
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results" / "paired"
@@ -33,47 +34,28 @@ NAMES = ("wasmjit", "wasmtime")
 _CHILD = "from bench.paired import child; child()"
 
 
-class _Program:
+def _program(name: str, kernel: Path, iterations: str, directory: Path) -> Program:
     """One kernel, compiled by one package."""
-
-    def __init__(self, name: str, kernel: Path, iterations: str, directory: Path) -> None:
-        self._api: Any = importlib.import_module(name)
-        self._engine = self._api.Engine()
-        compiled = directory / f"{kernel.stem}.{name}"
-        if not compiled.exists():
-            compiled.write_bytes(bytes(self._api.Module(self._engine, kernel.read_bytes()).serialize()))
-        self._module = self._api.Module.deserialize_file(self._engine, str(compiled))
-        self._arguments = [kernel.stem, iterations]
-        self._output = directory / f"{kernel.stem}.{name}.txt"
-
-    def execute(self) -> float:
-        """Seconds of one execution."""
-        store = self._api.Store(self._engine)
-        wasi = self._api.WasiConfig()
-        wasi.argv = self._arguments
-        wasi.stdout_file = str(self._output)
-        store.set_wasi(wasi)
-        linker = self._api.Linker(self._engine)
-        linker.define_wasi()
-        start = linker.instantiate(store, self._module).exports(store)["_start"]
-        started = time.perf_counter()
-        start(store)
-        return time.perf_counter() - started
-
-    def output(self) -> bytes:
-        """What it printed last."""
-        return self._output.read_bytes()
+    api: Any = importlib.import_module(name)
+    engine = api.Engine()
+    compiled = directory / f"{kernel.stem}.{name}"
+    if not compiled.exists():
+        compiled.write_bytes(bytes(api.Module(engine, kernel.read_bytes()).serialize()))
+    module = api.Module.deserialize_file(engine, str(compiled))
+    return Program(api, engine, module, [kernel.stem, iterations], directory / f"{kernel.stem}.{name}.txt")
 
 
 def child() -> None:
     """In a process of its own: prints pairs of seconds."""
     kernel, iterations, directory, rounds = sys.argv[1:]
-    programs = [_Program(name, Path(kernel), iterations, Path(directory)) for name in NAMES]
+    programs = [_program(name, Path(kernel), iterations, Path(directory)) for name in NAMES]
     for program in programs:
-        program.execute()
+        program.execute(time.perf_counter)
     pairs = []
     for number in range(int(rounds)):
-        seconds = {position: programs[position].execute() for position in ((0, 1) if number % 2 else (1, 0))}
+        seconds = {
+            position: programs[position].execute(time.perf_counter) for position in ((0, 1) if number % 2 else (1, 0))
+        }
         pairs.append([seconds[0], seconds[1]])
     if programs[0].output() != programs[1].output():
         raise SystemExit("the outputs differ")

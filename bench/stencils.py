@@ -24,6 +24,7 @@ from typing import Any
 from . import figures
 from .compare import circumstances, host
 from .kernels.catalogue import KERNELS, Kernel
+from .programs import Program
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results" / "stencils"
@@ -34,37 +35,16 @@ MOST_RATIO, MOST_MEAN = 2.0, 1.25
 _CHILD = "from bench.stencils import child; child()"
 
 
-class _Program:
+def _program(name: str, kernel: Path, iterations: str, directory: Path) -> Program:
     """One kernel in one package."""
-
-    def __init__(self, name: str, kernel: Path, iterations: str, directory: Path) -> None:
-        self._api: Any = importlib.import_module(name)
-        config = self._api.Config()
-        if name == "wasmjit":
-            config.tier = "auto"
-            config.cache = False
-        self._engine = self._api.Engine(config)
-        self._module = self._api.Module(self._engine, kernel.read_bytes())
-        self._arguments = [kernel.stem, iterations]
-        self._output = directory / f"{name}.txt"
-
-    def execute(self) -> float:
-        """Seconds of processor time of one execution."""
-        store = self._api.Store(self._engine)
-        wasi = self._api.WasiConfig()
-        wasi.argv = self._arguments
-        wasi.stdout_file = str(self._output)
-        store.set_wasi(wasi)
-        linker = self._api.Linker(self._engine)
-        linker.define_wasi()
-        start = linker.instantiate(store, self._module).exports(store)["_start"]
-        started = time.thread_time()
-        start(store)
-        return time.thread_time() - started
-
-    def output(self) -> bytes:
-        """What it printed last."""
-        return self._output.read_bytes()
+    api: Any = importlib.import_module(name)
+    config = api.Config()
+    if name == "wasmjit":
+        config.tier = "auto"
+        config.cache = False
+    engine = api.Engine(config)
+    module = api.Module(engine, kernel.read_bytes())
+    return Program(api, engine, module, [kernel.stem, iterations], directory / f"{name}.txt")
 
 
 def child() -> None:
@@ -76,11 +56,11 @@ def child() -> None:
     thresholds.INTERPRETER_BUDGET = NEVER_HOT
     thresholds.OPTIMISER_PATIENCE_SECONDS = 3600.0  # else it begins with the most called functions, hot or not
     with tempfile.TemporaryDirectory(prefix="wasmjit-stencils-") as directory:
-        programs = [_Program(name, Path(kernel), iterations, Path(directory)) for name in NAMES]
+        programs = [_program(name, Path(kernel), iterations, Path(directory)) for name in NAMES]
         seconds: list[list[float]] = [[], []]
         for _ in range(int(rounds)):
             for position, program in enumerate(programs):
-                seconds[position].append(program.execute())
+                seconds[position].append(program.execute(time.thread_time))
         if programs[0].output() != programs[1].output():
             raise SystemExit("the outputs differ")
     print(json.dumps(seconds))
