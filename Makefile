@@ -181,9 +181,7 @@ fuzz: venv
 	$(PY) -m tests.fuzz.run_mutations --count $(FUZZ_CASES)
 	$(PY) -m tests.fuzz.signatures --count 1000
 	$(PY) -m tests.fuzz.signatures --count 1000 --seed 2 --opt-level speed
-	$(PY) -m tests.fuzz.differential --count 1000
-	$(PY) -m tests.fuzz.differential --count 1000 --exact-traps
-	$(PY) -m tests.fuzz.differential --count 1000 --opt-level none --explicit-checks --through-artifact
+	$(PY) -m tests.fuzz.differential --count 1000 --tiers speed,exact,artifact,auto,hot,stencils
 	$(PY) -m tests.fuzz.address_forms
 
 # Every row of tools/check_mutations.toml: half an hour (MUTATE="interpreter bulk-copy --jobs 2").

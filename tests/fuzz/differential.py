@@ -1,17 +1,14 @@
 """Random programs run by wasmjit and by the wasmtime package must behave alike: results, traps, globals, memory.
 
-    python -m tests.fuzz.differential [--count N] [--seed S] [--opt-level LEVEL] [--explicit-checks] [--exact-traps]
-        [--through-artifact] [--interpret]
+    python -m tests.fuzz.differential [--count N] [--seed S] [--tiers speed,exact,...]
 
-With --interpret our side is tier "auto": modules of what is interpreted, a third of which have functions and loops that
-are compiled, and entered, as soon as they begin a second time.
-
-Modules come from `wasm-tools smith --ensure-termination`. Each export is called once; after a trap a module is left,
-because the order of other stores around a trap is not promised (it is with --exact-traps: memory is compared too).
-Without --exact-traps a load is also allowed not to trap if LLVM can prove, by arithmetic of its own, that the value
-makes no difference; random programs are full of such loads, compiled ones are not. Those are counted as relaxed, and
-more than one in a hundred is a failure. Prints each disagreement and leaves its module in build/differential/; exit
-code 1 if there was any.
+`TIERS` has the names. Modules come from `wasm-tools smith --ensure-termination`; every second one, and all if there is
+no other tier, is one of those that tiers "auto", "hot" and "stencils" interpret. Each exported function is called in an
+instance of its own, twice if it does not trap. The order of other stores around a trap is not promised, but in
+`EXACT_TIERS`: memory is compared there. Elsewhere a load of optimised code is also allowed not to trap if LLVM can
+prove, by arithmetic of its own, that the value makes no difference; random programs are full of such loads, compiled
+ones are not. Those are counted as relaxed, and more than one in a hundred is a failure. Prints each disagreement and
+leaves its module in build/differential/; exit code 1 if there was any.
 """
 
 from __future__ import annotations
@@ -35,7 +32,6 @@ from wasmjit.wasm.text import find_wasm_tools
 from wasmjit.wasm.types import EXTERN_KIND_NAMES, V128, valtype_name
 
 SMITH_OPTIONS = {
-    "allow-start-export": "true",
     "bulk-memory-enabled": "true",
     "canonicalize-nans": "true",
     "compact-imports-enabled": "false",
@@ -45,15 +41,25 @@ SMITH_OPTIONS = {
     "export-everything": "true",
     "extended-const-enabled": "true",
     "gc-enabled": "false",
+    # Few of what functions are not: half of the modules spent their entropy before they came to any.
+    "max-data-segments": "3",
+    "max-element-segments": "4",
+    "max-elements": "20",
+    "max-funcs": "9",
+    "max-globals": "8",
     "max-imports": "0",
-    "max-instructions": "400",
+    "max-instructions": "300",
     "max-memory32-bytes": "1048576",
     "max-memories": "2",
     "max-table-elements": "1000",
+    "max-tables": "3",
+    "max-types": "12",
     "max-memory64-bytes": "1048576",
     "memory64-enabled": "true",
     "memory-max-size-required": "true",
     "min-funcs": "4",
+    "min-memories": "1",
+    "min-types": "4",
     "multi-value-enabled": "true",
     "reference-types-enabled": "true",
     "relaxed-simd-enabled": "true",
@@ -76,9 +82,32 @@ NOT_INTERPRETED = {
     "tail-call-enabled": "false",
     "wide-arithmetic-enabled": "false",
 }
+# Iterations and calls of an instance, after which it traps.
+FUEL = "2000"
+CALLS = 2  # of a function
 FAILED_MODULES = Path("build/differential")
 INTERESTING = (0, 1, -1, 2, 7, 31, 32, 63, 64, 255, 65535, 65536, -(1 << 31), (1 << 31) - 1)
 FLOATS = (0.0, -0.0, 1.0, -1.5, 1e10, -1e30, 0.1, float("inf"))
+
+
+# By name: options of wasmjit's Config.
+TIERS: dict[str, dict[str, Any]] = {
+    "speed": {},
+    "size": {"opt_level": "speed_and_size"},
+    "exact": {"exact_traps": True},
+    "explicit": {"signals_based_traps": False},
+    "none": {"opt_level": "none"},
+    "artifact": {"opt_level": "none", "signals_based_traps": False},
+    "baseline": {"tier": "baseline"},
+    "auto": {"tier": "auto", "exact_traps": True},  # interpreted, where it can be
+    "hot": {
+        "tier": "auto",
+        "exact_traps": True,
+    },  # compiled, and entered, what begins a second time
+    "stencils": {"tier": "auto", "exact_traps": True},  # native code from stencils
+}
+FIRST_TIERS = frozenset(("auto", "hot", "stencils"))
+EXACT_TIERS = FIRST_TIERS | {"exact"}
 
 
 # What is off by default in both packages, and what makes relaxed SIMD comparable.
@@ -95,10 +124,16 @@ def with_proposals(config: Any) -> Any:
 def generate(seed: int, without: Mapping[str, str] = {}) -> bytes | None:
     """A random module; the same seed gives the same module. `without` are options of the generator."""
     source = random.Random(seed)
-    entropy = source.randbytes(source.choice((400, 1500, 4000)))
-    options = [f"--{name}={value}" for name, value in {**SMITH_OPTIONS, **without}.items()]
+    entropy = source.randbytes(source.choice((1500, 4000, 12000, 40000)))
+    # Without traps, functions go on to their ends; with them, most end at the first access.
+    by_turns = {"disallow-traps": seed % 4 < 2, "allow-start-export": seed % 8 == 0}
+    given = {**SMITH_OPTIONS, **{name: str(value).lower() for name, value in by_turns.items()}, **without}
+    options = [f"--{name}={value}" for name, value in given.items()]
     done = subprocess.run(
-        [find_wasm_tools(), "smith", "--ensure-termination", *options], input=entropy, capture_output=True, check=False
+        [find_wasm_tools(), "smith", "--ensure-termination", "--fuel", FUEL, *options],
+        input=entropy,
+        capture_output=True,
+        check=False,
     )
     return done.stdout if done.returncode == 0 else None
 
@@ -108,6 +143,20 @@ def compile_eagerly(wanted: bool) -> None:
     thresholds.INTERPRETER_BUDGET = 1 if wanted else 1000
     thresholds.INTERPRETER_IS_PATIENT = not wanted
     LazyCode._ready = lambda code, timeout: ready(code, 60 if wanted else timeout)  # type: ignore[method-assign]
+
+
+def configuration(tier: str) -> wasmjit.Config:
+    """That of a tier, which the process has to be set up for (`begin`)."""
+    return with_proposals(wasmjit.Config(**{"tier": "optimized", **TIERS[tier]}))
+
+
+def begin(tier: str, seed: int) -> None:
+    """Sets this process up for a module in a tier."""
+    if tier in FIRST_TIERS:
+        thresholds.OPTIMISER_PATIENCE_SECONDS = 600.0
+        thresholds.STENCILS = tier == "stencils"
+        thresholds.REGISTER_SEED = seed % 4
+        compile_eagerly(tier == "hot")
 
 
 ready = LazyCode._ready
@@ -152,66 +201,88 @@ def interface(wasm: bytes, config: wasmjit.Config) -> list[tuple[str, str, list[
     return found
 
 
-def run(api: Any, config: Any, wasm: bytes, seed: int, memory_after_trap: bool, through_artifact: bool) -> list[Any]:
-    """What happens, step by step: an entry per observation."""
+Step = tuple[Any, ...]
+
+
+def run(api: Any, config: Any, wasm: bytes, seed: int, through_artifact: bool = False) -> list[list[Step]]:
+    """What happens, instance by instance: one for each exported function."""
     source = random.Random(seed)
     engine = api.Engine(config)
-    store = api.Store(engine)
     module = api.Module(engine, wasm)
     if through_artifact and api is wasmjit:
         module = api.Module.deserialize(engine, module.serialize())
-    seen: list[Any] = []
     items = interface(wasm, with_proposals(wasmjit.Config()))
-    try:
-        exports = api.Instance(store, module, []).exports(store)
-    except api.Trap as trap:
-        return [("instantiation trapped", trap.trap_code.name)]
-    except api.WasmtimeError:
-        return [("instantiation failed",)]
-
-    def state() -> list[Any]:
-        values: list[Any] = []
-        for name, kind, _ in items:
-            extern = exports[name]
-            if kind == "memory":
-                values.append(hashlib.sha256(bytes(extern.read(store, 0, extern.data_len(store)))).hexdigest())
-            elif kind == "global":
-                values.append(plain(extern.value(store)))
-            elif kind == "table":
-                values.append(extern.size(store))
-        return values
-
-    seen.append(state())
+    seen: list[list[Step]] = []
     for name, kind, params in items:
         if kind != "function":
             continue
-        arguments = [argument(t, source) for t in params]
+        store = api.Store(engine)
         try:
-            result = plain(exports[name](store, *arguments))
-            seen.append((name, result, state()))
+            exports = api.Instance(store, module, []).exports(store)
         except api.Trap as trap:
-            seen.append((name, "trap", trap.trap_code.name, *([state()] if memory_after_trap else [])))
-            break
+            return [[("instantiation", "trap", trap.trap_code.name)]]
+        except api.WasmtimeError:
+            return [[("instantiation failed",)]]
+        steps: list[Step] = [("instance", state(store, exports, items))]
+        seen.append(steps)
+        for _ in range(CALLS):
+            arguments = [argument(kind, source) for kind in params]
+            try:
+                result = plain(exports[name](store, *arguments))
+                steps.append((name, result, state(store, exports, items)))
+            except api.Trap as trap:
+                steps.append((name, "trap", trap.trap_code.name, state(store, exports, items)))
+                break
     return seen
 
 
-def same(ours: list[Any], theirs: list[Any]) -> bool:
-    """Whether both saw the same, up to where one's stack was exhausted (how much fits is not specified)."""
+def state(store: Any, exports: Any, items: list[tuple[str, str, list[str]]]) -> list[Any]:
+    """What an instance's exports hold."""
+    values: list[Any] = []
+    for name, kind, _ in items:
+        extern = exports[name]
+        if kind == "memory":
+            values.append(hashlib.sha256(bytes(extern.read(store, 0, extern.data_len(store)))).hexdigest())
+        elif kind == "global":
+            values.append(plain(extern.value(store)))
+        elif kind == "table":
+            values.append(extern.size(store))
+    return values
+
+
+def same(ours: list[Step], theirs: list[Step], memory_after_trap: bool) -> bool:
+    """Whether both saw the same in an instance, up to where one's stack was exhausted (how much fits is not said)."""
     for mine, other in zip(ours, theirs, strict=False):
         if "STACK_OVERFLOW" in (*mine[1:], *other[1:]):
             return True
+        if not memory_after_trap and "trap" in mine[1:2] and "trap" in other[1:2]:
+            mine, other = mine[:3], other[:3]
         if mine != other:
             return False
     return len(ours) == len(theirs)
 
 
-def relaxed(theirs: list[Any], config: Any, wasm: bytes, seed: int) -> bool:
-    """Whether theirs ended with an out-of-bounds trap, and so does ours where no trap may be left out."""
-    if "MEMORY_OUT_OF_BOUNDS" not in theirs[-1]:
-        return False
-    exact = config.copy()
-    exact.exact_traps = True
-    return same(run(wasmjit, exact, wasm, seed, False, False), theirs)
+def differences(
+    ours: list[list[Step]], theirs: list[list[Step]], memory_after_trap: bool
+) -> list[tuple[list[Step], list[Step]]]:
+    """The instances in which they saw other things."""
+    if len(ours) != len(theirs):
+        return [(ours[0] if ours else [], theirs[0] if theirs else [])]
+    return [pair for pair in zip(ours, theirs, strict=True) if not same(*pair, memory_after_trap)]
+
+
+def is_exact(theirs: list[list[Step]], wasm: bytes, seed: int) -> bool:
+    """Whether nothing differs where no trap may be left out."""
+    return not differences(run(wasmjit, configuration("exact"), wasm, seed), theirs, memory_after_trap=True)
+
+
+def report(wasm: bytes, seed: int, tier: str, ours: list[Step], theirs: list[Step]) -> None:
+    """Leaves the module, and says where they part."""
+    FAILED_MODULES.mkdir(parents=True, exist_ok=True)
+    path = FAILED_MODULES / f"{seed}.wasm"
+    path.write_bytes(wasm)
+    first = next((pair for pair in zip(ours, theirs, strict=False) if pair[0] != pair[1]), (ours, theirs))
+    print(f"{path}, {tier}: ours {first[0]}\n    theirs {first[1]}", flush=True)
 
 
 def main() -> int:
@@ -219,43 +290,34 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--opt-level", default="speed")
-    parser.add_argument("--explicit-checks", action="store_true")
-    parser.add_argument("--exact-traps", action="store_true")
-    parser.add_argument("--through-artifact", action="store_true")
-    parser.add_argument("--interpret", action="store_true")
+    parser.add_argument("--tiers", default="speed", help=",".join(TIERS))
     options = parser.parse_args()
-    config = with_proposals(
-        wasmjit.Config(tier="optimized", opt_level=options.opt_level, exact_traps=options.exact_traps)
-    )
-    config.signals_based_traps = not options.explicit_checks
-    if options.interpret:
-        config.tier = "auto"
-        thresholds.OPTIMISER_PATIENCE_SECONDS = 600.0
-    compared = calls = disagreements = allowed = 0
+    tiers = options.tiers.split(",")
+    counts = dict.fromkeys(("modules", "calls", "of them traps", "executions", "disagreements", "relaxed"), 0)
     for seed in range(options.seed, options.seed + options.count):
-        wasm = generate(seed, NOT_INTERPRETED if options.interpret else {})
-        if options.interpret:
-            compile_eagerly(seed % 3 == 0)
+        is_interpreted = FIRST_TIERS.issuperset(tiers) or (seed % 2 == 0 and not FIRST_TIERS.isdisjoint(tiers))
+        wasm = generate(seed, NOT_INTERPRETED if is_interpreted else {})
         if wasm is None:
             continue
-        theirs = run(wasmtime, with_proposals(wasmtime.Config()), wasm, seed, options.exact_traps, False)
-        ours = run(wasmjit, config, wasm, seed, options.exact_traps, options.through_artifact)
-        compared += 1
-        calls += len(theirs) - 1
-        if same(ours, theirs):
-            continue
-        if not options.exact_traps and relaxed(theirs, config, wasm, seed):
-            allowed += 1
-        else:
-            disagreements += 1
-            FAILED_MODULES.mkdir(parents=True, exist_ok=True)
-            path = FAILED_MODULES / f"{seed}.wasm"
-            path.write_bytes(wasm)
-            first = next((pair for pair in zip(ours, theirs, strict=False) if pair[0] != pair[1]), (ours, theirs))
-            print(f"{path}: ours {first[0]}\n    theirs {first[1]}")
-    print(f"{compared} modules, {calls} calls compared: {disagreements} disagreements, {allowed} relaxed")
-    return 1 if disagreements or not calls or allowed > 1 + compared // 100 else 0
+        theirs = run(wasmtime, with_proposals(wasmtime.Config()), wasm, seed)
+        counts["modules"] += 1
+        calls = sum(len(steps) - 1 for steps in theirs)
+        counts["calls"] += calls
+        counts["of them traps"] += sum("trap" in steps[-1][1:2] for steps in theirs)
+        for tier in tiers:
+            begin(tier, seed)
+            ours = run(wasmjit, configuration(tier), wasm, seed, through_artifact=tier == "artifact")
+            counts["executions"] += calls
+            for mine, other in differences(ours, theirs, tier in EXACT_TIERS):
+                is_relaxed = (
+                    tier not in EXACT_TIERS and "MEMORY_OUT_OF_BOUNDS" in other[-1] and is_exact(theirs, wasm, seed)
+                )
+                counts["relaxed" if is_relaxed else "disagreements"] += 1
+                if not is_relaxed:
+                    report(wasm, seed, tier, mine, other)
+    print(", ".join(f"{count:,} {name}" for name, count in counts.items()))
+    too_relaxed = counts["relaxed"] > 1 + counts["executions"] // 100
+    return 1 if counts["disagreements"] or not counts["calls"] or too_relaxed else 0
 
 
 if __name__ == "__main__":

@@ -10,18 +10,8 @@ import pytest
 pytest.importorskip("wasmtime")
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        ("--exact-traps",),
-        (),
-        ("--opt-level=none", "--explicit-checks"),
-        ("--opt-level=none", "--through-artifact"),
-        ("--interpret", "--exact-traps"),
-    ],
-    ids=" ".join,
-)
-def test_random_programs_behave_as_in_wasmtime(options: tuple[str, ...]) -> None:
-    command = [sys.executable, "-m", "tests.fuzz.differential", "--count", "40", *options]
+@pytest.mark.parametrize("tiers", ["exact", "speed", "explicit,none,artifact", "auto,hot,stencils"])
+def test_random_programs_behave_as_in_wasmtime(tiers: str) -> None:
+    command = [sys.executable, "-m", "tests.fuzz.differential", "--count", "40", "--tiers", tiers]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
