@@ -76,6 +76,36 @@ def test_a_load_that_decides_nothing_traps_with_exact_traps(opt_level: str) -> N
     assert caught.value.trap_code == TrapCode.MEMORY_OUT_OF_BOUNDS
 
 
+@pytest.mark.parametrize(
+    ("store", "second", "read"),
+    [
+        ("global.set $g (i32.const 7)", "global.set $g (i32.load (local.get 0))", "global.get $g"),
+        (
+            "table.set $t (i32.const 0) (ref.func $seven)",
+            "drop (i32.load (local.get 0)) (table.set $t (i32.const 0) (ref.null func))",
+            "call_indirect $t (result i32) (i32.const 0)",
+        ),
+        (
+            "i32.store (i32.const 0) (i32.const 7)",
+            "i32.store (i32.const 0) (i32.load (local.get 0))",
+            "i32.load (i32.const 0)",
+        ),
+    ],
+    ids=["global", "table", "memory"],
+)
+def test_what_was_stored_before_a_trap_is_there_with_exact_traps(store: str, second: str, read: str) -> None:
+    """Else the store behind the load, which LLVM knows to follow, is all that it leaves (differential.py, 100698)."""
+    program = Program(
+        f"""(module (memory 1) (global $g (mut i32) (i32.const 5)) (table $t 1 funcref)
+        (func $seven (result i32) (i32.const 7)) (elem declare func $seven)
+        (func (export "f") (param i32) ({store}) ({second}))
+        (func (export "read") (result i32) ({read})))""",
+        Config(exact_traps=True),
+    )
+    program.trap("f", -4)
+    assert program("read") == 7
+
+
 def test_dropped_load_still_traps(config: Config) -> None:
     program = Program('(module (memory 1) (func (export "f") (param i32) (drop (i32.load (local.get 0)))))', config)
     program("f", 65532)

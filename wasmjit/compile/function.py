@@ -436,7 +436,7 @@ class FunctionLowering(TailCallingEmitter, HandingEmitter, VectorEmitter, Branch
         valtype = self.module.globals[index].content
         value = self.values.pop()
         self.note_fixed_store(value, valtype)
-        self.lines.append(f"  store {llvm_type(valtype)} {value}, ptr {pointer}, align 8, !tbaa !2")
+        self.lines.append(f"  store {self.unit.volatile}{llvm_type(valtype)} {value}, ptr {pointer}, align 8, !tbaa !2")
 
     def memory_size(self, memory_index: int) -> None:
         self.values.append(memory.size_pages(self, memory_index))

@@ -68,7 +68,7 @@ def set_(lowering: Emitter, table: int, at: int) -> None:
     """table.set"""
     value = lowering.values.pop()
     place = element_pointer(lowering, table, lowering.values.pop(), at)
-    lowering.lines.append(f"  store ptr {value}, ptr {place}, align 8, !tbaa !2")
+    lowering.lines.append(f"  store {lowering.unit.volatile}ptr {value}, ptr {place}, align 8, !tbaa !2")
 
 
 def size(lowering: Emitter, table: int) -> None:
