@@ -63,6 +63,7 @@ typedef struct {
     uint8_t *vmctx;
     uintptr_t native_top;      /* where, on the native stack, the frames of this interpreter begin, */
     uintptr_t native_end;      /* and what they must not go below; 0: not known */
+    int64_t fuel;              /* what is left, where code counts it; the store knows what was left at the last call */
 } context;
 
 static void set_instance(context *c, void *vmctx)
@@ -328,7 +329,7 @@ static bool ABANDONED compute(const wj_constants *of, uint32_t position, uint64_
     const wj_thread *thread = &wj_this_thread;
     wj_entry *entry = thread->entry;
     uintptr_t here = (uintptr_t)__builtin_frame_address(0);
-    context c = {of->interpreter, ((const wj_vmcontext *)of->context)->functions, of->context, here, 0};
+    context c = {of->interpreter, ((const wj_vmcontext *)of->context)->functions, of->context, here, 0, 0};
     wj_store *store = store_of(&c);
     const wj_interpreted *function = wj_interpreted_at(c.interpreter, position);
     if (function == WJ_REFUSED_FUNCTION || (UNLIKELY(store->interpreter_stack == NULL) && !wj_interpreter_stack_make(store))) {
@@ -480,6 +481,8 @@ static inline uint64_t masked(uint64_t index, uint64_t length)
     } else {                                                                                        \
         call_reference(c, reference, type, operands);                                               \
     }
+/* Of what has checked something first: if that traps, the store is not told. */
+#define SAVE_FUEL() (plan->counts_fuel != 0 ? (void)(store->fuel = (uint64_t)c->fuel) : (void)0)
 #define NEXT(words) \
     ip += (words);  \
     goto *labels[*ip]
@@ -669,6 +672,9 @@ label_LOOP:
         activation->ip = ip;
         uint64_t code = hot(c, function, ip[1]);
         if (code != 0) {
+            if (plan->counts_fuel != 0) {
+                s[function->local_count] = (uint64_t)c->fuel;
+            }
             activation->ip = NULL; /* in backtraces the code stands for this activation */
             enter_loop(c, code, function->signature, s);
             goto finished;
@@ -728,6 +734,7 @@ label_CALL_INDIRECT: {
         TRAP_IF(!wj_signature_takes(plan->types[ip[1]], reference->type_id), BAD_SIGNATURE);
     }
     activation->ip = ip;
+    SAVE_FUEL();
     operands = s + ip[4];
     if (LIKELY(reference->vmctx == c->vmctx)) { /* of this instance: imports have contexts of their own */
         uint32_t position = reference->function_index - plan->imported_function_count;
@@ -742,6 +749,7 @@ label_CALL_REF: { /* validation has seen that what it refers to has the type */
     const wj_func_ref *reference = (const wj_func_ref *)(uintptr_t)s[ip[2]];
     TRAP_IF(reference == NULL, NULL_REFERENCE);
     activation->ip = ip;
+    SAVE_FUEL();
     operands = s + ip[3];
     if (LIKELY(reference->vmctx == c->vmctx)) {
         uint32_t position = reference->function_index - plan->imported_function_count;
@@ -848,4 +856,39 @@ label_MEMORY_INIT:
 label_DATA_DROP:
     wj_builtin_data_drop(c->vmctx, ip[1]);
     NEXT(2);
+label_FUEL_BEGIN:
+    c->fuel = (int64_t)store->fuel - 1;
+    if (UNLIKELY(c->fuel <= 0)) {
+        store->fuel = (uint64_t)c->fuel;
+        TRAP(OUT_OF_FUEL);
+    }
+    NEXT(1);
+label_FUEL:
+    c->fuel -= ip[1];
+    NEXT(2);
+label_FUEL_SAVE:
+    c->fuel -= ip[1];
+    store->fuel = (uint64_t)c->fuel;
+    NEXT(2);
+label_FUEL_SAVE_COUNT: {
+    uint64_t count = ip[3] != 0 ? s[ip[2]] : NARROW(s[ip[2]]);
+    c->fuel -= (int64_t)(ip[1] + (count < WJ_MOST_CHARGED ? count : WJ_MOST_CHARGED));
+    store->fuel = (uint64_t)c->fuel;
+    NEXT(4);
+}
+label_FUEL_LOAD:
+    c->fuel = (int64_t)store->fuel;
+    NEXT(1);
+label_FUEL_CHECK:
+    if (UNLIKELY(c->fuel <= 0)) {
+        store->fuel = (uint64_t)c->fuel;
+        TRAP(OUT_OF_FUEL);
+    }
+    NEXT(1);
+label_EPOCH: /* which another thread advances */
+    if (UNLIKELY(__atomic_load_n((const uint64_t *)(uintptr_t)store->epoch, __ATOMIC_RELAXED) >= store->epoch_deadline)) {
+        activation->ip = ip;
+        wj_builtin_epoch_deadline_reached(c->vmctx);
+    }
+    NEXT(1);
 }

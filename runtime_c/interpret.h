@@ -4,7 +4,7 @@
  * Bodies are translated once, at their first call, from the module's bytes, which validation has accepted, to words of
  * 32 bits: the number of an operation, then its operands. An operand of an instruction is a slot of the activation:
  * first the locals, then one slot per place of the operand stack. A slot has 64 bits; of an i32 or f32 the low half
- * counts. Modules with fuel, epochs, canonical NaNs or memories without guard pages are not interpreted, nor are
+ * counts. Modules with canonical NaNs or memories without guard pages are not interpreted, nor are
  * functions of which wasm/body.py says so (`is_interpretable`): those are compiled. */
 #ifndef WJ_INTERPRET_H
 #define WJ_INTERPRET_H
@@ -224,7 +224,14 @@
     X(MEMORY_FILL)  /* memory, slots of to, byte, count */                     \
     X(MEMORY_COPY)  /* to, from, slots of to, from, count */                   \
     X(MEMORY_INIT)  /* memory, segment, slots of to, from, count */            \
-    X(DATA_DROP)    /* segment */
+    X(DATA_DROP)    /* segment */                                              \
+    X(FUEL_BEGIN)   /* of a function: takes over what the store says is left, less 1; traps if that is nothing */ \
+    X(FUEL)         /* cost of what was passed */                              \
+    X(FUEL_SAVE)    /* cost; tells the store what is left */                   \
+    X(FUEL_SAVE_COUNT) /* cost, slot of a count that is charged too, whether that has 64 bits */ \
+    X(FUEL_LOAD)    /* what the store says is left */                          \
+    X(FUEL_CHECK)   /* traps if that is nothing */                             \
+    X(EPOCH)        /* calls the runtime if the deadline is reached */
 
 /* Binary integer operations exist with a constant in place of the second slot, too; and comparisons of integers as
  * branches that are taken if they hold. */

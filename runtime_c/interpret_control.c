@@ -81,6 +81,7 @@ static void move_operands(translator *t, const frame *f)
 
 void wj_branch(translator *t, frame *f)
 {
+    charge(t);
     move_operands(t, f);
     begin(t, WJ_OP_BRANCH);
     emit_target(t, f);
@@ -134,6 +135,7 @@ static void emit_condition(translator *t, bool holds)
 
 void wj_branch_if(translator *t, frame *f)
 {
+    charge(t);
     if (arity_of(f) > MOST_SINGLE_MOVES) {
         settle_below_top(t);
     }
@@ -157,6 +159,7 @@ void wj_branch_if(translator *t, frame *f)
 
 void wj_branch_on_null(translator *t, frame *f, bool if_null)
 {
+    charge(t);
     settle_from(t, 0);
     uint32_t slot = own_slot(t, t->height - 1);
     if (if_null) { /* which the label does not get */
@@ -185,6 +188,7 @@ void wj_branch_on_null(translator *t, frame *f, bool if_null)
 
 void wj_branch_table(translator *t)
 {
+    charge(t);
     uint32_t count = read_index(t);
     uint32_t index = pop_slot(t);
     const uint8_t *labels = t->at;
@@ -233,6 +237,7 @@ void wj_return(translator *t)
         settle_from(t, first);
         slot = own_slot(t, first);
     }
+    save_fuel(t);
     begin(t, WJ_OP_RETURN);
     emit(t, slot);
 }
@@ -270,6 +275,9 @@ void wj_begin_block(translator *t, uint8_t opcode, const uint8_t *at)
         return;
     }
     uint32_t else_fixup = NO_WORD;
+    if (opcode != BLOCK) {
+        charge(t);
+    }
     if (opcode == IF) {
         settle_below_top(t);
         emit_condition(t, false);
@@ -286,6 +294,7 @@ void wj_begin_block(translator *t, uint8_t opcode, const uint8_t *at)
         made->target = (uint32_t)t->count;
         begin(t, WJ_OP_LOOP);
         emit(t, t->height == 0 ? (uint32_t)(at - t->of->plan.wasm) : 0);
+        begin_metered(t, WJ_OP_FUEL_CHECK, at); /* behind it: the code that LOOP goes over to does the same */
     }
 }
 
@@ -313,6 +322,7 @@ void wj_end_block(translator *t)
         return;
     }
     if (t->live) {
+        charge(t);
         move_operands(t, &(frame){.result_count = f->result_count, .height = f->height});
     }
     if (f->else_fixup != NO_WORD) { /* no else: the parameters, which are in their slots, are the results */

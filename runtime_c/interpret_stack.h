@@ -57,6 +57,7 @@ typedef struct {
     size_t count, room;
     uint32_t (*offsets)[2];
     size_t offset_count, offset_room;
+    uint32_t cost;        /* fuel for what was read since the last charge */
     uint32_t last;        /* the instruction that was emitted last, if its first operand is its result; else NO_WORD */
 } translator;
 
@@ -159,6 +160,64 @@ static inline void site(translator *t, const uint8_t *at)
     if (!t->failed) {
         t->offsets[t->offset_count][0] = (uint32_t)t->count;
         t->offsets[t->offset_count++][1] = (uint32_t)(at - t->of->plan.wasm);
+    }
+}
+
+/* ---- fuel: charged and told to the store where compiled code does (compile/metering.py), so that a function takes the
+ * same in both, also up to a trap ---- */
+
+/* Before control flow goes several ways. In front of the last instruction, which may become part of a branch. */
+static inline void charge(translator *t)
+{
+    if (t->cost == 0) {
+        return;
+    }
+    size_t at = t->last == NO_WORD ? t->count : t->last;
+    emit(t, WJ_OP_FUEL);
+    emit(t, t->cost);
+    if (t->failed) {
+        return;
+    }
+    memmove(&t->words[at + 2], &t->words[at], (t->count - 2 - at) * sizeof *t->words);
+    t->words[at] = WJ_OP_FUEL;
+    t->words[at + 1] = t->cost;
+    t->cost = 0;
+    if (t->last != NO_WORD) {
+        t->last += 2;
+        if (t->offset_count != 0 && t->offsets[t->offset_count - 1][0] == at) {
+            t->offsets[t->offset_count - 1][0] += 2;
+        }
+    }
+}
+
+/* Before control leaves the function. */
+static inline void save_fuel(translator *t)
+{
+    if (t->of->plan.counts_fuel != 0) {
+        begin(t, WJ_OP_FUEL_SAVE);
+        emit(t, t->cost);
+        t->cost = 0;
+    }
+}
+
+/* Once it is back. */
+static inline void load_fuel(translator *t)
+{
+    if (t->of->plan.counts_fuel != 0) {
+        begin(t, WJ_OP_FUEL_LOAD);
+    }
+}
+
+/* The checks where a function or a loop begins, whose site is `at`. */
+static inline void begin_metered(translator *t, uint32_t operation, const uint8_t *at)
+{
+    if (t->of->plan.counts_fuel != 0) {
+        site(t, at);
+        begin(t, operation);
+    }
+    if (t->of->plan.looks_at_epochs != 0) {
+        site(t, at);
+        begin(t, WJ_OP_EPOCH);
     }
 }
 

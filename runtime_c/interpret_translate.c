@@ -142,17 +142,24 @@ static void call(translator *t, uint32_t operation, const wj_signature *type, ui
         return;
     }
     uint32_t first = t->height - type->param_count;
+    bool checks = operation == WJ_OP_CALL_INDIRECT || operation == WJ_OP_CALL_REF; /* and tells the store itself then */
     settle_from(t, first);
+    if (checks) {
+        charge(t);
+    } else {
+        save_fuel(t);
+    }
     site(t, at);
     begin(t, operation);
     emit(t, callee);
     if (operation == WJ_OP_CALL_INDIRECT) {
         emit(t, table);
     }
-    if (operation == WJ_OP_CALL_INDIRECT || operation == WJ_OP_CALL_REF) {
+    if (checks) {
         emit(t, index);
     }
     emit(t, own_slot(t, first));
+    load_fuel(t);
     pop_to(t, first);
     push_many(t, type->result_count);
 }
@@ -177,12 +184,31 @@ static void global(translator *t, uint32_t index, bool sets)
     emit(t, offset);
 }
 
+/* Before the runtime is called, by an instruction whose last operand, if it has any, is a count or a growth. */
+static void charge_call(translator *t, uint32_t operand_count, const uint32_t *slots)
+{
+    if (operand_count == 0) {
+        save_fuel(t);
+        return;
+    }
+    begin(t, WJ_OP_FUEL_SAVE_COUNT);
+    emit(t, t->cost);
+    emit(t, slots[operand_count - 1]);
+    emit(t, false);
+    t->cost = 0;
+}
+
 /* An instruction with immediates and a number of operands, in the order of the operation's; it may trap. */
 static void with_operands(translator *t, uint32_t operation, bool has_result, const uint32_t *immediates, uint32_t immediate_count,
                           uint32_t operand_count, const uint8_t *at)
 {
+    bool calls = operation != WJ_OP_TABLE_GET && operation != WJ_OP_TABLE_SET && operation != WJ_OP_TABLE_SIZE &&
+                 operation != WJ_OP_MEMORY_SIZE;
     uint32_t slots[3];
     pop_slots(t, operand_count, slots);
+    if (calls && t->of->plan.counts_fuel != 0) {
+        charge_call(t, operand_count, slots);
+    }
     site(t, at);
     if (has_result) {
         begin_result(t, operation);
@@ -277,6 +303,7 @@ static void other(translator *t, uint8_t opcode, const uint8_t *at)
     uint32_t table;
     switch (opcode) {
     case 0x00:
+        save_fuel(t);
         site(t, at);
         begin(t, WJ_OP_UNREACHABLE);
         end_of_path(t);
@@ -454,6 +481,16 @@ static void skip(translator *t, uint8_t opcode, const char *immediates)
     }
 }
 
+static bool takes_fuel(uint8_t opcode)
+{
+    switch (opcode) {
+    WJ_FREE_OF_FUEL:
+        return false;
+    default:
+        return true;
+    }
+}
+
 static void instruction(translator *t)
 {
     const uint8_t *at = t->at;
@@ -462,6 +499,9 @@ static void instruction(translator *t)
     if (immediates == NULL) {
         t->failed = true;
         return;
+    }
+    if (t->of->plan.counts_fuel != 0 && t->live && takes_fuel(opcode)) {
+        t->cost++;
     }
     switch (opcode) {
     case 0x02:
@@ -521,7 +561,9 @@ static wj_interpreted *finish(const translator *t, uint32_t function_index, cons
     }
     made->function_index = function_index;
     made->local_count = t->local_count;
-    made->slot_count = t->local_count + t->most_height;
+    /* Behind the locals, where a loop begins without operands, goes what is left of the fuel (`abi.py`: loop entries). */
+    bool is_handed = t->of->plan.counts_fuel != 0 && t->most_height == 0;
+    made->slot_count = t->local_count + t->most_height + is_handed;
     made->word_count = (uint32_t)t->count;
     made->offset_count = (uint32_t)t->offset_count;
     made->budget = t->of->plan.budget;
@@ -576,6 +618,7 @@ wj_interpreted *wj_translate(const wj_interpreter *interpreter, uint32_t positio
     make_room(&t);
     if (!t.failed) {
         (void)wj_push_frame(&t, BODY, 0, t.result_count);
+        begin_metered(&t, WJ_OP_FUEL_BEGIN, plan->wasm + plan->bodies[position]);
     }
     for (uint32_t steps = 1; !t.failed && t.frame_count != 0; steps++) {
         if (steps % LOOK_STEPS == 0) {

@@ -274,6 +274,8 @@ typedef struct {
     uint32_t patient;       /* 1: but seldom (WJ_QUESTION_INTERVAL_NS) */
     uint64_t stubs_address; /* what the function table has at first, one behind the other */
     uint32_t stub_bytes;
+    uint32_t counts_fuel;     /* 1: code takes fuel, */
+    uint32_t looks_at_epochs; /* 1: and at the engine's epoch */
     uint32_t has_stencils;  /* 1: functions are translated to native code (stencil.h), where that is possible */
     uint32_t register_seed; /* for tests: not 0: slots are in registers at random */
 } wj_interpreter_plan;

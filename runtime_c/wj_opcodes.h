@@ -210,4 +210,6 @@
     X(0x0f, "x") \
     X(0x10, "x") \
     X(0x11, "x")
+/* The opcodes of what takes no fuel, as cases of a switch. */
+#define WJ_FREE_OF_FUEL case 0x00: case 0x01: case 0x02: case 0x03: case 0x05: case 0x0b: case 0x0f: case 0x1a
 #endif

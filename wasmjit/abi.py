@@ -13,7 +13,8 @@ registers (LLVM ``void``, ``T`` or ``{T0, T1}``), further ones through 8-byte sl
 References are pointers: a funcref is a ``VMFuncRef*``, an externref a store handle; null is 0.
 
 A function that is entered at a loop (compile/loop_entry.py) takes ``(ptr vmctx, [ptr results_area,] ptr frame)`` and
-returns as always. The frame has a slot of LOOP_FRAME_SLOT_BYTES for each local, parameters first: `loop_frame_offset`.
+returns as always. The frame has a slot of LOOP_FRAME_SLOT_BYTES for each local, parameters first: `loop_frame_offset`;
+and, where code counts fuel, one behind them for what is left of it, which the store does not know in mid-function.
 It is read before anything else happens, so it may be overwritten or gone when the function calls another one.
 """
 
@@ -41,6 +42,8 @@ VMCONTEXT_MAGIC = 0x78436A77  # "wjCx"
 # (compile/hand_over.py): no frame of a backtrace. 0 stands for unknown locations.
 HAND_OVER_OFFSET = 1
 LOOP_FRAME_SLOT_BYTES = SLOT_BYTES
+# What a bulk instruction of 64 bits is charged for at most: more than any memory has, and what is left must not wrap.
+MOST_CHARGED = 1 << 40
 
 
 def loop_frame_offset(local: int) -> int:
@@ -319,6 +322,7 @@ def _numbers() -> dict[str, int | str]:
         "FLOAT_REGISTERS": FLOAT_REGISTERS,
         "HAND_OVER_OFFSET": HAND_OVER_OFFSET,
         "LOOP_FRAME_SLOT_BYTES": LOOP_FRAME_SLOT_BYTES,
+        "MOST_CHARGED": MOST_CHARGED,
         "ENTRY_BYTES": ENTRY_BYTES,
         "STATUS_OK": STATUS_OK,
         "TAIL_ARGUMENTS_BYTES": TAIL_ARGUMENTS_BYTES,

@@ -14,6 +14,7 @@ import pytest
 
 from tests.timing import is_quick
 from wasmjit import Config, Engine, Instance, Module, Store, Trap, TrapCode, WasmError
+from wasmjit.compile import workers
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 WAT = """(module $m (memory (export "memory") 1)
@@ -92,9 +93,19 @@ def test_traps_are_the_same_in_the_default_tier() -> None:
     assert seen[0] == seen[1]
 
 
-@pytest.mark.usefixtures("default")
+@pytest.fixture
+def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is not interpreted fails."""
+
+    def refuse(pool: workers.WorkerPool) -> workers.Worker:
+        raise AssertionError("a compiler was started")
+
+    monkeypatch.setattr(workers.WorkerPool, "_take", refuse)
+
+
+@pytest.mark.usefixtures("default", "no_compiler")
 @pytest.mark.parametrize("options", [{"consume_fuel": True}, {"epoch_interruption": True}])
-def test_what_is_not_interpreted_is_compiled_at_its_first_call(options: dict[str, bool]) -> None:
+def test_modules_that_count_start_at_once(options: dict[str, bool]) -> None:
     store = Store(Engine(Config(**options)))
     if "consume_fuel" in options:
         store.set_fuel(1000)
@@ -105,6 +116,16 @@ def test_what_is_not_interpreted_is_compiled_at_its_first_call(options: dict[str
     store.engine.increment_epoch()
     with pytest.raises(Trap):
         exports["spin"](store)
+
+
+@pytest.mark.usefixtures("default")
+def test_what_is_not_interpreted_is_compiled_at_its_first_call() -> None:
+    store = Store(Engine())
+    vectors = """(module (func (export "f") (param i32) (result i32)
+      (i32x4.extract_lane 1 (i32x4.add (i32x4.splat (local.get 0)) (v128.const i32x4 1 2 3 4)))))"""
+    module = Module(store.engine, vectors)
+    assert Instance(store, module, []).exports(store)["f"](store, 5) == 7
+    assert [function.tier for function in module.tier_report()] == ["baseline"]
 
 
 @pytest.mark.usefixtures("default")

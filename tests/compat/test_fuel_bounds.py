@@ -107,8 +107,9 @@ def test_bulk_instructions_look_before_the_first_byte(reference_engine: Any, tie
                 assert got[1:] == expected[1:], (name, fuel)
 
 
-def test_small_and_other_code_stops_where_wasmtime_stops(reference_engine: Any) -> None:
-    engine = engine_of(wasmjit, "baseline")
+@pytest.mark.parametrize("tier", ["baseline", "auto"])
+def test_small_and_other_code_stops_where_wasmtime_stops(reference_engine: Any, tier: str) -> None:
+    engine = engine_of(wasmjit, tier)
     small = {f"{name} of {n}": text.format(n=n) for name, text in BULK.items() for n in (0, 10, 128, 129)}
     for name, body in {**OTHERS, **small}.items():
         ours, reference = make(wasmjit, engine, HEAD % body), make(wasmtime, reference_engine, HEAD % body)
@@ -162,6 +163,38 @@ START_FUNCTIONS = {
       (func $f) (start $f))""",
     "none": '(module (memory 1) (data (i32.const 0) "d"))',
 }
+
+
+# Bodies that trap in mid-function; all but the first after a call, before which the store is told what is left.
+TRAPS = {
+    "at once": "unreachable",
+    "unreachable": "(call $nothing) (drop (i32.add (i32.const 1) (i32.const 2))) (unreachable)",
+    "a division": "(call $nothing) (drop (i32.div_s (i32.const 1) (i32.const 0)))",
+    "a load": "(call $nothing) (drop (i32.load (i32.const -1)))",
+    "a call through null": "(call $nothing) (call_indirect (i32.const 7))",
+    "a call of another type": "(table.set $t (i32.const 0) (ref.func $recurse)) (call_indirect (i32.const 0))",
+    "a fill": "(call $nothing) (memory.fill (i32.const -1) (i32.const 7) (i32.const 100))",
+    "a table": "(call $nothing) (drop (table.get $t (i32.const -1)))",
+    "a loop": """(local i32) (loop
+      (local.set 0 (i32.add (local.get 0) (i32.const 1)))
+      (if (i32.eq (local.get 0) (i32.const 5)) (then (drop (i32.load (i32.const -1)))))
+      (if (i32.eq (local.get 0) (i32.const 3)) (then (call $nothing)))
+      (br 0))""",
+    "deep recursion": "(call $recurse (i32.const 1000000000))",
+}
+
+
+@pytest.mark.parametrize("name", TRAPS)
+def test_what_is_left_after_a_trap_does_not_depend_on_the_tier(name: str) -> None:
+    left = []
+    for tier in ("optimized", "baseline", "auto"):
+        text = (HEAD % TRAPS[name]).replace("(func $nothing)", "(elem declare func $recurse) (func $nothing)")
+        module = make(wasmjit, engine_of(wasmjit, tier), text)
+        left.append(outcome(wasmjit, module, 1_000_000_000))
+    assert left[0][0] is not None
+    if name == "deep recursion":  # the stacks are not of the same size
+        left = [(ended, 0, 0) for ended, _, _ in left]
+    assert left[0] == left[1] == left[2]
 
 
 @pytest.mark.parametrize("tier", ["optimized", "baseline", "auto"])

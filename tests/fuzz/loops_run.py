@@ -42,15 +42,23 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
         "tier": "auto"
     },  # soon hot: interpreted, then baseline code from a loop on, then optimised code from one on
     "stencils": {"tier": "auto"},  # native code from stencils, never hot, with registers by use or at random
-    "explicit": {"tier": "optimized", "signals_based_traps": False},
     "exact": {"tier": "optimized", "exact_traps": True},
-    "fuel": {"tier": "optimized", "consume_fuel": True},
-    "epoch": {"tier": "optimized", "epoch_interruption": True},
     "artifact": {"tier": "optimized"},
-    "canonical": {"tier": "optimized", "nan_canonicalization": True},
 }
-NOT_OPTIMISED = ("baseline", "auto", "stencils")
+# In optimised code, interpreted, and soon hot: "fuel", "auto-fuel", "hot-fuel".
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "explicit": {"signals_based_traps": False},
+    "fuel": {"consume_fuel": True},
+    "epoch": {"epoch_interruption": True},
+    "canonical": {"nan_canonicalization": True},
+}
+CONFIGURATIONS |= {name: {"tier": "optimized", **options} for name, options in _OPTIONS.items()}
+CONFIGURATIONS |= {
+    f"{manner}-{name}": {"tier": "auto", **options} for manner in ("auto", "hot") for name, options in _OPTIONS.items()
+}
+NOT_OPTIMISED = ("baseline", "auto", "stencils", *(name for name in CONFIGURATIONS if name.startswith("auto-")))
 EXACT = ("exact",)
+MUCH_FUEL = 1 << 62
 
 
 class Subject(NamedTuple):
@@ -122,6 +130,10 @@ class _Theirs:
         self.raw = (bindings.wasmtime_val_raw * 6)()
         self.bytes = (ctypes.c_char * ctypes.sizeof(self.raw)).from_buffer(self.raw)
 
+    def spent(self) -> int:
+        """The fuel that the last call took."""
+        return FUEL - self.store.get_fuel()
+
     def call(self, name: str, arguments: Arguments) -> int | str:
         """The result, or the trap's name."""
         bindings.wasmtime_context_set_fuel(self.context, FUEL)
@@ -153,7 +165,8 @@ class Configuration:
         if cpu:
             config.cpu = cpu
         self.engine = wasmjit.Engine(config)
-        if kind in ("auto", "hot", "stencils"):
+        self.manner = kind.partition("-")[0]
+        if self.manner in ("auto", "hot", "stencils"):
             become_eager()
 
     def takes(self, memory: MemoryShape) -> bool:
@@ -165,14 +178,17 @@ class _Ours:
     def __init__(self, configuration: Configuration, wasm: bytes, functions: int) -> None:
         self.kind = configuration.kind
         self.name = configuration.name
-        if self.kind in ("auto", "hot", "stencils"):
-            thresholds.INTERPRETER_BUDGET = 7 if self.kind == "hot" else NEVER
+        self.is_hot = configuration.manner == "hot"
+        if configuration.manner in ("auto", "hot", "stencils"):
+            thresholds.INTERPRETER_BUDGET = 7 if self.is_hot else NEVER
             thresholds.STENCILS = self.kind == "stencils"
             thresholds.REGISTER_SEED = zlib.crc32(wasm) % 4
         store = wasmjit.Store(configuration.engine, timeout=HANG_SECONDS)
-        if self.kind == "fuel":
-            store.set_fuel(1 << 62)
-        if self.kind == "epoch":
+        self.store = store
+        self.counts_fuel = "consume_fuel" in CONFIGURATIONS[self.kind]
+        if self.counts_fuel:
+            store.set_fuel(MUCH_FUEL)
+        if "epoch_interruption" in CONFIGURATIONS[self.kind]:
             store.set_epoch_deadline(1 << 40)
         module = wasmjit.Module(configuration.engine, wasm)
         if self.kind == "artifact":
@@ -186,10 +202,16 @@ class _Ours:
 
     def call(self, index: int, arguments: Arguments) -> int | str:
         """The result, or the trap's name."""
+        if self.counts_fuel:
+            self.store.set_fuel(MUCH_FUEL)
         try:
             return int(self.calls[index](*arguments))
         except wasmjit.Trap as trap:
             return trap.trap_code.name
+
+    def spent(self) -> int:
+        """The fuel that the last call took."""
+        return MUCH_FUEL - self.store.get_fuel()
 
 
 def equal_but_for_nans(ours: bytes, theirs: bytes, tame: str) -> bool:
@@ -256,11 +278,18 @@ class Batch:
                         if ours.name in found:
                             continue
                         memmove(ours.memory, subject.image, size)
-                        if ours.kind == "hot" and number % 4 == 3:
+                        if ours.is_hot and number % 4 == 3:
                             time.sleep(ASKING_SECONDS)
                         got = ours.call(index, arguments)
                         executions += 1
                         traps += isinstance(expected, str)
+                        # What is left after a trap is each compiler's own.
+                        if ours.counts_fuel and got == expected and not isinstance(got, str):
+                            wanted, took = theirs.spent(), ours.spent()
+                            if wanted != took and wanted < FUEL:  # what is missing in the end is not told
+                                found.add(ours.name)
+                                yield Disagreement(index, number, ours.name, f"{wanted} of fuel", f"{took}")
+                                continue
                         if got == expected and memcmp(ours.memory, theirs.memory, size) == 0:
                             continue
                         wrong = self._judge(subject, ours, expected, got)

@@ -19,7 +19,7 @@ from tests.fuzz.reduce import reduce
 from wasmjit import Config, Module, wat2wasm
 from wasmjit.wasm.decode import decode
 
-EXACT_TIERS = ("exact", "baseline", "auto", "explicit", "stencils")
+EXACT_TIERS = ("exact", "baseline", "auto", "explicit", "stencils", "fuel", "auto-fuel", "auto-epoch")
 PAGE = MemoryShape()
 
 
@@ -66,9 +66,10 @@ def test_random_loops_behave_as_in_wasmtime(tier: str) -> None:
     batch.close()
 
 
-def test_loops_go_on_in_other_code_in_the_middle() -> None:
+@pytest.mark.parametrize("kind", ["hot", "hot-fuel", "hot-epoch"])
+def test_loops_go_on_in_other_code_in_the_middle(kind: str) -> None:
     made = make(5, calls=8, functions=16)
-    batch = Batch(made.subjects, made.memory, configurations(["hot"], []))
+    batch = Batch(made.subjects, made.memory, configurations([kind], []))
     deadline = time.monotonic() + 120
     tiers: list[str] = []
     # Questions about better code wait for a share of what the last one took: beside other work, for another round.

@@ -314,8 +314,6 @@ def test_a_timeout_ends_them(tier: str, wasm: bytes) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"consume_fuel": True},
-        {"epoch_interruption": True},
         {"memory_guard_size": 0},
         {"nan_canonicalization": True},
     ],
@@ -326,11 +324,28 @@ def test_what_the_interpreter_cannot_do_is_compiled(options: dict[str, Any]) -> 
     module = Module(Engine(Config(tier="optimized", cache=False, **options)), much(wat))
     assert left_names(module) == set()
     store = Store(module.engine)
-    if options.get("consume_fuel"):
-        store.set_fuel(10_000)
-    if options.get("epoch_interruption"):
-        store.set_epoch_deadline(1)
     assert Instance(store, module, []).exports(store)["f"](store, 16) == 16
+
+
+def test_they_count_fuel_and_look_at_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the compiled functions around them, and as the same function compiled."""
+    wat = f"""(module (func $left (param $p i32) (result i32) (local $q i32) {MUCH} (local.get $p))
+      (func (export "f") (param i32) (result i32) (i32.add (call $left (local.get 0)) (call $left (i32.const 1)))))"""
+    spent = []
+    for left, limit_bytes in (({"left"}, _SMALLER_LIMIT_BYTES), (set(), 1 << 30)):
+        monkeypatch.setattr(limits, "MOST_MEMORY_BYTES", limit_bytes)
+        config = Config(tier="optimized", cache=False, consume_fuel=True, epoch_interruption=True)
+        module = Module(Engine(config), much(wat))
+        assert left_names(module) == left
+        store = Store(module.engine, fuel=10_000)
+        store.set_epoch_deadline(1)
+        assert Instance(store, module, []).exports(store)["f"](store, 16) == 17
+        spent.append(10_000 - store.get_fuel())
+        store.engine.increment_epoch()
+        with pytest.raises(Trap) as caught:
+            Instance(store, module, []).exports(store)["f"](store, 16)
+        assert caught.value.trap_code is TrapCode.INTERRUPT
+    assert spent[0] == spent[1] > 8
 
 
 # The interpreter does not run vectors.

@@ -222,6 +222,7 @@ POLICIES: dict[str, dict[str, Any]] = {
     "volatile": {"exact_traps": True},
     "canonical": {"nan_canonicalization": True},
     "epochs": {"epoch_interruption": True},
+    "fuel": {"consume_fuel": True},
 }
 
 
@@ -298,13 +299,6 @@ def test_refusals(reason: str) -> None:
         entry_text(module, function, loop_at)
     with pytest.raises(CompileError, match=reason):
         GroupCompiler(module, Config()).begin_loop(function, loop_at)
-
-
-def test_fuel_is_refused() -> None:
-    module = module_of(NESTED)
-    function, loop_at = next(loops_of(module))
-    with pytest.raises(CompileError, match="fuel"):
-        entry_text(module, function, loop_at, consume_fuel=True)
 
 
 def test_a_loop_that_is_not_there_is_refused() -> None:
@@ -528,7 +522,7 @@ def test_loops_that_can_be_entered_ask() -> None:
     assert offers(VECTORS) == 1
     for reason, wat in REFUSED.items():
         assert offers(wat) == 0, reason
-    assert offers(NESTED, policy=policy_of(consume_fuel=True)) == 0
+    assert offers(NESTED, policy=policy_of(consume_fuel=True)) == 2
     assert offers(NESTED, policy=policy_of(epoch_interruption=True)) == 2
 
 

@@ -527,7 +527,7 @@ class FunctionLowering(TailCallingEmitter, HandingEmitter, VectorEmitter, Branch
         large = locals_bytes > _LARGE_FRAME_BYTES
         head = [self.definition()]
         if self.fuel:
-            head.append("  %fuel = alloca i64")
+            head.append(self.fuel_definition())
         if self.results_area_bytes:
             head.append(f"  %area = alloca [{self.results_area_bytes} x i8], align 16")
         if self.hand_overs:
@@ -563,6 +563,10 @@ class FunctionLowering(TailCallingEmitter, HandingEmitter, VectorEmitter, Branch
         if self.tail_calls:
             return tail_calls.definition(self)
         return calls.definition(self, [f"{llvm_type(t)} %p{i}" for i, t in enumerate(self.type.params)])
+
+    def fuel_definition(self) -> str:
+        """The alloca of the fuel that is left; the body begins by loading it."""
+        return "  %fuel = alloca i64"
 
     def local_definition(self, index: int) -> str:
         """A local's alloca and its value when the function begins."""

@@ -42,7 +42,6 @@ def can_offer(lowering: HandingEmitter) -> bool:
     """Whether `loop_entry` can go on from a loop that begins now, and the runtime may have code that does."""
     return (
         not lowering.values
-        and not lowering.fuel
         and not lowering.module.has_tail_calls
         and len(lowering.local_types) <= thresholds.MOST_HAND_OVER_LOCALS
         and V128 not in lowering.local_types
@@ -78,7 +77,7 @@ def offer(lowering: HandingEmitter, count: str, at: int) -> None:
 
 def frame_definition(lowering: HandingEmitter) -> str:
     """The alloca of the frame, for the entry block."""
-    return f"  %handed = alloca [{len(lowering.local_types)} x i64], align 8"
+    return f"  %handed = alloca [{len(lowering.local_types) + lowering.fuel} x i64], align 8"
 
 
 def text(lowering: HandingEmitter) -> str:
@@ -100,7 +99,7 @@ def text(lowering: HandingEmitter) -> str:
 
 
 def _filled_frame(lowering: HandingEmitter, item: HandOver, live: int) -> str:
-    """The block that writes the locals in `live` to the frame."""
+    """The block that writes the locals in `live` to the frame, and what is left of the fuel."""
     lines = [f"{item.label}.over:"]
     for index, valtype in enumerate(lowering.local_types):
         if live >> index & 1:
@@ -110,5 +109,12 @@ def _filled_frame(lowering: HandingEmitter, item: HandOver, live: int) -> str:
                 f"  {value}p = getelementptr i8, ptr %handed, i64 {abi.loop_frame_offset(index)}\n"
                 f"  store {llvm} {value}, ptr {value}p, align 8"
             )
+    if lowering.fuel:
+        value = f"{item.code}.fuel"
+        lines.append(
+            f"  {value} = load i64, ptr %fuel\n"
+            f"  {value}p = getelementptr i8, ptr %handed, i64 {abi.loop_frame_offset(len(lowering.local_types))}\n"
+            f"  store i64 {value}, ptr {value}p, align 8"
+        )
     lines.append("  br label %hand.over")
     return "\n".join(lines)

@@ -1,7 +1,8 @@
 """A function that is entered at one of its loops: compiled code takes over an activation that runs elsewhere.
 
 Parameters are ``(ptr %vmctx, [ptr %results,] ptr %frame)``, results those of the function. The frame (see `abi`) holds
-the values of all locals as they are where the loop's header is reached; 32-bit values are in the lower half.
+the values of all locals as they are where the loop's header is reached; 32-bit values are in the lower half. Behind
+them is the fuel that is left, where code counts it.
 
 The prologue leads to the loop's header instead of to the start of the body. What comes before the loop is lowered all
 the same: an outer loop may lead there again, and LLVM deletes it if none does. Because of the new edge into the header,
@@ -32,12 +33,9 @@ class LoopEntryLowering(FunctionLowering):
     def __init__(
         self, unit: UnitState, function_index: int, scope: int, entry_loop: int, tangled: bool = False
     ) -> None:
-        """Raises CompileError under a policy with fuel: what is left of it would have to be handed over."""
         super().__init__(unit, function_index, scope, tangled)
         self.entry_loop = entry_loop
         self.is_found = False
-        if self.fuel:
-            raise self.refusal("it counts fuel")
 
     def refusal(self, reason: str) -> CompileError:
         """The error that says why the loop cannot be entered."""
@@ -75,6 +73,14 @@ class LoopEntryLowering(FunctionLowering):
     def definition(self) -> str:
         """The head of the function: the frame stands for all parameters."""
         return calls.definition(self, ["ptr %frame"])
+
+    def fuel_definition(self) -> str:
+        """What is left of the fuel comes with the frame, behind the locals."""
+        offset = abi.loop_frame_offset(len(self.local_types))
+        return (
+            f"  %fuel = alloca i64\n  %fuel.h = getelementptr i8, ptr %frame, i64 {offset}\n"
+            "  %fuel.f = load i64, ptr %fuel.h, align 8\n  store i64 %fuel.f, ptr %fuel"
+        )
 
     def local_definition(self, index: int) -> str:
         """A local's alloca and its value in the frame."""

@@ -7,6 +7,9 @@ looked at where a function or a loop begins, so counts are the same in every run
 instructions and growths are charged before they are called, and the runtime looks (`spend` in runtime_c/builtins.c)
 before the first byte moves.
 
+The interpreter counts at the same places (runtime_c/interpret_stack.h: `charge`), so what is left does not depend on
+the tier, not after a trap either.
+
 Epochs: where a function or a loop begins, the engine's counter is compared with the store's deadline.
 """
 
@@ -16,8 +19,6 @@ from .. import abi
 from ..wasm.types import I32
 from .anchors import AnchoringEmitter
 from .unit_state import UnitState
-
-_MOST_CHARGED = 1 << 40
 
 
 class MeteredEmitter(AnchoringEmitter):
@@ -105,8 +106,8 @@ def charge_count(lowering: MeteredEmitter, count: str, count_type: int) -> None:
     name = lowering.fresh()
     if count_type == I32:
         lowering.lines.append(f"  {name}n = zext i32 {count} to i64")
-    else:  # more than any memory has: it traps or is refused, and what is left must not wrap
-        lowering.lines.append(f"  {name}n = call i64 @llvm.umin.i64(i64 {count}, i64 {_MOST_CHARGED})")
+    else:
+        lowering.lines.append(f"  {name}n = call i64 @llvm.umin.i64(i64 {count}, i64 {abi.MOST_CHARGED})")
     lowering.lines.append(
         f"  {name} = load i64, ptr %fuel\n  {name}r = sub i64 {name}, {name}n\n  store i64 {name}r, ptr %fuel"
     )

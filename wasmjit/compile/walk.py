@@ -14,7 +14,7 @@ from ..wasm.body import BodyFacts, BodyWalker
 from ..wasm.instructions import METHODS, TRACKING_METHODS, Method
 from ..wasm.leb128 import read_signed, read_u32
 from ..wasm.lowering import FAST_ROWS
-from ..wasm.ops import COMPARISON, CONDITION, FLOAT_BINARY, LOAD, OP_BY_NAME, STORE, Op
+from ..wasm.ops import COMPARISON, CONDITION, FLOAT_BINARY, FREE_OF_FUEL, LOAD, OP_BY_NAME, STORE, Op
 from ..wasm.types import I32
 from .function import FunctionLowering
 from .lower import Render
@@ -24,8 +24,6 @@ from .lower import templates as templates_of
 _SMALL_CONSTANTS = [str(byte if byte < 0x40 else byte - 0x80) for byte in range(0x80)]
 # br_if, if, select, i32.eqz: they take the i1 of a comparison as it is.
 _TAKES_CONDITION = frozenset((0x0D, 0x04, 0x1B, 0x1C, 0x45))
-# Instructions that make no code of their own: unreachable, nop, block, loop, else, end, return, drop.
-_FREE_OF_FUEL = frozenset((0x00, 0x01, 0x02, 0x03, 0x05, 0x0B, 0x0F, 0x1A))
 
 
 def lower_body(lowering: FunctionLowering) -> BodyFacts:
@@ -111,7 +109,7 @@ class LoweringWalker(BodyWalker):
             if len(types) > deepest:
                 deepest = len(types)
             if function.fuel:
-                num_free += not live or op in _FREE_OF_FUEL
+                num_free += not live or op in FREE_OF_FUEL
                 function.fuel_seen = 1 + count - num_free  # entering the function costs 1
             at = methods[op](self, at)
             if self.done:

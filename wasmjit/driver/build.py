@@ -95,7 +95,7 @@ def can_interpret(config: Config, module: Module) -> bool:
     return (
         thresholds.INTERPRETS
         and config.memory_policy.guarded
-        and not (config.consume_fuel or config.epoch_interruption or config.nan_canonicalization)
+        and not config.nan_canonicalization
         and config.profiler == "none"  # profilers are told of compiled code only
         # Memories of other page sizes have no guard page where they end.
         and not any(memory.is_64 or memory.page_size_log2 != wt.PAGE_SIZE_LOG2 for memory in module.memories)

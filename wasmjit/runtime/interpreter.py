@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import abi, thresholds
-from ..config import MIN_GUARD_BYTES
+from ..config import MIN_GUARD_BYTES, Config
 from ..wasm import types as wt
 from ..wasm.module import Module
 from .native import ffi, lib
@@ -87,8 +87,10 @@ class Interpreter(_Interpreter):
         layout: abi.VMContextLayout,
         func_ref_offsets: Mapping[int, int],
         stubs: tuple[int, int],
+        config: Config,
     ) -> None:
-        """`stubs`: where they lie in memory, one per defined function, and their size in bytes.
+        """`stubs`: where they lie in memory, one per defined function, and their size in bytes. `config`: what
+        is counted.
 
         The module was validated: C is given the bodies that validation says it can take.
         """
@@ -124,7 +126,10 @@ class Interpreter(_Interpreter):
                 "patient": thresholds.INTERPRETER_IS_PATIENT,
                 "stubs_address": stubs[0],
                 "stub_bytes": stubs[1],
-                "has_stencils": thresholds.STENCILS,
+                "counts_fuel": config.consume_fuel,
+                "looks_at_epochs": config.epoch_interruption,
+                # Which count nothing.
+                "has_stencils": thresholds.STENCILS and not (config.consume_fuel or config.epoch_interruption),
                 "register_seed": thresholds.REGISTER_SEED,
             },
         )

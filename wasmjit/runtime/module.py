@@ -718,7 +718,9 @@ class LoadedModule:
             resolver = None if self._lazy is None else self._lazy.resolve
             self._entries = Entries(len(module.bodies), self._entry_positions(), self.code, resolver)
             if self._lazy is not None and self._lazy.interprets:
-                interpreter = Interpreter(module, self.types, self.layout, self.func_ref_offsets, self._entries.stubs)
+                interpreter = Interpreter(
+                    module, self.types, self.layout, self.func_ref_offsets, self._entries.stubs, engine._config
+                )
                 self._entries.interpret(interpreter, self._lazy.hot)
             self.tiers.attach(self._entries)
         if self._lazy is not None:

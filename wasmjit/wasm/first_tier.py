@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .ops import IMMEDIATES, INTERPRETED, OPS
+from .ops import FREE_OF_FUEL, IMMEDIATES, INTERPRETED, OPS
 
 _PREFIXED = 0xFC
 
@@ -35,5 +35,11 @@ def render_header() -> str:
         rows = [f'    X({code:#04x}, "{letters}")' for code, letters in encodings(page).items()]
         lines.append(f"#define WJ_{name}(X) \\")
         lines += [f"{row} \\" for row in rows[:-1]] + [rows[-1]]
-    lines += ["#endif", ""]
+    cases = ": ".join([f"case {code:#04x}" for code in sorted(FREE_OF_FUEL)])
+    lines += [
+        "/* The opcodes of what takes no fuel, as cases of a switch. */",
+        f"#define WJ_FREE_OF_FUEL {cases}",
+        "#endif",
+        "",
+    ]
     return "\n".join(lines)

@@ -566,6 +566,10 @@ _VECTOR_IMMEDIATES = frozenset(("memarg", "lane", "lanes", "bits"))
 
 INTERPRETED, COMPILED = "i", "c"  # first tiers
 
+# Instructions that take no fuel, as in wasmtime: unreachable, nop, block, loop, else, end, return, drop. Of all others
+# each takes one (compile/metering.py).
+FREE_OF_FUEL = frozenset((0x00, 0x01, 0x02, 0x03, 0x05, 0x0B, 0x0F, 0x1A))
+
 # How a row is handled by the body walker.
 BINARY, FLOAT_BINARY, COMPARISON, LOAD, STORE, UNARY, CONDITION, SPECIAL, VECTOR = range(9)
 
