@@ -52,16 +52,12 @@ LOOP_PATIENCE_SECONDS_A_BYTE = 20e-6
 HOT_FIRST_PAUSE_SECONDS = 0.05
 HOT_LONGEST_PAUSE_SECONDS = 60.0
 
-# ---- the command line ----
-
-# Programs start in tier "auto" from this size on, where nothing says how code is to be made: compiling takes longer
-# than a second.
-LARGE_MODULE_BYTES = 64 << 10
-
 # ---- the optimiser, a process that makes optimised code beside the program ----
 
 # Programs that end sooner would only be kept from ending by it.
 OPTIMISER_PATIENCE_SECONDS = 2.0
+# What is smaller is made if something in it is hot: else the next run, too, does without.
+LARGE_MODULE_BYTES = 64 << 10
 # Without work it ends.
 OPTIMISER_IDLE_SECONDS = 20.0
 OPTIMISER_NICENESS = 10

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from tests.timing import is_quick
-from wasmjit import Config, Engine, Instance, Module, Store, Trap, TrapCode, WasmError
+from wasmjit import CompileError, Config, Engine, Instance, Module, Store, Trap, TrapCode, WasmError, thresholds
 from wasmjit.compile import workers
+from wasmjit.tiers import optimiser
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 WAT = """(module $m (memory (export "memory") 1)
@@ -145,6 +146,69 @@ def test_a_large_module_starts_at_once() -> None:
     began = time.monotonic()
     start("optimized")
     assert is_quick(lambda: start("auto"), (time.monotonic() - began) / 2)
+
+
+LITTLE = """
+import os, sys
+from wasmjit import Config, Engine, Instance, Module, Store, Trap
+engine = Engine(Config(cache={cache!r}))
+store = Store(engine)
+module = Module(engine, bytes.fromhex({wasm!r}))
+exports = Instance(store, module, []).exports(store)
+for number in range(100):
+    assert exports["outer"](store, number) == 0
+try:
+    exports["outer"](store, 1 << 20)
+except Trap:
+    pass
+else:
+    sys.exit("no trap")
+wanted = {{"llvmlite", "subprocess", "wasmjit.compile"}} & sys.modules.keys()
+threads, children = (set(os.listdir(f"/proc/self/task")), open(f"/proc/self/task/{{os.getpid()}}/children").read())
+if wanted or threads != {{str(os.getpid())}} or children:
+    sys.exit(f"{{wanted}} {{threads}} {{children}}")
+"""
+
+
+def test_what_is_used_little_starts_no_compiler(tmp_path: Path) -> None:
+    """No process, no thread, no import; and nothing goes on behind it."""
+    from wasmjit import wat2wasm
+
+    cache = tmp_path / "cache"
+    environment = {name: value for name, value in os.environ.items() if name != "WASMJIT_TIER"}
+    state = tmp_path / "state"
+    subprocess.run(
+        [sys.executable, "-c", LITTLE.format(cache=str(cache), wasm=wat2wasm(WAT).hex())],
+        cwd=ROOT,
+        env=environment | {"XDG_STATE_HOME": str(state)},
+        check=True,
+        timeout=100,
+    )
+    assert not cache.exists() and not list(state.rglob("background*"))
+
+
+@pytest.mark.usefixtures("default")
+def test_what_is_hot_is_optimised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thresholds, "OPTIMISER_PATIENCE_SECONDS", 0)
+    monkeypatch.setattr(thresholds, "INTERPRETER_IS_PATIENT", False)
+    store = Store(Engine(Config(cache=False)))
+    module = Module(store.engine, WAT)
+    requested: list[bytes] = []
+
+    def request(_: object, job: Any) -> bytes:
+        requested.append(job.wasm)
+        raise CompileError("not now")
+
+    monkeypatch.setattr(optimiser._Optimiser, "_request", request)
+    exports = Instance(store, module, []).exports(store)
+    for number in range(100):
+        exports["outer"](store, number)
+    time.sleep(0.1)
+    assert not requested
+    deadline = time.monotonic() + 60
+    while not requested and time.monotonic() < deadline:
+        exports["outer"](store, 0)
+    assert len(requested) == 1
 
 
 def test_others_once_more_in_the_default_tier() -> None:

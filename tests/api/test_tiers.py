@@ -307,6 +307,7 @@ def test_an_instance_is_enough_to_get_optimised_code(wat: str, engine: Engine) -
     before.wait_optimized()
     deadline = time.monotonic() + 120
     while loaded.code is baseline and time.monotonic() < deadline:
+        assert exports["fib"](store, 20) == FIB_20  # what is used
         time.sleep(0.01)
     assert loaded.code is not baseline
     check(store, exports)

@@ -90,7 +90,7 @@ ENGINE_ROWS = (
         metavar="|".join(TIERS),
         choices=TIERS,
         section=COMPILATION,
-        help="auto: start at once, with code that is replaced by the optimised code when that is ready",
+        help="auto (of run, by default): start at once, in code that gets better; optimized: compile all of it first",
     ),
     Row(
         "--cpu-features",
@@ -169,10 +169,12 @@ _FLAGS = {
 }
 
 
-def config_from(arguments: SimpleNamespace, *, cached: bool = True) -> Config:
-    """The Config that the options of ENGINE_ROWS describe, with the cache on if `cached`."""
-    # `run` has large programs start at once; what other commands make or measure is optimised code.
-    config = Config() if os.environ.get(TIER_VARIABLE) else Config(tier="optimized")
+def config_from(arguments: SimpleNamespace, *, cached: bool = True, tier: str = "optimized") -> Config:
+    """The Config that the options of ENGINE_ROWS describe, with the cache on if `cached`.
+
+    `tier`, where they and the environment name none: what commands make or measure is optimised code.
+    """
+    config = Config() if os.environ.get(TIER_VARIABLE) else Config(tier=tier)
     if cached:
         config.cache = getattr(arguments, "cache_directory", None) or True
     for name in _VALUES:

@@ -7,19 +7,13 @@ import signal
 import struct
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
-from .. import Config, Engine, Func, FuncType, Linker, Store, Trap, TrapCode, ValType, WasiConfig, WasmError, thresholds
+from .. import Engine, Func, FuncType, Linker, Store, Trap, TrapCode, ValType, WasiConfig, WasmError
 from ..errors import CompileTimeoutError
-from .options import (
-    TIER_VARIABLE,
-    config_from,
-    keep_cache_small,
-    load_module,
-    settings_of,
-)
+from .options import config_from, keep_cache_small, load_module, settings_of
 from .run_rows import ROWS
 from .settings_file import use_config_file
 
@@ -53,12 +47,13 @@ def run(arguments: SimpleNamespace) -> int:
     """Runs the program; its exit code arrives as the ExitTrap that this raises, or 0."""
     use_config_file(arguments)
     settings = _run_settings(arguments)
-    config = config_from(arguments, cached=settings.get("cache", True))
+    # Profilers are told of compiled code: all of it is to be that.
+    tier = "auto" if arguments.profile is None else "optimized"
+    config = config_from(arguments, cached=settings.get("cache", True), tier=tier)
     fuel = _first(arguments.fuel, settings.get("fuel"))
     config.consume_fuel = fuel is not None
     if arguments.profile is not None:
         config.profiler = arguments.profile
-    choose_tier(arguments, config)
     timeout = _first(arguments.timeout, settings.get("timeout"))
     is_bounded = config.compile_timeout is None and timeout is not None
     if is_bounded:
@@ -106,21 +101,6 @@ def run(arguments: SimpleNamespace) -> int:
             else:
                 _start(exports, store, arguments.file)
     return 0
-
-
-def choose_tier(arguments: SimpleNamespace, config: Config) -> None:
-    """Has a large program start at once, where nothing says how code is to be made.
-
-    Its optimised code is made meanwhile, and behind it if it ends before, so that it is in the cache for the next run.
-    """
-    asked = {"tier", "opt_level"} & {name for name, _ in settings_of(arguments)}
-    if asked or arguments.tier is not None or arguments.profile is not None:
-        return
-    if os.environ.get(TIER_VARIABLE):
-        return
-    with suppress(OSError):  # which reading the file reports
-        if os.path.getsize(arguments.file) >= thresholds.LARGE_MODULE_BYTES:
-            config.tier = "auto"
 
 
 def _run_settings(arguments: SimpleNamespace) -> dict[str, Any]:

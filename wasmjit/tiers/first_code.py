@@ -35,7 +35,8 @@ def first_code(
 
     lazy = LazyModule.begin(config, trampolines, wasm, check)
     if lazy is not None:
-        optimisation = Optimisation(config, wasm, load, lazy.module)
+        optimisation = Optimisation(config, wasm, load, lazy.module, waits_for_use=lazy.interprets)
+        lazy.when_hot = optimisation.begin_soon
         optimisation.start()
         return lazy, optimisation
     baseline = build.build_baseline(config, wasm, trampolines, progress)

@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -82,6 +82,10 @@ class Machine(Protocol):
         ...
 
 
+def _nothing() -> None:
+    pass
+
+
 class LazyModule:
     """What a module that was not compiled has in place of an artifact."""
 
@@ -95,6 +99,8 @@ class LazyModule:
         self.module = module
         self.interprets = interprets
         self.left = left
+        # Called when something of it becomes hot, in any loaded copy: what is used that little is nothing to optimise.
+        self.when_hot: Callable[[], None] = _nothing
         self._maker = trampolines
         self._pid = os.getpid()
         self._begun: BegunTrampolines | None = None if interprets else self.begin_trampolines()
@@ -224,6 +230,7 @@ class LazyCode:
         try:
             if self.tiers.is_optimized(position):  # since the caller read the table
                 return self.tiers.address(position)
+            self._lazy_module.when_hot()  # what is compiled by one is worth being optimised by another
             with deadline.until(self._machine.is_interrupted):
                 group = self._groups.get(function) or self._begin(function, at_once=True)
             while group.pending is not None:
@@ -280,6 +287,7 @@ class LazyCode:
             error, self._no_compiler = self._no_compiler, None
             if error is not None:
                 raise error
+            self._lazy_module.when_hot()
             if not self._has_trampolines:
                 self._make_trampolines()
             function = position + self._first

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import math
 import os
 import sys
 import threading
@@ -60,9 +61,21 @@ class Optimisation:
     Who runs the baseline code is held weakly, and so is this by the optimiser: what nobody has any more is not made.
     """
 
-    def __init__(self, config: Config, wasm: bytes, load: Load, lazy_module: Module | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        wasm: bytes,
+        load: Load,
+        lazy_module: Module | None = None,
+        *,
+        waits_for_use: bool = False,
+    ) -> None:
         """`load` makes code executable. With `lazy_module`, the decoded module, its functions can be replaced a few at
-        a time."""
+        a time.
+
+        `waits_for_use`: it begins after `begin_soon`, or when somebody waits for it; but what is large and for the
+        cache by itself, as all who run it save its validation then.
+        """
         self._load = load
         self._lazy_module = lazy_module
         self._units: list[Any] = []  # those that are ready, until all are
@@ -71,6 +84,7 @@ class Optimisation:
         self.wasm = wasm
         self._lock = threading.RLock()  # a signal handler may load the same module
         self._done = threading.Event()
+        self.is_wanted = not waits_for_use or (self.is_for_cache and len(wasm) >= thresholds.LARGE_MODULE_BYTES)
         self.begin_at = time.monotonic() + thresholds.OPTIMISER_PATIENCE_SECONDS
         self._artifact: Artifact | None = None
         self._error: str | None = None
@@ -81,8 +95,17 @@ class Optimisation:
         self._running: weakref.ref[Any] | None = None
         self._pid = os.getpid()
 
+    def begin_soon(self) -> None:
+        """The module is used: it is worth optimising, when the program has run for some time."""
+        self._come_along()
+        if not self.is_wanted:
+            self.is_wanted = True
+            self.start()
+
     def start(self) -> None:
-        """Puts it behind those that wait already. Where that cannot be, the module goes on without."""
+        """Puts it behind those that wait already, if it is wanted. Where that cannot be, the module goes on without."""
+        if not self.is_wanted:
+            return
         try:
             optimiser = _current_optimiser()
             if not self._is_submitted:
@@ -96,6 +119,11 @@ class Optimisation:
     def is_for_cache(self) -> bool:
         """Whether the code is of use even when nobody has the module any more."""
         return has_cache(self.config)
+
+    @property
+    def is_left(self) -> bool:
+        """Whether it is to be made after the program's end, if it has not been begun."""
+        return self.is_for_cache and self.is_wanted and self.config.background_cpu_seconds > 0 and not self.has_died
 
     @staticmethod
     def baseline_tiers(artifact: Artifact) -> FunctionTiers:
@@ -130,6 +158,7 @@ class Optimisation:
                 self._done.clear()
         if not self._done.is_set():
             self.begin_at = 0.0  # somebody waits for it
+            self.is_wanted = True
             self.start()
         if not self._done.wait(timeout_seconds):
             return None
@@ -205,13 +234,10 @@ class Optimisation:
                 thresholds.OPTIMISER_FIRST_PAUSE_SECONDS * 2**self._num_failures,
                 thresholds.OPTIMISER_LONGEST_PAUSE_SECONDS,
             )
-            self.begin_at = time.monotonic() + (pause_seconds if is_short else _UNTIL_ASKED_SECONDS)
+            self.begin_at = time.monotonic() + pause_seconds if is_short else math.inf
         self._done.set()
         if is_short:
             processes.say_once(error)
-
-
-_UNTIL_ASKED_SECONDS = 1e8
 
 
 class _Optimiser:
@@ -254,7 +280,7 @@ class _Optimiser:
                 return self._end_process()
         making = self._making
         waiting = [job for reference in self._waiting if (job := reference()) is not None]
-        left = [job for job in waiting if job.is_for_cache and job.config.background_cpu_seconds and not job.has_died]
+        left = [job for job in waiting if job.is_left]
         goes_on = making is not None and making.is_for_cache and making.config.background_cpu_seconds > 0
         with contextlib.suppress(OSError, RuntimeError, MemoryError, WasmError):  # then it is made another time
             if goes_on and self._is_sent and self.process is not None and self._legacy is not None:
@@ -303,7 +329,7 @@ class _Optimiser:
             keeps_process = self.process is not None
             if keeps_process and now >= idle_at:
                 return None
-            ends = [at for at in (begin_at, idle_at if keeps_process else None) if at is not None]
+            ends = [at for at in (begin_at, idle_at if keeps_process else None) if at is not None and at < math.inf]
             self._changed.wait(min(ends) - now if ends else None)
 
     def _make(self, job: Optimisation) -> None:

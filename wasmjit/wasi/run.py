@@ -39,8 +39,8 @@ class Result(NamedTuple):
 
 @functools.lru_cache(maxsize=2)
 def _default_engine(process: int, consume_fuel: bool) -> Engine:
-    """The Engine of programs that are given as files: quick to start, compiled code kept on disk."""
-    return Engine(Config(tier="auto", cache=True, consume_fuel=consume_fuel))
+    """The Engine of programs that are given as files: compiled code is kept on disk."""
+    return Engine(Config(cache=True, consume_fuel=consume_fuel))
 
 
 def run(
@@ -76,10 +76,10 @@ def run(
     together, by default 256 MiB of what is collected; beyond that the run ends with a WasmError. `max_descriptors`,
     `clock`, `random` and `deterministic` are those of `WasiConfig`. Nothing else of the host can be seen.
 
-    Without an `engine`, compiled code is kept in the on-disk cache, and the program starts in baseline code while the
-    optimised code is made. Raises Trap if it traps or its time is over, WasmError for a program that cannot be run,
-    OSError for a file that cannot be read, and whatever a file object or callable of yours raises. To have what it
-    wrote before a Trap, redirect its output.
+    Without an `engine`, compiled code is kept in the on-disk cache, and the program starts at once, in code that gets
+    better while it runs (`Config.tier`). Raises Trap if it traps or its time is over, WasmError for a program that
+    cannot be run, OSError for a file that cannot be read, and whatever a file object or callable of yours raises. To
+    have what it wrote before a Trap, redirect its output.
 
     >>> text = b'''(module
     ...   (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
