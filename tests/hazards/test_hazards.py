@@ -112,6 +112,30 @@ def test_dropped_load_still_traps(config: Config) -> None:
     assert program.trap("f", 65533).trap_code == TrapCode.MEMORY_OUT_OF_BOUNDS
 
 
+def test_selects_in_loops_stay_selects() -> None:
+    """What was chosen at random would be mispredicted half of the time, were it a branch (bench: levenshtein)."""
+    text = assembly(
+        """(module (memory 1)
+        (func (export "f") (param $p i32) (param $q i32) (param $c i32) (param $diagonal i32) (param $left i32)
+          (local $best i32) (local $other i32)
+        (loop $l
+          (local.set $best (i32.add (local.get $diagonal) (i32.ne (local.get $c) (i32.load8_u (local.get $q)))))
+          (local.set $diagonal (i32.load (local.get $p)))
+          (local.set $other (i32.add (local.get $diagonal) (i32.const 1)))
+          (local.set $best
+            (select (local.get $other) (local.get $best) (i32.lt_s (local.get $other) (local.get $best))))
+          (local.set $left (i32.add (local.get $left) (i32.const 1)))
+          (local.set $left
+            (select (local.get $left) (local.get $best) (i32.lt_s (local.get $left) (local.get $best))))
+          (i32.store (local.get $p) (local.get $left))
+          (local.set $p (i32.add (local.get $p) (i32.const 4)))
+          (br_if $l (local.tee $q (i32.add (local.get $q) (i32.const 1)))))))""",
+        target="x86_64-unknown-linux-gnu",
+        cpu="sapphirerapids",
+    )
+    assert text.count("\tcmov") == 2 * text.count("\tsetne") > 0
+
+
 DEAD = """(module (memory 1)
   (func (export "overwritten") (param i32) (result i32) (local i32)
     (local.set 1 (i32.load (local.get 0))) (local.set 1 (i32.const 1)) (local.get 1))

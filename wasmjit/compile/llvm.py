@@ -45,7 +45,9 @@ _PROCESS_OPTIONS = (
     # These move a load to the only branch that uses its value: on the other path its trap would be lost.
     "-instcombine-code-sinking=false",
     "-disable-machine-sink",
-    "-x86-cmov-converter-force-mem-operand=false",
+    # And this does, too. It makes branches of conditional moves in loops; who wrote a select in wasm (a compiler, which
+    # has weighed it) had a reason (levenshtein: 0.58x of the time without, no other kernel more than noise).
+    "-x86-cmov-converter=false",
     # A leaf function that traps before its frame is set up would hide its caller from the backtrace.
     "-enable-shrink-wrap=false",
     # Widening 32-bit induction variables hides their wrap-around conditions, and with them trip counts and consecutive
