@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import load, paired
+from bench import load, paired, task_length
 
 pytest.importorskip("wasmtime")
 EXAMPLE = Path(__file__).resolve().parent.parent.parent / "examples" / "sha256.wasm"
@@ -30,3 +30,13 @@ def test_one_kernel_in_pairs(tmp_path: Path) -> None:
     (kept,) = json.loads((tmp_path / "results.json").read_text())["kernels"]
     assert kept["ratio"] == pytest.approx(row["ratio"], rel=1e-3)
     assert f"| bytecode | branches | {1e3 * row['wasmjit_s']:.1f} |" in (tmp_path / "README.md").read_text()
+
+
+def test_a_kernel_of_one_length(tmp_path: Path) -> None:
+    words = ["--lengths", "0.01,0.02", "--runs", "1", "--processors", "1", "--output", str(tmp_path), "json"]
+    result = task_length.main(words)
+    assert [(row["length_s"], row["processors"]) for row in result["rows"]] == [(0.01, 1), (0.02, 1)]
+    first, second = result["rows"]
+    assert first["work"] < second["work"] and first["wasmjit_s"] > 0
+    assert f"{second['ratio']:.2f}" in (tmp_path / "README.md").read_text()
+    assert (tmp_path / "ratios.svg").read_text().count("<circle") == 2
