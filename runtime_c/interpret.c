@@ -264,10 +264,12 @@ static inline void end_of(wj_store *store, wj_entry *entry, const wj_activation 
 }
 
 /* Native code of the function, which the function table has from now on, unless somebody was faster; NULL: there is none. */
-static const void *native_of(const context *c, uint32_t position, const wj_interpreted *function)
+static const void *native_of(const context *c, uint32_t position, wj_interpreted *function)
 {
     const wj_interpreter_plan *plan = &c->interpreter->plan;
+    int64_t began_ns = wj_now_ns(CLOCK_MONOTONIC);
     const void *code = wj_native_of(c->interpreter, function);
+    (void)__atomic_fetch_add(&function->translate_ns, wj_now_ns(CLOCK_MONOTONIC) - began_ns, __ATOMIC_RELAXED);
     uint64_t stub = plan->stubs_address + (uint64_t)position * plan->stub_bytes;
     if (code != NULL) {
         uint64_t *place = wj_function_words(c->functions, WJ_CODES, plan->function_count) + position;

@@ -256,7 +256,7 @@ enum wj_operation {
     WJ_OPERATION_COUNT
 };
 
-/* One function, translated. Nothing of it changes but `budget`. */
+/* One function, translated. Nothing of it changes but `budget` and `translate_ns`. */
 struct wj_interpreted {
     wj_interpreted *next; /* in wj_interpreter.made */
     uint32_t function_index;
@@ -265,6 +265,7 @@ struct wj_interpreted {
     uint32_t word_count;
     uint32_t offset_count;
     int32_t budget;            /* calls and iterations until Python is told; threads may lose some */
+    int64_t translate_ns;      /* what making it, and native code of it, took: for reports only */
     const wj_signature *signature;
     const uint32_t (*offsets)[2]; /* word index, offset in the module: of instructions that may trap or call */
     uint32_t words[];

@@ -57,6 +57,20 @@ uint32_t wj_interpreter_find(wj_interpreter *interpreter, uintptr_t pc, uint32_t
     return WJ_NO_FUNCTION;
 }
 
+void wj_interpreter_report(const wj_interpreter *interpreter, wj_translation *translations)
+{
+    uint32_t imported = interpreter->plan.imported_function_count;
+    const wj_interpreted *function = __atomic_load_n(&interpreter->made, __ATOMIC_ACQUIRE);
+    for (; function != NULL; function = function->next) {
+        int64_t taken_ns = __atomic_load_n(&function->translate_ns, __ATOMIC_RELAXED);
+        translations[function->function_index - imported].nanoseconds = (uint64_t)taken_ns;
+    }
+    const wj_native *native = __atomic_load_n(&interpreter->natives, __ATOMIC_ACQUIRE);
+    for (; native != NULL; native = native->next) {
+        translations[native->function_index - imported].code_bytes = native->size_bytes;
+    }
+}
+
 /* Threads may both translate: one of the two stays. */
 wj_interpreted *wj_interpreted_at(wj_interpreter *interpreter, uint32_t position)
 {
@@ -65,8 +79,13 @@ wj_interpreted *wj_interpreted_at(wj_interpreter *interpreter, uint32_t position
     if (LIKELY(found != NULL)) {
         return found;
     }
+    int64_t began_ns = wj_now_ns(CLOCK_MONOTONIC);
     wj_interpreted *made = wj_translate(interpreter, position);
-    made = made == NULL ? WJ_REFUSED_FUNCTION : made;
+    if (made == NULL) {
+        made = WJ_REFUSED_FUNCTION;
+    } else {
+        made->translate_ns = wj_now_ns(CLOCK_MONOTONIC) - began_ns;
+    }
     if (!__atomic_compare_exchange_n(place, &found, made, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
         if (made != WJ_REFUSED_FUNCTION) {
             free(made);

@@ -284,6 +284,13 @@ typedef struct wj_interpreter wj_interpreter;
  * is_compiled) -> address of code that goes on from that loop, or 0, for hot functions and loops, and of the resolver. */
 wj_interpreter *wj_interpreter_new(const wj_interpreter_plan *plan); /* NULL: no memory */
 void wj_interpreter_free(wj_interpreter *interpreter);
+/* What became of a function: bytes of native code (stencil.h), 0 if it is interpreted, and what translating it took, 0 if it
+ * was not called. */
+typedef struct {
+    uint64_t code_bytes, nanoseconds;
+} wj_translation;
+/* By position in the function table; `translations` is all 0 before. */
+void wj_interpreter_report(const wj_interpreter *interpreter, wj_translation *translations);
 /* The function that an address of a backtrace belongs to, and the offset in the module; UINT32_MAX: none. */
 uint32_t wj_interpreter_find(wj_interpreter *interpreter, uintptr_t pc, uint32_t *offset);
 

@@ -26,6 +26,9 @@ INTERPRETER_IS_PATIENT = True
 # what answers them generates code, and the program waits for that. (In C.)
 QUESTION_INTERVAL_NS = 10_000_000
 QUESTION_COST_SHARE = 8
+# The first questions about a module are not heard: code that runs all the time asks at each interval, and what ends
+# before so many of them is done by then as quickly as a compiler starts.
+IGNORED_QUESTIONS = 5
 
 # ---- baseline code, made a group of functions at a time ----
 

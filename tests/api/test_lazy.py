@@ -306,6 +306,10 @@ def test_hot_functions_are_optimised_first(engine: Engine) -> None:
     double, fib, deep = (range(names[name], names[name] + 1) for name in ("double", "fib", "deep"))
     weights = loaded.weights([double, fib, deep])
     assert weights[0] >= 1000 and 5 <= weights[1] < 100 and weights[2] == 0
+    assert loaded._lazy is not None
+    loaded._lazy.hot(names["deep"] - loaded.module.num_imported_functions, 0)
+    weights = loaded.weights([double, fib, deep])
+    assert weights[2] > weights[0], "code from stencils counts no loops"
 
 
 def test_units_are_replaced_as_they_are_made(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

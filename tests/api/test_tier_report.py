@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,37 @@ def test_functions_rise() -> None:
     assert [row.tier for row in report] == ["optimized"] * 4
     assert all(row.compile_seconds is not None and row.compile_seconds > 0 for row in report)
     assert report[0].calls == row.calls, "optimised code counts nothing"
+
+
+def test_sizes() -> None:
+    module = Module(Engine(Config(tier="auto", cache=False)), WAT)
+    assert {row.size for row in module.tier_report()} == {None}
+    store, exports = make(module)
+    exports["loop"](store, 3)
+    exports["vector"](store)
+    sizes = {row.name: row.size for row in module.tier_report() if row.tier != "stencil"}
+    assert sizes.pop("vector") and set(sizes.values()) <= {None}
+    assert module.wait_optimized()
+    made = {function.index: function.size for function in module.functions()}
+    assert {row.index: row.size for row in module.tier_report()} == made
+    others = Module(module.engine, bytes(wat2wasm(WAT))), Module(Engine(Config(tier="optimized")), WAT)
+    for other in others:
+        other.wait_optimized()
+        assert {row.index: row.size for row in other.tier_report()} == made
+    make(others[1])
+    assert {row.index: row.size for row in others[1].tier_report()} == made
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="there are stencils for x86-64")
+def test_stencils(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thresholds, "STENCILS", True)
+    module = Module(Engine(Config(tier="auto", cache=False)), WAT)
+    store, exports = make(module)
+    exports["loop"](store, 3)
+    hot, loop, _, never = module.tier_report()
+    assert loop.tier == "stencil" and loop.calls and loop.size and loop.compile_seconds
+    for row in (hot, never):
+        assert (row.tier, row.calls, row.size, row.compile_seconds) == ("interpreted", 0, None, None)
 
 
 def test_loops_that_are_entered(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The page that ``wasmjit explore`` fills: @TITLE@, and @DATA@, the functions as JSON."""
+"""The page that ``wasmjit explore`` fills: @TITLE@; as JSON, @DATA@, the functions, and @CHARTS@, where time went."""
 
 PAGE = r"""<!DOCTYPE html>
 <html lang="en">
@@ -25,6 +25,15 @@ li[data-at] { cursor: pointer; }
 li.near { background: var(--near); }
 li.on { background: var(--on); }
 li.pin { background: var(--pin); }
+details { border-bottom: 1px solid var(--line); max-height: 45vh; overflow: auto; padding: .3em 1em; }
+details h3 { font-size: .9em; margin: .8em 0 .3em; }
+.phases { display: flex; height: 1.6em; }
+.phases span { overflow: hidden; white-space: nowrap; font-size: .75em; padding: .2em; color: #000; min-width: 1px; }
+.bars { display: grid; grid-template-columns: max-content max-content 1fr max-content; gap: .1em .8em;
+  font-size: .8em; }
+.bars b { display: block; height: .9em; background: #4fc3f7; min-width: 1px; }
+.bars b + b { background: #ffb74d; height: .3em; }
+.bars a { cursor: pointer; text-decoration: underline; }
 footer { padding: .3em 1em; border-top: 1px solid var(--line); font-size: .85em; }
 </style>
 </head>
@@ -34,6 +43,7 @@ footer { padding: .3em 1em; border-top: 1px solid var(--line); font-size: .85em;
   <label>Find <input id="find" type="search" placeholder="name or index"></label>
   <label>Function <select id="choose"></select></label>
 </header>
+<details><summary>Where the time goes</summary><div id="charts"></div></details>
 <main>
   <section><h2>WebAssembly</h2><ol id="wasm"></ol></section>
   <section><h2>LLVM IR</h2><ol id="ir"></ol></section>
@@ -42,6 +52,7 @@ footer { padding: .3em 1em; border-top: 1px solid var(--line); font-size: .85em;
 <footer>Point at a line: strong marks are what carries its wasm offset, weak ones what leads up to it. Click keeps the
 marks; Escape drops them. <span id="where"></span></footer>
 <script type="application/json" id="data">@DATA@</script>
+<script type="application/json" id="timing">@CHARTS@</script>
 <script>
 "use strict";
 const functions = JSON.parse(document.getElementById("data").textContent);
@@ -113,6 +124,48 @@ document.addEventListener("keydown", event => { if (event.key === "Escape") { pi
 choose.addEventListener("change", () => show(choose.value));
 find.addEventListener("input", list);
 addEventListener("hashchange", () => show(location.hash.slice(1)));
+function element(tag, text, parent, style = {}) {
+  const made = document.createElement(tag);
+  made.textContent = text;
+  Object.assign(made.style, style);
+  parent.append(made);
+  return made;
+}
+function milliseconds(seconds) { return `${(1000 * seconds).toFixed(1)} ms`; }
+
+// A bar of phases, each as wide as it took; then functions: how often they began, and (thin) what making them took.
+function draw(chart, parent) {
+  const phases = Object.entries(chart.seconds), all = phases.reduce((sum, [, s]) => sum + s, 0);
+  element("h3", `${chart.title}: ${milliseconds(all)}`, parent);
+  const bar = element("div", "", parent);
+  bar.className = "phases";
+  phases.forEach(([name, seconds], i) => {
+    const part = element("span", `${name} ${milliseconds(seconds)}`, bar,
+      { flex: `${seconds} 0 0`, background: `hsl(${(i * 67) % 360} 70% 70%)` });
+    part.title = part.textContent;
+  });
+  const most = key => Math.max(...chart.functions.map(f => f[key] ?? 0), 1e-9);
+  const mostCalls = most("calls"), mostSeconds = most("compile_seconds");
+  const grid = element("div", "", parent, { marginTop: ".5em" });
+  grid.className = "bars";
+  const order = f => [f.calls ?? 0, f.compile_seconds ?? 0];
+  const sorted = [...chart.functions].sort((a, b) => order(b)[0] - order(a)[0] || order(b)[1] - order(a)[1]);
+  for (const f of sorted) {
+    const name = element("a", `${f.index}: ${f.name ?? "(no name)"}`.slice(0, 60), grid);
+    name.addEventListener("click", () => show(f.index));
+    element("span", f.tier, grid);
+    const bars = element("div", "", grid);
+    element("b", "", bars, { width: `${100 * (f.calls ?? 0) / mostCalls}%` });
+    element("b", "", bars, { width: `${100 * (f.compile_seconds ?? 0) / mostSeconds}%` });
+    const parts = [f.calls === null ? null : `${f.calls} calls and loops`,
+      f.compile_seconds === null ? null : `made in ${milliseconds(f.compile_seconds)}`,
+      f.size === null ? null : `${f.size} bytes`];
+    element("span", parts.filter(part => part !== null).join(", "), grid);
+  }
+}
+for (const chart of JSON.parse(document.getElementById("timing").textContent))
+  draw(chart, document.getElementById("charts"));
+
 const asked = Number(location.hash.slice(1) || -1);
 list();
 if (functions.some(f => f.index === asked)) show(asked);

@@ -9,7 +9,7 @@ from contextlib import suppress
 from types import SimpleNamespace
 from typing import BinaryIO
 
-from .. import Config, Engine, Module, WasmError
+from .. import Config, Engine, Module, WasmError, stopwatch
 from ..reading import read_module
 from .rows import HelpWanted, Row, Setting, duration_seconds, integer, one_of, size_bytes
 
@@ -268,9 +268,16 @@ def compile_module(engine: Engine, path: str, wasm: bytes) -> Module:
         raise
 
 
-def load_module(engine: Engine, path: str, allow_precompiled: bool) -> Module:
-    """The module in a file: binary, text or, if allowed, precompiled. Raises WasmError naming the file."""
-    contents = read_file(path)
+def load_module(
+    engine: Engine, path: str, allow_precompiled: bool, keep: Callable[[bytes], None] = lambda _: None
+) -> Module:
+    """The module in a file: binary, text or, if allowed, precompiled. Raises WasmError naming the file.
+
+    `keep` is called with what was read.
+    """
+    with stopwatch.phase(stopwatch.READING):
+        contents = read_file(path)
+    keep(contents)
     if not is_precompiled(contents):
         return compile_module(engine, path, contents)
     if not allow_precompiled:

@@ -9,13 +9,30 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .. import Engine, Func, FuncType, Linker, Store, Trap, TrapCode, ValType, WasiConfig, WasmError
+from .. import (
+    Config,
+    Engine,
+    Func,
+    FuncType,
+    Linker,
+    Module,
+    Store,
+    Trap,
+    TrapCode,
+    ValType,
+    WasiConfig,
+    WasmError,
+    stopwatch,
+)
 from ..errors import CompileTimeoutError
 from .options import config_from, keep_cache_small, load_module, settings_of
 from .run_rows import ROWS
 from .settings_file import use_config_file
+
+if TYPE_CHECKING:
+    from .timing import RunTiming
 
 # The widest range a literal may have: signed or unsigned.
 INTEGER_BITS = {"i32": 32, "i64": 64}
@@ -46,6 +63,20 @@ def command(name: str) -> Any:
 def run(arguments: SimpleNamespace) -> int:
     """Runs the program; its exit code arrives as the ExitTrap that this raises, or 0."""
     use_config_file(arguments)
+    if not arguments.timing and arguments.timing_file is None:
+        return _run(arguments, None)
+    from . import timing
+
+    with stopwatch.listen() as watch:
+        measured = timing.RunTiming(arguments.file, watch)
+        try:
+            return _run(arguments, measured)
+        finally:
+            if measured.module is not None:
+                timing.show(measured, arguments.timing_file, on_stderr=arguments.timing)
+
+
+def _run(arguments: SimpleNamespace, timing: RunTiming | None) -> int:
     settings = _run_settings(arguments)
     # Profilers are told of compiled code: all of it is to be that.
     tier = "auto" if arguments.profile is None else "optimized"
@@ -60,7 +91,7 @@ def run(arguments: SimpleNamespace) -> int:
         config.compile_timeout = timeout
     engine = Engine(config)
     try:
-        module = load_module(engine, arguments.file, arguments.allow_precompiled)
+        module = _load(engine, config, arguments, timing)
     except CompileTimeoutError:
         if not is_bounded:
             raise
@@ -94,13 +125,23 @@ def run(arguments: SimpleNamespace) -> int:
                 linker.define_unknown_imports_as_traps(module)
             if settings.get("unknown_imports_default", False):
                 linker.define_unknown_imports_as_default_values(store, module)
-            exports = linker.instantiate(store, module).exports(store)
-            _initialize(exports, store)
-            if arguments.invoke is not None:
-                _invoke(exports, store, arguments.invoke, arguments.arguments)
-            else:
-                _start(exports, store, arguments.file)
+            with stopwatch.phase(stopwatch.INSTANTIATION):
+                exports = linker.instantiate(store, module).exports(store)
+            with stopwatch.phase(stopwatch.EXECUTION):
+                _initialize(exports, store)
+                if arguments.invoke is not None:
+                    _invoke(exports, store, arguments.invoke, arguments.arguments)
+                else:
+                    _start(exports, store, arguments.file)
     return 0
+
+
+def _load(engine: Engine, config: Config, arguments: SimpleNamespace, timing: RunTiming | None) -> Module:
+    if timing is None:
+        return load_module(engine, arguments.file, arguments.allow_precompiled)
+    timing.tier = config.tier
+    timing.module = load_module(engine, arguments.file, arguments.allow_precompiled, timing.keep)
+    return timing.module
 
 
 def _run_settings(arguments: SimpleNamespace) -> dict[str, Any]:

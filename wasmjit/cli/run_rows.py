@@ -25,6 +25,8 @@ ROWS = (
         choices=PROFILERS,
         help="tell `perf` where functions are: /tmp/perf-PID.map, or jit-PID.dump here",
     ),
+    Row("--timing", help="say on stderr where the time went, and what functions ran in"),
+    Row("--timing-file", kind=str, metavar="FILE", help="write that to FILE, for `wasmjit explore --timing FILE`"),
     Row(
         "--dir",
         kind=str,

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .. import thresholds
+from .. import stopwatch, thresholds
 from ..artifact import Artifact, detect
 from ..cache import Cache, entry_key
 from ..config import OPTIMIZED, CompileProgress, Config
@@ -40,13 +40,15 @@ def build(
     Those that are not there are made together. `schedule` is told of what is made. Raises WasmError, which says of
     which one of several modules (``modules[1]: ...``), and what `progress` raises.
     """
-    entries = [_entry_of(config, wasm) for wasm in modules]
-    found = [None if entry is None else entry.load() for entry in entries]
+    with stopwatch.phase(stopwatch.CACHE):
+        entries = [_entry_of(config, wasm) for wasm in modules]
+        found = [None if entry is None else entry.load() for entry in entries]
     missing = [number for number, artifact in enumerate(found) if artifact is None]
     if missing:
         labels = [f"modules[{number}]" if len(modules) > 1 else "" for number in missing]
         binaries = [modules[number] for number in missing]
-        made = _compile(config, trampolines, binaries, progress, schedule=schedule, labels=labels)
+        with stopwatch.phase(stopwatch.COMPILING):
+            made = _compile(config, trampolines, binaries, progress, schedule=schedule, labels=labels)
         for number, artifact in zip(missing, made, strict=True):
             entry = entries[number]
             if entry is not None:
@@ -61,7 +63,8 @@ def build_baseline(config: Config, wasm: bytes, trampolines: TrampolineCode, pro
 
     if config.parallel_compilation:
         pool().warm_up(2 + len(wasm) // thresholds.REPLACEABLE_UNIT_BODY_BYTES)  # units, and trampolines
-    return _compile(baseline(config), trampolines, [wasm], progress, replaceable=True)[0]
+    with stopwatch.phase(stopwatch.COMPILING):
+        return _compile(baseline(config), trampolines, [wasm], progress, replaceable=True)[0]
 
 
 def baseline(config: Config) -> Config:
@@ -81,12 +84,14 @@ def checked(config: Config, wasm: bytes, check: BodyChecker) -> Module:
     from ..wasm.validate import validate
 
     with deadline.within(_bounded(config).compile_timeout):
-        module = _decoded(config, wasm)
+        with stopwatch.phase(stopwatch.DECODING):
+            module = _decoded(config, wasm)
         if config.parallel_compilation and not can_interpret(config, module):
             from ..compile.workers import pool
 
             pool().warm_up(2)  # they get ready meanwhile
-        validate(module, check)
+        with stopwatch.phase(stopwatch.VALIDATION):
+            validate(module, check)
         return module
 
 
@@ -167,8 +172,9 @@ def _entry_of(config: Config, wasm: bytes) -> _Entry | None:
 
 def cached(config: Config, wasm: bytes) -> Artifact | None:
     """What the cache has of a binary module."""
-    entry = _entry_of(config, wasm)
-    return None if entry is None else entry.load()
+    with stopwatch.phase(stopwatch.CACHE):
+        entry = _entry_of(config, wasm)
+        return None if entry is None else entry.load()
 
 
 @contextlib.contextmanager

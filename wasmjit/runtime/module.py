@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, Union
 
-from .. import abi
+from .. import abi, stopwatch
 from ..artifact import Artifact, detect
 from ..config import BASELINE, OPTIMIZED, Config
 from ..driver import build as driver
@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 else:
     from ..records import dataclass
 
+# A function that is reported hot has run for a good part of thresholds.QUESTION_INTERVAL_NS since the last report.
+_REPORT_WEIGHT = 1_000_000
+STENCIL = "stencil"  # the tier of native code that the interpreter's translation became
 # How much of a file it takes to know a compiled one.
 _DETECTED_BYTES = 4096
 Path = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
@@ -126,15 +129,17 @@ class FunctionTier:
     `index` is its number in the module, `name` that of the name section. `tier` is one of
 
     - ``"uncompiled"``: there is no code yet, and the interpreter cannot run it; its first call waits for code
-    - ``"interpreted"``
+    - ``"interpreted"``, or not called yet
+    - ``"stencil"``: native code of pieces that were made with wasmjit itself, put together at the first call
     - ``"baseline"``: code that was made quickly
     - ``"optimized"``
 
     and only ever rises. `calls` is how often the function and its loops began where that is counted, in the interpreter
-    and in baseline code beside it; None for modules that have neither. `compile_seconds` is the work that making its
-    code took, of functions that were compiled together its part by size; None if it has no code, or code that was not
-    made just now (from the cache, from a file). `loops` are those at which activations that are in the middle of one go
-    on in code of its own: pairs of the offset of the loop's opcode in the module and that code's tier.
+    and in the code beside it that counts; None for modules that have neither. `compile_seconds` is the work that making
+    its code took, of functions that were compiled together its part by size; None if it has no code, or code that was
+    not made just now (from the cache, from a file). `loops` are those at which activations that are in the middle of
+    one go on in code of its own: pairs of the offset of the loop's opcode in the module and that code's tier. `size` is
+    the size of its machine code in bytes, None without any.
 
     >>> (function,) = Module(Engine(), "(module (func $f))").tier_report()
     >>> function.index, function.name
@@ -147,6 +152,7 @@ class FunctionTier:
     calls: int | None
     compile_seconds: float | None
     loops: tuple[tuple[int, str], ...]
+    size: int | None
 
 
 class ModuleExport:
@@ -235,12 +241,26 @@ class _Code:
             return FunctionTiers(self.artifact.tiers())
         return FunctionTiers.of(self.artifact, Tier.OPTIMIZED if self.optimisation is None else Tier.BASELINE)
 
+    def sizes(self) -> Sequence[int | None]:
+        """How long the machine code of each function is, by position; None without any, as in the interpreter."""
+        if self.loaded is not None and self.loaded.tiers is not None:
+            return self.loaded.sizes(self.loaded.tiers)
+        better = None if self.optimisation is None else self.optimisation.artifact
+        artifact = better or self.artifact
+        if not isinstance(artifact, Artifact):
+            return [None] * len(artifact.module.bodies)
+        first = artifact.module.num_imported_functions
+        return [
+            None if index in artifact.interpreted else size for index, size in enumerate(artifact.code_sizes, first)
+        ]
+
     def load(self) -> LoadedModule:
         """The executable module; loads it on first use."""
         if self.loaded is None:
             with self.lock:
                 if self.loaded is None:
-                    self.loaded = self._make_loaded()
+                    with stopwatch.phase(stopwatch.LOADING):
+                        self.loaded = self._make_loaded()
         return self.loaded
 
     def _make_loaded(self) -> LoadedModule:
@@ -433,24 +453,34 @@ class Module(Handle):
         decoded, tiers, loaded = self._decoded, self._code.tiers(), self._code.loaded
         names, first = decoded.names.functions, decoded.num_imported_functions
         seconds = tiers.compile_seconds(decoded)
+        sizes = self._code.sizes()
         loops = {} if loaded is None else loaded.entered_loops()
+        translations = None if loaded is None else loaded.translations()
         counts = loaded is not None and loaded.counts_calls
         best = BASELINE if self._engine._config.final_opt_level == "none" else OPTIMIZED
 
         def name_of(tier: Tier) -> str:
             return best if tier == tier.OPTIMIZED else tier.name.lower()
 
-        return [
-            FunctionTier(
+        def report(position: int) -> FunctionTier:
+            tier = tiers.tier(position)
+            name, taken, size = name_of(tier), seconds[position], sizes[position]
+            if translations is not None and tier == tier.INTERPRETED:
+                code_bytes, translate_seconds = translations[position]
+                taken = translate_seconds or None
+                if code_bytes:
+                    name, size = STENCIL, code_bytes
+            return FunctionTier(
                 index=first + position,
                 name=names.get(first + position),
-                tier=name_of(tiers.tier(position)),
+                tier=name,
                 calls=tiers.count(position) if counts else None,
-                compile_seconds=seconds[position],
+                compile_seconds=taken,
                 loops=tuple((offset, name_of(tier)) for offset, tier in loops.get(first + position, ())),
+                size=size,
             )
-            for position in range(len(decoded.bodies))
-        ]
+
+        return [report(position) for position in range(len(decoded.bodies))]
 
     @property
     def name(self) -> str | None:
@@ -714,14 +744,15 @@ class LoadedModule:
         self.func_ref_offsets = dict(zip(functions, offsets, strict=True))
         self._optimisation = optimisation  # which would not be made if nobody had it
         self._entries: Entries | None = None
+        self._interpreter: Interpreter | None = None
         if self.tiers is not None:
             resolver = None if self._lazy is None else self._lazy.resolve
             self._entries = Entries(len(module.bodies), self._entry_positions(), self.code, resolver)
             if self._lazy is not None and self._lazy.interprets:
-                interpreter = Interpreter(
+                self._interpreter = Interpreter(
                     module, self.types, self.layout, self.func_ref_offsets, self._entries.stubs, engine._config
                 )
-                self._entries.interpret(interpreter, self._lazy.hot)
+                self._entries.interpret(self._interpreter, self._lazy.hot)
             self.tiers.attach(self._entries)
         if self._lazy is not None:
             first = self.exports.get("_start")
@@ -743,9 +774,12 @@ class LoadedModule:
         return positions + [word for word in entries if self.code is not None and self.code.functions[word]]
 
     def weights(self, units: Sequence[range]) -> list[int]:
-        """How much groups of functions were used, by the counters in baseline code."""
+        """How much groups of functions were used, by the counters in their code, and how often they were reported hot:
+        code from stencils counts no loops."""
         assert self._entries is not None
-        counts, first = self._entries.counts(), self.module.num_imported_functions
+        counts, first = list(self._entries.counts()), self.module.num_imported_functions
+        for position, reports in list(self._lazy.reports.items()) if self._lazy is not None else ():
+            counts[position] += _REPORT_WEIGHT * reports
         return [sum(counts[unit.start - first : unit.stop - first]) for unit in units]
 
     def replace_functions(self, code: LoadedCode) -> None:
@@ -778,6 +812,20 @@ class LoadedModule:
     def entered_loops(self) -> dict[int, list[tuple[int, Tier]]]:
         """As `LazyCode.entered_loops`."""
         return {} if self._lazy is None else self._lazy.entered_loops()
+
+    def sizes(self, tiers: FunctionTiers) -> list[int | None]:
+        """How long the code is that calls of each function go to, by position; None without any."""
+        codes: list[Any] = [*self._codes, *(() if self._lazy is None else self._lazy.codes)]
+        by_address = {
+            address: size
+            for code in codes
+            for address, size in zip(code.function_addresses, code.artifact.code_sizes, strict=True)
+        }
+        return [by_address.get(tiers.address(position)) for position in range(len(self.module.bodies))]
+
+    def translations(self) -> list[tuple[int, float]] | None:
+        """As `Interpreter.report`; None if nothing is interpreted."""
+        return None if self._interpreter is None else self._interpreter.report()
 
     def _make_template(self) -> bytearray:
         """What is the same in each instance's context: code, type ids, data segments, func-refs but for their vmctx."""

@@ -13,11 +13,12 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .. import thresholds
+from .. import stopwatch, thresholds
 from ..artifact import Artifact
 from ..config import Config
 from ..driver import build
@@ -182,6 +183,8 @@ class LazyCode:
         self._lazy_module = lazy_module
         # Functions that are not to be compiled, but where the interpreter cannot run them (`resolve`).
         self._left = set(lazy_module.left)
+        self._num_ignored = 0  # questions
+        self.reports: Counter[int] = Counter()  # of hot functions and loops, by position of the function
         self._num_failures = 0  # of requests for better code, one after the other
         self._asks_again_at = 0.0
         self._no_compiler: NoCompilerError | None = None  # why something was not made that was begun
@@ -221,6 +224,10 @@ class LazyCode:
 
         0 if the call that waits for it is interrupted, or its time is over. Raises CompileError.
         """
+        with stopwatch.phase(stopwatch.WAITING):
+            return self._resolve(position)
+
+    def _resolve(self, position: int) -> int:
         function = position + self._first
         if self._pid != os.getpid():
             self._come_along()
@@ -241,7 +248,7 @@ class LazyCode:
                 raise CompileError(group.error)
             if function not in group.addresses:  # this is a signal handler, in the middle of finishing that group
                 del self._groups[function]
-                return self.resolve(position)
+                return self._resolve(position)
             return group.addresses[function]
         except deadline.NotWantedError:
             return 0
@@ -258,7 +265,8 @@ class LazyCode:
         is its own.
         """
         try:
-            return self._hot(position, loop_offset, is_compiled)
+            with stopwatch.phase(stopwatch.ASKING):
+                return self._hot(position, loop_offset, is_compiled)
         except RecursionError:  # the program called wasm from far down; another time it does not
             return 0
         except BaseException as error:
@@ -275,9 +283,13 @@ class LazyCode:
     def _hot(self, position: int, loop_offset: int, is_compiled: int) -> int:
         if self._pid != os.getpid():
             self._come_along()
+        self.reports[position] += 1
         if position + self._first in self._left:
             return 0
         if self._num_failures and time.monotonic() < self._asks_again_at:
+            return 0
+        if self._num_ignored < thresholds.IGNORED_QUESTIONS and thresholds.INTERPRETER_IS_PATIENT:
+            self._num_ignored += 1
             return 0
         if not self._lock.acquire(blocking=False):
             return 0
