@@ -95,6 +95,8 @@ PREAMBLE = """
 FLAGS = ["-std=gnu11", "-O2", "-fno-omit-frame-pointer", "-fno-plt", "-fvisibility=hidden", "-Wall", "-Wextra"]
 
 
+# As wasmjit/wasm/table_sources.py has it; a test compares.
+TABLE_SOURCES = ("types.py", "ops.py", "body_facts.py", "validator_rows.py")
 # Where what the build makes for C lies.
 GENERATED = str(ROOT / "build")
 
@@ -107,6 +109,22 @@ package.__path__ = ["wasmjit"]
 from wasmjit.stencils import header
 header.make(pathlib.Path(sys.argv[1]) / "wj_stencils.h")
 """
+
+
+_COMPARE_TABLE = """
+import pathlib, sys, types
+sys.modules["wasmjit"] = package = types.ModuleType("wasmjit")
+package.__path__ = ["wasmjit"]
+from wasmjit.wasm import table_sources, validator_rows
+is_current = pathlib.Path("runtime_c/wj_rows.h").read_text() == validator_rows.render_header()
+print(table_sources.checksum() if is_current else 0)
+"""
+
+
+def table_sources_checksum() -> int:
+    """Of the instruction table's sources; 0 where ``wj_rows.h`` is of another table (`wasm/table_sources.py`)."""
+    command = [sys.executable, "-c", _COMPARE_TABLE]
+    return int(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
 
 
 def make_stencils() -> None:
@@ -127,7 +145,7 @@ def make_ffibuilder(directory: str, extra_flags: list[str]) -> FFI:
         sources=[f"{directory}/{name}" for name in SOURCES],
         include_dirs=[directory, GENERATED],
         depends=[f"{directory}/{name}" for name in HEADERS],
-        extra_compile_args=FLAGS + extra_flags,
+        extra_compile_args=[*FLAGS, *extra_flags, f"-DWJ_TABLE_SOURCES_CHECKSUM={table_sources_checksum()}"],
         libraries=["pthread", "m"],
         py_limited_api=False,
     )
@@ -136,7 +154,7 @@ def make_ffibuilder(directory: str, extra_flags: list[str]) -> FFI:
 
 if __name__ == "__cffi__":  # by setuptools, which compiles what is made here
     make_stencils()
-ffibuilder = make_ffibuilder("runtime_c", [])
+    ffibuilder = make_ffibuilder("runtime_c", [])
 
 
 def build(force: bool = False) -> Path:
@@ -149,6 +167,7 @@ def build(force: bool = False) -> Path:
         make_stencils()
         sources = [path for path in (ROOT / "runtime_c").iterdir() if path.is_file()]
         sources += Path(GENERATED).glob("wj_stencils.h")
+        sources += [ROOT / "wasmjit" / "wasm" / name for name in TABLE_SOURCES]
         newest = max(path.stat().st_mtime for path in sources)
         if not force and target.exists() and target.stat().st_mtime > newest:
             return target

@@ -1,6 +1,10 @@
 /* Validates bodies: the loop over instructions, and the rows of the opcode table that are regular. */
 #include "validate.h"
 
+#ifndef WJ_TABLE_SOURCES_CHECKSUM /* the build says it */
+#define WJ_TABLE_SOURCES_CHECKSUM 0
+#endif
+
 enum { FIRST_ROOM = 256 };
 enum { LOOK_WORK = 1 << 22 };     /* after so much work Python looks at the clock: some milliseconds */
 enum { LOCALS_A_WORK = 16 };      /* that are declared: they are filled in, or cleared */
@@ -491,6 +495,11 @@ static wj_body_facts checked(wj_checker *c, uint32_t position)
 uint32_t wj_rows_checksum(void)
 {
     return WJ_ROWS_CHECKSUM;
+}
+
+uint32_t wj_table_sources_checksum(void)
+{
+    return WJ_TABLE_SOURCES_CHECKSUM;
 }
 
 uint32_t wj_check_bodies(const wj_checked_module *module, uint32_t first, uint32_t end, uint8_t *verdicts, wj_body_facts *facts)

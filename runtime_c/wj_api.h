@@ -394,6 +394,8 @@ typedef struct {
 } wj_body_facts;
 /* Of the opcode table that this was built from (wasm/validator_rows.py). */
 uint32_t wj_rows_checksum(void);
+/* Of the sources of that table when this was built (wasm/table_sources.py); 0: wj_rows.h was of another one. */
+uint32_t wj_table_sources_checksum(void);
 /* Looks at the bodies from position `first` on, without the GIL: the bits of wj_rows.h (0: look again) in `verdicts` and,
  * if that is not NULL, `facts`, both by position. Returns the position to go on from: after some milliseconds, before `end`. */
 uint32_t wj_check_bodies(const wj_checked_module *module, uint32_t first, uint32_t end, uint8_t *verdicts, wj_body_facts *facts);

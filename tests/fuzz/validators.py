@@ -33,7 +33,8 @@ from wasmjit.cli.wast import convert
 from wasmjit.config import SUPPORTED_FEATURES, Features
 from wasmjit.errors import WasmError
 from wasmjit.runtime.validator import body_facts
-from wasmjit.wasm.body import BodyFacts, walk_body
+from wasmjit.wasm.body import walk_body
+from wasmjit.wasm.body_facts import BodyFacts
 from wasmjit.wasm.decode import decode
 from wasmjit.wasm.leb128 import read_unsigned
 from wasmjit.wasm.module import FunctionBody, Module

@@ -32,7 +32,8 @@ from wasmjit import Config, Engine, Instance, Module, Store, thresholds
 from wasmjit.compile import workers
 from wasmjit.config import Features
 from wasmjit.wasm import first_tier
-from wasmjit.wasm.body import BodyFacts, walk_body
+from wasmjit.wasm.body import walk_body
+from wasmjit.wasm.body_facts import BodyFacts
 from wasmjit.wasm.decode import decode
 from wasmjit.wasm.ops import INTERPRETED, LOAD, OP_BY_NAME, OPS, SPECIAL, STORE, Op
 from wasmjit.wasm.text import wat2wasm

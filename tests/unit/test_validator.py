@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import random
+import runpy
 import subprocess
 import sys
 import threading
@@ -27,7 +28,7 @@ from wasmjit.config import Features
 from wasmjit.errors import CompileTimeoutError, MalformedError, ValidationError, WasmError
 from wasmjit.runtime import validator
 from wasmjit.runtime.validator import body_facts, check_bodies
-from wasmjit.wasm import deadline, validator_rows
+from wasmjit.wasm import deadline, table_sources, validator_rows
 from wasmjit.wasm import types as wt
 from wasmjit.wasm.body import walk_body
 from wasmjit.wasm.decode import MAX_BODY_BYTES, decode
@@ -90,6 +91,37 @@ def test_c_that_was_built_from_another_table_is_not_asked(monkeypatch: pytest.Mo
     assert 0 not in in_c(module)
     monkeypatch.setattr(validator, "_IS_OF_THIS_TABLE", False)
     assert validate(module, in_c) == 2
+
+
+def test_the_table_is_known_by_its_sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    known = validator.lib.wj_table_sources_checksum()
+    assert known == table_sources.checksum() != 0
+    folder = Path(table_sources.__file__).parent
+    build = runpy.run_path(str(folder.parents[1] / "runtime_c" / "build.py"), run_name="build")
+    assert build["TABLE_SOURCES"] == table_sources.NAMES
+    assert build["table_sources_checksum"]() == known
+    for name in table_sources.NAMES:
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    monkeypatch.setattr(table_sources, "__file__", str(tmp_path / "table_sources.py"))
+    assert table_sources.checksum() == known
+    for name in table_sources.NAMES:  # edited: the table itself is compared
+        (tmp_path / name).write_bytes((folder / name).read_bytes() + b"\n")
+        assert table_sources.checksum() != known
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    (tmp_path / "ops.py").unlink()
+    assert table_sources.checksum() == 0
+
+
+def test_modules_that_c_finds_valid_do_not_wait_for_the_table() -> None:
+    """Reading it in takes three times as long as all else of the first module."""
+    program = """
+import sys, wasmjit
+wat = wasmjit.wat2wasm('(module (global i32 (i32.const 7)) (func (export "f") (result i32) (i32.const 1)))')
+module = wasmjit.Module(wasmjit.Engine(wasmjit.Config(tier="auto")), wat)
+loaded = {"wasmjit.wasm.ops", "wasmjit.wasm.body", "dataclasses", "llvmlite"} & set(sys.modules)
+assert not loaded, loaded
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_types_fit_in_what_c_has_of_them() -> None:
@@ -212,7 +244,7 @@ def test_modules_are_validated_in_c(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(module: Module, function: int) -> None:
         raise AssertionError("the walker was asked")
 
-    monkeypatch.setattr("wasmjit.wasm.validate.walk_body", refuse)
+    monkeypatch.setattr("wasmjit.wasm.body.walk_body", refuse)
     engine = Engine(Config(tier="auto"))
     wasm = wat2wasm('(module (func (export "f") (result i32) i32.const 1))')
     CompiledModule.validate(engine, wasm)

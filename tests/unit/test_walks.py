@@ -14,7 +14,8 @@ from wasmjit.compile.walk import lower_body
 from wasmjit.config import Config
 from wasmjit.errors import WasmError
 from wasmjit.target import host_machine
-from wasmjit.wasm.body import BodyFacts, walk_body
+from wasmjit.wasm.body import walk_body
+from wasmjit.wasm.body_facts import BodyFacts
 from wasmjit.wasm.decode import decode
 from wasmjit.wasm.module import Module
 from wasmjit.wasm.text import wat2wasm

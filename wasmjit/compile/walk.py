@@ -10,7 +10,8 @@ import functools
 from itertools import count as counting
 from typing import Any
 
-from ..wasm.body import BodyFacts, BodyWalker
+from ..wasm.body import BodyWalker
+from ..wasm.body_facts import BodyFacts
 from ..wasm.instructions import METHODS, TRACKING_METHODS, Method
 from ..wasm.leb128 import read_signed, read_u32
 from ..wasm.lowering import FAST_ROWS

@@ -15,17 +15,33 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from .. import thresholds
-from ..wasm import deadline
+from ..wasm import deadline, table_sources
 from ..wasm import types as wt
-from ..wasm.body import BodyFacts
+from ..wasm.body_facts import (
+    CONCRETE,
+    FEATURES,
+    HAS_TAIL_CALLS,
+    INDEX_SHIFT,
+    IS_INTERPRETABLE,
+    BodyFacts,
+    usable,
+)
 from ..wasm.module import Module
-from ..wasm.validate import HAS_TAIL_CALLS, IS_INTERPRETABLE
-from ..wasm.validator_rows import CONCRETE, FEATURES, INDEX_SHIFT, checksum, usable
 from .native import ffi, lib
 
 _NO_TYPE = 0xFFFFFFFF
+
+
+def _is_of_this_table() -> bool:
+    if lib.wj_table_sources_checksum() == table_sources.checksum() != 0:
+        return True
+    from ..wasm.validator_rows import checksum
+
+    return bool(lib.wj_rows_checksum() == checksum())
+
+
 # Whoever edits the table and does not build C anew has all bodies walked through.
-_IS_OF_THIS_TABLE = lib.wj_rows_checksum() == checksum()
+_IS_OF_THIS_TABLE = _is_of_this_table()
 
 
 def check_bodies(module: Module, *, parallel: bool) -> bytearray:

@@ -13,45 +13,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import count as counting
-from typing import TYPE_CHECKING
 
 from ..errors import MalformedError, ValidationError
 from . import deadline
+from .body_facts import FREE_HEIGHT, MAX_LOCALS, MOST_OPERANDS_PER_BYTE, BodyFacts
 from .instructions import METHODS, TRACKING_METHODS, Instructions, Method
 from .leb128 import read_signed, read_u32
 from .lowering import FAST_ROWS, FastRow
 from .module import ConstantFunction, Module
 from .types import F64, I32, I64
 
-if TYPE_CHECKING:
-    from dataclasses import dataclass
-else:
-    from ..records import dataclass
-
 # Between looks at the clock: some milliseconds.
 LOOK_BYTES = 8 * 1024
-MAX_LOCALS = 50_000  # JS API, appendix "limits"
-# The interpreter's translator has a record for each operand. A call may push 1,000: what is higher is compiled only.
-FREE_HEIGHT = 1 << 16
-MOST_OPERANDS_PER_BYTE = 4
-
-
-@dataclass(frozen=True, slots=True)
-class BodyFacts:
-    """What is known of a body that is valid."""
-
-    num_instructions: int
-    needed: frozenset[str]  # features of its instructions and locals, of `Features`
-    has_tail_calls: bool
-    deepest_stack: int  # operands that are on the stack at once, at most, where the body can be reached
-    # Whether all of its instructions are the interpreter's, it has no vectors, not in what it calls either, and one
-    # memory at most, and its operand stack is in proportion to its bytes.
-    is_interpretable: bool
-
-    @property
-    def has_vectors(self) -> bool:
-        """Whether there are vectors among its locals and instructions."""
-        return not self.needed.isdisjoint(("simd", "relaxed_simd"))
 
 
 def walk_body(module: Module, function_index: int) -> BodyFacts:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..errors import MalformedError, UnsupportedError, ValidationError
-from .body import LOOK_BYTES, BodyFacts, BodyWalker
+from .body import LOOK_BYTES, BodyWalker
+from .body_facts import BodyFacts
 from .deadline import check, each
 from .instructions import METHODS, Method
 from .leb128 import read_u32

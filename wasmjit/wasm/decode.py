@@ -30,7 +30,6 @@ from .module import (
     Module,
 )
 from .names import decode_names
-from .ops import CONSTANT_FEATURES, OPS, UNSUPPORTED_OPCODES
 from .type_section import MAX_TYPES, TypeDecoder
 from .types import (
     EXTERN_KIND_NAMES,
@@ -582,6 +581,8 @@ class _Decoder(TypeDecoder):
         if opcode == _SIMD_PREFIX:
             sub = reader.unsigned()
             code = (opcode << 12) + sub if sub < 1 << 12 else _NO_OPCODE
+        from .ops import CONSTANT_FEATURES, OPS  # here: nearly all constant expressions are one of `PLAIN`
+
         feature = CONSTANT_FEATURES.get(code)
         if feature is None:
             self.later_const_instruction(opcode, at)
@@ -608,6 +609,8 @@ class _Decoder(TypeDecoder):
 
     def later_const_instruction(self, opcode: int, at: int) -> None:
         """Steps over a constant instruction of a later proposal and notes it; raises for any other."""
+        from .ops import OPS, UNSUPPORTED_OPCODES
+
         reader = self.reader
         if opcode == _GC_PREFIX and (indices := _GC_CONSTANTS.get(reader.unsigned())) is not None:
             for _ in range(indices):

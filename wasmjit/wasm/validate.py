@@ -10,9 +10,8 @@ from collections.abc import Callable, Sequence
 
 from ..errors import ValidationError
 from .binary import Reader
-from .body import walk_body
+from .body_facts import HAS_TAIL_CALLS, IS_INTERPRETABLE, IS_VALID
 from .const_expr import F32_CONST, F64_CONST, GLOBAL_GET, I32_CONST, I64_CONST, REF_FUNC, REF_NULL, V128_CONST
-from .constant_walk import check_constant_functions, check_constant_global
 from .module import ACTIVE, ConstExpr, ElementSegment, FunctionItems, Module
 from .types import (
     EXTERN_KIND_NAMES,
@@ -42,8 +41,6 @@ _FUNCTION_SECTION, _TABLE_SECTION, _MEMORY_SECTION, _TAG_SECTION = 3, 4, 5, 13
 _CONSTANTS = {I32_CONST: I32, I64_CONST: I64, F32_CONST: F32, F64_CONST: F64, V128_CONST: V128}
 
 
-# What is known of a body, in bits. None: it has to be looked at.
-IS_VALID, IS_INTERPRETABLE, HAS_TAIL_CALLS = 1, 2, 4
 _INTERPRETABLE = bytes([bool(verdict & IS_INTERPRETABLE) for verdict in range(256)])
 _TAIL_CALLING = frozenset(verdict for verdict in range(256) if verdict & HAS_TAIL_CALLS)
 
@@ -65,6 +62,8 @@ def validate(module: Module, check: BodyChecker | None = None) -> int:
     verdicts = bytearray(len(module.bodies)) if check is None else check(module)
     misses = 0
     position = verdicts.find(0)
+    if position >= 0:  # the walker and its table are read in where they are needed: most processes never do
+        from .body import walk_body
     while position >= 0:
         facts = walk_body(module, first + position)
         verdicts[position] = IS_VALID | IS_INTERPRETABLE * facts.is_interpretable
@@ -94,7 +93,10 @@ def validate_module_level(module: Module) -> None:
             if data.memory >= len(module.memories):
                 raise ValidationError(f"unknown memory {data.memory}", offset=data.offset)
             _check_const_expr(module, data.start, module.memories[data.memory].address_type, data.offset)
-    check_constant_functions(module)
+    if module.constant_functions:
+        from .constant_walk import check_constant_functions
+
+        check_constant_functions(module)
 
 
 def _check_types(module: Module) -> None:
@@ -253,6 +255,8 @@ def _check_const_expr(
         found = _CONSTANTS[opcode]
     elif opcode == GLOBAL_GET:
         num_globals = len(module.globals) if num_globals is None else num_globals
+        from .constant_walk import check_constant_global
+
         check_constant_global(module, immediate, num_globals, offset)
         found = module.globals[immediate].content
     elif opcode == REF_FUNC:

@@ -7,24 +7,22 @@ the table's; the header names the special rows, which C has a case for each, or 
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING
 
-from ..config import SUPPORTED_FEATURES, Features
 from . import types as wt
-from .body import FREE_HEIGHT, MAX_LOCALS, MOST_OPERANDS_PER_BYTE
+from .body_facts import (
+    CONCRETE,
+    FEATURES,
+    FREE_HEIGHT,
+    HAS_TAIL_CALLS,
+    INDEX_SHIFT,
+    IS_INTERPRETABLE,
+    IS_VALID,
+    MAX_LOCALS,
+    MOST_OPERANDS_PER_BYTE,
+    feature_bits,
+)
 from .ops import INTERPRETED, OPS, SPECIAL, Op
-from .validate import HAS_TAIL_CALLS, IS_INTERPRETABLE, IS_VALID
 from .vectors import LANES
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-# A bit each, in this order.
-FEATURES = tuple(Features.__dataclass_fields__)
-
-# References to a type of the type section, as C has them: the lowest index of an equal type, and these bits.
-CONCRETE = 0x200
-INDEX_SHIFT = 10
 
 _CONSTANTS = {
     "TYPE_UNKNOWN": wt.UNKNOWN,  # those of value types are the ABI's
@@ -41,24 +39,6 @@ _CONSTANTS = {
 # The immediates of regular rows, a letter each; of what is not here, no body is taken.
 _LETTERS = {"memarg": "m", "lane": "n", "lanes": "s", "bits": "c"}
 _PAGES = (("ROWS", 0, 8), ("PREFIXED_ROWS", 0xFC, 8), ("VECTOR_ROWS", 0xFD, 12))  # macro, prefix, bits of a sub-opcode
-
-
-def feature_bits(features: Iterable[str]) -> int:
-    """A bit for each of these features.
-
-    >>> feature_bits(["threads", "tail_call"])
-    3
-    """
-    return sum([1 << FEATURES.index(feature) for feature in features])
-
-
-def usable(features: Features) -> int:
-    """The bits of the features that bodies may use.
-
-    Relaxed vector instructions are vector instructions: without those they may not be used either.
-    """
-    names = {name for name in FEATURES if name in SUPPORTED_FEATURES and getattr(features, name)}
-    return feature_bits(names if "simd" in names else names - {"relaxed_simd"})
 
 
 def form(op: Op) -> str:
