@@ -144,3 +144,12 @@ def test_stores_are_kept_once() -> None:
     """Both the inner loop, which may be written out, and the outer one would promote it."""
     inner = loop("local.get $i", -1, STORE)
     assert kept(WHILE.replace("{}", inner)) == 1
+
+
+def test_constant_vectors_meet_in_loops_with_stores() -> None:
+    """IndexError, and so no code (tests.fuzz.differential, seed 200637)."""
+    vector = "(v128.const i64x2 1 2)"
+    one = f"(local.set $k (i32x4.extract_lane 1 (block $b (result v128) (br $b {vector}))))"
+    two = f"(local.set $k (i32x4.extract_lane 1 (if (result v128) (local.get $n) (then {vector}) (else {vector}))))"
+    for text in (one, two):
+        assert kept(WHILE.replace("{}", f"{text} {STORE}")) == 1

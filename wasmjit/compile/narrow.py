@@ -20,6 +20,8 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from .lines import INCOMING
+
 _FUNCTION = re.compile(r"^define [^\n]*\{\n.*?^\}", re.MULTILINE | re.DOTALL)
 _CANDIDATE = re.compile(
     r"= (?:and i(?:32|64) |or i(?:32|64) |[us]rem |[us]div |shl i|lshr i|ashr i|mul i|icmp s|sext i(?:8|16|32) "
@@ -34,7 +36,6 @@ _STORE = re.compile(r"  store (?:volatile )?(?:<[^>]*>|\w+) ([^ ,]+), ptr (%[\w.
 _CAST = re.compile(r"i(\d+) (%[\w.]+) to i(\d+)")
 _GEP_INDEX = re.compile(r"i8, ptr (%[\w.]+), i64 (%[\w.]+|-?\d+)")
 _TARGET = re.compile(r"label %([\w.]+)")
-_INCOMING = re.compile(r"\[ ([^ ,]+),")
 _CALL = re.compile(r"\bcall (?!.* @llvm\.)")
 _ROTATION = re.compile(r"@llvm\.fsh[lr]\.")
 _KEEPS_ALIVE = re.compile(r"^  call void (?:asm |@llvm\.)")  # for its traps, not for its value
@@ -155,7 +156,7 @@ class _Function:
                 self.places[name] = number
                 self.definitions[name] = operation, rest
                 if operation == "phi":
-                    self.phis[name] = _INCOMING.findall(rest)
+                    self.phis[name] = INCOMING.findall(rest)
             elif (store := _STORE.match(line)) is not None:
                 self.stores[number] = store[1], store[2]
                 if _LOCAL.fullmatch(store[2]) is None:

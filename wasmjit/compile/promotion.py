@@ -19,6 +19,8 @@ import re
 from bisect import bisect_left, bisect_right
 from typing import NamedTuple
 
+from .lines import INCOMING
+
 _FUNCTION = re.compile(r"^define [^\n]*\{\n.*?^\}", re.MULTILINE | re.DOTALL)
 _MEMORY_STORE = re.compile(r"  store (?!volatile )(?:<[^>]*>|\w+) (?:<[^>]*>|[^ ,]+), ptr (%[\w.]+), align 1\b")
 _STORE = re.compile(r"  store (?:volatile )?(?:<[^>]*>|\w+) (<[^>]*>|[^ ,]+), ptr (%[\w.]+)(, align 1\b)?")
@@ -37,7 +39,6 @@ _TARGET = re.compile(r"label %([\w.]+)")
 _FLOATING = re.compile(r"  %[\w.]+ = f(?:add|sub|mul|div) ")
 _COUNTED = re.compile(r"  (?:%[\w.]+ = (?!getelementptr|zext|load|phi|call)|br i1 )")  # what costs LLVM something
 _FORK = re.compile(r"  br i1 (%[\w.]+), label %([\w.]+), label %([\w.]+)")
-_INCOMING = re.compile(r"\[ ([^ ,]+),")
 
 _NEGATED = {
     "eq": "ne",
@@ -682,7 +683,7 @@ class _Values:
             index = _GEP.match(rest)
             return _sum(self.of(index[1]), self.of(index[2]), 1) if index else _UNKNOWN
         if operation == "phi":
-            incoming = [self.of(operand) for operand in _INCOMING.findall(rest)]
+            incoming = [self.of(operand) for operand in INCOMING.findall(rest)]
             value = incoming[0]
             for other in incoming[1:]:
                 value = _either(value, other)
