@@ -18,7 +18,7 @@ C_CHECKED := $(C_FILES:runtime_c/%.c=$(C_CHECKS)/%.checked)
 # in the same functions of theirs: a quarter of that, in which it gets to all but three of 760 blocks that it gets to
 # with the whole. `make check-slow` gives it the whole.
 FEWER_STATES := 60000
-C_REPEATING := enter interpret_control memory signature stencil_x86_64 validate
+C_REPEATING := enter interpret_control memory signature stencil_x86_64 stencil_x86_64_calls stencil_x86_64_frame validate
 # Looked up only where it is used: the environment is made by then.
 PYTHON_HEADERS = -isystem $(shell $(PY) -c 'import sysconfig; print(sysconfig.get_path("include"))')
 PROCESSORS := $(shell nproc)
@@ -164,11 +164,10 @@ abi: venv
 spec: venv
 	$(PYTEST) $(PARALLEL) tests/spec
 
-# What runs in code from stencils (WASMJIT_STENCILS): the suites, random loops, all registers of all operations. How deep
-# recursion gets is not what the tests of depth want there yet.
+# What runs in code from stencils (WASMJIT_STENCILS): the suites, random loops, all registers of all operations.
 test-stencils: venv
 	WASMJIT_STENCILS=1 $(PYTEST) $(PARALLEL) tests/spec -k auto
-	WASMJIT_STENCILS=1 WASMJIT_TEST_TIER=auto $(PYTEST) $(PARALLEL) tests/hazards -k "not deep and not depth and not native_frames"
+	WASMJIT_STENCILS=1 WASMJIT_TEST_TIER=auto $(PYTEST) $(PARALLEL) tests/hazards
 	$(PYTEST) $(PARALLEL) -m "slow or not slow" tests/unit/test_stencils.py tests/unit/test_first_tier.py
 	$(PY) -m tests.fuzz.loops --tiers stencils --count 1000
 

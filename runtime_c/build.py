@@ -49,6 +49,8 @@ SOURCES = [
     "stencil_registers.c",
     "stencil_translate.c",
     "stencil_x86_64.c",
+    "stencil_x86_64_calls.c",
+    "stencil_x86_64_frame.c",
     "store.c",
     "store_object.c",
     "table.c",

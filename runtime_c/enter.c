@@ -1,6 +1,6 @@
 /* Into wasm and out again: what every activation does, whoever starts it. The code between wj_boundary_begin and
  * wj_boundary_end is a trampoline that the compiler made for the signature (compile/trampolines.py), or wj_enter_any. */
-#include "boundary.h"
+#include "stencil.h"
 
 #include <stdlib.h>
 
@@ -193,11 +193,13 @@ static inline __attribute__((always_inline)) int enter(wj_target *target, wj_ent
     entry->own_pc_count = 0;
     entry->deadline_ns = 0;
     entry->stack_limit = store->stack_limit;
+    entry->stencil_limit = store->stencil_limit;
     entry->caller = store->caller;
     entry->code = target->func_ref->code;
     entry->stack_slots = target->signature->stack_slots;
     entry->status = WJ_STATUS_OK;
     store->stack_limit = limit;
+    store->stencil_limit = wj_stencil_limit(sp, limit);
     store->caller = target->caller;
     store->thread = thread;
     __atomic_store_n(&store->depth, depth + 1, __ATOMIC_RELAXED);
@@ -234,6 +236,7 @@ static inline __attribute__((always_inline)) void leave(wj_entry *entry)
         wj_interrupt_end(thread, entry);
     }
     store->stack_limit = entry->stack_limit;
+    store->stencil_limit = entry->stencil_limit;
     store->caller = entry->caller;
     if (LIKELY(entry->status == WJ_STATUS_OK)) { /* else somebody waits for the end: it takes some 10 ms */
         wj_look_if_due(store); /* while nobody else may use the store */

@@ -1,5 +1,5 @@
 /* Runs translated functions. See interpret.h. */
-#include "stencil.h"
+#include "interpret_limits.h"
 
 #include <alloca.h>
 #include <math.h>
@@ -57,15 +57,6 @@ static bool fits(wj_store *store, int64_t gap_bytes)
 
 /* ---- calls ---- */
 
-typedef struct {
-    wj_interpreter *interpreter;
-    const uint64_t *functions; /* the function table */
-    uint8_t *vmctx;
-    uintptr_t native_top;      /* where, on the native stack, the frames of this interpreter begin, */
-    uintptr_t native_end;      /* and what they must not go below; 0: not known */
-    int64_t fuel;              /* what is left, where code counts it; the store knows what was left at the last call */
-} context;
-
 static void set_instance(context *c, void *vmctx)
 {
     c->vmctx = vmctx;
@@ -79,39 +70,10 @@ static uint64_t *counter_of(const context *c, uint32_t position)
     return wj_function_words(c->functions, WJ_COUNTERS, c->interpreter->plan.function_count) + position;
 }
 
-static wj_store *store_of(const context *c)
-{
-    return ((wj_vmcontext *)(void *)c->vmctx)->store;
-}
-
 /* A frame on the stack of the function that this stands in, with so many slots behind it. Aligned as the stack is, by
  * hand: v128 places are stored with aligned moves. */
 #define FRAME(slots)                                                                                  \
     ((wj_frame *)(((uintptr_t)alloca((WJ_SLOT_OF(stack) + (slots) + 2) * sizeof(uint64_t)) + 15) & ~(uintptr_t)15))
-
-/* The limit for compiled code that is called from `here`: what it may use does not depend on how much of the native stack
- * the interpreter's own frames take. */
-static uint64_t limit_below(const context *c, uint64_t limit, uintptr_t here)
-{
-    uint64_t own_bytes = c->native_top - here;
-    if (c->native_end == 0 || limit <= c->native_end) {
-        return limit;
-    }
-    return limit - c->native_end < own_bytes ? c->native_end : limit - own_bytes;
-}
-
-/* Whether compiled code that is called from `here` may find less of the native stack than it may use, for the interpreter's
- * frames: functions that alternate between the two would get less deep than in either. */
-static bool is_short(const context *c, uintptr_t here)
-{
-    const wj_store *store = store_of(c);
-    if (c->native_end == 0 || here <= c->native_end || store->stack_limit > c->native_end + (c->native_top - here)) {
-        return false;
-    }
-    uint64_t at_first = wj_this_thread.entry->landing_sp - c->native_end;
-    at_first = at_first < store->max_wasm_stack_bytes ? at_first : store->max_wasm_stack_bytes;
-    return here - c->native_end < at_first / 2;
-}
 
 /* Calls code with the operands at `values`, where it puts the results. */
 static void ABANDONED call_native(const context *c, const void *code, void *vmctx, const wj_signature *type, uint64_t *values)
@@ -124,11 +86,9 @@ static void ABANDONED call_native(const context *c, const void *code, void *vmct
     for (uint32_t i = 0; i < type->param_count; i++) {
         places[type->places[i].slot] = values[i];
     }
-    wj_store *store = store_of(c);
-    uint64_t limit = store->stack_limit;
-    store->stack_limit = limit_below(c, limit, (uintptr_t)frame);
+    limits before = lower_limits(c, (uintptr_t)frame);
     wj_call_frame(code, frame, type->stack_slots);
-    store->stack_limit = limit;
+    put_back(c, before);
     for (uint32_t i = 0; i < type->result_count; i++) {
         values[i] = *wj_result_slot(type, i, frame, area);
     }
@@ -144,11 +104,9 @@ static void ABANDONED enter_loop(const context *c, uint64_t code, const wj_signa
     frame->ints[0] = (uint64_t)(uintptr_t)c->vmctx;
     frame->ints[1] = (uint64_t)(uintptr_t)(has_area ? area : locals);
     frame->ints[2] = (uint64_t)(uintptr_t)locals;
-    wj_store *store = store_of(c);
-    uint64_t limit = store->stack_limit;
-    store->stack_limit = limit_below(c, limit, (uintptr_t)frame);
+    limits before = lower_limits(c, (uintptr_t)frame);
     wj_call_frame((const void *)(uintptr_t)code, frame, 0);
-    store->stack_limit = limit;
+    put_back(c, before);
     for (uint32_t i = 0; i < type->result_count; i++) {
         locals[i] = *wj_result_slot(type, i, frame, area);
     }
@@ -264,18 +222,17 @@ static inline void end_of(wj_store *store, wj_entry *entry, const wj_activation 
 }
 
 /* Native code of the function, which the function table has from now on, unless somebody was faster; NULL: there is none. */
-static const void *native_of(const context *c, uint32_t position, wj_interpreted *function)
+static const wj_native *native_of(const context *c, uint32_t position, wj_interpreted *function)
 {
     const wj_interpreter_plan *plan = &c->interpreter->plan;
-    int64_t began_ns = wj_now_ns(CLOCK_MONOTONIC);
-    const void *code = wj_native_of(c->interpreter, function);
-    (void)__atomic_fetch_add(&function->translate_ns, wj_now_ns(CLOCK_MONOTONIC) - began_ns, __ATOMIC_RELAXED);
+    const wj_native *native = wj_native_of(c->interpreter, function);
     uint64_t stub = plan->stubs_address + (uint64_t)position * plan->stub_bytes;
-    if (code != NULL) {
+    if (native != NULL) {
         uint64_t *place = wj_function_words(c->functions, WJ_CODES, plan->function_count) + position;
-        (void)__atomic_compare_exchange_n(place, &stub, (uint64_t)(uintptr_t)code, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+        (void)__atomic_compare_exchange_n(place, &stub, (uint64_t)(uintptr_t)native->code, false, __ATOMIC_ACQ_REL,
+                                          __ATOMIC_ACQUIRE);
     }
-    return code;
+    return native;
 }
 
 uint64_t ABANDONED wj_interpret(uint32_t position, wj_frame *frame)
@@ -291,14 +248,17 @@ uint64_t ABANDONED wj_interpret(uint32_t position, wj_frame *frame)
     c.native_end = is_known ? thread->stack_low + thread->stack_headroom_bytes : 0;
     wj_interpreted *function =
         LIKELY(c.interpreter != NULL) ? wj_interpreted_at(c.interpreter, position) : WJ_REFUSED_FUNCTION;
+    c.is_exhausted = false;
+    if (function != WJ_REFUSED_FUNCTION && c.interpreter->plan.has_stencils != 0) {
+        const wj_native *native = native_of(&c, position, function);
+        /* What its first instructions look at (wj_emit_prologue), which come here again where there is no room. */
+        if (native != NULL && (uintptr_t)&frame->link - native->frame_bytes >= store->stencil_limit) {
+            return (uint64_t)(uintptr_t)native->code;
+        }
+        c.is_exhausted = native != NULL;
+    }
     if (function == WJ_REFUSED_FUNCTION || (UNLIKELY(store->interpreter_stack == NULL) && !wj_interpreter_stack_make(store))) {
         return wj_lazy_resolve(c.vmctx, position, &frame->link);
-    }
-    if (c.interpreter->plan.has_stencils != 0) {
-        const void *code = native_of(&c, position, function);
-        if (code != NULL) {
-            return (uint64_t)(uintptr_t)code;
-        }
     }
     ((wj_vmcontext *)(void *)c.vmctx)->flags = INTERPRETED;
     const wj_signature *type = function->signature;
@@ -331,7 +291,7 @@ static bool ABANDONED compute(const wj_constants *of, uint32_t position, uint64_
     const wj_thread *thread = &wj_this_thread;
     wj_entry *entry = thread->entry;
     uintptr_t here = (uintptr_t)__builtin_frame_address(0);
-    context c = {of->interpreter, ((const wj_vmcontext *)of->context)->functions, of->context, here, 0, 0};
+    context c = {of->interpreter, ((const wj_vmcontext *)of->context)->functions, of->context, here, 0, 0, false};
     wj_store *store = store_of(&c);
     const wj_interpreted *function = wj_interpreted_at(c.interpreter, position);
     if (function == WJ_REFUSED_FUNCTION || (UNLIKELY(store->interpreter_stack == NULL) && !wj_interpreter_stack_make(store))) {
@@ -485,8 +445,8 @@ static inline uint64_t masked(uint64_t index, uint64_t length)
     }
 /* Of what has checked something first: if that traps, the store is not told. */
 #define SAVE_FUEL() (plan->counts_fuel != 0 ? (void)(store->fuel = (uint64_t)c->fuel) : (void)0)
-#define NEXT(words) \
-    ip += (words);  \
+#define NEXT(name)         \
+    ip += WJ_WORDS_##name; \
     goto *labels[*ip]
 
 /* Runs an activation, whose operands are its first slots, up to its return; its results are there then. The activations
@@ -494,7 +454,7 @@ static inline uint64_t masked(uint64_t index, uint64_t length)
 static void INTERPRETER_SECTION ABANDONED run(context *c, wj_store *store, wj_entry *entry, wj_activation *activation)
 {
     static const void *const labels[] = {
-#define WJ_X(name) &&label_##name,
+#define WJ_X(name, words) &&label_##name,
         WJ_OTHER_OPERATIONS(WJ_X)
 #undef WJ_X
 #define WJ_X(opcode, name, ...) &&label_##name,
@@ -568,7 +528,7 @@ finished:
     function = (wj_interpreted *)activation->function;
     s = activation->slots;
     ip = activation->ip;
-    ip += *ip == WJ_OP_CALL_INDIRECT ? 5 : *ip == WJ_OP_CALL_REF ? 4 : 3;
+    ip += *ip == WJ_OP_CALL_INDIRECT ? WJ_WORDS_CALL_INDIRECT : *ip == WJ_OP_CALL_REF ? WJ_WORDS_CALL_REF : WJ_WORDS_CALL;
     if (UNLIKELY(activation->vmctx != c->vmctx)) {
         set_instance(c, activation->vmctx);
         goto instance;
@@ -581,7 +541,7 @@ finished:
     {                                                   \
         operand a = READ_##operand(s[ip[2]]);           \
         s[ip[1]] = BITS_##result(expression);           \
-        NEXT(3);                                        \
+        NEXT(UNARY);                                    \
     }
     WJ_UNARY_ROWS(WJ_X)
 #undef WJ_X
@@ -591,7 +551,7 @@ finished:
         first a = READ_##first(s[ip[2]]);                     \
         second b = READ_##second(s[ip[3]]);                   \
         s[ip[1]] = BITS_##result(expression);                 \
-        NEXT(4);                                              \
+        NEXT(BINARY);                                         \
     }
     WJ_FLOAT_BINARY_ROWS(WJ_X)
     WJ_INTEGER_BINARY_ROWS(WJ_X)
@@ -602,7 +562,7 @@ finished:
         first a = READ_##first(s[ip[2]]);                     \
         second b = (second)(s64)(s32)ip[3];                   \
         s[ip[1]] = BITS_##result(expression);                 \
-        NEXT(4);                                              \
+        NEXT(BINARY);                                         \
     }
     WJ_INTEGER_BINARY_ROWS(WJ_X)
 #undef WJ_X
@@ -611,8 +571,8 @@ finished:
     {                                                         \
         first a = READ_##first(s[ip[1]]);                     \
         second b = READ_##second(s[ip[2]]);                   \
-        ip = (expression) != 0 ? words + ip[3] : ip + 4;      \
-        NEXT(0);                                              \
+        ip = (expression) != 0 ? words + ip[3] : ip + WJ_WORDS_BINARY;\
+        goto *labels[*ip];                                    \
     }
     WJ_INTEGER_BINARY_ROWS(WJ_X)
 #undef WJ_X
@@ -621,8 +581,8 @@ finished:
     {                                                         \
         first a = READ_##first(s[ip[1]]);                     \
         second b = (second)(s64)(s32)ip[2];                   \
-        ip = (expression) != 0 ? words + ip[3] : ip + 4;      \
-        NEXT(0);                                              \
+        ip = (expression) != 0 ? words + ip[3] : ip + WJ_WORDS_BINARY;\
+        goto *labels[*ip];                                    \
     }
     WJ_INTEGER_BINARY_ROWS(WJ_X)
 #undef WJ_X
@@ -636,7 +596,7 @@ finished:
         activation->ip = ip;                                               \
         memcpy(&loaded, (const void *)(base + NARROW(s[ip[2]]) + ip[3]), sizeof loaded); \
         s[ip[1]] = BITS_##wide((wide)loaded);                              \
-        NEXT(4);                                                           \
+        NEXT(ACCESS);                                                      \
     }
     WJ_LOAD_ROWS(WJ_X)
 #undef WJ_X
@@ -646,7 +606,7 @@ finished:
         memory_type stored = (memory_type)s[ip[2]];                        \
         activation->ip = ip;                                               \
         memcpy((void *)(base + NARROW(s[ip[1]]) + ip[3]), &stored, sizeof stored); \
-        NEXT(4);                                                           \
+        NEXT(ACCESS);                                                      \
     }
     WJ_STORE_ROWS(WJ_X)
 #undef WJ_X
@@ -655,19 +615,19 @@ label_UNREACHABLE:
     TRAP(UNREACHABLE);
 label_COPY:
     s[ip[1]] = s[ip[2]];
-    NEXT(3);
+    NEXT(COPY);
 label_MOVE:
     memmove(s + ip[1], s + ip[2], ip[3] * sizeof *s);
-    NEXT(4);
+    NEXT(MOVE);
 label_CONSTANT:
     s[ip[1]] = ip[2];
-    NEXT(3);
+    NEXT(CONSTANT);
 label_CONSTANT_64:
     s[ip[1]] = ip[2] | (uint64_t)ip[3] << 32;
-    NEXT(4);
+    NEXT(CONSTANT_64);
 label_SELECT:
     s[ip[1]] = (uint32_t)s[ip[4]] != 0 ? s[ip[2]] : s[ip[3]];
-    NEXT(5);
+    NEXT(SELECT);
 label_LOOP:
     ++*counter;
     if (UNLIKELY(--function->budget <= 0)) {
@@ -682,27 +642,27 @@ label_LOOP:
             goto finished;
         }
     }
-    NEXT(2);
+    NEXT(LOOP);
 label_BRANCH:
     ip = words + ip[1];
-    NEXT(0);
+    goto *labels[*ip];
 label_BRANCH_IF:
-    ip = (uint32_t)s[ip[1]] != 0 ? words + ip[2] : ip + 3;
-    NEXT(0);
+    ip = (uint32_t)s[ip[1]] != 0 ? words + ip[2] : ip + WJ_WORDS_BRANCH_IF;
+    goto *labels[*ip];
 label_BRANCH_UNLESS:
-    ip = (uint32_t)s[ip[1]] == 0 ? words + ip[2] : ip + 3;
-    NEXT(0);
+    ip = (uint32_t)s[ip[1]] == 0 ? words + ip[2] : ip + WJ_WORDS_BRANCH_UNLESS;
+    goto *labels[*ip];
 label_BRANCH_ON_NULL:
-    ip = s[ip[1]] == 0 ? words + ip[2] : ip + 3;
-    NEXT(0);
+    ip = s[ip[1]] == 0 ? words + ip[2] : ip + WJ_WORDS_BRANCH_ON_NULL;
+    goto *labels[*ip];
 label_BRANCH_ON_NON_NULL:
-    ip = s[ip[1]] != 0 ? words + ip[2] : ip + 3;
-    NEXT(0);
+    ip = s[ip[1]] != 0 ? words + ip[2] : ip + WJ_WORDS_BRANCH_ON_NON_NULL;
+    goto *labels[*ip];
 label_BRANCH_TABLE: {
     uint32_t index = (uint32_t)s[ip[1]];
     uint32_t count = ip[2];
     ip = words + ip[3 + (index < count ? index : count)];
-    NEXT(0);
+    goto *labels[*ip];
 }
 label_RETURN: {
     uint32_t count = function->signature->result_count;
@@ -716,7 +676,7 @@ label_CALL: {
     operands = s + ip[2];
     uint32_t position = ip[1] - plan->imported_function_count;
     CALL_DEFINED(position);
-    NEXT(3);
+    NEXT(CALL);
 }
 label_CALL_IMPORT: {
     const wj_func_ref *reference = AT(const wj_func_ref *, plan->imported_functions_offset + 8 * ip[1]);
@@ -724,7 +684,7 @@ label_CALL_IMPORT: {
     activation->ip = ip;
     operands = s + ip[2];
     CALL_REFERENCE();
-    NEXT(3);
+    NEXT(CALL_IMPORT);
 }
 label_CALL_INDIRECT: {
     const wj_table *table = TABLE(ip[2]);
@@ -745,7 +705,7 @@ label_CALL_INDIRECT: {
         const wj_signature *type = plan->types[ip[1]];
         CALL_REFERENCE();
     }
-    NEXT(5);
+    NEXT(CALL_INDIRECT);
 }
 label_CALL_REF: { /* validation has seen that what it refers to has the type */
     const wj_func_ref *reference = (const wj_func_ref *)(uintptr_t)s[ip[2]];
@@ -760,137 +720,137 @@ label_CALL_REF: { /* validation has seen that what it refers to has the type */
         const wj_signature *type = plan->types[ip[1]];
         CALL_REFERENCE();
     }
-    NEXT(4);
+    NEXT(CALL_REF);
 }
 label_GLOBAL_GET_32:
     s[ip[1]] = AT(uint32_t, ip[2]);
-    NEXT(3);
+    NEXT(GLOBAL_GET_32);
 label_GLOBAL_GET_64:
     s[ip[1]] = AT(uint64_t, ip[2]);
-    NEXT(3);
+    NEXT(GLOBAL_GET_64);
 label_GLOBAL_SET_32:
     AT(uint32_t, ip[2]) = (uint32_t)s[ip[1]];
-    NEXT(3);
+    NEXT(GLOBAL_SET_32);
 label_GLOBAL_SET_64:
     AT(uint64_t, ip[2]) = s[ip[1]];
-    NEXT(3);
+    NEXT(GLOBAL_SET_64);
 label_IMPORTED_GLOBAL_GET_32:
     s[ip[1]] = *AT(const uint32_t *, ip[2]);
-    NEXT(3);
+    NEXT(IMPORTED_GLOBAL_GET_32);
 label_IMPORTED_GLOBAL_GET_64:
     s[ip[1]] = *AT(const uint64_t *, ip[2]);
-    NEXT(3);
+    NEXT(IMPORTED_GLOBAL_GET_64);
 label_IMPORTED_GLOBAL_SET_32:
     *AT(uint32_t *, ip[2]) = (uint32_t)s[ip[1]];
-    NEXT(3);
+    NEXT(IMPORTED_GLOBAL_SET_32);
 label_IMPORTED_GLOBAL_SET_64:
     *AT(uint64_t *, ip[2]) = s[ip[1]];
-    NEXT(3);
+    NEXT(IMPORTED_GLOBAL_SET_64);
 label_REF_FUNC:
     s[ip[1]] = (uint64_t)(uintptr_t)(c->vmctx + ip[2]);
-    NEXT(3);
+    NEXT(REF_FUNC);
 label_REF_FUNC_IMPORTED:
     s[ip[1]] = AT(uint64_t, ip[2]);
-    NEXT(3);
+    NEXT(REF_FUNC_IMPORTED);
 label_TABLE_GET: {
     const wj_table *table = TABLE(ip[2]);
     uint32_t index = (uint32_t)s[ip[3]];
     TRAP_IF(index >= table->length, TABLE_OUT_OF_BOUNDS);
     s[ip[1]] = table->elements[masked(index, table->length)];
-    NEXT(4);
+    NEXT(TABLE_GET);
 }
 label_TABLE_SET: {
     const wj_table *table = TABLE(ip[1]);
     uint32_t index = (uint32_t)s[ip[2]];
     TRAP_IF(index >= table->length, TABLE_OUT_OF_BOUNDS);
     table->elements[masked(index, table->length)] = s[ip[3]];
-    NEXT(4);
+    NEXT(TABLE_SET);
 }
 label_TABLE_SIZE:
     s[ip[1]] = TABLE(ip[2])->length;
-    NEXT(3);
+    NEXT(TABLE_SIZE);
 label_TABLE_GROW:
     activation->ip = ip;
     s[ip[1]] = NARROW(wj_builtin_table_grow(c->vmctx, ip[2], (void *)(uintptr_t)s[ip[3]], NARROW(s[ip[4]])));
-    NEXT(5);
+    NEXT(TABLE_GROW);
 label_TABLE_FILL:
     activation->ip = ip;
     wj_builtin_table_fill(c->vmctx, ip[1], NARROW(s[ip[2]]), (void *)(uintptr_t)s[ip[3]], NARROW(s[ip[4]]));
-    NEXT(5);
+    NEXT(TABLE_FILL);
 label_TABLE_COPY:
     activation->ip = ip;
     wj_builtin_table_copy(c->vmctx, ip[1], ip[2], NARROW(s[ip[3]]), NARROW(s[ip[4]]), NARROW(s[ip[5]]));
-    NEXT(6);
+    NEXT(TABLE_COPY);
 label_TABLE_INIT:
     activation->ip = ip;
     wj_builtin_table_init(c->vmctx, ip[1], ip[2], NARROW(s[ip[3]]), NARROW(s[ip[4]]), NARROW(s[ip[5]]));
-    NEXT(6);
+    NEXT(TABLE_INIT);
 label_ELEM_DROP:
     wj_builtin_elem_drop(c->vmctx, ip[1]);
-    NEXT(2);
+    NEXT(ELEM_DROP);
 label_CHECK: {
     const wj_memory *memory = AT(wj_memory_slot, plan->memories_offset).memory;
     uint64_t end = NARROW(s[ip[1]]) + ip[2] + ip[3];
     TRAP_IF(end > __atomic_load_n(&memory->size_bytes, __ATOMIC_RELAXED), MEMORY_OUT_OF_BOUNDS);
-    NEXT(4);
+    NEXT(CHECK);
 }
 label_MEMORY_SIZE: {
     const wj_memory *memory = (&AT(wj_memory_slot, plan->memories_offset))[ip[2]].memory;
     s[ip[1]] = __atomic_load_n(&memory->size_bytes, __ATOMIC_RELAXED) >> memory->page_size_log2;
-    NEXT(3);
+    NEXT(MEMORY_SIZE);
 }
 label_MEMORY_GROW:
     activation->ip = ip;
     s[ip[1]] = NARROW(wj_builtin_memory_grow(c->vmctx, ip[2], NARROW(s[ip[3]])));
-    NEXT(4);
+    NEXT(MEMORY_GROW);
 label_MEMORY_FILL:
     activation->ip = ip;
     wj_builtin_memory_fill(c->vmctx, ip[1], NARROW(s[ip[2]]), (uint32_t)s[ip[3]], NARROW(s[ip[4]]));
-    NEXT(5);
+    NEXT(MEMORY_FILL);
 label_MEMORY_COPY:
     activation->ip = ip;
     wj_builtin_memory_copy(c->vmctx, ip[1], ip[2], NARROW(s[ip[3]]), NARROW(s[ip[4]]), NARROW(s[ip[5]]));
-    NEXT(6);
+    NEXT(MEMORY_COPY);
 label_MEMORY_INIT:
     activation->ip = ip;
     wj_builtin_memory_init(c->vmctx, ip[1], ip[2], NARROW(s[ip[3]]), NARROW(s[ip[4]]), NARROW(s[ip[5]]));
-    NEXT(6);
+    NEXT(MEMORY_INIT);
 label_DATA_DROP:
     wj_builtin_data_drop(c->vmctx, ip[1]);
-    NEXT(2);
+    NEXT(DATA_DROP);
 label_FUEL_BEGIN:
     c->fuel = (int64_t)store->fuel - 1;
     if (UNLIKELY(c->fuel <= 0)) {
         store->fuel = (uint64_t)c->fuel;
         TRAP(OUT_OF_FUEL);
     }
-    NEXT(1);
+    NEXT(FUEL_BEGIN);
 label_FUEL:
     c->fuel -= ip[1];
-    NEXT(2);
+    NEXT(FUEL);
 label_FUEL_SAVE:
     c->fuel -= ip[1];
     store->fuel = (uint64_t)c->fuel;
-    NEXT(2);
+    NEXT(FUEL_SAVE);
 label_FUEL_SAVE_COUNT: {
     uint64_t count = ip[3] != 0 ? s[ip[2]] : NARROW(s[ip[2]]);
     c->fuel -= (int64_t)(ip[1] + (count < WJ_MOST_CHARGED ? count : WJ_MOST_CHARGED));
     store->fuel = (uint64_t)c->fuel;
-    NEXT(4);
+    NEXT(FUEL_SAVE_COUNT);
 }
 label_FUEL_LOAD:
     c->fuel = (int64_t)store->fuel;
-    NEXT(1);
+    NEXT(FUEL_LOAD);
 label_FUEL_CHECK:
     if (UNLIKELY(c->fuel <= 0)) {
         store->fuel = (uint64_t)c->fuel;
         TRAP(OUT_OF_FUEL);
     }
-    NEXT(1);
+    NEXT(FUEL_CHECK);
 label_EPOCH: /* which another thread advances */
     if (UNLIKELY(__atomic_load_n((const uint64_t *)(uintptr_t)store->epoch, __ATOMIC_RELAXED) >= store->epoch_deadline)) {
         activation->ip = ip;
         wj_builtin_epoch_deadline_reached(c->vmctx);
     }
-    NEXT(1);
+    NEXT(EPOCH);
 }

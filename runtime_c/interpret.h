@@ -180,64 +180,65 @@
     X(0x3d, I64_STORE16, uint16_t)                                             \
     X(0x3e, I64_STORE32, uint32_t)
 
-/* Operations, and their operands behind the number of the operation. `d` is the slot of the result. */
+/* Operations, how many words they have with their number, and what those behind it are. `d` is the slot of the result. A
+ * table of branches has a word more for each target but the default's. */
 #define WJ_OTHER_OPERATIONS(X)                                                 \
-    X(UNREACHABLE)                                                             \
-    X(COPY)          /* d, slot */                                             \
-    X(MOVE)          /* first d, first slot, count: d lies below slot */       \
-    X(CONSTANT)      /* d, value */                                            \
-    X(CONSTANT_64)   /* d, low half, high half */                              \
-    X(SELECT)        /* d, slot, slot, slot of the condition */                \
-    X(LOOP)          /* offset in the module of the loop, or 0 if it cannot be entered */ \
-    X(BRANCH)        /* target: distance in words from here */                 \
-    X(BRANCH_IF)     /* slot, target */                                        \
-    X(BRANCH_UNLESS) /* slot, target */                                        \
-    X(BRANCH_ON_NULL)     /* slot of the reference, target */                  \
-    X(BRANCH_ON_NON_NULL) /* slot of the reference, target */                  \
-    X(BRANCH_TABLE)  /* slot, count, targets and the default's */              \
-    X(RETURN)        /* slot of the first result; the others follow */         \
-    X(CALL)          /* function, slot of the first operand and result */      \
-    X(CALL_IMPORT)   /* as CALL */                                             \
-    X(CALL_INDIRECT) /* type, table, slot of the index, slot of the first operand and result */ \
-    X(CALL_REF)      /* type, slot of the reference, slot of the first operand and result */ \
-    X(GLOBAL_GET_32) /* d, offset in the instance context */                   \
-    X(GLOBAL_GET_64)                                                           \
-    X(GLOBAL_SET_32) /* slot, offset */                                        \
-    X(GLOBAL_SET_64)                                                           \
-    X(IMPORTED_GLOBAL_GET_32) /* as above; at the offset is the value's address */ \
-    X(IMPORTED_GLOBAL_GET_64)                                                  \
-    X(IMPORTED_GLOBAL_SET_32)                                                  \
-    X(IMPORTED_GLOBAL_SET_64)                                                  \
-    X(REF_FUNC)          /* d, offset of the func-ref */                       \
-    X(REF_FUNC_IMPORTED) /* d, offset of its address */                        \
-    X(TABLE_GET)    /* d, table, slot */                                       \
-    X(TABLE_SET)    /* table, slot of the index, slot */                       \
-    X(TABLE_SIZE)   /* d, table */                                             \
-    X(TABLE_GROW)   /* d, table, slot of the reference, slot of the delta */   \
-    X(TABLE_FILL)   /* table, slots of index, reference, count */              \
-    X(TABLE_COPY)   /* to, from, slots of to, from, count */                   \
-    X(TABLE_INIT)   /* table, segment, slots of to, from, count */             \
-    X(ELEM_DROP)    /* segment */                                              \
-    X(CHECK)        /* slot of the address, offset, size of the access in bytes: traps unless memory 0 has all of it */ \
-    X(MEMORY_SIZE)  /* d, memory */                                            \
-    X(MEMORY_GROW)  /* d, memory, slot */                                      \
-    X(MEMORY_FILL)  /* memory, slots of to, byte, count */                     \
-    X(MEMORY_COPY)  /* to, from, slots of to, from, count */                   \
-    X(MEMORY_INIT)  /* memory, segment, slots of to, from, count */            \
-    X(DATA_DROP)    /* segment */                                              \
-    X(FUEL_BEGIN)   /* of a function: takes over what the store says is left, less 1; traps if that is nothing */ \
-    X(FUEL)         /* cost of what was passed */                              \
-    X(FUEL_SAVE)    /* cost; tells the store what is left */                   \
-    X(FUEL_SAVE_COUNT) /* cost, slot of a count that is charged too, whether that has 64 bits */ \
-    X(FUEL_LOAD)    /* what the store says is left */                          \
-    X(FUEL_CHECK)   /* traps if that is nothing */                             \
-    X(EPOCH)        /* calls the runtime if the deadline is reached */
+    X(UNREACHABLE, 1)                                                          \
+    X(COPY, 3)          /* d, slot */                                          \
+    X(MOVE, 4)          /* first d, first slot, count: d lies below slot */    \
+    X(CONSTANT, 3)      /* d, value */                                         \
+    X(CONSTANT_64, 4)   /* d, low half, high half */                           \
+    X(SELECT, 5)        /* d, slot, slot, slot of the condition */             \
+    X(LOOP, 2)          /* offset in the module of the loop, or 0 if it cannot be entered */ \
+    X(BRANCH, 2)        /* target: distance in words from here */              \
+    X(BRANCH_IF, 3)     /* slot, target */                                     \
+    X(BRANCH_UNLESS, 3) /* slot, target */                                     \
+    X(BRANCH_ON_NULL, 3)     /* slot of the reference, target */               \
+    X(BRANCH_ON_NON_NULL, 3) /* slot of the reference, target */               \
+    X(BRANCH_TABLE, 4)  /* slot, count, targets and the default's */           \
+    X(RETURN, 2)        /* slot of the first result; the others follow */      \
+    X(CALL, 3)          /* function, slot of the first operand and result */   \
+    X(CALL_IMPORT, 3)   /* as CALL */                                          \
+    X(CALL_INDIRECT, 5) /* type, table, slot of the index, slot of the first operand and result */ \
+    X(CALL_REF, 4)      /* type, slot of the reference, slot of the first operand and result */ \
+    X(GLOBAL_GET_32, 3) /* d, offset in the instance context */                \
+    X(GLOBAL_GET_64, 3)                                                        \
+    X(GLOBAL_SET_32, 3) /* slot, offset */                                     \
+    X(GLOBAL_SET_64, 3)                                                        \
+    X(IMPORTED_GLOBAL_GET_32, 3) /* as above; at the offset is the value's address */ \
+    X(IMPORTED_GLOBAL_GET_64, 3)                                               \
+    X(IMPORTED_GLOBAL_SET_32, 3)                                               \
+    X(IMPORTED_GLOBAL_SET_64, 3)                                               \
+    X(REF_FUNC, 3)          /* d, offset of the func-ref */                    \
+    X(REF_FUNC_IMPORTED, 3) /* d, offset of its address */                     \
+    X(TABLE_GET, 4)    /* d, table, slot */                                    \
+    X(TABLE_SET, 4)    /* table, slot of the index, slot */                    \
+    X(TABLE_SIZE, 3)   /* d, table */                                          \
+    X(TABLE_GROW, 5)   /* d, table, slot of the reference, slot of the delta */ \
+    X(TABLE_FILL, 5)   /* table, slots of index, reference, count */           \
+    X(TABLE_COPY, 6)   /* to, from, slots of to, from, count */                \
+    X(TABLE_INIT, 6)   /* table, segment, slots of to, from, count */          \
+    X(ELEM_DROP, 2)    /* segment */                                           \
+    X(CHECK, 4)        /* slot of the address, offset, size of the access in bytes: traps unless memory 0 has all of it */ \
+    X(MEMORY_SIZE, 3)  /* d, memory */                                         \
+    X(MEMORY_GROW, 4)  /* d, memory, slot */                                   \
+    X(MEMORY_FILL, 5)  /* memory, slots of to, byte, count */                  \
+    X(MEMORY_COPY, 6)  /* to, from, slots of to, from, count */                \
+    X(MEMORY_INIT, 6)  /* memory, segment, slots of to, from, count */         \
+    X(DATA_DROP, 2)    /* segment */                                           \
+    X(FUEL_BEGIN, 1)   /* of a function: takes over what the store says is left, less 1; traps if that is nothing */ \
+    X(FUEL, 2)         /* cost of what was passed */                              \
+    X(FUEL_SAVE, 2)    /* cost; tells the store what is left */                   \
+    X(FUEL_SAVE_COUNT, 4) /* cost, slot of a count that is charged too, whether that has 64 bits */ \
+    X(FUEL_LOAD, 1)    /* what the store says is left */                          \
+    X(FUEL_CHECK, 1)   /* traps if that is nothing */                             \
+    X(EPOCH, 1)        /* calls the runtime if the deadline is reached */
 
 /* Binary integer operations exist with a constant in place of the second slot, too; and comparisons of integers as
  * branches that are taken if they hold. */
 #define WJ_IMMEDIATE(name) WJ_OP_##name##_IMMEDIATE
 enum wj_operation {
-#define WJ_X(name) WJ_OP_##name,
+#define WJ_X(name, words) WJ_OP_##name,
     WJ_OTHER_OPERATIONS(WJ_X)
 #undef WJ_X
 #define WJ_X(opcode, name, ...) WJ_OP_##name,
@@ -256,7 +257,17 @@ enum wj_operation {
     WJ_OPERATION_COUNT
 };
 
-/* One function, translated. Nothing of it changes but `budget` and `translate_ns`. */
+/* How many words: of rows, result or target, operands, and what an access adds to an address, are one each. */
+enum {
+#define WJ_X(name, words) WJ_WORDS_##name = (words),
+    WJ_OTHER_OPERATIONS(WJ_X)
+#undef WJ_X
+    WJ_WORDS_UNARY = 3,
+    WJ_WORDS_BINARY = 4,
+    WJ_WORDS_ACCESS = 4,
+};
+
+/* One function, translated. Nothing of it changes but `budget`, `translate_ns` and `native`. */
 struct wj_interpreted {
     wj_interpreted *next; /* in wj_interpreter.made */
     uint32_t function_index;
@@ -266,6 +277,7 @@ struct wj_interpreted {
     uint32_t offset_count;
     int32_t budget;            /* calls and iterations until Python is told; threads may lose some */
     int64_t translate_ns;      /* what making it, and native code of it, took: for reports only */
+    const struct wj_native *native; /* stencil.h: NULL until somebody asks, or WJ_NO_NATIVE; atomic */
     const wj_signature *signature;
     const uint32_t (*offsets)[2]; /* word index, offset in the module: of instructions that may trap or call */
     uint32_t words[];
@@ -274,9 +286,9 @@ struct wj_interpreted {
 /* One module; made for one function table, by `wj_interpreter_new`. */
 struct wj_interpreter {
     wj_interpreter_plan plan;
-    pthread_mutex_t lock;           /* of the next two */
-    struct wj_native *natives;      /* stencil.h */
+    struct wj_native *natives;      /* stencil.h; these three are changed by stencil_code.c only */
     struct wj_code_arena *arenas;
+    bool refuses_code;              /* the system gives no memory for code: all is interpreted */
     wj_interpreted *made;        /* all of them */
     wj_interpreted *functions[]; /* by position in the function table; NULL: not translated */
 };

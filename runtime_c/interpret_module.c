@@ -19,7 +19,6 @@ wj_interpreter *wj_interpreter_new(const wj_interpreter_plan *plan)
     wj_interpreter *made = calloc(1, sizeof *made + plan->function_count * sizeof made->functions[0]);
     if (made != NULL) {
         made->plan = *plan;
-        (void)pthread_mutex_init(&made->lock, NULL);
     }
     return made;
 }

@@ -50,6 +50,13 @@ typedef struct {
     uint8_t is_narrow; /* the result is an i32, above which there are zeros */
 } wj_stencil_operation;
 
+/* The limit of code from stencils, which is called from `here`: where its frames are beyond, it goes on in the interpreter.
+ * Compiled code cannot: it finds as much of the stack again. */
+static inline uint64_t wj_stencil_limit(uint64_t here, uint64_t stack_limit)
+{
+    return here > stack_limit ? stack_limit + (here - stack_limit) / 2 : stack_limit;
+}
+
 /* ---- stencil_code.c ---- */
 
 /* Where code lies: mapped twice, so that no page is ever writable and executable at once. */
@@ -59,6 +66,8 @@ struct wj_code_arena {
     uint8_t *writable;
     uint8_t *executable;
     size_t size_bytes, used_bytes;
+    size_t committed_bytes; /* from the start on there are pages */
+    uint32_t generation;    /* wj_fork_generation of the process that writes there, no other one */
 };
 
 /* The code of one function. Nothing of it changes. */
@@ -67,6 +76,7 @@ struct wj_native {
     wj_native *next; /* in wj_interpreter.natives */
     const uint8_t *code;
     uint32_t size_bytes;
+    uint32_t frame_bytes; /* below the frame record, on the native stack */
     uint32_t function_index;
     uint32_t site_count;
     uint32_t sites[][2]; /* offset in the code, ascending, and in the module: of what may trap or call */
@@ -76,20 +86,27 @@ struct wj_native {
 typedef struct {
     const uint8_t *code;
     size_t size_bytes;
+    uint32_t frame_bytes;
     const uint32_t (*sites)[2];
     size_t site_count;
 } wj_translated_code;
 
-/* Makes the code executable; NULL if there is no memory for it. */
+#define WJ_NO_NATIVE ((const wj_native *)1) /* of a function that is interpreted only */
+
+/* Makes the code executable; NULL if there is no memory for it, or the system lets nobody write code: then all of the
+ * module's functions are interpreted from then on. */
 WJ_INTERNAL wj_native *wj_native_publish(wj_interpreter *interpreter, uint32_t function_index, const wj_translated_code *code);
 WJ_INTERNAL void wj_natives_free(wj_interpreter *interpreter);
+WJ_INTERNAL void wj_natives_before_fork(void);
+WJ_INTERNAL void wj_natives_after_fork(void);
 /* The function whose code pc is in, or NULL; and the offset in the module. */
 WJ_INTERNAL const wj_native *wj_native_find(const wj_interpreter *interpreter, uintptr_t pc, uint32_t *offset);
 
 /* ---- stencil_translate.c ---- */
 
-/* Native code of a function; NULL if it has something that there are no stencils of, or there is no memory. */
-WJ_INTERNAL const void *wj_native_of(wj_interpreter *interpreter, const wj_interpreted *function);
+/* Native code of a function, translated now if it was not; NULL if it has something that there are no stencils of, if
+ * there is no memory, or something is to interrupt this thread first. */
+WJ_INTERNAL const wj_native *wj_native_of(wj_interpreter *interpreter, wj_interpreted *function);
 
 /* Whether this processor can run the stencils. */
 WJ_INTERNAL bool wj_has_stencils(void);

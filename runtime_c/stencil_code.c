@@ -1,15 +1,58 @@
-/* Memory for the stencil tier's code. */
+/* Memory for the stencil tier's code. Wherever the system refuses some, functions are interpreted. */
 #include "stencil.h"
 
+#include "wj_thread.h"
+
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
+
+#ifndef MFD_EXEC
+#define MFD_EXEC 0x10U
+#endif
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
 
 #define LEAST_ARENA_BYTES ((size_t)64 << 10)
 #define MOST_ARENA_BYTES ((size_t)4 << 20)
 #define CODE_ALIGNMENT_BYTES ((size_t)32)
 #define PAGE_BYTES ((size_t)4096)
+#define COMMITTED_BYTES ((size_t)64 << 10) /* at a time */
+
+/* Of the lists and arenas of all modules. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+void wj_natives_before_fork(void)
+{
+    pthread_mutex_lock(&lock);
+}
+
+void wj_natives_after_fork(void)
+{
+    pthread_mutex_unlock(&lock);
+}
+
+/* A file in memory, or -1. Some systems want to be told that it will be executed, older ones do not know of that. */
+static int make_file(size_t size_bytes)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur < size_bytes) {
+        return -1; /* or the system would send a signal */
+    }
+    int file = memfd_create("wasmjit", MFD_CLOEXEC | MFD_EXEC);
+    if (file < 0 && errno == EINVAL) {
+        file = memfd_create("wasmjit", MFD_CLOEXEC);
+    }
+    if (file >= 0 && ftruncate(file, (off_t)size_bytes) != 0) {
+        (void)close(file);
+        return -1;
+    }
+    return file;
+}
 
 /* One more arena, with room for `size_bytes`, in front of the others. NULL: the system refuses. */
 static wj_code_arena *add_arena(wj_interpreter *interpreter, size_t size_bytes)
@@ -18,8 +61,8 @@ static wj_code_arena *add_arena(wj_interpreter *interpreter, size_t size_bytes)
     wanted = wanted > MOST_ARENA_BYTES ? MOST_ARENA_BYTES : wanted;
     wanted = wanted < size_bytes ? (size_bytes + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1) : wanted;
     wj_code_arena *made = calloc(1, sizeof *made);
-    int file = memfd_create("wasmjit", MFD_CLOEXEC);
-    if (made == NULL || file < 0 || ftruncate(file, (off_t)wanted) != 0) {
+    int file = make_file(wanted);
+    if (made == NULL || file < 0) {
         goto failed;
     }
     made->writable = mmap(NULL, wanted, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
@@ -32,6 +75,7 @@ static wj_code_arena *add_arena(wj_interpreter *interpreter, size_t size_bytes)
         goto failed;
     }
     made->size_bytes = wanted;
+    made->generation = wj_fork_generation;
     uintptr_t start = (uintptr_t)made->executable;
     if (wj_code_register(start, start + wanted) != 0) {
         munmap(made->writable, wanted);
@@ -50,6 +94,34 @@ failed:
     return NULL;
 }
 
+/* Has pages for all up to `end`: a write where the system has none left would be the end of the process. */
+static bool commit(wj_code_arena *arena, size_t end)
+{
+    if (end <= arena->committed_bytes) {
+        return true;
+    }
+    size_t wanted = (end + COMMITTED_BYTES - 1) & ~(COMMITTED_BYTES - 1);
+    wanted = wanted < arena->size_bytes ? wanted : arena->size_bytes;
+    uint8_t *from = arena->writable + arena->committed_bytes;
+    int error = madvise(from, wanted - arena->committed_bytes, MADV_POPULATE_WRITE) == 0 ? 0 : errno;
+    if (error == ENOMEM || error == EFAULT || error == EHWPOISON) { /* else this system cannot be asked */
+        return false;
+    }
+    arena->committed_bytes = wanted;
+    return true;
+}
+
+/* An arena with room for `size_bytes` more, or NULL. After a fork both processes have the same pages, and would write
+ * over each other's code: the child begins a new one. */
+static wj_code_arena *arena_for(wj_interpreter *interpreter, size_t size_bytes)
+{
+    wj_code_arena *arena = interpreter->arenas;
+    if (arena == NULL || arena->generation != wj_fork_generation || arena->size_bytes - arena->used_bytes < size_bytes) {
+        arena = add_arena(interpreter, size_bytes);
+    }
+    return arena != NULL && commit(arena, arena->used_bytes + size_bytes) ? arena : NULL;
+}
+
 wj_native *wj_native_publish(wj_interpreter *interpreter, uint32_t function_index, const wj_translated_code *code)
 {
     wj_native *made = malloc(sizeof *made + code->site_count * sizeof made->sites[0]);
@@ -57,13 +129,11 @@ wj_native *wj_native_publish(wj_interpreter *interpreter, uint32_t function_inde
         return NULL;
     }
     size_t size_bytes = (code->size_bytes + CODE_ALIGNMENT_BYTES - 1) & ~(CODE_ALIGNMENT_BYTES - 1);
-    pthread_mutex_lock(&interpreter->lock);
-    wj_code_arena *arena = interpreter->arenas;
-    if (arena == NULL || arena->size_bytes - arena->used_bytes < size_bytes) {
-        arena = add_arena(interpreter, size_bytes);
-    }
+    pthread_mutex_lock(&lock);
+    wj_code_arena *arena = arena_for(interpreter, size_bytes);
     if (arena == NULL) {
-        pthread_mutex_unlock(&interpreter->lock);
+        __atomic_store_n(&interpreter->refuses_code, true, __ATOMIC_RELAXED);
+        pthread_mutex_unlock(&lock);
         free(made);
         return NULL;
     }
@@ -73,6 +143,7 @@ wj_native *wj_native_publish(wj_interpreter *interpreter, uint32_t function_inde
     memcpy(to, code->code, code->size_bytes);
     memset(to + code->size_bytes, 0xcc, size_bytes - code->size_bytes); /* int3: nothing goes on there */
     made->size_bytes = (uint32_t)code->size_bytes;
+    made->frame_bytes = code->frame_bytes;
     made->function_index = function_index;
     made->site_count = (uint32_t)code->site_count;
     if (code->site_count != 0) {
@@ -80,7 +151,7 @@ wj_native *wj_native_publish(wj_interpreter *interpreter, uint32_t function_inde
     }
     made->next = interpreter->natives;
     __atomic_store_n(&interpreter->natives, made, __ATOMIC_RELEASE);
-    pthread_mutex_unlock(&interpreter->lock);
+    pthread_mutex_unlock(&lock);
     return made;
 }
 
@@ -97,7 +168,6 @@ void wj_natives_free(wj_interpreter *interpreter)
         munmap(arena->executable, arena->size_bytes);
         free(arena);
     }
-    pthread_mutex_destroy(&interpreter->lock);
 }
 
 const wj_native *wj_native_find(const wj_interpreter *interpreter, uintptr_t pc, uint32_t *offset)

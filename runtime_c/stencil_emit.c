@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_CODE_BYTES = 1 << 28 };
+enum { MOST_CODE_BYTES = 1 << 28, CODE_ROOM_BYTES = 256 };
 
 /* The array, with room for one more; as it was, and the translation failed, if there is no memory. */
 static void *grown(stencil_emitter *e, void *array, size_t count, size_t *room, size_t more, size_t item_bytes)
@@ -29,9 +29,9 @@ void wj_begin_emitter(stencil_emitter *e)
     }
 }
 
-bool wj_reserve(stencil_emitter *e, size_t size_bytes)
+bool wj_make_room(stencil_emitter *e, size_t size_bytes)
 {
-    e->code = grown(e, e->code, e->count, &e->room, size_bytes + 256, 1);
+    e->code = grown(e, e->code, e->count, &e->room, size_bytes + CODE_ROOM_BYTES, 1);
     e->failed = e->failed || e->count > MOST_CODE_BYTES;
     return !e->failed;
 }

@@ -1,4 +1,4 @@
-/* Code in the making: what of it is not made of stencils depends on the processor (stencil_x86_64.c). */
+/* Code in the making: what of it is not made of stencils depends on the processor (stencil_x86_64.h). */
 #ifndef WJ_STENCIL_EMIT_H
 #define WJ_STENCIL_EMIT_H
 
@@ -28,14 +28,13 @@ enum { TARGET_MARK = 0x8000 }; /* of a word that something jumps to */
 /* A word's operation, as far as it is one of a row of the table, and its operands in slots: the result first, if it has
  * one. */
 typedef struct {
+    const uint32_t *slots;
     uint32_t stencil; /* and 1; 0: none */
-    uint32_t slots[4];
-    uint32_t slot_count;
-    bool has_constant;
     uint32_t constant; /* 32 bits, as in the words */
-    bool has_target;
     uint32_t target;
     uint32_t length; /* words */
+    uint8_t slot_count;
+    uint8_t flags;
 } stencil_instruction;
 
 /* A slot that a region uses, and how much. */
@@ -58,7 +57,7 @@ typedef struct {
 
 /* What stands behind the body, and is seldom reached. */
 typedef struct {
-    enum { STUB_TRAP, STUB_HOT, STUB_TYPE, STUB_EDGE } kind;
+    enum { STUB_TRAP, STUB_HOT, STUB_TYPE, STUB_EDGE, STUB_EXHAUSTED } kind;
     uint32_t number;        /* of the trap; the offset of the loop; the type; the word where an edge leads */
     uint32_t region;
     uint32_t module_offset;
@@ -79,7 +78,7 @@ typedef struct {
     const wj_interpreter *of;
     const wj_interpreted *function;
     const wj_signature *signature;
-    bool failed;
+    bool failed, is_interrupted;
     bool uses_memory, has_loops, uses_pool, calls_through_tables, has_scratch_slot;
     uint32_t saved_bytes;                  /* of the frame, above the slots */
     uint32_t scratch_slot;
@@ -110,8 +109,10 @@ typedef struct {
     uint64_t *pooled;                      /* those */
     size_t pooled_count, pooled_room;
     uint32_t frame_hole, check_hole;       /* where the size of the frame is written in the end */
+    uint32_t frame_bytes;                  /* it, then */
     uint8_t *code;
     size_t count, room;
+    uint8_t lost[32];                      /* in place of an instruction for which there is no memory */
     uint32_t (*sites)[2];
     size_t site_count, site_room;
     stencil_jump *jumps;
@@ -133,7 +134,14 @@ typedef struct {
 /* ---- stencil_emit.c ---- */
 
 WJ_INTERNAL void wj_begin_emitter(stencil_emitter *e);
-WJ_INTERNAL bool wj_reserve(stencil_emitter *e, size_t size_bytes);
+WJ_INTERNAL bool wj_make_room(stencil_emitter *e, size_t size_bytes);
+
+/* Has room for so much more code; false: the translation failed. */
+static inline bool wj_reserve(stencil_emitter *e, size_t size_bytes)
+{
+    return LIKELY(e->count + size_bytes <= e->room) ? !e->failed : wj_make_room(e, size_bytes);
+}
+
 WJ_INTERNAL void wj_note_site(stencil_emitter *e, uint32_t place, uint32_t module_offset);
 WJ_INTERNAL void wj_add_jump(stencil_emitter *e, uint32_t hole, uint32_t target, uint32_t base);
 /* The number of a new stub. */
@@ -148,7 +156,14 @@ WJ_INTERNAL void wj_write_32(stencil_emitter *e, size_t place, uint32_t value);
 
 /* ---- of the processor ---- */
 
-WJ_INTERNAL uint8_t wj_register_number(uint8_t where);
+/* By place: the processor's numbers. */
+extern WJ_INTERNAL const uint8_t wj_register_numbers[FIRST_FLOAT + FLOAT_REGISTERS];
+
+static inline uint8_t wj_register_number(uint8_t where)
+{
+    return wj_register_numbers[where];
+}
+
 /* What leads from one region's registers to another's; nothing if they are the same. */
 WJ_INTERNAL void wj_emit_edge(stencil_emitter *e, uint32_t from, uint32_t to);
 /* Fills in a hole at `place`. `slots`: as the stencil's operands; the result first, if it `has_result`. */
@@ -194,7 +209,10 @@ WJ_INTERNAL uint32_t wj_random(stencil_emitter *e);
 WJ_INTERNAL void wj_set_region(stencil_emitter *e, uint32_t region);
 /* Where an operand will be that is made now: a register if one is free, rather the one that is `wanted` (0: none). */
 WJ_INTERNAL uint8_t wj_place_operand(stencil_emitter *e, uint32_t slot, bool is_float, uint8_t wanted);
-WJ_INTERNAL bool wj_is_operand(const stencil_emitter *e, uint32_t slot);
+static inline bool wj_is_operand(const stencil_emitter *e, uint32_t slot)
+{
+    return slot >= e->function->local_count;
+}
 /* Where a local will be, for the rest of the block, that is in no register and is written now, to the frame too. */
 WJ_INTERNAL uint8_t wj_place_copy(stencil_emitter *e, uint32_t slot, bool is_float, uint8_t wanted);
 /* Forgets the copy of a local, if there is one. */
@@ -218,12 +236,39 @@ WJ_INTERNAL void wj_store_operands(stencil_emitter *e, const uint32_t *but, uint
 
 /* ---- stencil_translate.c ---- */
 
-/* The operation at a word; `length` 0: there are no stencils of it. */
-WJ_INTERNAL stencil_instruction wj_decode(const uint32_t *at);
-WJ_INTERNAL const wj_stencil_operation *wj_stencil_operation_of(const stencil_instruction *instruction);
-WJ_INTERNAL bool wj_divides_by_constant(uint32_t operation);
-/* Whether an operation changes the registers that calls do not leave alone. */
-WJ_INTERNAL bool wj_calls(uint32_t operation);
+/* What the interpreter's operations consist of. The words of those that one stencil is all of, and of BRANCH: slots, the
+ * result's first, then a constant, then a target. */
+enum { HAS_CONSTANT = 1, HAS_TARGET = 2, CALLS = 4, DIVIDES = 8, ENDS = 16, ACCESSES = 32 };
+typedef struct {
+    uint8_t words; /* 0: no stencils of it; a table of branches has one more for each target but the default's */
+    uint8_t slot_count;
+    uint8_t flags; /* CALLS: it changes the registers that calls do not leave alone; DIVIDES: by a constant */
+} stencil_form;
+extern WJ_INTERNAL const stencil_form wj_forms[WJ_OPERATION_COUNT];
+extern WJ_INTERNAL const uint16_t wj_stencils_of[WJ_OPERATION_COUNT]; /* the number of the stencils, and 1; 0: none */
+extern WJ_INTERNAL const wj_stencil_operation *const wj_stencil_operations;
+
+/* The operation at a word. */
+static inline stencil_instruction wj_decode(const uint32_t *at)
+{
+    uint32_t operation = at[0];
+    stencil_form of = wj_forms[operation];
+    stencil_instruction made = {.slots = at + 1, .length = of.words, .slot_count = of.slot_count, .flags = of.flags};
+    if (operation == WJ_OP_BRANCH_TABLE) {
+        made.length += at[2];
+    }
+    if (of.slot_count != 0) { /* those of the others are emitted with more around */
+        made.stencil = wj_stencils_of[operation];
+    }
+    if ((of.flags & HAS_CONSTANT) != 0) {
+        made.constant = at[1 + of.slot_count];
+    }
+    if ((of.flags & HAS_TARGET) != 0) {
+        made.target = at[of.words - 1];
+    }
+    return made;
+}
+
 /* Writes a constant to where the slot is. */
 WJ_INTERNAL void wj_emit_constant(stencil_emitter *e, uint32_t slot, uint64_t value);
 

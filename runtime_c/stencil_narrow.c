@@ -69,7 +69,7 @@ static void look_at(narrowness *n, const stencil_instruction *found, const uint3
         }
         return;
     }
-    const wj_stencil_operation *operation = wj_stencil_operation_of(found);
+    const wj_stencil_operation *operation = &wj_stencil_operations[found->stencil - 1];
     if (operation->has_result) {
         note(n, found->slots[0], operation->is_narrow != 0);
     }

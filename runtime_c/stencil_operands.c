@@ -6,11 +6,6 @@
 
 /* NOLINTBEGIN(clang-analyzer-core.*, clang-analyzer-security.ArrayBound) */
 
-bool wj_is_operand(const stencil_emitter *e, uint32_t slot)
-{
-    return slot >= e->function->local_count;
-}
-
 static uint8_t place_of(uint32_t i)
 {
     return (uint8_t)(i < INTEGER_REGISTERS ? FIRST_INTEGER + i : FIRST_FLOAT + i - INTEGER_REGISTERS);

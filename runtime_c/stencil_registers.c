@@ -71,7 +71,7 @@ static void add_use(allocator *a, uint32_t region, uint32_t slot, uint32_t weigh
 
 /* ---- regions ---- */
 
-/* Notes what words jumps go to, and the last that jumps back to each. */
+/* Notes what words jumps go to, and the last that jumps back to each. False: there are no stencils of something. */
 static bool find_targets(stencil_emitter *e, uint32_t *ends)
 {
     const wj_interpreted *f = e->function;
@@ -81,7 +81,7 @@ static bool find_targets(stencil_emitter *e, uint32_t *ends)
             return false;
         }
         const uint32_t *targets = f->words[at] == WJ_OP_BRANCH_TABLE ? f->words + at + 3 : &found.target;
-        uint32_t count = f->words[at] == WJ_OP_BRANCH_TABLE ? f->words[at + 2] + 1 : found.has_target;
+        uint32_t count = f->words[at] == WJ_OP_BRANCH_TABLE ? f->words[at + 2] + 1 : (found.flags & HAS_TARGET) != 0;
         for (uint32_t i = 0; i < count; i++) {
             e->marks[targets[i]] |= TARGET_MARK;
             if (targets[i] <= at) {
@@ -125,7 +125,7 @@ static uint32_t enter(stencil_emitter *e, uint32_t around, uint32_t *depth, uint
 /* `loose`: so many of the operands are integers or floats. */
 static void weigh_operands(allocator *a, const stencil_instruction *of, uint32_t region, uint32_t weight, uint32_t loose)
 {
-    const wj_stencil_operation *operation = wj_stencil_operation_of(of);
+    const wj_stencil_operation *operation = &wj_stencil_operations[of->stencil - 1];
     for (uint32_t i = 0; i < of->slot_count; i++) {
         uint32_t kind = i < loose ? EITHER : (operation->floats >> i & 1) != 0 ? FLOAT : INTEGER;
         add_use(a, region, of->slots[i], weight, kind, operation->has_result && i == 0);
@@ -163,15 +163,15 @@ static void weigh(allocator *a, const uint32_t *ends)
         const uint32_t *word = f->words + at;
         stencil_instruction found = wj_decode(word);
         e->calls_through_tables = e->calls_through_tables || *word == WJ_OP_CALL_INDIRECT;
-        e->has_scratch_slot = e->has_scratch_slot || wj_divides_by_constant(*word);
+        e->has_scratch_slot = e->has_scratch_slot || (found.flags & DIVIDES) != 0;
         if (found.stencil != 0) {
-            e->uses_memory = e->uses_memory || (*word >= WJ_OP_I32_LOAD && *word <= WJ_OP_I64_STORE32);
+            e->uses_memory = e->uses_memory || (found.flags & ACCESSES) != 0;
             uint32_t loose = *word == WJ_OP_COPY ? 2 : *word == WJ_OP_CONSTANT ? 1 : *word == WJ_OP_SELECT ? 3 : 0;
             weigh_operands(a, &found, region, weight, loose);
         } else if (*word == WJ_OP_LOOP) {
             e->has_loops = true;
         } else {
-            e->regions[region].calls = sum_of(e->regions[region].calls, wj_calls(*word) ? weight : 0);
+            e->regions[region].calls = sum_of(e->regions[region].calls, (found.flags & CALLS) != 0 ? weight : 0);
             weigh_other(a, &found, word, region);
         }
         at += found.length;

@@ -22,183 +22,75 @@ const uint8_t *wj_stencil_pool(size_t *size_bytes)
 
 /* ---- what words stand for ---- */
 
-enum {
-    FIRST_UNARY = WJ_OP_I32_EQZ,
-    LAST_UNARY = WJ_OP_I64_TRUNC_SAT_F64_U,
-    FIRST_FLOAT_BINARY = WJ_OP_F32_EQ,
-    LAST_FLOAT_BINARY = WJ_OP_F64_COPYSIGN
-};
-
 static bool is_between(uint32_t operation, uint32_t first, uint32_t last)
 {
     return operation >= first && operation <= last;
 }
 
-/* Fills in the operands of a row's operation: result and operands in slots, then a constant, then a target. */
-static stencil_instruction row(const uint32_t *at, uint32_t slots, bool has_constant, bool has_target)
-{
-    stencil_instruction made = {.stencil = stencils_of[at[0]], .slot_count = slots, .length = 1 + slots};
-    for (uint32_t i = 0; i < slots; i++) {
-        made.slots[i] = at[1 + i];
-    }
-    if (has_constant) {
-        made.has_constant = true;
-        made.constant = at[made.length++];
-    }
-    if (has_target) {
-        made.has_target = true;
-        made.target = at[made.length++];
-    }
-    return made;
-}
-
-/* With a constant, the stencil is that of the operation without: see emit_division. */
-static stencil_instruction division(stencil_instruction found, uint32_t operation)
-{
-    if (wj_divides_by_constant(operation)) {
-        bool branches = operation >= WJ_OP_BRANCH_I32_EQ;
-        found.stencil = stencils_of[branches ? operation - WJ_OP_BRANCH_I32_EQ_IMMEDIATE + WJ_OP_BRANCH_I32_EQ
-                                             : operation - WJ_OP_I32_EQ_IMMEDIATE + WJ_OP_I32_EQ];
-    }
-    return found;
-}
-
-stencil_instruction wj_decode(const uint32_t *at)
-{
-    uint32_t operation = at[0];
-    if (is_between(operation, WJ_OP_I32_EQ, WJ_OP_I64_REM_U)) {
-        return row(at, 3, false, false);
-    }
-    if (is_between(operation, WJ_OP_I32_EQ_IMMEDIATE, WJ_OP_I64_REM_U_IMMEDIATE)) {
-        return division(row(at, 2, true, false), operation);
-    }
-    if (is_between(operation, WJ_OP_BRANCH_I32_EQ, WJ_OP_BRANCH_I64_REM_U)) {
-        return row(at, 2, false, true);
-    }
-    if (is_between(operation, WJ_OP_BRANCH_I32_EQ_IMMEDIATE, WJ_OP_BRANCH_I64_REM_U_IMMEDIATE)) {
-        return division(row(at, 1, true, true), operation);
-    }
-    if (is_between(operation, FIRST_UNARY, LAST_UNARY)) {
-        return row(at, 2, false, false);
-    }
-    if (is_between(operation, FIRST_FLOAT_BINARY, LAST_FLOAT_BINARY)) {
-        return row(at, 3, false, false);
-    }
-    if (is_between(operation, WJ_OP_I32_LOAD, WJ_OP_I64_LOAD32_U) || is_between(operation, WJ_OP_I32_STORE, WJ_OP_I64_STORE32)) {
-        return row(at, 2, true, false);
-    }
-    switch (operation) {
-    case WJ_OP_COPY:
-        return row(at, 2, false, false);
-    case WJ_OP_CONSTANT:
-        return row(at, 1, true, false);
-    case WJ_OP_SELECT:
-        return row(at, 4, false, false);
-    case WJ_OP_BRANCH_IF:
-    case WJ_OP_BRANCH_UNLESS:
-    case WJ_OP_BRANCH_ON_NULL:
-    case WJ_OP_BRANCH_ON_NON_NULL:
-        return row(at, 1, false, true);
-    case WJ_OP_GLOBAL_GET_32:
-    case WJ_OP_GLOBAL_GET_64:
-    case WJ_OP_GLOBAL_SET_32:
-    case WJ_OP_GLOBAL_SET_64:
-    case WJ_OP_IMPORTED_GLOBAL_GET_32:
-    case WJ_OP_IMPORTED_GLOBAL_GET_64:
-    case WJ_OP_IMPORTED_GLOBAL_SET_32:
-    case WJ_OP_IMPORTED_GLOBAL_SET_64:
-    case WJ_OP_REF_FUNC:
-    case WJ_OP_REF_FUNC_IMPORTED:
-        return row(at, 1, true, false);
-    default:
-        break;
-    }
-    stencil_instruction made = {.length = 0};
-    switch (operation) {
-    case WJ_OP_UNREACHABLE:
-        made.length = 1;
-        break;
-    case WJ_OP_MOVE:
-    case WJ_OP_CONSTANT_64:
-    case WJ_OP_CHECK:
-    case WJ_OP_TABLE_GET:
-    case WJ_OP_TABLE_SET:
-    case WJ_OP_MEMORY_GROW:
-    case WJ_OP_CALL_REF:
-        made.length = 4;
-        break;
-    case WJ_OP_LOOP:
-    case WJ_OP_ELEM_DROP:
-    case WJ_OP_DATA_DROP:
-    case WJ_OP_RETURN:
-        made.length = 2;
-        break;
-    case WJ_OP_BRANCH:
-        made.length = 2;
-        made.has_target = true;
-        made.target = at[1];
-        break;
-    case WJ_OP_BRANCH_TABLE:
-        made.length = 4 + at[2];
-        break;
-    case WJ_OP_CALL:
-    case WJ_OP_CALL_IMPORT:
-    case WJ_OP_TABLE_SIZE:
-    case WJ_OP_MEMORY_SIZE:
-        made.length = 3;
-        break;
-    case WJ_OP_CALL_INDIRECT:
-    case WJ_OP_TABLE_GROW:
-    case WJ_OP_TABLE_FILL:
-    case WJ_OP_MEMORY_FILL:
-        made.length = 5;
-        break;
-    case WJ_OP_TABLE_COPY:
-    case WJ_OP_TABLE_INIT:
-    case WJ_OP_MEMORY_COPY:
-    case WJ_OP_MEMORY_INIT:
-        made.length = 6;
-        break;
-    default:
-        break;
-    }
-    return made;
-}
-
-bool wj_divides_by_constant(uint32_t operation)
-{
-    return is_between(operation, WJ_OP_I32_DIV_S_IMMEDIATE, WJ_OP_I64_REM_U_IMMEDIATE) ||
-           is_between(operation, WJ_OP_BRANCH_I32_DIV_S_IMMEDIATE, WJ_OP_BRANCH_I64_REM_U_IMMEDIATE);
-}
-
-bool wj_calls(uint32_t operation)
-{
-    switch (operation) {
-    case WJ_OP_CALL:
-    case WJ_OP_CALL_IMPORT:
-    case WJ_OP_CALL_INDIRECT:
-    case WJ_OP_CALL_REF:
-    case WJ_OP_TABLE_GROW:
-    case WJ_OP_TABLE_FILL:
-    case WJ_OP_TABLE_COPY:
-    case WJ_OP_TABLE_INIT:
-    case WJ_OP_ELEM_DROP:
-    case WJ_OP_MEMORY_SIZE:
-    case WJ_OP_MEMORY_GROW:
-    case WJ_OP_MEMORY_FILL:
-    case WJ_OP_MEMORY_COPY:
-    case WJ_OP_MEMORY_INIT:
-    case WJ_OP_DATA_DROP:
-        return true;
-    default:
-        return false;
-    }
-}
-
-const wj_stencil_operation *wj_stencil_operation_of(const stencil_instruction *instruction)
-{
-    return &stencil_operations[instruction->stencil - 1];
-}
+const stencil_form wj_forms[WJ_OPERATION_COUNT] = {
+#define OTHER(name, slots, flags) [WJ_OP_##name] = {WJ_WORDS_##name, slots, flags}
+    OTHER(UNREACHABLE, 0, ENDS),
+    OTHER(COPY, 2, 0),
+    OTHER(MOVE, 0, 0),
+    OTHER(CONSTANT, 1, HAS_CONSTANT),
+    OTHER(CONSTANT_64, 0, 0),
+    OTHER(SELECT, 4, 0),
+    OTHER(LOOP, 0, 0),
+    OTHER(BRANCH, 0, HAS_TARGET | ENDS),
+    OTHER(BRANCH_IF, 1, HAS_TARGET),
+    OTHER(BRANCH_UNLESS, 1, HAS_TARGET),
+    OTHER(BRANCH_ON_NULL, 1, HAS_TARGET),
+    OTHER(BRANCH_ON_NON_NULL, 1, HAS_TARGET),
+    OTHER(BRANCH_TABLE, 0, ENDS),
+    OTHER(RETURN, 0, ENDS),
+    OTHER(CALL, 0, CALLS),
+    OTHER(CALL_IMPORT, 0, CALLS),
+    OTHER(CALL_INDIRECT, 0, CALLS),
+    OTHER(CALL_REF, 0, CALLS),
+    OTHER(GLOBAL_GET_32, 1, HAS_CONSTANT),
+    OTHER(GLOBAL_GET_64, 1, HAS_CONSTANT),
+    OTHER(GLOBAL_SET_32, 1, HAS_CONSTANT),
+    OTHER(GLOBAL_SET_64, 1, HAS_CONSTANT),
+    OTHER(IMPORTED_GLOBAL_GET_32, 1, HAS_CONSTANT),
+    OTHER(IMPORTED_GLOBAL_GET_64, 1, HAS_CONSTANT),
+    OTHER(IMPORTED_GLOBAL_SET_32, 1, HAS_CONSTANT),
+    OTHER(IMPORTED_GLOBAL_SET_64, 1, HAS_CONSTANT),
+    OTHER(REF_FUNC, 1, HAS_CONSTANT),
+    OTHER(REF_FUNC_IMPORTED, 1, HAS_CONSTANT),
+    OTHER(TABLE_GET, 0, 0),
+    OTHER(TABLE_SET, 0, 0),
+    OTHER(TABLE_SIZE, 0, 0),
+    OTHER(TABLE_GROW, 0, CALLS),
+    OTHER(TABLE_FILL, 0, CALLS),
+    OTHER(TABLE_COPY, 0, CALLS),
+    OTHER(TABLE_INIT, 0, CALLS),
+    OTHER(ELEM_DROP, 0, CALLS),
+    OTHER(CHECK, 0, 0),
+    OTHER(MEMORY_SIZE, 0, CALLS),
+    OTHER(MEMORY_GROW, 0, CALLS),
+    OTHER(MEMORY_FILL, 0, CALLS),
+    OTHER(MEMORY_COPY, 0, CALLS),
+    OTHER(MEMORY_INIT, 0, CALLS),
+    OTHER(DATA_DROP, 0, CALLS),
+#undef OTHER
+#define WJ_X(opcode, name, ...) [WJ_OP_##name] = {WJ_WORDS_UNARY, 2, 0},
+    WJ_UNARY_ROWS(WJ_X)
+#undef WJ_X
+#define WJ_X(opcode, name, ...) [WJ_OP_##name] = {WJ_WORDS_ACCESS, 2, HAS_CONSTANT | ACCESSES},
+    WJ_LOAD_ROWS(WJ_X) WJ_STORE_ROWS(WJ_X)
+#undef WJ_X
+#define WJ_X(opcode, name, ...) [WJ_OP_##name] = {WJ_WORDS_BINARY, 3, 0},
+    WJ_FLOAT_BINARY_ROWS(WJ_X) WJ_INTEGER_BINARY_ROWS(WJ_X)
+#undef WJ_X
+#define DIVISION(name) ((name) >= WJ_OP_I32_DIV_S ? DIVIDES : 0)
+#define WJ_X(opcode, name, ...)                                                                                     \
+    [WJ_OP_##name##_IMMEDIATE] = {WJ_WORDS_BINARY, 2, HAS_CONSTANT | DIVISION(WJ_OP_##name)},                       \
+    [WJ_OP_BRANCH_##name] = {WJ_WORDS_BINARY, 2, HAS_TARGET},                                                       \
+    [WJ_OP_BRANCH_##name##_IMMEDIATE] = {WJ_WORDS_BINARY, 1, HAS_CONSTANT | HAS_TARGET | DIVISION(WJ_OP_##name)},
+    WJ_INTEGER_BINARY_ROWS(WJ_X)
+#undef WJ_X
+#undef DIVISION
+};
 
 /* ---- code ---- */
 
@@ -482,8 +374,7 @@ static void emit_division(stencil_emitter *e, const stencil_instruction *found, 
         slots[1] = found->slots[1];
         slots[2] = e->scratch_slot;
     }
-    uint32_t operation = plain + (branches ? WJ_OP_BRANCH_I32_EQ : WJ_OP_I32_EQ);
-    emit_row(e, stencils_of[operation] - 1u, slots, 0, target);
+    emit_row(e, found->stencil - 1, slots, 0, target);
 }
 
 /* The words have the low half of a constant of 64 bits, which is extended with its sign. */
@@ -500,7 +391,7 @@ static void emit_access(stencil_emitter *e, const stencil_instruction *found)
         emit_row(e, found->stencil - 1 + FAR_ACCESS, found->slots, found->constant, 0);
         return;
     }
-    const wj_stencil_operation *operation = wj_stencil_operation_of(found);
+    const wj_stencil_operation *operation = &stencil_operations[found->stencil - 1];
     if (operation->has_result == 0) {
         wj_load_constant(e, found->slots[1], (operation->floats >> 1 & 1) != 0); /* which may take the address's register */
     }
@@ -689,7 +580,7 @@ static void emit_branch(stencil_emitter *e, const stencil_instruction *found, co
     bool keeps_operand = *word == WJ_OP_BRANCH_ON_NULL || *word == WJ_OP_BRANCH_ON_NON_NULL;
     wj_store_operands(e, found->slots, keeps_operand ? 0 : found->slot_count, true);
     uint32_t target = edge_to(e, found->target);
-    if (wj_divides_by_constant(*word)) {
+    if ((found->flags & DIVIDES) != 0) {
         emit_division(e, found, word, target);
     } else {
         stencil_row row = {.number = found->stencil - 1, .slots = found->slots, .constant = constant_of(found)};
@@ -701,9 +592,9 @@ static void emit_branch(stencil_emitter *e, const stencil_instruction *found, co
 
 static void emit_instruction(stencil_emitter *e, const stencil_instruction *found, const uint32_t *word)
 {
-    if (found->has_target && *word != WJ_OP_BRANCH) {
+    if ((found->flags & HAS_TARGET) != 0 && *word != WJ_OP_BRANCH) {
         emit_branch(e, found, word);
-    } else if (wj_divides_by_constant(*word)) {
+    } else if ((found->flags & DIVIDES) != 0) {
         emit_division(e, found, word, 0);
     } else if (found->stencil == 0) {
         emit_other(e, word);
@@ -713,17 +604,11 @@ static void emit_instruction(stencil_emitter *e, const stencil_instruction *foun
         emit_copy(e, word[1], word[2]);
     } else if (*word == WJ_OP_CONSTANT) {
         emit_constant(e, word[1], word[2]);
-    } else if (is_between(*word, WJ_OP_I32_LOAD, WJ_OP_I64_STORE32)) {
+    } else if ((found->flags & ACCESSES) != 0) {
         emit_access(e, found);
     } else {
         emit_row(e, found->stencil - 1, found->slots, constant_of(found), 0);
     }
-}
-
-static bool goes_on(uint32_t operation)
-{
-    return operation != WJ_OP_BRANCH && operation != WJ_OP_BRANCH_TABLE && operation != WJ_OP_RETURN &&
-           operation != WJ_OP_UNREACHABLE;
 }
 
 /* Before a word: where control comes from elsewhere too, or goes to another region. */
@@ -768,6 +653,9 @@ static void emit_body(stencil_emitter *e)
     for (uint32_t at = 0; at < f->word_count && !e->failed;) {
         const uint32_t *word = f->words + at;
         stencil_instruction found = wj_decode(word);
+        if (wj_this_thread.pending != 0) {
+            e->failed = e->is_interrupted = true; /* the interpreter looks at that */
+        }
         begin_word(e, at, is_reached);
         e->places[at] = (uint32_t)e->count;
         if (site < f->offset_count && f->offsets[site][0] == at) {
@@ -779,18 +667,18 @@ static void emit_body(stencil_emitter *e)
             const uint32_t *branch = word + found.length;
             wj_store_operands(e, &word[2], 2, true);
             emit_row(e, both, &word[2], 0, edge_to(e, branch[2]));
-            found.length += 3;
+            found.length += WJ_WORDS_BRANCH_IF;
         } else {
             emit_instruction(e, &found, word);
         }
-        is_reached = goes_on(*word);
+        is_reached = (wj_forms[*word].flags & ENDS) == 0;
         at += found.length;
     }
 }
 
 /* ---- a function ---- */
 
-static const void *translate(stencil_emitter *e, wj_interpreter *interpreter)
+static const wj_native *translate(stencil_emitter *e, wj_interpreter *interpreter)
 {
     if (!wj_choose_registers(e) || !wj_find_narrow(e)) {
         return NULL;
@@ -803,15 +691,16 @@ static const void *translate(stencil_emitter *e, wj_interpreter *interpreter)
     if (e->failed) {
         return NULL;
     }
-    wj_translated_code made = {e->code, e->count, (const uint32_t(*)[2])(const void *)e->sites, e->site_count};
-    const wj_native *native = wj_native_publish(interpreter, e->function->function_index, &made);
-    return native == NULL ? NULL : native->code;
+    const uint32_t(*sites)[2] = (const uint32_t(*)[2])(const void *)e->sites;
+    wj_translated_code made = {e->code, e->count, e->frame_bytes, sites, e->site_count};
+    return wj_native_publish(interpreter, e->function->function_index, &made);
 }
 
-const void *wj_native_of(wj_interpreter *interpreter, const wj_interpreted *function)
+/* Native code, or WJ_NO_NATIVE; NULL if something is to interrupt this thread. */
+static const wj_native *make(wj_interpreter *interpreter, const wj_interpreted *function)
 {
     if (function->slot_count > MOST_SLOTS || !wj_has_stencils()) {
-        return NULL;
+        return WJ_NO_NATIVE;
     }
     stencil_emitter e = {.of = interpreter, .function = function, .signature = function->signature};
     e.scratch_slot = function->slot_count;
@@ -822,7 +711,7 @@ const void *wj_native_of(wj_interpreter *interpreter, const wj_interpreted *func
     e.marks = calloc(function->word_count + 1, sizeof *e.marks);
     wj_begin_emitter(&e);
     bool has_room = e.registers != NULL && e.is_float != NULL && e.is_narrow != NULL && e.places != NULL && e.marks != NULL;
-    const void *code = has_room ? translate(&e, interpreter) : NULL;
+    const wj_native *native = has_room ? translate(&e, interpreter) : NULL;
     free(e.registers);
     free(e.is_float);
     free(e.is_narrow);
@@ -834,13 +723,27 @@ const void *wj_native_of(wj_interpreter *interpreter, const wj_interpreted *func
     free(e.sites);
     free(e.jumps);
     free(e.stubs);
-    return code;
+    return native == NULL && !e.is_interrupted ? WJ_NO_NATIVE : native;
+}
+
+const wj_native *wj_native_of(wj_interpreter *interpreter, wj_interpreted *function)
+{
+    const wj_native *found = __atomic_load_n(&function->native, __ATOMIC_ACQUIRE);
+    if (found == NULL && !__atomic_load_n(&interpreter->refuses_code, __ATOMIC_RELAXED)) {
+        int64_t began_ns = wj_now_ns(CLOCK_MONOTONIC);
+        const wj_native *made = make(interpreter, function);
+        (void)__atomic_fetch_add(&function->translate_ns, wj_now_ns(CLOCK_MONOTONIC) - began_ns, __ATOMIC_RELAXED);
+        if (__atomic_compare_exchange_n(&function->native, &found, made, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+            found = made; /* else another thread was faster */
+        }
+    }
+    return found == WJ_NO_NATIVE ? NULL : found;
 }
 /* NOLINTEND(clang-analyzer-core.*, clang-analyzer-security.ArrayBound) */
 
 #else
 
-const void *wj_native_of(wj_interpreter *interpreter, const wj_interpreted *function)
+const wj_native *wj_native_of(wj_interpreter *interpreter, wj_interpreted *function)
 {
     (void)interpreter;
     (void)function;

@@ -4,7 +4,7 @@
  * in registered code, and the address or instruction is one that generated code faults at on purpose. It then rewrites
  * the interrupted registers to the entry's landing point (wj_enter), so no C or Python frame is ever skipped.
  * Everything else goes to the handler that was there before ours. */
-#include "wj.h"
+#include "stencil.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -687,6 +687,7 @@ bool wj_thread_prepare(wj_thread *thread)
 
 static void before_fork(void)
 {
+    wj_natives_before_fork(); /* who holds that lock may wait for the next */
     pthread_mutex_lock(&registry_lock);
     wj_signatures_before_fork();
     wj_interrupt_before_fork();
@@ -697,6 +698,7 @@ static void after_fork_in_parent(void)
     wj_interrupt_after_fork_in_parent();
     wj_signatures_after_fork();
     pthread_mutex_unlock(&registry_lock);
+    wj_natives_after_fork();
 }
 
 uint32_t wj_fork_generation;
@@ -707,6 +709,7 @@ static void after_fork_in_child(void)
     wj_interrupt_after_fork_in_child();
     wj_signatures_after_fork();
     pthread_mutex_unlock(&registry_lock);
+    wj_natives_after_fork();
 }
 
 static pthread_once_t init_once = PTHREAD_ONCE_INIT;

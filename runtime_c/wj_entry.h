@@ -48,7 +48,8 @@ struct wj_entry {
     int gil_state;         /* what PyGILState_Ensure said */
     bool began_without_gil;
     uintptr_t host_fp;     /* frame record of the host stub while wasm waits for a host function, else 0 */
-    uint64_t stack_limit;  /* store->stack_limit and caller to put back */
+    uint64_t stack_limit;  /* store->stack_limit, stencil_limit and caller to put back */
+    uint64_t stencil_limit;
     void *caller;
     int64_t deadline_ns; /* CLOCK_MONOTONIC, of the call's timeout; 0: none */
     wj_activation *activation; /* the innermost function that is interpreted, or NULL */

@@ -19,6 +19,7 @@ struct wj_store {
     uint64_t epoch_deadline;
     uint8_t *tail_arguments; /* behind this record */
     /* C's own */
+    uint64_t stencil_limit; /* as stack_limit, of code from stencils: half of the stack is left for compiled code */
     uint32_t references; /* atomic: one for wj_store_free, one for each callable */
     bool closed;         /* written with the GIL held */
     uint32_t pins;       /* atomic: what keeps the rest of what it has, one for the store itself */

@@ -345,3 +345,81 @@ def test_a_memory_is_found_again_after_a_call_of_another_instance() -> None:
     for i in range(3):
         assert function(store, i) == 1000 + i
     assert shared.read(store, 8, 12) == b"\2\0\0\0"
+
+
+# ---- large frames ----
+
+# So many locals have a frame on the native stack, where code is from stencils, that two fit on it.
+HUGE = f"""(module (import "" "" (func $ask (param i32) (result i32)))
+  (func $f (export "f") (param i32) (result i32) (local {"i64 " * 30_000})
+    (local.set 29999 (i64.extend_i32_u (local.get 0)))
+    (if (i32.eqz (local.get 0)) (then (return (call $ask (i32.const 1)))))
+    (i32.sub (i32.add (i32.wrap_i64 (local.get 29999)) (i32.const 1))
+             (i32.sub (local.get 0) (call $f (i32.sub (local.get 0) (i32.const 1)))))))"""
+
+
+@pytest.mark.parametrize("stack_kib", [64, 256, 1024, 0])
+@pytest.mark.parametrize("tier", TIERS)
+def test_huge_frames_end_in_a_trap(tier: str, stack_kib: int) -> None:
+    script = """
+        import json, sys, threading
+        from wasmjit import Config, Engine, Func, FuncType, Instance, Module, Store, Trap, TrapCode, ValType
+        stack_kib, tier, text = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+
+        def work():
+            store = Store(Engine(Config(tier=tier)))
+            kind = FuncType([ValType.i32()], [ValType.i32()])
+            host = Func(store, kind, lambda n: len(json.loads(json.dumps([n]))) - 1)
+            function = Instance(store, Module(store.engine, text), [host]).exports(store)["f"]
+            deepest = -1
+            for _ in range(2):
+                for depth in (0, 1, 2, 3, 5, 10, 30, 100, 1_000_000):
+                    try:
+                        assert function(store, depth) == depth
+                        deepest = max(deepest, depth)
+                    except Trap as trap:
+                        assert trap.trap_code is TrapCode.STACK_OVERFLOW
+            assert deepest < 1_000_000
+            print("ok", deepest)
+
+        if stack_kib:
+            threading.stack_size(stack_kib << 10)
+            thread = threading.Thread(target=work)
+            thread.start()
+            thread.join()
+        else:
+            work()
+    """
+    said = _output(script, str(stack_kib), tier, HUGE)
+    assert said.startswith("ok ")
+    if tier == "auto":
+        assert int(said.split()[1]) >= 30  # in the interpreter, whose stack does not depend on the thread's
+
+
+# Functions of small and large frames that call each other, one of them through the host, at any depth.
+ALTERNATING = f"""(module (import "" "" (func $host (param i32) (result i32)))
+  (func $large (export "large") (param i32) (result i32) (local {"i64 " * 500})
+    (local.set 400 (i64.extend_i32_u (local.get 0)))
+    (if (i32.eqz (local.get 0)) (then (return (i32.const 0))))
+    (i32.add (i32.const 1)
+      (i32.sub (call $small (i32.sub (local.get 0) (i32.const 1))) (i32.wrap_i64 (i64.sub (local.get 400)
+        (i64.extend_i32_u (local.get 0)))))))
+  (func $small (export "small") (param i32) (result i32)
+    (if (i32.eqz (local.get 0)) (then (return (i32.const 0))))
+    (if (i32.eqz (i32.rem_u (local.get 0) (i32.const 1000)))
+      (then (return (i32.add (i32.const 1) (call $host (i32.sub (local.get 0) (i32.const 1)))))))
+    (i32.add (i32.const 1) (call $large (i32.sub (local.get 0) (i32.const 1))))))"""
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_small_and_large_frames_and_the_hosts(tier: str) -> None:
+    store = Store(Engine(Config(tier=tier)))
+    exports: Any = None
+    host = Func(store, FuncType([V.i32()], [V.i32()]), lambda n: exports["large"](store, n))
+    exports = Instance(store, Module(store.engine, ALTERNATING), [host]).exports(store)
+    for depth in (5, 999, 4_000, 20_000, 5):
+        try:
+            assert exports["large"](store, depth) == depth
+        except Trap as trap:  # in the tiers that keep few locals in frames it fits
+            assert trap.trap_code is TrapCode.STACK_OVERFLOW and depth == 20_000
+    overflows(exports["large"], store, 2_000_000)

@@ -173,6 +173,7 @@ def test_calls_of_both_kinds_are_as_deep_as_those_of_one(tier: str, wasm: bytes)
 def test_where_native_frames_get_short_no_code_is_made_for_loops(monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls in there would take more of them: how deep they get would depend on what ran before."""
     asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(thresholds, "STENCILS", False)  # whose frames are not as large as they would have to be
     monkeypatch.setattr(thresholds, "INTERPRETER_BUDGET", 1)
     monkeypatch.setattr(thresholds, "INTERPRETER_IS_PATIENT", False)
     monkeypatch.setattr(lazy.LazyCode, "hot", lambda self, *given: asked.append(given) or 0)

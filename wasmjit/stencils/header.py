@@ -21,6 +21,7 @@ from .text import Operation
 # The least that code of this tier is made for: every x86-64 processor since 2009. Without it there is none.
 CPU = "x86-64-v2"
 _WHAT = (*text.SLOT_HOLES, text.NARROW, text.WIDE, text.FULL, "TARGET", "POOL", text.BYTE)
+_DIVISIONS = [f"I{bits}_{name}" for bits in (32, 64) for name in ("DIV_S", "DIV_U", "REM_S", "REM_U")]
 _FIRST_TRAP = 16  # TRAP_n is this and n
 
 
@@ -91,13 +92,20 @@ def render(operations: list[Operation], blob: Blob) -> str:
         *_array("uint16_t stencil_forms[]", forms),
         *_array("wj_stencil_operation stencil_operations[]", rows, 6),
         "/* Of the interpreter's operations: the stencils' number, plus 1. */",
-        "static const uint16_t stencils_of[WJ_OPERATION_COUNT] = {",
+        "const uint16_t wj_stencils_of[WJ_OPERATION_COUNT] = {",
         *(
             f"    [WJ_OP_{operation.name}] = WJ_STENCIL_{operation.name} + 1,"
             for operation in operations
             if text.is_interpreted(operation.name)
         ),
+        "/* There are none that divide by a constant: it is put somewhere first. */",
+        *(
+            f"    [WJ_OP_{operation.name}_IMMEDIATE] = WJ_STENCIL_{operation.name} + 1,"
+            for operation in operations
+            if operation.name.removeprefix("BRANCH_") in _DIVISIONS
+        ),
         "};",
+        "const wj_stencil_operation *const wj_stencil_operations = stencil_operations;",
         "#endif",
         "",
     ]

@@ -1,0 +1,210 @@
+/* The stencil tier on x86-64: calls. */
+#ifdef __x86_64__
+#include "stencil_x86_64.h"
+
+/* Loads an argument into the register or stack place that the convention wants. */
+static void pass(stencil_emitter *e, uint32_t place, uint32_t slot)
+{
+    uint8_t where = e->registers[slot];
+    const uint64_t *constant = wj_constant_of(e, slot);
+    uint8_t number = where == IN_FRAME || constant != NULL ? RAX : wj_register_number(where);
+    if (is_stack_place(place)) {
+        int32_t at = 8 * (int32_t)(place - (uint32_t)WJ_SLOT_OF(stack));
+        if (where >= FIRST_FLOAT) {
+            store_float(e, number, RSP, at);
+            return;
+        }
+        if (where == IN_FRAME) {
+            load(e, RAX, RBP, slot_at(e, slot));
+        }
+        store(e, number, RSP, at);
+    } else if (is_integer_place(place)) {
+        uint8_t to = ARGUMENT_NUMBERS[place - WJ_SLOT_OF(ints)];
+        if (constant != NULL) {
+            load_number(e, to, (uint32_t)*constant);
+        } else if (where == IN_FRAME) {
+            load(e, to, RBP, slot_at(e, slot));
+        } else if (where >= FIRST_FLOAT) {
+            move_from_float(e, to, number);
+        } else {
+            move(e, to, number);
+        }
+    } else {
+        uint8_t to = float_of(place, WJ_SLOT_OF(floats));
+        if (where == IN_FRAME) {
+            load_float(e, to, RBP, slot_at(e, slot));
+        } else if (where >= FIRST_FLOAT) {
+            move_float(e, to, number);
+        } else {
+            move_to_float(e, to, number);
+        }
+    }
+}
+
+/* Whether an argument goes to its place from the register where it is, or as the constant that it is: nothing that is
+ * passed before may be in that register. */
+static bool goes_straight(const stencil_emitter *e, const wj_signature *type, uint32_t place, uint32_t slot)
+{
+    uint8_t where = e->registers[slot];
+    const uint64_t *constant = wj_constant_of(e, slot);
+    if (constant != NULL) {
+        return is_integer_place(place) && *constant <= UINT32_MAX;
+    }
+    if (where >= FIRST_FLOAT) {
+        return is_stack_place(place) ||
+               (!is_integer_place(place) && wj_register_number(where) >= float_of(place, WJ_SLOT_OF(floats)));
+    }
+    return is_stack_place(place) || survives_calls(where) || wj_register_number(where) > R9 || !has_many_integers(type);
+}
+
+/* Stores the operands that are no arguments, and those arguments that may be overwritten. */
+static void store_for_call(stencil_emitter *e, const wj_signature *type, uint32_t first)
+{
+    uint32_t straight[WJ_INT_REGISTERS + 8];
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < type->param_count; i++) {
+        uint32_t slot = first + i;
+        bool fits = count < sizeof straight / sizeof straight[0];
+        if (fits && e->registers[slot] != IN_FRAME && goes_straight(e, type, type->places[i].slot, slot)) {
+            straight[count++] = slot;
+        }
+    }
+    wj_store_operands(e, straight, count, false);
+}
+
+/* Stores the results of a call in the frame; a single one is left where the convention has it. */
+static void take_results(stencil_emitter *e, const wj_signature *type, uint32_t first)
+{
+    for (uint32_t i = 0; i < type->result_count && type->result_count != 1; i++) {
+        uint32_t place = type->places[type->param_count + i].slot;
+        int32_t at = slot_at(e, first + i);
+        if (i >= WJ_MAX_REGISTER_RESULTS) {
+            load(e, RCX, RSP, 8 * (int32_t)(type->stack_slots + place));
+            store(e, RCX, RBP, at);
+        } else if (place >= WJ_SLOT_OF(float_results)) {
+            store_float(e, float_of(place, WJ_SLOT_OF(float_results)), RBP, at);
+        } else {
+            store(e, place == WJ_SLOT_OF(int_results) ? RAX : RDX, RBP, at);
+        }
+    }
+}
+
+/* A single result, in rax or xmm0, which nothing has changed meanwhile. */
+static void take_result(stencil_emitter *e, const wj_signature *type, uint32_t first)
+{
+    if (type->result_count != 1) {
+        return;
+    }
+    bool is_float = type->places[type->param_count].slot >= WJ_SLOT_OF(float_results);
+    uint8_t where = wj_place_operand(e, first, is_float, IN_FRAME);
+    if (is_float && where != IN_FRAME) {
+        move_float(e, wj_register_number(where), 0);
+    } else if (is_float) {
+        store_float(e, 0, RBP, slot_at(e, first));
+    } else if (where != IN_FRAME) {
+        bool narrow = type->places[type->param_count].letter == 'i';
+        register_form(e, 0, !narrow, 0x89, RAX, wj_register_number(where));
+        wj_note_narrow(e, first, narrow);
+    } else {
+        store(e, RAX, RBP, slot_at(e, first));
+    }
+}
+
+/* Tells the store who calls: mov store(%rbx), %rax; mov %rbx, caller(%rax). */
+static void announce_caller(stencil_emitter *e)
+{
+    load(e, RAX, RBX, WJ_VMCONTEXT_STORE);
+    store(e, RBX, RAX, WJ_STORE_CALLER);
+}
+
+static void call_memory(stencil_emitter *e, uint8_t base, int32_t displacement)
+{
+    memory_form(e, 0, false, 0xff, 2, base, displacement);
+}
+
+void wj_emit_call(stencil_emitter *e, const wj_callee *callee, const wj_signature *type, uint32_t first)
+{
+    if (type == NULL) {
+        e->failed = true;
+        return;
+    }
+    uint32_t outgoing = 8 * (type->stack_slots + type->area_slots);
+    e->outgoing_bytes = outgoing > e->outgoing_bytes ? outgoing : e->outgoing_bytes;
+    store_for_call(e, type, first);
+    wj_store_registers(e, false);
+    if (callee->kind != CALLEE_REFERENCE) {
+        wj_save_iterations(e);
+    }
+    for (uint32_t i = 0; i < type->param_count; i++) {
+        if (is_stack_place(type->places[i].slot)) {
+            pass(e, type->places[i].slot, first + i);
+        }
+    }
+    if (callee->kind != CALLEE_OWN) {
+        announce_caller(e);
+    }
+    for (uint32_t i = 0; i < type->param_count; i++) {
+        if (!is_stack_place(type->places[i].slot)) {
+            pass(e, type->places[i].slot, first + i);
+        }
+    }
+    if (type->area_slots != 0) {
+        memory_form(e, 0, true, 0x8d, RSI, RSP, 8 * (int32_t)type->stack_slots);
+    }
+    const wj_interpreter_plan *plan = &e->of->plan;
+    if (callee->kind == CALLEE_OWN) {
+        move(e, RDI, RBX);
+        load(e, RAX, RBX, WJ_VMCONTEXT_FUNCTIONS);
+        call_memory(e, RAX, 8 * (int32_t)(callee->index - plan->imported_function_count));
+    } else {
+        if (callee->kind == CALLEE_IMPORT) {
+            load(e, RAX, RBX, (int32_t)(plan->imported_functions_offset + 8 * callee->index));
+        } else {
+            move(e, RAX, RDI);
+        }
+        load(e, RDI, RAX, WJ_FUNC_REF_VMCTX);
+        call_memory(e, RAX, WJ_FUNC_REF_CODE);
+    }
+    wj_drop_operands(e);
+    take_results(e, type, first);
+    wj_load_registers(e);
+    load_base(e);
+    wj_load_iterations(e);
+    take_result(e, type, first);
+}
+
+void wj_emit_builtin(stencil_emitter *e, const void *function, uint32_t result, const wj_argument *arguments, size_t count)
+{
+    wj_store_registers(e, false);
+    wj_save_iterations(e);
+    for (size_t i = 0; i < count; i++) {
+        uint8_t to = ARGUMENT_NUMBERS[1 + i];
+        uint32_t slot = arguments[i].value;
+        if (arguments[i].kind == ARGUMENT_NUMBER) {
+            load_number(e, to, slot);
+            continue;
+        }
+        bool is_wide = arguments[i].kind == ARGUMENT_WIDE_SLOT;
+        uint8_t where = e->registers[slot];
+        if (survives_calls(where)) {
+            register_form(e, 0, is_wide, 0x89, wj_register_number(where), to);
+        } else {
+            memory_form(e, 0, is_wide, 0x8b, to, RBP, slot_at(e, slot));
+        }
+    }
+    move(e, RDI, RBX);
+    call_address(e, function);
+    if (result != NO_SLOT) { /* an operand, which is in the frame, or a local */
+        uint8_t where = e->registers[result];
+        if (survives_calls(where)) {
+            register_form(e, 0, false, 0x89, RAX, wj_register_number(where));
+        } else {
+            register_form(e, 0, false, 0x89, RAX, RAX);
+            store(e, RAX, RBP, slot_at(e, result));
+        }
+    }
+    wj_load_registers(e);
+    load_base(e);
+    wj_load_iterations(e);
+}
+#endif

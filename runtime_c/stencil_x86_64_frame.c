@@ -1,0 +1,342 @@
+/* The stencil tier on x86-64: the start and the end of a function, and what stands behind its body. */
+#ifdef __x86_64__
+#include "stencil_x86_64.h"
+
+static void restore_registers(stencil_emitter *e)
+{
+    for (uint32_t i = 0; i < SAVED_REGISTERS; i++) {
+        if ((e->saved_mask >> i & 1) != 0) {
+            load(e, wj_register_number((uint8_t)(FIRST_INTEGER + i)), RBP, saved_at(e, i));
+        }
+    }
+    load(e, RBX, RBP, SAVED_RBX);
+    BYTES(e, 0xc9, 0xc3); /* leave; ret */
+}
+
+void wj_emit_return(stencil_emitter *e, uint32_t slot)
+{
+    const wj_signature *type = e->signature;
+    if (type->area_slots != 0) {
+        load(e, RCX, RBP, RESULTS_AREA);
+    }
+    for (uint32_t i = type->result_count; i-- > 0;) { /* those in memory first: they go through rax */
+        uint32_t place = type->places[type->param_count + i].slot;
+        if (i >= WJ_MAX_REGISTER_RESULTS) {
+            wj_store_register(e, slot + i);
+            load(e, RAX, RBP, slot_at(e, slot + i));
+            store(e, RAX, RCX, 8 * (int32_t)place);
+        }
+    }
+    for (uint32_t i = 0; i < type->result_count && i < WJ_MAX_REGISTER_RESULTS; i++) {
+        uint32_t place = type->places[type->param_count + i].slot;
+        uint8_t where = e->registers[slot + i];
+        int32_t at = slot_at(e, slot + i);
+        bool is_float = place >= WJ_SLOT_OF(float_results);
+        uint8_t to = is_float                             ? (uint8_t)((place - WJ_SLOT_OF(float_results)) / 2)
+                     : place == WJ_SLOT_OF(int_results) ? RAX
+                                                          : RDX;
+        if (where == IN_FRAME && is_float) {
+            load_float(e, to, RBP, at);
+        } else if (where == IN_FRAME) {
+            load(e, to, RBP, at);
+        } else if (where >= FIRST_FLOAT && is_float) {
+            move_float(e, to, wj_register_number(where));
+        } else if (where >= FIRST_FLOAT) {
+            move_from_float(e, to, wj_register_number(where));
+        } else if (is_float) {
+            move_to_float(e, to, wj_register_number(where));
+        } else {
+            move(e, to, wj_register_number(where));
+        }
+    }
+    restore_registers(e);
+}
+
+static uint32_t float_count(const wj_signature *type)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < type->param_count; i++) {
+        uint32_t place = type->places[i].slot;
+        count += !is_integer_place(place) && !is_stack_place(place);
+    }
+    return count;
+}
+
+/* Whether a parameter can go to its register now: nothing that comes after it may be in there. */
+static bool arrives_straight(const stencil_emitter *e, uint32_t index)
+{
+    uint32_t place = e->signature->places[index].slot;
+    uint8_t where = e->registers[index];
+    if (where == IN_FRAME || is_stack_place(place) || is_integer_place(place) == (where >= FIRST_FLOAT)) {
+        return false;
+    }
+    uint8_t to = wj_register_number(where);
+    if (is_integer_place(place)) {
+        return survives_calls(where) || to > R9 || !has_many_integers(e->signature);
+    }
+    return to <= float_of(place, WJ_SLOT_OF(floats)) || to >= float_count(e->signature);
+}
+
+/* Puts a parameter into its register, or into the frame. Above an i32 there may be anything, which becomes zeros. */
+static void take_parameter(stencil_emitter *e, uint32_t index)
+{
+    uint32_t place = e->signature->places[index].slot;
+    uint8_t where = e->registers[index];
+    bool is_wide = e->signature->places[index].letter != 'i';
+    int32_t at = slot_at(e, index);
+    if (is_stack_place(place)) {
+        memory_form(e, 0, is_wide, 0x8b, RAX, RBP, 16 + 8 * (int32_t)(place - (uint32_t)WJ_SLOT_OF(stack)));
+        store(e, RAX, RBP, at);
+    } else if (is_integer_place(place)) {
+        uint8_t from = ARGUMENT_NUMBERS[place - WJ_SLOT_OF(ints)];
+        if (arrives_straight(e, index)) {
+            register_form(e, 0, is_wide, 0x89, from, wj_register_number(where));
+            return;
+        }
+        if (!is_wide) {
+            register_form(e, 0, false, 0x89, from, from);
+        }
+        store(e, from, RBP, at);
+    } else if (arrives_straight(e, index)) {
+        move_float(e, wj_register_number(where), float_of(place, WJ_SLOT_OF(floats)));
+    } else {
+        store_float(e, float_of(place, WJ_SLOT_OF(floats)), RBP, at);
+    }
+}
+
+static void take_parameters(stencil_emitter *e)
+{
+    uint32_t count = e->signature->param_count;
+    for (uint32_t i = 0; i < count; i++) {
+        take_parameter(e, i);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (!arrives_straight(e, i)) {
+            wj_load_register(e, i);
+        }
+    }
+}
+
+enum { MOST_SINGLE_LOCALS = 16 };
+
+/* Locals begin as zeros. */
+static void clear_locals(stencil_emitter *e)
+{
+    uint32_t first = e->signature->param_count;
+    uint32_t end = e->function->local_count;
+    bool are_many = end - first > MOST_SINGLE_LOCALS;
+    if (are_many) {
+        BYTES(e, 0x31, 0xc0); /* xor %eax, %eax */
+        memory_form(e, 0, true, 0x8d, RDI, RBP, slot_at(e, first));
+        load_number(e, RCX, end - first);
+        BYTES(e, 0xf3, 0x48, 0xab); /* rep stosq */
+    }
+    for (uint32_t i = first; i < end; i++) {
+        uint8_t where = e->registers[i];
+        uint8_t number = where == IN_FRAME ? 0 : wj_register_number(where);
+        if (where != IN_FRAME) { /* xor, or xorps */
+            register_form(e, 0, false, where >= FIRST_FLOAT ? 0x0f57 : 0x31, number, number);
+        } else if (!are_many) {
+            memory_form(e, 0, true, 0xc7, 0, RBP, slot_at(e, i)); /* movq $0 */
+            word(e, 0);
+        }
+    }
+}
+
+/* How often the function was called: a report when it was often enough (wj_native_hot). */
+static void count_call(stencil_emitter *e)
+{
+    const wj_interpreter_plan *plan = &e->of->plan;
+    uint32_t position = e->function->function_index - plan->imported_function_count;
+    load(e, RAX, RBX, WJ_VMCONTEXT_FUNCTIONS);
+    int64_t counter = 8 * ((int64_t)WJ_COUNTERS * plan->function_count + position);
+    memory_form(e, 0, true, 0xff, 0, RAX, (int32_t)counter); /* incq */
+    load_address(e, &e->function->budget);
+    BYTES(e, 0x83, 0x28, 0x01); /* subl $1, (%rax) */
+    uint32_t stub = wj_add_stub(e, STUB_HOT, 0);
+    jump_if(e, 0x8e, STUB_TARGET | stub); /* jle */
+    wj_return_here(e, stub);
+}
+
+void wj_emit_prologue(stencil_emitter *e)
+{
+    e->saved_bytes = saved_bytes(e);
+    BYTES(e, 0x55, 0x48, 0x89, 0xe5); /* push %rbp; mov %rsp, %rbp */
+    /* Before anything is written below: recursion would run off the thread's stack, whatever lies there. */
+    BYTES(e, 0x48, 0x8d, 0x85); /* lea -frame(%rbp), %rax */
+    e->check_hole = (uint32_t)e->count;
+    word(e, 0);
+    load(e, R11, RDI, WJ_VMCONTEXT_STORE);
+    memory_form(e, 0, true, 0x3b, RAX, R11, offsetof(wj_store, stencil_limit)); /* cmp */
+    e->module_offset = 0;
+    jump_if(e, 0x82, STUB_TARGET | wj_add_stub(e, STUB_EXHAUSTED, 0)); /* jb */
+    BYTES(e, 0x48, 0x81, 0xec); /* sub $frame, %rsp */
+    e->frame_hole = (uint32_t)e->count;
+    word(e, 0);
+    store(e, RBX, RBP, SAVED_RBX);
+    for (uint32_t i = 0; i < SAVED_REGISTERS; i++) {
+        if ((e->saved_mask >> i & 1) != 0) {
+            store(e, wj_register_number((uint8_t)(FIRST_INTEGER + i)), RBP, saved_at(e, i));
+        }
+    }
+    move(e, RBX, RDI);
+    if (e->signature->area_slots != 0) {
+        store(e, RSI, RBP, RESULTS_AREA);
+    }
+    take_parameters(e);
+    clear_locals(e);
+    count_call(e);
+    load_base(e);
+    if (e->has_loops) {
+        load_number(e, RDI, (uint32_t)e->of->plan.budget);
+    }
+}
+
+void wj_count_iteration(stencil_emitter *e, uint32_t loop_offset)
+{
+    BYTES(e, 0xff, 0xcf); /* decl %edi */
+    uint32_t stub = wj_add_stub(e, STUB_HOT, loop_offset);
+    jump_if(e, 0x84, STUB_TARGET | stub); /* je */
+    wj_return_here(e, stub);
+}
+
+/* ---- behind the body ---- */
+
+/* A function or loop that began often. From a loop whose operand stack is empty it may go on in other code, which takes the
+ * locals from the frame (abi.py: loop entries) and gives the function's results. */
+static void emit_hot(stencil_emitter *e, const stencil_stub *stub, bool is_loop)
+{
+    const wj_interpreter_plan *plan = &e->of->plan;
+    wj_store_registers(e, is_loop);
+    move(e, RDI, RBX);
+    load_number(e, RSI, e->function->function_index - plan->imported_function_count);
+    load_number(e, RDX, stub->number);
+    call_address(e, (const void *)wj_native_hot);
+    if (is_loop && stub->number != 0) {
+        BYTES(e, 0x48, 0x85, 0xc0, 0x74, 0); /* test %rax, %rax; je */
+        size_t hole = e->count - 1;
+        move(e, RDI, RBX);
+        memory_form(e, 0, true, 0x8d, RDX, RBP, slot_at(e, 0));
+        if (e->signature->area_slots != 0) {
+            load(e, RSI, RBP, RESULTS_AREA);
+        } else {
+            move(e, RSI, RDX);
+        }
+        BYTES(e, 0xff, 0xd0); /* call *%rax */
+        restore_registers(e);
+        if (!e->failed) {
+            e->code[hole] = (uint8_t)(e->count - hole - 1);
+        }
+    }
+    wj_load_registers(e);
+    if (is_loop) {
+        load_base(e);
+        load_number(e, RDI, (uint32_t)plan->budget);
+    }
+    jump_back(e, stub->back);
+}
+
+/* All registers that calls change, on top of the stack, and back: operands are in them, too. */
+static void between_stack_and_changed(stencil_emitter *e, bool loads)
+{
+    enum { BYTES_OF_ALL = 8 * (STENCIL_REGISTERS - SAVED_REGISTERS) };
+    _Static_assert(BYTES_OF_ALL % STACK_ALIGNMENT_BYTES == 0, "the stack stays aligned");
+    if (!loads) {
+        BYTES(e, 0x48, 0x83, 0xec, BYTES_OF_ALL); /* sub $, %rsp */
+    }
+    for (uint32_t i = SAVED_REGISTERS; i < STENCIL_REGISTERS; i++) {
+        int32_t at = 8 * (int32_t)(i - SAVED_REGISTERS);
+        if (i >= INTEGER_REGISTERS) {
+            (loads ? load_float : store_float)(e, wj_register_number((uint8_t)(FIRST_FLOAT + i - INTEGER_REGISTERS)), RSP, at);
+        } else {
+            (loads ? load : store)(e, wj_register_number((uint8_t)(FIRST_INTEGER + i)), RSP, at);
+        }
+    }
+    if (loads) {
+        BYTES(e, 0x48, 0x83, 0xc4, BYTES_OF_ALL); /* add $, %rsp */
+    }
+}
+
+/* A call through a table, of a function whose type has another id: it may be a subtype. */
+static void emit_type(stencil_emitter *e, const stencil_stub *stub)
+{
+    store(e, RDI, RBP, reference(e));
+    between_stack_and_changed(e, false);
+    load_narrow(e, RSI, RDI, WJ_FUNC_REF_TYPE_ID);
+    load(e, RAX, RBX, WJ_VMCONTEXT_TYPE_IDS);
+    load_narrow(e, RDX, RAX, (int32_t)(sizeof(uint32_t) * stub->number));
+    move(e, RDI, RBX);
+    call_address(e, (const void *)wj_builtin_type_matches);
+    BYTES(e, 0x48, 0x85, 0xc0, 0x75, 5); /* test %rax, %rax; jne over the trap */
+    wj_emit_trap(e, WJ_TRAP_BAD_SIGNATURE);
+    between_stack_and_changed(e, true);
+    load_base(e);
+    load(e, RDI, RBP, reference(e));
+    jump_back(e, stub->back);
+}
+
+/* The native stack has no room for the frame: the call begins anew in the interpreter, which has another stack. */
+static void emit_exhausted(stencil_emitter *e)
+{
+    const wj_interpreter_plan *plan = &e->of->plan;
+    uint64_t position = e->function->function_index - plan->imported_function_count;
+    byte(e, 0x5d); /* pop %rbp */
+    load_address(e, (const void *)(uintptr_t)(plan->stubs_address + position * plan->stub_bytes));
+    BYTES(e, 0xff, 0xe0); /* jmp *%rax */
+}
+
+void wj_emit_rest(stencil_emitter *e)
+{
+    for (size_t i = 0; i < e->stub_count && !e->failed; i++) {
+        stencil_stub *stub = &e->stubs[i];
+        stub->place = (uint32_t)e->count;
+        if (stub->kind != STUB_EDGE && stub->kind != STUB_EXHAUSTED) {
+            wj_note_site(e, stub->place, stub->module_offset);
+        }
+        wj_set_region(e, stub->region);
+        switch (stub->kind) {
+        case STUB_EDGE:
+            wj_emit_edge(e, stub->region, e->marks[stub->number] & ~TARGET_MARK);
+            jump(e, stub->number);
+            break;
+        case STUB_TRAP:
+            wj_emit_trap(e, (int)stub->number);
+            break;
+        case STUB_EXHAUSTED:
+            emit_exhausted(e);
+            break;
+        case STUB_HOT:
+            emit_hot(e, stub, i > 1); /* the first two are those of the function's start */
+            break;
+        case STUB_TYPE:
+            emit_type(e, stub);
+            break;
+        }
+    }
+    if (e->uses_pool) {
+        while (e->count % 16 != 0 && !e->failed) {
+            byte(e, 0xcc);
+        }
+        e->pool = (uint32_t)e->count;
+        size_t size_bytes;
+        const uint8_t *pool = wj_stencil_pool(&size_bytes);
+        bytes(e, pool, size_bytes);
+    }
+    if (e->pooled_count != 0) {
+        while (e->count % 8 != 0 && !e->failed) {
+            byte(e, 0xcc);
+        }
+        e->own_pool = (uint32_t)e->count;
+        bytes(e, e->pooled, e->pooled_count * sizeof *e->pooled);
+    }
+    uint32_t frame = e->saved_bytes + slots_bytes(e) + e->outgoing_bytes;
+    frame = (frame + STACK_ALIGNMENT_BYTES - 1) & ~(uint32_t)(STACK_ALIGNMENT_BYTES - 1);
+    e->frame_bytes = frame;
+    if (!e->failed) {
+        wj_write_32(e, e->check_hole, -frame);
+        wj_write_32(e, e->frame_hole, frame);
+    }
+    wj_write_jumps(e);
+}
+
+#endif
