@@ -73,6 +73,10 @@ class Guest:
         self.bytes[address : address + len(data)] = data
         return address
 
+    def has(self, data: bytes) -> bool:
+        """Whether these bytes are anywhere in the memory. (In a memoryview, `in` looks for a number.)"""
+        return data in bytes(self.bytes)
+
     def u32(self, address: int) -> int:
         return int(struct.unpack_from("<I", self.bytes, address)[0])
 
