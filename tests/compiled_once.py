@@ -1,42 +1,51 @@
 """Answers of the compiler processes are kept, and given again to who asks the same: tests compile the same functions.
 
-For tests that are not about compiling. Whatever is on this side of the processes goes on as always.
+For tests that are not about compiling. Whatever is on this side of the processes goes on as always. The answers are
+files in a directory of the run, which all its processes of tests share.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections import OrderedDict
+import hashlib
+import json
+import os
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from wasmjit.compile.workers import Pending, WorkerPool
 
-_MOST_BYTES = 64 << 20
-Request = tuple[str, bytes]
 Reply = tuple[dict[str, Any], bytes]
 
 
 class Answers:
-    """Replies by request, the latest of them."""
+    """Replies by request, in files of a directory."""
 
     def __init__(self) -> None:
-        self._replies: OrderedDict[Request, Reply] = OrderedDict()
-        self._bytes = 0
+        self.directory: Path | None = None
         self.given_again = 0
 
-    def get(self, request: Request) -> Reply | None:
-        reply = self._replies.get(request)
-        self.given_again += reply is not None
-        return reply
+    def place(self, fields: dict[str, Any], body: bytes) -> Path:
+        """Of the reply to a request."""
+        assert self.directory is not None
+        digest = hashlib.sha256(repr(sorted(fields.items())).encode() + b"\0")
+        digest.update(body)
+        return self.directory / digest.hexdigest()
 
-    def keep(self, request: Request, reply: Reply) -> None:
-        if request not in self._replies:
-            self._replies[request] = reply
-            self._bytes += len(request[1]) + len(reply[1])
-        while self._bytes > _MOST_BYTES:
-            (_, text), (_, made) = self._replies.popitem(last=False)
-            self._bytes -= len(text) + len(made)
+    def get(self, place: Path) -> Reply | None:
+        try:
+            head, _, made = place.read_bytes().partition(b"\n")
+        except FileNotFoundError:
+            return None
+        self.given_again += 1
+        return json.loads(head), made
+
+    def keep(self, place: Path, reply: Reply) -> None:
+        part = place.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
+        part.write_bytes(json.dumps(reply[0]).encode() + b"\n" + reply[1])
+        part.replace(place)
 
 
 answers = Answers()
@@ -48,11 +57,11 @@ def use() -> Iterator[None]:
     begin, result = WorkerPool.begin, Pending.result
 
     def begin_once(pool: WorkerPool, fields: dict[str, Any], body: bytes = b"") -> Pending:
-        request = (repr(sorted(fields.items())), body)
-        reply = answers.get(request)
+        place = answers.place(fields, body)
+        reply = answers.get(place)
         if reply is None:
             pending = begin(pool, fields, body)
-            pending.request = request  # type: ignore[attr-defined]
+            pending.place = place  # type: ignore[attr-defined]
         else:
             pending = Pending(pool, None, {}, b"")
             pending._reply = reply
@@ -60,9 +69,9 @@ def use() -> Iterator[None]:
 
     def result_once(pending: Pending) -> Reply:
         reply = result(pending)
-        request = getattr(pending, "request", None)
-        if request is not None:
-            answers.keep(request, reply)
+        place = getattr(pending, "place", None)
+        if place is not None:
+            answers.keep(place, reply)
         return reply
 
     WorkerPool.begin = begin_once  # type: ignore[method-assign]

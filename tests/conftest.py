@@ -55,8 +55,17 @@ COMPILE_ANEW = frozenset(
 )
 
 
+@pytest.fixture(autouse=True, scope="session")
+def compiled_functions(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """One directory for all processes of the run."""
+    base = tmp_path_factory.getbasetemp()
+    directory = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"
+    directory.mkdir(exist_ok=True)
+    compiled_once.answers.directory = directory
+
+
 @pytest.fixture(autouse=True, scope="module")
-def functions_are_compiled_once(request: pytest.FixtureRequest) -> Iterator[None]:
+def functions_are_compiled_once(request: pytest.FixtureRequest, compiled_functions: None) -> Iterator[None]:
     """Where compiling is not what is tested: two of three functions were compiled for another test of the same kind."""
     path = request.path.relative_to(ROOT)
     is_used = str(path.parent).startswith(COMPILED_ONCE) and path.stem not in COMPILE_ANEW

@@ -36,9 +36,10 @@ convert = wast.convert
 _until_the_end = contextlib.ExitStack()
 
 
-def begin(directory: Path) -> None:
-    """To be called first in the process, with a directory that it may make."""
+def begin(directory: Path, compiled: Path) -> None:
+    """To be called first in the process, with a directory that it may make, and one of functions (`compiled_once`)."""
     text_in_process.use()
+    compiled_once.answers.directory = compiled
     _until_the_end.enter_context(compiled_once.use())
     wast.convert = Converted(directory)
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from tests import compiled_once
 from tests.spec import child
 from wasmjit.cli.wast import WastFailure, WastOptions, WastResult, listed_files, run_file
 
@@ -97,7 +98,10 @@ class Runner:
         """Calls it in the process, which is started if there is none."""
         if self._pool is None:
             self._pool = ProcessPoolExecutor(
-                1, mp_context=get_context("spawn"), initializer=child.begin, initargs=(self._directory,)
+                1,
+                mp_context=get_context("spawn"),
+                initializer=child.begin,
+                initargs=(self._directory, compiled_once.answers.directory),
             )
         return self._pool.submit(function, *arguments)
 
