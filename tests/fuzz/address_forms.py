@@ -460,8 +460,9 @@ class Canary:
         self.filled: list[tuple[int, int]] = []
         self._file = os.memfd_create("canary")
         os.ftruncate(self._file, _PIECE_BYTES)
+        self._wanted = _PATTERN * (_PIECE_BYTES // len(_PATTERN))
         self._bytes = mmap.mmap(self._file, _PIECE_BYTES)
-        self._bytes[:] = _PATTERN * (_PIECE_BYTES // len(_PATTERN))
+        self._bytes[:] = self._wanted
 
     def fill(self, bases: Sequence[int]) -> None:
         """All gaps in reach of these addresses."""
@@ -479,7 +480,9 @@ class Canary:
 
     def is_intact(self) -> bool:
         """Whether nobody wrote there."""
-        return self._bytes[:] == _PATTERN * (_PIECE_BYTES // len(_PATTERN))
+        # Not by `==`, which compares bytes of buffers one by one, or of a copy.
+        found = (ctypes.c_char * _PIECE_BYTES).from_buffer(self._bytes)
+        return not self._libc.memcmp(found, self._wanted, ctypes.c_size_t(_PIECE_BYTES))
 
 
 def _gaps(bases: Sequence[int]) -> list[tuple[int, int]]:

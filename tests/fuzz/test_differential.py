@@ -10,8 +10,9 @@ import pytest
 pytest.importorskip("wasmtime")
 
 
+@pytest.mark.parametrize("count", [16, pytest.param(80, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("tiers", ["exact", "speed", "explicit,none,artifact", "auto,hot,stencils"])
-def test_random_programs_behave_as_in_wasmtime(tiers: str) -> None:
-    command = [sys.executable, "-m", "tests.fuzz.differential", "--count", "40", "--tiers", tiers]
+def test_random_programs_behave_as_in_wasmtime(tiers: str, count: int) -> None:
+    command = [sys.executable, "-m", "tests.fuzz.differential", "--count", str(count), "--tiers", tiers]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

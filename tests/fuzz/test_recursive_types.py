@@ -9,7 +9,7 @@ pytest.importorskip("wasmtime")
 from tests.fuzz import recursive_types
 
 
-@pytest.mark.parametrize("first", [0, 10, 20])
+@pytest.mark.parametrize("first", [0, *(pytest.param(first, marks=pytest.mark.slow) for first in (10, 20, 30))])
 def test_type_sections_mean_what_they_do_in_wasmtime(first: int) -> None:
     compared = 0
     for seed in range(first, first + 10):

@@ -12,25 +12,32 @@ from tests.fuzz.tail_calls import Program, compare
 from wasmjit import Config, Engine, Module
 from wasmjit.compile import tail_calls
 
+# LLVM takes a tenth of a second for each. Every other one goes deep.
+SEEDS = pytest.mark.parametrize("num_seeds", [4, pytest.param(16, marks=pytest.mark.slow)])
 
+
+@SEEDS
 @pytest.mark.parametrize("unit_bytes", [300, 96 << 10])
 @pytest.mark.parametrize(
     "options",
     [{}, {"opt_level": "none", "signals_based_traps": False}, {"exact_traps": True}],
     ids=["speed", "none, explicit checks", "exact traps"],
 )
-def test_random_tail_calls_behave_as_in_wasmtime(options: dict[str, object], unit_bytes: int) -> None:
-    for seed in range(unit_bytes, unit_bytes + 12):
+def test_random_tail_calls_behave_as_in_wasmtime(options: dict[str, object], unit_bytes: int, num_seeds: int) -> None:
+    for seed in range(unit_bytes, unit_bytes + num_seeds):
         deep = seed % 2 == 1
         counts = (0, 1, 10, 30, 50_000) if deep else (0, 1, 10, 30)
         assert not compare(seed, Config(**options), unit_bytes, counts, deep), seed
 
 
+@SEEDS
 @pytest.mark.parametrize("options", [{}, {"opt_level": "none"}], ids=["speed", "none"])
-def test_random_tail_calls_that_share_their_jumps(options: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_random_tail_calls_that_share_their_jumps(
+    options: dict[str, object], num_seeds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As those of functions that make hundreds."""
     monkeypatch.setattr(tail_calls, "_MOST_TAIL_CALLS", 0)
-    for seed in range(500, 516):
+    for seed in range(500, 500 + num_seeds):
         deep = seed % 2 == 1
         counts = (0, 1, 10, 30, 50_000) if deep else (0, 1, 10, 30)
         assert not compare(seed, Config(tier="optimized", **options), 96 << 10, counts, deep), seed
@@ -41,10 +48,11 @@ def test_results_of_host_functions_wrap_as_i64() -> None:
     assert not compare(22, Config(tier="optimized", opt_level="none"), 96 << 10, (0, 1, 3, 10, 30), False)
 
 
+@SEEDS
 @pytest.mark.parametrize("level", ["none", "speed"])
-def test_random_tail_calls_compile_for_aarch64(level: str) -> None:
+def test_random_tail_calls_compile_for_aarch64(level: str, num_seeds: int) -> None:
     engine = Engine(Config(target="aarch64-unknown-linux-gnu", opt_level=level, verify_ir=True))
-    for seed in range(10):
+    for seed in range(num_seeds):
         with mock.patch("wasmjit.thresholds.UNIT_BODY_BYTES", 300):
             for text in Program(seed, deep=True).modules:
                 assert Module(engine, text).serialize()

@@ -19,14 +19,15 @@ SMALL = {"boolector"}  # 360 kB to download
 CHOSEN = os.environ.get("WASMJIT_REALWORLD", ",".join(SMALL))
 
 
+# Compiling all of a program takes by far most of the time; in tier auto what runs often is compiled, at both levels.
 @pytest.mark.realworld
+@pytest.mark.parametrize("tier", ["auto", pytest.param("baseline", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
-def test_program(program: Program) -> None:
+def test_program(program: Program, tier: str) -> None:
     if CHOSEN != "all" and program.name not in CHOSEN.split(","):
         pytest.skip("large: WASMJIT_REALWORLD=all runs it, as does `make realworld`")
     try:
-        # The quick tier: what is asked here is whether results are right.
-        comparison = compare(program, "baseline", wasmtime_cached=False)
+        comparison = compare(program, tier, wasmtime_cached=False)
     except UnavailableError as error:
         pytest.skip(f"needs the network: {error}")
     print(table([comparison]))

@@ -88,9 +88,9 @@ def unit_of(wasm: bytes) -> Unit:
 
 @functools.cache
 def large_shape(name: str) -> tuple[bytes, frozenset[int]]:
-    """A module of 80,000 bytes, and which of its functions are tangled."""
+    """A large module, and which of its functions are tangled."""
     make = shapes.SHAPES[name]
-    wasm = make(shapes.count_for(make, 80_000))
+    wasm = make(shapes.count_for(make, 80_000 if name == "rotations" else 40_000))
     return wasm, frozenset(unit_of(wasm).tangled)
 
 
