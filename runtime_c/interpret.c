@@ -1,25 +1,14 @@
 /* Runs translated functions. See interpret.h. */
-#include "interpret_limits.h"
+#include "interpret_run.h"
+#include "interpret_values.h"
 
-#include <alloca.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef uint32_t u32;
-typedef int32_t s32;
-typedef uint64_t u64;
-typedef int64_t s64;
-typedef float f32;
-typedef double f64;
-
-#define INTERPRETED 1u                /* wj_vmcontext.flags: something of the instance was interpreted */
 #define STACK_SLACK_BYTES 1024u       /* of the native stack, for the frames of the C functions here */
 /* What runs here is in a section of its own: backtraces know its activations by the address (wj_in_interpreter). A trap of
  * a function must be raised from here, and nothing else may call out from here while an activation is half made. */
 #define INTERPRETER_SECTION __attribute__((section("wj_interpreter"), noinline))
-/* A fault or an interrupt leaves these frames without their end, where AddressSanitizer would make the stack usable again. */
-#define ABANDONED __attribute__((noinline, no_sanitize_address))
 extern const char __start_wj_interpreter[] WJ_INTERNAL;
 extern const char __stop_wj_interpreter[] WJ_INTERNAL;
 
@@ -55,124 +44,9 @@ static bool fits(wj_store *store, int64_t gap_bytes)
     return gap_bytes >= 0;
 }
 
-/* ---- calls ---- */
-
-static void set_instance(context *c, void *vmctx)
-{
-    c->vmctx = vmctx;
-    c->functions = ((wj_vmcontext *)vmctx)->functions;
-    c->interpreter = wj_header_of(c->functions)->interpreter;
-}
-
-/* Counts of calls and iterations: which code is hot (compile/metering.py). */
-static uint64_t *counter_of(const context *c, uint32_t position)
-{
-    return wj_function_words(c->functions, WJ_COUNTERS, c->interpreter->plan.function_count) + position;
-}
-
-/* A frame on the stack of the function that this stands in, with so many slots behind it. Aligned as the stack is, by
- * hand: v128 places are stored with aligned moves. */
-#define FRAME(slots)                                                                                  \
-    ((wj_frame *)(((uintptr_t)alloca((WJ_SLOT_OF(stack) + (slots) + 2) * sizeof(uint64_t)) + 15) & ~(uintptr_t)15))
-
-/* Calls code with the operands at `values`, where it puts the results. */
-static void ABANDONED call_native(const context *c, const void *code, void *vmctx, const wj_signature *type, uint64_t *values)
-{
-    wj_frame *frame = FRAME(type->stack_slots + type->area_slots);
-    uint64_t *area = frame->stack + type->stack_slots;
-    uint64_t *places = (uint64_t *)frame;
-    frame->ints[0] = (uint64_t)(uintptr_t)vmctx;
-    frame->ints[1] = (uint64_t)(uintptr_t)area;
-    for (uint32_t i = 0; i < type->param_count; i++) {
-        places[type->places[i].slot] = values[i];
-    }
-    limits before = lower_limits(c, (uintptr_t)frame);
-    wj_call_frame(code, frame, type->stack_slots);
-    put_back(c, before);
-    for (uint32_t i = 0; i < type->result_count; i++) {
-        values[i] = *wj_result_slot(type, i, frame, area);
-    }
-}
-
-/* Goes on in compiled code that is entered at a loop (abi.py), with the locals as its frame, which the results replace. */
-_Static_assert(sizeof(uint64_t) == WJ_LOOP_FRAME_SLOT_BYTES, "locals are the frame of a loop entry");
-static void ABANDONED enter_loop(const context *c, uint64_t code, const wj_signature *type, uint64_t *locals)
-{
-    wj_frame *frame = FRAME(type->area_slots);
-    uint64_t *area = frame->stack;
-    bool has_area = type->result_count > WJ_MAX_REGISTER_RESULTS;
-    frame->ints[0] = (uint64_t)(uintptr_t)c->vmctx;
-    frame->ints[1] = (uint64_t)(uintptr_t)(has_area ? area : locals);
-    frame->ints[2] = (uint64_t)(uintptr_t)locals;
-    limits before = lower_limits(c, (uintptr_t)frame);
-    wj_call_frame((const void *)(uintptr_t)code, frame, 0);
-    put_back(c, before);
-    for (uint32_t i = 0; i < type->result_count; i++) {
-        locals[i] = *wj_result_slot(type, i, frame, area);
-    }
-}
-
 static void INTERPRETER_SECTION overflow(void)
 {
     wj_trap(WJ_TRAP_STACK_OVERFLOW, 0);
-}
-
-/* The function is called or a loop begins anew, often: code to go on in, or 0. */
-static uint64_t __attribute__((noinline)) hot(const context *c, wj_interpreted *function, uint32_t loop_offset)
-{
-    const wj_interpreter_plan *plan = &c->interpreter->plan;
-    function->budget = plan->budget;
-    /* What the code of a loop calls is native frames further down: where they get short it is not for this one. */
-    if ((plan->patient != 0 && !wj_may_ask()) || (loop_offset != 0 && is_short(c, (uintptr_t)__builtin_frame_address(0)))) {
-        return 0;
-    }
-    return wj_report_hot(c->vmctx, function->function_index - plan->imported_function_count, loop_offset, 0);
-}
-
-/* The function at a position, if it is interpreted, and known to be. */
-static inline wj_interpreted *interpreted_at(const context *c, uint32_t position)
-{
-    const wj_interpreter_plan *plan = &c->interpreter->plan;
-    uint64_t code = __atomic_load_n(&c->functions[position], __ATOMIC_ACQUIRE);
-    if (UNLIKELY(code != plan->stubs_address + (uint64_t)position * plan->stub_bytes)) {
-        return NULL;
-    }
-    wj_interpreted *function = __atomic_load_n(&c->interpreter->functions[position], __ATOMIC_ACQUIRE);
-    return LIKELY(function != WJ_REFUSED_FUNCTION) ? function : NULL;
-}
-
-/* Where interpreted_at knows none: calls the function, with the operands at `values`, where it puts the results, and
- * returns NULL; or returns what is to be interpreted. */
-static wj_interpreted *__attribute__((noinline)) call_defined(const context *c, uint32_t position, uint64_t *values)
-{
-    const wj_interpreter_plan *plan = &c->interpreter->plan;
-    uint64_t code = __atomic_load_n(&c->functions[position], __ATOMIC_ACQUIRE);
-    if (code == plan->stubs_address + (uint64_t)position * plan->stub_bytes ||
-        is_short(c, (uintptr_t)__builtin_frame_address(0))) {
-        wj_interpreted *function = wj_interpreted_at(c->interpreter, position);
-        if (function != WJ_REFUSED_FUNCTION) {
-            return function;
-        }
-    }
-    uint32_t type = plan->function_types[plan->imported_function_count + position];
-    call_native(c, (const void *)(uintptr_t)code, c->vmctx, plan->types[type], values);
-    return NULL;
-}
-
-/* The context of another instance whose function is called, if it is interpreted; NULL. */
-static void *interpreted_instance(const wj_func_ref *reference)
-{
-    /* A host function's record has an address in place of the magic number, and addresses are aligned. */
-    const wj_vmcontext *vmctx = reference->vmctx;
-    return vmctx->magic == WJ_MAGIC && vmctx->flags == INTERPRETED ? reference->vmctx : NULL;
-}
-
-/* Of another instance, or a host function: says who calls. */
-static void __attribute__((noinline)) call_reference(const context *c, const wj_func_ref *reference, const wj_signature *type,
-                                                     uint64_t *values)
-{
-    store_of(c)->caller = c->vmctx;
-    call_native(c, __atomic_load_n(&reference->code, __ATOMIC_ACQUIRE), reference->vmctx, type, values);
 }
 
 /* Interrupts land in the interpreter's own code only. Without the barriers this becomes a call of memset, where those that
@@ -235,11 +109,35 @@ static const wj_native *native_of(const context *c, uint32_t position, wj_interp
     return native;
 }
 
+/* Where an argument is: of a register entry those that do not fit in registers are in the store (compile/tail_calls.py). */
+static inline uint64_t *argument_place(const wj_store *store, wj_frame *frame, uint32_t slot, bool is_register_entry)
+{
+    uint64_t *places = (uint64_t *)frame;
+    if (!is_register_entry || slot < WJ_SLOT_OF(stack)) {
+        return places + slot;
+    }
+    return (uint64_t *)(void *)(store->tail_arguments + WJ_TAIL_ARGUMENTS_SIZEOF) + (slot - WJ_SLOT_OF(stack));
+}
+
+/* The register entry of a function that has to be compiled first. Python makes tail calls meanwhile, perhaps. */
+static uint64_t resolve_register_entry(const context *c, uint32_t position, wj_frame *frame)
+{
+    wj_store *store = store_of(c);
+    uint8_t tail_arguments[WJ_TAIL_ARGUMENTS_BYTES];
+    memcpy(tail_arguments, store->tail_arguments, sizeof tail_arguments);
+    (void)wj_lazy_resolve(c->vmctx, position, &frame->link);
+    memcpy(store->tail_arguments, tail_arguments, sizeof tail_arguments);
+    uint64_t count = wj_header_of(c->functions)->function_count;
+    return __atomic_load_n(wj_function_words(c->functions, WJ_REGISTER_ENTRIES, count) + position, __ATOMIC_ACQUIRE);
+}
+
 uint64_t ABANDONED wj_interpret(uint32_t position, wj_frame *frame)
 {
     const wj_thread *thread = &wj_this_thread;
     wj_entry *entry = thread->entry;
-    context c;
+    bool is_register_entry = (position & WJ_REGISTER_ENTRY_STUB) != 0;
+    position &= ~WJ_REGISTER_ENTRY_STUB;
+    context c = {.next = NULL};
     set_instance(&c, (void *)(uintptr_t)frame->ints[0]);
     wj_store *store = store_of(&c);
     uintptr_t here = (uintptr_t)__builtin_frame_address(0);
@@ -249,7 +147,7 @@ uint64_t ABANDONED wj_interpret(uint32_t position, wj_frame *frame)
     wj_interpreted *function =
         LIKELY(c.interpreter != NULL) ? wj_interpreted_at(c.interpreter, position) : WJ_REFUSED_FUNCTION;
     c.is_exhausted = false;
-    if (function != WJ_REFUSED_FUNCTION && c.interpreter->plan.has_stencils != 0) {
+    if (function != WJ_REFUSED_FUNCTION && c.interpreter->plan.has_stencils != 0 && !is_register_entry) {
         const wj_native *native = native_of(&c, position, function);
         /* What its first instructions look at (wj_emit_prologue), which come here again where there is no room. */
         if (native != NULL && (uintptr_t)&frame->link - native->frame_bytes >= store->stencil_limit) {
@@ -258,24 +156,31 @@ uint64_t ABANDONED wj_interpret(uint32_t position, wj_frame *frame)
         c.is_exhausted = native != NULL;
     }
     if (function == WJ_REFUSED_FUNCTION || (UNLIKELY(store->interpreter_stack == NULL) && !wj_interpreter_stack_make(store))) {
-        return wj_lazy_resolve(c.vmctx, position, &frame->link);
+        return is_register_entry ? resolve_register_entry(&c, position, frame) : wj_lazy_resolve(c.vmctx, position, &frame->link);
     }
     ((wj_vmcontext *)(void *)c.vmctx)->flags = INTERPRETED;
     const wj_signature *type = function->signature;
     uintptr_t end = is_known ? c.native_end : store->stack_limit;
     wj_activation *activation = begin(store, entry, function, c.vmctx, here, end);
     uint64_t *slots = activation->slots;
-    const uint64_t *places = (const uint64_t *)frame;
     for (uint32_t i = 0; i < type->param_count; i++) {
-        slots[i] = places[type->places[i].slot];
+        slots[i] = *argument_place(store, frame, type->places[i].slot, is_register_entry);
     }
     uint64_t *area = (uint64_t *)(uintptr_t)frame->ints[1];
     clear_locals(function, slots);
     ++*counter_of(&c, position);
     if (UNLIKELY(--function->budget <= 0)) {
-        (void)hot(&c, function, 0);
+        (void)wj_hot(&c, function, 0);
     }
     run(&c, store, entry, activation);
+    if (c.next != NULL) { /* with the results area as it is: it has as many results */
+        frame->ints[0] = (uint64_t)(uintptr_t)c.next_vmctx;
+        for (uint32_t i = 0; i < c.next_type->param_count; i++) {
+            *argument_place(store, frame, c.next_type->places[i].slot, true) = slots[i];
+        }
+        end_of(store, entry, activation);
+        return (uint64_t)(uintptr_t)c.next;
+    }
     for (uint32_t i = 0; i < type->result_count; i++) {
         *wj_result_slot(type, i, frame, area) = slots[i];
     }
@@ -291,7 +196,8 @@ static bool ABANDONED compute(const wj_constants *of, uint32_t position, uint64_
     const wj_thread *thread = &wj_this_thread;
     wj_entry *entry = thread->entry;
     uintptr_t here = (uintptr_t)__builtin_frame_address(0);
-    context c = {of->interpreter, ((const wj_vmcontext *)of->context)->functions, of->context, here, 0, 0, false};
+    context c = {.interpreter = of->interpreter, .vmctx = of->context, .native_top = here};
+    c.functions = ((const wj_vmcontext *)of->context)->functions;
     wj_store *store = store_of(&c);
     const wj_interpreted *function = wj_interpreted_at(c.interpreter, position);
     if (function == WJ_REFUSED_FUNCTION || (UNLIKELY(store->interpreter_stack == NULL) && !wj_interpreter_stack_make(store))) {
@@ -349,48 +255,6 @@ uint64_t wj_constants_code(void)
 
 /* ---- the loop ---- */
 
-static inline f32 f32_of(uint64_t slot)
-{
-    uint32_t bits = (uint32_t)slot;
-    f32 value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-static inline f64 f64_of(uint64_t slot)
-{
-    f64 value;
-    memcpy(&value, &slot, sizeof value);
-    return value;
-}
-
-static inline uint64_t f32_bits(f32 value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return bits;
-}
-
-static inline uint64_t f64_bits(f64 value)
-{
-    uint64_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return bits;
-}
-
-#define READ_u32(slot) ((u32)(slot))
-#define READ_s32(slot) ((s32)(slot))
-#define READ_u64(slot) ((u64)(slot))
-#define READ_s64(slot) ((s64)(slot))
-#define READ_f32(slot) f32_of(slot)
-#define READ_f64(slot) f64_of(slot)
-#define BITS_u32(value) ((uint64_t)(u32)(value))
-#define BITS_s32(value) ((uint64_t)(u32)(s32)(value))
-#define BITS_u64(value) ((uint64_t)(value))
-#define BITS_s64(value) ((uint64_t)(s64)(value))
-#define BITS_f32(value) f32_bits(value)
-#define BITS_f64(value) f64_bits(value)
-
 /* What is wrong has to be known before wj_trap walks the stack. */
 #define TRAP(name) (activation->ip = ip, wj_trap(WJ_TRAP_##name, 0))
 #define TRAP_IF(condition, name) (UNLIKELY(condition) ? TRAP(name) : (void)0)
@@ -398,18 +262,6 @@ static inline uint64_t f64_bits(f64 value)
 #define TRAP_UNLESS(a, fits) (TRAP_IF((a) != (a), BAD_CONVERSION_TO_INTEGER), TRAP_IF(!(fits), INTEGER_OVERFLOW))
 #define TRAP_UNLESS_BETWEEN(a, low, high) TRAP_UNLESS(a, (f64)(a) > (low) && (f64)(a) < (high))
 #define TRAP_UNLESS_FROM(a, low, high) TRAP_UNLESS(a, (f64)(a) >= (low) && (f64)(a) < (high))
-#define SATURATE(a, low, high, type, least, most) \
-    ((a) != (a) ? 0 : (f64)(a) < (low) ? (least) : (f64)(a) >= (high) ? (most) : (type)(a))
-/* These C functions may return a signalling NaN as it is. */
-#define QUIET(expression) ((a) != (a) ? (a) + (a) : (expression))
-/* Equal numbers may be zeros of both signs; sums of NaNs are quiet NaNs. */
-#define MINIMUM(a, b, bits) ((a) != (a) || (b) != (b) ? (a) + (b) : (a) == (b) ? OR_##bits(a, b) : (a) < (b) ? (a) : (b))
-#define MAXIMUM(a, b, bits) ((a) != (a) || (b) != (b) ? (a) + (b) : (a) == (b) ? AND_##bits(a, b) : (a) > (b) ? (a) : (b))
-#define OR_u32(a, b) f32_of(f32_bits(a) | f32_bits(b))
-#define AND_u32(a, b) f32_of(f32_bits(a) & f32_bits(b))
-#define OR_u64(a, b) f64_of(f64_bits(a) | f64_bits(b))
-#define AND_u64(a, b) f64_of(f64_bits(a) & f64_bits(b))
-
 #define AT(type, offset) (*(type *)(void *)(c->vmctx + (offset)))
 #define TABLE(index) ((&AT(wj_table_slot, plan->tables_offset))[index].table)
 #define NARROW(slot) ((uint64_t)(uint32_t)(slot))
@@ -426,7 +278,7 @@ static inline uint64_t masked(uint64_t index, uint64_t length)
 #define CALL_DEFINED(position)                           \
     callee = interpreted_at(c, position);                \
     if (UNLIKELY(callee == NULL)) {                      \
-        callee = call_defined(c, position, operands);    \
+        callee = wj_call_defined(c, position, operands);    \
     }                                                    \
     if (LIKELY(callee != NULL)) {                        \
         goto call;                                       \
@@ -441,7 +293,17 @@ static inline uint64_t masked(uint64_t index, uint64_t length)
         CALL_DEFINED(position);                                                                     \
         set_instance(c, activation->vmctx);                                                         \
     } else {                                                                                        \
-        call_reference(c, reference, type, operands);                                               \
+        wj_call_reference(c, reference, type, operands);                                               \
+    }
+/* The function that an index refers to, in a table that it is looked up in, if it has the type. */
+#define CALLED_INDIRECTLY(reference)                                                                                     \
+    const wj_table *table = TABLE(ip[2]);                                                                                \
+    uint32_t index = (uint32_t)s[ip[3]];                                                                                 \
+    TRAP_IF(index >= table->length, TABLE_OUT_OF_BOUNDS);                                                                \
+    (reference) = (const wj_func_ref *)(uintptr_t)table->elements[masked(index, table->length)];                         \
+    TRAP_IF((reference) == NULL, INDIRECT_CALL_TO_NULL);                                                                 \
+    if (UNLIKELY((reference)->type_id != ((const uint32_t *)((wj_vmcontext *)c->vmctx)->type_ids)[ip[1]])) {             \
+        TRAP_IF(!wj_signature_takes(plan->types[ip[1]], (reference)->type_id), BAD_SIGNATURE);                           \
     }
 /* Of what has checked something first: if that traps, the store is not told. */
 #define SAVE_FUEL() (plan->counts_fuel != 0 ? (void)(store->fuel = (uint64_t)c->fuel) : (void)0)
@@ -480,6 +342,8 @@ static void INTERPRETER_SECTION ABANDONED run(context *c, wj_store *store, wj_en
     uint64_t *counter;
     wj_interpreted *callee;
     uint64_t *operands;
+    int64_t gap_bytes;
+    bool is_other;
 
     function = (wj_interpreted *)activation->function;
     s = activation->slots;
@@ -496,27 +360,46 @@ function:
 /* Calls `callee` with its operands, where its results will be, in this C function. `c` is its instance already. */
 call: {
     wj_activation *made = activation - 1;
-    int64_t gap_bytes = gap_of(made, callee, operands);
+    gap_bytes = gap_of(made, callee, operands);
     *made = (wj_activation){activation, callee->words, callee, operands, c->vmctx, false};
     __atomic_store_n(&entry->activation, made, __ATOMIC_RELEASE); /* an interrupt finds it whole or not at all */
-    bool is_other = activation->vmctx != c->vmctx;
+    is_other = activation->vmctx != c->vmctx;
     activation = made;
     ip = callee->words;
+    s = operands;
+}
+called:
     if (UNLIKELY(gap_bytes < store->interpreter_gap_bytes && !fits(store, gap_bytes))) {
         TRAP(STACK_OVERFLOW);
     }
     function = callee;
-    s = operands;
     clear_locals(function, s);
     ++*counter_of(c, function->function_index - c->interpreter->plan.imported_function_count);
     if (UNLIKELY(--function->budget <= 0)) {
-        (void)hot(c, function, 0);
+        (void)wj_hot(c, function, 0);
     }
     if (UNLIKELY(is_other)) {
         goto instance;
     }
     goto function;
-}
+
+/* What `callee` is, tail-called: it takes the place of the activation, if it is interpreted. */
+tail_called:
+    if (callee == NULL) {
+        if (c->next != NULL) {
+            return; /* to where it is jumped to */
+        }
+        goto finished;
+    }
+    memmove(s, operands, callee->signature->param_count * sizeof *s);
+    is_other = activation->vmctx != c->vmctx;
+    activation->vmctx = c->vmctx;
+    ip = callee->words;
+    activation->ip = ip;
+    /* A signal handler's activations begin behind the slots of this function: of the old one up to here. */
+    __atomic_store_n(&activation->function, callee, __ATOMIC_RELEASE);
+    gap_bytes = gap_of(activation, callee, s);
+    goto called;
 
 /* Goes back, with the results at `s`. */
 finished:
@@ -632,13 +515,13 @@ label_LOOP:
     ++*counter;
     if (UNLIKELY(--function->budget <= 0)) {
         activation->ip = ip;
-        uint64_t code = hot(c, function, ip[1]);
+        uint64_t code = wj_hot(c, function, ip[1]);
         if (code != 0) {
             if (plan->counts_fuel != 0) {
                 s[function->local_count] = (uint64_t)c->fuel;
             }
             activation->ip = NULL; /* in backtraces the code stands for this activation */
-            enter_loop(c, code, function->signature, s);
+            wj_enter_loop(c, code, function->signature, s);
             goto finished;
         }
     }
@@ -687,14 +570,8 @@ label_CALL_IMPORT: {
     NEXT(CALL_IMPORT);
 }
 label_CALL_INDIRECT: {
-    const wj_table *table = TABLE(ip[2]);
-    uint32_t index = (uint32_t)s[ip[3]];
-    TRAP_IF(index >= table->length, TABLE_OUT_OF_BOUNDS);
-    const wj_func_ref *reference = (const wj_func_ref *)(uintptr_t)table->elements[masked(index, table->length)];
-    TRAP_IF(reference == NULL, INDIRECT_CALL_TO_NULL);
-    if (UNLIKELY(reference->type_id != ((const uint32_t *)((wj_vmcontext *)c->vmctx)->type_ids)[ip[1]])) {
-        TRAP_IF(!wj_signature_takes(plan->types[ip[1]], reference->type_id), BAD_SIGNATURE);
-    }
+    const wj_func_ref *reference;
+    CALLED_INDIRECTLY(reference);
     activation->ip = ip;
     SAVE_FUEL();
     operands = s + ip[4];
@@ -721,6 +598,36 @@ label_CALL_REF: { /* validation has seen that what it refers to has the type */
         CALL_REFERENCE();
     }
     NEXT(CALL_REF);
+}
+label_RETURN_CALL:
+    activation->ip = ip;
+    operands = s + ip[2];
+    callee = wj_tail_call_defined(c, activation, ip[1] - plan->imported_function_count, operands);
+    goto tail_called;
+label_RETURN_CALL_IMPORT: {
+    const wj_func_ref *reference = AT(const wj_func_ref *, plan->imported_functions_offset + 8 * ip[1]);
+    activation->ip = ip;
+    operands = s + ip[2];
+    callee = wj_tail_call_reference(c, activation, reference, plan->types[plan->function_types[ip[1]]], operands);
+    goto tail_called;
+}
+label_RETURN_CALL_INDIRECT: {
+    const wj_func_ref *reference;
+    CALLED_INDIRECTLY(reference);
+    activation->ip = ip;
+    SAVE_FUEL();
+    operands = s + ip[4];
+    callee = wj_tail_call_reference(c, activation, reference, plan->types[ip[1]], operands);
+    goto tail_called;
+}
+label_RETURN_CALL_REF: {
+    const wj_func_ref *reference = (const wj_func_ref *)(uintptr_t)s[ip[2]];
+    TRAP_IF(reference == NULL, NULL_REFERENCE);
+    activation->ip = ip;
+    SAVE_FUEL();
+    operands = s + ip[3];
+    callee = wj_tail_call_reference(c, activation, reference, plan->types[ip[1]], operands);
+    goto tail_called;
 }
 label_GLOBAL_GET_32:
     s[ip[1]] = AT(uint32_t, ip[2]);

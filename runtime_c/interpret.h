@@ -201,6 +201,10 @@
     X(CALL_IMPORT, 3)   /* as CALL */                                          \
     X(CALL_INDIRECT, 5) /* type, table, slot of the index, slot of the first operand and result */ \
     X(CALL_REF, 4)      /* type, slot of the reference, slot of the first operand and result */ \
+    X(RETURN_CALL, 3)   /* as CALL, and the other calls: in place of this function */ \
+    X(RETURN_CALL_IMPORT, 3)                                                   \
+    X(RETURN_CALL_INDIRECT, 5)                                                 \
+    X(RETURN_CALL_REF, 4)                                                      \
     X(GLOBAL_GET_32, 3) /* d, offset in the instance context */                \
     X(GLOBAL_GET_64, 3)                                                        \
     X(GLOBAL_SET_32, 3) /* slot, offset */                                     \

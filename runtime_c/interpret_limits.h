@@ -14,6 +14,10 @@ typedef struct {
     uintptr_t native_end;      /* and what they must not go below; 0: not known */
     int64_t fuel;              /* what is left, where code counts it; the store knows what was left at the last call */
     bool is_exhausted;         /* what is interpreted first is so because code from stencils has no room there */
+    /* A tail call that is a jump: code, NULL: there is none; and what it is given, with the operands in the first slots. */
+    const void *next;
+    void *next_vmctx;
+    const wj_signature *next_type;
 } context;
 
 static inline wj_store *store_of(const context *c)

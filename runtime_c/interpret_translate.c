@@ -134,6 +134,15 @@ static void regular(translator *t, row found, const uint8_t *at)
     }
 }
 
+/* After an instruction that does not go on to the next. */
+static void end_of_path(translator *t)
+{
+    t->live = false;
+    pop_to(t, t->frames[t->frame_count - 1].height);
+    t->last = NO_WORD;
+}
+
+/* Or a tail call, whose operation `operation` is then. */
 static void call(translator *t, uint32_t operation, const wj_signature *type, uint32_t callee, uint32_t table, uint32_t index,
                  const uint8_t *at)
 {
@@ -142,23 +151,28 @@ static void call(translator *t, uint32_t operation, const wj_signature *type, ui
         return;
     }
     uint32_t first = t->height - type->param_count;
-    bool checks = operation == WJ_OP_CALL_INDIRECT || operation == WJ_OP_CALL_REF; /* and tells the store itself then */
+    bool is_indirect = operation == WJ_OP_CALL_INDIRECT || operation == WJ_OP_RETURN_CALL_INDIRECT;
+    bool checks = is_indirect || operation == WJ_OP_CALL_REF || operation == WJ_OP_RETURN_CALL_REF;
     settle_from(t, first);
     if (checks) {
-        charge(t);
+        charge(t); /* it tells the store itself what is left, once it has */
     } else {
         save_fuel(t);
     }
     site(t, at);
     begin(t, operation);
     emit(t, callee);
-    if (operation == WJ_OP_CALL_INDIRECT) {
+    if (is_indirect) {
         emit(t, table);
     }
     if (checks) {
         emit(t, index);
     }
     emit(t, own_slot(t, first));
+    if (operation >= WJ_OP_RETURN_CALL && operation <= WJ_OP_RETURN_CALL_REF) {
+        end_of_path(t);
+        return;
+    }
     load_fuel(t);
     pop_to(t, first);
     push_many(t, type->result_count);
@@ -288,14 +302,6 @@ static uint64_t read_bits(translator *t, size_t size_bytes)
     return bits;
 }
 
-/* After an instruction that does not go on to the next. */
-static void end_of_path(translator *t)
-{
-    t->live = false;
-    pop_to(t, t->frames[t->frame_count - 1].height);
-    t->last = NO_WORD;
-}
-
 static void other(translator *t, uint8_t opcode, const uint8_t *at)
 {
     const wj_interpreter_plan *of = &t->of->plan;
@@ -340,9 +346,23 @@ static void other(translator *t, uint8_t opcode, const uint8_t *at)
         table = read_index(t);
         call(t, WJ_OP_CALL_INDIRECT, of->types[index], index, table, pop_slot(t), at);
         break;
+    case 0x12:
+        index = read_index(t);
+        call(t, index < of->imported_function_count ? WJ_OP_RETURN_CALL_IMPORT : WJ_OP_RETURN_CALL,
+             of->types[of->function_types[index]], index, 0, 0, at);
+        break;
+    case 0x13:
+        index = read_index(t);
+        table = read_index(t);
+        call(t, WJ_OP_RETURN_CALL_INDIRECT, of->types[index], index, table, pop_slot(t), at);
+        break;
     case 0x14:
         index = read_index(t);
         call(t, WJ_OP_CALL_REF, of->types[index], index, 0, pop_slot(t), at);
+        break;
+    case 0x15:
+        index = read_index(t);
+        call(t, WJ_OP_RETURN_CALL_REF, of->types[index], index, 0, pop_slot(t), at);
         break;
     case 0xd5:
     case 0xd6:

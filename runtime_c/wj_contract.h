@@ -29,7 +29,7 @@ typedef struct {
 
 /* In front of the function table of a module whose code is replaced. */
 typedef struct {
-    uint64_t unused;
+    uint64_t function_count;
     struct wj_interpreter *interpreter; /* NULL: nothing of it is interpreted */
     void *reporter;                     /* PyObjects, kept by whoever keeps the table; reporter: NULL, or as interpreter */
     void *resolver;
@@ -72,6 +72,7 @@ WJ_ASSERT_OFFSET(wj_table_slot, table, WJ_TABLE_SLOT_TABLE);
 WJ_ASSERT_OFFSET(wj_table_slot, elements, WJ_TABLE_SLOT_ELEMENTS);
 WJ_ASSERT_OFFSET(wj_segment_slot, start, WJ_SEGMENT_SLOT_START);
 WJ_ASSERT_OFFSET(wj_segment_slot, length, WJ_SEGMENT_SLOT_LENGTH);
+WJ_ASSERT_OFFSET(wj_function_table_header, function_count, WJ_FUNCTION_TABLE_HEADER_FUNCTION_COUNT);
 WJ_ASSERT_OFFSET(wj_function_table_header, interpreter, WJ_FUNCTION_TABLE_HEADER_INTERPRETER);
 WJ_ASSERT_OFFSET(wj_function_table_header, reporter, WJ_FUNCTION_TABLE_HEADER_REPORTER);
 WJ_ASSERT_OFFSET(wj_function_table_header, resolver, WJ_FUNCTION_TABLE_HEADER_RESOLVER);

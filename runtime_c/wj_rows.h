@@ -32,7 +32,7 @@ enum {
     WJ_FEATURE_STACK_SWITCHING = 0x8000,
     WJ_FEATURE_COMPONENT_MODEL = 0x10000,
 };
-enum { WJ_ROWS_CHECKSUM = 0x4f85ede };
+enum { WJ_ROWS_CHECKSUM = 0x483cf362 };
 /* The rows that are special, by opcode, behind a prefix if they have one. */
 enum {
     WJ_ROW_UNREACHABLE = 0x00,
@@ -105,10 +105,10 @@ enum {
     X(0x0f, SPECIAL, 0, 0, 0, 0, "", 0, 0, 0x0, 0) \
     X(0x10, SPECIAL, 0, 0, 0, 0, "", 0, 0, 0x0, 0) \
     X(0x11, SPECIAL, 0, 0, 0, 0, "", 0, 0, 0x0, 0) \
-    X(0x12, SPECIAL, 0, 0, 0, 0, "", 0, 0, 0x2, 1) \
-    X(0x13, SPECIAL, 0, 0, 0, 0, "", 0, 0, 0x2, 1) \
+    X(0x12, SPECIAL, 0, 0, 0, 0, "", 0, 0, 0x2, 0) \
+    X(0x13, SPECIAL, 0, 0, 0, 0, "", 0, 0, 0x2, 0) \
     X(0x14, SPECIAL, 0, 0, 0, 0, "", 0, 0, 0x400, 0) \
-    X(0x15, SPECIAL, 0, 0, 0, 0, "", 0, 0, 0x400, 1) \
+    X(0x15, SPECIAL, 0, 0, 0, 0, "", 0, 0, 0x400, 0) \
     X(0x1a, SPECIAL, 0, 0, 0, 0, "", 0, 0, 0x0, 0) \
     X(0x1b, SPECIAL, 0, 0, 0, 0, "", 0, 0, 0x0, 0) \
     X(0x1c, SPECIAL, 0, 0, 0, 0, "", 0, 0, 0x4, 0) \

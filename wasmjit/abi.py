@@ -23,8 +23,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .errors import TRAPS
+from .wasm import types as wt
 from .wasm.module import ACTIVE, DECLARATIVE, PASSIVE, Module
-from .wasm.types import MAX_PARAMS, MAX_RESULTS, SIGNATURE_LETTERS, VALTYPE_NAMES
+from .wasm.types import MAX_PARAMS, MAX_RESULTS, SIGNATURE_LETTERS, VALTYPE_NAMES, FuncType
 
 if TYPE_CHECKING:
     from dataclasses import dataclass
@@ -103,10 +104,21 @@ TAIL_ARGUMENTS_BYTES = TAIL_ARGUMENTS["sizeof"] + 16 * MAX_PARAMS
 # module *defines*. CODES: addresses of code; REGISTER_ENTRIES: those for tail calls, 0 where there is none
 # (compile/tail_calls.py); COUNTERS: how often a function and its loops began in code that counts. All instances of a
 # loaded module share it: a tier swaps code by one store there.
-# Where code is replaced, and only there, it has COUNTERS, and a header in front of it (runtime/entries.py): the
-# interpreter's record (0: none), what is told of hot functions and loops, and what is asked for code that is missing.
+# Where code is replaced, and only there, it has COUNTERS, and a header in front of it (runtime/entries.py): the number
+# of functions, the interpreter's record (0: none), what is told of hot functions and loops, and what is asked for code
+# that is missing.
 CODES, REGISTER_ENTRIES, COUNTERS = range(3)
-FUNCTION_TABLE_HEADER = _fields(("unused", 8), ("interpreter", 8), ("reporter", 8), ("resolver", 8))
+# Added to the position that a stub has, where it stands for the function's register entry.
+REGISTER_ENTRY_STUB = 1 << 31
+FUNCTION_TABLE_HEADER = _fields(("function_count", 8), ("interpreter", 8), ("reporter", 8), ("resolver", 8))
+
+
+def fits_in_registers(functype: FuncType, machine: str) -> bool:
+    """Whether the arguments of a tail call travel in registers: those of a function that makes tail calls have to, or
+    it has a register entry (compile/tail_calls.py)."""
+    floats = sum([valtype in (wt.F32, wt.F64, wt.V128) for valtype in functype.params])
+    num_ints = INT_REGISTERS[machine] - 1 - (len(functype.results) > MAX_REGISTER_RESULTS)
+    return floats <= FLOAT_REGISTERS and len(functype.params) - floats <= num_ints
 
 
 def function_word(array: int, count: int, position: int) -> int:
@@ -330,6 +342,7 @@ def _numbers() -> dict[str, int | str]:
         "THUNK_BYTES": THUNK_BYTES,
         "CODES": CODES,
         "REGISTER_ENTRIES": REGISTER_ENTRIES,
+        "REGISTER_ENTRY_STUB": REGISTER_ENTRY_STUB,
         "COUNTERS": COUNTERS,
         "FLAG_CALLER": FLAG_CALLER,
         "FLAG_UNCHECKED": FLAG_UNCHECKED,

@@ -290,7 +290,7 @@ class Config:
         _choice("tier", *TIERS),
         "`auto`: functions are interpreted, and hot ones compiled as with `baseline`; another process makes"
         " the optimised code meanwhile, which replaces all that while it runs (see `Module.wait_optimized`)."
-        " What cannot be interpreted is compiled at its first call, or before `Module` returns."
+        " What cannot be interpreted is compiled at its first call."
         " `optimized`: code of `opt_level`, before `Module` returns. `baseline`: code as with `opt_level` `none`."
         " The environment variable `WASMJIT_TIER` sets another default for a process.",
         changes_code=False,  # but for what `cache_key` says as opt_level

@@ -108,12 +108,16 @@ def link(units: Iterable[Unit], first_function: int, function_count: int) -> Ima
         _relocate(p, text, rodata, rodata_start)
     offsets, sizes = _function_ranges(placed, first_function, function_count)
     address_offsets, address_lines = _address_map(placed)
-    register_entries = [
+    entries = _register_entries(placed)
+    return Image(machine, bytes(text), bytes(rodata), offsets, sizes, address_offsets, address_lines, entries)
+
+
+def _register_entries(placed: Iterable[_PlacedObject]) -> list[tuple[int, int, int]]:
+    return [
         (index, p.text_offsets[symbol.section] + symbol.value, symbol.size_bytes)
         for p in placed
         for index, symbol in sorted(p.elf.functions("body").items())
     ]
-    return Image(machine, bytes(text), bytes(rodata), offsets, sizes, address_offsets, address_lines, register_entries)
 
 
 def _address_map(placed: Iterable[_PlacedObject]) -> tuple[array[int], array[int]]:
@@ -158,6 +162,7 @@ class GroupImage:
                 raise CompileError("the unit's object does not define it", function=function)
             self.function_offsets.append(self._placed.text_offsets[symbol.section] + symbol.value)
             self.function_sizes.append(symbol.size_bytes)
+        self.register_entries = _register_entries([self._placed])
 
     def address_map(self) -> tuple[array[int], array[int]]:
         """`Image.address_offsets` and `address_lines`; decoded when asked for, which is after traps only."""

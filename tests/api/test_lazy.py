@@ -30,7 +30,7 @@ from wasmjit.compile import workers
 from wasmjit.tiers import optimiser as client
 from wasmjit.tiers.lazy import LazyCode
 
-from .test_tiers import LAZY_WAT, STRESS_SECONDS, make, one_call
+from .test_tiers import STRESS_SECONDS, WAT, make, one_call
 
 
 @pytest.fixture(autouse=True)
@@ -141,7 +141,7 @@ def test_traps_say_where_as_optimised_code_does(engine: Engine) -> None:
     for name, arguments in (("deep", (3,)), ("out_of_bounds", (1 << 20,))):
         seen = []
         for other in (engine, Engine()):
-            module = Module(other, LAZY_WAT)
+            module = Module(other, WAT)
             store, exports = make(module)
             with pytest.raises(Trap) as caught:
                 exports[name](store, *arguments)
@@ -154,7 +154,7 @@ def test_a_dead_compiler_is_an_error_of_that_call(monkeypatch: pytest.MonkeyPatc
     # Nothing is compiled ahead while the start function's code is made.
     monkeypatch.setattr(thresholds, "MOST_PENDING_GROUPS", 1)
     engine = Engine(Config(tier="auto"))
-    module = Module(engine, LAZY_WAT)
+    module = Module(engine, WAT)
     store, exports = make(module)  # runs the start function
     send = workers.Worker.send
 
@@ -177,7 +177,7 @@ def test_a_dead_compiler_is_an_error_of_that_call(monkeypatch: pytest.MonkeyPatc
 def test_an_interrupted_compilation_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(thresholds, "MOST_PENDING_GROUPS", 1)  # as above
     engine = Engine(Config(tier="auto"))
-    module = Module(engine, LAZY_WAT)
+    module = Module(engine, WAT)
     store, exports = make(module)
 
     def interrupted(self: workers.Pending) -> Any:
@@ -192,7 +192,7 @@ def test_an_interrupted_compilation_is_tried_again(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_signal_handler_may_call_what_is_not_compiled(engine: Engine) -> None:
-    module = Module(engine, LAZY_WAT)
+    module = Module(engine, WAT)
     store, exports = make(module)
     results = []
     previous = signal.signal(signal.SIGALRM, lambda *_: results.append(exports["sum"](store, 10)))
@@ -207,7 +207,7 @@ def test_a_signal_handler_may_call_what_is_not_compiled(engine: Engine) -> None:
 
 
 def test_a_forked_child_compiles_for_itself(engine: Engine) -> None:
-    module = Module(engine, LAZY_WAT)
+    module = Module(engine, WAT)
     store, exports = make(module)
     assert exports["fib"](store, 5) == 5
     child = os.fork()
@@ -222,7 +222,7 @@ def test_a_forked_child_compiles_for_itself(engine: Engine) -> None:
 
 
 def test_a_module_made_before_a_fork_is_instantiated_behind_it(engine: Engine) -> None:
-    module = Module(engine, LAZY_WAT)
+    module = Module(engine, WAT)
     child = os.fork()
     if child == 0:
         code = 1
@@ -240,7 +240,7 @@ def test_a_module_made_before_a_fork_is_instantiated_behind_it(engine: Engine) -
 def test_a_timeout_while_compiling_ends_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(thresholds, "MOST_PENDING_GROUPS", 1)  # as above
     engine = Engine(Config(tier="auto"))
-    module = Module(engine, LAZY_WAT)
+    module = Module(engine, WAT)
     store, exports = make(module)
     result = workers.Pending.result
 
@@ -261,7 +261,7 @@ def test_a_timeout_while_compiling_ends_the_call(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("waits_for", ["compiler", "another thread"])
 def test_a_timeout_ends_waiting_for_code(monkeypatch: pytest.MonkeyPatch, waits_for: str) -> None:
     """Two functions of 1000 vectors take half a minute; calls waited for it, whatever their timeout."""
-    module = Module(Engine(Config(tier="auto")), LAZY_WAT)
+    module = Module(Engine(Config(tier="auto")), WAT)
     store, exports = make(module)
     ready = LazyCode._ready
 
@@ -297,7 +297,7 @@ def test_a_timeout_ends_waiting_for_code(monkeypatch: pytest.MonkeyPatch, waits_
 
 
 def test_hot_functions_are_optimised_first(engine: Engine) -> None:
-    module = Module(engine, LAZY_WAT)
+    module = Module(engine, WAT)
     store, exports = make(module)
     exports["sum"](store, 1000)
     exports["fib"](store, 3)
@@ -314,7 +314,7 @@ def test_hot_functions_are_optimised_first(engine: Engine) -> None:
 
 def test_units_are_replaced_as_they_are_made(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Optimised code of a part of the module runs before the rest is there."""
-    module = Module(engine, LAZY_WAT)
+    module = Module(engine, WAT)
     store, exports = make(module)
     assert exports["fib"](store, 10) == 55
     chosen: list[int] = []
@@ -360,7 +360,7 @@ def test_four_threads_while_code_is_made(monkeypatch: pytest.MonkeyPatch) -> Non
             failures.append(failure)
 
     while time.monotonic() < deadline or number < 2:
-        module = Module(engine, LAZY_WAT + " " * number)
+        module = Module(engine, WAT + " " * number)
         threads = [threading.Thread(target=work, args=(module, 4 * number + i)) for i in range(4)]
         for thread in threads:
             thread.start()

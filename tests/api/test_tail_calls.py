@@ -11,7 +11,21 @@ from unittest import mock
 
 import pytest
 
-from wasmjit import Config, Engine, Func, FuncType, Instance, Linker, Module, Store, Trap, TrapCode, ValType, WasmError
+from wasmjit import (
+    Config,
+    Engine,
+    Func,
+    FuncType,
+    Instance,
+    Linker,
+    Module,
+    Store,
+    Trap,
+    TrapCode,
+    ValType,
+    WasmError,
+    thresholds,
+)
 from wasmjit.compile import pipeline
 from wasmjit.errors import UnsupportedError, ValidationError
 from wasmjit.wasm.decode import decode
@@ -25,6 +39,9 @@ MODES = {
     "none": {"opt_level": "none"},
     "checked": {"signals_based_traps": False, "opt_level": "none"},
     "fuel and epochs": {"consume_fuel": True, "epoch_interruption": True},
+    "interpreted": {"tier": "auto"},
+    "interpreted, fuel and epochs": {"tier": "auto", "consume_fuel": True, "epoch_interruption": True},
+    "soon compiled": {"tier": "auto"},
 }
 
 INTEGERS = " ".join(f"(param $a{i} i64)" for i in range(10))
@@ -119,7 +136,10 @@ def make(store: Store, host: Callable[[int], int] = lambda n: n, unit_bytes: int
 
 
 @pytest.fixture(params=MODES, ids=str)
-def store(request: pytest.FixtureRequest) -> Store:
+def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.setattr(thresholds, "OPTIMISER_PATIENCE_SECONDS", 600.0)
+    monkeypatch.setattr(thresholds, "INTERPRETER_IS_PATIENT", False)
+    monkeypatch.setattr(thresholds, "INTERPRETER_BUDGET", 100 if request.param == "soon compiled" else 1 << 30)
     return make_store(**MODES[request.param])
 
 
@@ -167,6 +187,36 @@ def test_two_instances_call_each_other(store: Store, params: str, iterations: in
     first, _ = [linker.instantiate(store, Module(store.engine, text)) for text in texts]
     assert first.exports(store)["f"](store, iterations) == 0
     assert first.exports(store)["f"](store, iterations + 1) == 1
+
+
+# Functions with vectors are compiled at their first call; the others are interpreted.
+TURNS = f"""(module
+  (type $many (func {INTEGERS} (result i64)))
+  (table funcref (elem $interpreted $compiled))
+  (func $interpreted (export "f") {INTEGERS} (result i64)
+    (if (i64.eqz (local.get 0)) (then (return (i64.add (i64.mul (local.get $a8) (i64.const 10)) (local.get $a9)))))
+    (local.set 0 (i64.sub (local.get 0) (i64.const 1)))
+    (if (i64.eqz (i64.and (local.get 0) (i64.const 2))) (then (return_call $compiled
+      {" ".join(f"(local.get {i})" for i in range(10))})))
+    (return_call_indirect (type $many) {" ".join(f"(local.get {i})" for i in range(10))} (i32.const 1)))
+  (func $compiled {INTEGERS} (result i64) (local v128)
+    (local.set 10 (i64x2.splat (local.get $a9)))
+    (if (i64.eqz (i64.and (local.get 0) (i64.const 4))) (then (return_call $interpreted
+      {" ".join(f"(local.get {i})" for i in range(9))} (i64.add (i64.const 1) (i64x2.extract_lane 1 (local.get 10))))))
+    (return_call_indirect (type $many) {" ".join(f"(local.get {i})" for i in range(10))} (i32.const 0))))"""
+
+
+def test_compiled_and_interpreted_functions_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By register entries, since not all arguments fit in registers."""
+    monkeypatch.setattr(thresholds, "OPTIMISER_PATIENCE_SECONDS", 600.0)
+    monkeypatch.setattr(thresholds, "INTERPRETER_BUDGET", 1 << 30)
+    store = make_store(tier="auto")
+    module = Module(store.engine, TURNS)
+    function = Instance(store, module, []).exports(store)["f"]
+    other = make_store(tier="optimized")
+    expected = Instance(other, Module(other.engine, TURNS), []).exports(other)["f"](other, ITERATIONS, *range(1, 10))
+    assert function(store, ITERATIONS, *range(1, 10)) == expected > ITERATIONS // 8
+    assert [each.tier for each in module.tier_report()] == ["interpreted", "baseline"]
 
 
 def test_an_import_of_another_instance(store: Store) -> None:
@@ -296,7 +346,9 @@ def test_the_stack_is_exhausted_by_plain_calls_between(store: Store, trapping: A
     with pytest.raises(Trap) as caught:
         trapping["deep"](store, 0)
     assert caught.value.trap_code is TrapCode.STACK_OVERFLOW
-    assert {frame.func_name for frame in caught.value.frames[:-1]} <= {"deep", "call_deep"}
+    first, *others = [frame.func_name for frame in caught.value.frames[:-1]]
+    assert first in ("deep", "deep2")  # interpreted code looks before each function
+    assert set(others) <= {"deep", "call_deep"}
 
 
 # ---- what bounds running code ----

@@ -1,11 +1,12 @@
 """Random programs of tail calls, run by wasmjit and by the wasmtime package: results must be equal.
 
-    python -m tests.fuzz.tail_calls [--count N] [--seed S] [--opt-level LEVEL] [--explicit-checks]
+    python -m tests.fuzz.tail_calls [--count N] [--seed S] [--opt-level LEVEL] [--explicit-checks] [--tier TIER]
 
 Two modules and host functions call each other in tail position, directly and through a shared table, with signatures
 that differ in everything but the results: 0 to 12 parameters of all types, so arguments travel in registers, on the
 stack and both; 0 to 6 results. Some functions make no tail calls, and some calls are no tail calls. What a function
-returns depends on each argument it got. Modules are compiled in units of a few functions.
+returns depends on each argument it got. Modules are compiled in units of a few functions; tier "auto" interprets them,
+but for functions with vectors, and "hot" compiles some on the way, at calls that differ from program to program.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from unittest import mock
 import wasmtime
 
 import wasmjit
+from wasmjit import thresholds
+
+from .loops_run import MUCH_FUEL, NEVER, become_eager
 
 TYPES = ("i32", "i64", "f32", "f64", "v128", "externref", "funcref")
 NUMBERS = TYPES[:4]
@@ -183,10 +187,12 @@ class Program:
         return values
 
 
-def run(api: Any, config: Any, program: Program, calls: list[list[Any]]) -> Iterator[Any]:
-    """The result of each call of the first function."""
+def run(api: Any, config: Any, program: Program, calls: list[list[Any]], fuel: bool) -> Iterator[Any]:
+    """The result of each call of the first function, and with `fuel` what it takes."""
     engine = api.Engine(config)
     store = api.Store(engine)
+    if fuel:
+        store.set_fuel(MUCH_FUEL)
     linker = api.Linker(engine)
 
     def host(function: Function) -> Any:
@@ -209,10 +215,14 @@ def run(api: Any, config: Any, program: Program, calls: list[list[Any]]) -> Iter
         linker.define_instance(store, name, instance)
     function = instance.exports(store)["run"]
     for arguments in calls:
+        if fuel:
+            store.set_fuel(MUCH_FUEL)
         try:
-            yield function(store, *arguments)
+            result = function(store, *arguments)
         except api.Trap as trap:
             yield trap.trap_code.name
+        else:
+            yield (result, MUCH_FUEL - store.get_fuel()) if fuel else result
 
 
 def _wrapped(number: int) -> int:
@@ -225,9 +235,11 @@ def compare(seed: int, config: wasmjit.Config, unit_bytes: int, counts: tuple[in
     program = Program(seed, deep)
     source = random.Random(seed)
     calls = [program.arguments(source, count) for count in counts]
-    theirs = run(wasmtime, wasmtime.Config(), program, calls)
+    reference = wasmtime.Config()
+    reference.consume_fuel = config.consume_fuel
+    theirs = run(wasmtime, reference, program, calls, config.consume_fuel)
     with mock.patch("wasmjit.thresholds.UNIT_BODY_BYTES", unit_bytes):
-        ours = run(wasmjit, config, program, calls)
+        ours = run(wasmjit, config, program, calls, config.consume_fuel)
         return [row for row in zip(calls, ours, theirs, strict=True) if row[1] != row[2]]
 
 
@@ -238,13 +250,19 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--opt-level", default="speed")
     parser.add_argument("--explicit-checks", action="store_true")
+    parser.add_argument("--tier", choices=("optimized", "auto", "hot"), default="optimized")
     options = parser.parse_args()
     config = wasmjit.Config(
-        tier="optimized", opt_level=options.opt_level, signals_based_traps=not options.explicit_checks
+        tier="auto" if options.tier == "hot" else options.tier,
+        opt_level=options.opt_level,
+        signals_based_traps=not options.explicit_checks,
     )
+    if options.tier != "optimized":
+        become_eager()
     failures = 0
     for seed in range(options.seed, options.seed + options.count):
         deep = seed % 2 == 1
+        thresholds.INTERPRETER_BUDGET = 1 + seed % 7 if options.tier == "hot" else NEVER
         counts = (0, 1, 3, 10, 30) + ((100_000,) if deep else ())
         different = compare(seed, config, 96 << 10 if seed % 3 else 300, counts, deep)
         for arguments, ours, theirs in different:

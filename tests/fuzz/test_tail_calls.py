@@ -8,8 +8,9 @@ import pytest
 
 pytest.importorskip("wasmtime")
 
+from tests.fuzz.loops_run import CHANGED, NEVER, become_eager
 from tests.fuzz.tail_calls import Program, compare
-from wasmjit import Config, Engine, Module
+from wasmjit import Config, Engine, Module, thresholds
 from wasmjit.compile import tail_calls
 
 # LLVM takes a tenth of a second for each. Every other one goes deep.
@@ -28,6 +29,23 @@ def test_random_tail_calls_behave_as_in_wasmtime(options: dict[str, object], uni
         deep = seed % 2 == 1
         counts = (0, 1, 10, 30, 50_000) if deep else (0, 1, 10, 30)
         assert not compare(seed, Config(**options), unit_bytes, counts, deep), seed
+
+
+@SEEDS
+@pytest.mark.parametrize("budget", [NEVER, 1, 3, 20])
+@pytest.mark.parametrize("options", [{}, {"consume_fuel": True}], ids=["plain", "fuel"])
+def test_random_tail_calls_of_interpreted_functions(
+    budget: int, options: dict[str, object], num_seeds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those with vectors are compiled at their first call, others once they are hot."""
+    for owner, name in CHANGED:
+        monkeypatch.setattr(owner, name, getattr(owner, name))
+    become_eager()
+    thresholds.INTERPRETER_BUDGET = budget
+    for seed in range(700 + budget % 100, 700 + budget % 100 + num_seeds):
+        deep = seed % 2 == 1
+        counts = (0, 1, 10, 30, 50_000) if deep else (0, 1, 10, 30)
+        assert not compare(seed, Config(tier="auto", **options), 96 << 10, counts, deep), seed
 
 
 @SEEDS

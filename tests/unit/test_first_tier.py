@@ -203,6 +203,12 @@ REACHED = """(module
     (i32.const 12))
   (func (export "calls") (param i32) (result i32)
     (i32.add (call $twice (local.get 0)) (call_indirect $t (type $unary) (i32.const 9) (local.get 0))))
+  (func $counts (export "tail_calls") (param i32) (result i32)
+    (if (i32.lt_s (local.get 0) (i32.const 1)) (then (return_call $twice (local.get 0))))
+    (return_call_indirect $t (type $unary) (i32.sub (local.get 0) (i32.const 2)) (i32.and (local.get 0) (i32.const 3))))
+  (func (export "tail_calls_ref") (param i32) (result i32)
+    (return_call_ref $unary (i32.const 11)
+      (select (result (ref null $unary)) (ref.null $unary) (ref.func $thrice) (i32.eq (local.get 0) (i32.const 6)))))
   (func (export "parametric") (param i32) (result i32) (local i32)
     (drop (i32.const 3)) (local.set 1 (i32.const 8))
     (i32.add (select (local.get 0) (local.get 1) (local.get 0))
@@ -308,7 +314,7 @@ def facts(text: str) -> BodyFacts:
         ("(func unreachable (i64.add128) drop drop)", 2, {"wide_arithmetic"}, False),
         ("(memory 1) (memory 1) (func (drop (i32.load 1 (i32.const 0))))", 1, set(), False),
         ("(func (drop (ref.null func)))", 1, {"reference_types"}, True),
-        ("(func return_call 0)", 0, {"tail_call"}, False),
+        ("(func return_call 0)", 0, {"tail_call"}, True),
         # Vectors that no instruction of the body makes.
         ("(func (param v128))", 0, set(), False),
         ("(func (result v128) unreachable)", 0, set(), False),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 
 from .. import abi
+from ..wasm.body_facts import BodyFacts
 from ..wasm.lowering import IF, LOOP, Frame
 from ..wasm.ops import Op
 from ..wasm.types import F32, F64, V128, llvm_type
@@ -517,6 +518,11 @@ class FunctionLowering(TailCallingEmitter, HandingEmitter, VectorEmitter, Branch
                 f"  {name} = insertvalue {pair} {name}a, {llvm_type(results[1])} {values[1]}, 1\n"
                 f"  ret {pair} {name}"
             )
+
+    def note_facts(self, facts: BodyFacts) -> None:
+        """Takes note of what validation found."""
+        # With or without a register entry in every tier: who only knows of the body cannot tell what is reached.
+        self.tail_calls = facts.has_tail_calls
 
     def text(self) -> str:
         """The function as LLVM IR. Asked for once."""

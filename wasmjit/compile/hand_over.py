@@ -42,10 +42,17 @@ def can_offer(lowering: HandingEmitter) -> bool:
     """Whether `loop_entry` can go on from a loop that begins now, and the runtime may have code that does."""
     return (
         not lowering.values
-        and not lowering.module.has_tail_calls
+        and not _may_tail_call(lowering)
         and len(lowering.local_types) <= thresholds.MOST_HAND_OVER_LOCALS
         and V128 not in lowering.local_types
     )
+
+
+def _may_tail_call(lowering: HandingEmitter) -> bool:
+    """Whether the function may make tail calls, which have to leave this frame, too."""
+    module = lowering.module
+    callers = module.tail_callers
+    return module.has_tail_calls if callers is None else lowering.function_index in callers
 
 
 def offer(lowering: HandingEmitter, count: str, at: int) -> None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from .. import abi
 from ..errors import CompileError, FunctionLeftError
+from ..wasm.body_facts import BodyFacts
 from ..wasm.lowering import Frame
 from ..wasm.module import Module
 from ..wasm.types import V128, llvm_type
@@ -69,6 +70,9 @@ class LoopEntryLowering(FunctionLowering):
         if self.tail_calls:
             raise self.refusal("the function has tail calls")
         super().finish(frame, fallthrough)
+
+    def note_facts(self, facts: BodyFacts) -> None:
+        """Tail calls that cannot be reached make no difference: nothing but loops leads here."""
 
     def definition(self) -> str:
         """The head of the function: the frame stands for all parameters."""

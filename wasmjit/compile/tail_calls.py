@@ -63,7 +63,8 @@ class RegisterPrototype:
             else:
                 self.places.append(("memory", offset))
                 offset += abi.SLOT_BYTES * (2 if valtype == V128 else 1)
-        self.fits = offset == abi.TAIL_ARGUMENTS["sizeof"]  # all of them in registers
+        self.fits = abi.fits_in_registers(functype, machine)
+        assert self.fits == (offset == abi.TAIL_ARGUMENTS["sizeof"])
 
     def head(self, context: str) -> list[str]:
         """The types and names of the parameters that are not wasm's."""

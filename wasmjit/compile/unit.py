@@ -91,6 +91,7 @@ class Unit(UnitState):
             self.tail_adapters, self.tail_called = adapters, called
             lowering = self.new_lowering(function, scope, tangled=True)
             facts = lower_body(lowering)
+        lowering.note_facts(facts)
         self.num_instructions += facts.num_instructions
         if facts.is_interpretable:
             self.interpretable.add(function)

@@ -57,16 +57,6 @@ def build(
     return [artifact for artifact in found if artifact is not None]
 
 
-def build_baseline(config: Config, wasm: bytes, trampolines: TrampolineCode, progress: Progress = None) -> Artifact:
-    """Code that is made quickly and whose functions can be replaced. Raises as `build`."""
-    from ..compile.workers import pool
-
-    if config.parallel_compilation:
-        pool().warm_up(2 + len(wasm) // thresholds.REPLACEABLE_UNIT_BODY_BYTES)  # units, and trampolines
-    with stopwatch.phase(stopwatch.COMPILING):
-        return _compile(baseline(config), trampolines, [wasm], progress, replaceable=True)[0]
-
-
 def baseline(config: Config) -> Config:
     """The Config of baseline code for modules of `config`."""
     made = config.copy()
@@ -240,7 +230,6 @@ def _compile(
     binaries: Sequence[bytes],
     progress: Progress,
     *,
-    replaceable: bool = False,
     schedule: Schedule | None = None,
     labels: Sequence[str] = ("",),
 ) -> list[Artifact]:
@@ -265,8 +254,7 @@ def _compile(
             modules,
             config,
             progress=progress,
-            replaceable=replaceable,
-            interprets=[not replaceable and can_interpret(config, module) for module in modules],
+            interprets=[can_interpret(config, module) for module in modules],
             schedule=schedule,
             labels=labels,
         )

@@ -4,15 +4,42 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
 from .. import abi
 from ..processes import importing
+from ..target import host_machine
 from ..wasm.module import Module
 
 if TYPE_CHECKING:
     from ..link import Unit
+
+
+def register_entries(module: Module) -> list[int]:
+    """The positions of functions that have a register entry whatever they run in (compile/tail_calls.py). All bodies
+    have been validated."""
+    first, machine = module.num_imported_functions, host_machine()
+    return [
+        function - first
+        for function in sorted(module.tail_callers or ())
+        if not abi.fits_in_registers(module.function_type(function), machine)
+    ]
+
+
+def table_words(
+    module: Module, addresses: Mapping[int, int], entries: Mapping[int, int], having: AbstractSet[int]
+) -> dict[int, int]:
+    """What the function table gets, by word: of functions `addresses`, and `entries`, their register entries.
+
+    Those at the positions `having` have to be among these: what jumps there would not be told of the code.
+    """
+    first, count = module.num_imported_functions, len(module.bodies)
+    words = {function - first: address for function, address in addresses.items()}
+    for position in having & words.keys():
+        words[abi.function_word(abi.REGISTER_ENTRIES, count, position)] = entries[position + first]
+    return words
 
 
 class GroupCode:
@@ -32,9 +59,13 @@ class GroupCode:
         self.rodata_offset = image.rodata_offset
         self.image_alignment = IMAGE_ALIGNMENT_BYTES[image.machine]
         self.function_offsets: array[int] = image.function_offsets
-        self.register_entries: dict[int, int] = {}
-        self.code_offsets: Sequence[int] = image.function_offsets
-        self.code_sizes: Sequence[int] = image.function_sizes
+        # As of an artifact: the code of functions that have a register entry is behind that.
+        self.register_entries = {function: offset for function, offset, _ in image.register_entries}
+        bodies = {function: (offset, size) for function, offset, size in image.register_entries}
+        placed = zip(functions, image.function_offsets, image.function_sizes, strict=True)
+        ranges = [bodies.get(function, (offset, size)) for function, offset, size in placed]
+        self.code_offsets: Sequence[int] = [offset for offset, _ in ranges]
+        self.code_sizes: Sequence[int] = [size for _, size in ranges]
         self._image = image
         self._address_map: tuple[Sequence[int], Sequence[int]] | None = None
 

@@ -64,7 +64,8 @@ class LoadedCode:
 
     `function_addresses` has the entry address of every function that the module defines. `functions` is the module's
     function table, an array of code pointers that generated code calls through, at `functions_address`: storing
-    another address there redirects all later calls. It has no counters. ``[text_start, text_end)`` is the executable
+    another address there redirects all later calls. It has no counters. `register_entries` has the addresses of those
+    that functions have, by function. ``[text_start, text_end)`` is the executable
     range.
     """
 
@@ -76,6 +77,7 @@ class LoadedCode:
         "functions_address",
         "keep_alive",
         "loader",
+        "register_entries",
         "text_end",
         "text_start",
     )
@@ -91,9 +93,10 @@ class LoadedCode:
         with ffi.from_buffer("uint32_t[]", artifact.function_offsets) as offsets:
             lib.wj_code_addresses(ffi.cast("uint64_t *", self.functions_address), text_start, offsets, count)
         self.function_addresses: Sequence[int] = self.functions[:count]
-        first = artifact.module.num_imported_functions
-        for function, offset in artifact.register_entries.items():
-            self.functions[abi.function_word(abi.REGISTER_ENTRIES, count, function - first)] = text_start + offset
+        self.register_entries = {function: text_start + at for function, at in artifact.register_entries.items()}
+        for function, address in self.register_entries.items():
+            position = artifact.functions.index(function)
+            self.functions[abi.function_word(abi.REGISTER_ENTRIES, count, position)] = address
         self.keep_alive: object = None  # what keeps the code mapped
 
     def __repr__(self) -> str:

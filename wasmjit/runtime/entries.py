@@ -42,7 +42,8 @@ class Entries:
 
     `positions` are words of the table: of functions that func-refs are made of, and of their register entries;
     `addresses` are their jumps by word, 0 for other functions.
-    Without `code` the first call of each of the `count` functions asks the `resolver` for the address of its code.
+    Without `code` the first call of each of the `count` functions asks the `resolver` for the address of its code; so
+    does the first jump to the register entry of those at the positions `register_entries`.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Entries:
         positions: Iterable[int],
         code: LoadedCode | None = None,
         resolver: Resolver | None = None,
+        register_entries: Sequence[int] = (),
     ) -> None:
         machine = host_machine()
         ordered = list(positions)
@@ -64,12 +66,13 @@ class Entries:
         }[machine]
         common = b"" if resolver is None else _common(machine, lib.wj_codeless_stub_address())
         stubs_at = len(common)
-        jumps_at = stubs_at + (0 if resolver is None else count * stub_bytes)
+        # What each stands for: a function, or its register entry.
+        stubs = [] if resolver is None else [*range(count), *[n | abi.REGISTER_ENTRY_STUB for n in register_entries]]
+        jumps_at = stubs_at + len(stubs) * stub_bytes
         code_bytes = max(jumps_at + len(ordered) * stride, 1)
         table_offset = -(-code_bytes // mmap.PAGESIZE) * mmap.PAGESIZE + _HEADER_BYTES
         pieces = bytearray(common)
-        if resolver is not None:
-            pieces += b"".join(stub(stubs_at + number * stub_bytes, number) for number in range(count))
+        pieces += b"".join(stub(stubs_at + number * stub_bytes, what) for number, what in enumerate(stubs))
         for position in ordered:
             pieces += jump(len(pieces), table_offset + _WORD_BYTES * position)
         counters_at = abi.function_word(abi.COUNTERS, count, 0)
@@ -92,10 +95,13 @@ class Entries:
         self.stubs = (start + stubs_at, stub_bytes)
         self._interpreter: Interpreter | None = None
         self._reporter: Reporter | None = None
+        self._set_header("function_count", count)
         if resolver is not None:
             self._set_header("resolver", id(resolver))
-            for number in range(count):
-                self._table[abi.function_word(abi.CODES, count, number)] = start + stubs_at + number * stub_bytes
+            of_stubs = [abi.function_word(abi.CODES, count, position) for position in range(count)]
+            of_stubs += [abi.function_word(abi.REGISTER_ENTRIES, count, position) for position in register_entries]
+            for number, word in enumerate(of_stubs):
+                self._table[word] = start + stubs_at + number * stub_bytes
         if code is not None:
             self._table[:] = memoryview(code.functions)
 

@@ -239,7 +239,7 @@ class _Code:
             return FunctionTiers.of(better, Tier.OPTIMIZED)
         if not isinstance(self.artifact, Artifact):
             return FunctionTiers(self.artifact.tiers())
-        return FunctionTiers.of(self.artifact, Tier.OPTIMIZED if self.optimisation is None else Tier.BASELINE)
+        return FunctionTiers.of(self.artifact, Tier.OPTIMIZED)
 
     def sizes(self) -> Sequence[int | None]:
         """How long the machine code of each function is, by position; None without any, as in the interpreter."""
@@ -713,12 +713,11 @@ class LoadedModule:
         # Where calls go, if that changes. Running code that is there already needs none of the tiers.
         self.tiers: FunctionTiers | None = None
         self._lazy: LazyCode | None = None
+        lazy_module = None if isinstance(artifact, Artifact) else artifact
         if not isinstance(artifact, Artifact):
             machine = _Machine(self.trampolines, self._profiler)
             self._lazy = artifact.code(engine._config, machine)
             self.tiers = self._lazy.tiers
-        elif optimisation is not None:
-            self.tiers = optimisation.baseline_tiers(artifact)
         # Where new calls go, once all functions have code; and where calls may still be.
         self.code: LoadedCode | None = None
         self._codes: list[LoadedCode] = []
@@ -747,7 +746,9 @@ class LoadedModule:
         self._interpreter: Interpreter | None = None
         if self.tiers is not None:
             resolver = None if self._lazy is None else self._lazy.resolve
-            self._entries = Entries(len(module.bodies), self._entry_positions(), self.code, resolver)
+            registered = [] if lazy_module is None else lazy_module.register_entries()
+            positions = self._entry_positions(registered)
+            self._entries = Entries(len(module.bodies), positions, self.code, resolver, registered)
             if self._lazy is not None and self._lazy.interprets:
                 self._interpreter = Interpreter(
                     module, self.types, self.layout, self.func_ref_offsets, self._entries.stubs, engine._config
@@ -763,15 +764,21 @@ class LoadedModule:
         self.plan = InstancePlan(module, self.layout, self.func_ref_offsets, self._make_template(), self._data)
         keep_at_exit(self)
 
-    def _entry_positions(self) -> list[int]:
-        """What func-refs refer to, as words of the function table."""
+    def _entry_positions(self, registered: Sequence[int]) -> list[int]:
+        """What func-refs refer to, as words of the function table; `registered`: functions that have register entries,
+        beside those of the code."""
         first, count = self.module.num_imported_functions, len(self.module.bodies)
         functions = set(self.func_ref_offsets)
         if self.module.start is not None and self.module.start >= first:
             functions.add(self.module.start)
         positions = [function - first for function in sorted(functions)]
-        entries = [abi.function_word(abi.REGISTER_ENTRIES, count, position) for position in positions]
-        return positions + [word for word in entries if self.code is not None and self.code.functions[word]]
+        entries = {abi.function_word(abi.REGISTER_ENTRIES, count, position): position for position in positions}
+        has_entry = frozenset(registered)
+        return positions + [
+            word
+            for word, position in entries.items()
+            if position in has_entry or (self.code is not None and self.code.functions[word])
+        ]
 
     def weights(self, units: Sequence[range]) -> list[int]:
         """How much groups of functions were used, by the counters in their code, and how often they were reported hot:
@@ -789,7 +796,11 @@ class LoadedModule:
         announce(self._profiler, code)
         first = self.module.num_imported_functions
         addresses = zip(code.artifact.functions, code.function_addresses, strict=True)
-        self.tiers.optimize({f - first: address for f, address in addresses}, code.artifact.made)
+        words = {f - first: address for f, address in addresses}
+        count = len(self.module.bodies)
+        for function, address in code.register_entries.items():
+            words[abi.function_word(abi.REGISTER_ENTRIES, count, function - first)] = address
+        self.tiers.optimize(words, code.artifact.made)
 
     def replace_code(self, code: LoadedCode) -> None:
         """Has later calls go to `code`: of a module that was made with an `Optimisation`. From any thread."""

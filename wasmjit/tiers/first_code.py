@@ -39,9 +39,4 @@ def first_code(
         lazy.when_hot = optimisation.begin_soon
         optimisation.start()
         return lazy, optimisation
-    baseline = build.build_baseline(config, wasm, trampolines, progress)
-    if not baseline.text:
-        return build.build(config, [wasm], trampolines)[0], None  # no code that could be better
-    optimisation = Optimisation(config, wasm, load)
-    optimisation.start()
-    return baseline, optimisation
+    return build.build(config, [wasm], trampolines, progress)[0], None  # no code that could be better

@@ -22,7 +22,7 @@ from .. import stopwatch, thresholds
 from ..artifact import Artifact
 from ..config import Config
 from ..driver import build
-from ..driver.group_code import GroupCode
+from ..driver.group_code import GroupCode, register_entries, table_words
 from ..driver.trampoline_code import BegunTrampolines, Piece, TrampolineCode
 from ..errors import CompileError, FunctionLeftError
 from ..processes import CompilerDiedError, NoCompilerError, importing, say_once
@@ -60,6 +60,11 @@ class LoadedGroup(Protocol):
     @property
     def function_addresses(self) -> Sequence[int]:
         """Where each function begins, in the order of the group's functions."""
+        ...
+
+    @property
+    def register_entries(self) -> Mapping[int, int]:
+        """Function -> the address of its register entry, of those that have one."""
         ...
 
 
@@ -113,8 +118,7 @@ class LazyModule:
         `check` looks at its bodies first (`wasm.validate`). Raises WasmError.
         """
         module = build.checked(config, wasm, check)
-        # Whether a function tail-calls decides what others find in the function table (compile/tail_calls.py).
-        if module.has_tail_calls or not module.bodies:
+        if not module.bodies:
             return None
         return cls(module, trampolines, interprets=build.can_interpret(config, module))
 
@@ -140,6 +144,10 @@ class LazyModule:
         """Where each of its functions begins."""
         interpretable = self.module.interpretable or bytes(len(self.module.bodies))
         return [Tier.INTERPRETED if self.interprets and fits else Tier.UNCOMPILED for fits in interpretable]
+
+    def register_entries(self) -> list[int]:
+        """The positions of functions that have a register entry in whatever they run in (compile/tail_calls.py)."""
+        return register_entries(self.module)
 
     def begin_trampolines(self) -> BegunTrampolines:
         """Has another process make what instances take. Raises CompileError."""
@@ -181,6 +189,7 @@ class LazyCode:
         self._compiler: GroupCompiler | None = None
         self.interprets = lazy_module.interprets
         self._lazy_module = lazy_module
+        self._register_entries = frozenset(lazy_module.register_entries())
         # Functions that are not to be compiled, but where the interpreter cannot run them (`resolve`).
         self._left = set(lazy_module.left)
         self._num_ignored = 0  # questions
@@ -490,5 +499,5 @@ class LazyCode:
         group.addresses = {function: address for function, address in addresses if function not in group.left}
         self.codes.append(code)
         self._machine.announce(code)
-        words = {function - self._first: address for function, address in group.addresses.items()}
+        words = table_words(self._module, group.addresses, code.register_entries, self._register_entries)
         self.tiers.raise_to(Tier.BASELINE, words, grouped.made)

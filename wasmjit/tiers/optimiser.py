@@ -30,7 +30,7 @@ from ..errors import CompileError, WasmError
 from ..processes import importing
 from ..wasm.module import Module
 from . import background, messages
-from .function_tiers import FunctionTiers, Made, Tier
+from .function_tiers import Made
 
 if TYPE_CHECKING:
     import subprocess
@@ -124,11 +124,6 @@ class Optimisation:
     def is_left(self) -> bool:
         """Whether it is to be made after the program's end, if it has not been begun."""
         return self.is_for_cache and self.is_wanted and self.config.background_cpu_seconds > 0 and not self.has_died
-
-    @staticmethod
-    def baseline_tiers(artifact: Artifact) -> FunctionTiers:
-        """The tiers of a module that begins with baseline code of all its functions."""
-        return FunctionTiers.of(artifact, Tier.BASELINE)
 
     @property
     def artifact(self) -> Artifact | None:

@@ -198,6 +198,7 @@ class Module:
     names: Names = field(default_factory=Names)
     features: Features = field(default_factory=Features)  # what the bodies may use
     has_tail_calls: bool = False  # whether a body that was validated makes any
+    tail_callers: frozenset[int] | None = None  # the functions that make some, where all bodies have been validated
     references: dict[int, TypeReference] = field(default_factory=dict)  # what `reference` has made
     interpretable: bytes = b""  # by position: 1 for bodies that are valid and that the interpreter can take
     # Behind `functions` in the function index space, for constant expressions alone: no other index reaches them.

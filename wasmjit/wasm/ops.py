@@ -56,10 +56,10 @@ _TABLE = """
 0f return                 i -                             special
 10 call                   i -               function      special
 11 call_indirect          i -               type table    special
-12 return_call            c tail_call       function      special
-13 return_call_indirect   c tail_call       type table    special
+12 return_call            i tail_call       function      special
+13 return_call_indirect   i tail_call       type table    special
 14 call_ref               i function_references type      special
-15 return_call_ref        c function_references type      special
+15 return_call_ref        i function_references type      special
 1a drop                   i -                             special
 1b select                 i -                             special
 1c select_typed           i reference_types types         special

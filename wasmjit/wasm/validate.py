@@ -66,11 +66,18 @@ def validate(module: Module, check: BodyChecker | None = None) -> int:
         from .body import walk_body
     while position >= 0:
         facts = walk_body(module, first + position)
-        verdicts[position] = IS_VALID | IS_INTERPRETABLE * facts.is_interpretable
+        verdicts[position] = (
+            IS_VALID | IS_INTERPRETABLE * facts.is_interpretable | HAS_TAIL_CALLS * facts.has_tail_calls
+        )
         misses += 1
         position = verdicts.find(0, position + 1)
     if not _TAIL_CALLING.isdisjoint(verdicts):
         module.has_tail_calls = True
+    module.tail_callers = frozenset(
+        [first + position for position, verdict in enumerate(verdicts) if verdict in _TAIL_CALLING]
+        if module.has_tail_calls
+        else ()
+    )
     module.interpretable = bytes(verdicts.translate(_INTERPRETABLE))
     return misses if check is not None else 0
 

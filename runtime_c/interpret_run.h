@@ -1,0 +1,61 @@
+/* What the interpreter's loop (interpret.c) and its calls of other code (interpret_calls.c) share. */
+#ifndef WJ_INTERPRET_RUN_H
+#define WJ_INTERPRET_RUN_H
+
+#include "interpret_limits.h"
+
+#define INTERPRETED 1u                /* wj_vmcontext.flags: something of the instance was interpreted */
+/* A fault or an interrupt leaves these frames without their end, where AddressSanitizer would make the stack usable again. */
+#define ABANDONED __attribute__((noinline, no_sanitize_address))
+
+static inline void set_instance(context *c, void *vmctx)
+{
+    c->vmctx = vmctx;
+    c->functions = ((wj_vmcontext *)vmctx)->functions;
+    c->interpreter = wj_header_of(c->functions)->interpreter;
+}
+
+/* Counts of calls and iterations: which code is hot (compile/metering.py). */
+static inline uint64_t *counter_of(const context *c, uint32_t position)
+{
+    return wj_function_words(c->functions, WJ_COUNTERS, c->interpreter->plan.function_count) + position;
+}
+
+/* The function at a position, if it is interpreted, and known to be. */
+static inline wj_interpreted *interpreted_at(const context *c, uint32_t position)
+{
+    const wj_interpreter_plan *plan = &c->interpreter->plan;
+    uint64_t code = __atomic_load_n(&c->functions[position], __ATOMIC_ACQUIRE);
+    if (UNLIKELY(code != plan->stubs_address + (uint64_t)position * plan->stub_bytes)) {
+        return NULL;
+    }
+    wj_interpreted *function = __atomic_load_n(&c->interpreter->functions[position], __ATOMIC_ACQUIRE);
+    return LIKELY(function != WJ_REFUSED_FUNCTION) ? function : NULL;
+}
+
+/* The context of another instance whose function is called, if it is interpreted; NULL. */
+static inline void *interpreted_instance(const wj_func_ref *reference)
+{
+    /* A host function's record has an address in place of the magic number, and addresses are aligned. */
+    const wj_vmcontext *vmctx = reference->vmctx;
+    return vmctx->magic == WJ_MAGIC && vmctx->flags == INTERPRETED ? reference->vmctx : NULL;
+}
+
+/* ---- interpret_calls.c ---- */
+
+/* Goes on in compiled code that is entered at a loop (abi.py), with the locals as its frame, which the results replace. */
+WJ_INTERNAL void wj_enter_loop(const context *c, uint64_t code, const wj_signature *type, uint64_t *locals);
+/* The function is called or a loop begins anew, often: code to go on in, or 0. */
+WJ_INTERNAL uint64_t wj_hot(const context *c, wj_interpreted *function, uint32_t loop_offset);
+/* Where interpreted_at knows none: calls the function, with the operands at `values`, where it puts the results, and
+ * returns NULL; or returns what is to be interpreted. */
+WJ_INTERNAL wj_interpreted *wj_call_defined(const context *c, uint32_t position, uint64_t *values);
+/* Of another instance, or a host function: says who calls. */
+WJ_INTERNAL void wj_call_reference(const context *c, const wj_func_ref *reference, const wj_signature *type, uint64_t *values);
+/* Tail calls in place of `activation`, with the operands at `values`. What is to be interpreted, of the instance that `c` is
+ * of then; or NULL: `c` has code that is to be jumped to, or the results are in the activation's first slots. */
+WJ_INTERNAL wj_interpreted *wj_tail_call_defined(context *c, wj_activation *activation, uint32_t position, uint64_t *values);
+WJ_INTERNAL wj_interpreted *wj_tail_call_reference(context *c, wj_activation *activation, const wj_func_ref *reference,
+                                                   const wj_signature *type, uint64_t *values);
+
+#endif
