@@ -27,7 +27,11 @@ INTERPRETER_VARIABLE = "WASMJIT_PYTHON"
 # A bare package object stands in for wasmjit: a child imports what its main function needs, not the runtime.
 _PROGRAM = """
 import json, os, sys, types
-sys.path[:], package, parent, main, version, arguments = json.loads(sys.argv[1])
+sys.path[:], package, parent, main, version, niceness, arguments = json.loads(sys.argv[1])
+try:
+    os.nice(niceness)
+except OSError:
+    pass
 module = types.ModuleType("wasmjit")
 module.__path__ = [package]
 sys.modules["wasmjit"] = module
@@ -113,12 +117,14 @@ def start(
     keep: Sequence[int] = (),
     alone: bool = False,
     pass_output: bool = True,
+    niceness: int = 0,
     arguments: dict[str, Any] | None = None,
 ) -> subprocess.Popen[bytes]:
     """Starts a child that runs `serve` of module `main` with these `arguments`; its stdin and stdout are pipes, and
     stderr is kept for `last_words`.
 
-    `keep`: descriptors that it gets. `alone`: in a session of its own. Raises CompileError.
+    `keep`: descriptors that it gets. `alone`: in a session of its own. `niceness`: by how much it gives way to us, from
+    its imports on. Raises CompileError.
     """
     with importing():
         import json
@@ -129,7 +135,7 @@ def start(
         environment["PYTHONHOME"] = os.environ["PYTHONHOME"]
     paths = [path for path in sys.path if path and isinstance(path, str)]
     version = sys.version.split()[0]
-    argument = json.dumps([paths, _PACKAGE, os.getpid(), main, version, arguments or {}])
+    argument = json.dumps([paths, _PACKAGE, os.getpid(), main, version, niceness, arguments or {}])
     ours: list[int] = []
     theirs: list[int] = []
     words = _file_for_words()
@@ -305,6 +311,14 @@ def say_once(error: BaseException) -> None:
         reason = getattr(error, "reason", None) or f"{type(error).__name__}: {error}"
         message = f"wasmjit cannot make faster code, and goes on in the code that there is: {reason}"
         warnings.warn(message, RuntimeWarning, stacklevel=2)
+
+
+def num_processors() -> int:
+    """How many of them this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except (OSError, AttributeError):  # not on macOS
+        return os.cpu_count() or 1
 
 
 # ---- forks ----

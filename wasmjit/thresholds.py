@@ -100,6 +100,9 @@ ENORMOUS_FUNCTION_TEXT_BYTES = 12_000_000
 
 # ---- processes that compile ----
 
+# What is compiled while the program runs in other code, which is not to be slower for it. Its share of a processor that
+# both want is a quarter: less would have long programs wait too long for better code.
+BESIDE_NICENESS = 5
 # Requests beyond what the pool's workers can do wait so long for one of them, and then start another: who is waited
 # for may be the one who waits.
 WORKER_PATIENCE_SECONDS = 1.0

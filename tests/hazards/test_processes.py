@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -357,9 +358,9 @@ def test_a_worker_that_had_ended_of_idleness_is_nobodys_error(monkeypatch: pytes
     start = processes.start
     ended: list[int] = []
 
-    def start_one_that_ends(main: str) -> subprocess.Popen[bytes]:
+    def start_one_that_ends(main: str, **options: Any) -> subprocess.Popen[bytes]:
         if ended:
-            return start(main)
+            return start(main, **options)
         ended.append(1)
         return subprocess.Popen(["true"], bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 

@@ -11,7 +11,7 @@ import pytest
 
 from wasmjit import Config, thresholds
 from wasmjit.compile.pipeline import _request_fields
-from wasmjit.compile.workers import Pending, Worker, WorkerPool
+from wasmjit.compile.workers import Pending, Worker, WorkerPool, background_pool
 from wasmjit.processes import CompilerDiedError, last_words
 
 # A module whose text, and whose object, is larger than what fits in a pipe.
@@ -129,5 +129,36 @@ def test_what_workers_print_is_bounded_and_forgotten_with_the_next_request() -> 
         worker.send(FIELDS, LARGE)
         assert worker.receive() is not None
         assert last_words(worker.process) == ""
+    finally:
+        worker.close()
+
+
+@pytest.mark.parametrize("are_kept", [True, False])
+def test_replies_that_nobody_fetches_keep_no_worker(pool: WorkerPool, are_kept: bool) -> None:
+    """Of a module that is used no more, or not at the moment."""
+    pool.most_workers = 2
+    pending = [pool.begin(FIELDS, LARGE) for _ in range(2)]
+    assert pool.is_full
+    if not are_kept:
+        pending.clear()
+    deadline = time.monotonic() + 120
+    while pool.is_busy() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert pool.idle
+    assert [one.result()[1][:4] for one in pending] == [b"\x7fELF"] * len(pending)
+
+
+def test_workers_beside_the_program_give_way_to_it() -> None:
+    made = background_pool()
+    worker = made._take()
+    try:
+        assert worker.process.stdin is not None
+        priority = os.getpriority(os.PRIO_PROCESS, worker.process.pid)
+        deadline = time.monotonic() + 60  # Python has to start
+        while priority == os.getpriority(os.PRIO_PROCESS, 0) and time.monotonic() < deadline:
+            time.sleep(0.01)
+            priority = os.getpriority(os.PRIO_PROCESS, worker.process.pid)
+        assert priority == min(os.getpriority(os.PRIO_PROCESS, 0) + thresholds.BESIDE_NICENESS, 19)
+        assert made.most_workers <= len(os.sched_getaffinity(0))
     finally:
         worker.close()

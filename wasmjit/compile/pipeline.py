@@ -22,7 +22,7 @@ from . import limits, trampolines
 from .loop_entry import LoopEntry
 from .unit import Group, Unit, plan_units
 from .unit_state import CodePolicy
-from .workers import Pending, WorkerPool, pool, readable
+from .workers import Pending, WorkerPool, background_pool, pool, readable
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -391,6 +391,8 @@ class GroupCompiler:
         With `interprets`, functions for which LLVM would take memory out of proportion are left to the interpreter.
         """
         self._module = module
+        # What can be interpreted goes on meanwhile.
+        self._workers = background_pool() if interprets else pool()
         self._optimised_opt_level = optimised_opt_level
         self._policy = CodePolicy.from_config(
             config, target_architecture(config), replaceable=True, counting=True, interprets=interprets
@@ -399,6 +401,11 @@ class GroupCompiler:
         self._fields = _request_fields(config, "object")
         if opt_level is not None:
             self._fields["opt_level"] = opt_level
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request would wait for a worker."""
+        return self._workers.is_busy()
 
     def begin(
         self, function: int, is_missing: Callable[[int], bool], *, at_any_price: bool = False
@@ -421,7 +428,8 @@ class GroupCompiler:
         generate_seconds = time.perf_counter() - started
         if function in group.left:
             raise FunctionLeftError("it is left to the interpreter", function=function)
-        pending = pool().begin(self._fields_for(function, group), body)
+        workers = pool() if at_any_price else self._workers
+        pending = workers.begin(self._fields_for(function, group), body)
         return PendingGroup(list(group.functions), pending, group.left, generate_seconds), group.reached
 
     def _fields_for(self, function: int, unit: Unit) -> dict[str, Any]:
@@ -447,13 +455,16 @@ class GroupCompiler:
         fields = self._fields_for(function, entry) | {"verify": True}
         if optimised and fields["opt_level"] != limits.PLAIN:
             fields["opt_level"] = level
-        return PendingGroup([function], pool().begin(fields, body))
+        return PendingGroup([function], self._workers.begin(fields, body))
 
 
-def begin_trampolines(wanted: Sequence[tuple[str, FuncType]], config: Config) -> Pending:
-    """Has an object made that defines trampolines of these kinds and types."""
+def begin_trampolines(
+    wanted: Sequence[tuple[str, FuncType]], config: Config, *, in_background: bool = False
+) -> Pending:
+    """Has an object made that defines trampolines of these kinds and types. `in_background`: nobody waits for it."""
     fields = _request_fields(config, "object") | {"opt_level": "trampoline"}
-    return pool().begin(fields, trampolines.module_text(wanted).encode())
+    workers = background_pool() if in_background else pool()
+    return workers.begin(fields, trampolines.module_text(wanted).encode())
 
 
 class _Active:

@@ -34,10 +34,10 @@ _workers: set[Worker] = set()
 class Worker:
     """One compiler process. Used by one thread at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, niceness: int = 0) -> None:
         """Raises CompileError if the process cannot be started."""
         self._limits = processes.limits()
-        self.process = processes.start("wasmjit.compile.llvm")
+        self.process = processes.start("wasmjit.compile.llvm", niceness=niceness)
         _workers.add(self)
         # Requests are not to wait for the worker to start. Linux has the call, and may refuse.
         with contextlib.suppress(OSError, AttributeError):
@@ -225,7 +225,8 @@ class WorkerPool:
     After a fork there is one of them in the child: as many children as there are may compile.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, niceness: int = 0) -> None:
+        self._niceness = niceness  # of workers
         self.lock = threading.RLock()  # a collection in the middle of something gives workers back (`Pending`)
         self.idle: list[Worker] = []
         self._busy: list[Worker] = []  # with a request whose reply nobody wants any more
@@ -277,6 +278,14 @@ class WorkerPool:
         with self.lock:
             return not self.idle and self._num_workers() >= self.most_workers
 
+    def is_busy(self) -> bool:
+        """As `is_full`, once replies are taken that are there: nobody may want them any more, or not as yet."""
+        if self.is_full:
+            with self.lock:
+                self._collect()
+            self._read_ahead(0)
+        return self.is_full
+
     def _num_workers(self) -> int:
         held = sum(1 for one in self._pending if (pending := one()) is not None and pending._worker is not None)
         return held + len(self.idle) + len(self._busy)
@@ -294,12 +303,12 @@ class WorkerPool:
             if worker is not None:
                 worker.close()
             elif not is_full or time.monotonic() > deadline:
-                return Worker()
+                return Worker(self._niceness)
             else:
-                self._read_ahead()
+                self._read_ahead(thresholds.LOOK_AGAIN_SECONDS)
 
-    def _read_ahead(self) -> None:
-        """Takes replies that nobody waits for as yet, in order to have their workers."""
+    def _read_ahead(self, timeout_seconds: float) -> None:
+        """Takes replies that nobody waits for as yet, and come in this time, in order to have their workers."""
         waiting: dict[int, Pending] = {}
         with self.lock:
             for one in self._pending:
@@ -307,7 +316,7 @@ class WorkerPool:
                 descriptor = pending.fileno() if pending is not None and not pending._is_waited_for else None
                 if pending is not None and descriptor is not None:
                     waiting[descriptor] = pending
-        for descriptor in readable(list(waiting), thresholds.LOOK_AGAIN_SECONDS):
+        for descriptor in readable(list(waiting), timeout_seconds):
             with self.lock:
                 pending = waiting[descriptor]
                 if not pending._is_waited_for and pending.fileno() == descriptor:
@@ -340,7 +349,7 @@ class WorkerPool:
             self.warm = True
         for _ in range(missing):
             with contextlib.suppress(CompileError):
-                self.give_back(Worker())
+                self.give_back(Worker(self._niceness))
 
     def give_back(self, worker: Worker, is_busy: bool = False) -> None:
         """Keeps a worker for later; a busy one has still to reply to a request."""
@@ -380,13 +389,14 @@ class WorkerPool:
 
 
 _pool: WorkerPool | None = None
+_background_pool: WorkerPool | None = None
 _pool_lock = threading.RLock()  # a finalizer or a signal handler may compile, too
 
 
 def _forget_workers() -> None:
     """After a fork: they are the parent's."""
-    global _pool, _pool_lock
-    _pool, _pool_lock = None, threading.RLock()
+    global _pool, _background_pool, _pool_lock
+    _pool, _background_pool, _pool_lock = None, None, threading.RLock()
     _workers.clear()
 
 
@@ -404,7 +414,20 @@ def pool() -> WorkerPool:
         return _pool
 
 
+def background_pool() -> WorkerPool:
+    """That for what nobody waits for: its workers give way to the program, and are as many as it has processors."""
+    global _background_pool
+    with _pool_lock:
+        if _background_pool is None or _background_pool.pid != os.getpid():
+            made = WorkerPool(thresholds.BESIDE_NICENESS)
+            made.size = made.most_workers = min(made.size, processes.num_processors())
+            if _background_pool is None or _background_pool.pid != os.getpid():  # still
+                _background_pool = made
+        return _background_pool
+
+
 @atexit.register
-def _close_pool() -> None:
-    if _pool is not None and _pool.pid == os.getpid():
-        _pool.close()
+def _close_pools() -> None:
+    for one in (_pool, _background_pool):
+        if one is not None and one.pid == os.getpid():
+            one.close()

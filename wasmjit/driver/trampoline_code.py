@@ -64,8 +64,8 @@ class TrampolineCode:
         """The code of these kinds and types by symbol. Raises CompileError."""
         return self.begin(wanted).finish()
 
-    def begin(self, wanted: Sequence[tuple[str, FuncType]]) -> BegunTrampolines:
-        """Has another process start on what `compile` does."""
+    def begin(self, wanted: Sequence[tuple[str, FuncType]], *, in_background: bool = False) -> BegunTrampolines:
+        """Has another process start on what `compile` does; `in_background`, where nobody waits for it."""
         names = [trampoline_name(kind, type) for kind, type in wanted]
         compiled: dict[str, Piece] = {}
         missing = []
@@ -80,15 +80,15 @@ class TrampolineCode:
             with importing():  # only here: running an artifact needs no compiler
                 from ..compile.pipeline import begin_trampolines
 
-            pending = begin_trampolines(missing, self._config)
+            pending = begin_trampolines(missing, self._config, in_background=in_background)
         return BegunTrampolines(self, compiled, names, pending)
 
-    def begin_module(self, module: Module) -> BegunTrampolines:
+    def begin_module(self, module: Module, *, in_background: bool) -> BegunTrampolines:
         """Has another process make what instances of `module` take. Raises CompileError."""
         with importing():
             from ..compile.trampolines import module_trampolines
 
-        return self.begin(module_trampolines(module))
+        return self.begin(module_trampolines(module), in_background=in_background)
 
     def remember(self, pieces: Mapping[str, Piece]) -> None:
         """Keeps code that was made, for modules to come; at most so much, and the newest."""

@@ -151,7 +151,7 @@ class LazyModule:
 
     def begin_trampolines(self) -> BegunTrampolines:
         """Has another process make what instances take. Raises CompileError."""
-        return self._maker.begin_module(self.module)
+        return self._maker.begin_module(self.module, in_background=self.interprets)
 
     def trampolines(self) -> Mapping[str, Piece]:
         """As `Artifact.trampolines`: what there has to be at once. Raises CompileError."""
@@ -309,21 +309,24 @@ class LazyCode:
             if error is not None:
                 raise error
             self._lazy_module.when_hot()
-            if not self._has_trampolines:
-                self._make_trampolines()
+            if self._begun_trampolines is not None and self._begun_trampolines.is_ready():
+                self._use_trampolines(self._begun_trampolines)
             function = position + self._first
             loop = (function, loop_offset, bool(is_compiled))
             address = self._loops.get((function, loop_offset, True)) or self._loops.get(loop)
             if address:
                 return address
-            if self._compilers_are_busy():
-                return 0
+            compiler = self._compiler_of_groups()
             with deadline.until(self._machine.is_interrupted):
-                has_room = len(self._pending) < thresholds.MOST_PENDING_GROUPS
-                if has_room and function not in self._groups and not self.tiers.is_optimized(position):
-                    self._begin(function)
-                if loop_offset and loop not in self._loops and self._has_room(loop):
+                # What runs now first, then what is called, then calls of it from Python.
+                if loop_offset and loop not in self._loops and self._has_room(loop) and not compiler.is_busy:
                     self._begin_loop(loop)
+                has_room = len(self._pending) < thresholds.MOST_PENDING_GROUPS
+                is_wanted = function not in self._groups and not self.tiers.is_optimized(position)
+                if is_wanted and has_room and not compiler.is_busy:
+                    self._begin(function)
+                if not self._has_trampolines and self._begun_trampolines is None and not compiler.is_busy:
+                    self._begun_trampolines = self._lazy_module.begin_trampolines()
             self._num_failures = 0
         except deadline.NotWantedError:
             pass  # the call ends
@@ -335,21 +338,11 @@ class LazyCode:
             self._lock.release()
         return 0
 
-    @staticmethod
-    def _compilers_are_busy() -> bool:
-        """Whether a request would wait."""
-        with importing():
-            from ..compile.workers import pool
-
-        return pool().is_full
-
-    def _make_trampolines(self) -> None:
-        """Begins with what speeds up calls between Python and the module, or takes it into use if it is there."""
-        if self._begun_trampolines is None:
-            self._begun_trampolines = self._lazy_module.begin_trampolines()
-        if self._begun_trampolines.is_ready():
-            self._has_trampolines = True
-            self._trampolines = self._machine.install(self._begun_trampolines.finish())
+    def _use_trampolines(self, begun: BegunTrampolines) -> None:
+        """Speeds up calls between Python and the module."""
+        self._begun_trampolines = None
+        self._has_trampolines = True
+        self._trampolines = self._machine.install(begun.finish())
 
     def _has_room(self, loop: _Loop) -> bool:
         """Whether to begin with the code of a loop now. Optimising takes long: there is one at most, which leaves room

@@ -406,6 +406,7 @@ def _start_process(legacy: background.Legacy | None, turn: int | None = None) ->
         keep=keep if turn is None else [*keep, turn],
         alone=True,
         pass_output=turn is None,
+        niceness=thresholds.OPTIMISER_NICENESS,
         arguments=arguments,
     )
 

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from .. import processes, thresholds
+from .. import processes
 from ..cache import take_background_turn
 from ..compile.pipeline import CompiledUnit
 from ..compile.wire import read_message, write_message
@@ -104,8 +104,6 @@ def serve(parent: processes.Parent, legacy: int | None, turn: int | None, size: 
     """
     if os.getpgrp() != os.getpid():
         raise SystemExit("the optimiser has to be started in a session of its own")
-    with contextlib.suppress(OSError):
-        os.nice(thresholds.OPTIMISER_NICENESS)
     for limit in (signal.SIGXCPU, signal.SIGALRM):  # what ends it when it goes on alone
         signal.signal(limit, signal.SIG_DFL)
     if size is not None:
