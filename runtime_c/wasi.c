@@ -57,7 +57,7 @@ void wj_wasi_add_memory(wj_wasi *wasi, uintptr_t instance, const wj_memory *memo
     }
 }
 
-/* Lets the host know the descriptor's position: before Python does something that depends on it. */
+/* Lets the host know the descriptor's position: before something is done that depends on it, or may move it. */
 static void settle(wj_wasi_descriptor *row)
 {
     if (row->is_elsewhere != 0) {
@@ -65,6 +65,13 @@ static void settle(wj_wasi_descriptor *row)
     }
     row->is_known = 0;
     row->is_elsewhere = 0;
+}
+
+void wj_wasi_settle(wj_wasi *wasi, uint32_t number)
+{
+    if (number < wasi->descriptor_count) {
+        settle(&wasi->descriptors[number]);
+    }
 }
 
 void wj_wasi_write(wj_wasi *wasi, uint32_t number, int host_fd, uint32_t operations, const uint8_t *fdstat)
@@ -214,20 +221,6 @@ static uint32_t __attribute__((noinline)) call_python(wj_host_func *host, void *
     return code;
 }
 
-/* As call_python, for what is about a descriptor: whose position Python may ask the host for, and move. */
-static uint32_t __attribute__((noinline)) call_python_settled(wj_host_func *host, void *frame_address,
-                                                              const uint64_t *arguments, uint32_t count)
-{
-    wj_wasi *wasi = __atomic_load_n(&host->store->wasi, __ATOMIC_ACQUIRE);
-    if (wasi != NULL && arguments[0] < wasi->descriptor_count) {
-        settle(&wasi->descriptors[arguments[0]]);
-    }
-    return call_python(host, frame_address, arguments, count);
-}
-
-#define PYTHON_ON(host, ...)                                                                                           \
-    call_python_settled(host, __builtin_frame_address(0), (const uint64_t[]){__VA_ARGS__},                             \
-                        sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t))
 #define PYTHON(host, ...)                                                                                              \
     call_python(host, __builtin_frame_address(0), (const uint64_t[]){__VA_ARGS__},                                     \
                 sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t))
@@ -469,27 +462,27 @@ static bool transfer_now(const wj_host_func *host, const transfer *wanted)
 uint32_t wj_wasi_fd_read(wj_host_func *host, uint32_t fd, uint32_t iovecs, uint32_t count, uint32_t result)
 {
     transfer wanted = {fd, WJ_WASI_READ, iovecs, count, result, false, false, 0};
-    return transfer_now(host, &wanted) ? SUCCEED(host) : PYTHON_ON(host, fd, iovecs, count, result);
+    return transfer_now(host, &wanted) ? SUCCEED(host) : PYTHON(host, fd, iovecs, count, result);
 }
 
 uint32_t wj_wasi_fd_write(wj_host_func *host, uint32_t fd, uint32_t iovecs, uint32_t count, uint32_t result)
 {
     transfer wanted = {fd, WJ_WASI_WRITE, iovecs, count, result, true, false, 0};
-    return transfer_now(host, &wanted) ? SUCCEED(host) : PYTHON_ON(host, fd, iovecs, count, result);
+    return transfer_now(host, &wanted) ? SUCCEED(host) : PYTHON(host, fd, iovecs, count, result);
 }
 
 uint32_t wj_wasi_fd_pread(wj_host_func *host, uint32_t fd, uint32_t iovecs, uint32_t count, uint64_t offset,
                           uint32_t result)
 {
     transfer wanted = {fd, WJ_WASI_READ_AT, iovecs, count, result, false, true, offset};
-    return transfer_now(host, &wanted) ? SUCCEED(host) : PYTHON_ON(host, fd, iovecs, count, offset, result);
+    return transfer_now(host, &wanted) ? SUCCEED(host) : PYTHON(host, fd, iovecs, count, offset, result);
 }
 
 uint32_t wj_wasi_fd_pwrite(wj_host_func *host, uint32_t fd, uint32_t iovecs, uint32_t count, uint64_t offset,
                            uint32_t result)
 {
     transfer wanted = {fd, WJ_WASI_WRITE_AT, iovecs, count, result, true, true, offset};
-    return transfer_now(host, &wanted) ? SUCCEED(host) : PYTHON_ON(host, fd, iovecs, count, offset, result);
+    return transfer_now(host, &wanted) ? SUCCEED(host) : PYTHON(host, fd, iovecs, count, offset, result);
 }
 
 /* ---- positions and states ---- */
@@ -546,12 +539,12 @@ uint32_t wj_wasi_fd_seek(wj_host_func *host, uint32_t fd, uint64_t offset, uint3
         int from = whence == WJ_WASI_WHENCE_SET ? SEEK_SET : SEEK_END;
         done = put_position(host, fd, WJ_WASI_SEEK, (int64_t)offset, from, result);
     }
-    return done ? SUCCEED(host) : PYTHON_ON(host, fd, offset, whence, result);
+    return done ? SUCCEED(host) : PYTHON(host, fd, offset, whence, result);
 }
 
 uint32_t wj_wasi_fd_tell(wj_host_func *host, uint32_t fd, uint32_t result)
 {
-    return put_position(host, fd, WJ_WASI_TELL, 0, SEEK_CUR, result) ? SUCCEED(host) : PYTHON_ON(host, fd, result);
+    return put_position(host, fd, WJ_WASI_TELL, 0, SEEK_CUR, result) ? SUCCEED(host) : PYTHON(host, fd, result);
 }
 
 static bool put_fdstat(const wj_host_func *host, uint32_t fd, uint32_t result)
@@ -568,7 +561,7 @@ static bool put_fdstat(const wj_host_func *host, uint32_t fd, uint32_t result)
 
 uint32_t wj_wasi_fd_fdstat_get(wj_host_func *host, uint32_t fd, uint32_t result)
 {
-    return put_fdstat(host, fd, result) ? SUCCEED(host) : PYTHON_ON(host, fd, result);
+    return put_fdstat(host, fd, result) ? SUCCEED(host) : PYTHON(host, fd, result);
 }
 
 static uint64_t nanoseconds(struct timespec time)
@@ -606,7 +599,7 @@ static bool stat_descriptor(const wj_host_func *host, uint32_t fd, uint32_t resu
 
 uint32_t wj_wasi_fd_filestat_get(wj_host_func *host, uint32_t fd, uint32_t result)
 {
-    return stat_descriptor(host, fd, result) ? SUCCEED(host) : PYTHON_ON(host, fd, result);
+    return stat_descriptor(host, fd, result) ? SUCCEED(host) : PYTHON(host, fd, result);
 }
 
 /* ---- paths ---- */
@@ -662,7 +655,7 @@ uint32_t wj_wasi_path_filestat_get(wj_host_func *host, uint32_t fd, uint32_t fla
 {
     uint32_t code = stat_path(host, fd, flags, path, length, result);
     if (code == PYTHON_KNOWS) {
-        return PYTHON_ON(host, fd, flags, path, length, result);
+        return PYTHON(host, fd, flags, path, length, result);
     }
     (void)SUCCEED(host);
     return code;
@@ -811,10 +804,6 @@ uint32_t wj_wasi_poll_oneoff(wj_host_func *host, uint32_t subscriptions, uint32_
 {
     if (poll_now(host, subscriptions, events, count, result)) {
         return SUCCEED(host);
-    }
-    wj_wasi *wasi = __atomic_load_n(&host->store->wasi, __ATOMIC_ACQUIRE);
-    for (uint32_t i = 0; wasi != NULL && i < wasi->descriptor_count; i++) { /* Python tells how much there is to read */
-        settle(&wasi->descriptors[i]);
     }
     return PYTHON(host, subscriptions, events, count, result);
 }

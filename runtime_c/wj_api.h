@@ -351,6 +351,8 @@ typedef struct {
 void wj_store_set_wasi(wj_store *store, wj_wasi *wasi);
 /* Writes a row, of those that there are; `fdstat` may be NULL if no operation is allowed. */
 void wj_wasi_write(wj_wasi *wasi, uint32_t number, int host_fd, uint32_t operations, const uint8_t *fdstat);
+/* Lets the host know what C knows better of a descriptor: its position. */
+void wj_wasi_settle(wj_wasi *wasi, uint32_t number);
 /* openat2(2) of a path below a directory: a descriptor, or a negative errno value: -EXDEV if it leads outside. */
 int wj_open_beneath(int directory_fd, const char *path, uint64_t flags, uint64_t mode);
 /* The memory that code of this instance context calls `memory`; of the same store. Nothing happens for one that moves. */

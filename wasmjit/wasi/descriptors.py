@@ -311,6 +311,9 @@ if TYPE_CHECKING:
         def write(self, number: int, descriptor: Descriptor | None) -> None:
             """What a number stands for now; None: nothing."""
 
+        def settle(self, number: int) -> None:
+            """Lets the host know what C knows of a descriptor: its position."""
+
         def clear(self) -> None:
             """No number stands for anything now."""
 
@@ -346,6 +349,8 @@ class DescriptorTable:
             raise WasiError(Errno.BADF) from None
         if descriptor.lost & right:
             raise WasiError(Errno.NOTCAPABLE)
+        if self._mirror is not None:  # whatever is done with it now may depend on the position, or move it
+            self._mirror.settle(number)
         return descriptor
 
     def directory(self, number: int, right: int = 0) -> Directory:

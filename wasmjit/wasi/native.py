@@ -71,6 +71,10 @@ class HostTable:
         host_fd = descriptor.host_fd if allowed and descriptor is not None else -1
         lib.wj_wasi_write(self.pointer, number, host_fd, allowed, state)
 
+    def settle(self, number: int) -> None:
+        """Lets the host know a descriptor's position, which C may know better."""
+        lib.wj_wasi_settle(self.pointer, number)
+
     def _grow(self, number: int) -> None:
         rows = ffi.new("wj_wasi_descriptor[]", max(number + 1, 2 * len(self._rows)))
         ffi.memmove(rows, self._rows, ffi.sizeof(self._rows))
