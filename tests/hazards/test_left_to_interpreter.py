@@ -94,6 +94,14 @@ def wasm() -> bytes:
     return much(WAT)
 
 
+@pytest.fixture(scope="module")
+def left_module(wasm: bytes) -> Module:
+    """Of tier "optimized", for tests that do not change it."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(limits, "MOST_MEMORY_BYTES", _SMALLER_LIMIT_BYTES)
+        return Module(Engine(Config(tier="optimized", cache=False)), wasm)
+
+
 def instance(store: Store, module: Module) -> Any:
     add = Func(store, FuncType([ValType.i32()] * 2, [ValType.i32()]), lambda a, b: a + b)
     return Instance(store, module, [add]).exports(store)
@@ -250,31 +258,30 @@ def forged(module: Module, sections: dict[str, bytes] | None = None, **propertie
     return artifact._serialize()
 
 
-@pytest.mark.usefixtures("smaller_limit")
 @pytest.mark.parametrize("name", ["interpreted", "compiled_only"])
 @pytest.mark.parametrize("value", [None, 5, {}, [[1]], [None], [1.0], [True], [-1], [0], [1 << 70]], ids=repr)
-def test_forged_lists_of_functions_are_errors(name: str, value: Any, wasm: bytes) -> None:
-    engine = Engine(Config(tier="optimized", cache=False))
+def test_forged_lists_of_functions_are_errors(name: str, value: Any, left_module: Module) -> None:
     with pytest.raises(ArtifactError, match=r"metadata is damaged \(lists of functions\)"):
-        Module.deserialize(engine, forged(Module(engine, wasm), **{name: value}))
+        Module.deserialize(left_module.engine, forged(left_module, **{name: value}))
 
 
-@pytest.mark.usefixtures("smaller_limit")
 @pytest.mark.parametrize("other", [b"", b"\0asm\1\0\0\0", None], ids=["none", "other", "cut"])
-def test_a_forged_binary_module_is_an_error_when_it_is_instantiated(other: bytes | None, wasm: bytes) -> None:
+def test_a_forged_binary_module_is_an_error_when_it_is_instantiated(
+    other: bytes | None, wasm: bytes, left_module: Module
+) -> None:
     """It is not validated again."""
-    engine = Engine(Config(tier="optimized", cache=False))
-    module = Module(engine, wasm)
-    again = Module.deserialize(engine, forged(module, {"wasm": wasm[:-1] if other is None else other}))
+    engine = left_module.engine
+    again = Module.deserialize(engine, forged(left_module, {"wasm": wasm[:-1] if other is None else other}))
     store = Store(engine)
     with pytest.raises(ArtifactError, match="section wasm is not the module that was compiled"):
         instance(store, again)
 
 
-@pytest.mark.usefixtures("smaller_limit")
-def test_a_damaged_binary_module_in_a_file_is_an_error_when_it_is_instantiated(wasm: bytes, tmp_path: Path) -> None:
-    engine = Engine(Config(tier="optimized", cache=False))
-    encoded = Module(engine, wasm).serialize()
+def test_a_damaged_binary_module_in_a_file_is_an_error_when_it_is_instantiated(
+    wasm: bytes, left_module: Module, tmp_path: Path
+) -> None:
+    engine = left_module.engine
+    encoded = bytearray(left_module.serialize())
     encoded[encoded.index(wasm) + len(wasm) // 2] ^= 1
     path = tmp_path / "damaged.cwasm"
     path.write_bytes(encoded)

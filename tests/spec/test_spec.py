@@ -1,7 +1,8 @@
 """The official conformance scripts, run by `wasmjit.cli.wast`; a test per script and configuration.
 
 WASMJIT_SPEC chooses how much: unset, every script of the levels as most people run wasm (``speed``, guard pages) and a
-few representative ones in the other configurations; ``matrix``, every script in every configuration.
+few representative ones in the other configurations, of which those with very many modules are slow; ``matrix``, every
+script in every configuration.
 ``known_failures.toml`` lists what is known to fail, with the reason; an entry that passes fails the run.
 """
 
@@ -51,6 +52,8 @@ CONFIGURATIONS |= {
     for explicit in (False, True)
 }
 DEFAULT_CONFIGURATION = "speed-guard"
+# Hundreds of modules that differ in a number. `bulk` and `table_copy_mixed` are about the same.
+LONG = frozenset(("table_copy", "memory_copy", "memory_init"))
 # One script or two per area: arithmetic, control, memory and its traps, calls, tables, bulk, linking, start, stack.
 REPRESENTATIVES = frozenset(
     """address bulk br_if call call_indirect conversions data1 endianness f32 float_memory i64 linking0 load memory
@@ -85,6 +88,11 @@ def cases() -> list[tuple[str, str, Path]]:
 
 
 CASES = cases()
+
+
+def is_slow(configuration: str, name: str) -> bool:
+    """Whether `make test-slow` runs it."""
+    return name in LONG and configuration != DEFAULT_CONFIGURATION and os.environ.get("WASMJIT_SPEC") != "matrix"
 
 
 class Runner:
@@ -131,7 +139,12 @@ def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
 
 @pytest.mark.skipif(not CASES, reason=f"no conformance suite at {SUITE} (set WASMJIT_TESTSUITE)")
 @pytest.mark.parametrize(
-    ("configuration", "name", "path"), CASES or [("", "", Path())], ids=[f"{c}-{n}" for c, n, _ in CASES] or ["none"]
+    ("configuration", "name", "path"),
+    [
+        pytest.param(*case, id=f"{case[0]}-{case[1]}", marks=[pytest.mark.slow] if is_slow(*case[:2]) else [])
+        for case in CASES
+    ]
+    or [pytest.param("", "", Path(), id="none")],
 )
 def test_script(runner: Runner, configuration: str, name: str, path: Path) -> None:
     result = runner.run(path, CONFIGURATIONS[configuration])
