@@ -36,6 +36,12 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_runtest_setup() -> None:
+    """Hypothesis leaves a function with the collector that measures it: what a signal's handler raised in there was lost,
+    in whatever test came afterwards."""
+    gc.callbacks.clear()
+
+
 @pytest.fixture(autouse=True, scope="module")
 def trap_factory(request: pytest.FixtureRequest) -> None:
     """Tests of the C runtime by itself make traps of a kind of their own; there is one factory per process."""
