@@ -113,7 +113,7 @@ test: venv
 	$(PYTEST) $(PARALLEL)
 
 test-slow: venv
-	$(PYTEST) $(PARALLEL) -m slow
+	$(PYTEST) $(PARALLEL) -m slow -o faulthandler_timeout=3600
 
 # The compiler's warnings are errors where the runtime is built. The C files have a stamp each: one that has not changed is
 # not looked at again.

@@ -37,8 +37,8 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_runtest_setup() -> None:
-    """Hypothesis leaves a function with the collector that measures it: what a signal's handler raised in there was lost,
-    in whatever test came afterwards."""
+    """Hypothesis has the collector call a function that measures it, for ever: what the handler of a signal raised in
+    there was lost, in whatever test came afterwards."""
     gc.callbacks.clear()
 
 
