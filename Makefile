@@ -48,7 +48,7 @@ TOOLS := $(VENV)/.tools
 DEPENDENCIES := $(VENV)/.dependencies
 NATIVE := $(VENV)/.native
 
-.PHONY: help venv demo test test-slow test-stencils check check-slow format bench realworld docs examples abi spec spec-matrix fuzz fuzz-loops fuzz-csmith fuzz-validators schedules limits mutate asan soak test-aarch64 clean distclean
+.PHONY: help venv demo test test-slow test-stencils test-words check check-slow format bench realworld docs examples abi spec spec-matrix fuzz fuzz-loops fuzz-csmith fuzz-validators schedules limits mutate asan soak test-aarch64 clean distclean
 
 help:
 	@echo "make venv         the environment: dependencies and the C runtime, built in place"
@@ -68,7 +68,7 @@ help:
 	@echo "make shapes       time and memory of compiling against size, for each shape of module (hours)"
 	@echo "make fuzz         mutated modules, accepted or refused as wasm-tools does (FUZZ_CASES=10000)"
 	@echo "make fuzz-loops   random loops, run as wasmtime does, in all tiers and for four processors (LOOPS=\"--count 20000\")"
-	@echo "make test-stencils  suites, hazards and random loops in native code from stencils"
+	@echo "make test-stencils  suites, hazards and random loops in native code from stencils; make test-words: in the interpreter"
 	@echo "make fuzz-csmith  programs of csmith, and loops in C, compiled by clang at each level (CSMITH=\"--count 50\")"
 	@echo "make fuzz-validators  mutated bodies: C takes what the Python walker takes (VALIDATORS=\"--count 5000000\")"
 	@echo "make mutate       each check of addresses taken away: its test has to fail (MUTATE=\"interpreter --jobs 2\")"
@@ -165,12 +165,17 @@ abi: venv
 spec: venv
 	$(PYTEST) $(PARALLEL) tests/spec
 
-# What runs in code from stencils (WASMJIT_STENCILS): the suites, random loops, all registers of all operations.
+# What runs in code from stencils: the suites, random loops, all registers of all operations.
 test-stencils: venv
-	WASMJIT_STENCILS=1 $(PYTEST) $(PARALLEL) tests/spec -k auto
-	WASMJIT_STENCILS=1 WASMJIT_TEST_TIER=auto $(PYTEST) $(PARALLEL) tests/hazards
+	$(PYTEST) $(PARALLEL) tests/spec -k auto
+	WASMJIT_TEST_TIER=auto $(PYTEST) $(PARALLEL) tests/hazards
 	$(PYTEST) $(PARALLEL) -m "slow or not slow" tests/unit/test_stencils.py tests/unit/test_first_tier.py
 	$(PY) -m tests.fuzz.loops --tiers stencils --count 1000
+
+# The same in the interpreter, which is left where there can be no such code.
+test-words: venv
+	WASMJIT_STENCILS=0 $(PYTEST) $(PARALLEL) tests/spec -k auto
+	WASMJIT_STENCILS=0 WASMJIT_TEST_TIER=auto $(PYTEST) $(PARALLEL) tests/hazards
 
 spec-matrix: venv
 	WASMJIT_SPEC=matrix $(PYTEST) $(PARALLEL) tests/spec

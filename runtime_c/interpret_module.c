@@ -37,7 +37,7 @@ uint32_t wj_interpreter_find(wj_interpreter *interpreter, uintptr_t pc, uint32_t
 {
     const wj_native *native = wj_native_find(interpreter, pc, offset);
     if (native != NULL) {
-        return native->function_index;
+        return *offset == WJ_HAND_OVER_OFFSET ? WJ_NO_FUNCTION : native->function_index;
     }
     const wj_interpreted *function = __atomic_load_n(&interpreter->made, __ATOMIC_ACQUIRE);
     for (; function != NULL; function = function->next) {

@@ -222,7 +222,9 @@ static void emit_hot(stencil_emitter *e, const stencil_stub *stub, bool is_loop)
         } else {
             move(e, RSI, RDX);
         }
+        wj_note_site(e, (uint32_t)e->count, WJ_HAND_OVER_OFFSET); /* in backtraces, that code stands for this activation */
         BYTES(e, 0xff, 0xd0); /* call *%rax */
+        wj_note_site(e, (uint32_t)e->count, stub->module_offset);
         restore_registers(e);
         if (!e->failed) {
             e->code[hole] = (uint8_t)(e->count - hole - 1);

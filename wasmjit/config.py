@@ -288,7 +288,8 @@ class Config:
     tier = Option(
         AUTO,
         _choice("tier", *TIERS),
-        "`auto`: functions are interpreted, and hot ones compiled as with `baseline`; another process makes"
+        "`auto`: functions are interpreted, or begin in native code that is made as fast, and hot ones compiled as with"
+        " `baseline`; another process makes"
         " the optimised code meanwhile, which replaces all that while it runs (see `Module.wait_optimized`)."
         " What cannot be interpreted is compiled at its first call."
         " `optimized`: code of `opt_level`, before `Module` returns. `baseline`: code as with `opt_level` `none`."

@@ -13,8 +13,8 @@ import os
 
 # For tests: whether there is one.
 INTERPRETS = True
-# Whether what begins there is translated to native code instead (runtime_c/stencil.h). Not by default yet.
-STENCILS = os.environ.get("WASMJIT_STENCILS") == "1"
+# Whether what begins there is translated to native code instead, where that can be (runtime_c/stencil.h).
+STENCILS = os.environ.get("WASMJIT_STENCILS") != "0"
 # For tests: not 0: which locals and operands are in registers does not depend on their use, but on this.
 REGISTER_SEED = 0
 # How often a function or a loop begins before somebody is told of it. Compiling a function takes as long as running it

@@ -28,6 +28,7 @@ from wasmjit import (
     TrapCode,
     ValType,
     inspection,
+    thresholds,
     wat2wasm,
 )
 from wasmjit.compile import limits
@@ -131,6 +132,7 @@ def test_no_code_is_made_of_them() -> None:
 
 def test_beside_functions_that_are_left_to_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "is_left", lambda *_, **__: True)
+    monkeypatch.setattr(thresholds, "STENCILS", False)
     engine = Engine(config_of("optimized"))
     made = Module(engine, WAT)
     for each in (made, Module.deserialize(engine, made.serialize())):

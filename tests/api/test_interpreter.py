@@ -1,4 +1,4 @@
-"""Functions of `tier="auto"` run in the interpreter until they are hot."""
+"""Functions of `tier="auto"` run in the interpreter, or code from stencils, until they are hot."""
 
 from __future__ import annotations
 
@@ -43,10 +43,12 @@ WAT = """(module $m
 )"""
 
 
-@pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No optimised code unless somebody waits for it."""
+@pytest.fixture(autouse=True, params=[False, True], ids=["words", "stencils"])
+def patience(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No optimised code unless somebody waits for it. In the interpreter itself, and in native code in its place."""
     monkeypatch.setattr(thresholds, "OPTIMISER_PATIENCE_SECONDS", 600)
+    monkeypatch.setattr(thresholds, "STENCILS", request.param)
+    monkeypatch.setenv("WASMJIT_STENCILS", "1" if request.param else "0")
 
 
 @pytest.fixture

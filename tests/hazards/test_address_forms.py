@@ -12,6 +12,8 @@ from tests.fuzz import address_forms
 from tests.fuzz.address_forms import INSTRUCTIONS, LAYOUTS, Contents, sample
 from wasmjit.wasm.ops import OPS
 
+pytestmark = pytest.mark.usefixtures("interpreted")
+
 
 @pytest.mark.parametrize(("tier", "canary"), [("auto", "mapped"), ("baseline", "none"), ("optimized", "mapped")])
 def test_every_address_form_stays_inside(tier: str, canary: str, root: Path) -> None:

@@ -209,3 +209,24 @@ def test_address_space_that_is_nearly_used_up() -> None:
         print("done")
     """
     assert _run(script) == "done"
+
+
+def test_code_is_in_proportion_to_the_body() -> None:
+    """A call of two bytes passed nine hundred arguments, and took as many results: 30 kB of code."""
+    script = """
+        many = " ".join(["i32"] * 900)
+        calls = "(call $f) " * 2000
+        text = f'''(module (type $t (func (param {many}) (result {many})))
+          (func $f (type $t) {" ".join(f"(local.get {i})" for i in range(900))})
+          (func (export "g") (result i32) {"(i32.const 7) " * 900} {calls} {"(drop) " * 899})
+          (func (export "h") (result i32) (i32.const 8)))'''
+        store = Store(Engine(Config(tier="auto", cache=False)))
+        module = Module(store.engine, text)
+        exports = Instance(store, module, []).exports(store)
+        assert exports["g"](store) == 7 and exports["h"](store) == 8
+        tiers = [(function.tier, function.size) for function in module.tier_report()]
+        assert tiers[1][0] == "interpreted" and tiers[2][0] == "stencil", tiers
+        assert all(size is None or size < 1 << 20 for _, size in tiers)
+        print("done")
+    """
+    assert _run(script) == "done"
