@@ -21,7 +21,10 @@ import wasmjit
 Run = Callable[..., tuple[int, bytes, bytes]]
 Both = Callable[..., tuple[int, bytes, bytes]]
 PROGRAMS = ("sha256", "json_pretty", "mandelbrot", "textsearch", "wordfreq")
+LARGE = PROGRAMS[-2:]
 BINARY = bytes(range(256)) * 40
+# LLVM takes 4 s and 18 s to optimise the large ones.
+LEVELS = pytest.mark.parametrize("level", ["none", pytest.param("speed", marks=pytest.mark.slow)])
 
 
 class Programs:
@@ -185,11 +188,14 @@ LINES = b"abc\nABC\n\na.c\naac\nabbbc\nac\n[x]\nend$\n^start\ntail"
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_textsearch_patterns(both: Both, arguments: list[str], matches: bytes) -> None:
-    assert both("textsearch", *arguments, stdin=LINES) == (0 if matches else 1, matches, b"")
+@LEVELS
+def test_textsearch_patterns(both: Both, arguments: list[str], matches: bytes, level: str) -> None:
+    assert both("textsearch", *arguments, stdin=LINES, level=level) == (0 if matches else 1, matches, b"")
 
 
-def test_textsearch_directories(both: Both) -> None:
+@LEVELS
+def test_textsearch_directories(both: Both, level: str) -> None:
+    both = functools.partial(both, level=level)
     code, output, errors = both("textsearch", "-rn", "[Ww]asm", "data/tree")
     assert (code, errors) == (0, b"")
     assert [line.split(b":")[:2] for line in output.splitlines()] == [
@@ -209,14 +215,15 @@ def test_textsearch_directories(both: Both) -> None:
     assert both("textsearch")[0] == 2 and both("textsearch", "-q", "x")[0] == 2
 
 
-def test_textsearch_looks_at_every_byte_and_long_lines(both: Both) -> None:
+@LEVELS
+def test_textsearch_looks_at_every_byte_and_long_lines(both: Both, level: str) -> None:
+    both = functools.partial(both, level=level)
     line = b"x" * 100_000
     assert both("textsearch", "^x*y$", stdin=line + b"y\n" + line + b"\n") == (0, line + b"y\n", b"")
     assert both("textsearch", "-c", "\x7f", stdin=BINARY)[0] == 0
 
 
-# It is by far the largest: LLVM takes as long to optimise it as for all other tests of WASI.
-@pytest.mark.parametrize("level", ["none", pytest.param("speed", marks=pytest.mark.slow)])
+@LEVELS
 def test_wordfreq(both: Both, examples: Path, level: str) -> None:
     both = functools.partial(both, level=level)
     assert both("wordfreq", stdin=b"b a B c a-b, c!") == (
@@ -250,7 +257,7 @@ def test_a_precompiled_example_behaves_as_the_module(
         "mandelbrot": ["30", "20"],
         "textsearch": ["-rn", "a", "."],
     }
-    (api, module, engine), _ = programs.get(name, "none" if name == "wordfreq" else "speed")
+    (api, module, engine), _ = programs.get(name, "none" if name in LARGE else "speed")
     loaded = api.Module.deserialize(engine, module.serialize())
     call = [name, *arguments.get(name, ["data/article.txt"])]
     outcomes = [
@@ -267,7 +274,7 @@ def check_demo(root: Path, names: tuple[str, ...], output: str) -> None:
 
 # Compiling takes most of the time: in this process, the functions are compiled (`tests.compiled_once`).
 def test_the_demo_runs(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    names = PROGRAMS[:-1]  # the last one takes as long as all others, where this process has not compiled it
+    names = tuple(name for name in PROGRAMS if name not in LARGE)  # those are for the slow form of the next test
     monkeypatch.setattr(sys, "argv", ["demo.py", *names])
     with pytest.raises(SystemExit) as end:
         runpy.run_path(str(root / "examples" / "demo.py"), run_name="__main__")
