@@ -86,12 +86,12 @@ venv:
 	@$(AT_ONCE) $(NATIVE) $(DEPENDENCIES)
 
 $(MADE): tools/find_python.sh
-	python=$$(tools/find_python.sh) && "$$python" -m venv $(VENV)
+	python=$$(tools/find_python.sh) && "$$python" -m venv --without-pip $(VENV)
 	@touch $@
 
 # What builds the C runtime. The rest is installed while that is built.
 $(TOOLS): $(MADE) pyproject.toml
-	$(PY) -m pip install --quiet --disable-pip-version-check --upgrade pip 'setuptools>=77' 'cffi>=1.17' 'llvmlite>=0.48'
+	$(PY) tools/bundled_pip.py install --quiet --disable-pip-version-check --upgrade pip 'setuptools>=77' 'cffi>=1.17' 'llvmlite>=0.48'
 	@touch $@
 
 $(DEPENDENCIES): $(TOOLS)
