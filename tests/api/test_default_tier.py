@@ -187,6 +187,34 @@ def test_what_is_used_little_starts_no_compiler(tmp_path: Path) -> None:
     assert not cache.exists() and not list(state.rglob("background*"))
 
 
+HOT = """
+import sys, threading, time
+from wasmjit import Config, Engine, Instance, Module, Store
+threads = set()
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "wasmjit.compile.pipeline":
+            threads.add(threading.get_ident())
+sys.meta_path.insert(0, Finder())
+store = Store(Engine(Config(tier="auto", cache=False)))
+module = Module(store.engine, bytes.fromhex({wasm!r}))
+outer = Instance(store, module, []).exports(store)["outer"].typed(store)
+deadline = time.monotonic() + 60
+while module.tier_report()[1].tier != "baseline" and time.monotonic() < deadline:
+    for number in range(1000):
+        outer(number)
+assert module.tier_report()[1].tier == "baseline"
+assert threads and threading.get_ident() not in threads, threads
+"""
+
+
+def test_running_code_waits_for_no_imports() -> None:
+    from wasmjit import wat2wasm
+
+    script = HOT.format(wasm=wat2wasm(WAT).hex())
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, timeout=100)
+
+
 @pytest.mark.usefixtures("default")
 def test_what_is_hot_is_optimised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(thresholds, "OPTIMISER_PATIENCE_SECONDS", 0)

@@ -25,7 +25,7 @@ from ..driver import build
 from ..driver.group_code import GroupCode, register_entries, table_words
 from ..driver.trampoline_code import BegunTrampolines, Piece, TrampolineCode
 from ..errors import CompileError, FunctionLeftError
-from ..processes import CompilerDiedError, NoCompilerError, importing, say_once
+from ..processes import CompilerDiedError, NoCompilerError, importing, say_once, start_thread
 from ..wasm import deadline
 from ..wasm.module import Module
 from .function_tiers import FunctionTiers, Tier
@@ -90,6 +90,39 @@ class Machine(Protocol):
 
 def _nothing() -> None:
     pass
+
+
+class _Imports:
+    """What asking a compiler takes of imports, done by a thread: running wasm does not wait for them (30 ms)."""
+
+    def __init__(self) -> None:
+        self._pid = 0  # of the process that has begun
+        self._is_done = False
+
+    def are_done(self) -> bool:
+        """Whether there is nothing to wait for; else there will not be soon."""
+        if self._pid != os.getpid():  # not begun here: after a fork, the thread is the parent's
+            self._pid = os.getpid()
+            pipeline = sys.modules.get("wasmjit.compile.pipeline")
+            self._is_done = pipeline is not None and not getattr(pipeline.__spec__, "_initializing", False)
+            if not self._is_done:
+                try:
+                    start_thread(self._do)
+                except (RuntimeError, MemoryError):  # then whoever asks waits
+                    self._is_done = True
+        return self._is_done
+
+    def _do(self) -> None:
+        try:
+            with importing():
+                from ..compile import pipeline  # noqa: F401
+        except Exception:
+            pass  # whoever asks tries again, and tells of it
+        finally:
+            self._is_done = True
+
+
+_imports = _Imports()
 
 
 class LazyModule:
@@ -300,7 +333,7 @@ class LazyCode:
         if self._num_ignored < thresholds.IGNORED_QUESTIONS and thresholds.INTERPRETER_IS_PATIENT:
             self._num_ignored += 1
             return 0
-        if not self._lock.acquire(blocking=False):
+        if not _imports.are_done() or not self._lock.acquire(blocking=False):
             return 0
         try:
             for group in self._ready(0) if self._pending else ():
