@@ -141,7 +141,7 @@ function draw(chart, parent) {
   bar.className = "phases";
   phases.forEach(([name, seconds], i) => {
     const part = element("span", `${name} ${milliseconds(seconds)}`, bar,
-      { flex: `${seconds} 0 0`, background: `hsl(${(i * 67) % 360} 70% 70%)` });
+      { flex: `${100 * seconds / all} 0 0`, background: `hsl(${(i * 67) % 360} 70% 70%)` });
     part.title = part.textContent;
   });
   const most = key => Math.max(...chart.functions.map(f => f[key] ?? 0), 1e-9);
