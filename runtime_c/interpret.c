@@ -95,20 +95,6 @@ static inline void end_of(wj_store *store, wj_entry *entry, const wj_activation 
     }
 }
 
-/* Native code of the function, which the function table has from now on, unless somebody was faster; NULL: there is none. */
-static const wj_native *native_of(const context *c, uint32_t position, wj_interpreted *function)
-{
-    const wj_interpreter_plan *plan = &c->interpreter->plan;
-    const wj_native *native = wj_native_of(c->interpreter, function);
-    uint64_t stub = plan->stubs_address + (uint64_t)position * plan->stub_bytes;
-    if (native != NULL) {
-        uint64_t *place = wj_function_words(c->functions, WJ_CODES, plan->function_count) + position;
-        (void)__atomic_compare_exchange_n(place, &stub, (uint64_t)(uintptr_t)native->code, false, __ATOMIC_ACQ_REL,
-                                          __ATOMIC_ACQUIRE);
-    }
-    return native;
-}
-
 /* Where an argument is: of a register entry those that do not fit in registers are in the store (compile/tail_calls.py). */
 static inline uint64_t *argument_place(const wj_store *store, wj_frame *frame, uint32_t slot, bool is_register_entry)
 {

@@ -60,10 +60,15 @@ wj_interpreted *wj_call_defined(const context *c, uint32_t position, uint64_t *v
 {
     const wj_interpreter_plan *plan = &c->interpreter->plan;
     uint64_t code = __atomic_load_n(&c->functions[position], __ATOMIC_ACQUIRE);
-    if (code == plan->stubs_address + (uint64_t)position * plan->stub_bytes ||
-        is_short(c, (uintptr_t)__builtin_frame_address(0))) {
+    bool must_interpret = is_short(c, (uintptr_t)__builtin_frame_address(0));
+    if (must_interpret || code == plan->stubs_address + (uint64_t)position * plan->stub_bytes) {
         wj_interpreted *function = wj_interpreted_at(c->interpreter, position);
-        if (function != WJ_REFUSED_FUNCTION) {
+        /* This one is interpreted since it has something that there are no stencils of: what it calls may have nothing. */
+        bool may_be_native = !must_interpret && function != WJ_REFUSED_FUNCTION && plan->has_stencils != 0;
+        const wj_native *native = may_be_native ? native_of(c, position, function) : NULL;
+        if (native != NULL) {
+            code = (uint64_t)(uintptr_t)native->code;
+        } else if (function != WJ_REFUSED_FUNCTION) {
             return function;
         }
     }

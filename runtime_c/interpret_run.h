@@ -33,6 +33,20 @@ static inline wj_interpreted *interpreted_at(const context *c, uint32_t position
     return LIKELY(function != WJ_REFUSED_FUNCTION) ? function : NULL;
 }
 
+/* Native code of the function, which the function table has from now on, unless somebody was faster; NULL: there is none. */
+static inline const wj_native *native_of(const context *c, uint32_t position, wj_interpreted *function)
+{
+    const wj_interpreter_plan *plan = &c->interpreter->plan;
+    const wj_native *native = wj_native_of(c->interpreter, function);
+    uint64_t stub = plan->stubs_address + (uint64_t)position * plan->stub_bytes;
+    if (native != NULL) {
+        uint64_t *place = wj_function_words(c->functions, WJ_CODES, plan->function_count) + position;
+        (void)__atomic_compare_exchange_n(place, &stub, (uint64_t)(uintptr_t)native->code, false, __ATOMIC_ACQ_REL,
+                                          __ATOMIC_ACQUIRE);
+    }
+    return native;
+}
+
 /* The context of another instance whose function is called, if it is interpreted; NULL. */
 static inline void *interpreted_instance(const wj_func_ref *reference)
 {

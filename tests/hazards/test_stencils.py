@@ -241,3 +241,18 @@ def test_what_a_loop_writes_is_what_it_has_behind_a_loop_in_it() -> None:
         exports["m"].write(store, image, 0)
         found.append((exports["f0"](store, 127, 16, 60416, 83298, -1, 1e300), exports["m"].read(store, 0, 1 << 17)))
     assert found[0] == found[1]
+
+
+def test_what_tail_callers_call_is_native_code_all_the_same() -> None:
+    """A function with a tail call is interpreted, and so was all that it called."""
+    store = Store(Engine(Config(tier="auto", cache=False)))
+    text = """(module
+      (func $square (param i32) (result i32) (i32.mul (local.get 0) (local.get 0)))
+      (func $sum (export "sum") (param i32 i32) (result i32)
+        (if (i32.eqz (local.get 0)) (then (return (local.get 1))))
+        (return_call $sum (i32.sub (local.get 0) (i32.const 1))
+          (i32.add (local.get 1) (call $square (local.get 0))))))"""
+    module = Module(store.engine, text)
+    exports = Instance(store, module, []).exports(store)
+    assert exports["sum"](store, 1000, 0) == sum(n * n for n in range(1001))
+    assert [function.tier for function in module.tier_report()] == ["stencil", "interpreted"]
