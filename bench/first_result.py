@@ -68,7 +68,7 @@ api = importlib.import_module("wasmtime" if variant == "wasmtime" else "wasmjit"
 wasm = open(path, "rb").read()
 started = time.perf_counter()
 config = api.Config()
-if variant not in ("", "wasmtime"):
+if variant != "wasmtime":
     config.tier = variant
 engine = api.Engine(config)
 module = api.Module(engine, wasm)

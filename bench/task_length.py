@@ -118,7 +118,7 @@ def measure(program: Program, length: float, work: int, runs: int, scratch: Path
     seconds: dict[str, list[float]] = {package: [] for package in PACKAGES}
     for run in range(runs):
         for package in PACKAGES if run % 2 else PACKAGES[::-1]:
-            variant = "" if package == "wasmjit" else package
+            variant = "auto" if package == "wasmjit" else package  # which is the default
             _, total, code = first_result.measure(
                 variant, program.wasm, program.arguments(work), outputs[package], program.directory
             )
