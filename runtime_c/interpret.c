@@ -318,6 +318,9 @@ static void INTERPRETER_SECTION ABANDONED run(context *c, wj_store *store, wj_en
 #define WJ_X(opcode, name, ...) &&label_BRANCH_##name##_IMMEDIATE,
                             WJ_INTEGER_BINARY_ROWS(WJ_X)
 #undef WJ_X
+#define WJ_X(opcode, name, ...) &&label_##name##_CHECKED,
+                                WJ_LOAD_ROWS(WJ_X) WJ_STORE_ROWS(WJ_X)
+#undef WJ_X
     };
     const wj_interpreter_plan *plan;
     wj_interpreted *function;
@@ -476,6 +479,30 @@ finished:
         activation->ip = ip;                                               \
         memcpy((void *)(base + NARROW(s[ip[1]]) + ip[3]), &stored, sizeof stored); \
         NEXT(ACCESS);                                                      \
+    }
+    WJ_STORE_ROWS(WJ_X)
+#undef WJ_X
+
+#define WJ_X(opcode, name, memory_type, wide)                              \
+    label_##name##_CHECKED:                                                \
+    {                                                                      \
+        memory_type loaded;                                                \
+        const uint8_t *from = wj_checked_place(c, s[ip[2]], ip + 3, sizeof loaded); \
+        TRAP_IF(from == NULL, MEMORY_OUT_OF_BOUNDS);                       \
+        memcpy(&loaded, from, sizeof loaded);                              \
+        s[ip[1]] = BITS_##wide((wide)loaded);                              \
+        NEXT(CHECKED_ACCESS);                                              \
+    }
+    WJ_LOAD_ROWS(WJ_X)
+#undef WJ_X
+#define WJ_X(opcode, name, memory_type)                                    \
+    label_##name##_CHECKED:                                                \
+    {                                                                      \
+        memory_type stored = (memory_type)s[ip[2]];                        \
+        uint8_t *to = wj_checked_place(c, s[ip[1]], ip + 3, sizeof stored); \
+        TRAP_IF(to == NULL, MEMORY_OUT_OF_BOUNDS);                         \
+        memcpy(to, &stored, sizeof stored);                                \
+        NEXT(CHECKED_ACCESS);                                              \
     }
     WJ_STORE_ROWS(WJ_X)
 #undef WJ_X
@@ -711,6 +738,53 @@ label_MEMORY_INIT:
 label_DATA_DROP:
     wj_builtin_data_drop(c->vmctx, ip[1]);
     NEXT(DATA_DROP);
+label_TABLE_GROW_WIDE:
+    activation->ip = ip;
+    s[ip[1]] = wj_builtin_table_grow(c->vmctx, ip[2], (void *)(uintptr_t)s[ip[3]], s[ip[4]]);
+    NEXT(TABLE_GROW_WIDE);
+label_TABLE_FILL_WIDE:
+    activation->ip = ip;
+    wj_builtin_table_fill(c->vmctx, ip[1], s[ip[2]], (void *)(uintptr_t)s[ip[3]], s[ip[4]]);
+    NEXT(TABLE_FILL_WIDE);
+label_TABLE_COPY_WIDE:
+    activation->ip = ip;
+    wj_builtin_table_copy(c->vmctx, ip[1], ip[2], s[ip[3]], s[ip[4]], s[ip[5]]);
+    NEXT(TABLE_COPY_WIDE);
+label_TABLE_INIT_WIDE:
+    activation->ip = ip;
+    wj_builtin_table_init(c->vmctx, ip[1], ip[2], s[ip[3]], s[ip[4]], s[ip[5]]);
+    NEXT(TABLE_INIT_WIDE);
+label_MEMORY_GROW_WIDE:
+    activation->ip = ip;
+    s[ip[1]] = wj_builtin_memory_grow(c->vmctx, ip[2], s[ip[3]]);
+    NEXT(MEMORY_GROW_WIDE);
+label_MEMORY_FILL_WIDE:
+    activation->ip = ip;
+    wj_builtin_memory_fill(c->vmctx, ip[1], s[ip[2]], (uint32_t)s[ip[3]], s[ip[4]]);
+    NEXT(MEMORY_FILL_WIDE);
+label_MEMORY_COPY_WIDE:
+    activation->ip = ip;
+    wj_builtin_memory_copy(c->vmctx, ip[1], ip[2], s[ip[3]], s[ip[4]], s[ip[5]]);
+    NEXT(MEMORY_COPY_WIDE);
+label_MEMORY_INIT_WIDE:
+    activation->ip = ip;
+    wj_builtin_memory_init(c->vmctx, ip[1], ip[2], s[ip[3]], s[ip[4]], s[ip[5]]);
+    NEXT(MEMORY_INIT_WIDE);
+label_CANONICAL_32: {
+    f32 a = f32_of(s[ip[2]]);
+    s[ip[1]] = a != a ? UINT64_C(0x7fc00000) : f32_bits(a);
+    NEXT(CANONICAL_32);
+}
+label_CANONICAL_64: {
+    f64 a = f64_of(s[ip[2]]);
+    s[ip[1]] = a != a ? UINT64_C(0x7ff8000000000000) : f64_bits(a);
+    NEXT(CANONICAL_64);
+}
+label_SATURATE: {
+    uint64_t value = s[ip[2]];
+    s[ip[1]] = value < UINT32_MAX ? value : UINT32_MAX;
+    NEXT(SATURATE);
+}
 label_FUEL_BEGIN:
     c->fuel = (int64_t)store->fuel - 1;
     if (UNLIKELY(c->fuel <= 0)) {

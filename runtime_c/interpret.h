@@ -4,8 +4,8 @@
  * Bodies are translated once, at their first call, from the module's bytes, which validation has accepted, to words of
  * 32 bits: the number of an operation, then its operands. An operand of an instruction is a slot of the activation:
  * first the locals, then one slot per place of the operand stack. A slot has 64 bits; of an i32 or f32 the low half
- * counts. Modules with canonical NaNs or memories without guard pages are not interpreted, nor are
- * functions of which wasm/body.py says so (`is_interpretable`): those are compiled. */
+ * counts. Functions of which validation does not say that they can be interpreted (`BodyFacts.is_interpretable`) are
+ * compiled. */
 #ifndef WJ_INTERPRET_H
 #define WJ_INTERPRET_H
 
@@ -230,6 +230,18 @@
     X(MEMORY_COPY, 6)  /* to, from, slots of to, from, count */                \
     X(MEMORY_INIT, 6)  /* memory, segment, slots of to, from, count */         \
     X(DATA_DROP, 2)    /* segment */                                           \
+    /* As those above, with operands of 64 bits each. */                       \
+    X(TABLE_GROW_WIDE, 5)                                                      \
+    X(TABLE_FILL_WIDE, 5)                                                      \
+    X(TABLE_COPY_WIDE, 6)                                                      \
+    X(TABLE_INIT_WIDE, 6)                                                      \
+    X(MEMORY_GROW_WIDE, 4)                                                     \
+    X(MEMORY_FILL_WIDE, 5)                                                     \
+    X(MEMORY_COPY_WIDE, 6)                                                     \
+    X(MEMORY_INIT_WIDE, 6)                                                     \
+    X(CANONICAL_32, 3) /* d, slot of an f32: the canonical NaN in place of any other */ \
+    X(CANONICAL_64, 3)                                                         \
+    X(SATURATE, 3)     /* d, slot of 64 bits: as an i32, the largest if it does not fit */ \
     X(FUEL_BEGIN, 1)   /* of a function: takes over what the store says is left, less 1; traps if that is nothing */ \
     X(FUEL, 2)         /* cost of what was passed */                              \
     X(FUEL_SAVE, 2)    /* cost; tells the store what is left */                   \
@@ -239,7 +251,8 @@
     X(EPOCH, 1)        /* calls the runtime if the deadline is reached */
 
 /* Binary integer operations exist with a constant in place of the second slot, too; and comparisons of integers as
- * branches that are taken if they hold. */
+ * branches that are taken if they hold. Accesses exist with a comparison: of any memory, whose number, doubled, and whether its
+ * addresses have 64 bits are a word, and with an offset of two words. */
 #define WJ_IMMEDIATE(name) WJ_OP_##name##_IMMEDIATE
 enum wj_operation {
 #define WJ_X(name, words) WJ_OP_##name,
@@ -258,6 +271,9 @@ enum wj_operation {
 #define WJ_X(opcode, name, ...) WJ_OP_BRANCH_##name##_IMMEDIATE,
     WJ_INTEGER_BINARY_ROWS(WJ_X)
 #undef WJ_X
+#define WJ_X(opcode, name, ...) WJ_OP_##name##_CHECKED,
+    WJ_LOAD_ROWS(WJ_X) WJ_STORE_ROWS(WJ_X)
+#undef WJ_X
     WJ_OPERATION_COUNT
 };
 
@@ -269,6 +285,7 @@ enum {
     WJ_WORDS_UNARY = 3,
     WJ_WORDS_BINARY = 4,
     WJ_WORDS_ACCESS = 4,
+    WJ_WORDS_CHECKED_ACCESS = 6,
 };
 
 /* One function, translated. Nothing of it changes but `budget`, `translate_ns` and `native`. */

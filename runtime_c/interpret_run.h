@@ -55,6 +55,21 @@ static inline void *interpreted_instance(const wj_func_ref *reference)
     return vmctx->magic == WJ_MAGIC && vmctx->flags == INTERPRETED ? reference->vmctx : NULL;
 }
 
+/* Where an access of so many bytes is, of a memory without guard pages, or another than the first: compared with the size, as
+ * it is now. `words`: the memory and the offset (interpret.h). NULL: not in the memory. */
+static inline uint8_t *wj_checked_place(const context *c, uint64_t address, const uint32_t *words, uint64_t access_bytes)
+{
+    const uint8_t *slots = c->vmctx + c->interpreter->plan.memories_offset;
+    const wj_memory *memory = ((const wj_memory_slot *)(const void *)slots)[words[0] / 2].memory;
+    uint64_t start = words[0] % 2 != 0 ? address : (uint32_t)address;
+    uint64_t size_bytes = __atomic_load_n(&memory->size_bytes, __ATOMIC_RELAXED);
+    if (UNLIKELY(__builtin_add_overflow(start, words[1] | (uint64_t)words[2] << 32, &start)) ||
+        UNLIKELY(!wj_in_bounds(start, access_bytes, size_bytes))) {
+        return NULL;
+    }
+    return memory->base + start;
+}
+
 /* ---- interpret_calls.c ---- */
 
 /* Goes on in compiled code that is entered at a loop (abi.py), with the locals as its frame, which the results replace. */

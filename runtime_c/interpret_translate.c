@@ -8,6 +8,9 @@
  * NOLINTBEGIN(clang-analyzer-core.*, clang-analyzer-security.ArrayBound, clang-analyzer-unix.Malloc) */
 
 enum { PREFIX = 0xfc };
+enum { HAS_MEMORY_INDEX = 0x40 }; /* flag of a memory argument */
+enum { FIRST_F64_ARITHMETIC = 0x99, F32_DEMOTE = 0xb6 };
+enum { WIDE = 1 };                /* kind of a memory or table (wj_interpreter_plan) */
 enum { LOOK_STEPS = 1 << 15 }; /* instructions between looks at interrupts: a millisecond */
 
 typedef struct {
@@ -49,12 +52,40 @@ static row row_of(uint32_t opcode)
     }
 }
 
-/* The offset of a memory argument. Only memory 0 is interpreted. */
-static uint32_t memory_argument(translator *t)
+/* A memory argument. */
+typedef struct {
+    uint32_t memory;
+    uint64_t offset;
+} place;
+
+static place memory_argument(translator *t)
 {
     uint32_t flags = read_index(t);
-    t->failed = t->failed || (flags & 0x40) != 0;
-    return (uint32_t)read_unsigned(t);
+    uint32_t memory = (flags & HAS_MEMORY_INDEX) != 0 ? read_index(t) : 0;
+    return (place){memory, read_unsigned(t)};
+}
+
+static bool is_wide_memory(const translator *t, uint32_t memory)
+{
+    return (t->of->plan.memory_kinds[memory] & WIDE) != 0;
+}
+
+static bool is_wide_table(const translator *t, uint32_t table)
+{
+    return (t->of->plan.table_kinds[table] & WIDE) != 0;
+}
+
+/* Whether an access has to be compared with the size: but in the first memory, where that has guard pages. */
+static bool is_checked(const translator *t, uint32_t memory)
+{
+    return memory != 0 || t->of->plan.memory_kinds[0] != 0;
+}
+
+static void emit_place(translator *t, place at)
+{
+    emit(t, 2 * at.memory + is_wide_memory(t, at.memory));
+    emit(t, (uint32_t)at.offset);
+    emit(t, (uint32_t)(at.offset >> 32));
 }
 
 /* Before an access: the guard behind the memory takes what ends up to `guard_bytes` behind the largest address. A larger
@@ -101,7 +132,7 @@ static void binary(translator *t, uint32_t operation, bool is_integer, const uin
 static void regular(translator *t, row found, const uint8_t *at)
 {
     uint32_t slots[2];
-    uint32_t offset;
+    place at_memory;
     switch (found.form) {
     case UNARY:
         slots[0] = pop_slot(t);
@@ -110,23 +141,38 @@ static void regular(translator *t, row found, const uint8_t *at)
         emit(t, slots[0]);
         break;
     case LOAD:
-        offset = memory_argument(t);
+        at_memory = memory_argument(t);
         slots[0] = pop_slot(t);
-        check_offset(t, slots[0], offset, found.access_bytes, at);
+        if (is_checked(t, at_memory.memory)) {
+            site(t, at);
+            begin_result(t, found.operation - WJ_OP_I32_LOAD + WJ_OP_I32_LOAD_CHECKED);
+            emit(t, slots[0]);
+            emit_place(t, at_memory);
+            break;
+        }
+        check_offset(t, slots[0], (uint32_t)at_memory.offset, found.access_bytes, at);
         site(t, at);
         begin_result(t, found.operation);
         emit(t, slots[0]);
-        emit(t, offset);
+        emit(t, (uint32_t)at_memory.offset);
         break;
     case STORE:
-        offset = memory_argument(t);
+        at_memory = memory_argument(t);
         pop_slots(t, 2, slots);
-        check_offset(t, slots[0], offset, found.access_bytes, at);
+        if (is_checked(t, at_memory.memory)) {
+            site(t, at);
+            begin(t, found.operation - WJ_OP_I32_LOAD + WJ_OP_I32_LOAD_CHECKED);
+            emit(t, slots[0]);
+            emit(t, slots[1]);
+            emit_place(t, at_memory);
+            break;
+        }
+        check_offset(t, slots[0], (uint32_t)at_memory.offset, found.access_bytes, at);
         site(t, at);
         begin(t, found.operation);
         emit(t, slots[0]);
         emit(t, slots[1]);
-        emit(t, offset);
+        emit(t, (uint32_t)at_memory.offset);
         break;
     default:
         binary(t, found.operation, found.form == INTEGER_BINARY, at);
@@ -199,8 +245,11 @@ static void global(translator *t, uint32_t index, bool sets)
 }
 
 /* Before the runtime is called, by an instruction whose last operand, if it has any, is a count or a growth. */
-static void charge_call(translator *t, uint32_t operand_count, const uint32_t *slots)
+static void charge_call(translator *t, uint32_t operand_count, const uint32_t *slots, bool is_wide)
 {
+    if (t->of->plan.counts_fuel == 0) {
+        return;
+    }
     if (operand_count == 0) {
         save_fuel(t);
         return;
@@ -208,33 +257,72 @@ static void charge_call(translator *t, uint32_t operand_count, const uint32_t *s
     begin(t, WJ_OP_FUEL_SAVE_COUNT);
     emit(t, t->cost);
     emit(t, slots[operand_count - 1]);
-    emit(t, false);
+    emit(t, is_wide);
     t->cost = 0;
 }
 
-/* An instruction with immediates and a number of operands, in the order of the operation's; it may trap. */
-static void with_operands(translator *t, uint32_t operation, bool has_result, const uint32_t *immediates, uint32_t immediate_count,
-                          uint32_t operand_count, const uint8_t *at)
+typedef struct {
+    const uint32_t *immediates;
+    uint32_t immediate_count, operand_count;
+} operands;
+
+static void emit_instruction(translator *t, uint32_t operation, bool has_result, operands of, const uint32_t *slots,
+                             const uint8_t *at)
 {
-    bool calls = operation != WJ_OP_TABLE_GET && operation != WJ_OP_TABLE_SET && operation != WJ_OP_TABLE_SIZE &&
-                 operation != WJ_OP_MEMORY_SIZE;
-    uint32_t slots[3];
-    pop_slots(t, operand_count, slots);
-    if (calls && t->of->plan.counts_fuel != 0) {
-        charge_call(t, operand_count, slots);
-    }
     site(t, at);
     if (has_result) {
         begin_result(t, operation);
     } else {
         begin(t, operation);
     }
-    for (uint32_t i = 0; i < immediate_count; i++) {
-        emit(t, immediates[i]);
+    for (uint32_t i = 0; i < of.immediate_count; i++) {
+        emit(t, of.immediates[i]);
     }
-    for (uint32_t i = 0; i < operand_count; i++) {
+    for (uint32_t i = 0; i < of.operand_count; i++) {
         emit(t, slots[i]);
     }
+}
+
+/* An instruction with immediates and a number of operands, in the order of the operation's; it may trap. */
+static void with_operands(translator *t, uint32_t operation, bool has_result, operands of, const uint8_t *at)
+{
+    uint32_t slots[3];
+    pop_slots(t, of.operand_count, slots);
+    emit_instruction(t, operation, has_result, of, slots, at);
+}
+
+/* As an i32, an operand that was popped, of 64 bits if it `is_wide`: a table has no element at the largest. */
+static void saturate(translator *t, uint32_t *slot, uint32_t position, bool is_wide)
+{
+    if (is_wide) {
+        begin(t, WJ_OP_SATURATE);
+        emit(t, own_slot(t, position));
+        emit(t, *slot);
+        *slot = own_slot(t, position);
+    }
+}
+
+/* An instruction that the runtime does. `wide` has a bit for each operand that has 64 bits, or is no size; and if any index of a
+ * table or address of a memory does, they all get as many. */
+static void call_runtime(translator *t, uint32_t operation, bool has_result, operands of, bool any_is_wide, uint32_t wide,
+                         const uint8_t *at)
+{
+    uint32_t slots[3];
+    pop_slots(t, of.operand_count, slots);
+    for (uint32_t i = 0; any_is_wide && i < of.operand_count; i++) {
+        if ((wide >> i & 1) == 0) {
+            begin(t, WJ_OP_I64_EXTEND_I32_U);
+            emit(t, own_slot(t, t->height + i));
+            emit(t, slots[i]);
+            slots[i] = own_slot(t, t->height + i);
+        }
+    }
+    charge_call(t, of.operand_count, slots, any_is_wide);
+    if (any_is_wide) {
+        operation += operation < WJ_OP_MEMORY_GROW ? WJ_OP_TABLE_GROW_WIDE - WJ_OP_TABLE_GROW
+                                                   : WJ_OP_MEMORY_GROW_WIDE - WJ_OP_MEMORY_GROW;
+    }
+    emit_instruction(t, operation, has_result, of, slots, at);
 }
 
 static void prefixed(translator *t, const uint8_t *at)
@@ -247,41 +335,64 @@ static void prefixed(translator *t, const uint8_t *at)
     }
     uint32_t first = number <= 17 ? read_index(t) : 0;
     uint32_t second = number == 8 || number == 10 || number == 12 || number == 14 ? read_index(t) : 0;
+    uint32_t both[2] = {first, second};
+    uint32_t swapped[2] = {second, first}; /* of init, the segment comes first */
+    uint32_t wide;
+    uint32_t wide_from;
     switch (number) {
-    case 8: /* memory.init: the segment comes first */
-        with_operands(t, WJ_OP_MEMORY_INIT, false, (uint32_t[]){second, first}, 2, 3, at);
+    case 8:
+        wide = is_wide_memory(t, second);
+        call_runtime(t, WJ_OP_MEMORY_INIT, false, (operands){swapped, 2, 3}, wide != 0, wide, at);
         break;
     case 9:
-        with_operands(t, WJ_OP_DATA_DROP, false, &first, 1, 0, at);
+        charge_call(t, 0, NULL, false);
+        with_operands(t, WJ_OP_DATA_DROP, false, (operands){both, 1, 0}, at);
         break;
     case 10:
-        with_operands(t, WJ_OP_MEMORY_COPY, false, (uint32_t[]){first, second}, 2, 3, at);
+        wide = is_wide_memory(t, first);
+        wide_from = is_wide_memory(t, second);
+        call_runtime(t, WJ_OP_MEMORY_COPY, false, (operands){both, 2, 3}, (wide | wide_from) != 0,
+                     wide | wide_from << 1 | (wide & wide_from) << 2, at);
         break;
     case 11:
-        with_operands(t, WJ_OP_MEMORY_FILL, false, &first, 1, 3, at);
+        wide = is_wide_memory(t, first);
+        call_runtime(t, WJ_OP_MEMORY_FILL, false, (operands){both, 1, 3}, wide != 0, 7, at);
         break;
     case 12:
-        with_operands(t, WJ_OP_TABLE_INIT, false, (uint32_t[]){second, first}, 2, 3, at);
+        wide = is_wide_table(t, second);
+        call_runtime(t, WJ_OP_TABLE_INIT, false, (operands){swapped, 2, 3}, wide != 0, wide, at);
         break;
     case 13:
-        with_operands(t, WJ_OP_ELEM_DROP, false, &first, 1, 0, at);
+        charge_call(t, 0, NULL, false);
+        with_operands(t, WJ_OP_ELEM_DROP, false, (operands){both, 1, 0}, at);
         break;
     case 14:
-        with_operands(t, WJ_OP_TABLE_COPY, false, (uint32_t[]){first, second}, 2, 3, at);
+        wide = is_wide_table(t, first);
+        wide_from = is_wide_table(t, second);
+        call_runtime(t, WJ_OP_TABLE_COPY, false, (operands){both, 2, 3}, (wide | wide_from) != 0,
+                     wide | wide_from << 1 | (wide & wide_from) << 2, at);
         break;
     case 15:
-        with_operands(t, WJ_OP_TABLE_GROW, true, &first, 1, 2, at);
+        call_runtime(t, WJ_OP_TABLE_GROW, true, (operands){both, 1, 2}, is_wide_table(t, first), 3, at);
         break;
     case 16:
-        with_operands(t, WJ_OP_TABLE_SIZE, true, &first, 1, 0, at);
+        with_operands(t, WJ_OP_TABLE_SIZE, true, (operands){both, 1, 0}, at);
         break;
     case 17:
-        with_operands(t, WJ_OP_TABLE_FILL, false, &first, 1, 3, at);
+        call_runtime(t, WJ_OP_TABLE_FILL, false, (operands){both, 1, 3}, is_wide_table(t, first), 7, at);
         break;
     default: /* wide arithmetic */
         t->failed = true;
         break;
     }
+}
+
+/* Pops an index of a table into some slot. */
+static uint32_t pop_index(translator *t, uint32_t table)
+{
+    uint32_t slot = pop_slot(t);
+    saturate(t, &slot, t->height, is_wide_table(t, table));
+    return slot;
 }
 
 static void select_operands(translator *t)
@@ -307,6 +418,7 @@ static void other(translator *t, uint8_t opcode, const uint8_t *at)
     const wj_interpreter_plan *of = &t->of->plan;
     uint32_t index;
     uint32_t table;
+    uint32_t slots[2];
     switch (opcode) {
     case 0x00:
         save_fuel(t);
@@ -344,7 +456,7 @@ static void other(translator *t, uint8_t opcode, const uint8_t *at)
     case 0x11:
         index = read_index(t);
         table = read_index(t);
-        call(t, WJ_OP_CALL_INDIRECT, of->types[index], index, table, pop_slot(t), at);
+        call(t, WJ_OP_CALL_INDIRECT, of->types[index], index, table, pop_index(t, table), at);
         break;
     case 0x12:
         index = read_index(t);
@@ -354,7 +466,7 @@ static void other(translator *t, uint8_t opcode, const uint8_t *at)
     case 0x13:
         index = read_index(t);
         table = read_index(t);
-        call(t, WJ_OP_RETURN_CALL_INDIRECT, of->types[index], index, table, pop_slot(t), at);
+        call(t, WJ_OP_RETURN_CALL_INDIRECT, of->types[index], index, table, pop_index(t, table), at);
         break;
     case 0x14:
         index = read_index(t);
@@ -398,20 +510,23 @@ static void other(translator *t, uint8_t opcode, const uint8_t *at)
         global(t, read_index(t), true);
         break;
     case 0x25:
-        index = read_index(t);
-        with_operands(t, WJ_OP_TABLE_GET, true, &index, 1, 1, at);
+        table = read_index(t);
+        index = pop_index(t, table);
+        emit_instruction(t, WJ_OP_TABLE_GET, true, (operands){&table, 1, 1}, &index, at);
         break;
     case 0x26:
-        index = read_index(t);
-        with_operands(t, WJ_OP_TABLE_SET, false, &index, 1, 2, at);
+        table = read_index(t);
+        pop_slots(t, 2, slots);
+        saturate(t, &slots[0], t->height, is_wide_table(t, table));
+        emit_instruction(t, WJ_OP_TABLE_SET, false, (operands){&table, 1, 2}, slots, at);
         break;
     case 0x3f:
         index = read_index(t);
-        with_operands(t, WJ_OP_MEMORY_SIZE, true, &index, 1, 0, at);
+        with_operands(t, WJ_OP_MEMORY_SIZE, true, (operands){&index, 1, 0}, at);
         break;
     case 0x40:
         index = read_index(t);
-        with_operands(t, WJ_OP_MEMORY_GROW, true, &index, 1, 1, at);
+        call_runtime(t, WJ_OP_MEMORY_GROW, true, (operands){&index, 1, 1}, is_wide_memory(t, index), 1, at);
         break;
     case 0x41:
         push_constant(t, (uint32_t)read_signed(t));
@@ -511,6 +626,27 @@ static bool takes_fuel(uint8_t opcode)
     }
 }
 
+static bool makes_nans(uint8_t opcode)
+{
+    switch (opcode) {
+    WJ_MAKES_NANS:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* The result that was just made; it may be put into a local instead. */
+static void make_canonical(translator *t, uint8_t opcode)
+{
+    uint32_t own = own_slot(t, t->height - 1);
+    uint32_t position = (uint32_t)t->count;
+    begin(t, opcode >= FIRST_F64_ARITHMETIC && opcode != F32_DEMOTE ? WJ_OP_CANONICAL_64 : WJ_OP_CANONICAL_32);
+    emit(t, own);
+    emit(t, own);
+    t->last = position;
+}
+
 static void instruction(translator *t)
 {
     const uint8_t *at = t->at;
@@ -547,6 +683,9 @@ static void instruction(translator *t)
         other(t, opcode, at);
     } else {
         regular(t, found, at);
+        if (t->of->plan.canonical_nans != 0 && makes_nans(opcode)) {
+            make_canonical(t, opcode);
+        }
     }
 }
 

@@ -146,11 +146,8 @@ static bool memory_argument(wj_checker *c, uint32_t natural, uint32_t *address)
     if (!wj_check_index(c, &flags) || flags >= 2 * WJ_HAS_MEMORY_INDEX) {
         return false;
     }
-    if ((flags & WJ_HAS_MEMORY_INDEX) != 0) {
-        c->is_interpretable = false;
-        if (!wj_check_index(c, &memory)) {
-            return false;
-        }
+    if ((flags & WJ_HAS_MEMORY_INDEX) != 0 && !wj_check_index(c, &memory)) {
+        return false;
     }
     if (memory >= c->of->memory_count || (flags & ~(uint32_t)WJ_HAS_MEMORY_INDEX) > natural) {
         return false;

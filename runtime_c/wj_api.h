@@ -268,12 +268,15 @@ typedef struct {
     uint32_t first_constant;           /* from this position on they are constant functions: bodies without locals */
     uint32_t imported_function_count, imported_global_count;
     uint32_t imported_functions_offset, imported_globals_offset, globals_offset, memories_offset, tables_offset;
+    const uint8_t *memory_kinds;       /* by memory: 1: addresses of 64 bits, 2: accesses are compared with the size */
+    const uint8_t *table_kinds;        /* by table: 1: indices of 64 bits */
     uint32_t has_memory;
     uint64_t guard_bytes;   /* what ends so far behind an address at the most needs no check: it faults in the guard */
     int32_t budget;         /* calls and iterations of a function until Python is told that it is hot, */
     uint32_t patient;       /* 1: but seldom (WJ_QUESTION_INTERVAL_NS) */
     uint64_t stubs_address; /* what the function table has at first, one behind the other */
     uint32_t stub_bytes;
+    uint32_t canonical_nans;  /* 1: those that arithmetic makes */
     uint32_t counts_fuel;     /* 1: code takes fuel, */
     uint32_t looks_at_epochs; /* 1: and at the engine's epoch */
     uint32_t has_stencils;  /* 1: functions are translated to native code (stencil.h), where that is possible */

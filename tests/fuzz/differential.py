@@ -74,12 +74,8 @@ SMITH_OPTIONS = {
 }
 # Modules and functions with these are compiled.
 NOT_INTERPRETED = {
-    "custom-page-sizes-enabled": "false",
-    "max-memories": "1",
-    "memory64-enabled": "false",
     "relaxed-simd-enabled": "false",
     "simd-enabled": "false",
-    "tail-call-enabled": "false",
     "wide-arithmetic-enabled": "false",
 }
 # Iterations and calls of an instance, after which it traps.
@@ -105,8 +101,10 @@ TIERS: dict[str, dict[str, Any]] = {
         "exact_traps": True,
     },  # compiled, and entered, what begins a second time
     "stencils": {"tier": "auto", "exact_traps": True},  # native code from stencils
+    "auto-explicit": {"tier": "auto", "signals_based_traps": False},
+    "hot-explicit": {"tier": "auto", "signals_based_traps": False},
 }
-FIRST_TIERS = frozenset(("auto", "hot", "stencils"))
+FIRST_TIERS = frozenset(tier for tier, options in TIERS.items() if options.get("tier") == "auto")
 EXACT_TIERS = FIRST_TIERS | {"exact"}
 
 
@@ -156,7 +154,7 @@ def begin(tier: str, seed: int) -> None:
         thresholds.OPTIMISER_PATIENCE_SECONDS = 600.0
         thresholds.STENCILS = tier == "stencils"
         thresholds.REGISTER_SEED = seed % 4
-        compile_eagerly(tier == "hot")
+        compile_eagerly(tier.startswith("hot"))
 
 
 ready = LazyCode._ready

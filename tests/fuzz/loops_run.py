@@ -171,7 +171,7 @@ class Configuration:
 
     def takes(self, memory: MemoryShape) -> bool:
         """Whether it is another one than others for such memories."""
-        return not (memory.is_64 and self.kind in ("auto", "hot", "stencils", "explicit"))
+        return not (memory.is_64 and self.kind in ("stencils", "explicit", "auto-explicit", "hot-explicit"))
 
 
 class _Ours:

@@ -11,7 +11,9 @@ pytest.importorskip("wasmtime")
 
 
 @pytest.mark.parametrize("count", [16, pytest.param(80, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("tiers", ["exact", "speed", "explicit,none,artifact", "auto,hot,stencils"])
+@pytest.mark.parametrize(
+    "tiers", ["exact", "speed", "explicit,none,artifact", "auto,hot,stencils", "auto-explicit,hot-explicit"]
+)
 def test_random_programs_behave_as_in_wasmtime(tiers: str, count: int) -> None:
     command = [sys.executable, "-m", "tests.fuzz.differential", "--count", str(count), "--tiers", tiers]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)

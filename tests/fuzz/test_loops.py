@@ -20,6 +20,7 @@ from wasmjit import Config, Module, wat2wasm
 from wasmjit.wasm.decode import decode
 
 EXACT_TIERS = ("exact", "baseline", "auto", "explicit", "stencils", "fuel", "auto-fuel", "auto-epoch")
+EXACT_TIERS += ("auto-explicit", "auto-canonical")
 PAGE = MemoryShape()
 
 
@@ -66,7 +67,7 @@ def test_random_loops_behave_as_in_wasmtime(tier: str) -> None:
     batch.close()
 
 
-@pytest.mark.parametrize("kind", ["hot", "hot-fuel", "hot-epoch"])
+@pytest.mark.parametrize("kind", ["hot", "hot-fuel", "hot-epoch", "hot-explicit", "hot-canonical"])
 def test_loops_go_on_in_other_code_in_the_middle(kind: str) -> None:
     made = make(5, calls=8, functions=16)
     batch = Batch(made.subjects, made.memory, configurations([kind], []))

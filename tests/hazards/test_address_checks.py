@@ -133,23 +133,22 @@ def test_the_interpreter_masks_every_index_of_a_table(root: Path) -> None:
 
 
 def test_unknown_instructions_in_dead_code_are_not_read_as_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """C is given no bodies with tail calls. Were it, the index of a `return_call` in code that cannot be reached would
-    be taken for the next opcode, here `end`, and the function would end there."""
+    """C is given no bodies with vectors. Were it, the bytes of a constant in code that cannot be reached would be taken
+    for instructions, here `br` and `end`, and the function would end there."""
 
     original = validate.validate
 
     def forgetting(module: wasm.Module, check: validate.BodyChecker | None = None) -> int:
         misses = original(module, check)
-        module.has_tail_calls = False
         module.interpretable = b"\1" * len(module.bodies)
         return misses
 
     monkeypatch.setattr(validate, "validate", forgetting)
     store = Store(Engine(Config(tier="auto")))
-    functions = "(func (result i32) (i32.const 3))" * 12
+    bytes_ = "11 " * 16
     module = Module(
         store.engine,
-        f'(module {functions} (func (export "f") (result i32) (block (br 0) (return_call 11)) (i32.const 7)))',
+        f'(module (func (export "f") (result i32) (block (br 0) (drop (v128.const i8x16 {bytes_}))) (i32.const 7)))',
     )
     assert thresholds.INTERPRETS
     assert Instance(store, module, []).exports(store)["f"](store) == 7
@@ -335,15 +334,16 @@ def test_recursion_ends_in_a_trap(tier: str) -> None:
     assert exports["depth"].value(store) < (1 << 16) / 16
 
 
-def test_a_large_frame_counts_in_the_stack_check() -> None:
+def test_a_large_frame_counts_in_the_stack_check(monkeypatch: pytest.MonkeyPatch) -> None:
     """A function with 70 KiB of locals, where 64 are allowed."""
+    monkeypatch.setattr(thresholds, "INTERPRETS", False)  # else it is left to the interpreter
     sets = "".join(f"(local.set {n} (i64.load offset={8 * n} (local.get 0)))" for n in range(1, 9000))
     uses = "".join(f"(i64.store offset={8 * n} (local.get 0) (local.get {n}))" for n in range(1, 9000))
     store, exports = exports_of(
         f'(module (memory 4) (func (export "f") (param i32) (local {"i64 " * 9000}) {sets} {uses}))',
         "baseline",
         max_wasm_stack=1 << 16,
-        signals_based_traps=False,  # else it is left to the interpreter
+        signals_based_traps=False,
     )
     with pytest.raises(Trap) as caught:
         exports["f"](store, 0)

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from wasmjit import Config, Engine, Instance, Module, Store, Trap, TrapCode
-from wasmjit.runtime.interpreter import Interpreter
 
 pytestmark = pytest.mark.usefixtures("interpreted")
 
@@ -92,15 +91,7 @@ def test_large_offsets_within_the_memory_work() -> None:
         exports["peek"](store, 65534)
 
 
-def test_the_interpreter_refuses_other_memories_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Validation says which bodies it can take; that one of these is no such body has to be found in C once more."""
-    begin = Interpreter.__init__
-
-    def all_fit(self: Interpreter, module: Any, *rest: Any) -> None:
-        module.interpretable = b"\1" * len(module.bodies)
-        begin(self, module, *rest)
-
-    monkeypatch.setattr(Interpreter, "__init__", all_fit)
+def test_the_interpreter_tells_memories_apart() -> None:
     store, exports = exports_of(
         "auto",
         """(module (memory $a 2) (memory $b 1) (data (memory $a) (i32.const 8) "A") (data (memory $b) (i32.const 8) "B")

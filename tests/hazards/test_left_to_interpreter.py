@@ -320,19 +320,20 @@ def test_a_timeout_ends_them(tier: str, wasm: bytes) -> None:
 
 @pytest.mark.usefixtures("smaller_limit")
 @pytest.mark.parametrize(
-    "options",
-    [
-        {"memory_guard_size": 0},
-        {"nan_canonicalization": True},
-    ],
-    ids=lambda options: next(iter(options)),
+    "options", [{"memory_guard_size": 0}, {"nan_canonicalization": True}], ids=lambda options: next(iter(options))
 )
-def test_what_the_interpreter_cannot_do_is_compiled(options: dict[str, Any]) -> None:
-    wat = f'(module (func $left (export "f") (param $p i32) (result i32) (local $q i32) {MUCH} (local.get $p)))'
+def test_options_make_no_difference(options: dict[str, Any]) -> None:
+    wat = f"""(module (memory 1) (func $left (export "f") (param $p i32) (result i32) (local $q i32) {MUCH}
+      (i32.store (local.get $p) (i32.reinterpret_f32 (f32.sqrt (f32.const -1))))
+      (i32.load (local.get $p))))"""
     module = Module(Engine(Config(tier="optimized", cache=False, **options)), much(wat))
-    assert left_names(module) == set()
+    assert left_names(module) == {"left"}
     store = Store(module.engine)
-    assert Instance(store, module, []).exports(store)["f"](store, 16) == 16
+    function = Instance(store, module, []).exports(store)["f"]
+    assert function(store, 16) & 0x7FFFFFFF == 0x7FC00000
+    with pytest.raises(Trap) as caught:
+        function(store, 65533)
+    assert caught.value.trap_code is TrapCode.MEMORY_OUT_OF_BOUNDS
 
 
 def test_they_count_fuel_and_look_at_epochs(monkeypatch: pytest.MonkeyPatch) -> None:

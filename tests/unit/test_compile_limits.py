@@ -16,7 +16,20 @@ import pytest
 
 from tests.fuzz import shapes
 from tests.timing import becomes_true, is_quick
-from wasmjit import CompileError, Config, Engine, Instance, Module, Store, Trap, TrapCode, WasmError, abi, run
+from wasmjit import (
+    CompileError,
+    Config,
+    Engine,
+    Instance,
+    Module,
+    Store,
+    Trap,
+    TrapCode,
+    WasmError,
+    abi,
+    run,
+    thresholds,
+)
 from wasmjit.compile import limits, pipeline, workers
 from wasmjit.compile.unit import Unit, plan_units
 from wasmjit.compile.unit_state import CodePolicy
@@ -38,8 +51,13 @@ def blocks(pattern: list[str], count: int, padding: int) -> list[str]:
     return [line.format(n) for n in range(count) for line in (*pattern, *[ADD] * padding)]
 
 
-# The interpreter cannot do without guard pages: no function is left to it.
 COMPILED = Config(tier="optimized", signals_based_traps=False)
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No function is left to the interpreter."""
+    monkeypatch.setattr(thresholds, "INTERPRETS", False)
 
 
 def test_what_llvm_takes_long_for_is_found_in_the_text() -> None:
@@ -192,6 +210,7 @@ def test_a_unit_that_uses_up_its_processor_time_is_compiled_more_quickly(monkeyp
     assert asked[:2] == ["speed", "none"] or "none" in asked
 
 
+@pytest.mark.usefixtures("compiled")
 def test_a_unit_that_takes_too_long_at_all_levels_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "budget_seconds", lambda opt_level, text_bytes: 0.0)
     with pytest.raises(CompileError, match=r"functions \d to \d: compiling took more than 0 s of processor time"):
@@ -275,6 +294,7 @@ def test_options_are_checked() -> None:
         Config(compile_timeout="1")
 
 
+@pytest.mark.usefixtures("compiled")
 def test_a_compiler_without_memory_is_an_error() -> None:
     workers.pool().close()
     config = COMPILED.copy()
@@ -284,6 +304,7 @@ def test_a_compiler_without_memory_is_an_error() -> None:
     workers.pool().close()
 
 
+@pytest.mark.usefixtures("compiled")
 def test_less_memory_than_a_compiler_begins_with_is_an_error() -> None:
     """A small module was compiled in the memory that the process had already, far beyond the limit."""
     config = COMPILED.copy()
@@ -294,6 +315,7 @@ def test_less_memory_than_a_compiler_begins_with_is_an_error() -> None:
         Module(Engine(COMPILED), shapes.SHAPES["additions"](11))
 
 
+@pytest.mark.usefixtures("compiled")
 def test_what_a_compiler_took_for_others_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers.WorkerPool, "_num_workers", lambda pool: 1)
     Module(Engine(COMPILED), shapes.SHAPES["loads"](20_000))

@@ -11,7 +11,7 @@ import struct
 from .. import abi
 from ..wasm.body_facts import BodyFacts
 from ..wasm.lowering import IF, LOOP, Frame
-from ..wasm.ops import Op
+from ..wasm.ops import MAKES_NANS, Op
 from ..wasm.types import F32, F64, V128, llvm_type
 from . import calls, hand_over, landings, limits, lower, memory, metering, references, simd, tables, tail_calls
 from .emit import phi
@@ -118,7 +118,7 @@ class FunctionLowering(TailCallingEmitter, HandingEmitter, VectorEmitter, Branch
     def irregular(self, row: Op, a: str, b: str, at: int) -> str:
         """Rows whose lowering is ``@name``."""
         result = lower.IRREGULAR[row.lowering](self, row, a, b, at)
-        if self.unit.policy.canonical_nans and row.result in (F32, F64):
+        if self.unit.policy.canonical_nans and row.code in MAKES_NANS:
             raw, result = result, self.fresh()
             self.lines.extend(lower.canonical_text(result, raw, llvm_type(row.result)).split("; "))
         if a in self.tainted or b in self.tainted:

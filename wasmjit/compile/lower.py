@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 
-from ..wasm.ops import COMPARISON, CONDITION, LOAD, OPS, SPECIAL, STORE, VECTOR, Op
+from ..wasm.ops import COMPARISON, CONDITION, LOAD, MAKES_NANS, OPS, SPECIAL, STORE, VECTOR, Op
 from ..wasm.types import EXTERNREF, F32, F64, FUNCREF, I32, I64, V128, by_type, llvm_type
 from .anchors import AnchoringEmitter
 from .unit_state import UnitState
@@ -25,7 +25,6 @@ zero: Callable[[int], str] = by_type(
 )
 
 _CANONICAL_NANS = {"float": ("i32", 0x7FC00000), "double": ("i64", 0x7FF8000000000000)}
-_MAKES_NANS = frozenset(("add", "sub", "mul", "div", "sqrt", "ceil", "floor", "trunc", "nearest"))
 
 
 def canonical_text(result: str, raw: str, llvm: str) -> str:
@@ -54,7 +53,7 @@ def _renderers(canonical: bool) -> dict[int, Render]:
         text = op.lowering.lstrip("?~")
         if op.kind in (COMPARISON, CONDITION):
             text = "{r} = " + text
-        if canonical and op.result in (F32, F64) and op.name[4:] in _MAKES_NANS:
+        if canonical and code in MAKES_NANS:
             llvm = llvm_type(op.result)
             text = text.replace("{r} =", "{r}x =")
             raw = "{r}x"

@@ -16,7 +16,6 @@ from ..artifact import Artifact, detect
 from ..cache import Cache, entry_key
 from ..config import OPTIMIZED, CompileProgress, Config
 from ..errors import CompileError, WasmError
-from ..wasm import types as wt
 from ..wasm.module import Module
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ def checked(config: Config, wasm: bytes, check: BodyChecker) -> Module:
     with deadline.within(_bounded(config).compile_timeout):
         with stopwatch.phase(stopwatch.DECODING):
             module = _decoded(config, wasm)
-        if config.parallel_compilation and not can_interpret(config, module):
+        if config.parallel_compilation and not can_interpret(config):
             from ..compile.workers import pool
 
             pool().warm_up(2)  # they get ready meanwhile
@@ -85,16 +84,10 @@ def checked(config: Config, wasm: bytes, check: BodyChecker) -> Module:
         return module
 
 
-def can_interpret(config: Config, module: Module) -> bool:
-    """Whether the interpreter does what code compiled with `config` would do."""
+def can_interpret(config: Config) -> bool:
+    """Whether the interpreter does what code compiled with `config` would do: of functions that it can take."""
     return (
-        thresholds.INTERPRETS
-        and config.memory_policy.guarded
-        and not config.nan_canonicalization
-        and config.profiler == "none"  # profilers are told of compiled code only
-        # Memories of other page sizes have no guard page where they end.
-        and not any(memory.is_64 or memory.page_size_log2 != wt.PAGE_SIZE_LOG2 for memory in module.memories)
-        and not any(table.is_64 for table in module.tables)
+        thresholds.INTERPRETS and config.profiler == "none"  # profilers are told of compiled code only
     )
 
 
@@ -254,7 +247,7 @@ def _compile(
             modules,
             config,
             progress=progress,
-            interprets=[can_interpret(config, module) for module in modules],
+            interprets=[can_interpret(config) for module in modules],
             schedule=schedule,
             labels=labels,
         )

@@ -26,6 +26,10 @@ def _has_no_vectors(type: wt.DefinedType) -> bool:
     return isinstance(type, wt.FuncType) and wt.V128 not in type.params and wt.V128 not in type.results
 
 
+# Kinds of memories and tables, as C has them (wj_interpreter_plan).
+_IS_WIDE, _IS_CHECKED = 1, 2
+
+
 class _Interpreter:
     """What C makes of a plan."""
 
@@ -112,6 +116,16 @@ class Interpreter(_Interpreter):
             ],
         )
         self._global_types = array("B", [wt.basic(item.content) for item in module.globals])
+        # Memories of other page sizes have no guard page where they end.
+        has_guards = config.memory_policy.guarded
+        self._memory_kinds = array(
+            "B",
+            [
+                _IS_WIDE * memory.is_64 | _IS_CHECKED * (not has_guards or memory.page_size_log2 != wt.PAGE_SIZE_LOG2)
+                for memory in module.memories
+            ],
+        )
+        self._table_kinds = array("B", [_IS_WIDE * table.is_64 for table in module.tables])
         offsets = [layout.imported_functions + abi.POINTER_BYTES * function for function in range(imported)]
         offsets += [func_ref_offsets.get(imported + position, 0) for position in range(len(module.bodies))]
         self._func_ref_offsets = array("I", offsets)
@@ -120,16 +134,20 @@ class Interpreter(_Interpreter):
             {
                 "function_count": len(module.bodies),
                 "first_constant": len(module.bodies),
+                "memory_kinds": _pointer("const uint8_t *", self._memory_kinds),
+                "table_kinds": _pointer("const uint8_t *", self._table_kinds),
                 "has_memory": bool(module.memories),
                 "guard_bytes": MIN_GUARD_BYTES,
                 "budget": thresholds.INTERPRETER_BUDGET,
                 "patient": thresholds.INTERPRETER_IS_PATIENT,
                 "stubs_address": stubs[0],
                 "stub_bytes": stubs[1],
+                "canonical_nans": config.nan_canonicalization,
                 "counts_fuel": config.consume_fuel,
                 "looks_at_epochs": config.epoch_interruption,
-                # Which count nothing.
-                "has_stencils": thresholds.STENCILS and not (config.consume_fuel or config.epoch_interruption),
+                # Which have none of these.
+                "has_stencils": thresholds.STENCILS
+                and not (config.nan_canonicalization or config.consume_fuel or config.epoch_interruption),
                 "register_seed": thresholds.REGISTER_SEED,
             },
         )

@@ -153,7 +153,7 @@ class LazyModule:
         module = build.checked(config, wasm, check)
         if not module.bodies:
             return None
-        return cls(module, trampolines, interprets=build.can_interpret(config, module))
+        return cls(module, trampolines, interprets=build.can_interpret(config))
 
     @classmethod
     def rest_of(cls, config: Config, trampolines: TrampolineCode, artifact: Artifact) -> LazyModule:

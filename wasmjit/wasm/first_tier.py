@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .ops import FREE_OF_FUEL, IMMEDIATES, INTERPRETED, OPS
+from .ops import FREE_OF_FUEL, IMMEDIATES, INTERPRETED, MAKES_NANS, OPS
 
 _PREFIXED = 0xFC
 
@@ -35,11 +35,11 @@ def render_header() -> str:
         rows = [f'    X({code:#04x}, "{letters}")' for code, letters in encodings(page).items()]
         lines.append(f"#define WJ_{name}(X) \\")
         lines += [f"{row} \\" for row in rows[:-1]] + [rows[-1]]
-    cases = ": ".join([f"case {code:#04x}" for code in sorted(FREE_OF_FUEL)])
-    lines += [
-        "/* The opcodes of what takes no fuel, as cases of a switch. */",
-        f"#define WJ_FREE_OF_FUEL {cases}",
-        "#endif",
-        "",
-    ]
+    for what, name, codes in (
+        ("of what takes no fuel", "FREE_OF_FUEL", FREE_OF_FUEL),
+        ("of what may make a NaN", "MAKES_NANS", MAKES_NANS),
+    ):
+        cases = ": ".join([f"case {code:#04x}" for code in sorted(codes)])
+        lines += [f"/* The opcodes {what}, as cases of a switch. */", f"#define WJ_{name} {cases}"]
+    lines += ["#endif", ""]
     return "\n".join(lines)

@@ -265,7 +265,6 @@ class Operands:
         if align & 0x40:
             align &= ~0x40
             self.memory, at = self.read_index(at)
-            self.is_interpretable = False
         if self.memory >= len(self.module.memories):
             self.invalid(f"unknown memory {self.memory}")
         self.align = align

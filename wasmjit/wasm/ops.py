@@ -35,7 +35,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .types import UNKNOWN, VALTYPE_CODES
+from .types import F32, F64, UNKNOWN, VALTYPE_CODES
 
 if TYPE_CHECKING:
     from dataclasses import dataclass
@@ -681,6 +681,17 @@ OPS: dict[int, Op] = {op.code: op for op in map(_parse_row, filter(None, _TABLE.
 for _table, _feature in ((_VECTOR_TABLE, "simd"), (_RELAXED_TABLE, "relaxed_simd")):
     OPS |= {op.code: op for op in (_parse_vector_row(line, _feature) for line in filter(None, _table.splitlines()))}
 OP_BY_NAME: dict[str, Op] = {op.name: op for op in OPS.values()}
+
+# Opcodes of those without lanes whose result may be a NaN that no operand is: Config.nan_canonicalization has it be the
+# canonical one.
+_ARITHMETIC = ("add", "sub", "mul", "div", "sqrt", "ceil", "floor", "trunc", "nearest")
+MAKES_NANS = frozenset(
+    code
+    for code, op in OPS.items()
+    if op.kind in (BINARY, FLOAT_BINARY, UNARY)
+    and op.result in (F32, F64)
+    and (op.name[4:] in _ARITHMETIC or op.lowering[0] == "@")
+)
 
 # The instructions of constant expressions (spec section 3.3.10), by the feature that brought them there. The decoder
 # reads no others, and the walk through a constant function (wasm/constant_walk.py) takes no others.
