@@ -424,9 +424,8 @@ def test_an_interrupt_ends_compiling_and_its_workers() -> None:
 
 
 def compiling() -> list[workers.Worker]:
-    """Workers that run and are not the pool's, which keeps a few."""
-    pool = workers.pool()
-    kept = (*pool.idle, *pool._busy)
+    """Workers that run and are not the pools', which keep a few."""
+    kept = [worker for pool in (workers.pool(), workers.background_pool()) for worker in (*pool.idle, *pool._busy)]
     return [worker for worker in workers._workers if worker not in kept and worker.process.poll() is None]
 
 
