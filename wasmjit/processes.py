@@ -272,6 +272,8 @@ def start_thread(run: Callable[[], None]) -> None:
 
     `threading` waits for ever for a thread that begins and has no memory for its first call.
     """
+    if not _has_memory_for_calls():  # the interpreter would print what nobody can catch
+        raise RuntimeError("there is no memory for a thread to begin")
     begun = threading.Lock()
     begun.acquire()
 
@@ -287,6 +289,18 @@ def start_thread(run: Callable[[], None]) -> None:
 
 
 _LOOK_AT_THREAD_SECONDS = 0.2
+_FIRST_CALLS_BYTES = 1 << 20
+
+
+def _has_memory_for_calls() -> bool:
+    """Whether the system still has what the frames of a thread's first calls lie in."""
+    try:
+        with importing():
+            import mmap
+        mmap.mmap(-1, _FIRST_CALLS_BYTES).close()
+    except (OSError, MemoryError, ImportError):
+        return False
+    return True
 
 
 def _threads() -> set[str]:

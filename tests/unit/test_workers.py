@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import gc
+import mmap
 import os
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from wasmjit import Config, thresholds
+from wasmjit import Config, processes, thresholds
 from wasmjit.compile.pipeline import _request_fields
 from wasmjit.compile.workers import Pending, Worker, WorkerPool, background_pool
 from wasmjit.processes import CompilerDiedError, last_words
@@ -162,3 +164,16 @@ def test_workers_beside_the_program_give_way_to_it() -> None:
         assert made.most_workers <= len(os.sched_getaffinity(0))
     finally:
         worker.close()
+
+
+def test_no_thread_begins_without_memory_for_its_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interpreter would print a MemoryError that nobody can catch."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(mmap, "mmap", refuse)
+    ran: list[int] = []
+    with pytest.raises(RuntimeError, match="no memory for a thread"):
+        processes.start_thread(lambda: ran.append(1))
+    assert not ran
