@@ -88,8 +88,6 @@ SHARED_PART_BYTES = 64 * 1024
 UNIT_BODY_BYTES = 96 * 1024
 # LLVM takes 8 kB for each function, however short. Ten times as many as units of real programs have.
 MOST_UNIT_FUNCTIONS = 4_000
-# Of code whose functions call each other through the function table anyway: the first unit is soon with a compiler.
-REPLACEABLE_UNIT_BODY_BYTES = 12 * 1024
 # Far above what the text of compilers' functions is for so many bytes of them, where there is more than one.
 MOST_UNIT_TEXT_BYTES = 8_000_000
 MOST_TANGLED_UNIT_TEXT_BYTES = 2_000_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import os
 import random
 import runpy
 import subprocess
@@ -617,7 +618,7 @@ def test_threads_say_what_one_does(large: Module, monkeypatch: pytest.MonkeyPatc
     assert 0 in alone and IS_VALID | IS_INTERPRETABLE in alone
     monkeypatch.setattr(thresholds, "SHARED_CODE_BYTES", 0)
     monkeypatch.setattr(thresholds, "SHARED_PART_BYTES", 1_000)
-    monkeypatch.setattr(validator.os, "sched_getaffinity", lambda pid: range(5))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(5))
     for _ in range(20):
         assert check_bodies(large, parallel=True) == alone
 
@@ -639,7 +640,7 @@ def test_several_threads_validate_at_once(large: Module) -> None:
 
 def test_without_further_threads_one_does_it(large: Module, monkeypatch: pytest.MonkeyPatch) -> None:
     alone = check_bodies(large, parallel=False)
-    monkeypatch.setattr(validator.os, "sched_getaffinity", lambda pid: range(3))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(3))
     monkeypatch.setattr(thresholds, "SHARED_CODE_BYTES", 0)
     with mock.patch.object(threading.Thread, "start", side_effect=RuntimeError("can't start new thread")) as start:
         assert check_bodies(large, parallel=True) == alone
@@ -648,7 +649,7 @@ def test_without_further_threads_one_does_it(large: Module, monkeypatch: pytest.
 
 @pytest.mark.parametrize("processors", [1, 3])
 def test_the_time_may_be_over(large: Module, monkeypatch: pytest.MonkeyPatch, processors: int) -> None:
-    monkeypatch.setattr(validator.os, "sched_getaffinity", lambda pid: range(processors))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(processors))
     monkeypatch.setattr(thresholds, "SHARED_CODE_BYTES", 0)
     with deadline.within(0), pytest.raises(CompileTimeoutError):
         check_bodies(large, parallel=True)
@@ -667,7 +668,7 @@ def test_the_time_may_be_over(large: Module, monkeypatch: pytest.MonkeyPatch, pr
 
 def test_an_exception_ends_the_threads(large: Module, monkeypatch: pytest.MonkeyPatch) -> None:
     """As of Ctrl-C."""
-    monkeypatch.setattr(validator.os, "sched_getaffinity", lambda pid: range(3))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(3))
     monkeypatch.setattr(thresholds, "SHARED_CODE_BYTES", 0)
 
     def interrupt(function: int | None = None) -> None:

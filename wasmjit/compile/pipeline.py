@@ -114,7 +114,6 @@ def compile_module(
     statistics: CompileStatistics | None = None,
     progress: Callable[[CompileProgress], None] | None = None,
     *,
-    replaceable: bool = False,
     interprets: bool = False,
     schedule: Schedule | None = None,
 ) -> list[CompiledUnit]:
@@ -124,7 +123,6 @@ def compile_module(
         config,
         statistics,
         progress,
-        replaceable=replaceable,
         interprets=[interprets],
         schedule=schedule,
     )
@@ -137,14 +135,12 @@ def compile_modules(
     statistics: CompileStatistics | None = None,
     progress: Callable[[CompileProgress], None] | None = None,
     *,
-    replaceable: bool = False,
     interprets: Sequence[bool],
     schedule: Schedule | None = None,
     labels: Sequence[str] = ("",),
 ) -> list[list[CompiledUnit]]:
     """Validates and compiles every function body of each of `modules` (module-level validation is the caller's).
 
-    With `replaceable`, functions call each other through the function table only, so that each can be replaced.
     With `interprets`, for each module, those for which LLVM would take memory out of proportion are left out
     (`CompiledUnit.is_left`). Notes in `Module.interpretable` what the interpreter can take, as `validate` does.
     Raises ValidationError or MalformedError for invalid bodies, CompileError if LLVM fails, and what `progress`
@@ -153,9 +149,7 @@ def compile_modules(
     """
     compilation = _Compilation(config, statistics, progress, schedule)
     for module, may_leave, label in zip(modules, interprets, labels, strict=True):
-        policy = CodePolicy.from_config(
-            config, target_architecture(config), replaceable=replaceable, interprets=may_leave
-        )
+        policy = CodePolicy.from_config(config, target_architecture(config), interprets=may_leave)
         compilation.add(_Part(label, module, policy))
     return compilation.run()
 
@@ -179,9 +173,7 @@ class _Part:
         self.module = module
         self.policy = policy
         self.layout = abi.module_layout(module)
-        self.remaining = list(
-            plan_units(module, thresholds.REPLACEABLE_UNIT_BODY_BYTES if policy.replaceable else None)
-        )
+        self.remaining = list(plan_units(module))
         self.num_running = 0  # units that compilers have
         self.left: list[tuple[range, bytes]] = []  # units of functions that are left out, and the text in their place
         self.result: list[CompiledUnit] = []

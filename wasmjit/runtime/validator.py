@@ -7,7 +7,6 @@ the opcode table is generated (``wasm/validator_rows.py``).
 from __future__ import annotations
 
 import itertools
-import os
 import threading
 from array import array
 from bisect import bisect_left
@@ -15,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from .. import thresholds
+from ..processes import num_processors
 from ..wasm import deadline, table_sources
 from ..wasm import types as wt
 from ..wasm.body_facts import (
@@ -53,7 +53,7 @@ def check_bodies(module: Module, *, parallel: bool) -> bytearray:
     verdicts = bytearray(len(module.bodies))
     if verdicts and _IS_OF_THIS_TABLE:
         is_shared = parallel and module.code_end - module.code_start >= thresholds.SHARED_CODE_BYTES
-        _Run(_Checked(module), verdicts, module).run(len(os.sched_getaffinity(0)) if is_shared else 1)
+        _Run(_Checked(module), verdicts, module).run(num_processors() if is_shared else 1)
     return verdicts
 
 
