@@ -791,15 +791,15 @@ class LoadedModule:
 
     def replace_functions(self, code: LoadedCode) -> None:
         """Has later calls of some functions, of a module that is compiled lazily, go to `code`. From any thread."""
+        from ..driver.group_code import table_words  # which whoever replaces some functions has
+
         assert self.tiers is not None
         self._codes.append(code)
         announce(self._profiler, code)
         first = self.module.num_imported_functions
-        addresses = zip(code.artifact.functions, code.function_addresses, strict=True)
-        words = {f - first: address for f, address in addresses}
-        count = len(self.module.bodies)
-        for function, address in code.register_entries.items():
-            words[abi.function_word(abi.REGISTER_ENTRIES, count, function - first)] = address
+        addresses = dict(zip(code.artifact.functions, code.function_addresses, strict=True))
+        entries = code.register_entries
+        words = table_words(self.module, addresses, entries, {function - first for function in entries})
         self.tiers.optimize(words, code.artifact.made)
 
     def replace_code(self, code: LoadedCode) -> None:
