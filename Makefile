@@ -19,7 +19,7 @@ C_CHECKED := $(C_FILES:runtime_c/%.c=$(C_CHECKS)/%.checked)
 # with the whole. `make check-slow` gives it the whole.
 FEWER_STATES := 60000
 C_REPEATING := enter huge interpret_control memory signature stencil_narrow stencil_operands stencil_x86_64 \
-	stencil_x86_64_calls stencil_x86_64_frame validate validate_special
+	stencil_x86_64_calls stencil_x86_64_frame stencil_x86_64_metering validate validate_special
 # Looked up only where it is used: the environment is made by then.
 PYTHON_HEADERS = -isystem $(shell $(PY) -c 'import sysconfig; print(sysconfig.get_path("include"))')
 PROCESSORS := $(shell nproc)

@@ -10,16 +10,27 @@ from typing import Any
 class Program:
     """A module of a package with the API of `wasmtime`, and what it is given."""
 
-    def __init__(self, api: Any, engine: Any, module: Any, arguments: Sequence[str], output: Path) -> None:
+    def __init__(
+        self,
+        api: Any,
+        engine: Any,
+        module: Any,
+        arguments: Sequence[str],
+        output: Path,
+        prepare: Callable[[Any], None] = lambda store: None,
+    ) -> None:
+        """`prepare`: what is done with each store first."""
         self._api = api
         self._engine = engine
         self._module = module
         self._arguments = list(arguments)
         self._output = output
+        self._prepare = prepare
 
     def execute(self, clock: Callable[[], float]) -> float:
         """Seconds of one execution of `_start` in a new store, by this clock."""
         store = self._api.Store(self._engine)
+        self._prepare(store)
         wasi = self._api.WasiConfig()
         wasi.argv = self._arguments
         wasi.stdout_file = str(self._output)

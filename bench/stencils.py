@@ -1,10 +1,13 @@
 """All kernels as code from stencils and under the wasmtime package, turn by turn in one process.
 
-    python -m bench.stencils [--rounds N] [--output DIRECTORY] [NAME...]
+    python -m bench.stencils [--rounds N] [--with fuel|epochs|checks] [--output DIRECTORY] [NAME...]
 
 The first tier only: nothing becomes hot. A figure is the least processor time of N (5) executions of ``_start`` in a
 process of their own; functions are translated in the first of them, which counts like the others. `results.json` and
 `README.md` are written to DIRECTORY (bench/results/stencils). A kernel whose outputs differ is an error.
+
+`--with` has both packages count fuel, look at epochs, or compare addresses where they else have guard pages; the
+directory is then bench/results/stencils/<what>.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,33 +33,56 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results" / "stencils"
 NAMES = ("wasmjit", "wasmtime")
 NEVER_HOT = (1 << 31) - 1
+MUCH_FUEL = 1 << 62
+# What both are to do besides: options of the packages' Configs.
+MANNERS: dict[str, dict[str, dict[str, Any]]] = {
+    "": {},
+    "fuel": {"wasmjit": {"consume_fuel": True}, "wasmtime": {"consume_fuel": True}},
+    "epochs": {"wasmjit": {"epoch_interruption": True}, "wasmtime": {"epoch_interruption": True}},
+    "checks": {"wasmjit": {"signals_based_traps": False}, "wasmtime": {"signals_based_traps": False}},
+}
 # What is wanted of each kernel, and of all.
 MOST_RATIO, MOST_MEAN = 2.0, 1.25
 _CHILD = "from bench.stencils import child; child()"
 
 
-def _program(name: str, kernel: Path, iterations: str, directory: Path) -> Program:
+def _prepare(manner: str) -> Callable[[Any], None]:
+    """What a store needs that runs to its end."""
+
+    def prepare(store: Any) -> None:
+        if manner == "fuel":
+            store.set_fuel(MUCH_FUEL)
+        elif manner == "epochs":
+            store.set_epoch_deadline(MUCH_FUEL)
+
+    return prepare
+
+
+def _program(name: str, kernel: Path, iterations: str, directory: Path, manner: str) -> Program:
     """One kernel in one package."""
     api: Any = importlib.import_module(name)
     config = api.Config()
+    for option, value in MANNERS[manner].get(name, {}).items():
+        setattr(config, option, value)
     if name == "wasmjit":
         config.tier = "auto"
         config.cache = False
     engine = api.Engine(config)
     module = api.Module(engine, kernel.read_bytes())
-    return Program(api, engine, module, [kernel.stem, iterations], directory / f"{name}.txt")
+    output = directory / f"{name}.txt"
+    return Program(api, engine, module, [kernel.stem, iterations], output, _prepare(manner))
 
 
 def child() -> None:
     """In a process of its own: prints the seconds of all executions, ours and theirs."""
-    kernel, iterations, rounds = sys.argv[1:]
+    kernel, iterations, rounds, manner = sys.argv[1:]
     from wasmjit import thresholds
 
     thresholds.STENCILS = True
     thresholds.INTERPRETER_BUDGET = NEVER_HOT
     thresholds.OPTIMISER_PATIENCE_SECONDS = 3600.0  # else it begins with the most called functions, hot or not
     with tempfile.TemporaryDirectory(prefix="wasmjit-stencils-") as directory:
-        programs = [_program(name, Path(kernel), iterations, Path(directory)) for name in NAMES]
+        programs = [_program(name, Path(kernel), iterations, Path(directory), manner) for name in NAMES]
         seconds: list[list[float]] = [[], []]
         for _ in range(int(rounds)):
             for position, program in enumerate(programs):
@@ -66,9 +92,9 @@ def child() -> None:
     print(json.dumps(seconds))
 
 
-def measure(kernel: Kernel, rounds: int) -> dict[str, Any]:
+def measure(kernel: Kernel, rounds: int, manner: str) -> dict[str, Any]:
     """The figures of one kernel. Raises CalledProcessError."""
-    words = [str(kernel.wasm), str(kernel.iterations), str(rounds)]
+    words = [str(kernel.wasm), str(kernel.iterations), str(rounds), manner]
     environment = os.environ | {"WASMJIT_STENCILS": "1"}
     done = subprocess.run(
         [sys.executable, "-c", _CHILD, *words], stdout=subprocess.PIPE, check=True, cwd=ROOT, env=environment
@@ -109,7 +135,8 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
     """Measures, prints and writes; returns the results."""
     parser = argparse.ArgumentParser(prog="python -m bench.stencils", description="stencils beside wasmtime")
     parser.add_argument("--rounds", type=int, default=5, metavar="N")
-    parser.add_argument("--output", type=Path, default=RESULTS, metavar="DIRECTORY")
+    parser.add_argument("--with", dest="manner", choices=[manner for manner in MANNERS if manner], default="")
+    parser.add_argument("--output", type=Path, metavar="DIRECTORY")
     parser.add_argument("names", nargs="*", metavar="NAME", help="kernels (default: all)")
     options = parser.parse_args(arguments)
     kernels = [kernel for kernel in KERNELS if not options.names or kernel.name in options.names]
@@ -120,8 +147,8 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
         "rounds": options.rounds,
     }
     print(f"{'kernel':<13} {'stencil ms':>10} {'wasmtime ms':>11} {'ratio':>6}")
-    rows = (measure(kernel, options.rounds) for kernel in kernels)
-    figures.collect(results, rows, options.output, line=_line, report=report)
+    rows = (measure(kernel, options.rounds, options.manner) for kernel in kernels)
+    figures.collect(results, rows, options.output or RESULTS / options.manner, line=_line, report=report)
     return results
 
 

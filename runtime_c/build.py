@@ -52,6 +52,7 @@ SOURCES = [
     "stencil_x86_64.c",
     "stencil_x86_64_calls.c",
     "stencil_x86_64_frame.c",
+    "stencil_x86_64_metering.c",
     "store.c",
     "store_object.c",
     "table.c",

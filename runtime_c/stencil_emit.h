@@ -57,7 +57,7 @@ typedef struct {
 
 /* What stands behind the body, and is seldom reached. */
 typedef struct {
-    enum { STUB_TRAP, STUB_HOT, STUB_TYPE, STUB_EDGE, STUB_EXHAUSTED } kind;
+    enum { STUB_TRAP, STUB_HOT, STUB_TYPE, STUB_EDGE, STUB_EXHAUSTED, STUB_OUT_OF_FUEL, STUB_EPOCH } kind;
     uint32_t number;        /* of the trap; the offset of the loop; the type; the word where an edge leads */
     uint32_t region;
     uint32_t module_offset;
@@ -103,6 +103,7 @@ typedef struct {
     uint32_t constant_count;
     uint32_t *places;                      /* of words, in the code */
     uint32_t module_offset;                /* of the instruction that is translated, if it may trap or call */
+    uint32_t loop_offset;                  /* of the loop that begins, where code counts fuel */
     uint32_t outgoing_bytes;               /* of the stack, for arguments and results of calls */
     uint32_t pool;                         /* the place of the stencils' constants, once they are there */
     uint32_t own_pool;                     /* and of the function's */
@@ -154,6 +155,11 @@ WJ_INTERNAL void wj_write_jumps(stencil_emitter *e);
 WJ_INTERNAL uint32_t wj_add_constant(stencil_emitter *e, uint64_t value);
 WJ_INTERNAL void wj_write_32(stencil_emitter *e, size_t place, uint32_t value);
 
+static inline bool wj_counts_fuel(const stencil_emitter *e)
+{
+    return e->of->plan.counts_fuel != 0;
+}
+
 /* ---- of the processor ---- */
 
 /* By place: the processor's numbers. */
@@ -177,9 +183,10 @@ WJ_INTERNAL void wj_emit_float_constant(stencil_emitter *e, uint8_t where, uint6
 WJ_INTERNAL void wj_store_register(stencil_emitter *e, uint32_t slot);
 WJ_INTERNAL void wj_load_register(stencil_emitter *e, uint32_t slot);
 WJ_INTERNAL void wj_move_slots(stencil_emitter *e, uint32_t to, uint32_t from, uint32_t count);
-WJ_INTERNAL void wj_save_iterations(stencil_emitter *e);
-WJ_INTERNAL void wj_load_iterations(stencil_emitter *e);
-/* Has the spare register be the address of the slot of memory 0; iterations are saved. */
+/* Between the spare register and the frame: what is left of the fuel, or else iterations until a loop is hot. */
+WJ_INTERNAL void wj_save_count(stencil_emitter *e);
+WJ_INTERNAL void wj_load_count(stencil_emitter *e);
+/* Has the spare register be the address of the slot of memory 0; the count is saved. */
 WJ_INTERNAL void wj_emit_memory_slot(stencil_emitter *e);
 WJ_INTERNAL void wj_count_iteration(stencil_emitter *e, uint32_t loop_offset);
 WJ_INTERNAL void wj_emit_call(stencil_emitter *e, const wj_callee *callee, const wj_signature *type, uint32_t first);
@@ -187,6 +194,8 @@ WJ_INTERNAL void wj_emit_call(stencil_emitter *e, const wj_callee *callee, const
 WJ_INTERNAL void wj_emit_builtin(stencil_emitter *e, const void *function, uint32_t result, const wj_argument *arguments,
                                  size_t count);
 WJ_INTERNAL void wj_emit_trap(stencil_emitter *e, int trap);
+/* An operation of fuel or epochs (METERS). */
+WJ_INTERNAL void wj_emit_metering(stencil_emitter *e, const uint32_t *word);
 WJ_INTERNAL void wj_emit_jump(stencil_emitter *e, uint32_t target);
 WJ_INTERNAL void wj_emit_table(stencil_emitter *e, uint32_t slot, uint32_t count, const uint32_t *targets);
 WJ_INTERNAL void wj_emit_return(stencil_emitter *e, uint32_t slot);
@@ -238,11 +247,12 @@ WJ_INTERNAL void wj_store_operands(stencil_emitter *e, const uint32_t *but, uint
 
 /* What the interpreter's operations consist of. The words of those that one stencil is all of, and of BRANCH: slots, the
  * result's first, then a constant, then a target. */
-enum { HAS_CONSTANT = 1, HAS_TARGET = 2, CALLS = 4, DIVIDES = 8, ENDS = 16, ACCESSES = 32 };
+enum { HAS_CONSTANT = 1, HAS_TARGET = 2, CALLS = 4, DIVIDES = 8, ENDS = 16, ACCESSES = 32, METERS = 64 };
 typedef struct {
     uint8_t words; /* 0: no stencils of it; a table of branches has one more for each target but the default's */
     uint8_t slot_count;
-    uint8_t flags; /* CALLS: it changes the registers that calls do not leave alone; DIVIDES: by a constant */
+    uint8_t flags; /* CALLS: it changes the registers that calls do not leave alone; DIVIDES: by a constant; METERS: its words
+                    * are no slots of results */
 } stencil_form;
 extern WJ_INTERNAL const stencil_form wj_forms[WJ_OPERATION_COUNT];
 extern WJ_INTERNAL const uint16_t wj_stencils_of[WJ_OPERATION_COUNT]; /* the number of the stencils, and 1; 0: none */

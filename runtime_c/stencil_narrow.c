@@ -36,6 +36,9 @@ static void note(narrowness *n, uint32_t slot, bool narrow)
 
 static void look_at(narrowness *n, const stencil_instruction *found, const uint32_t *word)
 {
+    if ((found->flags & METERS) != 0) {
+        return;
+    }
     switch (*word) {
     case WJ_OP_COPY:
         note(n, word[1], is_narrow(n, word[2]));

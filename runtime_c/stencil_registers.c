@@ -170,7 +170,7 @@ static void weigh(allocator *a, const uint32_t *ends)
             weigh_operands(a, &found, region, weight, loose);
         } else if (*word == WJ_OP_LOOP) {
             e->has_loops = true;
-        } else {
+        } else if ((found.flags & METERS) == 0) {
             e->regions[region].calls = sum_of(e->regions[region].calls, (found.flags & CALLS) != 0 ? weight : 0);
             weigh_other(a, &found, word, region);
         }

@@ -72,6 +72,13 @@ const stencil_form wj_forms[WJ_OPERATION_COUNT] = {
     OTHER(MEMORY_COPY, 0, CALLS),
     OTHER(MEMORY_INIT, 0, CALLS),
     OTHER(DATA_DROP, 0, CALLS),
+    OTHER(FUEL_BEGIN, 0, METERS),
+    OTHER(FUEL, 0, METERS),
+    OTHER(FUEL_SAVE, 0, METERS),
+    OTHER(FUEL_SAVE_COUNT, 0, METERS),
+    OTHER(FUEL_LOAD, 0, METERS),
+    OTHER(FUEL_CHECK, 0, METERS),
+    OTHER(EPOCH, 0, METERS),
 #undef OTHER
 #define WJ_X(opcode, name, ...) [WJ_OP_##name] = {WJ_WORDS_UNARY, 2, 0},
     WJ_UNARY_ROWS(WJ_X)
@@ -410,7 +417,7 @@ static void emit_call_of(stencil_emitter *e, uint32_t function, uint32_t first)
 static void emit_indirect_call(stencil_emitter *e, const uint32_t *word)
 {
     const wj_interpreter_plan *plan = &e->of->plan;
-    wj_save_iterations(e);
+    wj_save_count(e);
     emit_row(e, WJ_STENCIL_FUNC_REF, &word[3], plan->tables_offset + (uint64_t)WJ_TABLE_SLOT_SIZEOF * word[2], 0);
     uint32_t stub = wj_add_stub(e, STUB_TYPE, word[1]);
     emit_row(e, WJ_STENCIL_OTHER_TYPE, NULL, sizeof(uint32_t) * (uint64_t)word[1], STUB_TARGET | stub);
@@ -420,7 +427,7 @@ static void emit_indirect_call(stencil_emitter *e, const uint32_t *word)
 
 static void emit_reference_call(stencil_emitter *e, const uint32_t *word)
 {
-    wj_save_iterations(e);
+    wj_save_count(e);
     emit_row(e, WJ_STENCIL_FUNC_REF_OPERAND, &word[2], 0, 0);
     wj_emit_call(e, &(wj_callee){.kind = CALLEE_REFERENCE}, e->of->plan.types[word[1]], word[3]);
 }
@@ -558,7 +565,7 @@ static void emit_other(stencil_emitter *e, const uint32_t *w)
     case WJ_OP_CHECK:
         wj_emit_memory_slot(e);
         emit(e, &(stencil_row){.number = WJ_STENCIL_CHECK, .slots = &w[1], .constant = (uint64_t)w[2] + w[3]});
-        wj_load_iterations(e);
+        wj_load_count(e);
         break;
     default:
         emit_builtin(e, w);
@@ -596,6 +603,8 @@ static void emit_instruction(stencil_emitter *e, const stencil_instruction *foun
         emit_branch(e, found, word);
     } else if ((found->flags & DIVIDES) != 0) {
         emit_division(e, found, word, 0);
+    } else if ((found->flags & METERS) != 0) {
+        wj_emit_metering(e, word);
     } else if (found->stencil == 0) {
         emit_other(e, word);
     } else if (*word == WJ_OP_SELECT) {

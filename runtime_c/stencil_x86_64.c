@@ -142,35 +142,35 @@ void wj_emit_edge(stencil_emitter *e, uint32_t from, uint32_t to)
     }
 }
 
-void wj_save_iterations(stencil_emitter *e)
+void wj_save_count(stencil_emitter *e)
 {
-    if (e->has_loops) {
-        store(e, RDI, RBP, iterations(e));
+    if (has_count(e)) {
+        store(e, RDI, RBP, count_at(e));
     }
 }
 
-void wj_load_iterations(stencil_emitter *e)
+void wj_load_count(stencil_emitter *e)
 {
-    if (e->has_loops) {
-        load(e, RDI, RBP, iterations(e));
+    if (has_count(e)) {
+        load(e, RDI, RBP, count_at(e));
     }
 }
 
 void wj_emit_memory_slot(stencil_emitter *e)
 {
-    wj_save_iterations(e);
+    wj_save_count(e);
     memory_form(e, 0, true, 0x8d, RDI, RBX, (int32_t)e->of->plan.memories_offset); /* lea */
 }
 
 void wj_move_slots(stencil_emitter *e, uint32_t to, uint32_t from, uint32_t count)
 {
-    wj_save_iterations(e);
+    wj_save_count(e);
     memory_form(e, 0, true, 0x8d, RSI, RBP, slot_at(e, from));
     memory_form(e, 0, true, 0x8d, RDI, RBP, slot_at(e, to));
     load_number(e, RCX, count);
     BYTES(e, 0xf3, 0x48, 0xa5); /* rep movsq, upwards */
     load_base(e);
-    wj_load_iterations(e);
+    wj_load_count(e);
 }
 
 /* ---- jumps ---- */

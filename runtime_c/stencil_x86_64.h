@@ -4,7 +4,7 @@
  *     rbp   the frame; the slots lie below the saved registers: slot i at rbp - frame_bytes + 8 i, ascending, since code that
  *           goes on from a loop takes the locals there (abi.py); below them the stack arguments of calls
  *     rbx   the instance context          rsi   base of memory 0, if the function has accesses
- *     edi   iterations until a loop is hot, if it has loops
+ *     rdi   what is left of the fuel, where code counts it; else iterations until a loop is hot (edi), if it has loops
  *     r8, r9, r11 to r15, xmm1 to xmm7: the slots that are used most; calls leave those from r12 on alone
  *     all others are free within a stencil */
 #include "stencil_emit.h"
@@ -18,7 +18,8 @@
 enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15 };
 static const uint8_t ARGUMENT_NUMBERS[WJ_INT_REGISTERS] = {RDI, RSI, RDX, RCX, R8, R9};
 
-/* Above the slots, from rbp down: rbx; then what the function has of: the results area of its caller, iterations, a func-ref,
+/* Above the slots, from rbp down: rbx; then what the function has of: the results area of its caller, rdi, the fuel that a loop
+ * is hot at, a func-ref,
  * r12 to r15. */
 enum { SAVED_RBX = -8, RESULTS_AREA = -16 };
 enum { STACK_ALIGNMENT_BYTES = 16 };
@@ -197,14 +198,26 @@ static inline uint32_t slots_bytes(const stencil_emitter *e)
     return 8 * (e->function->slot_count + e->has_scratch_slot);
 }
 
-static inline int32_t iterations(const stencil_emitter *e)
+/* Whether rdi holds what is left of the fuel, or iterations. */
+static inline bool has_count(const stencil_emitter *e)
+{
+    return e->has_loops || wj_counts_fuel(e);
+}
+
+static inline int32_t count_at(const stencil_emitter *e)
 {
     return SAVED_RBX - 8 * (1 + (int32_t)(e->signature->area_slots != 0));
 }
 
+/* Where code counts fuel: a loop is hot when no more than this is left. At least 0. */
+static inline int32_t hot_fuel_at(const stencil_emitter *e)
+{
+    return count_at(e) - 8 * (int32_t)has_count(e);
+}
+
 static inline int32_t reference(const stencil_emitter *e)
 {
-    return iterations(e) - 8 * (int32_t)e->has_loops;
+    return hot_fuel_at(e) - 8 * (int32_t)(e->has_loops && wj_counts_fuel(e));
 }
 
 /* Where the i-th of the registers is saved that calls leave alone: there is room up to the last that is used. */
@@ -267,6 +280,15 @@ static inline bool has_many_integers(const wj_signature *type)
     }
     return false;
 }
+
+/* ---- stencil_x86_64_metering.c ---- */
+
+/* What stands behind the body: nothing is left of the fuel; nothing may be; the epoch's deadline is reached. */
+WJ_INTERNAL void wj_emit_out_of_fuel(stencil_emitter *e);
+WJ_INTERNAL void wj_emit_fuel_check(stencil_emitter *e);
+WJ_INTERNAL void wj_emit_epoch(stencil_emitter *e, const stencil_stub *stub);
+/* The loops of the activation are hot once they have used so much more. Changes rax and rcx. */
+WJ_INTERNAL void wj_set_hot_fuel(stencil_emitter *e);
 
 /* ---- stencil_x86_64.c ---- */
 

@@ -132,8 +132,12 @@ void wj_emit_call(stencil_emitter *e, const wj_callee *callee, const wj_signatur
     e->outgoing_bytes = outgoing > e->outgoing_bytes ? outgoing : e->outgoing_bytes;
     store_for_call(e, type, first);
     wj_store_registers(e, false);
-    if (callee->kind != CALLEE_REFERENCE) {
-        wj_save_iterations(e);
+    if (callee->kind == CALLEE_REFERENCE && wj_counts_fuel(e)) { /* else the store was told by the operation before */
+        load(e, RAX, RBX, WJ_VMCONTEXT_STORE);
+        load(e, RCX, RBP, count_at(e));
+        store(e, RCX, RAX, WJ_STORE_FUEL);
+    } else if (callee->kind != CALLEE_REFERENCE && !wj_counts_fuel(e)) {
+        wj_save_count(e);
     }
     for (uint32_t i = 0; i < type->param_count; i++) {
         if (is_stack_place(type->places[i].slot)) {
@@ -169,14 +173,16 @@ void wj_emit_call(stencil_emitter *e, const wj_callee *callee, const wj_signatur
     take_results(e, type, first);
     wj_load_registers(e);
     load_base(e);
-    wj_load_iterations(e);
+    if (!wj_counts_fuel(e)) { /* else the next operation asks the store */
+        wj_load_count(e);
+    }
     take_result(e, type, first);
 }
 
 void wj_emit_builtin(stencil_emitter *e, const void *function, uint32_t result, const wj_argument *arguments, size_t count)
 {
     wj_store_registers(e, false);
-    wj_save_iterations(e);
+    wj_save_count(e);
     for (size_t i = 0; i < count; i++) {
         uint8_t to = ARGUMENT_NUMBERS[1 + i];
         uint32_t slot = arguments[i].value;
@@ -205,6 +211,6 @@ void wj_emit_builtin(stencil_emitter *e, const void *function, uint32_t result, 
     }
     wj_load_registers(e);
     load_base(e);
-    wj_load_iterations(e);
+    wj_load_count(e);
 }
 #endif

@@ -187,13 +187,17 @@ void wj_emit_prologue(stencil_emitter *e)
     clear_locals(e);
     count_call(e);
     load_base(e);
-    if (e->has_loops) {
+    if (e->has_loops && !wj_counts_fuel(e)) {
         load_number(e, RDI, (uint32_t)e->of->plan.budget);
     }
 }
 
 void wj_count_iteration(stencil_emitter *e, uint32_t loop_offset)
 {
+    if (wj_counts_fuel(e)) { /* the next operation compares what is left with what a loop is hot at */
+        e->loop_offset = loop_offset;
+        return;
+    }
     BYTES(e, 0xff, 0xcf); /* decl %edi */
     uint32_t stub = wj_add_stub(e, STUB_HOT, loop_offset);
     jump_if(e, 0x84, STUB_TARGET | stub); /* je */
@@ -207,6 +211,11 @@ void wj_count_iteration(stencil_emitter *e, uint32_t loop_offset)
 static void emit_hot(stencil_emitter *e, const stencil_stub *stub, bool is_loop)
 {
     const wj_interpreter_plan *plan = &e->of->plan;
+    bool has_fuel = is_loop && wj_counts_fuel(e);
+    if (has_fuel) {
+        wj_emit_fuel_check(e);
+        wj_save_count(e);
+    }
     wj_store_registers(e, is_loop);
     move(e, RDI, RBX);
     load_number(e, RSI, e->function->function_index - plan->imported_function_count);
@@ -215,6 +224,10 @@ static void emit_hot(stencil_emitter *e, const stencil_stub *stub, bool is_loop)
     if (is_loop && stub->number != 0) {
         BYTES(e, 0x48, 0x85, 0xc0, 0x74, 0); /* test %rax, %rax; je */
         size_t hole = e->count - 1;
+        if (has_fuel) {
+            load(e, RCX, RBP, count_at(e));
+            store(e, RCX, RBP, slot_at(e, e->function->local_count));
+        }
         move(e, RDI, RBX);
         memory_form(e, 0, true, 0x8d, RDX, RBP, slot_at(e, 0));
         if (e->signature->area_slots != 0) {
@@ -233,6 +246,11 @@ static void emit_hot(stencil_emitter *e, const stencil_stub *stub, bool is_loop)
     wj_load_registers(e);
     if (is_loop) {
         load_base(e);
+    }
+    if (has_fuel) {
+        wj_load_count(e);
+        wj_set_hot_fuel(e);
+    } else if (is_loop) {
         load_number(e, RDI, (uint32_t)plan->budget);
     }
     jump_back(e, stub->back);
@@ -312,6 +330,12 @@ void wj_emit_rest(stencil_emitter *e)
             break;
         case STUB_TYPE:
             emit_type(e, stub);
+            break;
+        case STUB_OUT_OF_FUEL:
+            wj_emit_out_of_fuel(e);
+            break;
+        case STUB_EPOCH:
+            wj_emit_epoch(e, stub);
             break;
         }
     }

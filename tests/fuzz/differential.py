@@ -5,9 +5,10 @@
 `TIERS` has the names. Modules come from `wasm-tools smith --ensure-termination`; every second one, and all if there is
 no other tier, is one of those that tiers "auto", "hot" and "stencils" interpret. Each exported function is called in an
 instance of its own, twice if it does not trap. The order of other stores around a trap is not promised, but in
-`EXACT_TIERS`: memory is compared there. Elsewhere a load of optimised code is also allowed not to trap if LLVM can
-prove, by arithmetic of its own, that the value makes no difference; random programs are full of such loads, compiled
-ones are not. Those are counted as relaxed, and more than one in a hundred is a failure. Prints each disagreement and
+`EXACT_TIERS`: memory is compared there. What a call leaves of the fuel in `METERED_TIERS` it leaves in the interpreter.
+Elsewhere a load of optimised code is also allowed not to trap if LLVM can prove, by arithmetic of its own, that
+the value makes no difference; random programs are full of such loads, compiled ones are not. Those are counted as
+relaxed, and more than one in a hundred is a failure. Prints each disagreement and
 leaves its module in build/differential/; exit code 1 if there was any.
 """
 
@@ -101,11 +102,14 @@ TIERS: dict[str, dict[str, Any]] = {
         "exact_traps": True,
     },  # compiled, and entered, what begins a second time
     "stencils": {"tier": "auto", "exact_traps": True},  # native code from stencils
+    "stencils-metered": {"tier": "auto", "exact_traps": True, "consume_fuel": True, "epoch_interruption": True},
     "auto-explicit": {"tier": "auto", "signals_based_traps": False},
     "hot-explicit": {"tier": "auto", "signals_based_traps": False},
 }
 FIRST_TIERS = frozenset(tier for tier, options in TIERS.items() if options.get("tier") == "auto")
 EXACT_TIERS = FIRST_TIERS | {"exact"}
+METERED_TIERS = frozenset(tier for tier, options in TIERS.items() if "consume_fuel" in options)
+MUCH_FUEL = 1 << 60
 
 
 # What is off by default in both packages, and what makes relaxed SIMD comparable.
@@ -152,7 +156,7 @@ def begin(tier: str, seed: int) -> None:
     """Sets this process up for a module in a tier."""
     if tier in FIRST_TIERS:
         thresholds.OPTIMISER_PATIENCE_SECONDS = 600.0
-        thresholds.STENCILS = tier == "stencils"
+        thresholds.STENCILS = tier.startswith("stencils")
         thresholds.REGISTER_SEED = seed % 4
         compile_eagerly(tier.startswith("hot"))
 
@@ -202,8 +206,11 @@ def interface(wasm: bytes, config: wasmjit.Config) -> list[tuple[str, str, list[
 Step = tuple[Any, ...]
 
 
-def run(api: Any, config: Any, wasm: bytes, seed: int, through_artifact: bool = False) -> list[list[Step]]:
-    """What happens, instance by instance: one for each exported function."""
+def run(
+    api: Any, config: Any, wasm: bytes, seed: int, through_artifact: bool = False, metered: bool = False
+) -> list[list[Step]]:
+    """What happens, instance by instance: one for each exported function. `metered`: what calls leave of
+    the fuel, too."""
     source = random.Random(seed)
     engine = api.Engine(config)
     module = api.Module(engine, wasm)
@@ -215,6 +222,9 @@ def run(api: Any, config: Any, wasm: bytes, seed: int, through_artifact: bool = 
         if kind != "function":
             continue
         store = api.Store(engine)
+        if metered:
+            store.set_fuel(MUCH_FUEL)
+            store.set_epoch_deadline(1)
         try:
             exports = api.Instance(store, module, []).exports(store)
         except api.Trap as trap:
@@ -225,9 +235,12 @@ def run(api: Any, config: Any, wasm: bytes, seed: int, through_artifact: bool = 
         seen.append(steps)
         for _ in range(CALLS):
             arguments = [argument(kind, source) for kind in params]
+            if metered:
+                store.set_fuel(MUCH_FUEL)
             try:
                 result = plain(exports[name](store, *arguments))
-                steps.append((name, result, state(store, exports, items)))
+                left = (store.get_fuel(),) if metered else ()
+                steps.append((name, result, state(store, exports, items), *left))
             except api.Trap as trap:
                 steps.append((name, "trap", trap.trap_code.name, state(store, exports, items)))
                 break
@@ -251,6 +264,7 @@ def state(store: Any, exports: Any, items: list[tuple[str, str, list[str]]]) -> 
 def same(ours: list[Step], theirs: list[Step], memory_after_trap: bool) -> bool:
     """Whether both saw the same in an instance, up to where one's stack was exhausted (how much fits is not said)."""
     for mine, other in zip(ours, theirs, strict=False):
+        mine = mine[: max(len(other), 3)]  # without what is left of the fuel, which wasmtime was not given
         if "STACK_OVERFLOW" in (*mine[1:], *other[1:]):
             return True
         if not memory_after_trap and "trap" in mine[1:2] and "trap" in other[1:2]:
@@ -304,9 +318,14 @@ def main() -> int:
         counts["of them traps"] += sum("trap" in steps[-1][1:2] for steps in theirs)
         for tier in tiers:
             begin(tier, seed)
-            ours = run(wasmjit, configuration(tier), wasm, seed, through_artifact=tier == "artifact")
+            is_metered = tier in METERED_TIERS
+            ours = run(wasmjit, configuration(tier), wasm, seed, tier == "artifact", is_metered)
             counts["executions"] += calls
-            for mine, other in differences(ours, theirs, tier in EXACT_TIERS):
+            parted = differences(ours, theirs, tier in EXACT_TIERS)
+            if is_metered:
+                thresholds.STENCILS = False
+                parted += differences(ours, run(wasmjit, configuration(tier), wasm, seed, metered=True), True)
+            for mine, other in parted:
                 is_relaxed = (
                     tier not in EXACT_TIERS and "MEMORY_OUT_OF_BOUNDS" in other[-1] and is_exact(theirs, wasm, seed)
                 )

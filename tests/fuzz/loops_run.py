@@ -42,10 +42,12 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
         "tier": "auto"
     },  # soon hot: interpreted, then baseline code from a loop on, then optimised code from one on
     "stencils": {"tier": "auto"},  # native code from stencils, never hot, with registers by use or at random
+    "hot_stencils": {"tier": "auto"},  # as "hot", from there
     "exact": {"tier": "optimized", "exact_traps": True},
     "artifact": {"tier": "optimized"},
 }
-# In optimised code, interpreted, and soon hot: "fuel", "auto-fuel", "hot-fuel".
+FIRST_TIERS = ("auto", "hot", "stencils", "hot_stencils")
+# In optimised code, and in the others: "fuel", "auto-fuel", "hot-fuel", "stencils-fuel".
 _OPTIONS: dict[str, dict[str, Any]] = {
     "explicit": {"signals_based_traps": False},
     "fuel": {"consume_fuel": True},
@@ -54,9 +56,12 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 }
 CONFIGURATIONS |= {name: {"tier": "optimized", **options} for name, options in _OPTIONS.items()}
 CONFIGURATIONS |= {
-    f"{manner}-{name}": {"tier": "auto", **options} for manner in ("auto", "hot") for name, options in _OPTIONS.items()
+    f"{manner}-{name}": {"tier": "auto", **options} for manner in FIRST_TIERS for name, options in _OPTIONS.items()
 }
-NOT_OPTIMISED = ("baseline", "auto", "stencils", *(name for name in CONFIGURATIONS if name.startswith("auto-")))
+NOT_OPTIMISED = (
+    "baseline",
+    *(name for name in CONFIGURATIONS if name.partition("-")[0] in ("auto", "stencils")),
+)
 EXACT = ("exact",)
 MUCH_FUEL = 1 << 62
 
@@ -166,22 +171,22 @@ class Configuration:
             config.cpu = cpu
         self.engine = wasmjit.Engine(config)
         self.manner = kind.partition("-")[0]
-        if self.manner in ("auto", "hot", "stencils"):
+        if self.manner in FIRST_TIERS:
             become_eager()
 
     def takes(self, memory: MemoryShape) -> bool:
         """Whether it is another one than others for such memories."""
-        return not (memory.is_64 and self.kind in ("stencils", "explicit", "auto-explicit", "hot-explicit"))
+        return not (memory.is_64 and (self.manner.endswith("stencils") or self.kind.endswith("explicit")))
 
 
 class _Ours:
     def __init__(self, configuration: Configuration, wasm: bytes, functions: int) -> None:
         self.kind = configuration.kind
         self.name = configuration.name
-        self.is_hot = configuration.manner == "hot"
-        if configuration.manner in ("auto", "hot", "stencils"):
+        self.is_hot = configuration.manner in ("hot", "hot_stencils")
+        if configuration.manner in FIRST_TIERS:
             thresholds.INTERPRETER_BUDGET = 7 if self.is_hot else NEVER
-            thresholds.STENCILS = self.kind == "stencils"
+            thresholds.STENCILS = configuration.manner in ("stencils", "hot_stencils")
             thresholds.REGISTER_SEED = zlib.crc32(wasm) % 4
         store = wasmjit.Store(configuration.engine, timeout=HANG_SECONDS)
         self.store = store

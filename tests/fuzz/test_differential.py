@@ -12,7 +12,15 @@ pytest.importorskip("wasmtime")
 
 @pytest.mark.parametrize("count", [16, pytest.param(80, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
-    "tiers", ["exact", "speed", "explicit,none,artifact", "auto,hot,stencils", "auto-explicit,hot-explicit"]
+    "tiers",
+    [
+        "exact",
+        "speed",
+        "explicit,none,artifact",
+        "auto,hot,stencils",
+        "stencils-metered",
+        "auto-explicit,hot-explicit",
+    ],
 )
 def test_random_programs_behave_as_in_wasmtime(tiers: str, count: int) -> None:
     command = [sys.executable, "-m", "tests.fuzz.differential", "--count", str(count), "--tiers", tiers]

@@ -20,7 +20,9 @@ from wasmjit import Config, Module, wat2wasm
 from wasmjit.wasm.decode import decode
 
 EXACT_TIERS = ("exact", "baseline", "auto", "explicit", "stencils", "fuel", "auto-fuel", "auto-epoch")
-EXACT_TIERS += ("auto-explicit", "auto-canonical")
+EXACT_TIERS += ("auto-explicit", "auto-canonical", "stencils-fuel", "stencils-epoch")
+# Soon hot, from code of stencils.
+STENCILS = ("hot_stencils", "hot_stencils-fuel", "hot_stencils-epoch")
 PAGE = MemoryShape()
 
 
@@ -64,10 +66,12 @@ def test_random_loops_behave_as_in_wasmtime(tier: str) -> None:
     batch = Batch(made.subjects, made.memory, configurations([tier], []))
     assert not list(batch.disagreements())
     assert batch.counts.executions > 200 and batch.counts.traps > 20
+    if tier.startswith("stencils"):
+        assert {function.tier for function in batch.ours[0].kept[1].tier_report()} == {"stencil"}
     batch.close()
 
 
-@pytest.mark.parametrize("kind", ["hot", "hot-fuel", "hot-epoch", "hot-explicit", "hot-canonical"])
+@pytest.mark.parametrize("kind", ["hot", "hot-fuel", "hot-epoch", "hot-explicit", "hot-canonical", *STENCILS])
 def test_loops_go_on_in_other_code_in_the_middle(kind: str) -> None:
     made = make(5, calls=8, functions=16)
     batch = Batch(made.subjects, made.memory, configurations([kind], []))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -250,25 +251,35 @@ REACHED = """(module
 )"""
 
 
-# What the interpreter does otherwise: options of Config.
-WORDS: dict[str, dict[str, Any]] = {
-    "words": {},
+# What the first tier does otherwise: options of Config.
+MANNERS: dict[str, dict[str, Any]] = {
+    "plain": {},
     "metered": {"consume_fuel": True, "epoch_interruption": True},
     "checked": {"signals_based_traps": False},
     "canonical": {"nan_canonicalization": True},
 }
 
 
-@pytest.fixture(
-    params=[*WORDS, 0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 30))],
-    ids=lambda kind: kind if kind in WORDS else f"stencils-{kind}",
-)
+# What code from stencils has, too.
+IN_STENCILS = ("plain", "metered")
+
+
+def _kinds() -> Iterator[Any]:
+    """A manner, and the seed for registers, or None: words."""
+    for manner in MANNERS:
+        yield pytest.param((manner, None), id=f"words-{manner}")
+    for manner in IN_STENCILS:
+        for seed in range(30 if manner == "plain" else 12):
+            yield pytest.param((manner, seed), id=f"stencils-{manner}-{seed}", marks=[pytest.mark.slow] * (seed > 1))
+
+
+@pytest.fixture(params=_kinds())
 def first_code(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The interpreter; stencils with the registers that they have; and with others. Options of Config for it."""
-    seed = 0 if request.param in WORDS else request.param
-    monkeypatch.setattr(thresholds, "STENCILS", request.param not in WORDS)
-    monkeypatch.setattr(thresholds, "REGISTER_SEED", seed)
-    return WORDS.get(request.param, {})
+    manner, seed = request.param
+    monkeypatch.setattr(thresholds, "STENCILS", seed is not None)
+    monkeypatch.setattr(thresholds, "REGISTER_SEED", seed or 0)
+    return MANNERS[manner]
 
 
 def both(options: dict[str, Any], text: str, calls: list[tuple[str, tuple[int, ...]]]) -> tuple[list[Any], list[Any]]:

@@ -145,9 +145,7 @@ class Interpreter(_Interpreter):
                 "canonical_nans": config.nan_canonicalization,
                 "counts_fuel": config.consume_fuel,
                 "looks_at_epochs": config.epoch_interruption,
-                # Which have none of these.
-                "has_stencils": thresholds.STENCILS
-                and not (config.nan_canonicalization or config.consume_fuel or config.epoch_interruption),
+                "has_stencils": thresholds.STENCILS and not config.nan_canonicalization,  # which have none of that
                 "register_seed": thresholds.REGISTER_SEED,
             },
         )
