@@ -66,11 +66,11 @@ def _compile(command: list[str], output: Path) -> Path:
 def compile_wasm(name: str, directory: Path) -> Path:
     """Compiles a kernel to a WASI command in `directory`. Raises RuntimeError if the compiler refuses.
 
-    Linked as the examples are (examples/rebuild.py): the first program of other flags has zig compile a C library.
+    What it needs of a C library it brings (kernels/simd/library.h): zig would compile one first.
     """
-    compiler = [sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-wasi"]
-    kernel = _compile([*compiler, "-mcpu=lime1+simd128", *C_FLAGS, "-c", f"{name}.c"], directory / f"{name}.o")
-    return _compile([*compiler, "-mcpu=lime1", "-O2", "-s", str(kernel)], directory / f"{name}.wasm")
+    compiler = [sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-wasi", "-mcpu=lime1+simd128"]
+    kernel = _compile([*compiler, *C_FLAGS, "-c", f"{name}.c"], directory / f"{name}.o")
+    return _compile([*compiler, "-nostdlib", "-O2", "-s", str(kernel)], directory / f"{name}.wasm")
 
 
 def compile_native(name: str, directory: Path) -> Path:

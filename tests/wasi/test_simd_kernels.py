@@ -30,8 +30,8 @@ def test_every_kernel_is_measured() -> None:
 
 
 def test_a_kernel_that_finds_itself_wrong_is_no_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = '#include "simd.h"\nint main(void) { require(0, "nothing is right"); }\n'
-    for file in ("simd.h", "../kernel.h"):
+    source = '#include "simd.h"\nint main(int argc, char **argv) { require(!argv, "nothing is right"); }\n'
+    for file in ("simd.h", "library.h", "../kernel.h"):
         (tmp_path / "kernels" / "simd" / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(simd.KERNELS / file, tmp_path / "kernels" / "simd" / file)
     (tmp_path / "kernels" / "simd" / "wrong.c").write_text(source)

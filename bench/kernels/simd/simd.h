@@ -10,6 +10,8 @@
 
 #ifdef __wasm__
 #include <wasm_simd128.h>
+
+#include "library.h"
 #else
 #ifdef __SSE4_1__
 #include <immintrin.h>
