@@ -45,6 +45,7 @@ LIMITS :=
 # Stamps: when each step was last done.
 MADE := $(VENV)/.made
 TOOLS := $(VENV)/.tools
+CLANG_TIDY := $(VENV)/.clang-tidy
 DEPENDENCIES := $(VENV)/.dependencies
 NATIVE := $(VENV)/.native
 
@@ -89,13 +90,22 @@ $(MADE): tools/find_python.sh
 	python=$$(tools/find_python.sh) && "$$python" -m venv --without-pip $(VENV)
 	@touch $@
 
+# What is not imported is never compiled, and what is, once: also where the environment is against it.
+$(TOOLS) $(CLANG_TIDY) $(DEPENDENCIES): export PYTHONDONTWRITEBYTECODE :=
+INSTALL := install --quiet --disable-pip-version-check --no-compile
+
 # What builds the C runtime. The rest is installed while that is built.
 $(TOOLS): $(MADE) pyproject.toml
-	$(PY) tools/bundled_pip.py install --quiet --disable-pip-version-check --upgrade pip 'setuptools>=77' 'cffi>=1.17' 'llvmlite>=0.48'
+	$(PY) tools/bundled_pip.py $(INSTALL) --upgrade pip 'setuptools>=77' 'cffi>=1.17' 'llvmlite>=0.48'
 	@touch $@
 
-$(DEPENDENCIES): $(TOOLS)
-	WASMJIT_RUNTIME_IS_BUILT=1 $(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[test,lint,docs]'
+# What looks at C needs nothing else, and takes longest.
+$(CLANG_TIDY): $(MADE) pyproject.toml
+	$(PY) tools/bundled_pip.py $(INSTALL) --no-deps clang-tidy
+	@touch $@
+
+$(DEPENDENCIES): $(TOOLS) $(CLANG_TIDY)
+	WASMJIT_RUNTIME_IS_BUILT=1 $(PY) -m pip $(INSTALL) --no-build-isolation --editable '.[test,lint,docs]'
 	@touch $@
 
 $(NATIVE): $(TOOLS) $(NATIVE_SOURCES)
@@ -118,16 +128,23 @@ test-slow: venv
 # The compiler's warnings are errors where the runtime is built. The C files have a stamp each: one that has not changed is
 # not looked at again.
 check:
-	@$(AT_ONCE) check-c check-python check-generated
+	@$(AT_ONCE) check-python check-tests check-generated check-c
 
 check-slow:
 	@$(AT_ONCE) check-c C_CHECKS=build/check-slow C_REPEATING=
 
-.PHONY: check-python check-generated check-c
+.PHONY: check-python check-tests check-generated check-c
 check-python: $(DEPENDENCIES)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+
+# All tests can be collected. Their asserts are rewritten for that, once for all processes of `make test`.
+check-tests: export PYTHONDONTWRITEBYTECODE :=
+check-tests: $(NATIVE) $(DEPENDENCIES)
+	@mkdir -p build
+	@$(PYTEST) --collect-only -qq > build/collected.txt || { cat build/collected.txt; exit 1; }
+	@echo "tests: collected"
 
 check-generated: $(NATIVE) $(DEPENDENCIES)
 	$(PY) tools/abi.py --check
@@ -135,7 +152,10 @@ check-generated: $(NATIVE) $(DEPENDENCIES)
 check-c: $(C_CHECKED)
 	@echo "C: no warnings"
 
-$(C_CHECKED): $(C_CHECKS)/%.checked: runtime_c/%.c $(C_HEADERS) .clang-tidy Makefile $(DEPENDENCIES) | $(NATIVE)
+# These have what is generated, the others need no more than the sources.
+$(patsubst runtime_c/%.c,$(C_CHECKS)/%.checked,$(shell grep -l wj_stencils.h $(C_FILES))): | $(NATIVE)
+
+$(C_CHECKED): $(C_CHECKS)/%.checked: runtime_c/%.c $(C_HEADERS) .clang-tidy Makefile $(CLANG_TIDY)
 	@mkdir -p $(C_CHECKS)
 	@$(VENV)/bin/clang-tidy --quiet --warnings-as-errors='*' $< -- $(C_FLAGS) $(PYTHON_HEADERS) \
 		$(if $(filter $*,$(C_REPEATING)),-Xclang -analyzer-config -Xclang max-nodes=$(FEWER_STATES))
