@@ -30,8 +30,21 @@ text_in_process.use()
 CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file() -> Iterator[None]:
+    """Examples to be tested are in the package: there are none here to look for in everything that is imported."""
+    found = yield
+    return [one for one in found if type(one) is pytest.Module]
+
+
+def pytest_collection() -> None:
+    """Nothing of what is collected is garbage."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """Eleven thousand tests are more garbage to look for than any test makes, and many collect it."""
+    gc.enable()
     gc.collect()
     gc.freeze()
 
