@@ -36,6 +36,7 @@ SOURCES = [
     "interpret_control.c",
     "interpret_module.c",
     "interpret_translate.c",
+    "interpret_vectors.c",
     "interrupt.c",
     "mapping.c",
     "memory.c",
@@ -108,12 +109,15 @@ GENERATED = str(ROOT / "build")
 
 
 # The package's own __init__ imports the C runtime, which is not there yet or is that of other sources.
-_MAKE_STENCILS = """
+_MAKE = """
 import pathlib, sys, types
 sys.modules["wasmjit"] = package = types.ModuleType("wasmjit")
 package.__path__ = ["wasmjit"]
-from wasmjit.stencils import header
-header.make(pathlib.Path(sys.argv[1]) / "wj_stencils.h")
+folder, machine, has_stencils = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "1"
+from wasmjit.stencils import header, routines
+routines.make(folder / f"wj_vectors_{machine}.o", machine)
+if has_stencils:
+    header.make(folder / "wj_stencils.h")
 """
 
 
@@ -133,12 +137,19 @@ def table_sources_checksum() -> int:
     return int(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
 
 
-def make_stencils() -> None:
-    """Has LLVM make the machine code of the stencil tier (wasmjit/stencils), where there is one for this machine and
-    what is there is not made of the same sources."""
-    if platform.machine().lower() in ("x86_64", "amd64"):
-        Path(GENERATED).mkdir(exist_ok=True)
-        subprocess.run([sys.executable, "-c", _MAKE_STENCILS, GENERATED], cwd=ROOT, check=True)
+def own_machine() -> str:
+    """As `wasmjit.stencils.routines` calls it."""
+    return {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine().lower())
+
+
+def make_code(machine: str) -> Path:
+    """Has LLVM make what code is made of or calls (wasmjit/stencils), unless what is there is of the same sources: the
+    machine code of the stencil tier, where there is one, and the routines of vector instructions, whose object file it
+    returns."""
+    Path(GENERATED).mkdir(exist_ok=True)
+    has_stencils = str(int(machine == "x86_64"))
+    subprocess.run([sys.executable, "-c", _MAKE, GENERATED, machine, has_stencils], cwd=ROOT, check=True)
+    return Path(GENERATED) / f"wj_vectors_{machine}.o"
 
 
 def make_ffibuilder(directory: str, extra_flags: list[str]) -> FFI:
@@ -151,6 +162,7 @@ def make_ffibuilder(directory: str, extra_flags: list[str]) -> FFI:
         sources=[f"{directory}/{name}" for name in SOURCES],
         include_dirs=[directory, GENERATED],
         depends=[f"{directory}/{name}" for name in HEADERS],
+        extra_objects=[str(Path(GENERATED) / f"wj_vectors_{own_machine()}.o")],
         extra_compile_args=[*FLAGS, *extra_flags, f"-DWJ_TABLE_SOURCES_CHECKSUM={table_sources_checksum()}"],
         libraries=["pthread", "m"],
         py_limited_api=False,
@@ -159,7 +171,7 @@ def make_ffibuilder(directory: str, extra_flags: list[str]) -> FFI:
 
 
 if __name__ == "__cffi__":  # by setuptools, which compiles what is made here
-    make_stencils()
+    make_code(own_machine())
     ffibuilder = make_ffibuilder("runtime_c", [])
 
 
@@ -170,9 +182,10 @@ def build(force: bool = False) -> Path:
     (ROOT / "build").mkdir(exist_ok=True)
     with (ROOT / "build" / "native.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        make_stencils()
+        make_code(own_machine())
         sources = [path for path in (ROOT / "runtime_c").iterdir() if path.is_file()]
         sources += Path(GENERATED).glob("wj_stencils.h")
+        sources.append(Path(GENERATED) / f"wj_vectors_{own_machine()}.o")
         sources += [ROOT / "wasmjit" / "wasm" / name for name in TABLE_SOURCES]
         newest = max(path.stat().st_mtime for path in sources)
         if not force and target.exists() and target.stat().st_mtime > newest:

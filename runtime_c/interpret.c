@@ -53,7 +53,7 @@ static void INTERPRETER_SECTION overflow(void)
  * a function of many locals is called again and again do not get through for seconds. */
 static inline void clear_locals(const wj_interpreted *function, uint64_t *slots)
 {
-    uint32_t i = function->signature->param_count;
+    uint32_t i = function->signature->param_slots;
     uint32_t end = function->local_count;
     for (; i + 8 <= end; i += 8) {
         for (uint32_t j = 0; j < 8; j++) {
@@ -149,8 +149,9 @@ uint64_t ABANDONED wj_interpret(uint32_t position, wj_frame *frame)
     uintptr_t end = is_known ? c.native_end : store->stack_limit;
     wj_activation *activation = begin(store, entry, function, c.vmctx, here, end);
     uint64_t *slots = activation->slots;
-    for (uint32_t i = 0; i < type->param_count; i++) {
-        slots[i] = *argument_place(store, frame, type->places[i].slot, is_register_entry);
+    for (uint32_t i = 0, slot = 0; i < type->param_count; i++) {
+        const wj_place *place = &type->places[i];
+        slot += copy_value(slots + slot, argument_place(store, frame, place->slot, is_register_entry), place->letter);
     }
     uint64_t *area = (uint64_t *)(uintptr_t)frame->ints[1];
     clear_locals(function, slots);
@@ -161,14 +162,15 @@ uint64_t ABANDONED wj_interpret(uint32_t position, wj_frame *frame)
     run(&c, store, entry, activation);
     if (c.next != NULL) { /* with the results area as it is: it has as many results */
         frame->ints[0] = (uint64_t)(uintptr_t)c.next_vmctx;
-        for (uint32_t i = 0; i < c.next_type->param_count; i++) {
-            *argument_place(store, frame, c.next_type->places[i].slot, true) = slots[i];
+        for (uint32_t i = 0, slot = 0; i < c.next_type->param_count; i++) {
+            const wj_place *place = &c.next_type->places[i];
+            slot += copy_value(argument_place(store, frame, place->slot, true), slots + slot, place->letter);
         }
         end_of(store, entry, activation);
         return (uint64_t)(uintptr_t)c.next;
     }
-    for (uint32_t i = 0; i < type->result_count; i++) {
-        *wj_result_slot(type, i, frame, area) = slots[i];
+    for (uint32_t i = 0, slot = 0; i < type->result_count; i++) {
+        slot += copy_value(wj_result_slot(type, i, frame, area), slots + slot, type->places[type->param_count + i].letter);
     }
     end_of(store, entry, activation);
     return 0;
@@ -293,9 +295,13 @@ static inline uint64_t masked(uint64_t index, uint64_t length)
     }
 /* Of what has checked something first: if that traps, the store is not told. */
 #define SAVE_FUEL() (plan->counts_fuel != 0 ? (void)(store->fuel = (uint64_t)c->fuel) : (void)0)
+/* A number of 128 bits in two slots. */
+#define WIDE(low, high) ((unsigned __int128)s[high] << 64 | s[low])
 #define NEXT(name)         \
     ip += WJ_WORDS_##name; \
     goto *labels[*ip]
+
+typedef uint64_t wide[2]; /* a v128, in two slots */
 
 /* Runs an activation, whose operands are its first slots, up to its return; its results are there then. The activations
  * that it calls, and those call, are run here too: what recursion takes is in the interpreter stack. */
@@ -320,6 +326,9 @@ static void INTERPRETER_SECTION ABANDONED run(context *c, wj_store *store, wj_en
 #undef WJ_X
 #define WJ_X(opcode, name, ...) &&label_##name##_CHECKED,
                                 WJ_LOAD_ROWS(WJ_X) WJ_STORE_ROWS(WJ_X)
+#undef WJ_X
+#define WJ_X(opcode, name, form, ...) &&label_VECTOR_##form,
+                                    WJ_VECTOR_ROWS(WJ_X)
 #undef WJ_X
     };
     const wj_interpreter_plan *plan;
@@ -380,7 +389,7 @@ tail_called:
         }
         goto finished;
     }
-    memmove(s, operands, callee->signature->param_count * sizeof *s);
+    memmove(s, operands, callee->signature->param_slots * sizeof *s);
     is_other = activation->vmctx != c->vmctx;
     activation->vmctx = c->vmctx;
     ip = callee->words;
@@ -524,6 +533,68 @@ label_CONSTANT_64:
 label_SELECT:
     s[ip[1]] = (uint32_t)s[ip[4]] != 0 ? s[ip[2]] : s[ip[3]];
     NEXT(SELECT);
+label_COPY_128:
+    memmove(s + ip[1], s + ip[2], sizeof(wide));
+    NEXT(COPY_128);
+label_CONSTANT_128:
+    memcpy(s + ip[1], ip + 2, sizeof(wide));
+    NEXT(CONSTANT_128);
+label_SELECT_128:
+    memmove(s + ip[1], s + ((uint32_t)s[ip[4]] != 0 ? ip[2] : ip[3]), sizeof(wide));
+    NEXT(SELECT_128);
+label_V128_LOAD:
+    activation->ip = ip;
+    memcpy(s + ip[1], (const void *)(base + NARROW(s[ip[2]]) + ip[3]), sizeof(wide));
+    NEXT(V128_LOAD);
+label_V128_STORE:
+    activation->ip = ip;
+    memcpy((void *)(base + NARROW(s[ip[1]]) + ip[3]), s + ip[2], sizeof(wide));
+    NEXT(V128_STORE);
+label_V128_LOAD_CHECKED: {
+    const uint8_t *from = wj_checked_place(c, s[ip[2]], ip + 3, sizeof(wide));
+    TRAP_IF(from == NULL, MEMORY_OUT_OF_BOUNDS);
+    memcpy(s + ip[1], from, sizeof(wide));
+    NEXT(V128_LOAD_CHECKED);
+}
+label_V128_STORE_CHECKED: {
+    uint8_t *to = wj_checked_place(c, s[ip[1]], ip + 3, sizeof(wide));
+    TRAP_IF(to == NULL, MEMORY_OUT_OF_BOUNDS);
+    memcpy(to, s + ip[2], sizeof(wide));
+    NEXT(V128_STORE_CHECKED);
+}
+#define VECTOR(form, ...)                                                                      \
+    label_VECTOR_##form:                                                                       \
+    (*wj_vector_at(plan->vector_choice, *ip))(s + ip[1], s + ip[2], __VA_ARGS__);              \
+    NEXT(VECTOR_##form)
+    VECTOR(UNARY, NULL, NULL, 0);
+    VECTOR(BINARY, s + ip[3], NULL, 0);
+    VECTOR(TERNARY, s + ip[3], s + ip[4], 0);
+    VECTOR(UNARY_LANE, NULL, NULL, ip[3]);
+    VECTOR(BINARY_LANE, s + ip[3], NULL, ip[4]);
+#undef VECTOR
+label_VECTOR_SHUFFLE:
+    wj_shuffle(s + ip[1], s + ip[2], s + ip[3], ip + 4);
+    NEXT(VECTOR_SHUFFLE);
+#define WIDE_SUM(name, sign)                                                                   \
+    label_##name:                                                                              \
+    {                                                                                          \
+        unsigned __int128 sum = WIDE(ip[2], ip[3]) sign WIDE(ip[4], ip[5]);                    \
+        memcpy(s + ip[1], &sum, sizeof sum);                                                   \
+        NEXT(name);                                                                            \
+    }
+    WIDE_SUM(I64_ADD128, +)
+    WIDE_SUM(I64_SUB128, -)
+#undef WIDE_SUM
+label_I64_MUL_WIDE_S: {
+    __int128 product = (__int128)(int64_t)s[ip[2]] * (int64_t)s[ip[3]];
+    memcpy(s + ip[1], &product, sizeof product);
+    NEXT(I64_MUL_WIDE_S);
+}
+label_I64_MUL_WIDE_U: {
+    unsigned __int128 product = (unsigned __int128)s[ip[2]] * s[ip[3]];
+    memcpy(s + ip[1], &product, sizeof product);
+    NEXT(I64_MUL_WIDE_U);
+}
 label_LOOP:
     ++*counter;
     if (UNLIKELY(--function->budget <= 0)) {
@@ -561,7 +632,7 @@ label_BRANCH_TABLE: {
     goto *labels[*ip];
 }
 label_RETURN: {
-    uint32_t count = function->signature->result_count;
+    uint32_t count = function->signature->result_slots;
     for (uint32_t i = 0; i < count; i++) {
         s[i] = s[ip[1] + i];
     }
@@ -666,6 +737,18 @@ label_IMPORTED_GLOBAL_SET_32:
 label_IMPORTED_GLOBAL_SET_64:
     *AT(uint64_t *, ip[2]) = s[ip[1]];
     NEXT(IMPORTED_GLOBAL_SET_64);
+label_GLOBAL_GET_128:
+    memcpy(s + ip[1], &AT(wide, ip[2]), sizeof(wide));
+    NEXT(GLOBAL_GET_128);
+label_GLOBAL_SET_128:
+    memcpy(&AT(wide, ip[2]), s + ip[1], sizeof(wide));
+    NEXT(GLOBAL_SET_128);
+label_IMPORTED_GLOBAL_GET_128:
+    memcpy(s + ip[1], AT(const wide *, ip[2]), sizeof(wide));
+    NEXT(IMPORTED_GLOBAL_GET_128);
+label_IMPORTED_GLOBAL_SET_128:
+    memcpy(AT(wide *, ip[2]), s + ip[1], sizeof(wide));
+    NEXT(IMPORTED_GLOBAL_SET_128);
 label_REF_FUNC:
     s[ip[1]] = (uint64_t)(uintptr_t)(c->vmctx + ip[2]);
     NEXT(REF_FUNC);

@@ -4,12 +4,13 @@
  * Bodies are translated once, at their first call, from the module's bytes, which validation has accepted, to words of
  * 32 bits: the number of an operation, then its operands. An operand of an instruction is a slot of the activation:
  * first the locals, then one slot per place of the operand stack. A slot has 64 bits; of an i32 or f32 the low half
- * counts. Functions of which validation does not say that they can be interpreted (`BodyFacts.is_interpretable`) are
+ * counts; a v128 takes two. Functions of which validation does not say that they can be interpreted (`BodyFacts.is_interpretable`) are
  * compiled. */
 #ifndef WJ_INTERPRET_H
 #define WJ_INTERPRET_H
 
 #include "boundary.h"
+#include "wj_opcodes.h"
 
 /* What instructions compute, by opcode of the binary format: opcode, name, type of the result, types of the operands,
  * expression. Operands are called a and b. Expressions that trap first call TRAP_IF. */
@@ -189,6 +190,14 @@
     X(CONSTANT, 3)      /* d, value */                                         \
     X(CONSTANT_64, 4)   /* d, low half, high half */                           \
     X(SELECT, 5)        /* d, slot, slot, slot of the condition */             \
+    /* The same of vectors, whose first slots are named. */                    \
+    X(COPY_128, 3)                                                             \
+    X(CONSTANT_128, 6)  /* d, four words */                                    \
+    X(SELECT_128, 5)                                                           \
+    X(V128_LOAD, 4)     /* d, slot of the address, offset */                   \
+    X(V128_STORE, 4)    /* slot of the address, slot, offset */                \
+    X(V128_LOAD_CHECKED, 6)                                                    \
+    X(V128_STORE_CHECKED, 6)                                                   \
     X(LOOP, 2)          /* offset in the module of the loop, or 0 if it cannot be entered */ \
     X(BRANCH, 2)        /* target: distance in words from here */              \
     X(BRANCH_IF, 3)     /* slot, target */                                     \
@@ -213,6 +222,10 @@
     X(IMPORTED_GLOBAL_GET_64, 3)                                               \
     X(IMPORTED_GLOBAL_SET_32, 3)                                               \
     X(IMPORTED_GLOBAL_SET_64, 3)                                               \
+    X(GLOBAL_GET_128, 3)                                                       \
+    X(GLOBAL_SET_128, 3)                                                       \
+    X(IMPORTED_GLOBAL_GET_128, 3)                                              \
+    X(IMPORTED_GLOBAL_SET_128, 3)                                              \
     X(REF_FUNC, 3)          /* d, offset of the func-ref */                    \
     X(REF_FUNC_IMPORTED, 3) /* d, offset of its address */                     \
     X(TABLE_GET, 4)    /* d, table, slot */                                    \
@@ -241,6 +254,10 @@
     X(MEMORY_INIT_WIDE, 6)                                                     \
     X(CANONICAL_32, 3) /* d, slot of an f32: the canonical NaN in place of any other */ \
     X(CANONICAL_64, 3)                                                         \
+    X(I64_ADD128, 6)   /* first d, slots of low and high halves */              \
+    X(I64_SUB128, 6)                                                           \
+    X(I64_MUL_WIDE_S, 4)                                                       \
+    X(I64_MUL_WIDE_U, 4)                                                       \
     X(SATURATE, 3)     /* d, slot of 64 bits: as an i32, the largest if it does not fit */ \
     X(FUEL_BEGIN, 1)   /* of a function: takes over what the store says is left, less 1; traps if that is nothing */ \
     X(FUEL, 2)         /* cost of what was passed */                              \
@@ -274,8 +291,12 @@ enum wj_operation {
 #define WJ_X(opcode, name, ...) WJ_OP_##name##_CHECKED,
     WJ_LOAD_ROWS(WJ_X) WJ_STORE_ROWS(WJ_X)
 #undef WJ_X
+#define WJ_X(opcode, name, ...) WJ_OP_##name,
+    WJ_VECTOR_ROWS(WJ_X)
+#undef WJ_X
     WJ_OPERATION_COUNT
 };
+enum { WJ_FIRST_VECTOR = WJ_OPERATION_COUNT - WJ_VECTOR_ROW_COUNT };
 
 /* How many words: of rows, result or target, operands, and what an access adds to an address, are one each. */
 enum {
@@ -286,13 +307,37 @@ enum {
     WJ_WORDS_BINARY = 4,
     WJ_WORDS_ACCESS = 4,
     WJ_WORDS_CHECKED_ACCESS = 6,
+    WJ_WORDS_VECTOR_UNARY = 3, /* of vector rows, by form; the number of a lane is behind the slots */
+    WJ_WORDS_VECTOR_BINARY = 4,
+    WJ_WORDS_VECTOR_TERNARY = 5,
+    WJ_WORDS_VECTOR_UNARY_LANE = 4,
+    WJ_WORDS_VECTOR_BINARY_LANE = 5,
+    WJ_WORDS_VECTOR_SHUFFLE = 8, /* d, slot, slot, the bytes' indices in four words */
 };
+
+/* ---- what vector rows compute: machine code that LLVM has made of their texts (wasmjit/stencils/routines.py) ---- */
+
+/* From the slots of a row's operands, or NULL, to that of its result. `lane`: if it has an immediate of that kind. */
+typedef void wj_vector_routine(void *result, const void *a, const void *b, const void *c, uint32_t lane);
+
+enum { WJ_VECTOR_CHOICES = 8 }; /* wj_interpreter_plan.vector_choice */
+/* By choice and row: where the routine is, from here; 0 of a shuffle. Equal texts have the same one. */
+extern WJ_INTERNAL const int32_t wj_vector_offsets[WJ_VECTOR_CHOICES][WJ_VECTOR_ROW_COUNT];
+
+static inline wj_vector_routine *wj_vector_at(uint32_t choice, uint32_t operation)
+{
+    uintptr_t distance = (uintptr_t)(intptr_t)wj_vector_offsets[choice][operation - WJ_FIRST_VECTOR];
+    return (wj_vector_routine *)((uintptr_t)wj_vector_offsets + distance);
+}
+
+/* i8x16.shuffle, whose mask no routine has: the indices of bytes. */
+WJ_INTERNAL void wj_shuffle(void *result, const void *a, const void *b, const void *mask);
 
 /* One function, translated. Nothing of it changes but `budget`, `translate_ns` and `native`. */
 struct wj_interpreted {
     wj_interpreted *next; /* in wj_interpreter.made */
     uint32_t function_index;
-    uint32_t local_count; /* parameters included */
+    uint32_t local_count; /* slots of locals, parameters included */
     uint32_t slot_count;
     uint32_t word_count;
     uint32_t offset_count;

@@ -9,6 +9,14 @@
 #define FRAME(slots)                                                                                  \
     ((wj_frame *)(((uintptr_t)alloca((WJ_SLOT_OF(stack) + (slots) + 2) * sizeof(uint64_t)) + 15) & ~(uintptr_t)15))
 
+/* Puts the results of a call into the slots at `values`. */
+static inline void take_results(const wj_signature *type, wj_frame *frame, uint64_t *area, uint64_t *values)
+{
+    for (uint32_t i = 0, slot = 0; i < type->result_count; i++) {
+        slot += copy_value(values + slot, wj_result_slot(type, i, frame, area), type->places[type->param_count + i].letter);
+    }
+}
+
 /* Calls code with the operands at `values`, where it puts the results. */
 static void ABANDONED call_native(const context *c, const void *code, void *vmctx, const wj_signature *type, uint64_t *values)
 {
@@ -17,15 +25,13 @@ static void ABANDONED call_native(const context *c, const void *code, void *vmct
     uint64_t *places = (uint64_t *)frame;
     frame->ints[0] = (uint64_t)(uintptr_t)vmctx;
     frame->ints[1] = (uint64_t)(uintptr_t)area;
-    for (uint32_t i = 0; i < type->param_count; i++) {
-        places[type->places[i].slot] = values[i];
+    for (uint32_t i = 0, slot = 0; i < type->param_count; i++) {
+        slot += copy_value(places + type->places[i].slot, values + slot, type->places[i].letter);
     }
     limits before = lower_limits(c, (uintptr_t)frame);
     wj_call_frame(code, frame, type->stack_slots);
     put_back(c, before);
-    for (uint32_t i = 0; i < type->result_count; i++) {
-        values[i] = *wj_result_slot(type, i, frame, area);
-    }
+    take_results(type, frame, area, values);
 }
 
 _Static_assert(sizeof(uint64_t) == WJ_LOOP_FRAME_SLOT_BYTES, "locals are the frame of a loop entry");
@@ -40,9 +46,7 @@ void ABANDONED wj_enter_loop(const context *c, uint64_t code, const wj_signature
     limits before = lower_limits(c, (uintptr_t)frame);
     wj_call_frame((const void *)(uintptr_t)code, frame, 0);
     put_back(c, before);
-    for (uint32_t i = 0; i < type->result_count; i++) {
-        locals[i] = *wj_result_slot(type, i, frame, area);
-    }
+    take_results(type, frame, area, locals);
 }
 
 uint64_t wj_hot(const context *c, wj_interpreted *function, uint32_t loop_offset)
@@ -97,7 +101,7 @@ static void leave(context *c, wj_activation *activation, const void *code, const
 {
     bool fits = type->stack_slots == 0;
     if (activation->is_first && (fits || register_entry != NULL)) {
-        memmove(activation->slots, values, type->param_count * sizeof *values);
+        memmove(activation->slots, values, type->param_slots * sizeof *values);
         c->next = fits ? code : register_entry;
         c->next_vmctx = vmctx;
         c->next_type = type;
@@ -105,7 +109,7 @@ static void leave(context *c, wj_activation *activation, const void *code, const
     }
     activation->ip = NULL; /* in backtraces the code stands for this activation */
     call_native(c, code, vmctx, type, values);
-    memmove(activation->slots, values, type->result_count * sizeof *values);
+    memmove(activation->slots, values, type->result_slots * sizeof *values);
 }
 
 wj_interpreted *wj_tail_call_defined(context *c, wj_activation *activation, uint32_t position, uint64_t *values)

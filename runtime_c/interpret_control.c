@@ -10,7 +10,7 @@ frame *wj_push_frame(translator *t, uint32_t opcode, uint32_t param_count, uint3
 {
     frame *made = &t->frames[t->frame_count++];
     *made = (frame){opcode, param_count, result_count, t->height - param_count, 0, NO_WORD, NO_WORD, NO_WORD, 0,
-                    !t->live};
+                    !t->live, false, NULL};
     return made;
 }
 
@@ -50,7 +50,7 @@ static bool has_moves(const translator *t, const frame *f)
     }
     for (uint32_t i = 0; i < arity; i++) {
         const operand *from = &t->operands[t->height - arity + i];
-        if (from->is_constant || from->slot != own_slot(t, f->height + i)) {
+        if (!from->is_upper && (from->is_constant || from->slot != own_slot(t, f->height + i))) {
             return true;
         }
     }
@@ -65,7 +65,11 @@ static void move_operands(translator *t, const frame *f)
     if (arity > MOST_SINGLE_MOVES) {
         settle_from(t, 0);
     }
-    if (arity > 1 && t->settled == t->height) {
+    bool has_vector = false; /* those may be in registers as a whole (stencil.h) */
+    for (uint32_t i = 0; arity <= MOST_SINGLE_MOVES && i < arity; i++) {
+        has_vector = has_vector || t->operands[t->height - arity + i].is_upper;
+    }
+    if (arity > 1 && t->settled == t->height && !has_vector) {
         if (t->height - arity != f->height) {
             begin(t, WJ_OP_MOVE);
             emit(t, own_slot(t, f->height));
@@ -75,7 +79,10 @@ static void move_operands(translator *t, const frame *f)
         return;
     }
     for (uint32_t i = 0; i < arity; i++) {
-        write_to(t, own_slot(t, f->height + i), &t->operands[t->height - arity + i]);
+        const operand *from = &t->operands[t->height - arity + i];
+        if (!from->is_upper) {
+            write_to(t, own_slot(t, f->height + i), from);
+        }
     }
 }
 
@@ -229,11 +236,11 @@ void wj_branch_table(translator *t)
 
 void wj_return(translator *t)
 {
-    uint32_t first = t->height - t->result_count;
+    uint32_t first = t->height - t->signature->result_slots;
     uint32_t slot = 0;
-    if (t->result_count == 1) {
+    if (t->signature->result_count == 1) {
         slot = slot_of(t, first);
-    } else if (t->result_count != 0) {
+    } else if (t->signature->result_count != 0) {
         settle_from(t, first);
         slot = own_slot(t, first);
     }
@@ -242,34 +249,27 @@ void wj_return(translator *t)
     emit(t, slot);
 }
 
-static void block_type(translator *t, uint32_t *param_count, uint32_t *result_count)
+/* Reads what a block takes and gives. */
+static frame block_type(translator *t)
 {
-    if ((*t->at & 0xc0) == 0x40) {
-        *param_count = 0;
-        *result_count = *t->at != EMPTY_TYPE;
-        if (*result_count == 0) {
-            t->at++;
-        } else {
-            (void)read_value_type(t);
-        }
-        return;
+    frame made = {.type = NULL};
+    if (*t->at == EMPTY_TYPE) {
+        t->at++;
+    } else if ((*t->at & 0xc0) == 0x40) {
+        made.has_vector = read_value_type(t) == WJ_TYPE_V128;
+        made.result_count = made.has_vector ? 2 : 1;
+    } else {
+        made.type = t->of->plan.types[(uint32_t)read_signed(t)];
+        t->failed = t->failed || made.type == NULL;
+        made.param_count = made.type == NULL ? 0 : made.type->param_slots;
+        made.result_count = made.type == NULL ? 0 : made.type->result_slots;
     }
-    const wj_signature *type = t->of->plan.types[(uint32_t)read_signed(t)];
-    if (type == NULL) {
-        t->failed = true;
-        *param_count = 0;
-        *result_count = 0;
-        return;
-    }
-    *param_count = type->param_count;
-    *result_count = type->result_count;
+    return made;
 }
 
 void wj_begin_block(translator *t, uint8_t opcode, const uint8_t *at)
 {
-    uint32_t params;
-    uint32_t results;
-    block_type(t, &params, &results);
+    frame of = block_type(t);
     if (!t->live || t->failed) {
         (void)wj_push_frame(t, opcode, 0, 0);
         return;
@@ -287,8 +287,10 @@ void wj_begin_block(translator *t, uint8_t opcode, const uint8_t *at)
     } else {
         settle_from(t, 0);
     }
-    frame *made = wj_push_frame(t, opcode, params, results);
+    frame *made = wj_push_frame(t, opcode, of.param_count, of.result_count);
     made->else_fixup = else_fixup;
+    made->has_vector = of.has_vector;
+    made->type = of.type;
     t->last = NO_WORD;
     if (opcode == LOOP) {
         made->target = (uint32_t)t->count;
@@ -310,7 +312,7 @@ void wj_begin_else(translator *t)
     fix(t, f->else_fixup);
     f->else_fixup = NO_WORD;
     pop_to(t, f->height);
-    push_many(t, f->param_count);
+    push_params(t, f);
     t->live = true;
 }
 
@@ -330,7 +332,7 @@ void wj_end_block(translator *t)
     }
     fix(t, f->fixups);
     pop_to(t, f->height);
-    push_many(t, f->result_count);
+    push_results(t, f);
     t->frame_count--;
     t->live = true; /* if the label cannot be reached either, what follows is translated for nothing */
     if (t->frame_count == 0) {

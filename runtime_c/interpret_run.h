@@ -15,6 +15,16 @@ static inline void set_instance(context *c, void *vmctx)
     c->interpreter = wj_header_of(c->functions)->interpreter;
 }
 
+/* Copies the slots of a value of the type; so many there are. */
+static inline uint32_t copy_value(uint64_t *to, const uint64_t *from, char letter)
+{
+    to[0] = from[0];
+    if (letter == WJ_LETTER_V128) {
+        to[1] = from[1];
+    }
+    return wj_slots_of(letter);
+}
+
 /* Counts of calls and iterations: which code is hot (compile/metering.py). */
 static inline uint64_t *counter_of(const context *c, uint32_t position)
 {

@@ -15,19 +15,24 @@
  * NOLINTBEGIN(clang-analyzer-core.*, clang-analyzer-security.ArrayBound, clang-analyzer-unix.Malloc) */
 
 enum { NO_WORD = UINT32_MAX };
+#define IS_VECTOR UINT32_C(0x80000000)
 enum { MOST_WORDS = 1 << 26 };
 enum { MOST_SINGLE_MOVES = 4 };
 
+/* A vector takes two positions: this is what the first has; the second is nothing of its own. */
 typedef struct {
     bool is_constant;
+    bool is_vector;
+    bool is_upper; /* a vector's second position */
     uint32_t slot;
     uint32_t before; /* of a local: the position of the operand below that is the same local, or NO_WORD */
     uint64_t value;
+    uint64_t upper; /* of a vector: the upper half of the constant */
 } operand;
 
 typedef struct {
     uint32_t opcode;
-    uint32_t param_count, result_count;
+    uint32_t param_count, result_count; /* slots */
     uint32_t height;      /* of the operand stack, below the parameters */
     uint32_t target;      /* of branches to a loop */
     uint32_t fixups;      /* the last word that waits for the label; it holds the one before; NO_WORD: none */
@@ -35,13 +40,17 @@ typedef struct {
     uint32_t table;  /* the last br_table with this label, by its first target, */
     uint32_t mover;  /* and its code that moves the operands there, for all entries of the table */
     bool dead; /* stands in unreachable code */
+    bool has_vector;           /* its only result is one; */
+    const wj_signature *type;  /* or it has this type, if it is not NULL */
 } frame;
 
 typedef struct {
     const wj_interpreter *of;
     const uint8_t *at;
-    uint32_t local_count;
-    uint32_t result_count;
+    const wj_signature *signature;
+    uint32_t local_count;  /* slots */
+    uint32_t *local_slots; /* by local: its slot, or IS_VECTOR and its first; NULL: all locals have one */
+    size_t local_room;
     uint32_t height, most_height;
     bool live;
     bool failed; /* no memory, or something that is compiled only */
@@ -96,7 +105,7 @@ static inline int64_t read_signed(translator *t)
     return (int64_t)value;
 }
 
-/* A value type. Vectors are compiled only, as is what is not known. */
+/* A value type. What is not known is compiled only. */
 static inline uint8_t read_value_type(translator *t)
 {
     uint8_t type = *t->at++;
@@ -105,6 +114,7 @@ static inline uint8_t read_value_type(translator *t)
     case WJ_TYPE_I64:
     case WJ_TYPE_F32:
     case WJ_TYPE_F64:
+    case WJ_TYPE_V128:
     case WJ_TYPE_FUNCREF:
     case WJ_TYPE_EXTERNREF:
         break;
@@ -243,10 +253,38 @@ static inline uint32_t push(translator *t)
     return slot;
 }
 
-static inline void push_many(translator *t, uint32_t count)
+/* A vector. Its first slot. */
+static inline uint32_t push_vector(translator *t)
+{
+    uint32_t slot = push(t);
+    (void)push(t);
+    t->operands[t->height - 2].is_vector = true;
+    t->operands[t->height - 1] = (operand){.slot = NO_WORD, .is_upper = true};
+    return slot;
+}
+
+/* As many values as the places are, each in its own slots. */
+static inline void push_places(translator *t, const wj_place *places, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
-        (void)push(t);
+        (void)(places[i].letter == WJ_LETTER_V128 ? push_vector(t) : push(t));
+    }
+}
+
+/* The parameters or results of a block. */
+static inline void push_params(translator *t, const frame *f)
+{
+    if (f->type != NULL) {
+        push_places(t, f->type->places, f->type->param_count);
+    }
+}
+
+static inline void push_results(translator *t, const frame *f)
+{
+    if (f->type != NULL) {
+        push_places(t, f->type->places + f->type->param_count, f->type->result_count);
+    } else if (f->result_count != 0) {
+        (void)(f->has_vector ? push_vector(t) : push(t));
     }
 }
 
@@ -255,10 +293,28 @@ static inline void push_constant(translator *t, uint64_t value)
     push_operand(t, (operand){.is_constant = true, .value = value});
 }
 
-static inline void push_local(translator *t, uint32_t index)
+static inline void push_vector_constant(translator *t, uint64_t lower, uint64_t upper)
 {
-    push_operand(t, (operand){.slot = index, .before = t->newest[index]});
-    t->newest[index] = t->height - 1;
+    push_operand(t, (operand){.is_constant = true, .is_vector = true, .value = lower, .upper = upper});
+    push_operand(t, (operand){.slot = NO_WORD, .is_upper = true});
+}
+
+/* Where a local is: IS_VECTOR and its first slot, or its slot. */
+static inline uint32_t place_of_local(const translator *t, uint32_t index)
+{
+    return t->local_slots == NULL ? index : t->local_slots[index];
+}
+
+/* `place`: as of `place_of_local`. */
+static inline void push_local(translator *t, uint32_t place)
+{
+    uint32_t slot = place & ~IS_VECTOR;
+    bool is_vector = (place & IS_VECTOR) != 0;
+    push_operand(t, (operand){.slot = slot, .before = t->newest[slot], .is_vector = is_vector});
+    t->newest[slot] = t->height - 1;
+    if (is_vector) {
+        push_operand(t, (operand){.slot = NO_WORD, .is_upper = true});
+    }
 }
 
 static inline bool is_local(const translator *t, const operand *of)
@@ -276,12 +332,24 @@ static inline void write_constant(translator *t, uint32_t slot, uint64_t value)
     }
 }
 
+static inline void write_vector_constant(translator *t, uint32_t slot, const operand *from)
+{
+    begin(t, WJ_OP_CONSTANT_128);
+    emit(t, slot);
+    emit(t, (uint32_t)from->value);
+    emit(t, (uint32_t)(from->value >> 32));
+    emit(t, (uint32_t)from->upper);
+    emit(t, (uint32_t)(from->upper >> 32));
+}
+
 static inline void write_to(translator *t, uint32_t slot, const operand *from)
 {
-    if (from->is_constant) {
+    if (from->is_constant && from->is_vector) {
+        write_vector_constant(t, slot, from);
+    } else if (from->is_constant) {
         write_constant(t, slot, from->value);
     } else if (from->slot != slot) {
-        begin(t, WJ_OP_COPY);
+        begin(t, from->is_vector ? WJ_OP_COPY_128 : WJ_OP_COPY);
         emit(t, slot);
         emit(t, from->slot);
     }
@@ -291,8 +359,10 @@ static inline void write_to(translator *t, uint32_t slot, const operand *from)
 static inline void settle(translator *t, uint32_t position)
 {
     operand *at = &t->operands[position];
-    write_to(t, own_slot(t, position), at);
-    *at = (operand){.slot = own_slot(t, position)};
+    if (!at->is_upper) {
+        write_to(t, own_slot(t, position), at);
+        *at = (operand){.slot = own_slot(t, position), .is_vector = at->is_vector};
+    }
 }
 
 /* Of the operands from a position on. Those that are known to be settled are passed over: a function of many operands and
@@ -315,6 +385,7 @@ static inline void settle_from(translator *t, uint32_t position)
 
 static inline const operand *pop(translator *t)
 {
+    t->height -= t->operands[t->height - 1].is_upper;
     const operand *top = &t->operands[--t->height];
     if (is_local(t, top)) {
         t->newest[top->slot] = top->before;
@@ -332,7 +403,7 @@ static inline void pop_to(translator *t, uint32_t height)
     t->settled = t->settled > height ? height : t->settled;
 }
 
-/* Settles all operands but the one on top. */
+/* Settles all operands but the one on top, a number or reference. */
 static inline void settle_below_top(translator *t)
 {
     operand top = *pop(t);
@@ -368,21 +439,28 @@ static inline void pop_slots(translator *t, uint32_t count, uint32_t *slots)
     for (uint32_t i = 0; i < count; i++) {
         (void)pop(t);
     }
+    uint32_t position = t->height;
     for (uint32_t i = 0; i < count; i++) {
-        slots[i] = slot_of(t, t->height + i);
+        slots[i] = slot_of(t, position);
+        position += t->operands[position].is_vector ? 2 : 1;
     }
 }
 
 /* Begins an instruction whose first operand is the slot of its result, which it pushes; that word comes first. */
-static inline void begin_result(translator *t, uint32_t operation)
+static inline void begin_result_of(translator *t, uint32_t operation, bool is_vector)
 {
     uint32_t position = (uint32_t)t->count;
     begin(t, operation);
-    emit(t, push(t));
+    emit(t, is_vector ? push_vector(t) : push(t));
     t->last = position;
 }
 
-/* Before local `index` changes: who refers to it gets the present value. True if somebody did. */
+static inline void begin_result(translator *t, uint32_t operation)
+{
+    begin_result_of(t, operation, false);
+}
+
+/* Before the local at slot `index` changes: who refers to it gets the present value. True if somebody did. */
 static inline bool detach(translator *t, uint32_t index)
 {
     uint32_t position = t->newest[index];
@@ -396,8 +474,9 @@ static inline bool detach(translator *t, uint32_t index)
     return any;
 }
 
-static inline void set_local(translator *t, uint32_t index)
+static inline void set_local(translator *t, uint32_t place)
 {
+    uint32_t index = place & ~IS_VECTOR;
     operand value = *pop(t);
     uint32_t own = own_slot(t, t->height);
     uint32_t last = t->last;
@@ -433,6 +512,22 @@ static inline bool has_wide_operands(uint32_t operation)
     return has_wide_result(operation) ||
            (operation >= WJ_OP_I64_EQ - WJ_OP_I32_EQ && operation < WJ_OP_I32_ADD - WJ_OP_I32_EQ);
 }
+
+/* ---- accesses (interpret_translate.c) and vectors (interpret_vectors.c) ---- */
+
+/* A memory argument. */
+typedef struct {
+    uint32_t memory;
+    uint64_t offset;
+} wj_memory_place;
+
+WJ_INTERNAL wj_memory_place wj_memory_argument(translator *t);
+/* An access of so many bytes by an operation for memory 0, or what it is with a comparison. `slots`: of the result and the
+ * address, or of the address and the value. */
+WJ_INTERNAL void wj_access(translator *t, uint32_t operation, uint32_t access_bytes, wj_memory_place at_memory,
+                           const uint32_t *slots, uint32_t address, const uint8_t *at);
+/* What stands behind the prefix of vector instructions; `at` is where that is. */
+WJ_INTERNAL void wj_vector_instruction(translator *t, const uint8_t *at);
 
 /* ---- control flow (interpret_control.c) ---- */
 

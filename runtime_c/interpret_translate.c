@@ -2,12 +2,11 @@
  *
  * Bodies are valid: every immediate is well-formed, every index in range, and the operand stack has what is popped. */
 #include "interpret_stack.h"
-#include "wj_opcodes.h"
 
 /* The static analyser does not know that bodies are valid, and takes the operand stack and the frames to be empty.
  * NOLINTBEGIN(clang-analyzer-core.*, clang-analyzer-security.ArrayBound, clang-analyzer-unix.Malloc) */
 
-enum { PREFIX = 0xfc };
+enum { PREFIX = 0xfc, VECTOR_PREFIX = 0xfd };
 enum { HAS_MEMORY_INDEX = 0x40 }; /* flag of a memory argument */
 enum { FIRST_F64_ARITHMETIC = 0x99, F32_DEMOTE = 0xb6 };
 enum { WIDE = 1 };                /* kind of a memory or table (wj_interpreter_plan) */
@@ -52,17 +51,11 @@ static row row_of(uint32_t opcode)
     }
 }
 
-/* A memory argument. */
-typedef struct {
-    uint32_t memory;
-    uint64_t offset;
-} place;
-
-static place memory_argument(translator *t)
+wj_memory_place wj_memory_argument(translator *t)
 {
     uint32_t flags = read_index(t);
     uint32_t memory = (flags & HAS_MEMORY_INDEX) != 0 ? read_index(t) : 0;
-    return (place){memory, read_unsigned(t)};
+    return (wj_memory_place){memory, read_unsigned(t)};
 }
 
 static bool is_wide_memory(const translator *t, uint32_t memory)
@@ -81,7 +74,7 @@ static bool is_checked(const translator *t, uint32_t memory)
     return memory != 0 || t->of->plan.memory_kinds[0] != 0;
 }
 
-static void emit_place(translator *t, place at)
+static void emit_place(translator *t, wj_memory_place at)
 {
     emit(t, 2 * at.memory + is_wide_memory(t, at.memory));
     emit(t, (uint32_t)at.offset);
@@ -100,6 +93,42 @@ static void check_offset(translator *t, uint32_t address, uint32_t offset, uint3
     emit(t, address);
     emit(t, offset);
     emit(t, access_bytes);
+}
+
+static uint32_t access_words(const translator *t, uint32_t memory)
+{
+    return is_checked(t, memory) ? WJ_WORDS_CHECKED_ACCESS : WJ_WORDS_ACCESS;
+}
+
+/* The same access with a comparison. */
+static uint32_t checked_access(uint32_t operation)
+{
+    switch (operation) {
+    case WJ_OP_V128_LOAD:
+        return WJ_OP_V128_LOAD_CHECKED;
+    case WJ_OP_V128_STORE:
+        return WJ_OP_V128_STORE_CHECKED;
+    default:
+        return operation - WJ_OP_I32_LOAD + WJ_OP_I32_LOAD_CHECKED;
+    }
+}
+
+void wj_access(translator *t, uint32_t operation, uint32_t access_bytes, wj_memory_place at_memory, const uint32_t *slots,
+               uint32_t address, const uint8_t *at)
+{
+    bool compares = is_checked(t, at_memory.memory);
+    if (!compares) {
+        check_offset(t, address, (uint32_t)at_memory.offset, access_bytes, at);
+    }
+    site(t, at);
+    begin(t, compares ? checked_access(operation) : operation);
+    emit(t, slots[0]);
+    emit(t, slots[1]);
+    if (compares) {
+        emit_place(t, at_memory);
+    } else {
+        emit(t, (uint32_t)at_memory.offset);
+    }
 }
 
 static void binary(translator *t, uint32_t operation, bool is_integer, const uint8_t *at)
@@ -132,7 +161,7 @@ static void binary(translator *t, uint32_t operation, bool is_integer, const uin
 static void regular(translator *t, row found, const uint8_t *at)
 {
     uint32_t slots[2];
-    place at_memory;
+    wj_memory_place at_memory;
     switch (found.form) {
     case UNARY:
         slots[0] = pop_slot(t);
@@ -141,38 +170,16 @@ static void regular(translator *t, row found, const uint8_t *at)
         emit(t, slots[0]);
         break;
     case LOAD:
-        at_memory = memory_argument(t);
-        slots[0] = pop_slot(t);
-        if (is_checked(t, at_memory.memory)) {
-            site(t, at);
-            begin_result(t, found.operation - WJ_OP_I32_LOAD + WJ_OP_I32_LOAD_CHECKED);
-            emit(t, slots[0]);
-            emit_place(t, at_memory);
-            break;
-        }
-        check_offset(t, slots[0], (uint32_t)at_memory.offset, found.access_bytes, at);
-        site(t, at);
-        begin_result(t, found.operation);
-        emit(t, slots[0]);
-        emit(t, (uint32_t)at_memory.offset);
+        at_memory = wj_memory_argument(t);
+        slots[1] = pop_slot(t);
+        slots[0] = push(t);
+        wj_access(t, found.operation, found.access_bytes, at_memory, slots, slots[1], at);
+        t->last = (uint32_t)t->count - access_words(t, at_memory.memory);
         break;
     case STORE:
-        at_memory = memory_argument(t);
+        at_memory = wj_memory_argument(t);
         pop_slots(t, 2, slots);
-        if (is_checked(t, at_memory.memory)) {
-            site(t, at);
-            begin(t, found.operation - WJ_OP_I32_LOAD + WJ_OP_I32_LOAD_CHECKED);
-            emit(t, slots[0]);
-            emit(t, slots[1]);
-            emit_place(t, at_memory);
-            break;
-        }
-        check_offset(t, slots[0], (uint32_t)at_memory.offset, found.access_bytes, at);
-        site(t, at);
-        begin(t, found.operation);
-        emit(t, slots[0]);
-        emit(t, slots[1]);
-        emit(t, (uint32_t)at_memory.offset);
+        wj_access(t, found.operation, found.access_bytes, at_memory, slots, slots[0], at);
         break;
     default:
         binary(t, found.operation, found.form == INTEGER_BINARY, at);
@@ -196,7 +203,7 @@ static void call(translator *t, uint32_t operation, const wj_signature *type, ui
         t->failed = true;
         return;
     }
-    uint32_t first = t->height - type->param_count;
+    uint32_t first = t->height - type->param_slots;
     bool is_indirect = operation == WJ_OP_CALL_INDIRECT || operation == WJ_OP_RETURN_CALL_INDIRECT;
     bool checks = is_indirect || operation == WJ_OP_CALL_REF || operation == WJ_OP_RETURN_CALL_REF;
     settle_from(t, first);
@@ -221,7 +228,7 @@ static void call(translator *t, uint32_t operation, const wj_signature *type, ui
     }
     load_fuel(t);
     pop_to(t, first);
-    push_many(t, type->result_count);
+    push_places(t, type->places + type->param_count, type->result_count);
 }
 
 static void global(translator *t, uint32_t index, bool sets)
@@ -229,17 +236,20 @@ static void global(translator *t, uint32_t index, bool sets)
     bool imported = index < t->of->plan.imported_global_count;
     uint8_t type = t->of->plan.global_types[index];
     bool narrow = type == WJ_TYPE_I32 || type == WJ_TYPE_F32;
+    bool is_vector = type == WJ_TYPE_V128;
     uint32_t offset = imported ? t->of->plan.imported_globals_offset + 8 * index
                                : t->of->plan.globals_offset + WJ_GLOBAL_BYTES * (index - t->of->plan.imported_global_count);
     uint32_t operation = imported ? WJ_OP_IMPORTED_GLOBAL_GET_32 : WJ_OP_GLOBAL_GET_32;
     operation += (sets ? 2 : 0) + (narrow ? 0 : 1);
-    t->failed = t->failed || type == 0x7b;
+    if (is_vector) {
+        operation = (imported ? WJ_OP_IMPORTED_GLOBAL_GET_128 : WJ_OP_GLOBAL_GET_128) + (sets ? 1 : 0);
+    }
     if (sets) {
         uint32_t slot = pop_slot(t);
         begin(t, operation);
         emit(t, slot);
     } else {
-        begin_result(t, operation);
+        begin_result_of(t, operation, is_vector);
     }
     emit(t, offset);
 }
@@ -325,6 +335,19 @@ static void call_runtime(translator *t, uint32_t operation, bool has_result, ope
     emit_instruction(t, operation, has_result, of, slots, at);
 }
 
+/* From low and high halves to those of the result. */
+static void wide_arithmetic(translator *t, uint32_t operation, uint32_t operand_count)
+{
+    uint32_t slots[4];
+    pop_slots(t, operand_count, slots);
+    begin(t, operation);
+    emit(t, push(t));
+    (void)push(t);
+    for (uint32_t i = 0; i < operand_count; i++) {
+        emit(t, slots[i]);
+    }
+}
+
 static void prefixed(translator *t, const uint8_t *at)
 {
     uint32_t number = read_index(t);
@@ -381,7 +404,19 @@ static void prefixed(translator *t, const uint8_t *at)
     case 17:
         call_runtime(t, WJ_OP_TABLE_FILL, false, (operands){both, 1, 3}, is_wide_table(t, first), 7, at);
         break;
-    default: /* wide arithmetic */
+    case 19:
+        wide_arithmetic(t, WJ_OP_I64_ADD128, 4);
+        break;
+    case 20:
+        wide_arithmetic(t, WJ_OP_I64_SUB128, 4);
+        break;
+    case 21:
+        wide_arithmetic(t, WJ_OP_I64_MUL_WIDE_S, 2);
+        break;
+    case 22:
+        wide_arithmetic(t, WJ_OP_I64_MUL_WIDE_U, 2);
+        break;
+    default:
         t->failed = true;
         break;
     }
@@ -399,7 +434,8 @@ static void select_operands(translator *t)
 {
     uint32_t slots[3];
     pop_slots(t, 3, slots);
-    begin_result(t, WJ_OP_SELECT);
+    bool is_vector = t->operands[t->height].is_vector;
+    begin_result_of(t, is_vector ? WJ_OP_SELECT_128 : WJ_OP_SELECT, is_vector);
     emit(t, slots[0]);
     emit(t, slots[1]);
     emit(t, slots[2]);
@@ -493,13 +529,13 @@ static void other(translator *t, uint8_t opcode, const uint8_t *at)
         select_operands(t);
         break;
     case 0x20:
-        push_local(t, read_index(t));
+        push_local(t, place_of_local(t, read_index(t)));
         break;
     case 0x21:
-        set_local(t, read_index(t));
+        set_local(t, place_of_local(t, read_index(t)));
         break;
     case 0x22:
-        index = read_index(t);
+        index = place_of_local(t, read_index(t));
         set_local(t, index);
         push_local(t, index);
         break;
@@ -552,6 +588,9 @@ static void other(translator *t, uint8_t opcode, const uint8_t *at)
     case PREFIX:
         prefixed(t, at);
         break;
+    case VECTOR_PREFIX:
+        wj_vector_instruction(t, at);
+        break;
     default:
         t->failed = true;
         break;
@@ -568,20 +607,27 @@ static const char *immediates_of(const translator *t, uint8_t opcode)
     };
     static const char *const prefixed[256] = {
         WJ_PREFIXED_OPCODES(WJ_X)
+    };
+    enum { COUNT = 512 };
+    static const char *const vectors[COUNT] = {
+        WJ_VECTOR_OPCODES(WJ_X)
 #undef WJ_X
     };
-    if (opcode != PREFIX) {
+    if (opcode != PREFIX && opcode != VECTOR_PREFIX) {
         return all[opcode];
     }
     translator reader = *t;
     uint64_t number = read_unsigned(&reader);
+    if (opcode == VECTOR_PREFIX) {
+        return number < COUNT ? vectors[number] : NULL;
+    }
     return number < 256 ? prefixed[number] : NULL;
 }
 
 /* Passes over an instruction in unreachable code. */
 static void skip(translator *t, uint8_t opcode, const char *immediates)
 {
-    if (opcode == PREFIX) {
+    if (opcode == PREFIX || opcode == VECTOR_PREFIX) {
         (void)read_index(t);
     }
     for (; *immediates != 0 && !t->failed; immediates++) {
@@ -596,8 +642,14 @@ static void skip(translator *t, uint8_t opcode, const char *immediates)
         case '8':
             t->at += 8;
             break;
+        case '1':
+            t->at++;
+            break;
+        case 'w':
+            t->at += 16;
+            break;
         case 'm':
-            (void)memory_argument(t);
+            (void)wj_memory_argument(t);
             break;
         case 'l':
             for (uint32_t count = read_index(t) + 1; count != 0; count--) {
@@ -689,20 +741,47 @@ static void instruction(translator *t)
     }
 }
 
-/* Reads the declarations of locals: their number, parameters not counted. Not interpreted if one is a vector. */
-static void locals(translator *t)
+/* So many locals more, behind the others; of functions without vectors nothing is kept of each. */
+static void add_locals(translator *t, uint32_t first, uint32_t count, bool are_vectors)
 {
-    uint32_t groups = read_index(t);
+    bool are_first = t->local_slots == NULL;
+    if (are_first && !are_vectors) {
+        t->local_count += count;
+        return;
+    }
+    size_t begun = are_first ? 0 : first;
+    t->local_slots = reserved(t, t->local_slots, begun, &t->local_room, first - begun + count, sizeof *t->local_slots);
+    if (t->failed) {
+        return;
+    }
+    for (uint32_t i = 0; i < first && are_first; i++) {
+        t->local_slots[i] = i;
+    }
+    for (uint32_t i = first; i < first + count; i++) {
+        t->local_slots[i] = are_vectors ? t->local_count | IS_VECTOR : t->local_count;
+        t->local_count += are_vectors ? 2 : 1;
+    }
+}
+
+/* The parameters, and the declarations of locals, which are read if there are some. */
+static void locals(translator *t, bool declares)
+{
+    uint32_t count = t->signature->param_count;
+    for (uint32_t i = 0; i < count; i++) {
+        add_locals(t, i, 1, t->signature->places[i].letter == WJ_LETTER_V128);
+    }
+    uint32_t groups = declares ? read_index(t) : 0;
     for (uint32_t i = 0; i < groups; i++) {
-        t->local_count += read_index(t);
-        (void)read_value_type(t);
+        uint32_t more = read_index(t);
+        add_locals(t, count, more, read_value_type(t) == WJ_TYPE_V128);
+        count += more;
     }
 }
 
 /* For whatever one instruction pushes. */
 static void make_room(translator *t)
 {
-    t->operands = reserved(t, t->operands, t->height, &t->operand_room, WJ_MAX_RESULTS + 1, sizeof *t->operands);
+    t->operands = reserved(t, t->operands, t->height, &t->operand_room, 2 * WJ_MAX_RESULTS + 2, sizeof *t->operands);
     t->frames = reserved(t, t->frames, t->frame_count, &t->frame_room, 1, sizeof *t->frames);
 }
 
@@ -767,17 +846,14 @@ wj_interpreted *wj_translate(const wj_interpreter *interpreter, uint32_t positio
         return NULL;
     }
     translator t = {.of = interpreter, .at = plan->wasm + plan->bodies[position]};
-    t.local_count = signature->param_count;
-    t.result_count = signature->result_count;
+    t.signature = signature;
     t.live = true;
     t.last = NO_WORD;
-    if (position < plan->first_constant) {
-        locals(&t);
-    }
+    locals(&t, position < plan->first_constant);
     make_locals(&t);
     make_room(&t);
     if (!t.failed) {
-        (void)wj_push_frame(&t, BODY, 0, t.result_count);
+        wj_push_frame(&t, BODY, 0, signature->result_slots)->type = signature;
         begin_metered(&t, WJ_OP_FUEL_BEGIN, plan->wasm + plan->bodies[position]);
     }
     for (uint32_t steps = 1; !t.failed && t.frame_count != 0; steps++) {
@@ -791,6 +867,7 @@ wj_interpreted *wj_translate(const wj_interpreter *interpreter, uint32_t positio
     }
     wj_interpreted *made = t.failed ? NULL : finish(&t, function_index, signature);
     free(t.newest);
+    free(t.local_slots);
     free(t.operands);
     free(t.frames);
     free(t.words);

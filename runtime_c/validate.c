@@ -122,7 +122,6 @@ bool wj_check_value_type(wj_checker *c, uint32_t *type)
         return true;
     case WJ_TYPE_V128:
         *type = code;
-        c->is_interpretable = false;
         return wj_check_feature(c, WJ_FEATURE_SIMD);
     case REF:
         if (!wj_check_feature(c, WJ_FEATURE_FUNCTION_REFERENCES) || !wj_check_heap_type(c, type)) {
@@ -461,7 +460,7 @@ static bool body(wj_checker *c, uint32_t position, wj_body_facts *facts)
     c->base = c->top = c->deepest = c->operands;
     c->frames[0] = (wj_checked_frame){.type = c->results | WJ_INDEXED, .opcode = WJ_FUNCTION_BODY};
     c->frame_count = 1;
-    c->is_interpretable = !of->types[c->results].has_vectors;
+    c->is_interpretable = true;
     uint32_t count = 0;
     if (!declarations(c) || !instructions(c, &count)) {
         return false;

@@ -121,14 +121,6 @@ static bool set_unreachable(wj_checker *c)
     return true;
 }
 
-/* Operands that come from elsewhere. */
-static void note_pushed(wj_checker *c, uint32_t type)
-{
-    if (c->of->types[type].has_vector_results) {
-        c->is_interpretable = false;
-    }
-}
-
 static bool block_type(wj_checker *c, uint32_t *type)
 {
     enum { EMPTY = 0x40, KIND = 0xc0, INDEX_BITS = 33 };
@@ -147,7 +139,6 @@ static bool block_type(wj_checker *c, uint32_t *type)
     if (!wj_check_signed(c, INDEX_BITS, &index) || index < 0 || !function_type(c, (uint64_t)index)) {
         return false;
     }
-    note_pushed(c, (uint32_t)index);
     *type = (uint32_t)index | WJ_INDEXED;
     return true;
 }
@@ -298,7 +289,6 @@ static bool leave_function(wj_checker *c)
 static bool call(wj_checker *c, uint32_t type)
 {
     const wj_checked_type *callee = &c->of->types[type];
-    note_pushed(c, type);
     return wj_pop_all(c, wj_checked_params(c, type), callee->param_count) &&
            wj_push_all(c, wj_checked_results(c, type), callee->result_count);
 }
@@ -364,9 +354,6 @@ static bool global_get(wj_checker *c)
     const wj_checked_global *global = NULL;
     if (!global_index(c, &global)) {
         return false;
-    }
-    if (global->content == WJ_TYPE_V128) {
-        c->is_interpretable = false;
     }
     return wj_push(c, global->content);
 }

@@ -261,7 +261,7 @@ typedef struct {
     const uint8_t *wasm;
     const uint64_t *bodies;            /* by position in the function table: offset of the body in the module; 0: compiled only */
     const uint32_t *function_types;    /* by function index: its type */
-    const wj_signature *const *types;  /* held by Python; NULL: with vectors */
+    const wj_signature *const *types;  /* held by Python; NULL: not of a function */
     const uint8_t *global_types;       /* value types, imports first */
     const uint32_t *func_ref_offsets;  /* by function index: of its func-ref, or of an import's address of one */
     uint32_t function_count;           /* in the function table */
@@ -277,6 +277,7 @@ typedef struct {
     uint64_t stubs_address; /* what the function table has at first, one behind the other */
     uint32_t stub_bytes;
     uint32_t canonical_nans;  /* 1: those that arithmetic makes */
+    uint32_t vector_choice;   /* which texts vector instructions have (wasmjit/stencils/vectors.py) */
     uint32_t counts_fuel;     /* 1: code takes fuel, */
     uint32_t looks_at_epochs; /* 1: and at the engine's epoch */
     uint32_t has_stencils;  /* 1: functions are translated to native code (stencil.h), where that is possible */
@@ -307,7 +308,7 @@ typedef struct {
     void *context;
     const wj_constant *steps;
     uint64_t count, done; /* in order */
-    uint64_t *results;    /* of the constant functions, from the interpreter's `first_constant` on */
+    uint64_t *results;    /* of the constant functions, of which none gives a vector, from the interpreter's `first_constant` on */
     uint64_t failed;      /* 1: no memory */
 } wj_constants;
 void wj_constants_run(wj_constants *constants);
@@ -370,7 +371,7 @@ typedef struct {
     uint32_t param_count, result_count;
     uint32_t reference; /* the nullable type of references to it, by the lowest index of an equal type */
     uint32_t supertype; /* the lowest index of an equal type; UINT32_MAX: none */
-    uint32_t is_function, needs_gc, has_vectors, has_vector_results;
+    uint32_t is_function, needs_gc;
 } wj_checked_type;
 typedef struct {
     uint32_t element, address;

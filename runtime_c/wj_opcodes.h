@@ -2,7 +2,8 @@
 #ifndef WJ_OPCODES_H
 #define WJ_OPCODES_H
 /* What the interpreter takes: opcode, how its immediates are encoded. A letter each: x LEB128; 4, 8 so many
- * bytes; m memory argument; b block type; l labels of br_table; t value types, counted; h heap type. */
+ * bytes; m memory argument; b block type; l labels of br_table; t value types, counted; h heap type; 1 a
+ * byte; w 16 bytes. */
 #define WJ_OPCODES(X) \
     X(0x00, "") \
     X(0x01, "") \
@@ -212,7 +213,525 @@
     X(0x0e, "xx") \
     X(0x0f, "x") \
     X(0x10, "x") \
-    X(0x11, "x")
+    X(0x11, "x") \
+    X(0x13, "") \
+    X(0x14, "") \
+    X(0x15, "") \
+    X(0x16, "")
+#define WJ_VECTOR_OPCODES(X) \
+    X(0x00, "m") \
+    X(0x01, "m") \
+    X(0x02, "m") \
+    X(0x03, "m") \
+    X(0x04, "m") \
+    X(0x05, "m") \
+    X(0x06, "m") \
+    X(0x07, "m") \
+    X(0x08, "m") \
+    X(0x09, "m") \
+    X(0x0a, "m") \
+    X(0x0b, "m") \
+    X(0x0c, "w") \
+    X(0x0d, "w") \
+    X(0x0e, "") \
+    X(0x0f, "") \
+    X(0x10, "") \
+    X(0x11, "") \
+    X(0x12, "") \
+    X(0x13, "") \
+    X(0x14, "") \
+    X(0x15, "1") \
+    X(0x16, "1") \
+    X(0x17, "1") \
+    X(0x18, "1") \
+    X(0x19, "1") \
+    X(0x1a, "1") \
+    X(0x1b, "1") \
+    X(0x1c, "1") \
+    X(0x1d, "1") \
+    X(0x1e, "1") \
+    X(0x1f, "1") \
+    X(0x20, "1") \
+    X(0x21, "1") \
+    X(0x22, "1") \
+    X(0x23, "") \
+    X(0x24, "") \
+    X(0x25, "") \
+    X(0x26, "") \
+    X(0x27, "") \
+    X(0x28, "") \
+    X(0x29, "") \
+    X(0x2a, "") \
+    X(0x2b, "") \
+    X(0x2c, "") \
+    X(0x2d, "") \
+    X(0x2e, "") \
+    X(0x2f, "") \
+    X(0x30, "") \
+    X(0x31, "") \
+    X(0x32, "") \
+    X(0x33, "") \
+    X(0x34, "") \
+    X(0x35, "") \
+    X(0x36, "") \
+    X(0x37, "") \
+    X(0x38, "") \
+    X(0x39, "") \
+    X(0x3a, "") \
+    X(0x3b, "") \
+    X(0x3c, "") \
+    X(0x3d, "") \
+    X(0x3e, "") \
+    X(0x3f, "") \
+    X(0x40, "") \
+    X(0x41, "") \
+    X(0x42, "") \
+    X(0x43, "") \
+    X(0x44, "") \
+    X(0x45, "") \
+    X(0x46, "") \
+    X(0x47, "") \
+    X(0x48, "") \
+    X(0x49, "") \
+    X(0x4a, "") \
+    X(0x4b, "") \
+    X(0x4c, "") \
+    X(0x4d, "") \
+    X(0x4e, "") \
+    X(0x4f, "") \
+    X(0x50, "") \
+    X(0x51, "") \
+    X(0x52, "") \
+    X(0x53, "") \
+    X(0x54, "m1") \
+    X(0x55, "m1") \
+    X(0x56, "m1") \
+    X(0x57, "m1") \
+    X(0x58, "m1") \
+    X(0x59, "m1") \
+    X(0x5a, "m1") \
+    X(0x5b, "m1") \
+    X(0x5c, "m") \
+    X(0x5d, "m") \
+    X(0x5e, "") \
+    X(0x5f, "") \
+    X(0x60, "") \
+    X(0x61, "") \
+    X(0x62, "") \
+    X(0x63, "") \
+    X(0x64, "") \
+    X(0x65, "") \
+    X(0x66, "") \
+    X(0x67, "") \
+    X(0x68, "") \
+    X(0x69, "") \
+    X(0x6a, "") \
+    X(0x6b, "") \
+    X(0x6c, "") \
+    X(0x6d, "") \
+    X(0x6e, "") \
+    X(0x6f, "") \
+    X(0x70, "") \
+    X(0x71, "") \
+    X(0x72, "") \
+    X(0x73, "") \
+    X(0x74, "") \
+    X(0x75, "") \
+    X(0x76, "") \
+    X(0x77, "") \
+    X(0x78, "") \
+    X(0x79, "") \
+    X(0x7a, "") \
+    X(0x7b, "") \
+    X(0x7c, "") \
+    X(0x7d, "") \
+    X(0x7e, "") \
+    X(0x7f, "") \
+    X(0x80, "") \
+    X(0x81, "") \
+    X(0x82, "") \
+    X(0x83, "") \
+    X(0x84, "") \
+    X(0x85, "") \
+    X(0x86, "") \
+    X(0x87, "") \
+    X(0x88, "") \
+    X(0x89, "") \
+    X(0x8a, "") \
+    X(0x8b, "") \
+    X(0x8c, "") \
+    X(0x8d, "") \
+    X(0x8e, "") \
+    X(0x8f, "") \
+    X(0x90, "") \
+    X(0x91, "") \
+    X(0x92, "") \
+    X(0x93, "") \
+    X(0x94, "") \
+    X(0x95, "") \
+    X(0x96, "") \
+    X(0x97, "") \
+    X(0x98, "") \
+    X(0x99, "") \
+    X(0x9b, "") \
+    X(0x9c, "") \
+    X(0x9d, "") \
+    X(0x9e, "") \
+    X(0x9f, "") \
+    X(0xa0, "") \
+    X(0xa1, "") \
+    X(0xa3, "") \
+    X(0xa4, "") \
+    X(0xa7, "") \
+    X(0xa8, "") \
+    X(0xa9, "") \
+    X(0xaa, "") \
+    X(0xab, "") \
+    X(0xac, "") \
+    X(0xad, "") \
+    X(0xae, "") \
+    X(0xb1, "") \
+    X(0xb5, "") \
+    X(0xb6, "") \
+    X(0xb7, "") \
+    X(0xb8, "") \
+    X(0xb9, "") \
+    X(0xba, "") \
+    X(0xbc, "") \
+    X(0xbd, "") \
+    X(0xbe, "") \
+    X(0xbf, "") \
+    X(0xc0, "") \
+    X(0xc1, "") \
+    X(0xc3, "") \
+    X(0xc4, "") \
+    X(0xc7, "") \
+    X(0xc8, "") \
+    X(0xc9, "") \
+    X(0xca, "") \
+    X(0xcb, "") \
+    X(0xcc, "") \
+    X(0xcd, "") \
+    X(0xce, "") \
+    X(0xd1, "") \
+    X(0xd5, "") \
+    X(0xd6, "") \
+    X(0xd7, "") \
+    X(0xd8, "") \
+    X(0xd9, "") \
+    X(0xda, "") \
+    X(0xdb, "") \
+    X(0xdc, "") \
+    X(0xdd, "") \
+    X(0xde, "") \
+    X(0xdf, "") \
+    X(0xe0, "") \
+    X(0xe1, "") \
+    X(0xe3, "") \
+    X(0xe4, "") \
+    X(0xe5, "") \
+    X(0xe6, "") \
+    X(0xe7, "") \
+    X(0xe8, "") \
+    X(0xe9, "") \
+    X(0xea, "") \
+    X(0xeb, "") \
+    X(0xec, "") \
+    X(0xed, "") \
+    X(0xef, "") \
+    X(0xf0, "") \
+    X(0xf1, "") \
+    X(0xf2, "") \
+    X(0xf3, "") \
+    X(0xf4, "") \
+    X(0xf5, "") \
+    X(0xf6, "") \
+    X(0xf7, "") \
+    X(0xf8, "") \
+    X(0xf9, "") \
+    X(0xfa, "") \
+    X(0xfb, "") \
+    X(0xfc, "") \
+    X(0xfd, "") \
+    X(0xfe, "") \
+    X(0xff, "") \
+    X(0x100, "") \
+    X(0x101, "") \
+    X(0x102, "") \
+    X(0x103, "") \
+    X(0x104, "") \
+    X(0x105, "") \
+    X(0x106, "") \
+    X(0x107, "") \
+    X(0x108, "") \
+    X(0x109, "") \
+    X(0x10a, "") \
+    X(0x10b, "") \
+    X(0x10c, "") \
+    X(0x10d, "") \
+    X(0x10e, "") \
+    X(0x10f, "") \
+    X(0x110, "") \
+    X(0x111, "") \
+    X(0x112, "") \
+    X(0x113, "")
+/* Vector instructions that compute something: sub-opcode, name, form, access before or behind it, or 0; bits
+ * of what is a vector: the result, then each operand. */
+#define WJ_VECTOR_ROWS(X) \
+    X(0x01, V128_LOAD8X8_S, UNARY, WJ_OP_I64_LOAD, 0x1) \
+    X(0x02, V128_LOAD8X8_U, UNARY, WJ_OP_I64_LOAD, 0x1) \
+    X(0x03, V128_LOAD16X4_S, UNARY, WJ_OP_I64_LOAD, 0x1) \
+    X(0x04, V128_LOAD16X4_U, UNARY, WJ_OP_I64_LOAD, 0x1) \
+    X(0x05, V128_LOAD32X2_S, UNARY, WJ_OP_I64_LOAD, 0x1) \
+    X(0x06, V128_LOAD32X2_U, UNARY, WJ_OP_I64_LOAD, 0x1) \
+    X(0x07, V128_LOAD8_SPLAT, UNARY, WJ_OP_I32_LOAD8_U, 0x1) \
+    X(0x08, V128_LOAD16_SPLAT, UNARY, WJ_OP_I32_LOAD16_U, 0x1) \
+    X(0x09, V128_LOAD32_SPLAT, UNARY, WJ_OP_I32_LOAD, 0x1) \
+    X(0x0a, V128_LOAD64_SPLAT, UNARY, WJ_OP_I64_LOAD, 0x1) \
+    X(0x0d, I8X16_SHUFFLE, SHUFFLE, 0, 0x7) \
+    X(0x0e, I8X16_SWIZZLE, BINARY, 0, 0x7) \
+    X(0x0f, I8X16_SPLAT, UNARY, 0, 0x1) \
+    X(0x10, I16X8_SPLAT, UNARY, 0, 0x1) \
+    X(0x11, I32X4_SPLAT, UNARY, 0, 0x1) \
+    X(0x12, I64X2_SPLAT, UNARY, 0, 0x1) \
+    X(0x13, F32X4_SPLAT, UNARY, 0, 0x1) \
+    X(0x14, F64X2_SPLAT, UNARY, 0, 0x1) \
+    X(0x15, I8X16_EXTRACT_LANE_S, UNARY_LANE, 0, 0x2) \
+    X(0x16, I8X16_EXTRACT_LANE_U, UNARY_LANE, 0, 0x2) \
+    X(0x17, I8X16_REPLACE_LANE, BINARY_LANE, 0, 0x3) \
+    X(0x18, I16X8_EXTRACT_LANE_S, UNARY_LANE, 0, 0x2) \
+    X(0x19, I16X8_EXTRACT_LANE_U, UNARY_LANE, 0, 0x2) \
+    X(0x1a, I16X8_REPLACE_LANE, BINARY_LANE, 0, 0x3) \
+    X(0x1b, I32X4_EXTRACT_LANE, UNARY_LANE, 0, 0x2) \
+    X(0x1c, I32X4_REPLACE_LANE, BINARY_LANE, 0, 0x3) \
+    X(0x1d, I64X2_EXTRACT_LANE, UNARY_LANE, 0, 0x2) \
+    X(0x1e, I64X2_REPLACE_LANE, BINARY_LANE, 0, 0x3) \
+    X(0x1f, F32X4_EXTRACT_LANE, UNARY_LANE, 0, 0x2) \
+    X(0x20, F32X4_REPLACE_LANE, BINARY_LANE, 0, 0x3) \
+    X(0x21, F64X2_EXTRACT_LANE, UNARY_LANE, 0, 0x2) \
+    X(0x22, F64X2_REPLACE_LANE, BINARY_LANE, 0, 0x3) \
+    X(0x23, I8X16_EQ, BINARY, 0, 0x7) \
+    X(0x24, I8X16_NE, BINARY, 0, 0x7) \
+    X(0x25, I8X16_LT_S, BINARY, 0, 0x7) \
+    X(0x26, I8X16_LT_U, BINARY, 0, 0x7) \
+    X(0x27, I8X16_GT_S, BINARY, 0, 0x7) \
+    X(0x28, I8X16_GT_U, BINARY, 0, 0x7) \
+    X(0x29, I8X16_LE_S, BINARY, 0, 0x7) \
+    X(0x2a, I8X16_LE_U, BINARY, 0, 0x7) \
+    X(0x2b, I8X16_GE_S, BINARY, 0, 0x7) \
+    X(0x2c, I8X16_GE_U, BINARY, 0, 0x7) \
+    X(0x2d, I16X8_EQ, BINARY, 0, 0x7) \
+    X(0x2e, I16X8_NE, BINARY, 0, 0x7) \
+    X(0x2f, I16X8_LT_S, BINARY, 0, 0x7) \
+    X(0x30, I16X8_LT_U, BINARY, 0, 0x7) \
+    X(0x31, I16X8_GT_S, BINARY, 0, 0x7) \
+    X(0x32, I16X8_GT_U, BINARY, 0, 0x7) \
+    X(0x33, I16X8_LE_S, BINARY, 0, 0x7) \
+    X(0x34, I16X8_LE_U, BINARY, 0, 0x7) \
+    X(0x35, I16X8_GE_S, BINARY, 0, 0x7) \
+    X(0x36, I16X8_GE_U, BINARY, 0, 0x7) \
+    X(0x37, I32X4_EQ, BINARY, 0, 0x7) \
+    X(0x38, I32X4_NE, BINARY, 0, 0x7) \
+    X(0x39, I32X4_LT_S, BINARY, 0, 0x7) \
+    X(0x3a, I32X4_LT_U, BINARY, 0, 0x7) \
+    X(0x3b, I32X4_GT_S, BINARY, 0, 0x7) \
+    X(0x3c, I32X4_GT_U, BINARY, 0, 0x7) \
+    X(0x3d, I32X4_LE_S, BINARY, 0, 0x7) \
+    X(0x3e, I32X4_LE_U, BINARY, 0, 0x7) \
+    X(0x3f, I32X4_GE_S, BINARY, 0, 0x7) \
+    X(0x40, I32X4_GE_U, BINARY, 0, 0x7) \
+    X(0x41, F32X4_EQ, BINARY, 0, 0x7) \
+    X(0x42, F32X4_NE, BINARY, 0, 0x7) \
+    X(0x43, F32X4_LT, BINARY, 0, 0x7) \
+    X(0x44, F32X4_GT, BINARY, 0, 0x7) \
+    X(0x45, F32X4_LE, BINARY, 0, 0x7) \
+    X(0x46, F32X4_GE, BINARY, 0, 0x7) \
+    X(0x47, F64X2_EQ, BINARY, 0, 0x7) \
+    X(0x48, F64X2_NE, BINARY, 0, 0x7) \
+    X(0x49, F64X2_LT, BINARY, 0, 0x7) \
+    X(0x4a, F64X2_GT, BINARY, 0, 0x7) \
+    X(0x4b, F64X2_LE, BINARY, 0, 0x7) \
+    X(0x4c, F64X2_GE, BINARY, 0, 0x7) \
+    X(0x4d, V128_NOT, UNARY, 0, 0x3) \
+    X(0x4e, V128_AND, BINARY, 0, 0x7) \
+    X(0x4f, V128_ANDNOT, BINARY, 0, 0x7) \
+    X(0x50, V128_OR, BINARY, 0, 0x7) \
+    X(0x51, V128_XOR, BINARY, 0, 0x7) \
+    X(0x52, V128_BITSELECT, TERNARY, 0, 0xf) \
+    X(0x53, V128_ANY_TRUE, UNARY, 0, 0x2) \
+    X(0x54, V128_LOAD8_LANE, BINARY_LANE, WJ_OP_I32_LOAD8_U, 0x5) \
+    X(0x55, V128_LOAD16_LANE, BINARY_LANE, WJ_OP_I32_LOAD16_U, 0x5) \
+    X(0x56, V128_LOAD32_LANE, BINARY_LANE, WJ_OP_I32_LOAD, 0x5) \
+    X(0x57, V128_LOAD64_LANE, BINARY_LANE, WJ_OP_I64_LOAD, 0x5) \
+    X(0x58, V128_STORE8_LANE, UNARY_LANE, WJ_OP_I32_STORE8, 0x2) \
+    X(0x59, V128_STORE16_LANE, UNARY_LANE, WJ_OP_I32_STORE16, 0x2) \
+    X(0x5a, V128_STORE32_LANE, UNARY_LANE, WJ_OP_I32_STORE, 0x2) \
+    X(0x5b, V128_STORE64_LANE, UNARY_LANE, WJ_OP_I64_STORE, 0x2) \
+    X(0x5c, V128_LOAD32_ZERO, UNARY, WJ_OP_I32_LOAD, 0x1) \
+    X(0x5d, V128_LOAD64_ZERO, UNARY, WJ_OP_I64_LOAD, 0x1) \
+    X(0x5e, F32X4_DEMOTE_F64X2_ZERO, UNARY, 0, 0x3) \
+    X(0x5f, F64X2_PROMOTE_LOW_F32X4, UNARY, 0, 0x3) \
+    X(0x60, I8X16_ABS, UNARY, 0, 0x3) \
+    X(0x61, I8X16_NEG, UNARY, 0, 0x3) \
+    X(0x62, I8X16_POPCNT, UNARY, 0, 0x3) \
+    X(0x63, I8X16_ALL_TRUE, UNARY, 0, 0x2) \
+    X(0x64, I8X16_BITMASK, UNARY, 0, 0x2) \
+    X(0x65, I8X16_NARROW_I16X8_S, BINARY, 0, 0x7) \
+    X(0x66, I8X16_NARROW_I16X8_U, BINARY, 0, 0x7) \
+    X(0x67, F32X4_CEIL, UNARY, 0, 0x3) \
+    X(0x68, F32X4_FLOOR, UNARY, 0, 0x3) \
+    X(0x69, F32X4_TRUNC, UNARY, 0, 0x3) \
+    X(0x6a, F32X4_NEAREST, UNARY, 0, 0x3) \
+    X(0x6b, I8X16_SHL, BINARY, 0, 0x3) \
+    X(0x6c, I8X16_SHR_S, BINARY, 0, 0x3) \
+    X(0x6d, I8X16_SHR_U, BINARY, 0, 0x3) \
+    X(0x6e, I8X16_ADD, BINARY, 0, 0x7) \
+    X(0x6f, I8X16_ADD_SAT_S, BINARY, 0, 0x7) \
+    X(0x70, I8X16_ADD_SAT_U, BINARY, 0, 0x7) \
+    X(0x71, I8X16_SUB, BINARY, 0, 0x7) \
+    X(0x72, I8X16_SUB_SAT_S, BINARY, 0, 0x7) \
+    X(0x73, I8X16_SUB_SAT_U, BINARY, 0, 0x7) \
+    X(0x74, F64X2_CEIL, UNARY, 0, 0x3) \
+    X(0x75, F64X2_FLOOR, UNARY, 0, 0x3) \
+    X(0x76, I8X16_MIN_S, BINARY, 0, 0x7) \
+    X(0x77, I8X16_MIN_U, BINARY, 0, 0x7) \
+    X(0x78, I8X16_MAX_S, BINARY, 0, 0x7) \
+    X(0x79, I8X16_MAX_U, BINARY, 0, 0x7) \
+    X(0x7a, F64X2_TRUNC, UNARY, 0, 0x3) \
+    X(0x7b, I8X16_AVGR_U, BINARY, 0, 0x7) \
+    X(0x7c, I16X8_EXTADD_PAIRWISE_I8X16_S, UNARY, 0, 0x3) \
+    X(0x7d, I16X8_EXTADD_PAIRWISE_I8X16_U, UNARY, 0, 0x3) \
+    X(0x7e, I32X4_EXTADD_PAIRWISE_I16X8_S, UNARY, 0, 0x3) \
+    X(0x7f, I32X4_EXTADD_PAIRWISE_I16X8_U, UNARY, 0, 0x3) \
+    X(0x80, I16X8_ABS, UNARY, 0, 0x3) \
+    X(0x81, I16X8_NEG, UNARY, 0, 0x3) \
+    X(0x82, I16X8_Q15MULR_SAT_S, BINARY, 0, 0x7) \
+    X(0x83, I16X8_ALL_TRUE, UNARY, 0, 0x2) \
+    X(0x84, I16X8_BITMASK, UNARY, 0, 0x2) \
+    X(0x85, I16X8_NARROW_I32X4_S, BINARY, 0, 0x7) \
+    X(0x86, I16X8_NARROW_I32X4_U, BINARY, 0, 0x7) \
+    X(0x87, I16X8_EXTEND_LOW_I8X16_S, UNARY, 0, 0x3) \
+    X(0x88, I16X8_EXTEND_HIGH_I8X16_S, UNARY, 0, 0x3) \
+    X(0x89, I16X8_EXTEND_LOW_I8X16_U, UNARY, 0, 0x3) \
+    X(0x8a, I16X8_EXTEND_HIGH_I8X16_U, UNARY, 0, 0x3) \
+    X(0x8b, I16X8_SHL, BINARY, 0, 0x3) \
+    X(0x8c, I16X8_SHR_S, BINARY, 0, 0x3) \
+    X(0x8d, I16X8_SHR_U, BINARY, 0, 0x3) \
+    X(0x8e, I16X8_ADD, BINARY, 0, 0x7) \
+    X(0x8f, I16X8_ADD_SAT_S, BINARY, 0, 0x7) \
+    X(0x90, I16X8_ADD_SAT_U, BINARY, 0, 0x7) \
+    X(0x91, I16X8_SUB, BINARY, 0, 0x7) \
+    X(0x92, I16X8_SUB_SAT_S, BINARY, 0, 0x7) \
+    X(0x93, I16X8_SUB_SAT_U, BINARY, 0, 0x7) \
+    X(0x94, F64X2_NEAREST, UNARY, 0, 0x3) \
+    X(0x95, I16X8_MUL, BINARY, 0, 0x7) \
+    X(0x96, I16X8_MIN_S, BINARY, 0, 0x7) \
+    X(0x97, I16X8_MIN_U, BINARY, 0, 0x7) \
+    X(0x98, I16X8_MAX_S, BINARY, 0, 0x7) \
+    X(0x99, I16X8_MAX_U, BINARY, 0, 0x7) \
+    X(0x9b, I16X8_AVGR_U, BINARY, 0, 0x7) \
+    X(0x9c, I16X8_EXTMUL_LOW_I8X16_S, BINARY, 0, 0x7) \
+    X(0x9d, I16X8_EXTMUL_HIGH_I8X16_S, BINARY, 0, 0x7) \
+    X(0x9e, I16X8_EXTMUL_LOW_I8X16_U, BINARY, 0, 0x7) \
+    X(0x9f, I16X8_EXTMUL_HIGH_I8X16_U, BINARY, 0, 0x7) \
+    X(0xa0, I32X4_ABS, UNARY, 0, 0x3) \
+    X(0xa1, I32X4_NEG, UNARY, 0, 0x3) \
+    X(0xa3, I32X4_ALL_TRUE, UNARY, 0, 0x2) \
+    X(0xa4, I32X4_BITMASK, UNARY, 0, 0x2) \
+    X(0xa7, I32X4_EXTEND_LOW_I16X8_S, UNARY, 0, 0x3) \
+    X(0xa8, I32X4_EXTEND_HIGH_I16X8_S, UNARY, 0, 0x3) \
+    X(0xa9, I32X4_EXTEND_LOW_I16X8_U, UNARY, 0, 0x3) \
+    X(0xaa, I32X4_EXTEND_HIGH_I16X8_U, UNARY, 0, 0x3) \
+    X(0xab, I32X4_SHL, BINARY, 0, 0x3) \
+    X(0xac, I32X4_SHR_S, BINARY, 0, 0x3) \
+    X(0xad, I32X4_SHR_U, BINARY, 0, 0x3) \
+    X(0xae, I32X4_ADD, BINARY, 0, 0x7) \
+    X(0xb1, I32X4_SUB, BINARY, 0, 0x7) \
+    X(0xb5, I32X4_MUL, BINARY, 0, 0x7) \
+    X(0xb6, I32X4_MIN_S, BINARY, 0, 0x7) \
+    X(0xb7, I32X4_MIN_U, BINARY, 0, 0x7) \
+    X(0xb8, I32X4_MAX_S, BINARY, 0, 0x7) \
+    X(0xb9, I32X4_MAX_U, BINARY, 0, 0x7) \
+    X(0xba, I32X4_DOT_I16X8_S, BINARY, 0, 0x7) \
+    X(0xbc, I32X4_EXTMUL_LOW_I16X8_S, BINARY, 0, 0x7) \
+    X(0xbd, I32X4_EXTMUL_HIGH_I16X8_S, BINARY, 0, 0x7) \
+    X(0xbe, I32X4_EXTMUL_LOW_I16X8_U, BINARY, 0, 0x7) \
+    X(0xbf, I32X4_EXTMUL_HIGH_I16X8_U, BINARY, 0, 0x7) \
+    X(0xc0, I64X2_ABS, UNARY, 0, 0x3) \
+    X(0xc1, I64X2_NEG, UNARY, 0, 0x3) \
+    X(0xc3, I64X2_ALL_TRUE, UNARY, 0, 0x2) \
+    X(0xc4, I64X2_BITMASK, UNARY, 0, 0x2) \
+    X(0xc7, I64X2_EXTEND_LOW_I32X4_S, UNARY, 0, 0x3) \
+    X(0xc8, I64X2_EXTEND_HIGH_I32X4_S, UNARY, 0, 0x3) \
+    X(0xc9, I64X2_EXTEND_LOW_I32X4_U, UNARY, 0, 0x3) \
+    X(0xca, I64X2_EXTEND_HIGH_I32X4_U, UNARY, 0, 0x3) \
+    X(0xcb, I64X2_SHL, BINARY, 0, 0x3) \
+    X(0xcc, I64X2_SHR_S, BINARY, 0, 0x3) \
+    X(0xcd, I64X2_SHR_U, BINARY, 0, 0x3) \
+    X(0xce, I64X2_ADD, BINARY, 0, 0x7) \
+    X(0xd1, I64X2_SUB, BINARY, 0, 0x7) \
+    X(0xd5, I64X2_MUL, BINARY, 0, 0x7) \
+    X(0xd6, I64X2_EQ, BINARY, 0, 0x7) \
+    X(0xd7, I64X2_NE, BINARY, 0, 0x7) \
+    X(0xd8, I64X2_LT_S, BINARY, 0, 0x7) \
+    X(0xd9, I64X2_GT_S, BINARY, 0, 0x7) \
+    X(0xda, I64X2_LE_S, BINARY, 0, 0x7) \
+    X(0xdb, I64X2_GE_S, BINARY, 0, 0x7) \
+    X(0xdc, I64X2_EXTMUL_LOW_I32X4_S, BINARY, 0, 0x7) \
+    X(0xdd, I64X2_EXTMUL_HIGH_I32X4_S, BINARY, 0, 0x7) \
+    X(0xde, I64X2_EXTMUL_LOW_I32X4_U, BINARY, 0, 0x7) \
+    X(0xdf, I64X2_EXTMUL_HIGH_I32X4_U, BINARY, 0, 0x7) \
+    X(0xe0, F32X4_ABS, UNARY, 0, 0x3) \
+    X(0xe1, F32X4_NEG, UNARY, 0, 0x3) \
+    X(0xe3, F32X4_SQRT, UNARY, 0, 0x3) \
+    X(0xe4, F32X4_ADD, BINARY, 0, 0x7) \
+    X(0xe5, F32X4_SUB, BINARY, 0, 0x7) \
+    X(0xe6, F32X4_MUL, BINARY, 0, 0x7) \
+    X(0xe7, F32X4_DIV, BINARY, 0, 0x7) \
+    X(0xe8, F32X4_MIN, BINARY, 0, 0x7) \
+    X(0xe9, F32X4_MAX, BINARY, 0, 0x7) \
+    X(0xea, F32X4_PMIN, BINARY, 0, 0x7) \
+    X(0xeb, F32X4_PMAX, BINARY, 0, 0x7) \
+    X(0xec, F64X2_ABS, UNARY, 0, 0x3) \
+    X(0xed, F64X2_NEG, UNARY, 0, 0x3) \
+    X(0xef, F64X2_SQRT, UNARY, 0, 0x3) \
+    X(0xf0, F64X2_ADD, BINARY, 0, 0x7) \
+    X(0xf1, F64X2_SUB, BINARY, 0, 0x7) \
+    X(0xf2, F64X2_MUL, BINARY, 0, 0x7) \
+    X(0xf3, F64X2_DIV, BINARY, 0, 0x7) \
+    X(0xf4, F64X2_MIN, BINARY, 0, 0x7) \
+    X(0xf5, F64X2_MAX, BINARY, 0, 0x7) \
+    X(0xf6, F64X2_PMIN, BINARY, 0, 0x7) \
+    X(0xf7, F64X2_PMAX, BINARY, 0, 0x7) \
+    X(0xf8, I32X4_TRUNC_SAT_F32X4_S, UNARY, 0, 0x3) \
+    X(0xf9, I32X4_TRUNC_SAT_F32X4_U, UNARY, 0, 0x3) \
+    X(0xfa, F32X4_CONVERT_I32X4_S, UNARY, 0, 0x3) \
+    X(0xfb, F32X4_CONVERT_I32X4_U, UNARY, 0, 0x3) \
+    X(0xfc, I32X4_TRUNC_SAT_F64X2_S_ZERO, UNARY, 0, 0x3) \
+    X(0xfd, I32X4_TRUNC_SAT_F64X2_U_ZERO, UNARY, 0, 0x3) \
+    X(0xfe, F64X2_CONVERT_LOW_I32X4_S, UNARY, 0, 0x3) \
+    X(0xff, F64X2_CONVERT_LOW_I32X4_U, UNARY, 0, 0x3) \
+    X(0x100, I8X16_RELAXED_SWIZZLE, BINARY, 0, 0x7) \
+    X(0x101, I32X4_RELAXED_TRUNC_F32X4_S, UNARY, 0, 0x3) \
+    X(0x102, I32X4_RELAXED_TRUNC_F32X4_U, UNARY, 0, 0x3) \
+    X(0x103, I32X4_RELAXED_TRUNC_F64X2_S_ZERO, UNARY, 0, 0x3) \
+    X(0x104, I32X4_RELAXED_TRUNC_F64X2_U_ZERO, UNARY, 0, 0x3) \
+    X(0x105, F32X4_RELAXED_MADD, TERNARY, 0, 0xf) \
+    X(0x106, F32X4_RELAXED_NMADD, TERNARY, 0, 0xf) \
+    X(0x107, F64X2_RELAXED_MADD, TERNARY, 0, 0xf) \
+    X(0x108, F64X2_RELAXED_NMADD, TERNARY, 0, 0xf) \
+    X(0x109, I8X16_RELAXED_LANESELECT, TERNARY, 0, 0xf) \
+    X(0x10a, I16X8_RELAXED_LANESELECT, TERNARY, 0, 0xf) \
+    X(0x10b, I32X4_RELAXED_LANESELECT, TERNARY, 0, 0xf) \
+    X(0x10c, I64X2_RELAXED_LANESELECT, TERNARY, 0, 0xf) \
+    X(0x10d, F32X4_RELAXED_MIN, BINARY, 0, 0x7) \
+    X(0x10e, F32X4_RELAXED_MAX, BINARY, 0, 0x7) \
+    X(0x10f, F64X2_RELAXED_MIN, BINARY, 0, 0x7) \
+    X(0x110, F64X2_RELAXED_MAX, BINARY, 0, 0x7) \
+    X(0x111, I16X8_RELAXED_Q15MULR_S, BINARY, 0, 0x7) \
+    X(0x112, I16X8_RELAXED_DOT_I8X16_I7X16_S, BINARY, 0, 0x7) \
+    X(0x113, I32X4_RELAXED_DOT_I8X16_I7X16_ADD_S, TERNARY, 0, 0xf)
+enum { WJ_VECTOR_ROW_COUNT = 253 };
 /* The opcodes of what takes no fuel, as cases of a switch. */
 #define WJ_FREE_OF_FUEL case 0x00: case 0x01: case 0x02: case 0x03: case 0x05: case 0x0b: case 0x0f: case 0x1a
 /* The opcodes of what may make a NaN, as cases of a switch. */

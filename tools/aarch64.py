@@ -190,6 +190,7 @@ def build_extension() -> None:
     zig = [sys.executable, "-m", "ziglang"]
     objects = [BUILT / "objects" / f"{source.stem}.o" for source in sources]
     objects[0].parent.mkdir(exist_ok=True)
+    vectors = script.make_code("aarch64")
     compiler = [*zig, "cc", "-target", "aarch64-linux-gnu.2.36", *options]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         commands = ([*compiler, "-c", source, "-o", made] for source, made in zip(sources, objects, strict=True))
@@ -197,7 +198,7 @@ def build_extension() -> None:
     linked = BUILT / EXTENSION.name
     libraries = [SYSTEM / "lib" / "aarch64-linux-gnu" / name for name in ("libc.so.6", "libm.so.6")]
     lld = [*zig, "ld.lld", "-m", "aarch64linux", "-shared", "-z", "force-bti"]
-    output([*lld, *objects, *libraries, "-o", linked])
+    output([*lld, *objects, vectors, *libraries, "-o", linked])
     os.replace(linked, EXTENSION)
 
 

@@ -97,7 +97,7 @@ def build() -> None:
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir()
         script = build_script()
-        script.make_stencils()
+        script.make_code(script.own_machine())
         os.replace(script.make_ffibuilder(str(ROOT / "runtime_c"), FLAGS).compile(tmpdir=directory), EXTENSION)
 
 

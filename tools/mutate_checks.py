@@ -189,7 +189,7 @@ class Tree:
         ):  # made of the same sources, or made again
             stencils.parent.mkdir()
             shutil.copy2(ROOT / "build" / stencils.name, stencils)
-        script.make_stencils()
+        vectors = script.make_code(script.own_machine())
         generated = self.directory / "_native.c"
         generate(sources, generated)
         include = sysconfig.get_path("include")
@@ -209,7 +209,7 @@ class Tree:
                 partial.replace(made)
         target = self.directory / EXTENSION
         target.unlink(missing_ok=True)
-        subprocess.run([compiler, "-shared", *objects, "-lpthread", "-lm", "-o", str(target)], check=True)
+        subprocess.run([compiler, "-shared", *objects, str(vectors), "-lpthread", "-lm", "-o", str(target)], check=True)
 
     def run(self, arguments: list[str], seconds: int = TEST_SECONDS) -> subprocess.CompletedProcess[str]:
         """Python in the copy. A crash or a hang ends with it."""

@@ -13,13 +13,16 @@ registers (LLVM ``void``, ``T`` or ``{T0, T1}``), further ones through 8-byte sl
 References are pointers: a funcref is a ``VMFuncRef*``, an externref a store handle; null is 0.
 
 A function that is entered at a loop (compile/loop_entry.py) takes ``(ptr vmctx, [ptr results_area,] ptr frame)`` and
-returns as always. The frame has a slot of LOOP_FRAME_SLOT_BYTES for each local, parameters first: `loop_frame_offset`;
-and, where code counts fuel, one behind them for what is left of it, which the store does not know in mid-function.
+returns as always. The frame has a slot of LOOP_FRAME_SLOT_BYTES for each local, two for a v128, parameters first
+(`loop_frame_offsets`); and, where code counts fuel, one behind them for what is left of it, which the store does not
+know in mid-function.
 It is read before anything else happens, so it may be overwritten or gone when the function calls another one.
 """
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from .errors import TRAPS
@@ -47,9 +50,14 @@ LOOP_FRAME_SLOT_BYTES = SLOT_BYTES
 MOST_CHARGED = 1 << 40
 
 
-def loop_frame_offset(local: int) -> int:
-    """Offset of a local in the frame of a loop entry, in bytes."""
-    return LOOP_FRAME_SLOT_BYTES * local
+def loop_frame_offsets(local_types: Iterable[int]) -> list[int]:
+    """The offset of each local in the frame of a loop entry, in bytes, and that of what is behind them.
+
+    >>> loop_frame_offsets([wt.I32, wt.V128, wt.I64])
+    [0, 8, 24, 32]
+    """
+    slots = [2 if valtype == wt.V128 else 1 for valtype in local_types]
+    return [LOOP_FRAME_SLOT_BYTES * slot for slot in itertools.accumulate(slots, initial=0)]
 
 
 def _fields(*names_and_sizes: tuple[str, int]) -> dict[str, int]:

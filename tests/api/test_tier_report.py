@@ -68,7 +68,7 @@ def wait_for(module: Module, name: str, tier: str, work: Any) -> FunctionTier:
 
 def test_functions_rise() -> None:
     module = Module(Engine(Config(tier="auto", cache=False)), WAT)
-    first = ["interpreted", "interpreted", "uncompiled", "interpreted"]
+    first = ["interpreted"] * 4
     report = module.tier_report()
     assert [(row.index, row.name) for row in report] == list(enumerate(NAMES, 1))
     assert [row.tier for row in report] == first, "before there is an instance"
@@ -76,7 +76,7 @@ def test_functions_rise() -> None:
     store, exports = make(module)
     assert tiers(module) == first
     assert exports["vector"](store) == 1
-    assert wait_for(module, "vector", "baseline", lambda: None).compile_seconds > 0  # type: ignore[operator]
+    assert set(tiers(module)) <= {"interpreted", "stencil"}
     row = wait_for(module, "hot", "baseline", lambda: exports["hot"](store, 15))
     assert row.calls is not None and row.calls >= thresholds.LUKEWARM_COUNT
     assert row.compile_seconds is not None and row.compile_seconds > 0
@@ -95,8 +95,7 @@ def test_sizes() -> None:
     store, exports = make(module)
     exports["loop"](store, 3)
     exports["vector"](store)
-    sizes = {row.name: row.size for row in module.tier_report() if row.tier != "stencil"}
-    assert sizes.pop("vector") and set(sizes.values()) <= {None}
+    assert {row.size for row in module.tier_report() if row.tier != "stencil"} <= {None}
     assert module.wait_optimized()
     made = {function.index: function.size for function in module.functions()}
     assert {row.index: row.size for row in module.tier_report()} == made

@@ -2,8 +2,7 @@
 
     python -m tests.fuzz.differential [--count N] [--seed S] [--tiers speed,exact,...]
 
-`TIERS` has the names. Modules come from `wasm-tools smith --ensure-termination`; every second one, and all if there is
-no other tier, is one of those that tiers "auto", "hot" and "stencils" interpret. Each exported function is called in an
+`TIERS` has the names. Modules come from `wasm-tools smith --ensure-termination`. Each exported function is called in an
 instance of its own, twice if it does not trap. The order of other stores around a trap is not promised, but in
 `EXACT_TIERS`: memory is compared there. What a call leaves of the fuel in `METERED_TIERS` it leaves in the interpreter.
 Elsewhere a load of optimised code is also allowed not to trap if LLVM can prove, by arithmetic of its own, that
@@ -19,7 +18,6 @@ import hashlib
 import random
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +71,6 @@ SMITH_OPTIONS = {
     "threads-enabled": "false",
     "wide-arithmetic-enabled": "true",
 }
-# Modules and functions with these are compiled.
-NOT_INTERPRETED = {
-    "relaxed-simd-enabled": "false",
-    "simd-enabled": "false",
-    "wide-arithmetic-enabled": "false",
-}
 # Iterations and calls of an instance, after which it traps.
 FUEL = "2000"
 CALLS = 2  # of a function
@@ -123,13 +115,13 @@ def with_proposals(config: Any) -> Any:
     return config
 
 
-def generate(seed: int, without: Mapping[str, str] = {}) -> bytes | None:
-    """A random module; the same seed gives the same module. `without` are options of the generator."""
+def generate(seed: int) -> bytes | None:
+    """A random module; the same seed gives the same module."""
     source = random.Random(seed)
     entropy = source.randbytes(source.choice((1500, 4000, 12000, 40000)))
     # Without traps, functions go on to their ends; with them, most end at the first access.
     by_turns = {"disallow-traps": seed % 4 < 2, "allow-start-export": seed % 8 == 0}
-    given = {**SMITH_OPTIONS, **{name: str(value).lower() for name, value in by_turns.items()}, **without}
+    given = {**SMITH_OPTIONS, **{name: str(value).lower() for name, value in by_turns.items()}}
     options = [f"--{name}={value}" for name, value in given.items()]
     done = subprocess.run(
         [find_wasm_tools(), "smith", "--ensure-termination", "--fuel", FUEL, *options],
@@ -307,8 +299,7 @@ def main() -> int:
     tiers = options.tiers.split(",")
     counts = dict.fromkeys(("modules", "calls", "of them traps", "executions", "disagreements", "relaxed"), 0)
     for seed in range(options.seed, options.seed + options.count):
-        is_interpreted = FIRST_TIERS.issuperset(tiers) or (seed % 2 == 0 and not FIRST_TIERS.isdisjoint(tiers))
-        wasm = generate(seed, NOT_INTERPRETED if is_interpreted else {})
+        wasm = generate(seed)
         if wasm is None:
             continue
         theirs = run(wasmtime, with_proposals(wasmtime.Config()), wasm, seed)

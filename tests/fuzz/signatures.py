@@ -261,10 +261,10 @@ def as_list(count: int, returned: Any) -> list[Any]:
 class Fuzzer:
     """Compares, and collects what differs."""
 
-    def __init__(self, seed: int, rounds: int, opt_level: str) -> None:
+    def __init__(self, seed: int, rounds: int, opt_level: str, tier: str = "optimized") -> None:
         self.source = random.Random(seed)
         self.rounds = rounds
-        self.engine = wasmjit.Engine(wasmjit.Config(tier="optimized", opt_level=opt_level))
+        self.engine = wasmjit.Engine(wasmjit.Config(tier=tier, opt_level=opt_level))
         self.wasmtime_engine = wasmtime.Engine()
         self.tokens = [Token() for _ in range(3)]
         self.calls = 0
@@ -417,8 +417,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--opt-level", default="none")
+    parser.add_argument("--tier", default="optimized")
     options = parser.parse_args(arguments)
-    fuzzer = Fuzzer(options.seed, options.rounds, options.opt_level)
+    fuzzer = Fuzzer(options.seed, options.rounds, options.opt_level, options.tier)
     for signatures in batches(options.count, fuzzer.source):
         fuzzer.run_module(signatures)
     for disagreement in fuzzer.disagreements[:20]:

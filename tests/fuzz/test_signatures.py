@@ -11,9 +11,10 @@ pytest.importorskip("wasmtime")
 pytest.importorskip("numpy")
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_values_of_random_signatures_arrive_as_they_left(seed: int) -> None:
+@pytest.mark.parametrize(("seed", "tier"), [(1, "optimized"), (2, "optimized"), (3, "auto")])
+def test_values_of_random_signatures_arrive_as_they_left(seed: int, tier: str) -> None:
     command = [sys.executable, "-m", "tests.fuzz.signatures", "--count", "100", "--rounds", "3", "--seed", str(seed)]
+    command += ["--tier", tier]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "100 signatures" in done.stdout

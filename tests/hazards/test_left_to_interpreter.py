@@ -357,17 +357,14 @@ def test_they_count_fuel_and_look_at_epochs(monkeypatch: pytest.MonkeyPatch) -> 
     assert spent[0] == spent[1] > 8
 
 
-# The interpreter does not run vectors.
-VECTORS = f"""(module (memory 1) (func (export "f") (param $p i32) (result i32) (local $q i32) {MUCH}
+# It does run vectors.
+VECTORS = f"""(module (memory 1) (func $left (export "f") (param $p i32) (result i32) (local $q i32) {MUCH}
   (i32x4.extract_lane 2 (i32x4.add (i32x4.splat (local.get $p)) (v128.const i32x4 1 2 3 4))))
   (func (export "g") (param i32) (result i32) (i32.const 7)))"""
-
-
-# Nor those that come from elsewhere, without an instruction or a local of that type.
 VECTORS_OF_OTHERS = f"""(module (memory 1)
   (func $make (param i32) (result v128) (i32x4.splat (local.get 0)))
   (func $take (param v128) (result i32) (i32x4.extract_lane 0 (local.get 0)))
-  (func (export "f") (param $p i32) (result i32) (local $q i32) {MUCH}
+  (func $left (export "f") (param $p i32) (result i32) (local $q i32) {MUCH}
     (i32.add (call $take (call $make (local.get $p))) (i32.const 3)))
   (func (export "g") (param i32) (result i32) (i32.const 7)))"""
 
@@ -375,11 +372,11 @@ VECTORS_OF_OTHERS = f"""(module (memory 1)
 @pytest.mark.usefixtures("smaller_limit")
 @pytest.mark.parametrize("wat", [VECTORS, VECTORS_OF_OTHERS], ids=["own", "of others"])
 @pytest.mark.parametrize("tier", TIERS)
-def test_a_function_that_the_interpreter_cannot_run_is_compiled(tier: str, wat: str) -> None:
+def test_functions_with_vectors_are_left_too(tier: str, wat: str) -> None:
     engine = Engine(Config(tier=tier, cache=False))
     module = Module(engine, much(wat))
     assert module.wait_optimized(60)
-    assert left_names(module) == set()
+    assert left_names(module) == (set() if tier == "auto" else {"left"})  # another process has the usual limit
     for each in (module, Module.deserialize(engine, module.serialize())):
         store = Store(engine)
         exports = Instance(store, each, []).exports(store)

@@ -32,14 +32,14 @@ from tests.wasm_bytes import module as module_of
 from wasmjit import Config, Engine, Instance, Module, Store, thresholds
 from wasmjit.compile import workers
 from wasmjit.config import Features
-from wasmjit.wasm import first_tier
+from wasmjit.records import replace
+from wasmjit.wasm import first_tier, vectors
 from wasmjit.wasm.body import walk_body
 from wasmjit.wasm.body_facts import BodyFacts
 from wasmjit.wasm.decode import decode
-from wasmjit.wasm.ops import INTERPRETED, LOAD, OP_BY_NAME, OPS, SPECIAL, STORE, Op
+from wasmjit.wasm.ops import COMPILED, INTERPRETED, LOAD, OP_BY_NAME, OPS, SPECIAL, STORE, VECTOR, Op
 from wasmjit.wasm.text import wat2wasm
 from wasmjit.wasm.types import I32, I64, VALTYPE_NAMES
-from wasmjit.wasm.validate import validate
 
 wasmtime = pytest.importorskip("wasmtime")
 
@@ -141,8 +141,7 @@ def test_header_is_up_to_date() -> None:
 def test_every_row_has_immediates_feature_and_first_tier() -> None:
     features = set(Features.__dataclass_fields__)
     assert {op.feature for op in OPS.values()} <= features | {""}
-    assert {op.first_tier for op in OPS.values()} == {"i", "c"}
-    assert all(op.first_tier == "c" for op in OPS.values() if op.code > 0xFFFF)
+    assert {op.first_tier for op in OPS.values()} == {INTERPRETED}
     assert OP_BY_NAME["call_indirect"].immediates == ("type", "table")
     assert OP_BY_NAME["i64.load"].immediates == ("memarg",)
 
@@ -155,30 +154,27 @@ def interpreted_rows() -> list[Op]:
 @pytest.mark.usefixtures("no_compiler")
 def test_dead_code_of_every_interpreted_opcode_is_passed_over() -> None:
     rows = interpreted_rows()
-    engine = Engine(Config(tier="auto"))
+    config = Config(tier="auto")
+    for option, value in FEATURES.items():
+        setattr(config, option, value)
+    engine = Engine(config)
     store = Store(engine)
     exports = Instance(store, Module(engine, module(*map(dead, rows))), []).exports(store)
     assert {op.name: exports[i](store) for i, op in enumerate(rows)} == dict.fromkeys([op.name for op in rows], 42)
 
 
-def test_a_body_with_any_other_opcode_is_not_interpreted_even_where_it_is_dead() -> None:
-    rows = [op for op in OPS.values() if op.first_tier != INTERPRETED]
-    decoded = decode(module(*map(dead, rows)), Features(wide_arithmetic=True))
-    validate(decoded)
-    assert not any(decoded.interpretable[: len(rows)])
-    assert all(decoded.interpretable[len(rows) :])
-
-
-def test_dead_code_of_every_other_opcode_is_passed_over_in_tier_auto() -> None:
-    """By the compiler, function by function; tail calls have the whole module compiled."""
-    rows = [op for op in OPS.values() if op.first_tier != INTERPRETED]
-    for some in (rows[:80], [op for op in rows if op.feature != "tail_call"][:80], rows[-80:]):
-        config = Config(tier="auto")
-        for option, value in FEATURES.items():
-            setattr(config, option, value)
-        store = Store(Engine(config))
-        exports = Instance(store, Module(store.engine, module(*map(dead, some))), []).exports(store)
-        assert [exports[i](store) for i in range(len(some))] == [42] * len(some)
+@pytest.mark.parametrize("name", ["f64x2.relaxed_madd", "i64.mul_wide_u"])
+def test_a_body_with_an_instruction_that_is_compiled_only(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not interpreted, even where the instruction is dead. There is none of those: one is made one."""
+    op = OP_BY_NAME[name]
+    decoded = decode(module(dead(op)), Features(wide_arithmetic=True))
+    assert walk_body(decoded, 0).is_interpretable
+    compiled_only = replace(op, first_tier=COMPILED)
+    monkeypatch.setitem(OPS, op.code, compiled_only)
+    if op.kind == VECTOR:
+        monkeypatch.setattr(vectors, "ROWS", [compiled_only if row is op else row for row in vectors.ROWS])
+    assert not walk_body(decoded, 0).is_interpretable
+    assert walk_body(decoded, 1).is_interpretable
 
 
 # Each special row in a function that takes an i32.
@@ -248,6 +244,17 @@ REACHED = """(module
     (table.fill $t (i32.const 5) (ref.func $twice) (i32.const 1))
     (i32.add (table.grow $t (ref.func $twice) (i32.const 1))
              (i32.add (table.size $t) (call_indirect $t (type $unary) (i32.const 5) (i32.const 3)))))
+  (func $low (param i32) (result i64) (i64.sub (i64.const 1) (i64.extend_i32_s (local.get 0))))
+  (func (export "wide") (param i32) (result i32) (local i64 i64)
+    (i64.add128 (call $low (local.get 0)) (i64.const 7) (i64.const -1) (i64.extend_i32_s (local.get 0)))
+    (i64.sub128 (i64.const 5) (call $low (local.get 0)))
+    (i64.mul_wide_s (i64.const 0x123456789abcdef))
+    (local.set 1)
+    (i64.xor (local.get 1))
+    (i64.mul_wide_u (i64.const -3))
+    (local.set 2)
+    (i64.add (i64.mul (local.get 2) (i64.const 31)))
+    (i32.wrap_i64 (i64.xor (i64.shr_u (i64.const 29)))))
 )"""
 
 
@@ -285,10 +292,14 @@ def first_code(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 def both(options: dict[str, Any], text: str, calls: list[tuple[str, tuple[int, ...]]]) -> tuple[list[Any], list[Any]]:
     """What the calls do in tier "auto" with these options, and with wasmtime."""
     config = wasmtime.Config()
+    config.wasm_wide_arithmetic = True
     fuel = 1 << 40 if "consume_fuel" in options else 0
     config.consume_fuel = fuel != 0
     config.cranelift_nan_canonicalization = "nan_canonicalization" in options
-    engines = Engine(Config(tier="auto", **options)), wasmtime.Engine(config)
+    own = Config(tier="auto", **options)
+    for option, value in FEATURES.items():
+        setattr(own, option, value)
+    engines = Engine(own), wasmtime.Engine(config)
     ours, theirs = zip((wasmjit, wasmtime), engines, strict=True)
     return outcomes(*ours, text, calls, fuel), outcomes(*theirs, text, calls, fuel)
 
@@ -296,7 +307,7 @@ def both(options: dict[str, Any], text: str, calls: list[tuple[str, tuple[int, .
 @pytest.mark.usefixtures("no_compiler")
 def test_every_special_row_does_in_the_interpreter_what_it_does_in_wasmtime(first_code: dict[str, Any]) -> None:
     wasm = wat2wasm(REACHED)
-    decoded = decode(wasm)
+    decoded = decode(wasm, Features(wide_arithmetic=True))
     reached = set()
     for body in decoded.bodies:
         reached |= set(wasm[body.start : body.end])  # not only opcodes, but they are among these
@@ -316,38 +327,37 @@ def facts(text: str) -> BodyFacts:
 
 
 @pytest.mark.parametrize(
-    ("text", "deepest", "needed", "interpretable"),
+    ("text", "deepest", "needed"),
     [
-        ("(func)", 0, set(), True),
-        ("(func (result i32) (i32.add (i32.const 1) (i32.add (i32.const 2) (i32.const 3))))", 3, set(), True),
-        ("(func (local i32) (i32.const 1) (i32.const 1) (i32.const 1) local.set 0 drop drop)", 3, set(), True),
-        ("(memory 1) (func (i64.const 1) (i32.const 1) (i64.const 2) i64.store drop)", 3, set(), True),
-        ("(func (result i32 i32) (call 0))", 2, set(), True),
-        ("(func (local v128))", 0, {"simd"}, False),
-        ("(func (result i32) (i8x16.all_true (i32x4.splat (i32.const 1))))", 1, {"simd"}, False),
-        ("(func unreachable (i64.add128) drop drop)", 2, {"wide_arithmetic"}, False),
-        ("(memory 1) (memory 1) (func (drop (i32.load 1 (i32.const 0))))", 1, set(), True),
-        ("(func (drop (ref.null func)))", 1, {"reference_types"}, True),
-        ("(func return_call 0)", 0, {"tail_call"}, True),
-        # Vectors that no instruction of the body makes.
-        ("(func (param v128))", 0, set(), False),
-        ("(func (result v128) unreachable)", 0, set(), False),
-        ("(func (call $v) drop) (func $v (result v128) unreachable)", 1, set(), False),
+        ("(func)", 0, set()),
+        ("(func (result i32) (i32.add (i32.const 1) (i32.add (i32.const 2) (i32.const 3))))", 3, set()),
+        ("(func (local i32) (i32.const 1) (i32.const 1) (i32.const 1) local.set 0 drop drop)", 3, set()),
+        ("(memory 1) (func (i64.const 1) (i32.const 1) (i64.const 2) i64.store drop)", 3, set()),
+        ("(func (result i32 i32) (call 0))", 2, set()),
+        ("(func (local v128))", 0, {"simd"}),
+        ("(func (result i32) (i8x16.all_true (i32x4.splat (i32.const 1))))", 1, {"simd"}),
+        ("(func unreachable (i64.add128) drop drop)", 2, {"wide_arithmetic"}),
+        ("(memory 1) (memory 1) (func (drop (i32.load 1 (i32.const 0))))", 1, set()),
+        ("(func (drop (ref.null func)))", 1, {"reference_types"}),
+        ("(func return_call 0)", 0, {"tail_call"}),
+        # Vectors that no instruction of the body makes are none that it needs the feature for.
+        ("(func (param v128))", 0, set()),
+        ("(func (result v128) unreachable)", 0, set()),
+        ("(func (call $v) drop) (func $v (result v128) unreachable)", 1, set()),
         (
             "(type $v (func (result v128))) (table 1 funcref) (func (call_indirect (type $v) (i32.const 0)) drop)",
             1,
             set(),
-            False,
         ),
-        ("(type $v (func (result v128))) (func (block (type $v) unreachable) drop)", 1, set(), False),
-        ("(global v128 (v128.const i64x2 1 2)) (func (drop (global.get 0)))", 1, set(), False),
+        ("(type $v (func (result v128))) (func (block (type $v) unreachable) drop)", 1, set()),
+        ("(global v128 (v128.const i64x2 1 2)) (func (drop (global.get 0)))", 1, set()),
     ],
 )
-def test_facts_of_a_body(text: str, deepest: int, needed: set[str], interpretable: bool) -> None:
+def test_facts_of_a_body(text: str, deepest: int, needed: set[str]) -> None:
     found = facts(f"(module {text})")
     assert found.deepest_stack == deepest
     assert found.needed == needed
-    assert found.is_interpretable == interpretable
+    assert found.is_interpretable
     assert found.has_vectors == ("simd" in needed)
     assert found.has_tail_calls == ("tail_call" in needed)
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .. import abi, thresholds
-from ..wasm.types import V128, llvm_type
+from ..wasm.types import llvm_type
 from . import calls
 from .calls import CallingEmitter
 from .liveness import Block, live_locals
@@ -44,7 +44,6 @@ def can_offer(lowering: HandingEmitter) -> bool:
         not lowering.values
         and not _may_tail_call(lowering)
         and len(lowering.local_types) <= thresholds.MOST_HAND_OVER_LOCALS
-        and V128 not in lowering.local_types
     )
 
 
@@ -84,7 +83,8 @@ def offer(lowering: HandingEmitter, count: str, at: int) -> None:
 
 def frame_definition(lowering: HandingEmitter) -> str:
     """The alloca of the frame, for the entry block."""
-    return f"  %handed = alloca [{len(lowering.local_types) + lowering.fuel} x i64], align 8"
+    size_bytes = abi.loop_frame_offsets(lowering.local_types)[-1] + abi.SLOT_BYTES * lowering.fuel
+    return f"  %handed = alloca [{size_bytes // abi.SLOT_BYTES} x i64], align 8"
 
 
 def text(lowering: HandingEmitter) -> str:
@@ -108,19 +108,20 @@ def text(lowering: HandingEmitter) -> str:
 def _filled_frame(lowering: HandingEmitter, item: HandOver, live: int) -> str:
     """The block that writes the locals in `live` to the frame, and what is left of the fuel."""
     lines = [f"{item.label}.over:"]
+    offsets = abi.loop_frame_offsets(lowering.local_types)
     for index, valtype in enumerate(lowering.local_types):
         if live >> index & 1:
             value, llvm = f"{item.code}l{index}", llvm_type(valtype)
             lines.append(
                 f"  {value} = load {llvm}, ptr %l{index}\n"
-                f"  {value}p = getelementptr i8, ptr %handed, i64 {abi.loop_frame_offset(index)}\n"
+                f"  {value}p = getelementptr i8, ptr %handed, i64 {offsets[index]}\n"
                 f"  store {llvm} {value}, ptr {value}p, align 8"
             )
     if lowering.fuel:
         value = f"{item.code}.fuel"
         lines.append(
             f"  {value} = load i64, ptr %fuel\n"
-            f"  {value}p = getelementptr i8, ptr %handed, i64 {abi.loop_frame_offset(len(lowering.local_types))}\n"
+            f"  {value}p = getelementptr i8, ptr %handed, i64 {offsets[-1]}\n"
             f"  store i64 {value}, ptr {value}p, align 8"
         )
     lines.append("  br label %hand.over")

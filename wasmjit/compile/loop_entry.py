@@ -21,7 +21,7 @@ from ..errors import CompileError, FunctionLeftError
 from ..wasm.body_facts import BodyFacts
 from ..wasm.lowering import Frame
 from ..wasm.module import Module
-from ..wasm.types import V128, llvm_type
+from ..wasm.types import llvm_type
 from . import calls
 from .function import FunctionLowering
 from .unit import Unit
@@ -37,6 +37,7 @@ class LoopEntryLowering(FunctionLowering):
         super().__init__(unit, function_index, scope, tangled)
         self.entry_loop = entry_loop
         self.is_found = False
+        self.frame_offsets: list[int] = []
 
     def refusal(self, reason: str) -> CompileError:
         """The error that says why the loop cannot be entered."""
@@ -46,8 +47,7 @@ class LoopEntryLowering(FunctionLowering):
 
     def begin(self, local_types: list[int], num_params: int, frame: Frame, types: list[int]) -> None:
         """As for any function, but nothing is known of the locals."""
-        if V128 in local_types:
-            raise self.refusal("the function has locals of type v128")
+        self.frame_offsets = abi.loop_frame_offsets(local_types)
         super().begin(local_types, num_params, frame, types)
         self.cache.clear()
 
@@ -80,7 +80,7 @@ class LoopEntryLowering(FunctionLowering):
 
     def fuel_definition(self) -> str:
         """What is left of the fuel comes with the frame, behind the locals."""
-        offset = abi.loop_frame_offset(len(self.local_types))
+        offset = self.frame_offsets[-1]
         return (
             f"  %fuel = alloca i64\n  %fuel.h = getelementptr i8, ptr %frame, i64 {offset}\n"
             "  %fuel.f = load i64, ptr %fuel.h, align 8\n  store i64 %fuel.f, ptr %fuel"
@@ -90,7 +90,7 @@ class LoopEntryLowering(FunctionLowering):
         """A local's alloca and its value in the frame."""
         llvm = llvm_type(self.local_types[index])
         return (
-            f"  %p{index}.p = getelementptr i8, ptr %frame, i64 {abi.loop_frame_offset(index)}\n"
+            f"  %p{index}.p = getelementptr i8, ptr %frame, i64 {self.frame_offsets[index]}\n"
             f"  %p{index} = load {llvm}, ptr %p{index}.p, align 8\n"
             f"  %l{index} = alloca {llvm}\n"
             f"  store {llvm} %p{index}, ptr %l{index}"

@@ -16,14 +16,18 @@ from typing import Any
 
 from .. import abi, thresholds
 from ..config import MIN_GUARD_BYTES, Config
+from ..target import has_fused_multiply_add, host_machine
 from ..wasm import types as wt
 from ..wasm.module import Module
 from .native import ffi, lib
 from .type_ids import ModuleTypes, signature_of
 
 
-def _has_no_vectors(type: wt.DefinedType) -> bool:
-    return isinstance(type, wt.FuncType) and wt.V128 not in type.params and wt.V128 not in type.results
+def _vector_choice(config: Config) -> int:
+    """Which texts vector instructions have (`wasmjit.stencils.vectors.Choice`), as compiled code has them."""
+    has_multiply_add = has_fused_multiply_add(host_machine(), config.target, config.cpu, config.cpu_features)
+    choices = (config.nan_canonicalization, config.wasm_relaxed_simd_deterministic, has_multiply_add)
+    return sum(1 << bit for bit, is_so in enumerate(choices) if is_so)
 
 
 # Kinds of memories and tables, as C has them (wj_interpreter_plan).
@@ -107,11 +111,11 @@ class Interpreter(_Interpreter):
         )
         self._function_types = array("I", module.functions)
         self._held_types = types
-        # 0 for one with vectors, whose functions are compiled.
+        # 0 for one that is none of functions.
         self._types = array(
             "Q",
             [
-                address if _has_no_vectors(type) else 0
+                address if isinstance(type, wt.FuncType) else 0
                 for type, address in zip(module.types, types.signatures, strict=True)
             ],
         )
@@ -143,6 +147,7 @@ class Interpreter(_Interpreter):
                 "stubs_address": stubs[0],
                 "stub_bytes": stubs[1],
                 "canonical_nans": config.nan_canonicalization,
+                "vector_choice": _vector_choice(config),
                 "counts_fuel": config.consume_fuel,
                 "looks_at_epochs": config.epoch_interruption,
                 "has_stencils": thresholds.STENCILS and not config.nan_canonicalization,  # which have none of that
@@ -179,9 +184,7 @@ class ConstantInterpreter(_Interpreter):
         self._bodies.extend(ends[:-1])
         results = sorted({function.result for function in functions})
         self._held_types = [signature_of(wt.FuncType((), (result,))) for result in results]
-        self._types = array(
-            "Q", [0 if result == wt.V128 else s.address for result, s in zip(results, self._held_types, strict=True)]
-        )
+        self._types = array("Q", [signature.address for signature in self._held_types])
         numbers = {result: number for number, result in enumerate(results)}
         self._function_types = array("I", bytes(4 * first))
         self._function_types.extend([numbers[function.result] for function in functions])

@@ -153,7 +153,7 @@ class _Types:
         supertype = _NO_TYPE if above is None else self._index_of.get(above, _NO_TYPE)
         first, reference = len(self.values), self._index_of[type] << INDEX_SHIFT | CONCRETE
         if not isinstance(type, wt.FuncType):
-            self.rows.extend((first, 0, 0, reference, supertype, False, True, False, False))
+            self.rows.extend((first, 0, 0, reference, supertype, False, True))
             return
         params, results = type.params, type.results
         for valtypes in (params, results):
@@ -161,9 +161,7 @@ class _Types:
                 self.values.extend(valtypes)
             else:
                 self.values.extend(map(self.encode, valtypes))
-        of_results = wt.V128 in results
-        of_any = of_results or wt.V128 in params
-        self.rows.extend((first, len(params), len(results), reference, supertype, True, needs_gc, of_any, of_results))
+        self.rows.extend((first, len(params), len(results), reference, supertype, True, needs_gc))
 
     def encode(self, valtype: int) -> int:
         """A value type as C has it."""

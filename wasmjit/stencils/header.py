@@ -8,7 +8,6 @@ makes FILE, ``wj_stencils.h`` in the build folder, unless what is there was made
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 from ..wasm.types import I32
 from . import cut, text
 from .cut import Blob, Hole
+from .sources import state_of
 from .text import Operation
 
 # The least that code of this tier is made for: every x86-64 processor since 2009. Without it there is none.
@@ -112,25 +112,9 @@ def render(operations: list[Operation], blob: Blob) -> str:
     return "\n".join(lines)
 
 
-def _state() -> str:
-    """What the stencils are made of: this package, the rows, LLVM."""
-    import llvmlite
-
-    from .. import abi
-    from ..compile import lower
-    from ..wasm import ops
-
-    sources = [*sorted(Path(__file__).parent.glob("*.py"))]
-    sources += [Path(module.__file__) for module in (abi, lower, ops) if module.__file__]
-    digest = hashlib.sha256(llvmlite.__version__.encode())
-    for source in sources:
-        digest.update(source.read_bytes())
-    return digest.hexdigest()
-
-
 def make(path: Path) -> None:
     """Writes the header, unless it is of the same sources. Raises StencilError."""
-    head = f"/* of {_state()} */\n"
+    head = f"/* of {state_of()} */\n"
     if path.exists() and path.read_text().startswith(head):
         return
     operations = list(text.operations())

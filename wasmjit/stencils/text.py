@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, cast
 from .. import abi
 from ..compile.emit import TRAP_NUMBERS
 from ..compile.lower import IRREGULAR, TEMPLATES
-from ..wasm.ops import COMPARISON, CONDITION, LOAD, OPS, SPECIAL, STORE, Op
+from ..wasm.ops import COMPARISON, CONDITION, LOAD, OPS, SPECIAL, STORE, VECTOR, Op
 from ..wasm.types import F32, F64, I32, I64, llvm_type
 
 # In the order of the convention's integer parameters: the name, and LLVM's type.
@@ -636,7 +636,7 @@ def _check_operations() -> Iterator[Operation]:
 def operations() -> Iterator[Operation]:
     """All operations that stencils are made of."""
     for op in OPS.values():
-        if op.kind == SPECIAL or op.first_tier != "i":
+        if op.kind in (SPECIAL, VECTOR) or op.first_tier != "i":
             continue
         if op.kind == LOAD:
             yield from (_load_operation(op, suffix) for suffix in _OFFSETS)

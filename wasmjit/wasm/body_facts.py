@@ -36,8 +36,7 @@ class BodyFacts:
     needed: frozenset[str]  # features of its instructions and locals, of `Features`
     has_tail_calls: bool
     deepest_stack: int  # operands that are on the stack at once, at most, where the body can be reached
-    # Whether all of its instructions are the interpreter's, it has no vectors, not in what it calls either, and its
-    # operand stack is in proportion to its bytes.
+    # Whether all of its instructions are the interpreter's, and its operand stack is in proportion to its bytes.
     is_interpretable: bool
 
     @property

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from .ops import FREE_OF_FUEL, IMMEDIATES, INTERPRETED, MAKES_NANS, OPS
+from .ops import FREE_OF_FUEL, IMMEDIATES, INTERPRETED, MAKES_NANS, OPS, VECTOR, Op
+from .types import I32, I64, V128
 
 _PREFIXED = 0xFC
+# The interpreter has code of its own for these: 16 bytes that stay as they are.
+_PLAIN_VECTORS = ("v128.load", "v128.store", "v128.const")
+# An access of a vector row is one of these, by its bytes: of loads before what the row computes, of stores behind it.
+_LOADS = {1: "I32_LOAD8_U", 2: "I32_LOAD16_U", 4: "I32_LOAD", 8: "I64_LOAD"}
+_STORES = {1: "I32_STORE8", 2: "I32_STORE16", 4: "I32_STORE", 8: "I64_STORE"}
 
 
 def encodings(page: int) -> dict[int, str]:
@@ -18,8 +24,64 @@ def encodings(page: int) -> dict[int, str]:
     return {
         code & 0xFF: "".join([IMMEDIATES[word] for word in op.immediates])
         for code, op in sorted(OPS.items())
-        if op.first_tier == INTERPRETED and code >> 8 == page
+        if op.first_tier == INTERPRETED and op.kind != VECTOR and code >> 8 == page
     }
+
+
+def vector_rows() -> list[Op]:
+    """The vector instructions that compute something, in the order of their operations in C."""
+    return [op for _, op in sorted(OPS.items()) if op.kind == VECTOR and op.name not in _PLAIN_VECTORS]
+
+
+def operation_name(op: Op) -> str:
+    """What C calls the operation of a row."""
+    return op.name.upper().replace(".", "_")
+
+
+def computed_from(op: Op) -> tuple[int, ...]:
+    """The operand types of what a vector row computes: of a load, what was loaded stands in place of the address.
+
+    >>> from .ops import OP_BY_NAME
+    >>> computed_from(OP_BY_NAME["v128.load64_lane"]) == (I64, V128)
+    True
+    """
+    if not op.access_bytes:
+        return op.params
+    return (_number(op), *op.params[1:]) if op.result else op.params[1:]
+
+
+def computed(op: Op) -> int:
+    """The type of what a vector row computes: of a store, what is stored."""
+    return op.result or _number(op)
+
+
+def _number(op: Op) -> int:
+    """The type of a number of as many bits as an access has, or 32."""
+    return I64 if op.access_bytes == 8 else I32
+
+
+def vector_form(op: Op) -> str:
+    """How many operands the operation of a vector row has, and whether one is the number of a lane."""
+    count = len(computed_from(op))
+    if "lanes" in op.immediates:
+        return "SHUFFLE"
+    return ("UNARY", "BINARY", "TERNARY")[count - 1] + "_LANE" * ("lane" in op.immediates)
+
+
+def vector_row(op: Op) -> str:
+    """The arguments of the header's macro: sub-opcode, name, form, access (0: none), which of result and operands are
+    vectors, a bit each.
+
+    >>> from .ops import OP_BY_NAME
+    >>> vector_row(OP_BY_NAME["v128.load8_lane"])
+    '0x54, V128_LOAD8_LANE, BINARY_LANE, WJ_OP_I32_LOAD8_U, 0x5'
+    """
+    access = "0"
+    if op.access_bytes:
+        access = f"WJ_OP_{(_LOADS if op.result else _STORES)[op.access_bytes]}"
+    types = (computed(op), *computed_from(op))
+    vectors = sum(1 << i for i, valtype in enumerate(types) if valtype == V128)
+    return f"{op.code & 0xFFF:#04x}, {operation_name(op)}, {vector_form(op)}, {access}, {vectors:#x}"
 
 
 def render_header() -> str:
@@ -29,12 +91,28 @@ def render_header() -> str:
         "#ifndef WJ_OPCODES_H",
         "#define WJ_OPCODES_H",
         "/* What the interpreter takes: opcode, how its immediates are encoded. A letter each: x LEB128; 4, 8 so many",
-        " * bytes; m memory argument; b block type; l labels of br_table; t value types, counted; h heap type. */",
+        " * bytes; m memory argument; b block type; l labels of br_table; t value types, counted; h heap type; 1 a",
+        " * byte; w 16 bytes. */",
     ]
     for name, page in (("OPCODES", 0), ("PREFIXED_OPCODES", _PREFIXED)):
         rows = [f'    X({code:#04x}, "{letters}")' for code, letters in encodings(page).items()]
         lines.append(f"#define WJ_{name}(X) \\")
         lines += [f"{row} \\" for row in rows[:-1]] + [rows[-1]]
+    lines.append("#define WJ_VECTOR_OPCODES(X) \\")
+    rows = [
+        f'    X({code & 0xFFF:#04x}, "{"".join([IMMEDIATES[word] for word in op.immediates])}")'
+        for code, op in sorted(OPS.items())
+        if op.kind == VECTOR and op.first_tier == INTERPRETED
+    ]
+    lines += [f"{row} \\" for row in rows[:-1]] + [rows[-1]]
+    lines += [
+        "/* Vector instructions that compute something: sub-opcode, name, form, access before or behind it, or 0; bits",
+        " * of what is a vector: the result, then each operand. */",
+        "#define WJ_VECTOR_ROWS(X) \\",
+    ]
+    rows = [f"    X({vector_row(op)})" for op in vector_rows()]
+    lines += [f"{row} \\" for row in rows[:-1]] + [rows[-1]]
+    lines.append(f"enum {{ WJ_VECTOR_ROW_COUNT = {len(rows)} }};")
     for what, name, codes in (
         ("of what takes no fuel", "FREE_OF_FUEL", FREE_OF_FUEL),
         ("of what may make a NaN", "MAKES_NANS", MAKES_NANS),

@@ -21,7 +21,6 @@ from .types import (
     I32,
     I64,
     UNKNOWN,
-    V128,
     FuncType,
     all_match,
     is_defaultable,
@@ -209,7 +208,6 @@ class Instructions(VectorInstructions):
             self.pop_all(functype.params)
         if functype.results:
             self.types.extend(functype.results)
-            self.note_pushed(functype.results)
         if self.live and self.lowering is not None:
             self.lowering.call(index, self.op_at)
         return at
@@ -220,7 +218,6 @@ class Instructions(VectorInstructions):
         self.pop(self.module.tables[table].address_type)
         self.pop_all(functype.params)
         self.types.extend(functype.results)
-        self.note_pushed(functype.results)
         if self.live and self.lowering is not None:
             self.lowering.call_indirect(type_index, table, self.op_at)
         return at
@@ -321,8 +318,6 @@ class Instructions(VectorInstructions):
             self.invalid(f"unknown global {index}")
         content = self.module.globals[index].content
         self.types.append(content)
-        if content == V128:
-            self.is_interpretable = False
         if self.live and self.lowering is not None:
             self.lowering.global_get(index)
         return at
@@ -450,7 +445,6 @@ class Instructions(VectorInstructions):
         functype = self.module.called_type(type_index)
         self.pop_all(functype.params)
         self.types.extend(functype.results)
-        self.note_pushed(functype.results)
         if self.live and self.lowering is not None:
             self.lowering.call_ref(type_index, may_be_null, self.op_at)
         return at

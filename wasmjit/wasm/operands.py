@@ -50,7 +50,7 @@ class Operands:
         self.op_at = 0
         self.memory = self.offset = 0  # of the memory argument read last
         self.needed: set[str] = set()  # features, of `Features`
-        self.is_interpretable = V128 not in self.type.params and V128 not in self.type.results  # so far
+        self.is_interpretable = True  # so far
         self.has_tail_calls = False
         # Locals without an initial value (spec 3.4: "local initialization"): those that are not set here, or None if
         # there are no such; and those that are, in the order in which they were set.
@@ -79,11 +79,6 @@ class Operands:
             self.is_interpretable = False
         if row.feature:
             self.needed.add(row.feature)
-
-    def note_pushed(self, types: tuple[int, ...]) -> None:
-        """Notes operands that come from elsewhere. All vectors are pushed by a vector instruction, or are these."""
-        if V128 in types:
-            self.is_interpretable = False
 
     def pop(self, expected: int) -> int:
         """Pops an operand of type `expected` (UNKNOWN: any); returns its type."""
@@ -187,7 +182,6 @@ class Operands:
             return (non_null(valtype) if code == _REF else valtype), at
         if code == V128:
             self.check_feature("simd", at)
-            self.is_interpretable = False
             return code, at + 1
         self.refuse_type(code, at)
 
@@ -289,5 +283,4 @@ class Operands:
         if index < 0:
             raise MalformedError("malformed block type", offset=at)
         functype = self.function_type(index, at)
-        self.note_pushed(functype.results)
         return functype.params, functype.results, after

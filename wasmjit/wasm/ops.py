@@ -7,7 +7,7 @@ row takes is in docs/adding-an-instruction.md.
 
 First tier: ``i`` the interpreter, ``c`` compiled code: a body with such an instruction is never interpreted.
 Feature: the attribute of `Features`, ``-`` where every module has it. The rows of `_VECTOR_TABLE` and `_RELAXED_TABLE`
-are of the first tier ``c`` and of the features simd and relaxed_simd.
+are of the first tier ``i`` and of the features simd and relaxed_simd.
 Immediates: any number of the words of `IMMEDIATES`.
 The first operand of a load or store, written i32, is an address: i64 where the memory has 64-bit addresses.
 Lowerings:
@@ -259,10 +259,10 @@ fc0e table.copy           i bulk_memory     table table   special
 fc0f table.grow           i reference_types table         special
 fc10 table.size           i reference_types table         special
 fc11 table.fill           i reference_types table         special
-fc13 i64.add128           c wide_arithmetic               special
-fc14 i64.sub128           c wide_arithmetic               special
-fc15 i64.mul_wide_s       c wide_arithmetic               special
-fc16 i64.mul_wide_u       c wide_arithmetic               special
+fc13 i64.add128           i wide_arithmetic               special
+fc14 i64.sub128           i wide_arithmetic               special
+fc15 i64.mul_wide_s       i wide_arithmetic               special
+fc16 i64.mul_wide_u       i wide_arithmetic               special
 """
 
 # Opcode: the prefix 0xFD and three digits of sub-opcode.
@@ -550,8 +550,7 @@ UNSUPPORTED_OPCODES: dict[int, str] = {
 }
 
 # What follows an opcode -> how it is encoded: x an index or number in LEB128; 4, 8 so many bytes; m a memory argument;
-# b a block type; l labels of br_table; t value types, counted; h a heap type. Of vector rows, which no C reads: memarg,
-# lane, lanes (16 of them), bits (128 of them).
+# b a block type; l labels of br_table; t value types, counted; h a heap type; 1 a byte, w 16 of them, of vector rows.
 IMMEDIATES: dict[str, str] = {
     **dict.fromkeys(("label", "function", "type", "table", "memory", "global", "local", "data", "elem", "signed"), "x"),
     "bytes4": "4",
@@ -561,6 +560,9 @@ IMMEDIATES: dict[str, str] = {
     "labels": "l",
     "types": "t",
     "heaptype": "h",
+    "lane": "1",
+    "lanes": "w",
+    "bits": "w",
 }
 _VECTOR_IMMEDIATES = frozenset(("memarg", "lane", "lanes", "bits"))
 
@@ -672,6 +674,7 @@ def _parse_vector_row(line: str, feature: str) -> Op:
         access_bytes=_WIDTHS[memory_type],
         immediates=immediates,
         feature=feature,
+        first_tier=INTERPRETED,
         shape=shape,
         result_shape=result_shape or shape,
     )
