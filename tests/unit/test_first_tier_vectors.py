@@ -16,6 +16,7 @@ from tests.unit.test_simd_ops import CASES, OUTPUT, ROWS_OF_INPUT, module_of, re
 from wasmjit import Config, thresholds
 from wasmjit.cli.wast import WastOptions, run_file
 from wasmjit.compile import workers
+from wasmjit.wasm.ops import Op
 
 wasmtime = pytest.importorskip("wasmtime")
 
@@ -89,6 +90,30 @@ def test_every_row_computes_the_same_with_comparisons(first_tier: str) -> None:
     rows = rows_of_input(random.Random("options"))
     plain = results(wasmjit, Config(tier="auto"), CASES, rows)
     assert results(wasmjit, Config(tier="auto", signals_based_traps=False), CASES, rows) == plain
+
+
+ACCESSES = [(op, immediate) for op, immediate in CASES if op.access_bytes]
+
+
+def access(op: Op, immediate: str, index: int) -> str:
+    """The export `index`: an access at an address."""
+    operands = "(local.get 0)" + " (v128.const i64x2 1 2)" * (len(op.params) - 1)
+    text = f"({op.name} {immediate} {operands})"
+    return f'(func (export "{index}") (param i32) {f"(drop {text})" if op.result else text})'
+
+
+@pytest.mark.parametrize("options", [{}, {"signals_based_traps": False}], ids=["guarded", "checked"])
+def test_accesses_end_where_the_memory_does(first_tier: str, options: dict[str, Any]) -> None:
+    functions = [access(op, immediate, index) for index, (op, immediate) in enumerate(ACCESSES)]
+    store = wasmjit.Store(wasmjit.Engine(Config(tier="auto", **options)))
+    module = wasmjit.Module(store.engine, f"(module (memory 1) {' '.join(functions)})")
+    exports = wasmjit.Instance(store, module, []).exports(store)
+    for index, (op, _) in enumerate(ACCESSES):
+        last = 65536 - op.access_bytes
+        assert exports[str(index)](store, last) is None
+        with pytest.raises(wasmjit.Trap) as caught:
+            exports[str(index)](store, last + 1)
+        assert caught.value.trap_code is wasmjit.TrapCode.MEMORY_OUT_OF_BOUNDS
 
 
 def test_every_row_takes_as_much_fuel_as_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
