@@ -44,6 +44,7 @@ SOURCES = [
     "memory_typed.c",
     "pool.c",
     "signature.c",
+    "stencil_access.c",
     "stencil_code.c",
     "stencil_emit.c",
     "stencil_narrow.c",

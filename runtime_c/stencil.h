@@ -24,6 +24,7 @@ enum {
     WJ_HOLE_TARGET = 7,
     WJ_HOLE_POOL = 8,
     WJ_HOLE_BYTE = 9,
+    WJ_HOLE_PLACE = 10,
     WJ_HOLE_TRAP = 16, /* and the number of the trap */
 };
 

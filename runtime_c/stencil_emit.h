@@ -19,6 +19,7 @@ enum {
     STENCIL_REGISTERS = INTEGER_REGISTERS + FLOAT_REGISTERS,
 };
 enum { STENCIL_CANDIDATES = 8, MOST_CONSTANTS = 8 };
+enum { MOST_CHECKS = 4, COUNTED_MEMORIES = 4 };
 enum { TARGET_MARK = 0x8000 }; /* of a word that something jumps to */
 /* Targets of jumps are words, or stubs. */
 #define STUB_TARGET UINT32_C(0x80000000)
@@ -82,6 +83,15 @@ typedef struct {
     bool uses_memory, has_loops, uses_pool, calls_through_tables, has_scratch_slot;
     uint32_t saved_bytes;                  /* of the frame, above the slots */
     uint32_t scratch_slot;
+    uint32_t home_memory;                  /* the one that is used most */
+    uint32_t base_of;                      /* the memory whose base is in its register */
+    uint64_t memory_uses[COUNTED_MEMORIES]; /* of the first memories, by how deep in loops they are */
+    uint32_t context_offset;               /* for WJ_HOLE_PLACE */
+    struct {
+        uint32_t memory, address; /* a local that was compared since it was last written: */
+        uint64_t end;             /* so much behind it is in the memory, */
+    } checks[MOST_CHECKS];
+    uint32_t check_count, next_check;
     uint8_t *registers;                    /* by slot */
     uint8_t *is_float;                     /* by local */
     uint8_t *is_narrow;                    /* by local: see stencil_narrow.c */
@@ -121,6 +131,17 @@ typedef struct {
     stencil_stub *stubs;
     size_t stub_count, stub_room;
 } stencil_emitter;
+
+/* A row to be emitted. `slots`: of the result, if there is one, and the operands, which are `used`, and needed no more. */
+typedef struct {
+    uint32_t number; /* of the operation */
+    const uint32_t *slots;
+    uint64_t constant;
+    uint32_t target;
+    bool uses;
+    uint32_t pooled;    /* a bit for each operand that is a constant behind the code, of these values */
+    uint64_t values[4];
+} stencil_row;
 
 typedef struct {
     enum { CALLEE_OWN, CALLEE_IMPORT, CALLEE_REFERENCE } kind; /* the last: a func-ref in the spare register */
@@ -186,13 +207,13 @@ WJ_INTERNAL void wj_move_slots(stencil_emitter *e, uint32_t to, uint32_t from, u
 /* Between the spare register and the frame: what is left of the fuel, or else iterations until a loop is hot. */
 WJ_INTERNAL void wj_save_count(stencil_emitter *e);
 WJ_INTERNAL void wj_load_count(stencil_emitter *e);
-/* Has the spare register be the address of the slot of memory 0; the count is saved. */
-WJ_INTERNAL void wj_emit_memory_slot(stencil_emitter *e);
+/* Has the register of a base hold that of a memory. */
+WJ_INTERNAL void wj_use_memory(stencil_emitter *e, uint32_t memory);
 WJ_INTERNAL void wj_count_iteration(stencil_emitter *e, uint32_t loop_offset);
 WJ_INTERNAL void wj_emit_call(stencil_emitter *e, const wj_callee *callee, const wj_signature *type, uint32_t first);
-/* The result, if it has one, goes to the slot `result`, its low half if `is_narrow`. */
-WJ_INTERNAL void wj_emit_builtin(stencil_emitter *e, const void *function, uint32_t result, const wj_argument *arguments,
-                                 size_t count);
+/* The result, if it has one, goes to the slot `result`, its low half unless it `is_wide`. */
+WJ_INTERNAL void wj_emit_builtin(stencil_emitter *e, const void *function, uint32_t result, bool is_wide,
+                                 const wj_argument *arguments, size_t count);
 WJ_INTERNAL void wj_emit_trap(stencil_emitter *e, int trap);
 /* An operation of fuel or epochs (METERS). */
 WJ_INTERNAL void wj_emit_metering(stencil_emitter *e, const uint32_t *word);
@@ -243,6 +264,21 @@ WJ_INTERNAL void wj_drop_operands(stencil_emitter *e);
 /* All operands go to the frame, but for those of an instruction; if `keep`, they are in registers too. */
 WJ_INTERNAL void wj_store_operands(stencil_emitter *e, const uint32_t *but, uint32_t count, bool keep);
 
+/* ---- stencil_access.c ---- */
+
+/* Counts an access for the choice of the home memory. */
+WJ_INTERNAL void wj_count_access(stencil_emitter *e, const uint32_t *word, uint32_t depth);
+/* A load or store, compared or not. */
+WJ_INTERNAL void wj_emit_access(stencil_emitter *e, const stencil_instruction *found, const uint32_t *word);
+/* Traps unless a memory has all up to `end` behind an address. */
+WJ_INTERNAL void wj_emit_check(stencil_emitter *e, uint32_t memory, uint32_t address, uint64_t end, bool is_wide);
+/* Where control comes from elsewhere, too: nothing is known to have been compared. */
+WJ_INTERNAL void wj_forget_checks(stencil_emitter *e);
+/* Nor what an instruction writes. */
+WJ_INTERNAL void wj_forget_checks_of(stencil_emitter *e, const stencil_instruction *found);
+/* Where a block ends. */
+WJ_INTERNAL void wj_use_home_memory(stencil_emitter *e);
+
 /* ---- stencil_translate.c ---- */
 
 /* What the interpreter's operations consist of. The words of those that one stencil is all of, and of BRANCH: slots, the
@@ -279,6 +315,7 @@ static inline stencil_instruction wj_decode(const uint32_t *at)
     return made;
 }
 
+WJ_INTERNAL void wj_emit_row(stencil_emitter *e, stencil_row *of);
 /* Writes a constant to where the slot is. */
 WJ_INTERNAL void wj_emit_constant(stencil_emitter *e, uint32_t slot, uint64_t value);
 

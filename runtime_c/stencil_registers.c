@@ -165,7 +165,9 @@ static void weigh(allocator *a, const uint32_t *ends)
         e->calls_through_tables = e->calls_through_tables || *word == WJ_OP_CALL_INDIRECT;
         e->has_scratch_slot = e->has_scratch_slot || (found.flags & DIVIDES) != 0;
         if (found.stencil != 0) {
-            e->uses_memory = e->uses_memory || (found.flags & ACCESSES) != 0;
+            if ((found.flags & ACCESSES) != 0) {
+                wj_count_access(e, word, depth + inner);
+            }
             uint32_t loose = *word == WJ_OP_COPY ? 2 : *word == WJ_OP_CONSTANT ? 1 : *word == WJ_OP_SELECT ? 3 : 0;
             weigh_operands(a, &found, region, weight, loose);
         } else if (*word == WJ_OP_LOOP) {

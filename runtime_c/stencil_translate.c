@@ -12,7 +12,6 @@
 
 enum { MOST_SINGLE_COPIES = 8 };
 enum { NO_STENCIL = UINT32_MAX };
-enum { FAR_ACCESS = 1, NARROW_ACCESS = 2 }; /* to be added to an access's stencil (wasmjit/stencils/text.py) */
 
 const uint8_t *wj_stencil_pool(size_t *size_bytes)
 {
@@ -72,6 +71,15 @@ const stencil_form wj_forms[WJ_OPERATION_COUNT] = {
     OTHER(MEMORY_COPY, 0, CALLS),
     OTHER(MEMORY_INIT, 0, CALLS),
     OTHER(DATA_DROP, 0, CALLS),
+    OTHER(TABLE_GROW_WIDE, 0, CALLS),
+    OTHER(TABLE_FILL_WIDE, 0, CALLS),
+    OTHER(TABLE_COPY_WIDE, 0, CALLS),
+    OTHER(TABLE_INIT_WIDE, 0, CALLS),
+    OTHER(MEMORY_GROW_WIDE, 0, CALLS),
+    OTHER(MEMORY_FILL_WIDE, 0, CALLS),
+    OTHER(MEMORY_COPY_WIDE, 0, CALLS),
+    OTHER(MEMORY_INIT_WIDE, 0, CALLS),
+    OTHER(SATURATE, 2, 0),
     OTHER(FUEL_BEGIN, 0, METERS),
     OTHER(FUEL, 0, METERS),
     OTHER(FUEL_SAVE, 0, METERS),
@@ -84,6 +92,9 @@ const stencil_form wj_forms[WJ_OPERATION_COUNT] = {
     WJ_UNARY_ROWS(WJ_X)
 #undef WJ_X
 #define WJ_X(opcode, name, ...) [WJ_OP_##name] = {WJ_WORDS_ACCESS, 2, HAS_CONSTANT | ACCESSES},
+    WJ_LOAD_ROWS(WJ_X) WJ_STORE_ROWS(WJ_X)
+#undef WJ_X
+#define WJ_X(opcode, name, ...) [WJ_OP_##name##_CHECKED] = {WJ_WORDS_CHECKED_ACCESS, 2, ACCESSES},
     WJ_LOAD_ROWS(WJ_X) WJ_STORE_ROWS(WJ_X)
 #undef WJ_X
 #define WJ_X(opcode, name, ...) [WJ_OP_##name] = {WJ_WORDS_BINARY, 3, 0},
@@ -100,17 +111,6 @@ const stencil_form wj_forms[WJ_OPERATION_COUNT] = {
 };
 
 /* ---- code ---- */
-
-/* A row to be emitted. `slots`: of the result, if there is one, and the operands, which are `used`, and needed no more. */
-typedef struct {
-    uint32_t number; /* of the operation */
-    const uint32_t *slots;
-    uint64_t constant;
-    uint32_t target;
-    bool uses;
-    uint32_t pooled;    /* a bit for each operand that is a constant behind the code, of these values */
-    uint64_t values[4];
-} stencil_row;
 
 static bool is_commutative(uint32_t number)
 {
@@ -249,7 +249,7 @@ static void copy_stencil(stencil_emitter *e, const stencil_row *of, const uint8_
     e->count += stencil->size_bytes;
 }
 
-static void emit(stencil_emitter *e, stencil_row *of)
+void wj_emit_row(stencil_emitter *e, stencil_row *of)
 {
     uint8_t places[4] = {IN_FRAME};
     bool has_result = stencil_operations[of->number].has_result;
@@ -266,7 +266,7 @@ static void emit(stencil_emitter *e, stencil_row *of)
 
 static void emit_row(stencil_emitter *e, uint32_t number, const uint32_t *slots, uint64_t constant, uint32_t target)
 {
-    emit(e, &(stencil_row){.number = number, .slots = slots, .constant = constant, .target = target, .uses = true});
+    wj_emit_row(e, &(stencil_row){.number = number, .slots = slots, .constant = constant, .target = target, .uses = true});
 }
 
 static uint32_t region_at(const stencil_emitter *e, uint32_t word)
@@ -390,22 +390,6 @@ static uint64_t constant_of(const stencil_instruction *found)
     return (uint64_t)(int64_t)(int32_t)found->constant;
 }
 
-static void emit_access(stencil_emitter *e, const stencil_instruction *found)
-{
-    /* The processor takes the 32 bits of an instruction for a signed number: an offset from 2 GiB on would reach below the
-     * memory, to whatever the process has there. */
-    if (found->constant > INT32_MAX) {
-        emit_row(e, found->stencil - 1 + FAR_ACCESS, found->slots, found->constant, 0);
-        return;
-    }
-    const wj_stencil_operation *operation = &stencil_operations[found->stencil - 1];
-    if (operation->has_result == 0) {
-        wj_load_constant(e, found->slots[1], (operation->floats >> 1 & 1) != 0); /* which may take the address's register */
-    }
-    bool narrow = wj_is_narrow(e, found->slots[operation->has_result]);
-    emit_row(e, found->stencil - 1 + (narrow ? NARROW_ACCESS : 0), found->slots, found->constant, 0);
-}
-
 static void emit_call_of(stencil_emitter *e, uint32_t function, uint32_t first)
 {
     const wj_interpreter_plan *plan = &e->of->plan;
@@ -436,9 +420,11 @@ static void emit_reference_call(stencil_emitter *e, const uint32_t *word)
 static void emit_builtin(stencil_emitter *e, const uint32_t *w)
 {
     wj_store_operands(e, NULL, 0, false);
-#define CALL(name, result, ...) \
-    wj_emit_builtin(e, (const void *)wj_builtin_##name, result, (wj_argument[]){__VA_ARGS__}, \
+#define CALL_FOR(name, result, is_wide, ...)                                                           \
+    wj_emit_builtin(e, (const void *)wj_builtin_##name, result, is_wide, (wj_argument[]){__VA_ARGS__}, \
                     sizeof((wj_argument[]){__VA_ARGS__}) / sizeof(wj_argument))
+#define CALL(name, result, ...) CALL_FOR(name, result, false, __VA_ARGS__)
+#define CALL_WIDE(name, result, ...) CALL_FOR(name, result, true, __VA_ARGS__)
 #define NUMBER(word) {ARGUMENT_NUMBER, w[word]}
 #define NARROW_SLOT(word) {ARGUMENT_NARROW_SLOT, w[word]}
 #define WIDE_SLOT(word) {ARGUMENT_WIDE_SLOT, w[word]}
@@ -446,32 +432,56 @@ static void emit_builtin(stencil_emitter *e, const uint32_t *w)
     case WJ_OP_TABLE_GROW:
         CALL(table_grow, w[1], NUMBER(2), WIDE_SLOT(3), NARROW_SLOT(4));
         break;
+    case WJ_OP_TABLE_GROW_WIDE:
+        CALL_WIDE(table_grow, w[1], NUMBER(2), WIDE_SLOT(3), WIDE_SLOT(4));
+        break;
     case WJ_OP_TABLE_FILL:
         CALL(table_fill, NO_SLOT, NUMBER(1), NARROW_SLOT(2), WIDE_SLOT(3), NARROW_SLOT(4));
+        break;
+    case WJ_OP_TABLE_FILL_WIDE:
+        CALL(table_fill, NO_SLOT, NUMBER(1), WIDE_SLOT(2), WIDE_SLOT(3), WIDE_SLOT(4));
         break;
     case WJ_OP_TABLE_COPY:
         CALL(table_copy, NO_SLOT, NUMBER(1), NUMBER(2), NARROW_SLOT(3), NARROW_SLOT(4), NARROW_SLOT(5));
         break;
+    case WJ_OP_TABLE_COPY_WIDE:
+        CALL(table_copy, NO_SLOT, NUMBER(1), NUMBER(2), WIDE_SLOT(3), WIDE_SLOT(4), WIDE_SLOT(5));
+        break;
     case WJ_OP_TABLE_INIT:
         CALL(table_init, NO_SLOT, NUMBER(1), NUMBER(2), NARROW_SLOT(3), NARROW_SLOT(4), NARROW_SLOT(5));
+        break;
+    case WJ_OP_TABLE_INIT_WIDE:
+        CALL(table_init, NO_SLOT, NUMBER(1), NUMBER(2), WIDE_SLOT(3), WIDE_SLOT(4), WIDE_SLOT(5));
         break;
     case WJ_OP_ELEM_DROP:
         CALL(elem_drop, NO_SLOT, NUMBER(1));
         break;
     case WJ_OP_MEMORY_SIZE:
-        wj_emit_builtin(e, (const void *)wj_native_memory_size, w[1], (wj_argument[]){NUMBER(2)}, 1);
+        wj_emit_builtin(e, (const void *)wj_native_memory_size, w[1], true, (wj_argument[]){NUMBER(2)}, 1);
         break;
     case WJ_OP_MEMORY_GROW:
         CALL(memory_grow, w[1], NUMBER(2), NARROW_SLOT(3));
         break;
+    case WJ_OP_MEMORY_GROW_WIDE:
+        CALL_WIDE(memory_grow, w[1], NUMBER(2), WIDE_SLOT(3));
+        break;
     case WJ_OP_MEMORY_FILL:
         CALL(memory_fill, NO_SLOT, NUMBER(1), NARROW_SLOT(2), NARROW_SLOT(3), NARROW_SLOT(4));
+        break;
+    case WJ_OP_MEMORY_FILL_WIDE:
+        CALL(memory_fill, NO_SLOT, NUMBER(1), WIDE_SLOT(2), NARROW_SLOT(3), WIDE_SLOT(4));
         break;
     case WJ_OP_MEMORY_COPY:
         CALL(memory_copy, NO_SLOT, NUMBER(1), NUMBER(2), NARROW_SLOT(3), NARROW_SLOT(4), NARROW_SLOT(5));
         break;
+    case WJ_OP_MEMORY_COPY_WIDE:
+        CALL(memory_copy, NO_SLOT, NUMBER(1), NUMBER(2), WIDE_SLOT(3), WIDE_SLOT(4), WIDE_SLOT(5));
+        break;
     case WJ_OP_MEMORY_INIT:
         CALL(memory_init, NO_SLOT, NUMBER(1), NUMBER(2), NARROW_SLOT(3), NARROW_SLOT(4), NARROW_SLOT(5));
+        break;
+    case WJ_OP_MEMORY_INIT_WIDE:
+        CALL(memory_init, NO_SLOT, NUMBER(1), NUMBER(2), WIDE_SLOT(3), WIDE_SLOT(4), WIDE_SLOT(5));
         break;
     case WJ_OP_DATA_DROP:
         CALL(data_drop, NO_SLOT, NUMBER(1));
@@ -481,6 +491,8 @@ static void emit_builtin(stencil_emitter *e, const uint32_t *w)
         break;
     }
 #undef CALL
+#undef CALL_WIDE
+#undef CALL_FOR
 #undef NUMBER
 #undef NARROW_SLOT
 #undef WIDE_SLOT
@@ -563,9 +575,7 @@ static void emit_other(stencil_emitter *e, const uint32_t *w)
         emit_row(e, WJ_STENCIL_TABLE_SIZE, (uint32_t[]){w[1]}, plan->tables_offset + (uint64_t)WJ_TABLE_SLOT_SIZEOF * w[2], 0);
         break;
     case WJ_OP_CHECK:
-        wj_emit_memory_slot(e);
-        emit(e, &(stencil_row){.number = WJ_STENCIL_CHECK, .slots = &w[1], .constant = (uint64_t)w[2] + w[3]});
-        wj_load_count(e);
+        wj_emit_check(e, 0, w[1], (uint64_t)w[2] + w[3], false);
         break;
     default:
         emit_builtin(e, w);
@@ -593,7 +603,7 @@ static void emit_branch(stencil_emitter *e, const stencil_instruction *found, co
         stencil_row row = {.number = found->stencil - 1, .slots = found->slots, .constant = constant_of(found)};
         row.target = target;
         row.uses = !keeps_operand;
-        emit(e, &row);
+        wj_emit_row(e, &row);
     }
 }
 
@@ -614,7 +624,7 @@ static void emit_instruction(stencil_emitter *e, const stencil_instruction *foun
     } else if (*word == WJ_OP_CONSTANT) {
         emit_constant(e, word[1], word[2]);
     } else if ((found->flags & ACCESSES) != 0) {
-        emit_access(e, found);
+        wj_emit_access(e, found, word);
     } else {
         emit_row(e, found->stencil - 1, found->slots, constant_of(found), 0);
     }
@@ -628,9 +638,12 @@ static void begin_word(stencil_emitter *e, uint32_t at, bool is_reached)
         return;
     }
     if (is_reached) {
+        wj_use_home_memory(e);
         wj_store_operands(e, NULL, 0, false);
         wj_emit_edge(e, e->region, region);
     }
+    e->base_of = e->home_memory;
+    wj_forget_checks(e);
     wj_set_region(e, region);
 }
 
@@ -672,6 +685,9 @@ static void emit_body(stencil_emitter *e)
             wj_note_site(e, (uint32_t)e->count, e->module_offset);
         }
         uint32_t both = float_branch(e, word, at + found.length);
+        if ((found.flags & (HAS_TARGET | ENDS)) != 0 || both != NO_STENCIL) {
+            wj_use_home_memory(e);
+        }
         if (both != NO_STENCIL) {
             const uint32_t *branch = word + found.length;
             wj_store_operands(e, &word[2], 2, true);
@@ -679,6 +695,7 @@ static void emit_body(stencil_emitter *e)
             found.length += WJ_WORDS_BRANCH_IF;
         } else {
             emit_instruction(e, &found, word);
+            wj_forget_checks_of(e, &found);
         }
         is_reached = (wj_forms[*word].flags & ENDS) == 0;
         at += found.length;

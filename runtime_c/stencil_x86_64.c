@@ -33,6 +33,9 @@ void wj_fill_hole(stencil_emitter *e, size_t place, const wj_stencil_hole *hole,
     case WJ_HOLE_WIDE:
         wj_write_32(e, place, (uint32_t)constant + addend);
         break;
+    case WJ_HOLE_PLACE:
+        wj_write_32(e, place, e->context_offset + addend);
+        break;
     case WJ_HOLE_BYTE:
         e->code[place] = (uint8_t)(constant + addend);
         break;
@@ -156,10 +159,11 @@ void wj_load_count(stencil_emitter *e)
     }
 }
 
-void wj_emit_memory_slot(stencil_emitter *e)
+void wj_use_memory(stencil_emitter *e, uint32_t memory)
 {
-    wj_save_count(e);
-    memory_form(e, 0, true, 0x8d, RDI, RBX, (int32_t)e->of->plan.memories_offset); /* lea */
+    if (e->base_of != memory) {
+        load_base_of(e, memory);
+    }
 }
 
 void wj_move_slots(stencil_emitter *e, uint32_t to, uint32_t from, uint32_t count)

@@ -3,7 +3,8 @@
  *
  *     rbp   the frame; the slots lie below the saved registers: slot i at rbp - frame_bytes + 8 i, ascending, since code that
  *           goes on from a loop takes the locals there (abi.py); below them the stack arguments of calls
- *     rbx   the instance context          rsi   base of memory 0, if the function has accesses
+ *     rbx   the instance context          rsi   base of a memory, if the function has accesses: of the one that it uses most where
+ *                                               a block begins or ends
  *     rdi   what is left of the fuel, where code counts it; else iterations until a loop is hot (edi), if it has loops
  *     r8, r9, r11 to r15, xmm1 to xmm7: the slots that are used most; calls leave those from r12 on alone
  *     all others are free within a stencil */
@@ -246,10 +247,25 @@ static inline bool survives_calls(uint8_t where)
     return where >= FIRST_INTEGER && where < FIRST_INTEGER + SAVED_REGISTERS;
 }
 
+/* Of a memory with guard pages the base never changes; of others it does where they grow, which only something that is called
+ * does. */
+static inline void load_base_of(stencil_emitter *e, uint32_t memory)
+{
+    int32_t slot = (int32_t)(e->of->plan.memories_offset + WJ_MEMORY_SLOT_SIZEOF * memory);
+    if (e->of->plan.memory_kinds[memory] == 0) {
+        load(e, RSI, RBX, slot + WJ_MEMORY_SLOT_BASE);
+    } else {
+        load(e, RSI, RBX, slot + WJ_MEMORY_SLOT_MEMORY);
+        load(e, RSI, RSI, WJ_MEMORY_BASE);
+    }
+    e->base_of = memory;
+}
+
+/* After whatever changes the register, or the memory's place. */
 static inline void load_base(stencil_emitter *e)
 {
     if (e->uses_memory) {
-        load(e, RSI, RBX, (int32_t)(e->of->plan.memories_offset + WJ_MEMORY_SLOT_BASE));
+        load_base_of(e, e->home_memory);
     }
 }
 

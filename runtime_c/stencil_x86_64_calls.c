@@ -179,7 +179,8 @@ void wj_emit_call(stencil_emitter *e, const wj_callee *callee, const wj_signatur
     take_result(e, type, first);
 }
 
-void wj_emit_builtin(stencil_emitter *e, const void *function, uint32_t result, const wj_argument *arguments, size_t count)
+void wj_emit_builtin(stencil_emitter *e, const void *function, uint32_t result, bool is_wide, const wj_argument *arguments,
+                     size_t count)
 {
     wj_store_registers(e, false);
     wj_save_count(e);
@@ -190,12 +191,12 @@ void wj_emit_builtin(stencil_emitter *e, const void *function, uint32_t result, 
             load_number(e, to, slot);
             continue;
         }
-        bool is_wide = arguments[i].kind == ARGUMENT_WIDE_SLOT;
+        bool has_all = arguments[i].kind == ARGUMENT_WIDE_SLOT;
         uint8_t where = e->registers[slot];
         if (survives_calls(where)) {
-            register_form(e, 0, is_wide, 0x89, wj_register_number(where), to);
+            register_form(e, 0, has_all, 0x89, wj_register_number(where), to);
         } else {
-            memory_form(e, 0, is_wide, 0x8b, to, RBP, slot_at(e, slot));
+            memory_form(e, 0, has_all, 0x8b, to, RBP, slot_at(e, slot));
         }
     }
     move(e, RDI, RBX);
@@ -203,9 +204,9 @@ void wj_emit_builtin(stencil_emitter *e, const void *function, uint32_t result, 
     if (result != NO_SLOT) { /* an operand, which is in the frame, or a local */
         uint8_t where = e->registers[result];
         if (survives_calls(where)) {
-            register_form(e, 0, false, 0x89, RAX, wj_register_number(where));
+            register_form(e, 0, is_wide, 0x89, RAX, wj_register_number(where));
         } else {
-            register_form(e, 0, false, 0x89, RAX, RAX);
+            register_form(e, 0, is_wide, 0x89, RAX, RAX);
             store(e, RAX, RBP, slot_at(e, result));
         }
     }

@@ -95,6 +95,7 @@ TIERS: dict[str, dict[str, Any]] = {
     },  # compiled, and entered, what begins a second time
     "stencils": {"tier": "auto", "exact_traps": True},  # native code from stencils
     "stencils-metered": {"tier": "auto", "exact_traps": True, "consume_fuel": True, "epoch_interruption": True},
+    "stencils-explicit": {"tier": "auto", "signals_based_traps": False},
     "auto-explicit": {"tier": "auto", "signals_based_traps": False},
     "hot-explicit": {"tier": "auto", "signals_based_traps": False},
 }

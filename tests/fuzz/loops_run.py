@@ -176,7 +176,7 @@ class Configuration:
 
     def takes(self, memory: MemoryShape) -> bool:
         """Whether it is another one than others for such memories."""
-        return not (memory.is_64 and (self.manner.endswith("stencils") or self.kind.endswith("explicit")))
+        return not (memory.is_64 and self.kind.endswith("explicit"))
 
 
 class _Ours:

@@ -17,7 +17,7 @@ pytest.importorskip("wasmtime")
         "exact",
         "speed",
         "explicit,none,artifact",
-        "auto,hot,stencils",
+        "auto,hot,stencils,stencils-explicit",
         "stencils-metered",
         "auto-explicit,hot-explicit",
     ],

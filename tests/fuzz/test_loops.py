@@ -20,9 +20,9 @@ from wasmjit import Config, Module, wat2wasm
 from wasmjit.wasm.decode import decode
 
 EXACT_TIERS = ("exact", "baseline", "auto", "explicit", "stencils", "fuel", "auto-fuel", "auto-epoch")
-EXACT_TIERS += ("auto-explicit", "auto-canonical", "stencils-fuel", "stencils-epoch")
+EXACT_TIERS += ("auto-explicit", "auto-canonical", "stencils-fuel", "stencils-epoch", "stencils-explicit")
 # Soon hot, from code of stencils.
-STENCILS = ("hot_stencils", "hot_stencils-fuel", "hot_stencils-epoch")
+STENCILS = ("hot_stencils", "hot_stencils-fuel", "hot_stencils-epoch", "hot_stencils-explicit")
 PAGE = MemoryShape()
 
 

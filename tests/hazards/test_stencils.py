@@ -43,6 +43,15 @@ def test_every_table_form_stays_inside() -> None:
     test_table_and_bulk_forms.test_every_table_form_stays_inside("auto")
 
 
+def test_every_wide_table_form_stays_inside() -> None:
+    test_table_and_bulk_forms.test_every_table_form_stays_inside("wide")
+
+
+@pytest.mark.parametrize("kind", ["auto", "wide"])
+def test_every_bulk_form_stays_inside(kind: str) -> None:
+    test_table_and_bulk_forms.test_every_bulk_form_stays_inside(kind)
+
+
 def test_a_branch_table_has_a_default() -> None:
     test_address_checks.test_a_branch_table_has_a_default("auto")
 
@@ -61,13 +70,15 @@ def test_recursion_ends_in_a_trap() -> None:
     assert exports["depth"].value(store) < 40_000
 
 
-def test_offsets_above_2_gib_are_not_below_the_memory() -> None:
+@pytest.mark.parametrize("address", ["i32", "i64"])
+def test_offsets_above_2_gib_are_not_below_the_memory(address: str) -> None:
     """An instruction's 32 bits are a signed number: such an offset is added in a register."""
     offset = (1 << 31) + 8
+    limits = "32769" if address == "i32" else "i64 32769"
     store, exports = exports_of(
-        f"""(module (memory (export "memory") 32769)
-          (func (export "load") (param i32) (result i64) (i64.load offset={offset} (local.get 0)))
-          (func (export "store") (param i32 i64) (i64.store offset={offset} (local.get 0) (local.get 1))))"""
+        f"""(module (memory (export "memory") {limits})
+          (func (export "load") (param {address}) (result i64) (i64.load offset={offset} (local.get 0)))
+          (func (export "store") (param {address} i64) (i64.store offset={offset} (local.get 0) (local.get 1))))"""
     )
     memory = exports["memory"]
     memory.write(store, b"ABCDEFGH", offset + 24)

@@ -268,7 +268,7 @@ MANNERS: dict[str, dict[str, Any]] = {
 
 
 # What code from stencils has, too.
-IN_STENCILS = ("plain", "metered")
+IN_STENCILS = ("plain", "metered", "checked")
 
 
 def _kinds() -> Iterator[Any]:

@@ -19,7 +19,7 @@ from .text import FLOAT_REGISTERS, INTEGER_REGISTERS, Form, Operation
 
 _TRIPLE = "x86_64-unknown-linux-gnu"
 _R_64, _R_PC32, _R_PLT32, _R_32, _R_32S, _R_8 = 1, 2, 4, 10, 11, 14
-_SIGNED = (*text.SLOT_HOLES, text.WIDE)
+_SIGNED = (*text.SLOT_HOLES, text.WIDE, text.PLACE)
 _JUMP, _SHORT, _CONDITIONAL = 0xE9, 0x70, 0x0F80
 _SHIFTS = (0, 3)  # of a register's field in a byte
 _CONSTANTS = ".rodata.cst"  # the name of their sections, before their size

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..wasm.ops import OPS
 from ..wasm.types import I32
 from . import cut, text
 from .cut import Blob, Hole
@@ -20,7 +21,7 @@ from .text import Operation
 
 # The least that code of this tier is made for: every x86-64 processor since 2009. Without it there is none.
 CPU = "x86-64-v2"
-_WHAT = (*text.SLOT_HOLES, text.NARROW, text.WIDE, text.FULL, "TARGET", "POOL", text.BYTE)
+_WHAT = (*text.SLOT_HOLES, text.NARROW, text.WIDE, text.FULL, "TARGET", "POOL", text.BYTE, text.PLACE)
 _DIVISIONS = [f"I{bits}_{name}" for bits in (32, 64) for name in ("DIV_S", "DIV_U", "REM_S", "REM_U")]
 _FIRST_TRAP = 16  # TRAP_n is this and n
 
@@ -65,6 +66,7 @@ def render(operations: list[Operation], blob: Blob) -> str:
         by_operation.setdefault(stencil.form.operation, {})[stencil.form.number] = len(stencils) - 1
     forms: list[int] = []
     rows: list[str] = []
+    accesses = {text.operation_name(op) for op in OPS.values() if text.is_access(op)}
     for operation in operations:
         found = by_operation[operation.name]
         types = [*operation.result, *operation.operands]
@@ -97,6 +99,12 @@ def render(operations: list[Operation], blob: Blob) -> str:
             f"    [WJ_OP_{operation.name}] = WJ_STENCIL_{operation.name} + 1,"
             for operation in operations
             if text.is_interpreted(operation.name)
+        ),
+        "/* Behind a comparison. */",
+        *(
+            f"    [WJ_OP_{operation.name}_CHECKED] = WJ_STENCIL_{operation.name} + 1,"
+            for operation in operations
+            if operation.name in accesses
         ),
         "/* There are none that divide by a constant: it is put somewhere first. */",
         *(

@@ -46,6 +46,8 @@ _TYPES = ", ".join(llvm for _, llvm in PARAMETERS)
 SLOT_HOLES = ("D", "A", "B", "C")
 # Constants: of 32 bits; of 32 that are sign-extended; of 64; of 8.
 NARROW, WIDE, FULL, BYTE = "NARROW", "WIDE", "FULL", "BYTE"
+# Beside one of those, of 32 bits that are sign-extended: an offset in the instance context.
+PLACE = "PLACE"
 # As instructions that define %i. LLVM takes every address for one of the low 2 GiB, and would put that of FULL into 32
 # bits; and that of WIDE into 32 that it extends with zeros: so it is not told what is loaded.
 _NARROW = f"  %i = add i32 0, ptrtoint (ptr @{NARROW} to i32)"
@@ -178,7 +180,7 @@ def function(name: str, lines: Sequence[str]) -> str:
 def prelude(triple: str) -> str:
     """What stands above all functions."""
     lines = [f'target triple = "{triple}"']
-    lines += [f"@{hole} = external dso_local global i8" for hole in (*SLOT_HOLES, WIDE, BYTE)]
+    lines += [f"@{hole} = external dso_local global i8" for hole in (*SLOT_HOLES, WIDE, PLACE, BYTE)]
     lines += [
         f"@{NARROW} = external hidden global i8, !absolute_symbol !0",
         f"@{FULL} = external hidden global i8, !absolute_symbol !1",
@@ -371,8 +373,8 @@ def _fork(condition: str) -> list[str]:
 
 
 # Offsets that an instruction's 32 bits hold, which the processor takes for a signed number: a larger one would reach
-# what the host has below the memory. And all others. And the former with an address in a register whose high half is
-# known to be 0 (runtime_c/stencil_narrow.c).
+# what the host has below the memory. And all others. And the former with an address of 64 bits: one in a register whose
+# high half is known to be 0 (runtime_c/stencil_narrow.c), or of a memory that has such addresses.
 _OFFSETS = {"": (_WIDE,), "_FAR": (_FULL,), "_NARROW": (_WIDE,)}
 
 
@@ -383,11 +385,6 @@ def _address(offset: str, suffix: str) -> list[str]:
         "  %a.b = getelementptr i8, ptr %base, i64 %a.w",
         "  %a.e = getelementptr i8, ptr %a.b, i64 %i",
     ]
-
-
-def _with_address_in_register(operation: Operation, position: int) -> Operation:
-    every = forms(operation.name, operation.result, operation.operands)
-    return operation._replace(kept=tuple(form for form in every if form.letters[position] == "i"))
 
 
 def _load_operation(op: Op, suffix: str) -> Operation:
@@ -403,8 +400,7 @@ def _load_operation(op: Op, suffix: str) -> Operation:
             value = "%x"
         return [*lines, *_write(value, form, op.value_type, registers)]
 
-    operation = Operation(operation_name(op) + suffix, (op.result,), (address,), write, _OFFSETS[suffix])
-    return _with_address_in_register(operation, 1) if suffix == "_NARROW" else operation
+    return Operation(operation_name(op) + suffix, (op.result,), (address,), write, _OFFSETS[suffix])
 
 
 def _store_operation(op: Op, suffix: str) -> Operation:
@@ -419,8 +415,7 @@ def _store_operation(op: Op, suffix: str) -> Operation:
         lines.append(f"  store volatile {op.memory_type} {value}, ptr %a.e, align 1")
         return [*lines, leave("NEXT")]
 
-    operation = Operation(operation_name(op) + suffix, (), operands, write, _OFFSETS[suffix])
-    return _with_address_in_register(operation, 0) if suffix == "_NARROW" else operation
+    return Operation(operation_name(op) + suffix, (), operands, write, _OFFSETS[suffix])
 
 
 # ---- everything else ----
@@ -468,6 +463,15 @@ _CONTEXT_OFFSET = (_WIDE,)
 
 def _in_context(offset: str) -> str:
     return f"{offset}\n  %g.p = getelementptr i8, ptr %vmctx, i64 %i"
+
+
+def _saturate_operation() -> Operation:
+    def write(form: Form, registers: Sequence[str], immediate: str) -> list[str]:
+        lines = [*_reads(form, registers, (I64,), 1), "  %c = icmp ult i64 %a, 4294967295"]
+        lines.append("  %s = select i1 %c, i64 %a, i64 4294967295\n  %v = trunc i64 %s to i32")
+        return [*lines, *_write("%v", form, "i32", registers)]
+
+    return Operation("SATURATE", (I32,), (I64,), write)
 
 
 def _null_operations() -> Iterator[Operation]:
@@ -618,19 +622,32 @@ def _table_operations() -> Iterator[Operation]:
 
 
 def _check_operations() -> Iterator[Operation]:
-    def check(form: Form, registers: Sequence[str], end: str) -> list[str]:
-        """`end`: the distance from the address to the end of the access. The spare register: the memory's slot."""
-        lowering = _Lowering()
-        lines = [
-            *_reads(form, registers, (I32,), 1),
-            f"  %m = load ptr, ptr %spare, align 8\n  %m.s = getelementptr i8, ptr %m, i64 {abi.MEMORY['size_bytes']}",
-            "  %s = load atomic i64, ptr %m.s monotonic, align 8",
-            f"{end}\n  %a.w = zext i32 %a to i64\n  %a.e = add i64 %a.w, %i\n  %o = icmp ugt i64 %a.e, %s",
-        ]
-        lowering.trap_if("%o", "MEMORY_OUT_OF_BOUNDS", 0)
-        return [*lines, *lowering.lines, leave("NEXT"), *lowering.cold]
+    """Of an access, before it: whether the memory has all of it. The constant is the distance from the address to its
+    end, which is less than 2 GiB but in those that are _FAR; at the other offset the context has the memory."""
+    widths = {"": I32, "_FAR": I32, "_NARROW": I64, "_WIDE": I64, "_WIDE_FAR": I64}
+    for suffix, valtype in widths.items():
 
-    yield Operation("CHECK", (), (I32,), check, (_FULL,))
+        def check(
+            form: Form, registers: Sequence[str], end: str, suffix: str = suffix, valtype: int = valtype
+        ) -> list[str]:
+            lowering = _Lowering()
+            lines = [
+                *_reads(form, registers, (valtype,), 1),
+                f"  %m.p = getelementptr i8, ptr %vmctx, i64 ptrtoint (ptr @{PLACE} to i64)",
+                "  %m = load ptr, ptr %m.p, align 8",
+                f"  %m.s = getelementptr i8, ptr %m, i64 {abi.MEMORY['size_bytes']}",
+                "  %s = load i64, ptr %m.s, align 8",
+                f"{end}\n  %a.w = {'zext i32 %a to i64' if valtype == I32 else 'add i64 0, %a'}",
+                "  %a.e = add i64 %a.w, %i\n  %o = icmp ugt i64 %a.e, %s",
+            ]
+            if "_WIDE" in suffix:  # the sum may wrap
+                lowering.lines.append("  %c = icmp ult i64 %a.e, %i")
+                lowering.trap_if("%c", "MEMORY_OUT_OF_BOUNDS", 0)
+            lowering.trap_if("%o", "MEMORY_OUT_OF_BOUNDS", 0)
+            return [*lines, *lowering.lines, leave("NEXT"), *lowering.cold]
+
+        ends = (_FULL,) if suffix.endswith("_FAR") else (_WIDE, _HIDDEN_WIDE)
+        yield Operation(f"CHECK{suffix}", (), (valtype,), check, ends)
 
 
 def operations() -> Iterator[Operation]:
@@ -663,6 +680,7 @@ def operations() -> Iterator[Operation]:
     yield _test_operation("BRANCH_UNLESS", I32, "eq")
     yield _test_operation("BRANCH_ON_NULL", I64, "eq")
     yield _test_operation("BRANCH_ON_NON_NULL", I64, "ne")
+    yield _saturate_operation()
     yield from _null_operations()
     yield from _global_operations()
     yield from _reference_operations()
@@ -677,9 +695,14 @@ _OWN |= {"FUNC_REF", "OTHER_TYPE", "FUNC_REF_OPERAND"}
 
 def is_interpreted(name: str) -> bool:
     """Whether the interpreter has an operation of this name."""
-    return (
-        name not in _OWN and not name.endswith(("_FAR", "_NARROW")) and not (name.startswith("BRANCH") and "_F" in name)
-    )
+    if name.startswith(("BRANCH", "CHECK")) and "_F" in name:
+        return False
+    return name not in _OWN and not name.endswith(("_FAR", "_NARROW", "_WIDE"))
+
+
+def is_access(op: Op) -> bool:
+    """Whether the interpreter has the row with a comparison, too, whose stencil stands behind one of CHECK."""
+    return op.kind in (LOAD, STORE)
 
 
 def is_float(valtype: int) -> bool:
