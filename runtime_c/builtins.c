@@ -227,22 +227,16 @@ void wj_builtin_elem_drop(void *vmctx, uint32_t segment)
 uint64_t wj_builtin_hot_loop(void *vmctx, uint32_t position, uint32_t loop_offset)
 {
     const wj_function_table_header *header = wj_header_of(((const wj_vmcontext *)vmctx)->functions);
-    uint64_t code = header->reporter != NULL && wj_may_ask() ? wj_report_hot(vmctx, position, loop_offset, 1) : 0;
+    uint64_t code = header->reporter != NULL && wj_may_ask() ? wj_report_hot(vmctx, position, loop_offset, WJ_ASKED_BY_BASELINE) : 0;
     resume();
     return code;
 }
 
-uint64_t wj_native_hot(void *vmctx, uint32_t position, uint32_t loop_offset)
+wj_hot_answer wj_native_hot(void *vmctx, uint32_t position, uint32_t loop_offset)
 {
-    const wj_interpreter *interpreter = wj_header_of(((const wj_vmcontext *)vmctx)->functions)->interpreter;
-    wj_interpreted *function = interpreter->functions[position];
-    if (loop_offset == 0) {
-        function->budget = interpreter->plan.budget;
-    }
-    bool may_ask = interpreter->plan.patient == 0 || wj_may_ask();
-    uint64_t code = may_ask ? wj_report_hot(vmctx, position, loop_offset, 0) : 0;
+    wj_hot_answer answer = wj_report_native(vmctx, position, loop_offset);
     resume();
-    return code;
+    return answer;
 }
 
 uint64_t wj_builtin_type_matches(void *vmctx, uint32_t found, uint32_t wanted)

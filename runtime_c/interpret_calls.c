@@ -57,7 +57,8 @@ uint64_t wj_hot(const context *c, wj_interpreted *function, uint32_t loop_offset
     if ((plan->patient != 0 && !wj_may_ask()) || (loop_offset != 0 && is_short(c, (uintptr_t)__builtin_frame_address(0)))) {
         return 0;
     }
-    return wj_report_hot(c->vmctx, function->function_index - plan->imported_function_count, loop_offset, 0);
+    return wj_report_hot(c->vmctx, function->function_index - plan->imported_function_count, loop_offset,
+                         WJ_ASKED_BY_INTERPRETER);
 }
 
 wj_interpreted *wj_call_defined(const context *c, uint32_t position, uint64_t *values)

@@ -3,6 +3,7 @@
 #define WJ_STENCIL_EMIT_H
 
 #include "stencil.h"
+#include "wj_tiering.h"
 
 enum { NO_SLOT = UINT32_MAX };
 enum { MOST_SLOTS = 1 << 20 };
@@ -324,6 +325,6 @@ WJ_INTERNAL const uint8_t *wj_stencil_pool(size_t *size_bytes);
 
 /* What the code calls: the number of a memory's pages; the code to go on in from a hot loop, or 0. */
 WJ_INTERNAL uint64_t wj_native_memory_size(void *vmctx, uint32_t index);
-WJ_INTERNAL uint64_t wj_native_hot(void *vmctx, uint32_t position, uint32_t loop_offset);
+WJ_INTERNAL wj_hot_answer wj_native_hot(void *vmctx, uint32_t position, uint32_t loop_offset);
 
 #endif

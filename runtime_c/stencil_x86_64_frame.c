@@ -243,6 +243,9 @@ static void emit_hot(stencil_emitter *e, const stencil_stub *stub, bool is_loop)
             e->code[hole] = (uint8_t)(e->count - hole - 1);
         }
     }
+    if (is_loop && !has_fuel) {
+        move(e, RDI, RDX); /* wj_hot_answer.budget, of which the lower half counts */
+    }
     wj_load_registers(e);
     if (is_loop) {
         load_base(e);
@@ -250,8 +253,6 @@ static void emit_hot(stencil_emitter *e, const stencil_stub *stub, bool is_loop)
     if (has_fuel) {
         wj_load_count(e);
         wj_set_hot_fuel(e);
-    } else if (is_loop) {
-        load_number(e, RDI, (uint32_t)plan->budget);
     }
     jump_back(e, stub->back);
 }

@@ -1,5 +1,6 @@
 /* Questions to Python about code: of functions that have none, and better code for what is hot (wasmjit/tiers/lazy.py). */
 #include "boundary.h"
+#include "interpret.h"
 #include "wj_thresholds.h"
 
 #define COMPILER_STACK_BYTES (60u << 10) /* it takes about 40 KiB; a thread of 128 KiB always has 64 */
@@ -50,7 +51,7 @@ bool wj_may_ask(void)
     return wj_now_ns(CLOCK_MONOTONIC_COARSE) >= next_question_ns;
 }
 
-uint64_t wj_report_hot(void *vmctx, uint32_t position, uint32_t loop_offset, uint32_t is_compiled)
+uint64_t wj_report_hot(void *vmctx, uint32_t position, uint32_t loop_offset, uint32_t asked_by)
 {
     void *frame_address = __builtin_frame_address(0);
     if (UNLIKELY(!has_room_for_compiler())) {
@@ -59,7 +60,7 @@ uint64_t wj_report_hot(void *vmctx, uint32_t position, uint32_t loop_offset, uin
     int64_t began_ns = wj_now_ns(CLOCK_MONOTONIC);
     wj_boundary_host_begin(NULL, frame_address);
     PyObject *reporter = wj_header_of(((const wj_vmcontext *)vmctx)->functions)->reporter;
-    PyObject *answer = PyObject_CallFunction(reporter, "III", position, loop_offset, is_compiled);
+    PyObject *answer = PyObject_CallFunction(reporter, "III", position, loop_offset, asked_by);
     /* Python had no room even for asking (LazyCode.hot catches the rest): the program goes on in the code that it has. */
     if (UNLIKELY(answer == NULL) && (PyErr_ExceptionMatches(PyExc_RecursionError) || PyErr_ExceptionMatches(PyExc_MemoryError))) {
         PyErr_Clear();
@@ -68,7 +69,93 @@ uint64_t wj_report_hot(void *vmctx, uint32_t position, uint32_t loop_offset, uin
     uint64_t code = address_answered(answer);
     int64_t ended_ns = wj_now_ns(CLOCK_MONOTONIC);
     int64_t pause_ns = WJ_QUESTION_COST_SHARE * (ended_ns - began_ns);
-    next_question_ns = ended_ns + (pause_ns < WJ_QUESTION_INTERVAL_NS ? WJ_QUESTION_INTERVAL_NS : pause_ns);
+    if (pause_ns < WJ_QUESTION_INTERVAL_NS) {
+        pause_ns = WJ_QUESTION_INTERVAL_NS;
+    } else if (pause_ns > WJ_LONGEST_QUESTION_INTERVAL_NS) {
+        pause_ns = WJ_LONGEST_QUESTION_INTERVAL_NS;
+    }
+    next_question_ns = ended_ns + pause_ns;
     wj_boundary_host_end(NULL, frame_address);
     return code;
+}
+
+/* ---- which loop of a nest to go on in ----
+ *
+ * An activation that stays in a nest of loops asks from the innermost one, nearly always. Code that is entered there has
+ * to be made for each of the loops around it, too (compile/loop_entry.py). So the thread watches for a moment: it asks
+ * where any loop of the function begins, and the outermost one that began again and again in that time is the one to
+ * make code for. When that is made, the thread asks everywhere once more, and goes over when that loop begins. */
+
+#define WATCH_NS 1000000
+#define AWAIT_NS 5000000
+#define LOOKS_AT_CLOCK 64 /* begun loops between two */
+
+static _Thread_local struct {
+    const wj_interpreted *function; /* NULL: nothing is watched. Compared only: it may be gone */
+    int64_t end_ns;
+    uint32_t count;    /* of loops begun */
+    uint32_t previous; /* the offset of the loop that began last */
+    uint32_t lowest;   /* of those that began again: a loop has a lower offset than those in it */
+    uint32_t awaited;  /* the offset of a loop that there is code for; 0: none, they are watched */
+} watch __attribute__((tls_model("initial-exec")));
+
+static void begin_watch(const wj_interpreted *function, uint32_t loop_offset, uint32_t awaited)
+{
+    watch.function = function;
+    watch.end_ns = wj_now_ns(CLOCK_MONOTONIC) + (awaited == 0 ? WATCH_NS : AWAIT_NS);
+    watch.count = 0;
+    watch.previous = watch.lowest = loop_offset;
+    watch.awaited = awaited;
+}
+
+/* Whether it is over. */
+static bool is_watched(uint32_t loop_offset)
+{
+    if (loop_offset <= watch.previous && loop_offset < watch.lowest) {
+        watch.lowest = loop_offset;
+    }
+    watch.previous = loop_offset;
+    bool is_over = ++watch.count % LOOKS_AT_CLOCK == 0 && wj_now_ns(CLOCK_MONOTONIC) >= watch.end_ns;
+    if (is_over || loop_offset == watch.awaited) {
+        watch.function = NULL;
+    }
+    return watch.function == NULL;
+}
+
+wj_hot_answer wj_report_native(void *vmctx, uint32_t position, uint32_t loop_offset)
+{
+    const wj_interpreter *interpreter = wj_header_of(((const wj_vmcontext *)vmctx)->functions)->interpreter;
+    wj_interpreted *function = interpreter->functions[position];
+    wj_hot_answer answer = {0, (uint32_t)interpreter->plan.budget};
+    if (loop_offset == 0) {
+        function->budget = interpreter->plan.budget;
+    }
+    if (loop_offset != 0 && watch.function == function) {
+        if (!is_watched(loop_offset)) {
+            answer.budget = 1;
+            return answer;
+        }
+        if (watch.awaited == 0) {
+            __atomic_store_n(&function->recurring_loop, watch.lowest, __ATOMIC_RELAXED);
+            /* It may answer with code, but for another loop than the one that begins here. */
+            (void)wj_report_hot(vmctx, position, watch.lowest, WJ_ASKED_BY_WATCH);
+            return answer;
+        }
+        if (loop_offset != watch.awaited) {
+            return answer;
+        }
+    } else if (interpreter->plan.patient != 0 && !wj_may_ask()) {
+        return answer;
+    }
+    uint64_t code = wj_report_hot(vmctx, position, loop_offset, WJ_ASKED_BY_STENCILS);
+    if (code != WJ_ANSWER_WATCH && code != WJ_ANSWER_AWAIT) {
+        answer.code = code;
+        return answer;
+    }
+    uint32_t awaited = code == WJ_ANSWER_AWAIT ? __atomic_load_n(&function->recurring_loop, __ATOMIC_RELAXED) : 0;
+    if (loop_offset != 0 && (code == WJ_ANSWER_WATCH || awaited != 0)) {
+        begin_watch(function, loop_offset, awaited);
+        answer.budget = 1;
+    }
+    return answer;
 }

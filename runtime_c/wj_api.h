@@ -285,7 +285,7 @@ typedef struct {
 } wj_interpreter_plan;
 typedef struct wj_interpreter wj_interpreter;
 /* In the header of the function table lie the addresses of this, of the reporter, a callable(position, loop_offset,
- * is_compiled) -> address of code that goes on from that loop, or 0, for hot functions and loops, and of the resolver. */
+ * asked_by) -> address of code that goes on from that loop, or 0, for hot functions and loops, and of the resolver. */
 wj_interpreter *wj_interpreter_new(const wj_interpreter_plan *plan); /* NULL: no memory */
 void wj_interpreter_free(wj_interpreter *interpreter);
 /* What became of a function: bytes of native code (stencil.h), 0 if it is interpreted, and what translating it took, 0 if it

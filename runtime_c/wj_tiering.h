@@ -11,9 +11,16 @@ WJ_INTERNAL void wj_codeless_stub(void);
 WJ_INTERNAL uint64_t wj_interpret(uint32_t position, wj_frame *frame);
 /* Asks Python for the code of the function at this position of the function table; leaves if there is none. */
 WJ_INTERNAL uint64_t wj_lazy_resolve(void *vmctx, uint32_t position, void *frame_address);
-/* Tells Python of a hot function, from below wasm, and whether it runs in baseline code; the address of code to go on
- * in, or 0. */
-WJ_INTERNAL uint64_t wj_report_hot(void *vmctx, uint32_t position, uint32_t loop_offset, uint32_t is_compiled);
+/* Tells Python of a hot function, from below wasm, and what it runs in (WJ_ASKED_BY_...); the address of code to go on in,
+ * or 0. */
+WJ_INTERNAL uint64_t wj_report_hot(void *vmctx, uint32_t position, uint32_t loop_offset, uint32_t asked_by);
+/* What a function in code from stencils does next: goes on from its loop in this code, unless it is 0; and begins so many
+ * loops before it asks again. In two registers, which is what such code expects. */
+typedef struct {
+    uint64_t code;
+    uint64_t budget;
+} wj_hot_answer;
+WJ_INTERNAL wj_hot_answer wj_report_native(void *vmctx, uint32_t position, uint32_t loop_offset);
 /* Whether this thread may tell Python of something hot now: it takes the GIL, which others may hold for milliseconds. */
 WJ_INTERNAL bool wj_may_ask(void);
 /* Whether pc lies in the interpreter's loop: one activation stands behind each such pc of a stack. */

@@ -46,6 +46,11 @@ VMCONTEXT_MAGIC = 0x78436A77  # "wjCx"
 # (compile/hand_over.py): no frame of a backtrace. 0 stands for unknown locations.
 HAND_OVER_OFFSET = 1
 LOOP_FRAME_SLOT_BYTES = SLOT_BYTES
+# What a function runs in that asks for better code (runtime_c/tiering.c), or what it is that tells of a loop that was
+# watched; and what is answered in place of an address: to watch which loop begins again and again around the one that
+# runs, or to wait until such a one begins.
+ASKED_BY_INTERPRETER, ASKED_BY_BASELINE, ASKED_BY_STENCILS, ASKED_BY_WATCH = range(4)
+ANSWER_WATCH, ANSWER_AWAIT = 1, 2
 # What a bulk instruction of 64 bits is charged for at most: more than any memory has, and what is left must not wrap.
 MOST_CHARGED = 1 << 40
 
@@ -342,6 +347,12 @@ def _numbers() -> dict[str, int | str]:
         "FLOAT_REGISTERS": FLOAT_REGISTERS,
         "HAND_OVER_OFFSET": HAND_OVER_OFFSET,
         "LOOP_FRAME_SLOT_BYTES": LOOP_FRAME_SLOT_BYTES,
+        "ASKED_BY_INTERPRETER": ASKED_BY_INTERPRETER,
+        "ASKED_BY_BASELINE": ASKED_BY_BASELINE,
+        "ASKED_BY_STENCILS": ASKED_BY_STENCILS,
+        "ASKED_BY_WATCH": ASKED_BY_WATCH,
+        "ANSWER_WATCH": ANSWER_WATCH,
+        "ANSWER_AWAIT": ANSWER_AWAIT,
         "MOST_CHARGED": MOST_CHARGED,
         "ENTRY_BYTES": ENTRY_BYTES,
         "STATUS_OK": STATUS_OK,

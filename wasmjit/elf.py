@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import ArtifactError
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    from .records import dataclass
 
 MAGIC = b"\x7fELF"
 EHDR = struct.Struct("<16sHHIQQQIHHHHHH")
@@ -73,7 +77,7 @@ class ElfObject:
     machine: int
     sections: list[Section]
     symbols: list[Symbol]
-    _relocation_sections: dict[int, list[int]] = field(repr=False)
+    _relocation_sections: dict[int, list[int]]
 
     def section_index(self, name: str) -> int | None:
         """Index of the first section called `name`."""

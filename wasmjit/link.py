@@ -15,11 +15,15 @@ import struct
 import sys
 from array import array
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from . import dwarf, elf
 from .errors import ArtifactError, CompileError
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass, field
+else:
+    from .records import dataclass, field
 
 # The largest page size of the target's kernels, so that one image fits them all.
 IMAGE_ALIGNMENT_BYTES = {elf.EM_X86_64: 4096, elf.EM_AARCH64: 65536}

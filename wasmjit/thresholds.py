@@ -23,12 +23,14 @@ INTERPRETER_BUDGET = 5000
 # Whether it waits between two questions (below). Tests cannot.
 INTERPRETER_IS_PATIENT = True
 # Questions of a thread about better code are asked at most so often, and after so many times what the last one took:
-# what answers them generates code, and the program waits for that. (In C.)
+# what answers them generates code, and the program waits for that. But code that is ready is not left lying for longer
+# than the longest interval. (In C.)
 QUESTION_INTERVAL_NS = 10_000_000
 QUESTION_COST_SHARE = 8
+LONGEST_QUESTION_INTERVAL_NS = 40_000_000
 # The first questions about a module are not heard: code that runs all the time asks at each interval, and what ends
 # before so many of them is done by then as quickly as a compiler starts.
-IGNORED_QUESTIONS = 5
+IGNORED_QUESTIONS = 2
 
 # ---- baseline code, made a group of functions at a time ----
 
@@ -38,6 +40,12 @@ GROUP_INSTRUCTIONS = 2000
 MOST_PENDING_GROUPS = 2
 # Functions that began less often are not compiled with a hot one that calls them.
 LUKEWARM_COUNT = 500
+# A function in code from stencils that was called less often is in a loop: code that is entered there comes first.
+FEW_CALLS = 2
+# For tests: whether the loop to be entered is found out by watching; else it is the one that asks.
+WATCHES_LOOPS = True
+# How often the loop that code was made for is waited for, where another one runs.
+MOST_AWAITED = 5
 # Of larger functions, O0 code is made where better code could be ("quick"): register allocation takes seconds for some.
 QUICK_BODY_BYTES = 8 * 1024
 
@@ -119,5 +127,6 @@ def render_header() -> str:
         "#ifndef WJ_THRESHOLDS_H\n#define WJ_THRESHOLDS_H\n"
         f"#define WJ_QUESTION_INTERVAL_NS {QUESTION_INTERVAL_NS}\n"
         f"#define WJ_QUESTION_COST_SHARE {QUESTION_COST_SHARE}\n"
+        f"#define WJ_LONGEST_QUESTION_INTERVAL_NS {LONGEST_QUESTION_INTERVAL_NS}\n"
         "#endif\n"
     )

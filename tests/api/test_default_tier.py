@@ -200,10 +200,10 @@ store = Store(Engine(Config(tier="auto", cache=False)))
 module = Module(store.engine, bytes.fromhex({wasm!r}))
 outer = Instance(store, module, []).exports(store)["outer"].typed(store)
 deadline = time.monotonic() + 60
-while module.tier_report()[1].tier != "baseline" and time.monotonic() < deadline:
+while module.tier_report()[1].tier not in ("baseline", "optimized") and time.monotonic() < deadline:
     for number in range(1000):
         outer(number)
-assert module.tier_report()[1].tier == "baseline"
+assert module.tier_report()[1].tier in ("baseline", "optimized")
 assert threads and threading.get_ident() not in threads, threads
 """
 

@@ -1,4 +1,4 @@
-"""Activations that stay in a loop: from the interpreter to baseline code, from there to optimised code.
+"""Activations that stay in a loop: from the interpreter to baseline code, from that or from stencils to optimised code.
 
 The loops run until a flag in memory is set, which is done where the runtime hands out optimised code. Then optimised
 code of tier "optimized" does as many iterations, and has to come to the same.
@@ -7,13 +7,29 @@ code of tier "optimized" does as many iterations, and has to come to the same.
 from __future__ import annotations
 
 import ctypes
+import platform
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from wasmjit import Config, Engine, Func, FuncType, Instance, Memory, Module, Store, Trap, TrapCode, thresholds
+from wasmjit import (
+    Config,
+    Engine,
+    Func,
+    FuncType,
+    Instance,
+    Memory,
+    Module,
+    Store,
+    Trap,
+    TrapCode,
+    abi,
+    thresholds,
+    wat2wasm,
+)
 from wasmjit.tiers.lazy import LazyCode
 
 ENDLESS = (1 << 63) - 1
@@ -86,7 +102,7 @@ class Observer:
 
     def hot(self, code: LazyCode, position: int, loop_offset: int, is_compiled: int = 0) -> int:
         address = HOT(code, position, loop_offset, is_compiled)
-        if address and is_compiled:
+        if address > abi.ANSWER_AWAIT and is_compiled:
             self.loops.add(loop_offset)
             self.entered.set()
             if self.flag is not None:
@@ -97,9 +113,10 @@ class Observer:
 HOT = LazyCode.hot
 
 
-@pytest.fixture
-def observer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Observer]:
-    """In a process in which no function gets optimised as a whole."""
+@pytest.fixture(params=[True, False], ids=["stencils", "interpreter"])
+def observer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Observer]:
+    """In a process in which no function gets optimised as a whole, unless it is called from stencils more than once."""
+    monkeypatch.setattr(thresholds, "STENCILS", request.param)
     monkeypatch.setattr(thresholds, "OPTIMISER_PATIENCE_SECONDS", 600)
     observer = Observer()
     monkeypatch.setattr(LazyCode, "hot", lambda *arguments: observer.hot(*arguments))
@@ -129,6 +146,8 @@ def test_results_are_those_of_optimised_code(
 ) -> None:
     store = Store(auto())
     module, exports = make(store, wat)
+    if compiled_at_once and thresholds.STENCILS:
+        pytest.skip("there is no code that the function would begin in, and not stay")
     if compiled_at_once:  # the function's code begins, and not that of a loop
         while not any(function.tier == "baseline" for function in module.tier_report()):
             exports["run"](store, 5000, *arguments)
@@ -137,6 +156,58 @@ def test_results_are_those_of_optimised_code(
     assert observer.loops and observer.loops <= optimised_loops(module)
     reference = Store(Engine(Config(tier="optimized", cache=False)))
     assert make(reference, wat)[1]["run"](reference, found[0], *arguments) == found
+
+
+MATRIX = """(module (memory (export "memory") 1)
+  (func (export "run") (param $rounds i64) (result i64 i64)
+    (local $total i64) (local $round i64) (local $i i32) (local $j i32)
+    (loop $again
+      (local.set $i (i32.const 0))
+      (loop $rows
+        (local.set $j (i32.const 0))
+        (loop $columns
+          (local.set $total (i64.add (i64.mul (local.get $total) (i64.const 7)) (i64.extend_i32_u (local.get $j))))
+          (br_if $columns (i32.lt_u (local.tee $j (i32.add (local.get $j) (i32.const 1))) (i32.const 9))))
+        (local.set $total (i64.xor (local.get $total) (i64.extend_i32_u (local.get $i))))
+        (br_if $rows (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 11))))
+      (local.set $round (i64.add (local.get $round) (i64.const 1)))
+      (br_if $again (i32.and (i64.lt_s (local.get $round) (local.get $rounds)) (i32.eqz (i32.load (i32.const 0))))))
+    (local.get $round) (local.get $total)))"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="there are stencils for x86-64")
+def test_the_outermost_loop_that_recurs_is_entered(observer: Observer) -> None:
+    """From stencils, in which a thread watches for a moment which loops begin again."""
+    store = Store(auto())
+    _, exports = make(store, MATRIX)
+    observer.watch(exports["memory"], store)
+    rounds, total = exports["run"](store, ENDLESS)
+    reference = Store(Engine(Config(tier="optimized", cache=False)))
+    assert make(reference, MATRIX)[1]["run"](reference, rounds) == [rounds, total]
+    loops = sorted(match.start() for match in re.finditer(b"\x03\x40", wat2wasm(MATRIX)))
+    if thresholds.STENCILS:
+        assert observer.loops == {loops[0]}
+        assert exports["run"](store, 1) == make(reference, MATRIX)[1]["run"](reference, 1)
+    else:
+        assert observer.loops <= set(loops)
+
+
+ONCE = MATRIX.replace("(i32.const 9)", "(i32.const 0x7fffffff)").replace(
+    "(local.set $total (i64.add (i64.mul",
+    "(if (i32.load (i32.const 0)) (then (return (i64.extend_i32_u (local.get $j)) (local.get $total))))"
+    "(local.set $total (i64.add (i64.mul",
+)
+
+
+def test_a_loop_that_stays_is_entered_though_those_around_it_never_begin_again(observer: Observer) -> None:
+    store = Store(auto())
+    _, exports = make(store, ONCE)
+    observer.watch(exports["memory"], store)
+    columns, total = exports["run"](store, 1)
+    assert observer.loops
+    reference = Store(Engine(Config(tier="optimized", cache=False)))
+    wat = ONCE.replace("(i32.load (i32.const 0))", f"(i32.eq (local.get $j) (i32.const {columns}))", 1)
+    assert make(reference, wat)[1]["run"](reference, 1) == [columns, total]
 
 
 def test_no_results(observer: Observer) -> None:
@@ -154,7 +225,7 @@ def test_it_ends_by_itself_as_well(observer: Observer) -> None:
     expected = make(reference, TYPES)[1]["run"](reference, 3_000_000, 7, 2.5, "reference")
     store = Store(auto())
     module, exports = make(store, TYPES)
-    while not observer.loops:
+    while not observer.loops and module.tier_report()[0].tier != "optimized":
         assert exports["run"](store, 3_000_000, 7, 2.5, "reference") == expected
     assert observer.loops <= optimised_loops(module)
 

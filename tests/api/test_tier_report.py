@@ -66,7 +66,10 @@ def wait_for(module: Module, name: str, tier: str, work: Any) -> FunctionTier:
         work()
 
 
-def test_functions_rise() -> None:
+@pytest.mark.parametrize("has_stencils", [False, True], ids=["interpreter", "stencils"])
+def test_functions_rise(has_stencils: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thresholds, "STENCILS", has_stencils)
+    next_tier = "optimized" if has_stencils and platform.machine() == "x86_64" else "baseline"
     module = Module(Engine(Config(tier="auto", cache=False)), WAT)
     first = ["interpreted"] * 4
     report = module.tier_report()
@@ -77,7 +80,7 @@ def test_functions_rise() -> None:
     assert tiers(module) == first
     assert exports["vector"](store) == 1
     assert set(tiers(module)) <= {"interpreted", "stencil"}
-    row = wait_for(module, "hot", "baseline", lambda: exports["hot"](store, 15))
+    row = wait_for(module, "hot", next_tier, lambda: exports["hot"](store, 15))
     assert row.calls is not None and row.calls >= thresholds.LUKEWARM_COUNT
     assert row.compile_seconds is not None and row.compile_seconds > 0
     never = module.tier_report()[3]
@@ -123,6 +126,7 @@ def test_loops_that_are_entered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(thresholds, "LOOP_PATIENCE_SECONDS_A_BYTE", 3600)  # on a busy machine, that begins at once
     monkeypatch.setattr(thresholds, "INTERPRETER_BUDGET", 10)
     monkeypatch.setattr(thresholds, "INTERPRETER_IS_PATIENT", False)
+    monkeypatch.setattr(thresholds, "STENCILS", False)
     module = Module(Engine(Config(tier="auto", cache=False)), WAT)
     store, exports = make(module)
     deadline = time.monotonic() + 120

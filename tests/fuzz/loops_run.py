@@ -188,6 +188,10 @@ class _Ours:
             thresholds.INTERPRETER_BUDGET = 7 if self.is_hot else NEVER
             thresholds.STENCILS = configuration.manner in ("stencils", "hot_stencils")
             thresholds.REGISTER_SEED = zlib.crc32(wasm) % 4
+            # Half of them stay in stencils from call to call, and are left at the loops that ask.
+            thresholds.FEW_CALLS = NEVER if self.is_hot and zlib.crc32(wasm) % 2 else 2
+            thresholds.WATCHES_LOOPS = False
+            thresholds.LOOP_PATIENCE_SECONDS_A_BYTE = 0
         store = wasmjit.Store(configuration.engine, timeout=HANG_SECONDS)
         self.store = store
         self.counts_fuel = "consume_fuel" in CONFIGURATIONS[self.kind]

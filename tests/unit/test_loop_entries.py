@@ -180,8 +180,8 @@ def module_of(wat: str) -> Module:
     return decode(wat2wasm(wat), Config().features)
 
 
-def policy_of(**options: Any) -> CodePolicy:
-    return CodePolicy.from_config(Config(**options), host_machine(), replaceable=True, counting=True)
+def policy_of(*, counting: bool = True, **options: Any) -> CodePolicy:
+    return CodePolicy.from_config(Config(**options), host_machine(), replaceable=True, counting=counting)
 
 
 class Recorder(FunctionLowering):
@@ -223,6 +223,8 @@ POLICIES: dict[str, dict[str, Any]] = {
     "canonical": {"nan_canonicalization": True},
     "epochs": {"epoch_interruption": True},
     "fuel": {"consume_fuel": True},
+    "to stay in": {"counting": False},
+    "to stay in, fuel": {"counting": False, "consume_fuel": True},
 }
 
 
@@ -363,13 +365,15 @@ class Activation:
 
 
 LEVELS = pytest.mark.parametrize("level", ["none", "speed"])
+OPTIMISED = pytest.mark.parametrize("optimised", [False, True], ids=["", "to stay in"])
 
 
 @LEVELS
+@OPTIMISED
 @pytest.mark.parametrize("loop", [0, 1])
-def test_nested_loops(level: str, loop: int) -> None:
+def test_nested_loops(level: str, loop: int, optimised: bool) -> None:
     n, m, i, j, total = 7, 5, 3, 2, 1000
-    activation = Activation(NESTED, loop, level)
+    activation = Activation(NESTED, loop, level, optimised=optimised)
     found = activation.run(ctypes.c_int32, [n, m, i, j, total])
     begins = 0
     j = j if loop == 1 else 0
@@ -382,7 +386,7 @@ def test_nested_loops(level: str, loop: int) -> None:
             break
     assert found == total
     rows = n - 3 - (1 if loop == 1 else 0)
-    assert activation.functions[activation.count] == begins + rows
+    assert activation.functions[activation.count] == (0 if optimised else begins + rows)
 
 
 def machine(where: str, steps: int, state: int, total: int, count: int) -> int:
@@ -413,11 +417,66 @@ def machine(where: str, steps: int, state: int, total: int, count: int) -> int:
         where = "again"
 
 
+DEPTH = 6
+TRIPS = 3
+
+
+def deep_nest() -> str:
+    """Loops in loops, each of which sets the counter of the next one and mixes its own into the total behind it."""
+    code = ""
+    for level in reversed(range(DEPTH)):
+        counter = f"(local.get {level + 1})"
+        code = f"""(local.set {level + 1} (i32.const 0))
+          (loop {code}
+            (local.set 0
+              (i32.add (i32.mul (local.get 0) (i32.const 31)) (i32.add {counter} (i32.const {level}))))
+            (local.set {level + 1} (i32.add {counter} (i32.const 1)))
+            (br_if 0 (i32.lt_u {counter} (i32.const {TRIPS}))))"""
+    return f"(module (func (param $total i32) (result i32) {'(local i32)' * DEPTH} {code} (local.get 0)))"
+
+
+def after_deep_nest(total: int, counters: list[int], entered: int) -> int:
+    """The total where all loops are done, from the header of one."""
+
+    def mix(level: int) -> bool:
+        nonlocal total
+        total = (total * 31 + counters[level] + level) & 0xFFFFFFFF
+        counters[level] += 1
+        return counters[level] < TRIPS
+
+    def run(level: int) -> None:
+        while True:
+            if level + 1 < DEPTH:
+                counters[level + 1] = 0
+                run(level + 1)
+            if not mix(level):
+                return
+
+    run(entered)
+    for level in reversed(range(entered)):
+        if mix(level):
+            run(level)
+    return total
+
+
+@pytest.mark.parametrize("loop", range(DEPTH))
+def test_code_to_stay_in_has_a_copy_for_each_loop_around(loop: int) -> None:
+    """But for the outermost ones of a deep nest."""
+    activation = Activation(deep_nest(), loop, "speed", optimised=True)
+    for counters in ([0] * DEPTH, [1, 0, 2, 1, 0, 2], [2] * DEPTH):
+        expected = after_deep_nest(5, list(counters), loop)
+        assert activation.run(ctypes.c_uint32, [5, *counters]) == expected, counters
+    module = module_of(deep_nest())
+    text = entry_text(module, activation.function, activation.loop_at, counting=False)
+    assert len(re.findall(r"^start\.\d:$", text, re.MULTILINE)) == (min(loop + 1, 4) if loop else 0)
+
+
 @LEVELS
+@OPTIMISED
 @pytest.mark.parametrize("loop", [0, 1, 2])
 @pytest.mark.parametrize("state", range(4))
-def test_loops_in_blocks_and_arms(level: str, loop: int, state: int) -> None:
-    activation = Activation(MACHINE, loop, level)
+def test_loops_in_blocks_and_arms(level: str, loop: int, state: int, optimised: bool) -> None:
+    activation = Activation(MACHINE, loop, level, optimised=optimised)
     name = ("again", "odd", "even")[loop]
     for steps in (2, 9, 40):
         found = activation.run(ctypes.c_int64, [steps, state, struct.pack("<q", 1 << 40), 3])
@@ -497,6 +556,7 @@ def remembering_loop(self: Any, frame: Frame, at: int) -> None:
     self.cache.update(remembered)
     self.is_found = True
     self.first_label = frame.label
+    self.open_loops.append(frame)
 
 
 # ---- handing over to better code ----

@@ -258,7 +258,7 @@ class Interpreter:
         return OPERATIONS[parts[0]](a, self.value(parts[2])) & MASK
 
 
-def check(seed: int, level: str) -> int:
+def check(seed: int, level: str, *, optimised: bool) -> int:
     """Compares the outcomes of one program; returns how often a loop was entered."""
     program = Generator(seed).program()
     interpreter = Interpreter(program)
@@ -267,7 +267,7 @@ def check(seed: int, level: str) -> int:
     entered = 0
     for number in sorted({number for number, _, _ in interpreter.begun}):
         try:
-            activation = Activation(wat, number, level)
+            activation = Activation(wat, number, level, optimised=optimised)
         except CompileError as error:
             assert "operands on the stack" in error.reason
             continue
@@ -280,9 +280,17 @@ def check(seed: int, level: str) -> int:
     return entered
 
 
-@pytest.mark.parametrize("level", ["none", "speed"])
-def test_the_outcome_is_that_of_the_interpreter(level: str) -> None:
-    assert sum(check(seed, level) for seed in range(20)) > 100
+@pytest.mark.parametrize(
+    ("level", "optimised"), [("none", False), ("speed", False), ("speed", True)], ids=["none", "speed", "to stay in"]
+)
+def test_the_outcome_is_that_of_the_interpreter(level: str, optimised: bool) -> None:
+    """Code to stay in has a copy of the body for each loop around the one that is entered."""
+    assert sum(check(seed, level, optimised=optimised) for seed in range(20)) > 100
+
+
+@pytest.mark.slow
+def test_the_outcome_is_that_of_the_interpreter_in_many_programs() -> None:
+    assert sum(check(seed, "speed", optimised=True) for seed in range(20, 320)) > 1500
 
 
 def check_hand_overs(seed: int) -> int:

@@ -24,7 +24,7 @@ from .unit_state import UnitState
 
 _MAX_CACHED_ZEROS = 200
 # Locals times edges between blocks: about how many phi operands LLVM would make of a function's locals.
-_MAX_PROMOTED = 200_000
+MAX_PROMOTED = 200_000
 # Locals beyond this many bytes count in the prologue's stack check: a frame must not skip the headroom below the limit.
 _LARGE_FRAME_BYTES = 4096
 
@@ -544,13 +544,16 @@ class FunctionLowering(TailCallingEmitter, HandingEmitter, VectorEmitter, Branch
         if not self.leaf or large:
             head.append(self.stack_check(locals_bytes if large else 0))
         head.extend(self.prologue.values())
-        head.append(f"  br label %{self.first_label}\nstart:")
-        text = "\n".join((*head, *self.lines, *self.cold, "}\n"))
-        if len(used) * self.num_edges <= _MAX_PROMOTED:
+        text = self.assembled("\n".join(head), num_locals=len(used))
+        if len(used) * self.num_edges <= MAX_PROMOTED:
             return text
         self.lines.clear()  # as much memory as that takes
         self.cold.clear()
-        return lower.demote_locals(text, _MAX_PROMOTED // self.num_edges)
+        return lower.demote_locals(text, MAX_PROMOTED // self.num_edges)
+
+    def assembled(self, head: str, num_locals: int) -> str:
+        """The text: what comes before the body, and the body, which uses `num_locals` locals."""
+        return "\n".join((head, f"  br label %{self.first_label}\nstart:", *self.lines, *self.cold, "}\n"))
 
     def may_be_tangled(self) -> bool:
         """Whether the text has to be looked at: LLVM may take out of proportion to optimise it (`limits`)."""

@@ -12,9 +12,17 @@ nothing that is computed before it may be used by its name behind it:
 - values of locals and bounds checks are not, because every loop's header forgets them. Outer loops' do too: code before
   the loop that they lead to uses nothing from before their headers;
 - parameters and the locals' first values are in the allocas only, never known by a name.
+
+A loop that is entered from outside of those around it would make one knot of them all, in which LLVM recognises no
+loop that counts: code for a nest of loops was 2.5 times as slow as it is otherwise. So optimised code has the body
+once for each loop that is open there. The first copy is entered at the loop, and runs until it leads to the header of
+the next loop outwards: that is in the second copy, and so on. Each copy is entered at one loop of its own. What cannot
+be reached in a copy, LLVM deletes.
 """
 
 from __future__ import annotations
+
+import re
 
 from .. import abi
 from ..errors import CompileError, FunctionLeftError
@@ -23,9 +31,30 @@ from ..wasm.lowering import Frame
 from ..wasm.module import Module
 from ..wasm.types import llvm_type
 from . import calls
-from .function import FunctionLowering
+from .function import MAX_PROMOTED, FunctionLowering
 from .unit import Unit
 from .unit_state import CodePolicy, UnitState
+
+# Of text, in all copies: LLVM takes some milliseconds a thousand.
+_MOST_COPIED_LINES = 20_000
+_MOST_COPIES = 4
+
+_NAME = re.compile(r"%([A-Za-z_][\w.]*)")
+_LABEL = re.compile(r"^([A-Za-z_][\w.]*):", re.MULTILINE)
+_DEFINED = re.compile(r"^ *%([A-Za-z_][\w.]*) =", re.MULTILINE)
+
+
+def _copy(text: str, shared: set[str], number: int, following: str) -> str:
+    """A copy of a body, with names of its own but for those in `shared`; the label `following` is in the next copy."""
+
+    def used(found: re.Match[str]) -> str:
+        name = found[1]
+        return found[0] if name in shared else f"%{name}.{number + (name == following)}"
+
+    def label(found: re.Match[str]) -> str:
+        return found[0] if found[1] in shared else f"{found[1]}.{number}:"
+
+    return _LABEL.sub(label, _NAME.sub(used, text))
 
 
 class LoopEntryLowering(FunctionLowering):
@@ -38,6 +67,8 @@ class LoopEntryLowering(FunctionLowering):
         self.entry_loop = entry_loop
         self.is_found = False
         self.frame_offsets: list[int] = []
+        self.open_loops: list[Frame] = []  # around what is lowered
+        self.around: list[str] = []  # labels of loops that the one that is entered stands in, innermost first
 
     def refusal(self, reason: str) -> CompileError:
         """The error that says why the loop cannot be entered."""
@@ -62,6 +93,16 @@ class LoopEntryLowering(FunctionLowering):
         if at == self.entry_loop:
             self.is_found = True
             self.first_label = frame.label
+            for outer in reversed(self.open_loops):
+                if outer.params:  # its header has phis, which would have to know of the copies
+                    break
+                self.around.append(outer.label)
+        self.open_loops.append(frame)
+
+    def end_loop(self, frame: Frame) -> None:
+        """At the end of a loop."""
+        super().end_loop(frame)
+        self.open_loops.pop()
 
     def finish(self, frame: Frame, fallthrough: bool) -> None:
         """Raises CompileError if there was no such loop, or if the function needs a prototype of its own."""
@@ -70,6 +111,23 @@ class LoopEntryLowering(FunctionLowering):
         if self.tail_calls:
             raise self.refusal("the function has tail calls")
         super().finish(frame, fallthrough)
+
+    def assembled(self, head: str, num_locals: int) -> str:
+        """The text: as many copies of the body as there are loops to go on in."""
+        lines = ["start:", *self.lines, *self.cold]
+        most = _MOST_COPIES
+        if self.unit.policy.counting or self.tangled:
+            most = 1  # this code is not optimised, or not much
+        most = min(most, _MOST_COPIED_LINES // len(lines), MAX_PROMOTED // (num_locals * self.num_edges + 1))
+        entries = [self.first_label, *self.around][: max(1, most)]
+        if len(entries) == 1:
+            return super().assembled(head, num_locals)
+        definition = head.partition("\n")[0]
+        shared = {*_NAME.findall(definition), *_DEFINED.findall(head), *_LABEL.findall(head)}
+        head = _copy(f"{head}\n  br label %{entries[0]}", shared, 0, "")
+        text = "\n".join(lines)
+        copies = [_copy(text, shared, number, [*entries, ""][number + 1]) for number in range(len(entries))]
+        return "\n".join((head, *copies, "}\n"))
 
     def note_facts(self, facts: BodyFacts) -> None:
         """Tail calls that cannot be reached make no difference: nothing but loops leads here."""

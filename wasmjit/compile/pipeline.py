@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import abi, thresholds
@@ -26,6 +25,9 @@ from .workers import Pending, WorkerPool, background_pool, pool, readable
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
+    from dataclasses import dataclass, replace
+else:
+    from ..records import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,7 +380,7 @@ class GroupCompiler:
         optimised_opt_level: str = "speed",
         interprets: bool = False,
     ) -> None:
-        """`opt_level`: `config`'s, or "quick" (compile/llvm.py). `optimised_opt_level`: of loop entries to stay in.
+        """`opt_level`: `config`'s, or "quick" (compile/llvm.py). `optimised_opt_level`: of code to stay in.
 
         With `interprets`, functions for which LLVM would take memory out of proportion are left to the interpreter.
         """
@@ -394,23 +396,36 @@ class GroupCompiler:
         if opt_level is not None:
             self._fields["opt_level"] = opt_level
 
+    def _policy_of(self, *, optimised: bool) -> CodePolicy:
+        """That of code to stay in does not count, and so never asks for better code."""
+        if not optimised:
+            return self._policy
+        is_small = self._optimised_opt_level == "speed_and_size"
+        return replace(self._policy, counting=False, optimise_size=is_small)
+
     @property
     def is_busy(self) -> bool:
         """Whether a request would wait for a worker."""
         return self._workers.is_busy()
 
     def begin(
-        self, function: int, is_missing: Callable[[int], bool], *, at_any_price: bool = False
+        self,
+        function: int,
+        is_missing: Callable[[int], bool],
+        *,
+        optimised: bool = False,
+        at_any_price: bool = False,
     ) -> tuple[PendingGroup, Sequence[int]]:
-        """Has a worker compile `function`, and others for which `is_missing` holds.
+        """Has a worker compile `function`, and others for which `is_missing` holds; `optimised`: to stay in.
 
         Also says which functions they call beyond that. Raises CompileError, also for a function that is left to the
         interpreter (FunctionLeftError), but `at_any_price`.
         """
+        policy = self._policy_of(optimised=optimised)
         group = Group(
             self._module,
             function,
-            self._policy if not at_any_price else replace(self._policy, interprets=False),
+            policy if not at_any_price else replace(policy, interprets=False),
             self._layout,
             is_missing=is_missing,
             room_instructions=thresholds.GROUP_INSTRUCTIONS,
@@ -421,13 +436,15 @@ class GroupCompiler:
         if function in group.left:
             raise FunctionLeftError("it is left to the interpreter", function=function)
         workers = pool() if at_any_price else self._workers
-        pending = workers.begin(self._fields_for(function, group), body)
+        pending = workers.begin(self._fields_for(function, group, optimised=optimised), body)
         return PendingGroup(list(group.functions), pending, group.left, generate_seconds), group.reached
 
-    def _fields_for(self, function: int, unit: Unit) -> dict[str, Any]:
-        """What the worker is told: large functions are compiled as quickly as can be."""
+    def _fields_for(self, function: int, unit: Unit, *, optimised: bool) -> dict[str, Any]:
+        """What the worker is told: where code is not to stay, large functions are compiled as quickly as can be."""
         if unit.tangled:
             return _plain(self._fields)
+        if optimised:
+            return self._fields | {"opt_level": self._optimised_opt_level}
         body = self._module.body(function)
         is_large = body.end - body.start > thresholds.QUICK_BODY_BYTES
         return self._fields if not is_large else self._fields | {"opt_level": "none"}
@@ -435,18 +452,13 @@ class GroupCompiler:
     def begin_loop(self, function: int, loop_at: int, *, optimised: bool = False) -> PendingGroup:
         """Has a worker compile `function` alone, entered at the loop whose opcode stands at offset `loop_at`.
 
-        The code is called as `loop_entry` says. With `optimised` it is code to stay in: it does not count, and so never
-        asks for better code. LLVM verifies it: a value that is not there where the loop is entered is an error, never
-        wrong code. Raises CompileError, with the reason if the loop cannot be entered.
+        The code is called as `loop_entry` says. With `optimised` it is code to stay in. LLVM verifies it: a value that
+        is not there where the loop is entered is an error, never wrong code. Raises CompileError, with the reason if
+        the loop cannot be entered.
         """
-        policy, level = self._policy, self._optimised_opt_level
-        if optimised:
-            policy = replace(policy, counting=False, optimise_size=level == "speed_and_size")
-        entry = LoopEntry(self._module, function, loop_at, policy, self._layout)
+        entry = LoopEntry(self._module, function, loop_at, self._policy_of(optimised=optimised), self._layout)
         body = entry.text().encode()
-        fields = self._fields_for(function, entry) | {"verify": True}
-        if optimised and fields["opt_level"] != limits.PLAIN:
-            fields["opt_level"] = level
+        fields = self._fields_for(function, entry, optimised=optimised) | {"verify": True}
         return PendingGroup([function], self._workers.begin(fields, body))
 
 

@@ -20,7 +20,7 @@ Wrappers and adapters are not part of any function's code, so backtraces do not 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .. import abi
 from ..wasm.types import F32, F64, I32, I64, V128, FuncType, llvm_type
@@ -28,6 +28,11 @@ from . import calls, limits, metering
 from .calls import CallingEmitter
 from .emit import phi
 from .unit_state import UnitState
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    from ..records import dataclass
 
 # Of one function, which are made where they are. LLVM takes 7 kB and, by their square, time for each: all argument
 # registers are operands.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
@@ -105,6 +104,8 @@ class Unit(UnitState):
         try:
             return self._text()
         except BaseException as error:
+            import traceback
+
             traceback.clear_frames(error.__traceback__)  # it is quicker to free what they hold than to look through it
             raise
         finally:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import abi
 from ..config import Config
 from ..target import has_fused_multiply_add
 from ..wasm.module import Module
 from ..wasm.types import PAGE_SIZE_LOG2, FuncType, MemoryType
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    from ..records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ class FunctionTiers:
         self._tiers = bytearray(tiers)
         self._made: list[tuple[Tier, Made]] = []
         self._table: weakref.ref[FunctionTable] | None = None
-        self._raises: deque[tuple[Tier, Mapping[int, int], Sequence[Made]]] = deque()
+        self._raises: deque[tuple[Tier, Mapping[int, int], Sequence[Made], Tier]] = deque()
         self._renew()
 
     @classmethod
@@ -72,15 +72,18 @@ class FunctionTiers:
         """Redirects calls there from now on. Held weakly: the table leads to who asks for code, and that to this."""
         self._table = weakref.ref(table)
 
-    def raise_to(self, tier: Tier, words: Mapping[int, int], made: Sequence[Made] = ()) -> None:
+    def raise_to(
+        self, tier: Tier, words: Mapping[int, int], made: Sequence[Made] = (), *, highest: Tier | None = None
+    ) -> None:
         """Has later calls of functions go to the addresses of their words of the function table, in code of `tier`.
 
-        Nothing happens to those that are in a higher tier already. `made` is what that code took.
+        Nothing happens to those that are in a higher tier already, or higher than `highest`. `made` is what that code
+        took.
         """
         if self._pid != os.getpid():  # after a fork: another thread of the parent may have held the lock
             self._renew()
         with self._lock:
-            self._raises.append((tier, words, made))
+            self._raises.append((tier, words, made, tier if highest is None else highest))
             if self._is_raising:  # a signal handler, in the middle of it: who is at it goes on with this
                 return
             self._is_raising = True
@@ -95,9 +98,9 @@ class FunctionTiers:
         """As `raise_to` the highest tier."""
         self.raise_to(Tier.OPTIMIZED, words, made)
 
-    def _raise(self, tier: Tier, words: Mapping[int, int], made: Sequence[Made]) -> None:
+    def _raise(self, tier: Tier, words: Mapping[int, int], made: Sequence[Made], highest: Tier) -> None:
         tiers, count = self._tiers, len(self._tiers)
-        rising = {word: address for word, address in words.items() if tiers[word % count] <= tier}
+        rising = {word: address for word, address in words.items() if tiers[word % count] <= highest}
         table = self._table() if self._table is not None else None
         if table is not None:
             table.redirect(rising)

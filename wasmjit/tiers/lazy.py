@@ -1,13 +1,15 @@
 """Baseline code made when it is wanted, a group of functions at a time.
 
-A module that is compiled lazily starts with a function table full of stubs (runtime/entries.py). Functions run in the
-interpreter until `LazyCode.hot` is told of them: another process compiles them meanwhile, and the loop that an
-activation is in, for it to go on there. Where the interpreter cannot be used, the first call of a function lands in
-`LazyCode.resolve`, which waits for the code.
+A module that is compiled lazily starts with a function table full of stubs (runtime/entries.py). Functions run in
+native code from stencils, or in the interpreter, until `LazyCode.hot` is told of them: another process compiles them
+meanwhile, and the loop that an activation is in, for it to go on there. What runs in stencils goes over to optimised
+code; what is interpreted to code that is there sooner, and from that to optimised code. Where neither can be used, the
+first call of a function lands in `LazyCode.resolve`, which waits for the code.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -18,13 +20,13 @@ from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .. import stopwatch, thresholds
+from .. import abi, stopwatch, thresholds
 from ..artifact import Artifact
 from ..config import Config
 from ..driver import build
 from ..driver.group_code import GroupCode, register_entries, table_words
 from ..driver.trampoline_code import BegunTrampolines, Piece, TrampolineCode
-from ..errors import CompileError, FunctionLeftError
+from ..errors import CompileError, FunctionLeftError, WasmError
 from ..processes import CompilerDiedError, NoCompilerError, importing, say_once, start_thread
 from ..wasm import deadline
 from ..wasm.module import Module
@@ -115,6 +117,9 @@ class _Imports:
     def _do(self) -> None:
         try:
             with importing():
+                from ..compile.workers import background_pool
+
+                background_pool().warm_up(1)  # it starts meanwhile
                 from ..compile import pipeline  # noqa: F401
         except Exception:
             pass  # whoever asks tries again, and tells of it
@@ -199,8 +204,9 @@ class LazyModule:
 class _Group:
     """Functions that are being compiled (`pending`), or are."""
 
-    def __init__(self, pending: PendingGroup, loop: _Loop | None = None) -> None:
+    def __init__(self, pending: PendingGroup, loop: _Loop | None = None, *, is_optimised: bool = False) -> None:
         self.loop = loop  # at which its only function is entered
+        self.is_optimised = is_optimised
         self.functions = pending.functions
         self.left = pending.left
         self.pending: PendingGroup | None = pending
@@ -238,9 +244,11 @@ class LazyCode:
         self._groups: dict[int, _Group] = {}  # by function
         self._pending: list[_Group] = []
         self._loops: dict[_Loop, int | None] = {}  # where to enter; None: not yet known, 0: nowhere
+        # By function in code from stencils: the offset of the loop to be entered; how often one was awaited.
+        self._recurring: dict[int, int] = {}
+        self._num_awaited: Counter[int] = Counter()
         self._asked_at: dict[_Loop, float] = {}  # when optimised code for a loop was asked for first
-        self._begun_trampolines: BegunTrampolines | None = None
-        self._has_trampolines = bool(self._lazy_module.left)  # the artifact has them
+        self._has_trampolines = bool(self._lazy_module.left)  # or nearly; the artifact has them
         self._trampolines: object = None  # to be kept for calls to come
         self._reached: list[int] = []  # functions that compiled code calls
         self.codes: list[LoadedGroup] = []  # which calls may be in
@@ -297,10 +305,10 @@ class LazyCode:
         finally:
             self._lock.release()
 
-    def hot(self, position: int, loop_offset: int, is_compiled: int = 0) -> int:
-        """A function that is interpreted began often (0), or its loop at an offset in the module. Waits for nothing.
+    def hot(self, position: int, loop_offset: int, asked_by: int = abi.ASKED_BY_INTERPRETER) -> int:
+        """A function began often (0), or its loop at an offset in the module. Waits for nothing.
 
-        With `is_compiled` it runs in baseline code already, and optimised code is wanted. Returns the address of code
+        `asked_by` says what it runs in: optimised code is wanted unless it is interpreted. Returns the address of code
         that goes on from that loop (compile/pipeline.py: `GroupCompiler.begin_loop`), or 0.
 
         Whatever fails on the way, the program goes on in the code that it has; what a signal handler of its own raises
@@ -308,7 +316,7 @@ class LazyCode:
         """
         try:
             with stopwatch.phase(stopwatch.ASKING):
-                return self._hot(position, loop_offset, is_compiled)
+                return self._hot(position, loop_offset, asked_by)
         except RecursionError:  # the program called wasm from far down; another time it does not
             return 0
         except BaseException as error:
@@ -322,7 +330,7 @@ class LazyCode:
             say_once(error)
         return 0
 
-    def _hot(self, position: int, loop_offset: int, is_compiled: int) -> int:
+    def _hot(self, position: int, loop_offset: int, asked_by: int) -> int:
         if self._pid != os.getpid():
             self._come_along()
         self.reports[position] += 1
@@ -342,24 +350,32 @@ class LazyCode:
             if error is not None:
                 raise error
             self._lazy_module.when_hot()
-            if self._begun_trampolines is not None and self._begun_trampolines.is_ready():
-                self._use_trampolines(self._begun_trampolines)
             function = position + self._first
-            loop = (function, loop_offset, bool(is_compiled))
-            address = self._loops.get((function, loop_offset, True)) or self._loops.get(loop)
-            if address:
+            address = self._loops.get((function, loop_offset, True))
+            if asked_by == abi.ASKED_BY_INTERPRETER:
+                address = address or self._loops.get((function, loop_offset, False))
+            if address and asked_by != abi.ASKED_BY_WATCH:
                 return address
+            if asked_by == abi.ASKED_BY_WATCH:
+                self._recurring[function] = loop_offset
+            elif asked_by == abi.ASKED_BY_STENCILS and loop_offset and self._is_in_loop(position):
+                answer = self._loop_to_enter(function, loop_offset)
+                if answer in (abi.ANSWER_WATCH, abi.ANSWER_AWAIT):
+                    return answer
+                loop_offset = answer
+            loop = (function, loop_offset, asked_by != abi.ASKED_BY_INTERPRETER)
             compiler = self._compiler_of_groups()
             with deadline.until(self._machine.is_interrupted):
-                # What runs now first, then what is called, then calls of it from Python.
+                # What runs now first, then what is called.
                 if loop_offset and loop not in self._loops and self._has_room(loop) and not compiler.is_busy:
                     self._begin_loop(loop)
                 has_room = len(self._pending) < thresholds.MOST_PENDING_GROUPS
                 is_wanted = function not in self._groups and not self.tiers.is_optimized(position)
+                is_native = asked_by in (abi.ASKED_BY_STENCILS, abi.ASKED_BY_WATCH)
+                if is_native and loop_offset and self._is_in_loop(position):
+                    is_wanted = False
                 if is_wanted and has_room and not compiler.is_busy:
-                    self._begin(function)
-                if not self._has_trampolines and self._begun_trampolines is None and not compiler.is_busy:
-                    self._begun_trampolines = self._lazy_module.begin_trampolines()
+                    self._begin(function, optimised=is_native)
             self._num_failures = 0
         except deadline.NotWantedError:
             pass  # the call ends
@@ -371,11 +387,40 @@ class LazyCode:
             self._lock.release()
         return 0
 
-    def _use_trampolines(self, begun: BegunTrampolines) -> None:
-        """Speeds up calls between Python and the module."""
-        self._begun_trampolines = None
+    def _is_in_loop(self, position: int) -> bool:
+        """Whether a function, in code from stencils, stays in a loop: such code counts calls only."""
+        return self.tiers.count(position) < thresholds.FEW_CALLS
+
+    def _loop_to_enter(self, function: int, loop_offset: int) -> int:
+        """The offset of the loop to have code made for, where this one runs: itself or one around it. Or what the
+        thread is to do to find one out, or to get there."""
+        if function not in self._recurring:
+            self._recurring[function] = loop_offset
+            if thresholds.WATCHES_LOOPS:
+                return abi.ANSWER_WATCH
+        found = self._recurring[function]
+        address = self._loops.get((function, found, True))
+        if found == loop_offset or address is None:
+            return found
+        self._num_awaited[function] += 1
+        if not address or self._num_awaited[function] > thresholds.MOST_AWAITED:  # refused, or it never begins again
+            self._recurring[function] = loop_offset
+            return loop_offset
+        return abi.ANSWER_AWAIT
+
+    def _bring_trampolines(self) -> None:
+        """Speeds up calls between Python and the module. By a thread: functions that have code may ask nothing more."""
+        if self._has_trampolines:
+            return
         self._has_trampolines = True
-        self._trampolines = self._machine.install(begun.finish())
+
+        def bring() -> None:
+            # Calls without them take a little longer.
+            with contextlib.suppress(WasmError, MemoryError, RuntimeError, OSError):
+                self._trampolines = self._machine.install(self._lazy_module.begin_trampolines().finish())
+
+        with contextlib.suppress(RuntimeError, MemoryError):
+            start_thread(bring)
 
     def _has_room(self, loop: _Loop) -> bool:
         """Whether to begin with the code of a loop now. Optimising takes long: there is one at most, which leaves room
@@ -410,14 +455,15 @@ class LazyCode:
         self._reset()
         self._groups, self.codes = done, codes
 
-    def _begin(self, function: int, *, at_once: bool = False) -> _Group:
+    def _begin(self, function: int, *, optimised: bool = False, at_once: bool = False) -> _Group:
         """Has a group with this function compiled; `at_once` if the function cannot run until it is."""
         try:
-            pending, reached = self._compiler_of_groups().begin(function, self._is_wanted, at_any_price=at_once)
+            compiler = self._compiler_of_groups()
+            pending, reached = compiler.begin(function, self._is_wanted, optimised=optimised, at_any_price=at_once)
         except FunctionLeftError:
             self._left.add(function)
             raise
-        group = _Group(pending)
+        group = _Group(pending, is_optimised=optimised)
         self._pending.append(group)
         self._left |= group.left
         for member in group.functions:
@@ -526,4 +572,9 @@ class LazyCode:
         self.codes.append(code)
         self._machine.announce(code)
         words = table_words(self._module, group.addresses, code.register_entries, self._register_entries)
-        self.tiers.raise_to(Tier.BASELINE, words, grouped.made)
+        if group.is_optimised:  # but not in place of code that calls functions directly
+            self.tiers.raise_to(Tier.OPTIMIZED, words, grouped.made, highest=Tier.BASELINE)
+        else:
+            self.tiers.raise_to(Tier.BASELINE, words, grouped.made)
+        if self.interprets:
+            self._bring_trampolines()
