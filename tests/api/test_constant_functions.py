@@ -168,11 +168,18 @@ def with_globals(*expressions: bytes) -> bytes:
     return module(section(GLOBAL, vector(*entries)), section(EXPORT, exported))
 
 
+MANY = 30_000
+
+
+def with_many(count: int) -> tuple[Engine, Module]:
+    """A module with so many expressions, the last of which is 5 (count - 1)."""
+    engine = Engine(config_of("optimized"))
+    return engine, Module(engine, with_globals(*[b"\x41" + signed(k) + b"\x41\5\x6c" for k in range(count)]))
+
+
 @pytest.fixture(scope="module")
 def many() -> tuple[Engine, Module]:
-    """A module with a hundred thousand expressions."""
-    engine = Engine(config_of("optimized"))
-    return engine, Module(engine, with_globals(*[b"\x41" + signed(k) + b"\x41\5\x6c" for k in range(100_000)]))
+    return with_many(MANY)
 
 
 def value_of(store: Store, made: Module) -> int:
@@ -180,16 +187,18 @@ def value_of(store: Store, made: Module) -> int:
     return found
 
 
-def test_a_hundred_thousand_expressions(many: tuple[Engine, Module]) -> None:
-    engine, made = many
+@pytest.mark.parametrize("count", [MANY, pytest.param(100_000, marks=pytest.mark.slow)])
+def test_many_expressions(many: tuple[Engine, Module], count: int) -> None:
+    engine, made = many if count == MANY else with_many(count)
     for each in (made, Module.deserialize(engine, made.serialize())):
-        assert value_of(Store(engine), each) == 5 * 99_999
+        assert value_of(Store(engine), each) == 5 * (count - 1)
 
 
-def test_a_million_instructions_in_one() -> None:
+@pytest.mark.parametrize("count", [100_000, pytest.param(500_000, marks=pytest.mark.slow)])
+def test_many_instructions_in_one(count: int) -> None:
     engine = Engine(config_of("optimized"))
-    wasm = with_globals(b"\x41\1" + b"\x41\3\x6a" * 500_000)
-    assert value_of(Store(engine), Module(engine, wasm)) == 1_500_001
+    wasm = with_globals(b"\x41\1" + b"\x41\3\x6a" * count)
+    assert value_of(Store(engine), Module(engine, wasm)) == 1 + 3 * count
 
 
 def test_a_deep_stack() -> None:
@@ -221,7 +230,7 @@ def test_the_time_of_a_store(many: tuple[Engine, Module]) -> None:
         Instance(store, made, [])
     assert caught.value.trap_code is TrapCode.INTERRUPT
     store.timeout = None
-    assert value_of(store, made) == 5 * 99_999
+    assert value_of(store, made) == 5 * (MANY - 1)
 
 
 def test_what_a_signal_handler_raises(many: tuple[Engine, Module]) -> None:
@@ -242,7 +251,7 @@ def test_what_a_signal_handler_raises(many: tuple[Engine, Module]) -> None:
                 deadline = time.monotonic() + 120
                 while time.monotonic() < deadline:
                     Instance(store, made, [])
-            assert value_of(store, made) == 5 * 99_999
+            assert value_of(store, made) == 5 * (MANY - 1)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 import time
+from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -513,7 +514,7 @@ def test_large_copies_are_those_of_one_piece() -> None:
     store = Store(Engine(Config(tier="baseline")))
     exports = Instance(store, Module(store.engine, BULK_WAT), []).exports(store)
     memory, copy = exports["memory"], exports["copy"]
-    pattern = b"".join(number.to_bytes(4, "little") for number in range(9_000_000))
+    pattern = array("I", range(9_000_000)).tobytes()
     for source, destination in [(5, 0), (0, 5), (0, 17_000_000), (17_000_000, 0), (3, 3)]:
         memory.write(store, pattern, source)
         copy(store, destination, source, len(pattern))

@@ -9,10 +9,10 @@ pytest.importorskip("wasmtime")
 from tests.fuzz import recursive_types
 
 
-@pytest.mark.parametrize("first", [0, *(pytest.param(first, marks=pytest.mark.slow) for first in (10, 20, 30))])
-def test_type_sections_mean_what_they_do_in_wasmtime(first: int) -> None:
+@pytest.mark.parametrize(("first", "last"), [(0, 4), pytest.param(5, 39, marks=pytest.mark.slow)])
+def test_type_sections_mean_what_they_do_in_wasmtime(first: int, last: int) -> None:
     compared = 0
-    for seed in range(first, first + 10):
+    for seed in range(first, last + 1):
         count, difference = recursive_types.compare(seed)
         assert not difference, f"seed {seed}: {difference}"
         compared += count

@@ -11,7 +11,9 @@ pytest.importorskip("wasmtime")
 pytest.importorskip("numpy")
 
 
-@pytest.mark.parametrize(("seed", "tier"), [(1, "optimized"), (2, "optimized"), (3, "auto")])
+@pytest.mark.parametrize(
+    ("seed", "tier"), [(1, "optimized"), pytest.param(2, "optimized", marks=pytest.mark.slow), (3, "auto")]
+)
 def test_values_of_random_signatures_arrive_as_they_left(seed: int, tier: str) -> None:
     command = [sys.executable, "-m", "tests.fuzz.signatures", "--count", "100", "--rounds", "3", "--seed", str(seed)]
     command += ["--tier", tier]

@@ -14,7 +14,7 @@ from wasmjit import Config, Engine, Module, thresholds
 from wasmjit.compile import tail_calls
 
 # LLVM takes a tenth of a second for each. Every other one goes deep.
-SEEDS = pytest.mark.parametrize("num_seeds", [4, pytest.param(16, marks=pytest.mark.slow)])
+SEEDS = pytest.mark.parametrize("num_seeds", [2, pytest.param(16, marks=pytest.mark.slow)])
 
 
 @SEEDS

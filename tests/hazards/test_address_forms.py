@@ -15,10 +15,11 @@ from wasmjit.wasm.ops import OPS
 pytestmark = pytest.mark.usefixtures("interpreted")
 
 
+@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("tier", "canary"), [("auto", "mapped"), ("baseline", "none"), ("optimized", "mapped")])
-def test_every_address_form_stays_inside(tier: str, canary: str, root: Path) -> None:
+def test_every_address_form_stays_inside(tier: str, canary: str, count: int, root: Path) -> None:
     """A part of what ``python -m tests.fuzz.address_forms --all`` does, the same in every run."""
-    command = [sys.executable, "-m", "tests.fuzz.address_forms", "--in-process", "--instructions", "4"]
+    command = [sys.executable, "-m", "tests.fuzz.address_forms", "--in-process", "--instructions", str(count)]
     command += ["--tier", tier, "--canary", canary]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

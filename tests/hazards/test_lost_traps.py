@@ -470,8 +470,15 @@ CONDITIONS_OF_NOTHING = {
 }
 
 
-@pytest.mark.parametrize("opt_level", ["speed", "speed_and_size"])
-@pytest.mark.parametrize("copies", [1, 4])
+@pytest.mark.parametrize(
+    ("copies", "opt_level"),
+    [
+        (1, "speed_and_size"),
+        (4, "speed"),
+        pytest.param(1, "speed", marks=pytest.mark.slow),
+        pytest.param(4, "speed_and_size", marks=pytest.mark.slow),
+    ],
+)
 def test_conditions_that_decide_nothing_lose_no_trap(copies: int, opt_level: str) -> None:
     """LLVM empties the blocks that they lead to, and only the code generator finds that it needs no condition."""
     functions, sizes = [], {}
@@ -623,8 +630,15 @@ STORES = {
 _TIMEOUT_SECONDS = 5.0  # of a loop that should trap at once
 
 
-@pytest.mark.parametrize("opt_level", ["speed", "speed_and_size"])
-@pytest.mark.parametrize("cpu", [CPUS[0], CPUS[-1]])
+@pytest.mark.parametrize(
+    ("cpu", "opt_level"),
+    [
+        (CPUS[0], "speed"),
+        (CPUS[-1], "speed_and_size"),
+        pytest.param(CPUS[0], "speed_and_size", marks=pytest.mark.slow),
+        pytest.param(CPUS[-1], "speed", marks=pytest.mark.slow),
+    ],
+)
 def test_stores_of_loops_without_end_trap(cpu: str | None, opt_level: str) -> None:
     """LLVM stores once, behind the loop, what each iteration stores at the same address (`promotion`)."""
     bodies = {}
