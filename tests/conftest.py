@@ -43,16 +43,21 @@ def pytest_collection() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Eleven thousand tests are more garbage to look for than any test makes, and many collect it."""
     gc.enable()
-    gc.collect()
-    gc.freeze()
 
 
 def pytest_runtest_setup() -> None:
     """Hypothesis has the collector call a function that measures it, for ever: what the handler of a signal raised in
     there was lost, in whatever test came afterwards."""
     gc.callbacks.clear()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def what_there_is_is_no_garbage() -> None:
+    """Eleven thousand tests, and what earlier ones keep, as syntax trees of all sources, are more to look through than
+    any test makes, and many collect garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="module")
