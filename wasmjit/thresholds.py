@@ -31,6 +31,8 @@ LONGEST_QUESTION_INTERVAL_NS = 40_000_000
 # The first questions about a module are not heard: code that runs all the time asks at each interval, and what ends
 # before so many of them is done by then as quickly as a compiler starts.
 IGNORED_QUESTIONS = 2
+# On one processor, where the compiler takes from the program what it needs, longer.
+IGNORED_QUESTIONS_ALONE = 10
 
 # ---- baseline code, made a group of functions at a time ----
 

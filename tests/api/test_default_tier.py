@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,21 @@ from typing import Any
 import pytest
 
 from tests.timing import is_quick
-from wasmjit import CompileError, Config, Engine, Instance, Module, Store, Trap, TrapCode, WasmError, thresholds
+from wasmjit import (
+    CompileError,
+    Config,
+    Engine,
+    Instance,
+    Module,
+    Store,
+    Trap,
+    TrapCode,
+    WasmError,
+    processes,
+    thresholds,
+)
 from wasmjit.compile import workers
+from wasmjit.compile.pipeline import GroupCompiler
 from wasmjit.tiers import optimiser
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -205,6 +219,31 @@ while module.tier_report()[1].tier not in ("baseline", "optimized") and time.mon
 assert module.tier_report()[1].tier in ("baseline", "optimized")
 assert threads and threading.get_ident() not in threads, threads
 """
+
+
+def test_running_code_waits_for_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What better code is compiled from is made in another thread, and what fails there is said."""
+    makers: list[int] = []
+    begin = GroupCompiler.begin
+
+    def observed(*arguments: Any, **named: Any) -> Any:
+        makers.append(threading.get_ident())
+        if len(makers) == 1:
+            raise ValueError("not the first time")
+        return begin(*arguments, **named)
+
+    monkeypatch.setattr(GroupCompiler, "begin", observed)
+    monkeypatch.setattr(processes, "_said", False)
+    store = Store(Engine(Config(tier="auto", cache=False)))
+    module = Module(store.engine, WAT)
+    outer = Instance(store, module, []).exports(store)["outer"].typed(store)
+    deadline = time.monotonic() + 60
+    with pytest.warns(RuntimeWarning, match="cannot make faster code.*not the first time"):
+        while module.tier_report()[1].tier not in ("baseline", "optimized") and time.monotonic() < deadline:
+            for number in range(1000):
+                outer(number)
+    assert module.tier_report()[1].tier in ("baseline", "optimized")
+    assert len(makers) >= 2 and threading.get_ident() not in makers
 
 
 def test_running_code_waits_for_no_imports() -> None:

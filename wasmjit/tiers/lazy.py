@@ -27,7 +27,7 @@ from ..driver import build
 from ..driver.group_code import GroupCode, register_entries, table_words
 from ..driver.trampoline_code import BegunTrampolines, Piece, TrampolineCode
 from ..errors import CompileError, FunctionLeftError, WasmError
-from ..processes import CompilerDiedError, NoCompilerError, importing, say_once, start_thread
+from ..processes import CompilerDiedError, NoCompilerError, importing, num_processors, say_once, start_thread
 from ..wasm import deadline
 from ..wasm.module import Module
 from .function_tiers import FunctionTiers, Tier
@@ -243,6 +243,7 @@ class LazyCode:
         self._lock = threading.RLock()  # a signal handler in Python may call wasm, too
         self._groups: dict[int, _Group] = {}  # by function
         self._pending: list[_Group] = []
+        self._is_asking = False  # a thread of ours has text generated
         self._loops: dict[_Loop, int | None] = {}  # where to enter; None: not yet known, 0: nowhere
         # By function in code from stencils: the offset of the loop to be entered; how often one was awaited.
         self._recurring: dict[int, int] = {}
@@ -322,13 +323,17 @@ class LazyCode:
         except BaseException as error:
             if is_of_the_program(error):
                 raise
-            self._num_failures += 1
-            pause_seconds = min(
-                thresholds.HOT_FIRST_PAUSE_SECONDS * 2**self._num_failures, thresholds.HOT_LONGEST_PAUSE_SECONDS
-            )
-            self._asks_again_at = time.monotonic() + pause_seconds
-            say_once(error)
+            self._fail(error)
         return 0
+
+    def _fail(self, error: BaseException) -> None:
+        """Better code could not be asked for: not again for a while."""
+        self._num_failures += 1
+        pause_seconds = min(
+            thresholds.HOT_FIRST_PAUSE_SECONDS * 2**self._num_failures, thresholds.HOT_LONGEST_PAUSE_SECONDS
+        )
+        self._asks_again_at = time.monotonic() + pause_seconds
+        say_once(error)
 
     def _hot(self, position: int, loop_offset: int, asked_by: int) -> int:
         if self._pid != os.getpid():
@@ -338,10 +343,9 @@ class LazyCode:
             return 0
         if self._num_failures and time.monotonic() < self._asks_again_at:
             return 0
-        if self._num_ignored < thresholds.IGNORED_QUESTIONS and thresholds.INTERPRETER_IS_PATIENT:
-            self._num_ignored += 1
+        if self._ignores():
             return 0
-        if not _imports.are_done() or not self._lock.acquire(blocking=False):
+        if not self._lock.acquire(blocking=False):
             return 0
         try:
             for group in self._ready(0) if self._pending else ():
@@ -350,46 +354,87 @@ class LazyCode:
             if error is not None:
                 raise error
             self._lazy_module.when_hot()
-            function = position + self._first
-            address = self._loops.get((function, loop_offset, True))
-            if asked_by == abi.ASKED_BY_INTERPRETER:
-                address = address or self._loops.get((function, loop_offset, False))
-            if address and asked_by != abi.ASKED_BY_WATCH:
-                return address
-            if asked_by == abi.ASKED_BY_WATCH:
-                self._recurring[function] = loop_offset
-            elif asked_by == abi.ASKED_BY_STENCILS and loop_offset and self._is_in_loop(position):
-                answer = self._loop_to_enter(function, loop_offset)
-                if answer in (abi.ANSWER_WATCH, abi.ANSWER_AWAIT):
-                    return answer
-                loop_offset = answer
-            loop = (function, loop_offset, asked_by != abi.ASKED_BY_INTERPRETER)
+            return self._answer(position, loop_offset, asked_by)
+        finally:
+            self._lock.release()
+
+    def _ignores(self) -> bool:
+        """Whether a question comes so early that it is not heard."""
+        if not thresholds.INTERPRETER_IS_PATIENT or self._num_ignored >= thresholds.IGNORED_QUESTIONS_ALONE:
+            return False
+        if self._num_ignored >= thresholds.IGNORED_QUESTIONS and num_processors() > 1:
+            return False
+        self._num_ignored += 1
+        return True
+
+    def _answer(self, position: int, loop_offset: int, asked_by: int) -> int:
+        """As `hot`: of code that there is. Asks for code that is missing."""
+        function = position + self._first
+        address = self._loops.get((function, loop_offset, True))
+        if asked_by == abi.ASKED_BY_INTERPRETER:
+            address = address or self._loops.get((function, loop_offset, False))
+        if address and asked_by != abi.ASKED_BY_WATCH:
+            return address
+        if not _imports.are_done():
+            return 0
+        is_native = asked_by in (abi.ASKED_BY_STENCILS, abi.ASKED_BY_WATCH)
+        # Code from stencils counts calls only: if there were hardly any, the function is in a loop.
+        stays = is_native and loop_offset != 0 and self.tiers.count(position) < thresholds.FEW_CALLS
+        if asked_by == abi.ASKED_BY_WATCH:
+            self._recurring[function] = loop_offset
+        elif stays:
+            answer = self._loop_to_enter(function, loop_offset)
+            if answer in (abi.ANSWER_WATCH, abi.ANSWER_AWAIT):
+                return answer
+            loop_offset = answer
+        # What runs now first, then what is called.
+        loop = (function, loop_offset, asked_by != abi.ASKED_BY_INTERPRETER)
+        wants_loop = loop_offset != 0 and loop not in self._loops and self._has_room(loop)
+        wants_function = not stays and function not in self._groups and not self.tiers.is_optimized(position)
+        if (wants_loop or wants_function) and not self._is_asking:
+            self._ask(loop if wants_loop else None, function if wants_function else None, optimised=is_native)
+        return 0
+
+    def _ask(self, loop: _Loop | None, function: int | None, *, optimised: bool) -> None:
+        """Has code of a loop made, and of a function. By a thread, where it is not for tests: generating the text of a
+        large function takes some tenths of a second, in which the program runs on."""
+
+        def ask() -> None:
             compiler = self._compiler_of_groups()
-            with deadline.until(self._machine.is_interrupted):
-                # What runs now first, then what is called.
-                if loop_offset and loop not in self._loops and self._has_room(loop) and not compiler.is_busy:
-                    self._begin_loop(loop)
-                has_room = len(self._pending) < thresholds.MOST_PENDING_GROUPS
-                is_wanted = function not in self._groups and not self.tiers.is_optimized(position)
-                is_native = asked_by in (abi.ASKED_BY_STENCILS, abi.ASKED_BY_WATCH)
-                if is_native and loop_offset and self._is_in_loop(position):
-                    is_wanted = False
-                if is_wanted and has_room and not compiler.is_busy:
-                    self._begin(function, optimised=is_native)
+            if loop is not None and not compiler.is_busy:
+                self._begin_loop(loop)
+            has_room = len(self._pending) < thresholds.MOST_PENDING_GROUPS
+            if function is not None and has_room and not compiler.is_busy:
+                self._begin(function, optimised=optimised)
             self._num_failures = 0
+
+        def ask_beside() -> None:
+            try:
+                ask()
+            except CompileError as error:  # else of this function or loop: it goes on as it is
+                if isinstance(error, NoCompilerError):
+                    self._fail(error)
+            except BaseException as error:
+                self._fail(error)
+            finally:
+                self._is_asking = False
+
+        if thresholds.INTERPRETER_IS_PATIENT:
+            self._is_asking = True
+            try:
+                return start_thread(ask_beside)
+            except BaseException:
+                self._is_asking = False
+                raise
+        try:
+            with deadline.until(self._machine.is_interrupted):
+                ask()
         except deadline.NotWantedError:
             pass  # the call ends
         except NoCompilerError:
             raise
         except CompileError:
-            pass  # of this function or loop: it goes on as it is
-        finally:
-            self._lock.release()
-        return 0
-
-    def _is_in_loop(self, position: int) -> bool:
-        """Whether a function, in code from stencils, stays in a loop: such code counts calls only."""
-        return self.tiers.count(position) < thresholds.FEW_CALLS
+            pass
 
     def _loop_to_enter(self, function: int, loop_offset: int) -> int:
         """The offset of the loop to have code made for, where this one runs: itself or one around it. Or what the
@@ -438,20 +483,23 @@ class LazyCode:
 
     def _begin_loop(self, loop: _Loop) -> None:
         function, loop_offset, is_optimised = loop
-        self._loops[loop] = 0
+        loops = self._loops
+        loops[loop] = None
         try:
             pending = self._compiler_of_groups().begin_loop(function, loop_offset, optimised=is_optimised)
         except BaseException as error:
+            loops[loop] = 0
             if not isinstance(error, CompileError) or isinstance(error, NoCompilerError):
-                del self._loops[loop]  # another time it can be entered
+                del loops[loop]  # another time it can be entered
             raise
-        self._loops[loop] = None
-        self._pending.append(_Group(pending, loop))
+        with self._lock:
+            self._pending.append(_Group(pending, loop))
 
     def _come_along(self) -> None:
         """After a fork: the parent's compilers are not ours, and its threads may have held locks."""
         done = {function: group for function, group in self._groups.items() if group.pending is None}
         codes = self.codes
+        self._compiler = None
         self._reset()
         self._groups, self.codes = done, codes
 
@@ -464,13 +512,14 @@ class LazyCode:
             self._left.add(function)
             raise
         group = _Group(pending, is_optimised=optimised)
-        self._pending.append(group)
-        self._left |= group.left
-        for member in group.functions:
-            if member not in group.left:
-                self._groups[member] = group
-        if not self.interprets:
-            self._reached.extend(reached)
+        with self._lock:
+            self._pending.append(group)
+            self._left |= group.left
+            for member in group.functions:
+                if member not in group.left:
+                    self._groups[member] = group
+            if not self.interprets:
+                self._reached.extend(reached)
         return group
 
     def _compiler_of_groups(self) -> GroupCompiler:
