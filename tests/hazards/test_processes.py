@@ -222,7 +222,9 @@ def test_failing_to_get_better_code_fails_no_program(how: str, environment: dict
             "loop(store, 1)\ndepth = 0\n"
             f"{ways[how]}\n"
             "def call(depth): return call(depth - 1) if depth else loop(store, 1_000_000)\n"
-            "print([call(depth) for _ in range(500)] == [EXPECTED] * 500, flush=True)\nos._exit(0)"
+            "until = time.process_time() + 0.5  # many times what passes before better code is asked for\n"
+            "while time.process_time() < until:\n    assert call(depth) == EXPECTED\n"
+            "print(True, flush=True)\nos._exit(0)"
         )
     )
     program = program.replace("EXPECTED", "1785293664")
