@@ -300,7 +300,7 @@ def test_a_compiler_without_memory_is_an_error() -> None:
     config = COMPILED.copy()
     config.max_compiler_memory = 300 << 20
     with pytest.raises(CompileError, match="functions 0 to 0"):
-        Module(Engine(config), shapes.SHAPES["loads"](20_000))
+        Module(Engine(config), shapes.SHAPES["loads"](2_000))
     workers.pool().close()
 
 
