@@ -10,6 +10,7 @@ import ctypes
 import platform
 import re
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -208,6 +209,21 @@ def test_a_loop_that_stays_is_entered_though_those_around_it_never_begin_again(o
     reference = Store(Engine(Config(tier="optimized", cache=False)))
     wat = ONCE.replace("(i32.load (i32.const 0))", f"(i32.eq (local.get $j) (i32.const {columns}))", 1)
     assert make(reference, wat)[1]["run"](reference, 1) == [columns, total]
+
+
+def test_a_function_is_compiled_though_there_is_code_of_its_loop(observer: Observer) -> None:
+    """Else each of its calls would begin in the code that it had at first."""
+    store = Store(auto())
+    module, exports = make(store, TYPES)
+    observer.watch(exports["memory"], store)
+    exports["run"](store, ENDLESS, 7, 2.5, None)
+    assert observer.loops
+    exports["memory"].write(store, bytes(4), 0)
+    observer.flag = None
+    deadline = time.monotonic() + WAIT_SECONDS
+    while module.tier_report()[0].tier not in ("baseline", "optimized"):
+        exports["run"](store, 30_000, 7, 2.5, None)
+        assert time.monotonic() < deadline
 
 
 def test_no_results(observer: Observer) -> None:

@@ -369,31 +369,31 @@ class LazyCode:
 
     def _answer(self, position: int, loop_offset: int, asked_by: int) -> int:
         """As `hot`: of code that there is. Asks for code that is missing."""
-        function = position + self._first
-        address = self._loops.get((function, loop_offset, True))
-        if asked_by == abi.ASKED_BY_INTERPRETER:
-            address = address or self._loops.get((function, loop_offset, False))
-        if address and asked_by != abi.ASKED_BY_WATCH:
-            return address
         if not _imports.are_done():
             return 0
+        function = position + self._first
+        address = None
+        if asked_by != abi.ASKED_BY_WATCH:
+            address = self._loops.get((function, loop_offset, True))
+        if asked_by == abi.ASKED_BY_INTERPRETER:
+            address = address or self._loops.get((function, loop_offset, False))
         is_native = asked_by in (abi.ASKED_BY_STENCILS, abi.ASKED_BY_WATCH)
         # Code from stencils counts calls only: if there were hardly any, the function is in a loop.
         stays = is_native and loop_offset != 0 and self.tiers.count(position) < thresholds.FEW_CALLS
         if asked_by == abi.ASKED_BY_WATCH:
             self._recurring[function] = loop_offset
-        elif stays:
+        elif stays and not address:
             answer = self._loop_to_enter(function, loop_offset)
             if answer in (abi.ANSWER_WATCH, abi.ANSWER_AWAIT):
                 return answer
             loop_offset = answer
-        # What runs now first, then what is called.
+        # What runs now first, then what is called: later calls are not to begin in slower code.
         loop = (function, loop_offset, asked_by != abi.ASKED_BY_INTERPRETER)
-        wants_loop = loop_offset != 0 and loop not in self._loops and self._has_room(loop)
+        wants_loop = not address and loop_offset != 0 and loop not in self._loops and self._has_room(loop)
         wants_function = not stays and function not in self._groups and not self.tiers.is_optimized(position)
         if (wants_loop or wants_function) and not self._is_asking:
             self._ask(loop if wants_loop else None, function if wants_function else None, optimised=is_native)
-        return 0
+        return address or 0
 
     def _ask(self, loop: _Loop | None, function: int | None, *, optimised: bool) -> None:
         """Has code of a loop made, and of a function. By a thread, where it is not for tests: generating the text of a
