@@ -23,13 +23,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import figures, first_result, svg
+from tests.realworld.packages import UnavailableError
+
+from . import figures, first_result, sqlite_program, svg
 from .compare import circumstances, host
 from .kernels.catalogue import KERNELS
 from .start import kept_bytecode
 
 RESULTS = Path(__file__).resolve().parent / "results" / "task-length"
-LENGTHS = (0.001, 0.01, 0.1, 0.3, 1.0, 3.0)
+LENGTHS = (0.001, 0.01, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 PACKAGES = ("wasmjit", "wasmtime")
 # Of each kind of kernel at least one.
 KERNEL_NAMES = ("fib", "gemm", "sieve", "json", "crc32", "raytrace", "quicksort", "lz", "dispatch", "blur")
@@ -61,6 +63,11 @@ def programs(names: Sequence[str], scratch: Path) -> Iterator[Program]:
     for kernel in KERNELS:
         if kernel.name in (names or KERNEL_NAMES):
             yield Program(kernel.name, kernel.wasm, scratch, lambda work: [str(work)])
+    if not names or "sqlite" in names:
+        try:
+            yield Program("sqlite", sqlite_program.module(), scratch, lambda work: [str(work)])
+        except (UnavailableError, ValueError) as error:
+            print(f"sqlite: {error}", file=sys.stderr)
     if not names or not LOOPS.keys().isdisjoint(names):
         for task in first_result.realworld_tasks(scratch):
             if task.name in LOOPS and task.name in (names or LOOPS):
