@@ -22,7 +22,7 @@ typedef struct {
 
 static bool is_compared(uint32_t operation)
 {
-    return operation >= WJ_OP_I32_LOAD_CHECKED;
+    return operation >= WJ_OP_I32_LOAD_CHECKED && operation <= WJ_OP_I64_STORE32_CHECKED;
 }
 
 static uint32_t access_bytes(uint32_t compared_operation)

@@ -212,6 +212,7 @@ WJ_INTERNAL void wj_load_count(stencil_emitter *e);
 WJ_INTERNAL void wj_use_memory(stencil_emitter *e, uint32_t memory);
 WJ_INTERNAL void wj_count_iteration(stencil_emitter *e, uint32_t loop_offset);
 WJ_INTERNAL void wj_emit_call(stencil_emitter *e, const wj_callee *callee, const wj_signature *type, uint32_t first);
+WJ_INTERNAL void wj_emit_tail_call(stencil_emitter *e, const wj_callee *callee, const wj_signature *type, uint32_t first);
 /* The result, if it has one, goes to the slot `result`, its low half unless it `is_wide`. */
 WJ_INTERNAL void wj_emit_builtin(stencil_emitter *e, const void *function, uint32_t result, bool is_wide,
                                  const wj_argument *arguments, size_t count);

@@ -53,6 +53,10 @@ static void look_at(narrowness *n, const stencil_instruction *found, const uint3
     case WJ_OP_BRANCH:
     case WJ_OP_BRANCH_TABLE:
     case WJ_OP_RETURN:
+    case WJ_OP_RETURN_CALL:
+    case WJ_OP_RETURN_CALL_IMPORT:
+    case WJ_OP_RETURN_CALL_INDIRECT:
+    case WJ_OP_RETURN_CALL_REF:
     case WJ_OP_UNREACHABLE:
     case WJ_OP_CHECK:
         return;

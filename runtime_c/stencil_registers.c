@@ -162,7 +162,7 @@ static void weigh(allocator *a, const uint32_t *ends)
         uint32_t weight = inner != 0 ? 1u << WEIGHT_OF_DEPTH : 1;
         const uint32_t *word = f->words + at;
         stencil_instruction found = wj_decode(word);
-        e->calls_through_tables = e->calls_through_tables || *word == WJ_OP_CALL_INDIRECT;
+        e->calls_through_tables = e->calls_through_tables || *word == WJ_OP_CALL_INDIRECT || *word == WJ_OP_RETURN_CALL_INDIRECT;
         e->has_scratch_slot = e->has_scratch_slot || (found.flags & DIVIDES) != 0;
         if (found.stencil != 0) {
             if ((found.flags & ACCESSES) != 0) {
@@ -172,7 +172,7 @@ static void weigh(allocator *a, const uint32_t *ends)
             weigh_operands(a, &found, region, weight, loose);
         } else if (*word == WJ_OP_LOOP) {
             e->has_loops = true;
-        } else if ((found.flags & METERS) == 0) {
+        } else if ((found.flags & METERS) == 0 && (*word < WJ_OP_RETURN_CALL || *word > WJ_OP_RETURN_CALL_REF)) {
             e->regions[region].calls = sum_of(e->regions[region].calls, (found.flags & CALLS) != 0 ? weight : 0);
             weigh_other(a, &found, word, region);
         }

@@ -46,6 +46,10 @@ const stencil_form wj_forms[WJ_OPERATION_COUNT] = {
     OTHER(CALL_IMPORT, 0, CALLS),
     OTHER(CALL_INDIRECT, 0, CALLS),
     OTHER(CALL_REF, 0, CALLS),
+    OTHER(RETURN_CALL, 0, ENDS),
+    OTHER(RETURN_CALL_IMPORT, 0, ENDS),
+    OTHER(RETURN_CALL_INDIRECT, 0, ENDS),
+    OTHER(RETURN_CALL_REF, 0, ENDS),
     OTHER(GLOBAL_GET_32, 1, HAS_CONSTANT),
     OTHER(GLOBAL_GET_64, 1, HAS_CONSTANT),
     OTHER(GLOBAL_SET_32, 1, HAS_CONSTANT),
@@ -390,15 +394,18 @@ static uint64_t constant_of(const stencil_instruction *found)
     return (uint64_t)(int64_t)(int32_t)found->constant;
 }
 
-static void emit_call_of(stencil_emitter *e, uint32_t function, uint32_t first)
+/* What does a call or a tail call. */
+typedef void call_emitter(stencil_emitter *e, const wj_callee *callee, const wj_signature *type, uint32_t first);
+
+static void emit_call_of(stencil_emitter *e, uint32_t function, uint32_t first, call_emitter *emit)
 {
     const wj_interpreter_plan *plan = &e->of->plan;
     const wj_signature *type = plan->types[plan->function_types[function]];
     wj_callee callee = {.kind = function < plan->imported_function_count ? CALLEE_IMPORT : CALLEE_OWN, .index = function};
-    wj_emit_call(e, &callee, type, first);
+    emit(e, &callee, type, first);
 }
 
-static void emit_indirect_call(stencil_emitter *e, const uint32_t *word)
+static void emit_indirect_call(stencil_emitter *e, const uint32_t *word, call_emitter *emit)
 {
     const wj_interpreter_plan *plan = &e->of->plan;
     wj_save_count(e);
@@ -406,14 +413,14 @@ static void emit_indirect_call(stencil_emitter *e, const uint32_t *word)
     uint32_t stub = wj_add_stub(e, STUB_TYPE, word[1]);
     emit_row(e, WJ_STENCIL_OTHER_TYPE, NULL, sizeof(uint32_t) * (uint64_t)word[1], STUB_TARGET | stub);
     wj_return_here(e, stub);
-    wj_emit_call(e, &(wj_callee){.kind = CALLEE_REFERENCE}, plan->types[word[1]], word[4]);
+    emit(e, &(wj_callee){.kind = CALLEE_REFERENCE}, plan->types[word[1]], word[4]);
 }
 
-static void emit_reference_call(stencil_emitter *e, const uint32_t *word)
+static void emit_reference_call(stencil_emitter *e, const uint32_t *word, call_emitter *emit)
 {
     wj_save_count(e);
     emit_row(e, WJ_STENCIL_FUNC_REF_OPERAND, &word[2], 0, 0);
-    wj_emit_call(e, &(wj_callee){.kind = CALLEE_REFERENCE}, e->of->plan.types[word[1]], word[3]);
+    emit(e, &(wj_callee){.kind = CALLEE_REFERENCE}, e->of->plan.types[word[1]], word[3]);
 }
 
 /* What the runtime does. */
@@ -555,13 +562,23 @@ static void emit_other(stencil_emitter *e, const uint32_t *w)
         break;
     case WJ_OP_CALL:
     case WJ_OP_CALL_IMPORT:
-        emit_call_of(e, w[1], w[2]);
+        emit_call_of(e, w[1], w[2], wj_emit_call);
         break;
     case WJ_OP_CALL_INDIRECT:
-        emit_indirect_call(e, w);
+        emit_indirect_call(e, w, wj_emit_call);
         break;
     case WJ_OP_CALL_REF:
-        emit_reference_call(e, w);
+        emit_reference_call(e, w, wj_emit_call);
+        break;
+    case WJ_OP_RETURN_CALL:
+    case WJ_OP_RETURN_CALL_IMPORT:
+        emit_call_of(e, w[1], w[2], wj_emit_tail_call);
+        break;
+    case WJ_OP_RETURN_CALL_INDIRECT:
+        emit_indirect_call(e, w, wj_emit_tail_call);
+        break;
+    case WJ_OP_RETURN_CALL_REF:
+        emit_reference_call(e, w, wj_emit_tail_call);
         break;
     case WJ_OP_TABLE_GET:
         table = plan->tables_offset + (uint64_t)WJ_TABLE_SLOT_SIZEOF * w[2];

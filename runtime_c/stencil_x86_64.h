@@ -306,6 +306,11 @@ WJ_INTERNAL void wj_emit_epoch(stencil_emitter *e, const stencil_stub *stub);
 /* The loops of the activation are hot once they have used so much more. Changes rax and rcx. */
 WJ_INTERNAL void wj_set_hot_fuel(stencil_emitter *e);
 
+/* ---- stencil_x86_64_frame.c ---- */
+
+/* Those that calls leave alone. */
+WJ_INTERNAL void wj_restore_registers(stencil_emitter *e);
+
 /* ---- stencil_x86_64.c ---- */
 
 /* All registers of locals, or those that calls change. */

@@ -2,22 +2,28 @@
 #ifdef __x86_64__
 #include "stencil_x86_64.h"
 
-/* Loads an argument into the register or stack place that the convention wants. */
-static void pass(stencil_emitter *e, uint32_t place, uint32_t slot)
+/* Where arguments that are passed in memory go: so far from a register. */
+typedef struct {
+    uint8_t base;
+    int32_t displacement;
+} argument_area;
+
+/* Loads an argument into the register or the place in memory that the convention wants. Changes rax. */
+static void pass(stencil_emitter *e, uint32_t place, uint32_t slot, argument_area area)
 {
     uint8_t where = e->registers[slot];
     const uint64_t *constant = wj_constant_of(e, slot);
     uint8_t number = where == IN_FRAME || constant != NULL ? RAX : wj_register_number(where);
     if (is_stack_place(place)) {
-        int32_t at = 8 * (int32_t)(place - (uint32_t)WJ_SLOT_OF(stack));
+        int32_t at = area.displacement + 8 * (int32_t)(place - (uint32_t)WJ_SLOT_OF(stack));
         if (where >= FIRST_FLOAT) {
-            store_float(e, number, RSP, at);
+            store_float(e, number, area.base, at);
             return;
         }
         if (where == IN_FRAME) {
             load(e, RAX, RBP, slot_at(e, slot));
         }
-        store(e, number, RSP, at);
+        store(e, number, area.base, at);
     } else if (is_integer_place(place)) {
         uint8_t to = ARGUMENT_NUMBERS[place - WJ_SLOT_OF(ints)];
         if (constant != NULL) {
@@ -37,6 +43,16 @@ static void pass(stencil_emitter *e, uint32_t place, uint32_t slot)
             move_float(e, to, number);
         } else {
             move_to_float(e, to, number);
+        }
+    }
+}
+
+/* Passes those in memory, or those in registers. */
+static void pass_all(stencil_emitter *e, const wj_signature *type, uint32_t first, bool in_memory, argument_area area)
+{
+    for (uint32_t i = 0; i < type->param_count; i++) {
+        if (is_stack_place(type->places[i].slot) == in_memory) {
+            pass(e, type->places[i].slot, first + i, area);
         }
     }
 }
@@ -122,6 +138,16 @@ static void call_memory(stencil_emitter *e, uint8_t base, int32_t displacement)
     memory_form(e, 0, false, 0xff, 2, base, displacement);
 }
 
+/* Of a call that has checked something first; else the store was told by the operation before. */
+static void tell_fuel(stencil_emitter *e, const wj_callee *callee)
+{
+    if (callee->kind == CALLEE_REFERENCE && wj_counts_fuel(e)) {
+        load(e, RAX, RBX, WJ_VMCONTEXT_STORE);
+        load(e, RCX, RBP, count_at(e));
+        store(e, RCX, RAX, WJ_STORE_FUEL);
+    }
+}
+
 void wj_emit_call(stencil_emitter *e, const wj_callee *callee, const wj_signature *type, uint32_t first)
 {
     if (type == NULL) {
@@ -132,26 +158,16 @@ void wj_emit_call(stencil_emitter *e, const wj_callee *callee, const wj_signatur
     e->outgoing_bytes = outgoing > e->outgoing_bytes ? outgoing : e->outgoing_bytes;
     store_for_call(e, type, first);
     wj_store_registers(e, false);
-    if (callee->kind == CALLEE_REFERENCE && wj_counts_fuel(e)) { /* else the store was told by the operation before */
-        load(e, RAX, RBX, WJ_VMCONTEXT_STORE);
-        load(e, RCX, RBP, count_at(e));
-        store(e, RCX, RAX, WJ_STORE_FUEL);
-    } else if (callee->kind != CALLEE_REFERENCE && !wj_counts_fuel(e)) {
+    tell_fuel(e, callee);
+    if (callee->kind != CALLEE_REFERENCE && !wj_counts_fuel(e)) {
         wj_save_count(e);
     }
-    for (uint32_t i = 0; i < type->param_count; i++) {
-        if (is_stack_place(type->places[i].slot)) {
-            pass(e, type->places[i].slot, first + i);
-        }
-    }
+    argument_area on_stack = {RSP, 0};
+    pass_all(e, type, first, true, on_stack);
     if (callee->kind != CALLEE_OWN) {
         announce_caller(e);
     }
-    for (uint32_t i = 0; i < type->param_count; i++) {
-        if (!is_stack_place(type->places[i].slot)) {
-            pass(e, type->places[i].slot, first + i);
-        }
-    }
+    pass_all(e, type, first, false, on_stack);
     if (type->area_slots != 0) {
         memory_form(e, 0, true, 0x8d, RSI, RSP, 8 * (int32_t)type->stack_slots);
     }
@@ -177,6 +193,93 @@ void wj_emit_call(stencil_emitter *e, const wj_callee *callee, const wj_signatur
         wj_load_count(e);
     }
     take_result(e, type, first);
+}
+
+/* ---- tail calls ----
+ *
+ * The frame is left, and what is called is jumped to. Its arguments beyond the registers go where this function's own were, if
+ * there is room for them; else through the store to its register entry, if it has one (compile/tail_calls.py). If it has none
+ * it makes no tail calls, and is called. */
+
+enum { OWN_ARGUMENTS = 16 }; /* from rbp: above the saved one and the return address */
+
+static int32_t function_word(const stencil_emitter *e, uint32_t array, uint32_t function)
+{
+    const wj_interpreter_plan *plan = &e->of->plan;
+    int64_t word = (int64_t)array * plan->function_count + (function - plan->imported_function_count);
+    return (int32_t)(8 * word);
+}
+
+/* Loads what is to be jumped to, code or a register entry, into rax, and its context into rdi, where a func-ref may be. */
+static void load_callee(stencil_emitter *e, const wj_callee *callee, bool is_register_entry)
+{
+    if (callee->kind == CALLEE_OWN) {
+        load(e, RAX, RBX, WJ_VMCONTEXT_FUNCTIONS);
+        load(e, RAX, RAX, function_word(e, is_register_entry ? WJ_REGISTER_ENTRIES : WJ_CODES, callee->index));
+        move(e, RDI, RBX);
+        return;
+    }
+    if (callee->kind == CALLEE_IMPORT) {
+        load(e, RAX, RBX, (int32_t)(e->of->plan.imported_functions_offset + 8 * callee->index));
+    } else {
+        move(e, RAX, RDI);
+    }
+    load(e, RDI, RAX, WJ_FUNC_REF_VMCTX);
+    load(e, RAX, RAX, is_register_entry ? WJ_FUNC_REF_TAIL_CODE : WJ_FUNC_REF_CODE);
+}
+
+static void jump_to_callee(stencil_emitter *e, const wj_callee *callee, const wj_signature *type, uint32_t first,
+                           bool is_register_entry)
+{
+    pass_all(e, type, first, false, (argument_area){RSP, 0});
+    if (type->area_slots != 0) {
+        load(e, RSI, RBP, RESULTS_AREA);
+    }
+    load_callee(e, callee, is_register_entry);
+    wj_restore_registers(e);
+    BYTES(e, 0xc9, 0xff, 0xe0); /* leave; jmp *%rax */
+}
+
+void wj_emit_tail_call(stencil_emitter *e, const wj_callee *callee, const wj_signature *type, uint32_t first)
+{
+    if (type == NULL) {
+        e->failed = true;
+        return;
+    }
+    store_for_call(e, type, first);
+    tell_fuel(e, callee);
+    if (callee->kind != CALLEE_OWN) {
+        announce_caller(e);
+    }
+    if (type->stack_slots <= e->signature->stack_slots) {
+        pass_all(e, type, first, true, (argument_area){RBP, OWN_ARGUMENTS});
+        jump_to_callee(e, callee, type, first, false);
+        return;
+    }
+    if (callee->kind == CALLEE_OWN) {
+        load(e, RAX, RBX, WJ_VMCONTEXT_FUNCTIONS);
+        load(e, RAX, RAX, function_word(e, WJ_REGISTER_ENTRIES, callee->index));
+    } else if (callee->kind == CALLEE_IMPORT) {
+        load(e, RAX, RBX, (int32_t)(e->of->plan.imported_functions_offset + 8 * callee->index));
+        load(e, RAX, RAX, WJ_FUNC_REF_TAIL_CODE);
+    } else {
+        load(e, RAX, RDI, WJ_FUNC_REF_TAIL_CODE);
+    }
+    register_form(e, 0, true, 0x85, RAX, RAX); /* test; je to the call */
+    BYTES(e, 0x0f, 0x84);
+    word(e, 0);
+    size_t hole = e->count - 4;
+    load(e, RCX, RBX, WJ_VMCONTEXT_STORE);
+    load(e, RCX, RCX, WJ_STORE_TAIL_ARGUMENTS);
+    pass_all(e, type, first, true, (argument_area){RCX, WJ_TAIL_ARGUMENTS_SIZEOF});
+    jump_to_callee(e, callee, type, first, true);
+    if (!e->failed) {
+        wj_write_32(e, hole, (uint32_t)(e->count - hole - 4));
+    }
+    wj_note_site(e, (uint32_t)e->count, WJ_HAND_OVER_OFFSET); /* in backtraces, what is called stands for this activation */
+    wj_emit_call(e, callee, type, first);
+    wj_emit_return(e, first);
+    wj_note_site(e, (uint32_t)e->count, e->module_offset);
 }
 
 void wj_emit_builtin(stencil_emitter *e, const void *function, uint32_t result, bool is_wide, const wj_argument *arguments,

@@ -2,7 +2,7 @@
 #ifdef __x86_64__
 #include "stencil_x86_64.h"
 
-static void restore_registers(stencil_emitter *e)
+void wj_restore_registers(stencil_emitter *e)
 {
     for (uint32_t i = 0; i < SAVED_REGISTERS; i++) {
         if ((e->saved_mask >> i & 1) != 0) {
@@ -10,6 +10,11 @@ static void restore_registers(stencil_emitter *e)
         }
     }
     load(e, RBX, RBP, SAVED_RBX);
+}
+
+static void leave_function(stencil_emitter *e)
+{
+    wj_restore_registers(e);
     BYTES(e, 0xc9, 0xc3); /* leave; ret */
 }
 
@@ -49,7 +54,7 @@ void wj_emit_return(stencil_emitter *e, uint32_t slot)
             move(e, to, wj_register_number(where));
         }
     }
-    restore_registers(e);
+    leave_function(e);
 }
 
 static uint32_t float_count(const wj_signature *type)
@@ -238,7 +243,7 @@ static void emit_hot(stencil_emitter *e, const stencil_stub *stub, bool is_loop)
         wj_note_site(e, (uint32_t)e->count, WJ_HAND_OVER_OFFSET); /* in backtraces, that code stands for this activation */
         BYTES(e, 0xff, 0xd0); /* call *%rax */
         wj_note_site(e, (uint32_t)e->count, stub->module_offset);
-        restore_registers(e);
+        leave_function(e);
         if (!e->failed) {
             e->code[hole] = (uint8_t)(e->count - hole - 1);
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 import threading
@@ -32,6 +33,7 @@ from wasmjit.wasm.decode import decode
 from wasmjit.wasm.text import wat2wasm
 
 I64 = ValType.i64()
+STENCILS = pytest.mark.skipif(platform.machine() != "x86_64", reason="there are stencils for x86-64")
 ITERATIONS = 200_000  # a frame left behind by each would take six times the stack that these stores allow
 WASM_STACK_BYTES = 256 << 10
 MODES = {
@@ -41,6 +43,9 @@ MODES = {
     "fuel and epochs": {"consume_fuel": True, "epoch_interruption": True},
     "interpreted": {"tier": "auto"},
     "interpreted, fuel and epochs": {"tier": "auto", "consume_fuel": True, "epoch_interruption": True},
+    "stencils": {"tier": "auto"},
+    "stencils, fuel and epochs": {"tier": "auto", "consume_fuel": True, "epoch_interruption": True},
+    "stencils, checked": {"tier": "auto", "signals_based_traps": False},
     "soon compiled": {"tier": "auto"},
 }
 
@@ -140,6 +145,7 @@ def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> St
     monkeypatch.setattr(thresholds, "OPTIMISER_PATIENCE_SECONDS", 600.0)
     monkeypatch.setattr(thresholds, "INTERPRETER_IS_PATIENT", False)
     monkeypatch.setattr(thresholds, "INTERPRETER_BUDGET", 100 if request.param == "soon compiled" else 1 << 30)
+    monkeypatch.setattr(thresholds, "STENCILS", not request.param.startswith("interpreted"))
     return make_store(**MODES[request.param])
 
 
@@ -148,6 +154,32 @@ def test_constant_stack(store: Store, unit_bytes: int) -> None:
     exports = make(store, unit_bytes=unit_bytes)
     for name, result in RESULTS.items():
         assert exports[name](store, ITERATIONS) == result, name
+
+
+@STENCILS
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("options", [{}, {"consume_fuel": True, "epoch_interruption": True}], ids=["plain", "metered"])
+@pytest.mark.parametrize("name", RESULTS)
+def test_chains_in_code_from_stencils(
+    name: str, options: dict[str, Any], seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """10 million calls."""
+    monkeypatch.setattr(thresholds, "OPTIMISER_PATIENCE_SECONDS", 600.0)
+    monkeypatch.setattr(thresholds, "INTERPRETER_BUDGET", 1 << 30)
+    monkeypatch.setattr(thresholds, "REGISTER_SEED", seed)
+    store = make_store(tier="auto", cache=False, **options)
+    functions = [
+        Func(store, FuncType([I64], [I64]), lambda n: n),
+        Func(store, FuncType([I64] * 12, [I64]), lambda *numbers: sum(n * (i + 1) for i, n in enumerate(numbers))),
+    ]
+    module = Module(store.engine, WAT)
+    exports: Any = Instance(store, module, functions).exports(store)
+    iterations = 10_000_000 if seed == 0 and name != "not a leaf" else 10_000
+    expected = RESULTS[name] if name != "locals" else iterations + 8
+    assert exports[name](store, iterations) == expected
+    tiers = {function.tier for function in module.tier_report() if function.calls}
+    # Arguments come through the store to functions that are interpreted.
+    assert "stencil" in tiers and (tiers == {"stencil"} or name not in ("self", "mutual", "table", "not a leaf"))
 
 
 @pytest.mark.slow
@@ -208,8 +240,10 @@ TURNS = f"""(module
     (return_call_indirect (type $many) {" ".join(f"(local.get {i})" for i in range(10))} (i32.const 0))))"""
 
 
-def test_compiled_and_interpreted_functions_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("has_stencils", [False, pytest.param(True, marks=STENCILS)], ids=["words", "stencils"])
+def test_compiled_and_other_functions_take_turns(has_stencils: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """By register entries, since not all arguments fit in registers."""
+    monkeypatch.setattr(thresholds, "STENCILS", has_stencils)
     monkeypatch.setattr(thresholds, "OPTIMISER_PATIENCE_SECONDS", 600.0)
     monkeypatch.setattr(thresholds, "INTERPRETER_BUDGET", 1 << 30)
     store = make_store(tier="auto")
@@ -218,7 +252,8 @@ def test_compiled_and_interpreted_functions_take_turns(monkeypatch: pytest.Monke
     other = make_store(tier="optimized")
     expected = Instance(other, Module(other.engine, TURNS), []).exports(other)["f"](other, ITERATIONS, *range(1, 10))
     assert function(store, ITERATIONS, *range(1, 10)) == expected > ITERATIONS // 8
-    assert [each.tier for each in module.tier_report()] == ["interpreted", "interpreted", "baseline"]
+    first = "stencil" if has_stencils else "interpreted"
+    assert [each.tier for each in module.tier_report()] == [first, "interpreted", "baseline"]
 
 
 def test_an_import_of_another_instance(store: Store) -> None:

@@ -34,15 +34,18 @@ def test_random_tail_calls_behave_as_in_wasmtime(options: dict[str, object], uni
 @SEEDS
 @pytest.mark.parametrize("budget", [NEVER, 1, 3, 20])
 @pytest.mark.parametrize("options", [{}, {"consume_fuel": True}], ids=["plain", "fuel"])
-def test_random_tail_calls_of_interpreted_functions(
-    budget: int, options: dict[str, object], num_seeds: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("has_stencils", [False, True], ids=["words", "stencils"])
+def test_random_tail_calls_in_the_first_tier(
+    budget: int, options: dict[str, object], has_stencils: bool, num_seeds: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those with vectors are compiled at their first call, others once they are hot."""
+    """In the interpreter, or code from stencils, of some; in compiled code once they are hot."""
     for owner, name in CHANGED:
         monkeypatch.setattr(owner, name, getattr(owner, name))
     become_eager()
     thresholds.INTERPRETER_BUDGET = budget
+    thresholds.STENCILS = has_stencils
     for seed in range(700 + budget % 100, 700 + budget % 100 + num_seeds):
+        thresholds.REGISTER_SEED = seed % 3
         deep = seed % 2 == 1
         counts = (0, 1, 10, 30, 50_000) if deep else (0, 1, 10, 30)
         assert not compare(seed, Config(tier="auto", **options), 96 << 10, counts, deep), seed
