@@ -20,9 +20,22 @@ from wasmjit import Config, Module, wat2wasm
 from wasmjit.wasm.decode import decode
 
 EXACT_TIERS = ("exact", "baseline", "auto", "explicit", "stencils", "fuel", "auto-fuel", "auto-epoch")
-EXACT_TIERS += ("auto-explicit", "auto-canonical", "stencils-fuel", "stencils-epoch", "stencils-explicit")
+EXACT_TIERS += (
+    "auto-explicit",
+    "auto-canonical",
+    "stencils-fuel",
+    "stencils-epoch",
+    "stencils-explicit",
+    "stencils-canonical",
+)
 # Soon hot, from code of stencils.
-STENCILS = ("hot_stencils", "hot_stencils-fuel", "hot_stencils-epoch", "hot_stencils-explicit")
+STENCILS = (
+    "hot_stencils",
+    "hot_stencils-fuel",
+    "hot_stencils-epoch",
+    "hot_stencils-explicit",
+    "hot_stencils-canonical",
+)
 PAGE = MemoryShape()
 
 

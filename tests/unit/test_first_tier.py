@@ -268,7 +268,7 @@ MANNERS: dict[str, dict[str, Any]] = {
 
 
 # What code from stencils has, too.
-IN_STENCILS = ("plain", "metered", "checked")
+IN_STENCILS = ("plain", "metered", "checked", "canonical")
 
 
 def _kinds() -> Iterator[Any]:

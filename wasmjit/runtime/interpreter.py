@@ -150,7 +150,7 @@ class Interpreter(_Interpreter):
                 "vector_choice": _vector_choice(config),
                 "counts_fuel": config.consume_fuel,
                 "looks_at_epochs": config.epoch_interruption,
-                "has_stencils": thresholds.STENCILS and not config.nan_canonicalization,  # which have none of that
+                "has_stencils": thresholds.STENCILS,
                 "register_seed": thresholds.REGISTER_SEED,
             },
         )

@@ -474,6 +474,18 @@ def _saturate_operation() -> Operation:
     return Operation("SATURATE", (I32,), (I64,), write)
 
 
+def _canonical_operation(bits: int) -> Operation:
+    valtype = F32 if bits == 32 else F64
+
+    def write(form: Form, registers: Sequence[str], immediate: str) -> list[str]:
+        llvm = llvm_type(valtype)
+        lines = [*_reads(form, registers, (valtype,), 1), f"  %z = fcmp uno {llvm} %a, %a"]
+        lines.append(f"  %r = select i1 %z, {llvm} 0x7FF8000000000000, {llvm} %a")
+        return [*lines, *_write("%r", form, llvm, registers)]
+
+    return Operation(f"CANONICAL_{bits}", (valtype,), (valtype,), write)
+
+
 def _null_operations() -> Iterator[Operation]:
     def is_null(form: Form, registers: Sequence[str], immediate: str) -> list[str]:
         lines = [*_reads(form, registers, (I64,), 1), "  %z = icmp eq i64 %a, 0\n  %v = zext i1 %z to i32"]
@@ -681,6 +693,7 @@ def operations() -> Iterator[Operation]:
     yield _test_operation("BRANCH_ON_NULL", I64, "eq")
     yield _test_operation("BRANCH_ON_NON_NULL", I64, "ne")
     yield _saturate_operation()
+    yield from (_canonical_operation(32), _canonical_operation(64))
     yield from _null_operations()
     yield from _global_operations()
     yield from _reference_operations()
