@@ -36,7 +36,7 @@ from .unit import Unit
 from .unit_state import CodePolicy, UnitState
 
 # Of text, in all copies: LLVM takes some milliseconds a thousand.
-_MOST_COPIED_LINES = 20_000
+_MOST_COPIED_LINES = 8_000
 _MOST_COPIES = 4
 
 _NAME = re.compile(r"%([A-Za-z_][\w.]*)")
