@@ -353,9 +353,10 @@ struct wj_interpreted {
 /* One module; made for one function table, by `wj_interpreter_new`. */
 struct wj_interpreter {
     wj_interpreter_plan plan;
-    struct wj_native *natives;      /* stencil.h; these three are changed by stencil_code.c only */
+    struct wj_native *natives;      /* stencil.h; these four are changed by stencil_code.c only */
     struct wj_code_arena *arenas;
-    bool refuses_code;              /* the system gives no memory for code: all is interpreted */
+    int64_t asks_again_ns;          /* atomic: the system gave no memory for code, and is not asked before then; 0: it did */
+    int64_t pause_ns;               /* how long it was not asked last */
     wj_interpreted *made;        /* all of them */
     wj_interpreted *functions[]; /* by position in the function table; NULL: not translated */
 };

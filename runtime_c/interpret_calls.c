@@ -53,12 +53,15 @@ uint64_t wj_hot(const context *c, wj_interpreted *function, uint32_t loop_offset
 {
     const wj_interpreter_plan *plan = &c->interpreter->plan;
     function->budget = plan->budget;
+    uint32_t position = function->function_index - plan->imported_function_count;
+    if (loop_offset == 0 && plan->has_stencils != 0) { /* the system gave no memory for it when it was called first, perhaps */
+        (void)native_of(c, position, function);
+    }
     /* What the code of a loop calls is native frames further down: where they get short it is not for this one. */
     if ((plan->patient != 0 && !wj_may_ask()) || (loop_offset != 0 && is_short(c, (uintptr_t)__builtin_frame_address(0)))) {
         return 0;
     }
-    return wj_report_hot(c->vmctx, function->function_index - plan->imported_function_count, loop_offset,
-                         WJ_ASKED_BY_INTERPRETER);
+    return wj_report_hot(c->vmctx, position, loop_offset, WJ_ASKED_BY_INTERPRETER);
 }
 
 wj_interpreted *wj_call_defined(const context *c, uint32_t position, uint64_t *values)

@@ -94,8 +94,8 @@ typedef struct {
 
 #define WJ_NO_NATIVE ((const wj_native *)1) /* of a function that is interpreted only */
 
-/* Makes the code executable; NULL if there is no memory for it, or the system lets nobody write code: then all of the
- * module's functions are interpreted from then on. */
+/* Makes the code executable; NULL if there is no memory for it, or the system lets nobody write code: then the module's
+ * functions that have none are interpreted, for some time. */
 WJ_INTERNAL wj_native *wj_native_publish(wj_interpreter *interpreter, uint32_t function_index, const wj_translated_code *code);
 WJ_INTERNAL void wj_natives_free(wj_interpreter *interpreter);
 WJ_INTERNAL void wj_natives_before_fork(void);

@@ -2,6 +2,7 @@
 #include "stencil.h"
 
 #include "wj_thread.h"
+#include "wj_thresholds.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -122,6 +123,16 @@ static wj_code_arena *arena_for(wj_interpreter *interpreter, size_t size_bytes)
     return arena != NULL && commit(arena, arena->used_bytes + size_bytes) ? arena : NULL;
 }
 
+/* Before the system is asked for memory again: whoever has it may give some back. */
+static void wait_before_asking(wj_interpreter *interpreter)
+{
+    int64_t pause_ns = 2 * interpreter->pause_ns;
+    pause_ns = pause_ns < WJ_CODE_MEMORY_FIRST_PAUSE_NS ? WJ_CODE_MEMORY_FIRST_PAUSE_NS : pause_ns;
+    pause_ns = pause_ns > WJ_CODE_MEMORY_LONGEST_PAUSE_NS ? WJ_CODE_MEMORY_LONGEST_PAUSE_NS : pause_ns;
+    interpreter->pause_ns = pause_ns;
+    __atomic_store_n(&interpreter->asks_again_ns, wj_now_ns(CLOCK_MONOTONIC) + pause_ns, __ATOMIC_RELAXED);
+}
+
 wj_native *wj_native_publish(wj_interpreter *interpreter, uint32_t function_index, const wj_translated_code *code)
 {
     wj_native *made = malloc(sizeof *made + code->site_count * sizeof made->sites[0]);
@@ -132,11 +143,13 @@ wj_native *wj_native_publish(wj_interpreter *interpreter, uint32_t function_inde
     pthread_mutex_lock(&lock);
     wj_code_arena *arena = arena_for(interpreter, size_bytes);
     if (arena == NULL) {
-        __atomic_store_n(&interpreter->refuses_code, true, __ATOMIC_RELAXED);
+        wait_before_asking(interpreter);
         pthread_mutex_unlock(&lock);
         free(made);
         return NULL;
     }
+    __atomic_store_n(&interpreter->asks_again_ns, 0, __ATOMIC_RELAXED);
+    interpreter->pause_ns = 0;
     uint8_t *to = arena->writable + arena->used_bytes;
     made->code = arena->executable + arena->used_bytes;
     arena->used_bytes += size_bytes;

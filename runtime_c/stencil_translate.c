@@ -741,7 +741,7 @@ static const wj_native *translate(stencil_emitter *e, wj_interpreter *interprete
     return wj_native_publish(interpreter, e->function->function_index, &made);
 }
 
-/* Native code, or WJ_NO_NATIVE; NULL if something is to interrupt this thread. */
+/* Native code, or WJ_NO_NATIVE; NULL if something is to interrupt this thread, or the system gives no memory for now. */
 static const wj_native *make(wj_interpreter *interpreter, const wj_interpreted *function)
 {
     if (function->slot_count > MOST_SLOTS || !wj_has_stencils()) {
@@ -768,13 +768,21 @@ static const wj_native *make(wj_interpreter *interpreter, const wj_interpreted *
     free(e.sites);
     free(e.jumps);
     free(e.stubs);
-    return native == NULL && !e.is_interrupted ? WJ_NO_NATIVE : native;
+    bool may_try_again = e.is_interrupted || __atomic_load_n(&interpreter->asks_again_ns, __ATOMIC_RELAXED) != 0;
+    return native == NULL && !may_try_again ? WJ_NO_NATIVE : native;
+}
+
+/* Whether the system has not just refused memory for code. */
+static bool may_ask(const wj_interpreter *interpreter)
+{
+    int64_t asks_again_ns = __atomic_load_n(&interpreter->asks_again_ns, __ATOMIC_RELAXED);
+    return asks_again_ns == 0 || wj_now_ns(CLOCK_MONOTONIC) >= asks_again_ns;
 }
 
 const wj_native *wj_native_of(wj_interpreter *interpreter, wj_interpreted *function)
 {
     const wj_native *found = __atomic_load_n(&function->native, __ATOMIC_ACQUIRE);
-    if (found == NULL && !__atomic_load_n(&interpreter->refuses_code, __ATOMIC_RELAXED)) {
+    if (found == NULL && may_ask(interpreter)) {
         int64_t began_ns = wj_now_ns(CLOCK_MONOTONIC);
         const wj_native *made = make(interpreter, function);
         (void)__atomic_fetch_add(&function->translate_ns, wj_now_ns(CLOCK_MONOTONIC) - began_ns, __ATOMIC_RELAXED);

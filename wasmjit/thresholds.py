@@ -17,6 +17,9 @@ INTERPRETS = True
 STENCILS = os.environ.get("WASMJIT_STENCILS") != "0"
 # For tests: not 0: which locals and operands are in registers does not depend on their use, but on this.
 REGISTER_SEED = 0
+# Where the system gives no memory for that, it is asked again after a pause, twice as long each time. (In C.)
+CODE_MEMORY_FIRST_PAUSE_NS = 50_000_000
+CODE_MEMORY_LONGEST_PAUSE_NS = 10_000_000_000
 # How often a function or a loop begins before somebody is told of it. Compiling a function takes as long as running it
 # a few thousand times here.
 INTERPRETER_BUDGET = 5000
@@ -130,5 +133,7 @@ def render_header() -> str:
         f"#define WJ_QUESTION_INTERVAL_NS {QUESTION_INTERVAL_NS}\n"
         f"#define WJ_QUESTION_COST_SHARE {QUESTION_COST_SHARE}\n"
         f"#define WJ_LONGEST_QUESTION_INTERVAL_NS {LONGEST_QUESTION_INTERVAL_NS}\n"
+        f"#define WJ_CODE_MEMORY_FIRST_PAUSE_NS {CODE_MEMORY_FIRST_PAUSE_NS}\n"
+        f"#define WJ_CODE_MEMORY_LONGEST_PAUSE_NS {CODE_MEMORY_LONGEST_PAUSE_NS}\n"
         "#endif\n"
     )

@@ -186,6 +186,62 @@ def test_what_has_code_keeps_it_when_the_system_refuses_more() -> None:
     assert said in ("done", "no filter")
 
 
+_GIVES_BACK = """
+    import resource, time
+    from wasmjit import Func, FuncType
+    thresholds.INTERPRETER_BUDGET = 1000
+    store = Store(Engine(Config(tier="auto", cache=False)))
+    module = Module(store.engine, '''(module (import "" "half" (func $half))
+      (func $add (export "add") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1)))
+      (func (export "sum") (param $n i32) (result i32) (local $s i32)
+        (loop $again
+          (local.set $s (call $add (local.get $s) (local.get $n)))
+          (if (i32.eq (local.get $n) (i32.const 5000)) (then (call $half)))
+          (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+        (local.get $s)))''')
+    half = lambda: None
+    exports = Instance(store, module, [Func(store, FuncType([], []), lambda: half())]).exports(store)
+    def tiers():
+        return [function.tier for function in module.tier_report()]
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limit[1]))
+    assert exports["add"](store, 1, 2) == 3 and exports["sum"](store, 10) == 55
+    assert tiers() == ["interpreted"] * 2
+    def give_back():
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+"""
+
+
+def test_the_system_is_asked_again_later() -> None:
+    """Each function at a call of its own: after a pause, and not before."""
+    script = """
+        give_back()
+        begun = time.monotonic()
+        exports["add"](store, 1, 2)
+        assert tiers() == ["interpreted"] * 2 or time.monotonic() - begun > 0.02
+        time.sleep(0.15)
+        assert exports["add"](store, 3, 4) == 7
+        assert tiers() == ["stencil", "interpreted"]
+        assert exports["sum"](store, 10) == 55
+        assert tiers() == ["stencil", "stencil"]
+        print("done")
+    """
+    assert _run(textwrap.dedent(_GIVES_BACK) + textwrap.dedent(script)) == "done"
+
+
+def test_functions_that_are_called_by_interpreted_ones_are_asked_for_again() -> None:
+    """At a report of the function: such calls do not go through the function table."""
+    script = """
+        def half():
+            give_back()
+            time.sleep(0.3)
+        assert exports["sum"](store, 10_000) == 10_000 * 10_001 // 2
+        assert tiers() == ["stencil", "interpreted"]
+        print("done")
+    """
+    assert _run(textwrap.dedent(_GIVES_BACK) + textwrap.dedent(script)) == "done"
+
+
 def test_systems_that_do_not_know_of_executable_files_in_memory() -> None:
     """Linux before 6.3 refuses the flag."""
     script = """
