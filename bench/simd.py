@@ -1,6 +1,6 @@
 """CPU time of kernels written with vector intrinsics: wasmjit, the wasmtime package, and the same source natively.
 
-    python -m bench.simd [--json] [--runs N] [--keep DIRECTORY] [NAME...]
+    python -m bench.simd [--json] [--runs N] [--keep DIRECTORY] [--first-tier] [NAME...]
 
 The kernels (``kernels/simd``) are compiled here: for WebAssembly by the ziglang package (``-O3 -msimd128``), natively
 by gcc (``-O3 -march=native``, with `simd.h` in place of ``wasm_simd128.h``; without contraction to multiply-add, which
@@ -9,7 +9,9 @@ would round differently). Each checks itself and prints a checksum; checksums th
 A figure is the median of N runs (7) in ms, the contenders taking turns. It is CPU time, of the thread that calls
 ``_start`` in a fresh Store, or of the native process (its start, under a millisecond, included); a busy machine
 disturbs that less than wall time. Compilation of the module is not in it. wasmjit has its default Config (opt level
-speed, guard pages). Ratios are wasmjit's time by the other's: below 1, wasmjit is faster.
+speed, guard pages), with all of the module optimised before; with ``--first-tier`` nothing is ever hot, and all runs
+in code from stencils (or, with ``WASMJIT_STENCILS=0``, in the interpreter). Ratios are wasmjit's time by the other's:
+below 1, wasmjit is faster.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import wasmjit
+from wasmjit import thresholds
 
 try:
     import wasmtime
@@ -38,6 +41,7 @@ except ImportError:  # a test extra
 
 KERNELS = Path(__file__).resolve().parent / "kernels" / "simd"
 DEFAULT_RUNS = 7
+NEVER_HOT = (1 << 31) - 1
 # About a tenth of a second each.
 ITERATIONS = {
     "base64": 6000,
@@ -76,6 +80,13 @@ def compile_wasm(name: str, directory: Path) -> Path:
 def compile_native(name: str, directory: Path) -> Path:
     """Compiles a kernel for this processor with gcc. Raises RuntimeError if gcc refuses."""
     return _compile(["gcc", *C_FLAGS, "-march=native", "-ffp-contract=off", f"{name}.c"], directory / name)
+
+
+def stay_in_first_tier() -> None:
+    """From now on nothing is compiled in this process."""
+    os.environ["WASMJIT_TIER"] = "auto"
+    thresholds.INTERPRETER_BUDGET = NEVER_HOT
+    thresholds.OPTIMISER_PATIENCE_SECONDS = 3600.0
 
 
 def wasm_run(api: Any, wasm: Path) -> Run:
@@ -174,8 +185,11 @@ def main(arguments: list[str]) -> list[dict[str, Any]]:
     parser.add_argument("--json", action="store_true", help="print the figures as JSON instead of a table")
     parser.add_argument("--runs", type=int, default=DEFAULT_RUNS)
     parser.add_argument("--keep", type=Path, metavar="DIRECTORY", help="leave the compiled kernels there")
+    parser.add_argument("--first-tier", action="store_true", help="nothing is hot, and nothing compiled")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(ITERATIONS)}")
     options = parser.parse_args(arguments)
+    if options.first_tier:
+        stay_in_first_tier()
     if unknown := set(options.names) - set(ITERATIONS):
         parser.error(f"no such kernel: {', '.join(sorted(unknown))}")
     if options.runs < 1:

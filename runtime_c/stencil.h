@@ -49,6 +49,7 @@ typedef struct {
     uint8_t has_result;
     uint8_t floats; /* a bit for each operand: whether its registers are those of floats */
     uint8_t is_narrow; /* the result is an i32, above which there are zeros */
+    uint8_t vectors;   /* a bit for each operand: whether it is a v128 */
 } wj_stencil_operation;
 
 /* The limit of code from stencils, which is called from `here`: where its frames are beyond, it goes on in the interpreter.

@@ -11,6 +11,7 @@
 enum { FAR_ACCESS = 1, NARROW_ACCESS = 2 };
 enum { FAR_CHECK = 1, NARROW_CHECK = 2, WIDE_CHECK = 3, WIDE_FAR_CHECK = 4 };
 enum { WEIGHT_OF_DEPTH = 3, MOST_DEPTH = 16 };
+enum { VECTOR_BYTES = 16 };
 enum { NO_CHECK_KIND = 0 }; /* of a memory with addresses of 32 bits and guard pages (wj_interpreter_plan.memory_kinds) */
 
 typedef struct {
@@ -20,9 +21,14 @@ typedef struct {
     bool is_checked;
 } memory_access;
 
+static bool is_vector(uint32_t compared_operation)
+{
+    return compared_operation == WJ_OP_V128_LOAD_CHECKED || compared_operation == WJ_OP_V128_STORE_CHECKED;
+}
+
 static bool is_compared(uint32_t operation)
 {
-    return operation >= WJ_OP_I32_LOAD_CHECKED && operation <= WJ_OP_I64_STORE32_CHECKED;
+    return (operation >= WJ_OP_I32_LOAD_CHECKED && operation <= WJ_OP_I64_STORE32_CHECKED) || is_vector(operation);
 }
 
 static uint32_t access_bytes(uint32_t compared_operation)
@@ -32,7 +38,7 @@ static uint32_t access_bytes(uint32_t compared_operation)
         WJ_LOAD_ROWS(WJ_X) WJ_STORE_ROWS(WJ_X)
 #undef WJ_X
     };
-    return sizes[compared_operation - WJ_OP_I32_LOAD_CHECKED];
+    return is_vector(compared_operation) ? VECTOR_BYTES : sizes[compared_operation - WJ_OP_I32_LOAD_CHECKED];
 }
 
 /* `word`: an operation, two slots, and what is read here. */

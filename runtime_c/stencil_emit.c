@@ -96,6 +96,22 @@ uint32_t wj_add_constant(stencil_emitter *e, uint64_t value)
     return (uint32_t)e->pooled_count++;
 }
 
+uint32_t wj_add_wide_constant(stencil_emitter *e, uint64_t lower, uint64_t upper)
+{
+    for (size_t i = e->pooled_count; i > 1 && i + 32 > e->pooled_count; i--) {
+        if (e->pooled[i - 2] == lower && e->pooled[i - 1] == upper) {
+            return (uint32_t)(i - 2);
+        }
+    }
+    e->pooled = grown(e, e->pooled, e->pooled_count, &e->pooled_room, 16, sizeof *e->pooled);
+    if (e->failed) {
+        return 0;
+    }
+    e->pooled[e->pooled_count++] = lower;
+    e->pooled[e->pooled_count++] = upper;
+    return (uint32_t)e->pooled_count - 2;
+}
+
 void wj_write_32(stencil_emitter *e, size_t place, uint32_t value)
 {
     memcpy(e->code + place, &value, sizeof value);

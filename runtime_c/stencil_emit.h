@@ -19,6 +19,7 @@ enum {
     FLOAT_REGISTERS = 7,
     STENCIL_REGISTERS = INTEGER_REGISTERS + FLOAT_REGISTERS,
 };
+enum { WJ_UPPER_HALF = 2 };
 enum { STENCIL_CANDIDATES = 8, MOST_CONSTANTS = 8 };
 enum { MOST_CHECKS = 4, COUNTED_MEMORIES = 4 };
 enum { TARGET_MARK = 0x8000 }; /* of a word that something jumps to */
@@ -96,6 +97,9 @@ typedef struct {
     uint8_t *registers;                    /* by slot */
     uint8_t *is_float;                     /* by local */
     uint8_t *is_narrow;                    /* by local: see stencil_narrow.c */
+    uint8_t *is_vector;                    /* by slot of a local: the first of a v128, or its upper half (WJ_UPPER_HALF) */
+    bool has_vectors;
+    uint32_t vectors;                      /* a bit for each register of an operand */
     uint32_t narrow;                       /* a bit for each register of an operand */
     uint16_t *marks;                       /* by word: its region, and TARGET_MARK */
     stencil_region *regions;
@@ -173,8 +177,9 @@ WJ_INTERNAL uint32_t wj_add_stub(stencil_emitter *e, int kind, uint32_t number);
 WJ_INTERNAL void wj_return_here(stencil_emitter *e, uint32_t stub);
 /* Writes the distances of all jumps. */
 WJ_INTERNAL void wj_write_jumps(stencil_emitter *e);
-/* The number of a constant that stands behind the code. */
+/* The number of a constant that stands behind the code; of two that stand one behind the other. */
 WJ_INTERNAL uint32_t wj_add_constant(stencil_emitter *e, uint64_t value);
+WJ_INTERNAL uint32_t wj_add_wide_constant(stencil_emitter *e, uint64_t lower, uint64_t upper);
 WJ_INTERNAL void wj_write_32(stencil_emitter *e, size_t place, uint32_t value);
 
 static inline bool wj_counts_fuel(const stencil_emitter *e)
@@ -204,6 +209,16 @@ WJ_INTERNAL void wj_emit_float_constant(stencil_emitter *e, uint8_t where, uint6
 /* Between a register and the slot that is in it; nothing if that is in none. */
 WJ_INTERNAL void wj_store_register(stencil_emitter *e, uint32_t slot);
 WJ_INTERNAL void wj_load_register(stencil_emitter *e, uint32_t slot);
+/* A register's place, which has what is in the slot, goes to the frame. */
+WJ_INTERNAL void wj_store_place(stencil_emitter *e, uint8_t place, uint32_t slot, bool is_vector);
+/* From the slots of operands to that of the result, the first, all of which are in the frame then; with a number behind
+ * them. */
+WJ_INTERNAL void wj_emit_routine(stencil_emitter *e, const void *function, const uint32_t *slots, uint32_t count, uint32_t number);
+/* Loads a constant of four words into a register of floats, or the slot of that is IN_FRAME. */
+WJ_INTERNAL void wj_emit_vector_constant(stencil_emitter *e, uint8_t where, uint32_t slot, const uint32_t *words);
+/* The bytes of two vectors, of which one is IN_FRAME or in a register, into the spare vector; and that to where it belongs. */
+WJ_INTERNAL void wj_emit_shuffle(stencil_emitter *e, const uint32_t *slots, const uint32_t *mask);
+WJ_INTERNAL void wj_take_shuffled(stencil_emitter *e, uint8_t where, uint32_t slot);
 WJ_INTERNAL void wj_move_slots(stencil_emitter *e, uint32_t to, uint32_t from, uint32_t count);
 /* Between the spare register and the frame: what is left of the fuel, or else iterations until a loop is hot. */
 WJ_INTERNAL void wj_save_count(stencil_emitter *e);
@@ -261,6 +276,10 @@ WJ_INTERNAL void wj_load_constant(stencil_emitter *e, uint32_t slot, bool is_flo
 WJ_INTERNAL bool wj_is_narrow(const stencil_emitter *e, uint32_t slot);
 /* Notes whether what was just written there has. */
 WJ_INTERNAL void wj_note_narrow(stencil_emitter *e, uint32_t slot, bool narrow);
+/* Whether what is in the register of a slot is a v128, which is two slots. */
+WJ_INTERNAL bool wj_is_vector(const stencil_emitter *e, uint32_t slot);
+/* Notes that it is, of what was just placed there. */
+WJ_INTERNAL void wj_note_vector(stencil_emitter *e, uint32_t slot);
 /* Forgets all operands, and copies. */
 WJ_INTERNAL void wj_drop_operands(stencil_emitter *e);
 /* All operands go to the frame, but for those of an instruction; if `keep`, they are in registers too. */
@@ -281,7 +300,19 @@ WJ_INTERNAL void wj_forget_checks_of(stencil_emitter *e, const stencil_instructi
 /* Where a block ends. */
 WJ_INTERNAL void wj_use_home_memory(stencil_emitter *e);
 
+/* ---- stencil_vectors.c ---- */
+
+/* Finds the locals that are vectors. */
+WJ_INTERNAL void wj_find_vectors(stencil_emitter *e);
+/* An operation with vectors that is not all of one stencil, or none for this engine. */
+WJ_INTERNAL bool wj_emit_vector(stencil_emitter *e, const stencil_instruction *found, const uint32_t *word);
+
 /* ---- stencil_translate.c ---- */
+
+/* Copies the stencil of an operation whose result and operands are at `places`. */
+WJ_INTERNAL void wj_copy_stencil(stencil_emitter *e, const stencil_row *of, const uint8_t *places);
+/* Whether a local is in a register, and not also in the frame. */
+WJ_INTERNAL bool wj_is_pinned(const stencil_emitter *e, uint32_t slot);
 
 /* What the interpreter's operations consist of. The words of those that one stencil is all of, and of BRANCH: slots, the
  * result's first, then a constant, then a target. */

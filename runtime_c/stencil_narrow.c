@@ -64,6 +64,10 @@ static void look_at(narrowness *n, const stencil_instruction *found, const uint3
     case WJ_OP_CALL_IMPORT:
     case WJ_OP_CALL_INDIRECT:
     case WJ_OP_CALL_REF:
+    case WJ_OP_I64_ADD128:
+    case WJ_OP_I64_SUB128:
+    case WJ_OP_I64_MUL_WIDE_S:
+    case WJ_OP_I64_MUL_WIDE_U:
     case WJ_OP_MOVE:
         n->block++;
         return;
@@ -91,8 +95,9 @@ bool wj_find_narrow(stencil_emitter *e)
         return false;
     }
     memset(e->is_narrow, 1, f->local_count);
-    for (uint32_t i = 0; i < e->signature->param_count; i++) {
-        e->is_narrow[i] = e->signature->places[i].letter == 'i';
+    for (uint32_t i = 0, slot = 0; i < e->signature->param_count; i++) {
+        e->is_narrow[slot] = e->signature->places[i].letter == 'i';
+        slot += wj_slots_of(e->signature->places[i].letter);
     }
     for (uint32_t round = 0; n.changed && round < MOST_ROUNDS; round++) {
         n.changed = false;

@@ -36,6 +36,7 @@ void wj_set_region(stencil_emitter *e, uint32_t region)
     e->stored = 0;
     e->copies = 0;
     e->narrow = 0;
+    e->vectors = 0;
     e->region = region;
 }
 
@@ -78,12 +79,22 @@ static uint8_t hold(stencil_emitter *e, uint32_t i, uint32_t slot)
     e->held[i] = slot;
     e->stored &= ~(1u << i);
     e->narrow &= ~(1u << i);
+    e->vectors &= ~(1u << i);
     e->registers[slot] = place_of(i);
     return e->registers[slot];
 }
 
+/* Forgets an operand that was never used, a vector, whose second slot this one is. */
+static void drop_upper_half(stencil_emitter *e, uint32_t slot)
+{
+    if (e->has_vectors && slot != 0 && wj_is_operand(e, slot - 1) && wj_is_vector(e, slot - 1)) {
+        wj_drop_operand(e, slot - 1);
+    }
+}
+
 uint8_t wj_place_operand(stencil_emitter *e, uint32_t slot, bool is_float, uint8_t wanted)
 {
+    drop_upper_half(e, slot);
     wj_drop_operand(e, slot);
     return hold(e, find_register(e, is_float, wanted), slot);
 }
@@ -126,6 +137,7 @@ void wj_drop_operand(stencil_emitter *e, uint32_t slot)
 
 void wj_place_constant(stencil_emitter *e, uint32_t slot, uint64_t value)
 {
+    drop_upper_half(e, slot);
     wj_drop_operand(e, slot);
     if (e->constant_count == MOST_CONSTANTS) {
         wj_emit_constant(e, slot, value);
@@ -153,6 +165,22 @@ void wj_load_constant(stencil_emitter *e, uint32_t slot, bool is_float)
         uint64_t copy = *value;
         (void)wj_place_operand(e, slot, is_float, IN_FRAME);
         wj_emit_constant(e, slot, copy);
+    }
+}
+
+bool wj_is_vector(const stencil_emitter *e, uint32_t slot)
+{
+    uint8_t in = e->registers[slot];
+    if (!wj_is_operand(e, slot)) {
+        return e->is_vector[slot] == 1;
+    }
+    return in >= FIRST_FLOAT && (e->vectors >> index_of(in) & 1) != 0;
+}
+
+void wj_note_vector(stencil_emitter *e, uint32_t slot)
+{
+    if (e->registers[slot] >= FIRST_FLOAT) {
+        e->vectors |= 1u << index_of(e->registers[slot]);
     }
 }
 

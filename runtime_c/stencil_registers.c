@@ -225,7 +225,7 @@ static void merge(allocator *a, uint32_t region)
             continue;
         }
         bool is_operand = at.slot >= local_count;
-        bool is_float = at.weights[FLOAT] > at.weights[INTEGER];
+        bool is_float = at.weights[FLOAT] > at.weights[INTEGER] || (!is_operand && a->e->is_vector[at.slot] != 0);
         if (is_operand || at.weights[INTEGER] / MIXED_SHARE >= at.weights[FLOAT]) {
             uint32_t weight = at.weights[INTEGER] + (is_float || is_operand ? 0 : at.weights[EITHER]);
             consider(of->integers, STENCIL_CANDIDATES, (stencil_candidate){at.slot, weight, at.is_written});
@@ -388,6 +388,10 @@ static void choose_at_random(stencil_emitter *e, uint32_t region)
         uint32_t slot = wj_random(e) % (e->function->local_count + 1);
         if (around != NULL && wj_random(e) % 2 == 0) {
             slot = around->slots[i] == NO_SLOT ? e->function->local_count : around->slots[i];
+        }
+        uint8_t half = slot < e->function->local_count ? e->is_vector[slot] : 0;
+        if (half == WJ_UPPER_HALF || (half != 0 && i < INTEGER_REGISTERS)) {
+            continue;
         }
         if (slot != e->function->local_count && find(in, &INTEGERS, slot) == NO_SLOT && find(in, &FLOATS, slot) == NO_SLOT) {
             put(in, around, i, slot, true);

@@ -34,6 +34,13 @@ const stencil_form wj_forms[WJ_OPERATION_COUNT] = {
     OTHER(CONSTANT, 1, HAS_CONSTANT),
     OTHER(CONSTANT_64, 0, 0),
     OTHER(SELECT, 4, 0),
+    OTHER(COPY_128, 2, 0),
+    OTHER(CONSTANT_128, 0, 0),
+    OTHER(SELECT_128, 4, 0),
+    OTHER(V128_LOAD, 2, HAS_CONSTANT | ACCESSES),
+    OTHER(V128_STORE, 2, HAS_CONSTANT | ACCESSES),
+    OTHER(V128_LOAD_CHECKED, 2, ACCESSES),
+    OTHER(V128_STORE_CHECKED, 2, ACCESSES),
     OTHER(LOOP, 0, 0),
     OTHER(BRANCH, 0, HAS_TARGET | ENDS),
     OTHER(BRANCH_IF, 1, HAS_TARGET),
@@ -58,6 +65,14 @@ const stencil_form wj_forms[WJ_OPERATION_COUNT] = {
     OTHER(IMPORTED_GLOBAL_GET_64, 1, HAS_CONSTANT),
     OTHER(IMPORTED_GLOBAL_SET_32, 1, HAS_CONSTANT),
     OTHER(IMPORTED_GLOBAL_SET_64, 1, HAS_CONSTANT),
+    OTHER(GLOBAL_GET_128, 1, HAS_CONSTANT),
+    OTHER(GLOBAL_SET_128, 1, HAS_CONSTANT),
+    OTHER(IMPORTED_GLOBAL_GET_128, 1, HAS_CONSTANT),
+    OTHER(IMPORTED_GLOBAL_SET_128, 1, HAS_CONSTANT),
+    OTHER(I64_ADD128, 0, 0),
+    OTHER(I64_SUB128, 0, 0),
+    OTHER(I64_MUL_WIDE_S, 0, 0),
+    OTHER(I64_MUL_WIDE_U, 0, 0),
     OTHER(REF_FUNC, 1, HAS_CONSTANT),
     OTHER(REF_FUNC_IMPORTED, 1, HAS_CONSTANT),
     OTHER(TABLE_GET, 0, 0),
@@ -94,6 +109,15 @@ const stencil_form wj_forms[WJ_OPERATION_COUNT] = {
     OTHER(FUEL_CHECK, 0, METERS),
     OTHER(EPOCH, 0, METERS),
 #undef OTHER
+#define WJ_X(opcode, name, form, ...) [WJ_OP_##name] = WJ_FORM_##form,
+#define WJ_FORM_UNARY {WJ_WORDS_VECTOR_UNARY, 2, 0}
+#define WJ_FORM_BINARY {WJ_WORDS_VECTOR_BINARY, 3, 0}
+#define WJ_FORM_TERNARY {WJ_WORDS_VECTOR_TERNARY, 4, 0}
+#define WJ_FORM_UNARY_LANE {WJ_WORDS_VECTOR_UNARY_LANE, 2, HAS_CONSTANT}
+#define WJ_FORM_BINARY_LANE {WJ_WORDS_VECTOR_BINARY_LANE, 3, HAS_CONSTANT}
+#define WJ_FORM_SHUFFLE {WJ_WORDS_VECTOR_SHUFFLE, 3, 0}
+    WJ_VECTOR_ROWS(WJ_X)
+#undef WJ_X
 #define WJ_X(opcode, name, ...) [WJ_OP_##name] = {WJ_WORDS_UNARY, 2, 0},
     WJ_UNARY_ROWS(WJ_X)
 #undef WJ_X
@@ -176,8 +200,7 @@ static void find_operands(stencil_emitter *e, stencil_row *of, uint8_t *places)
     }
 }
 
-/* Whether a local is in a register, and not also in the frame. */
-static bool is_pinned(const stencil_emitter *e, uint32_t slot)
+bool wj_is_pinned(const stencil_emitter *e, uint32_t slot)
 {
     uint8_t in = e->registers[slot];
     if (wj_is_operand(e, slot) || in == IN_FRAME) {
@@ -194,8 +217,12 @@ static uint8_t place_result(stencil_emitter *e, const stencil_row *of, const uin
     uint32_t slot = of->slots[0];
     bool is_float = (operation->floats & 1) != 0;
     uint8_t in = e->registers[slot];
-    if (is_pinned(e, slot)) {
+    if (wj_is_pinned(e, slot)) {
         return is_float == (in >= FIRST_FLOAT) ? in : IN_FRAME;
+    }
+    bool is_vector = (operation->vectors & 1) != 0;
+    if (is_vector && wj_is_operand(e, slot)) {
+        wj_drop_operand(e, slot + 1);
     }
     uint8_t wanted = wj_is_operand(e, slot) ? IN_FRAME : in;
     uint32_t count = is_commutative(of->number) ? operation->operand_count : 2;
@@ -203,7 +230,11 @@ static uint8_t place_result(stencil_emitter *e, const stencil_row *of, const uin
         bool fits = wj_is_operand(e, of->slots[i]) && places[i] != IN_FRAME && (places[i] >= FIRST_FLOAT) == is_float;
         wanted = fits && wanted == IN_FRAME ? places[i] : wanted;
     }
-    return wj_is_operand(e, slot) ? wj_place_operand(e, slot, is_float, wanted) : wj_place_copy(e, slot, is_float, wanted);
+    in = wj_is_operand(e, slot) ? wj_place_operand(e, slot, is_float, wanted) : wj_place_copy(e, slot, is_float, wanted);
+    if (is_vector) {
+        wj_note_vector(e, slot);
+    }
+    return in;
 }
 
 /* What was just written where `place_result` said goes to where else it belongs. */
@@ -211,27 +242,32 @@ static void finish_result(stencil_emitter *e, uint32_t slot, uint8_t place)
 {
     if (place == IN_FRAME) {
         wj_load_register(e, slot);
-    } else if (!wj_is_operand(e, slot) && !is_pinned(e, slot)) {
+    } else if (!wj_is_operand(e, slot) && !wj_is_pinned(e, slot)) {
         wj_store_register(e, slot);
     }
 }
 
-/* Copies the stencil of an operation whose result and operands are at `places`. */
-static void copy_stencil(stencil_emitter *e, const stencil_row *of, const uint8_t *places)
+/* The number of a form, as wasmjit/stencils/text.py has it (Form.number). */
+static uint32_t form_of(const wj_stencil_operation *operation, const uint8_t *places)
+{
+    uint32_t form = 0;
+    for (uint32_t i = 0; i < operation->operand_count; i++) {
+        bool is_same = operation->has_result != 0 && i != 0 && places[i] == places[0];
+        form |= places[i] == IN_FRAME ? 0 : 1u << i | (uint32_t)is_same << (operation->operand_count + i);
+    }
+    return form;
+}
+
+void wj_copy_stencil(stencil_emitter *e, const stencil_row *of, const uint8_t *places)
 {
     const wj_stencil_operation *operation = &stencil_operations[of->number];
     uint32_t count = operation->operand_count;
     bool has_result = operation->has_result;
-    uint32_t form = 0;
     uint8_t chosen[4] = {0};
     for (uint32_t i = 0; i < count; i++) {
-        if (places[i] != IN_FRAME) {
-            chosen[i] = wj_register_number(places[i]);
-            form |= 1u << i;
-            form |= (uint32_t)(has_result && i != 0 && places[i] == places[0]) << (count + i);
-        }
+        chosen[i] = places[i] == IN_FRAME ? 0 : wj_register_number(places[i]);
     }
-    uint32_t position = stencil_forms[operation->forms + form];
+    uint32_t position = stencil_forms[operation->forms + form_of(operation, places)];
     if (position == 0 || !wj_reserve(e, UINT8_MAX)) {
         e->failed = true;
         return;
@@ -263,9 +299,23 @@ void wj_emit_row(stencil_emitter *e, stencil_row *of)
     if (has_result) {
         places[0] = place_result(e, of, places);
     }
-    copy_stencil(e, of, places);
+    uint8_t place = places[0];
+    const wj_stencil_operation *operation = &stencil_operations[of->number];
+    if (stencil_forms[operation->forms + form_of(operation, places)] == 0) { /* there is one with all in the frame */
+        for (uint32_t i = has_result; i < operation->operand_count; i++) {
+            if (places[i] != IN_FRAME) {
+                wj_store_place(e, places[i], of->slots[i], (operation->vectors >> i & 1) != 0);
+                places[i] = IN_FRAME;
+            }
+        }
+        places[0] = IN_FRAME;
+    }
+    wj_copy_stencil(e, of, places);
+    if (has_result && place != places[0]) {
+        wj_load_register(e, of->slots[0]);
+    }
     if (has_result) {
-        finish_result(e, of->slots[0], places[0]);
+        finish_result(e, of->slots[0], place);
         wj_note_narrow(e, of->slots[0], stencil_operations[of->number].is_narrow != 0);
     }
 }
@@ -298,7 +348,7 @@ void wj_emit_constant(stencil_emitter *e, uint32_t slot, uint64_t value)
         return;
     }
     uint32_t number = value > UINT32_MAX ? WJ_STENCIL_CONSTANT_64 : WJ_STENCIL_CONSTANT;
-    copy_stencil(e, &(stencil_row){.number = number, .slots = &slot, .constant = value}, &e->registers[slot]);
+    wj_copy_stencil(e, &(stencil_row){.number = number, .slots = &slot, .constant = value}, &e->registers[slot]);
     wj_note_narrow(e, slot, value <= UINT32_MAX);
 }
 
@@ -308,11 +358,11 @@ static void emit_constant(stencil_emitter *e, uint32_t slot, uint64_t value)
         wj_place_constant(e, slot, value);
         return;
     }
-    if (!is_pinned(e, slot)) {
+    if (!wj_is_pinned(e, slot)) {
         (void)wj_place_copy(e, slot, e->is_float[slot] != 0, IN_FRAME);
     }
     wj_emit_constant(e, slot, value);
-    if (!is_pinned(e, slot)) {
+    if (!wj_is_pinned(e, slot)) {
         wj_store_register(e, slot);
     }
 }
@@ -331,7 +381,7 @@ static void copy_places(stencil_emitter *e, uint32_t to, uint32_t from, const ui
     } else if (places[1] >= FIRST_FLOAT) {
         number = places[0] == IN_FRAME ? WJ_STENCIL_COPY_FLOAT : WJ_STENCIL_COPY_FROM_FLOAT;
     }
-    copy_stencil(e, &(stencil_row){.number = number, .slots = (uint32_t[]){to, from}}, places);
+    wj_copy_stencil(e, &(stencil_row){.number = number, .slots = (uint32_t[]){to, from}}, places);
 }
 
 static void emit_copy(stencil_emitter *e, uint32_t to, uint32_t from)
@@ -350,13 +400,13 @@ static void emit_copy(stencil_emitter *e, uint32_t to, uint32_t from)
         wj_drop_operand(e, from);
     }
     places[0] = wj_is_operand(e, to)  ? wj_place_operand(e, to, is_float, places[1])
-                : is_pinned(e, to) ? e->registers[to]
+                : wj_is_pinned(e, to) ? e->registers[to]
                                      : wj_place_copy(e, to, is_float, places[1]);
     if (places[0] != places[1] || places[0] == IN_FRAME) {
         copy_places(e, to, from, places);
     }
     wj_note_narrow(e, to, narrow);
-    if (!wj_is_operand(e, to) && !is_pinned(e, to) && places[0] != IN_FRAME) {
+    if (!wj_is_operand(e, to) && !wj_is_pinned(e, to) && places[0] != IN_FRAME) {
         wj_store_register(e, to);
     }
 }
@@ -364,7 +414,7 @@ static void emit_copy(stencil_emitter *e, uint32_t to, uint32_t from)
 /* Slots from `from` on to those from `to` on, which lie below. */
 static void emit_move(stencil_emitter *e, uint32_t to, uint32_t from, uint32_t count)
 {
-    if (count <= MOST_SINGLE_COPIES) {
+    if (count <= MOST_SINGLE_COPIES && !e->has_vectors) { /* those are in registers as a whole, or in none */
         for (uint32_t i = 0; i < count; i++) {
             emit_copy(e, to + i, from + i);
         }
@@ -557,7 +607,7 @@ static void emit_other(stencil_emitter *e, const uint32_t *w)
         emit_table(e, w[1], w[2], w + 3);
         break;
     case WJ_OP_RETURN:
-        for (uint32_t i = 0; i < e->signature->result_count; i++) {
+        for (uint32_t i = 0; i < e->signature->result_slots; i++) {
             wj_load_constant(e, w[1] + i, false);
         }
         wj_emit_return(e, w[1]);
@@ -634,6 +684,8 @@ static void emit_instruction(stencil_emitter *e, const stencil_instruction *foun
         emit_division(e, found, word, 0);
     } else if ((found->flags & METERS) != 0) {
         wj_emit_metering(e, word);
+    } else if (wj_emit_vector(e, found, word)) {
+        return;
     } else if (found->stencil == 0) {
         emit_other(e, word);
     } else if (*word == WJ_OP_SELECT) {
@@ -725,6 +777,7 @@ static void emit_body(stencil_emitter *e)
 
 static const wj_native *translate(stencil_emitter *e, wj_interpreter *interpreter)
 {
+    wj_find_vectors(e);
     if (!wj_choose_registers(e) || !wj_find_narrow(e)) {
         return NULL;
     }
@@ -749,17 +802,19 @@ static const wj_native *make(wj_interpreter *interpreter, const wj_interpreted *
     }
     stencil_emitter e = {.of = interpreter, .function = function, .signature = function->signature};
     e.scratch_slot = function->slot_count;
-    e.registers = calloc(function->slot_count + 1, sizeof *e.registers);
+    e.registers = calloc(function->slot_count + 2, sizeof *e.registers);
     e.is_float = calloc(function->local_count + 1, sizeof *e.is_float);
     e.is_narrow = calloc(function->local_count + 1, sizeof *e.is_narrow);
+    e.is_vector = calloc(function->local_count + 2, sizeof *e.is_vector);
     e.places = calloc(function->word_count + 1, sizeof *e.places);
     e.marks = calloc(function->word_count + 1, sizeof *e.marks);
     wj_begin_emitter(&e);
-    bool has_room = e.registers != NULL && e.is_float != NULL && e.is_narrow != NULL && e.places != NULL && e.marks != NULL;
+    bool has_room = e.registers != NULL && e.is_float != NULL && e.is_narrow != NULL && e.is_vector != NULL && e.places != NULL && e.marks != NULL;
     const wj_native *native = has_room ? translate(&e, interpreter) : NULL;
     free(e.registers);
     free(e.is_float);
     free(e.is_narrow);
+    free(e.is_vector);
     free(e.pooled);
     free(e.places);
     free(e.marks);

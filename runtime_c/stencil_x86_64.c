@@ -84,7 +84,9 @@ void wj_emit_float_constant(stencil_emitter *e, uint8_t where, uint64_t value)
 void wj_store_register(stencil_emitter *e, uint32_t slot)
 {
     uint8_t where = e->registers[slot];
-    if (where >= FIRST_FLOAT) {
+    if (where >= FIRST_FLOAT && wj_is_vector(e, slot)) {
+        store_vector(e, wj_register_number(where), RBP, slot_at(e, slot));
+    } else if (where >= FIRST_FLOAT) {
         store_float(e, wj_register_number(where), RBP, slot_at(e, slot));
     } else if (where != IN_FRAME) {
         store(e, wj_register_number(where), RBP, slot_at(e, slot));
@@ -94,7 +96,9 @@ void wj_store_register(stencil_emitter *e, uint32_t slot)
 void wj_load_register(stencil_emitter *e, uint32_t slot)
 {
     uint8_t where = e->registers[slot];
-    if (where >= FIRST_FLOAT) {
+    if (where >= FIRST_FLOAT && wj_is_vector(e, slot)) {
+        load_vector(e, wj_register_number(where), RBP, slot_at(e, slot));
+    } else if (where >= FIRST_FLOAT) {
         load_float(e, wj_register_number(where), RBP, slot_at(e, slot));
     } else if (where != IN_FRAME) {
         load(e, wj_register_number(where), RBP, slot_at(e, slot));
@@ -121,7 +125,10 @@ void wj_load_registers(stencil_emitter *e)
 
 static void between(stencil_emitter *e, uint32_t i, uint32_t slot, bool loads)
 {
-    if (i >= INTEGER_REGISTERS) {
+    if (i >= INTEGER_REGISTERS && e->is_vector[slot] != 0) {
+        (loads ? load_vector : store_vector)(e, wj_register_number((uint8_t)(FIRST_FLOAT + i - INTEGER_REGISTERS)), RBP,
+                                             slot_at(e, slot));
+    } else if (i >= INTEGER_REGISTERS) {
         (loads ? load_float : store_float)(e, wj_register_number((uint8_t)(FIRST_FLOAT + i - INTEGER_REGISTERS)), RBP,
                                            slot_at(e, slot));
     } else {

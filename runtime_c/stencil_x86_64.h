@@ -130,6 +130,17 @@ static inline void store_float(stencil_emitter *e, uint8_t reg, uint8_t base, in
     memory_form(e, 0xf2, false, 0x0f11, reg, base, displacement);
 }
 
+/* movups */
+static inline void load_vector(stencil_emitter *e, uint8_t reg, uint8_t base, int32_t displacement)
+{
+    memory_form(e, 0, false, 0x0f10, reg, base, displacement);
+}
+
+static inline void store_vector(stencil_emitter *e, uint8_t reg, uint8_t base, int32_t displacement)
+{
+    memory_form(e, 0, false, 0x0f11, reg, base, displacement);
+}
+
 /* movaps */
 static inline void move_float(stencil_emitter *e, uint8_t to, uint8_t from)
 {

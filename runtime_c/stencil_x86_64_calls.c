@@ -8,6 +8,23 @@ typedef struct {
     int32_t displacement;
 } argument_area;
 
+/* A v128, which is in a register of its class or the frame. Those in memory are passed first: xmm0 is free. */
+static void pass_vector(stencil_emitter *e, uint32_t place, uint32_t slot, argument_area area)
+{
+    uint8_t where = e->registers[slot];
+    uint8_t to = is_stack_place(place) ? 0 : float_of(place, WJ_SLOT_OF(floats));
+    if (where == IN_FRAME) {
+        load_vector(e, to, RBP, slot_at(e, slot));
+    } else if (!is_stack_place(place)) {
+        move_float(e, to, wj_register_number(where));
+    } else {
+        to = wj_register_number(where);
+    }
+    if (is_stack_place(place)) {
+        store_vector(e, to, area.base, area.displacement + 8 * (int32_t)(place - (uint32_t)WJ_SLOT_OF(stack)));
+    }
+}
+
 /* Loads an argument into the register or the place in memory that the convention wants. Changes rax. */
 static void pass(stencil_emitter *e, uint32_t place, uint32_t slot, argument_area area)
 {
@@ -50,9 +67,9 @@ static void pass(stencil_emitter *e, uint32_t place, uint32_t slot, argument_are
 /* Passes those in memory, or those in registers. */
 static void pass_all(stencil_emitter *e, const wj_signature *type, uint32_t first, bool in_memory, argument_area area)
 {
-    for (uint32_t i = 0; i < type->param_count; i++) {
+    for (uint32_t i = 0, slot = first; i < type->param_count; slot += wj_slots_of(type->places[i++].letter)) {
         if (is_stack_place(type->places[i].slot) == in_memory) {
-            pass(e, type->places[i].slot, first + i, area);
+            (type->places[i].letter == WJ_LETTER_V128 ? pass_vector : pass)(e, type->places[i].slot, slot, area);
         }
     }
 }
@@ -78,8 +95,7 @@ static void store_for_call(stencil_emitter *e, const wj_signature *type, uint32_
 {
     uint32_t straight[WJ_INT_REGISTERS + 8];
     uint32_t count = 0;
-    for (uint32_t i = 0; i < type->param_count; i++) {
-        uint32_t slot = first + i;
+    for (uint32_t i = 0, slot = first; i < type->param_count; slot += wj_slots_of(type->places[i++].letter)) {
         bool fits = count < sizeof straight / sizeof straight[0];
         if (fits && e->registers[slot] != IN_FRAME && goes_straight(e, type, type->places[i].slot, slot)) {
             straight[count++] = slot;
@@ -91,17 +107,22 @@ static void store_for_call(stencil_emitter *e, const wj_signature *type, uint32_
 /* Stores the results of a call in the frame; a single one is left where the convention has it. */
 static void take_results(stencil_emitter *e, const wj_signature *type, uint32_t first)
 {
+    const wj_place *places = type->places + type->param_count;
     for (uint32_t i = 0; i < type->result_count && type->result_count != 1; i++) {
-        uint32_t place = type->places[type->param_count + i].slot;
-        int32_t at = slot_at(e, first + i);
+        uint32_t place = places[i].slot;
+        int32_t at = slot_at(e, first);
+        bool is_vector = places[i].letter == WJ_LETTER_V128;
         if (i >= WJ_MAX_REGISTER_RESULTS) {
-            load(e, RCX, RSP, 8 * (int32_t)(type->stack_slots + place));
-            store(e, RCX, RBP, at);
+            for (uint32_t half = 0; half < wj_slots_of(places[i].letter); half++) {
+                load(e, RCX, RSP, 8 * (int32_t)(type->stack_slots + place + half));
+                store(e, RCX, RBP, at + 8 * (int32_t)half);
+            }
         } else if (place >= WJ_SLOT_OF(float_results)) {
-            store_float(e, float_of(place, WJ_SLOT_OF(float_results)), RBP, at);
+            (is_vector ? store_vector : store_float)(e, float_of(place, WJ_SLOT_OF(float_results)), RBP, at);
         } else {
             store(e, place == WJ_SLOT_OF(int_results) ? RAX : RDX, RBP, at);
         }
+        first += wj_slots_of(places[i].letter);
     }
 }
 
@@ -111,14 +132,18 @@ static void take_result(stencil_emitter *e, const wj_signature *type, uint32_t f
     if (type->result_count != 1) {
         return;
     }
-    bool is_float = type->places[type->param_count].slot >= WJ_SLOT_OF(float_results);
+    const wj_place *place = &type->places[type->param_count];
+    bool is_float = place->slot >= WJ_SLOT_OF(float_results);
     uint8_t where = wj_place_operand(e, first, is_float, IN_FRAME);
+    if (place->letter == WJ_LETTER_V128) {
+        wj_note_vector(e, first);
+    }
     if (is_float && where != IN_FRAME) {
         move_float(e, wj_register_number(where), 0);
     } else if (is_float) {
-        store_float(e, 0, RBP, slot_at(e, first));
+        (place->letter == WJ_LETTER_V128 ? store_vector : store_float)(e, 0, RBP, slot_at(e, first));
     } else if (where != IN_FRAME) {
-        bool narrow = type->places[type->param_count].letter == 'i';
+        bool narrow = place->letter == 'i';
         register_form(e, 0, !narrow, 0x89, RAX, wj_register_number(where));
         wj_note_narrow(e, first, narrow);
     } else {

@@ -18,41 +18,49 @@ static void leave_function(stencil_emitter *e)
     BYTES(e, 0xc9, 0xc3); /* leave; ret */
 }
 
+/* A result in a register that the convention wants, from the slot. */
+static void return_in_register(stencil_emitter *e, const wj_place *place, uint32_t slot)
+{
+    uint8_t where = e->registers[slot];
+    int32_t at = slot_at(e, slot);
+    bool is_float = place->slot >= WJ_SLOT_OF(float_results);
+    uint8_t to = is_float                                 ? float_of(place->slot, WJ_SLOT_OF(float_results))
+                 : place->slot == WJ_SLOT_OF(int_results) ? RAX
+                                                          : RDX;
+    if (where == IN_FRAME && is_float) {
+        (place->letter == WJ_LETTER_V128 ? load_vector : load_float)(e, to, RBP, at);
+    } else if (where == IN_FRAME) {
+        load(e, to, RBP, at);
+    } else if (where >= FIRST_FLOAT && is_float) {
+        move_float(e, to, wj_register_number(where));
+    } else if (where >= FIRST_FLOAT) {
+        move_from_float(e, to, wj_register_number(where));
+    } else if (is_float) {
+        move_to_float(e, to, wj_register_number(where));
+    } else {
+        move(e, to, wj_register_number(where));
+    }
+}
+
 void wj_emit_return(stencil_emitter *e, uint32_t slot)
 {
     const wj_signature *type = e->signature;
+    const wj_place *places = type->places + type->param_count;
     if (type->area_slots != 0) {
         load(e, RCX, RBP, RESULTS_AREA);
     }
-    for (uint32_t i = type->result_count; i-- > 0;) { /* those in memory first: they go through rax */
-        uint32_t place = type->places[type->param_count + i].slot;
-        if (i >= WJ_MAX_REGISTER_RESULTS) {
-            wj_store_register(e, slot + i);
-            load(e, RAX, RBP, slot_at(e, slot + i));
-            store(e, RAX, RCX, 8 * (int32_t)place);
+    uint32_t behind = slot + type->result_slots;
+    for (uint32_t i = type->result_count; i-- > WJ_MAX_REGISTER_RESULTS;) { /* those in memory first: they go through rax */
+        behind -= wj_slots_of(places[i].letter);
+        wj_store_register(e, behind);
+        for (uint32_t half = 0; half < wj_slots_of(places[i].letter); half++) {
+            load(e, RAX, RBP, slot_at(e, behind + half));
+            store(e, RAX, RCX, 8 * (int32_t)(places[i].slot + half));
         }
     }
     for (uint32_t i = 0; i < type->result_count && i < WJ_MAX_REGISTER_RESULTS; i++) {
-        uint32_t place = type->places[type->param_count + i].slot;
-        uint8_t where = e->registers[slot + i];
-        int32_t at = slot_at(e, slot + i);
-        bool is_float = place >= WJ_SLOT_OF(float_results);
-        uint8_t to = is_float                             ? (uint8_t)((place - WJ_SLOT_OF(float_results)) / 2)
-                     : place == WJ_SLOT_OF(int_results) ? RAX
-                                                          : RDX;
-        if (where == IN_FRAME && is_float) {
-            load_float(e, to, RBP, at);
-        } else if (where == IN_FRAME) {
-            load(e, to, RBP, at);
-        } else if (where >= FIRST_FLOAT && is_float) {
-            move_float(e, to, wj_register_number(where));
-        } else if (where >= FIRST_FLOAT) {
-            move_from_float(e, to, wj_register_number(where));
-        } else if (is_float) {
-            move_to_float(e, to, wj_register_number(where));
-        } else {
-            move(e, to, wj_register_number(where));
-        }
+        return_in_register(e, &places[i], slot);
+        slot += wj_slots_of(places[i].letter);
     }
     leave_function(e);
 }
@@ -68,10 +76,10 @@ static uint32_t float_count(const wj_signature *type)
 }
 
 /* Whether a parameter can go to its register now: nothing that comes after it may be in there. */
-static bool arrives_straight(const stencil_emitter *e, uint32_t index)
+static bool arrives_straight(const stencil_emitter *e, uint32_t index, uint32_t slot)
 {
     uint32_t place = e->signature->places[index].slot;
-    uint8_t where = e->registers[index];
+    uint8_t where = e->registers[slot];
     if (where == IN_FRAME || is_stack_place(place) || is_integer_place(place) == (where >= FIRST_FLOAT)) {
         return false;
     }
@@ -83,18 +91,21 @@ static bool arrives_straight(const stencil_emitter *e, uint32_t index)
 }
 
 /* Puts a parameter into its register, or into the frame. Above an i32 there may be anything, which becomes zeros. */
-static void take_parameter(stencil_emitter *e, uint32_t index)
+static void take_parameter(stencil_emitter *e, uint32_t index, uint32_t slot)
 {
     uint32_t place = e->signature->places[index].slot;
-    uint8_t where = e->registers[index];
-    bool is_wide = e->signature->places[index].letter != 'i';
-    int32_t at = slot_at(e, index);
+    uint8_t where = e->registers[slot];
+    char letter = e->signature->places[index].letter;
+    bool is_wide = letter != 'i';
+    int32_t at = slot_at(e, slot);
     if (is_stack_place(place)) {
-        memory_form(e, 0, is_wide, 0x8b, RAX, RBP, 16 + 8 * (int32_t)(place - (uint32_t)WJ_SLOT_OF(stack)));
-        store(e, RAX, RBP, at);
+        for (int32_t half = 0; half < (int32_t)wj_slots_of(letter); half++) {
+            memory_form(e, 0, is_wide, 0x8b, RAX, RBP, 16 + 8 * (half + (int32_t)(place - (uint32_t)WJ_SLOT_OF(stack))));
+            store(e, RAX, RBP, at + 8 * half);
+        }
     } else if (is_integer_place(place)) {
         uint8_t from = ARGUMENT_NUMBERS[place - WJ_SLOT_OF(ints)];
-        if (arrives_straight(e, index)) {
+        if (arrives_straight(e, index, slot)) {
             register_form(e, 0, is_wide, 0x89, from, wj_register_number(where));
             return;
         }
@@ -102,22 +113,22 @@ static void take_parameter(stencil_emitter *e, uint32_t index)
             register_form(e, 0, false, 0x89, from, from);
         }
         store(e, from, RBP, at);
-    } else if (arrives_straight(e, index)) {
+    } else if (arrives_straight(e, index, slot)) {
         move_float(e, wj_register_number(where), float_of(place, WJ_SLOT_OF(floats)));
     } else {
-        store_float(e, float_of(place, WJ_SLOT_OF(floats)), RBP, at);
+        (letter == WJ_LETTER_V128 ? store_vector : store_float)(e, float_of(place, WJ_SLOT_OF(floats)), RBP, at);
     }
 }
 
 static void take_parameters(stencil_emitter *e)
 {
-    uint32_t count = e->signature->param_count;
-    for (uint32_t i = 0; i < count; i++) {
-        take_parameter(e, i);
+    const wj_signature *type = e->signature;
+    for (uint32_t i = 0, slot = 0; i < type->param_count; slot += wj_slots_of(type->places[i++].letter)) {
+        take_parameter(e, i, slot);
     }
-    for (uint32_t i = 0; i < count; i++) {
-        if (!arrives_straight(e, i)) {
-            wj_load_register(e, i);
+    for (uint32_t i = 0, slot = 0; i < type->param_count; slot += wj_slots_of(type->places[i++].letter)) {
+        if (!arrives_straight(e, i, slot)) {
+            wj_load_register(e, slot);
         }
     }
 }
@@ -127,7 +138,7 @@ enum { MOST_SINGLE_LOCALS = 16 };
 /* Locals begin as zeros. */
 static void clear_locals(stencil_emitter *e)
 {
-    uint32_t first = e->signature->param_count;
+    uint32_t first = e->signature->param_slots;
     uint32_t end = e->function->local_count;
     bool are_many = end - first > MOST_SINGLE_LOCALS;
     if (are_many) {
@@ -262,24 +273,30 @@ static void emit_hot(stencil_emitter *e, const stencil_stub *stub, bool is_loop)
     jump_back(e, stub->back);
 }
 
-/* All registers that calls change, on top of the stack, and back: operands are in them, too. */
+/* All registers that calls change, on top of the stack, and back: operands are in them, too, some of them vectors. */
 static void between_stack_and_changed(stencil_emitter *e, bool loads)
 {
-    enum { BYTES_OF_ALL = 8 * (STENCIL_REGISTERS - SAVED_REGISTERS) };
+    enum { CHANGED_INTEGERS = INTEGER_REGISTERS - SAVED_REGISTERS, VECTOR_BYTES = 16 };
+    enum { INTEGER_BYTES = (8 * CHANGED_INTEGERS + STACK_ALIGNMENT_BYTES - 1) / STACK_ALIGNMENT_BYTES * STACK_ALIGNMENT_BYTES };
+    enum { BYTES_OF_ALL = INTEGER_BYTES + VECTOR_BYTES * FLOAT_REGISTERS };
     _Static_assert(BYTES_OF_ALL % STACK_ALIGNMENT_BYTES == 0, "the stack stays aligned");
     if (!loads) {
-        BYTES(e, 0x48, 0x83, 0xec, BYTES_OF_ALL); /* sub $, %rsp */
+        BYTES(e, 0x48, 0x81, 0xec); /* sub $, %rsp */
+        word(e, BYTES_OF_ALL);
     }
     for (uint32_t i = SAVED_REGISTERS; i < STENCIL_REGISTERS; i++) {
-        int32_t at = 8 * (int32_t)(i - SAVED_REGISTERS);
         if (i >= INTEGER_REGISTERS) {
-            (loads ? load_float : store_float)(e, wj_register_number((uint8_t)(FIRST_FLOAT + i - INTEGER_REGISTERS)), RSP, at);
+            uint32_t number = i - INTEGER_REGISTERS;
+            (loads ? load_vector : store_vector)(e, wj_register_number((uint8_t)(FIRST_FLOAT + number)), RSP,
+                                                 INTEGER_BYTES + VECTOR_BYTES * (int32_t)number);
         } else {
+            int32_t at = 8 * (int32_t)(i - SAVED_REGISTERS);
             (loads ? load : store)(e, wj_register_number((uint8_t)(FIRST_INTEGER + i)), RSP, at);
         }
     }
     if (loads) {
-        BYTES(e, 0x48, 0x83, 0xc4, BYTES_OF_ALL); /* add $, %rsp */
+        BYTES(e, 0x48, 0x81, 0xc4); /* add $, %rsp */
+        word(e, BYTES_OF_ALL);
     }
 }
 

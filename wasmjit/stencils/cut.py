@@ -7,8 +7,9 @@ relocations. The jump to the code behind is left out where it is the last.
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import llvmlite.binding as llvm
@@ -26,6 +27,9 @@ _CONSTANTS = ".rodata.cst"  # the name of their sections, before their size
 _DISPLACEMENT_BYTES = 4  # to the next instruction, from which addresses count
 POOL = "POOL_"  # what a hole of a constant is called, before its bytes
 LARGEST_BYTES = 255
+_SHORT_BYTES = 24
+_FLOAT_LETTERS = frozenset("fv")
+_FLOAT_NAME = re.compile(r"%(xmm\d+)")
 
 
 class StencilError(Exception):
@@ -83,8 +87,16 @@ class _Emitted(NamedTuple):
 _TRIED = {"i": ("r12", "r13", "r9", "r15"), "f": ("xmm1", "xmm2", "xmm4", "xmm6")}
 
 
+# The same for forms with vectors, which are many: two of each are enough to find a field, if all bits of theirs differ.
+# There are no forms of instruction for some of these registers only. No two of them have the same bits in turn.
+_FEW = {"i": ("r8", "r15"), "f": ("xmm1", "xmm6", "xmm2", "xmm5")}
+_ADDRESSING = frozenset(f"V128_{name}{suffix}" for name in ("LOAD", "STORE") for suffix in text.OFFSETS)
+
+
 def _variants(form: Form) -> list[tuple[str, ...]]:
-    """Registers for all operands, in which each has each of `_TRIED`. Those of operands in slots are ""."""
+    """Registers for all operands, in which each has each of `_TRIED`, or two. Those of operands in slots are ""."""
+    if "v" in form.letters and form.operation not in _ADDRESSING:
+        return list(dict.fromkeys(_few_variants(form)))
     found = []
     for first in range(len(_TRIED["i"])):
         chosen: list[str] = []
@@ -95,10 +107,27 @@ def _variants(form: Form) -> list[tuple[str, ...]]:
             elif letter == "m":
                 chosen.append("")
             else:
-                chosen.append(_TRIED[letter][given[letter] % len(_TRIED[letter])])
-                given[letter] += 1
+                kind = "f" if letter == "v" else letter
+                chosen.append(_TRIED[kind][given[kind] % len(_TRIED[kind])])
+                given[kind] += 1
         found.append(tuple(chosen))
     return list(dict.fromkeys(found))
+
+
+def _few_variants(form: Form) -> Iterator[tuple[str, ...]]:
+    for second in (0, 1):
+        chosen: list[str] = []
+        given = {"i": 0, "f": 0}
+        for position, letter in enumerate(form.letters):
+            if position in form.equal:
+                chosen.append(chosen[0])
+            elif letter == "m":
+                chosen.append("")
+            else:
+                kind = "f" if letter == "v" else letter
+                chosen.append(_FEW[kind][given[kind] ^ second])
+                given[kind] += 1
+        yield tuple(chosen)
 
 
 def _emit(functions: dict[str, str], cpu: str) -> dict[str, _Emitted]:
@@ -278,7 +307,9 @@ def cut(operations: Iterable[Operation], cpu: str) -> Blob:
             except StencilError:
                 if is_careful:
                     raise
-    stencils = [made[form] for _, form in wanted]
+    for form in _changing(wanted, made, cpu):
+        del made[form]
+    stencils = [made[form] for _, form in wanted if form in made]
     constants = sorted({hole.what for stencil in stencils for hole in stencil.holes if hole.what.startswith(POOL)})
     constants.sort(key=len, reverse=True)  # aligned, one behind the other
     places: dict[str, int] = {}
@@ -287,6 +318,36 @@ def cut(operations: Iterable[Operation], cpu: str) -> Blob:
         places[constant] = len(pool)
         pool += bytes.fromhex(constant.removeprefix(POOL))
     return Blob(stencils, bytes(pool), places)
+
+
+def _changing(wanted: Sequence[tuple[Operation, Form]], made: dict[Form, Stencil], cpu: str) -> list[Form]:
+    """The forms whose code changes a register that operands may be in, for a while: that is no field, and if another
+    operand is there, it is lost. There are none of these: C puts all operands into their slots then.
+
+    Code that does has more than a few instructions.
+    """
+    functions: dict[str, str] = {}
+    checked: dict[str, tuple[Form, set[str]]] = {}
+    for operation, form in wanted:
+        if _FLOAT_LETTERS.isdisjoint(form.letters) or len(made[form].code) < _SHORT_BYTES:
+            continue
+        for number in range(len(operation.immediates)):
+            chosen = _write(functions, operation, made[form].form, number)
+            for _, name in chosen.variants[1:]:
+                functions.pop(name, None)
+            checked[chosen.base] = form, set(chosen.variants[0][0])
+    module = llvm.parse_assembly(text.prelude(_TRIPLE) + "".join(functions.values()))
+    machine = llvm.Target.from_triple(_TRIPLE).create_target_machine(cpu=cpu, opt=2, reloc="static", codemodel="small")
+    found: list[Form] = []
+    own: tuple[Form, set[str]] | None = None
+    for line in machine.emit_assembly(module).splitlines():
+        label = line.partition(":")[0].strip('"')
+        own = checked.get(label, own)
+        if own is not None and not line.startswith("\t.") and own[0] not in found:
+            named = set(_FLOAT_NAME.findall(line)) & FLOAT_REGISTERS.keys()
+            if not named <= own[1]:
+                found.append(own[0])
+    return found
 
 
 def _stencil(form: Form, candidates: Sequence[_Candidate], emitted: dict[str, _Emitted]) -> Stencil:

@@ -12,9 +12,10 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..wasm.first_tier import operation_name
 from ..wasm.ops import OPS
-from ..wasm.types import I32
-from . import cut, text
+from ..wasm.types import I32, V128
+from . import cut, text, vector_text
 from .cut import Blob, Hole
 from .sources import state_of
 from .text import Operation
@@ -43,6 +44,14 @@ def _array(declaration: str, items: Iterable[object], per_line: int = 24) -> lis
     return [f"static const {declaration} = {{", *lines, "};"]
 
 
+def _registers_of(operation: Operation, letters: str) -> int:
+    """A bit for each operand that is in a register of these letters, if it is in one, of forms that are given."""
+    count = len(operation.letters[0])
+    is_there = [any(form[i] in letters for form in operation.letters) for i in range(count)]
+    others = [any(form[i] not in letters + "m" for form in operation.letters) for i in range(count)]
+    return sum(1 << i for i in range(count) if is_there[i] and not others[i])
+
+
 def render(operations: list[Operation], blob: Blob) -> str:
     """The text of the header."""
     code = bytearray()
@@ -66,15 +75,17 @@ def render(operations: list[Operation], blob: Blob) -> str:
         by_operation.setdefault(stencil.form.operation, {})[stencil.form.number] = len(stencils) - 1
     forms: list[int] = []
     rows: list[str] = []
-    accesses = {text.operation_name(op) for op in OPS.values() if text.is_access(op)}
+    accesses = {operation_name(op) for op in OPS.values() if text.is_access(op)} | vector_text.ACCESSES
     for operation in operations:
         found = by_operation[operation.name]
         types = [*operation.result, *operation.operands]
         floats = sum(1 << i for i, valtype in enumerate(types) if text.is_float(valtype))
-        if any("f" in stencil for stencil in (operation.letters or ())):
-            floats = sum(1 << i for i in range(len(types)) if all(word[i] in "mf" for word in operation.letters))
+        vectors = sum(1 << i for i, valtype in enumerate(types) if valtype == V128)
+        if operation.letters:
+            floats = _registers_of(operation, "fv") or floats
+            vectors = _registers_of(operation, "v")
         is_narrow = int(operation.result == (I32,))
-        rows.append(f"{{{len(forms)}, {len(types)}, {len(operation.result)}, {floats}, {is_narrow}}}")
+        rows.append(f"{{{len(forms)}, {len(types)}, {len(operation.result)}, {floats}, {is_narrow}, {vectors}}}")
         forms += [found.get(index, 0) for index in range(max(found) + 1)]
         forms += [0] * ((1 << 2 * len(types)) - max(found) - 1)
     lines = [
@@ -125,7 +136,7 @@ def make(path: Path) -> None:
     head = f"/* of {state_of()} */\n"
     if path.exists() and path.read_text().startswith(head):
         return
-    operations = list(text.operations())
+    operations = [*text.operations(), *vector_text.operations()]
     contents = head + render(operations, cut.cut(operations, CPU))
     part = path.with_suffix(".part")
     part.write_text(contents)

@@ -1,8 +1,8 @@
 """LLVM's text of the interpreter's operations: one function each, for each form of its operands.
 
-An operand is a slot of the activation's frame (``m``), in a register (``i`` of integers, ``f`` of floats), or is
-written into the code (``c``). Constants are addresses of symbols to LLVM, so that it folds nothing: as a literal, ``a <
-C`` might become ``a <= C - 1``, whose code is another for another C.
+An operand is a slot of the activation's frame (``m``), in a register (``i`` of integers, ``f`` of floats, ``v`` one of
+those that holds a vector), or is written into the code (``c``). Constants are addresses of symbols to LLVM, so that it
+folds nothing: as a literal, ``a < C`` might become ``a <= C - 1``, whose code is another for another C.
 
 Every function takes the registers that code of this tier keeps its values in as parameters, in the convention of
 GHC, and ends with a jump to the next piece of code, which gets the same registers, one of them changed. So LLVM knows
@@ -17,8 +17,9 @@ from typing import Any, NamedTuple, cast
 from .. import abi
 from ..compile.emit import TRAP_NUMBERS
 from ..compile.lower import IRREGULAR, TEMPLATES
+from ..wasm.first_tier import operation_name
 from ..wasm.ops import COMPARISON, CONDITION, LOAD, OPS, SPECIAL, STORE, VECTOR, Op
-from ..wasm.types import F32, F64, I32, I64, llvm_type
+from ..wasm.types import F32, F64, I32, I64, V128, llvm_type
 
 # In the order of the convention's integer parameters: the name, and LLVM's type.
 INTEGER_PARAMETERS = (
@@ -71,7 +72,7 @@ class Form(NamedTuple):
     @property
     def number(self) -> int:
         """By which C finds it: a bit for each operand in a register, then those that are in the result's register."""
-        bits = sum(1 << i for i, letter in enumerate(self.letters) if letter in "if")
+        bits = sum(1 << i for i, letter in enumerate(self.letters) if letter in "ifv")
         return bits | sum(1 << (len(self.letters) + i) for i in self.equal)
 
 
@@ -122,7 +123,7 @@ def leave(target: str, changed: str = "", value: str = "") -> str:
     return f"{lines}  musttail call ghccc void @{target}({arguments})\n  ret void"
 
 
-def _read(name: str, letter: str, llvm: str, register: str, hole: str) -> list[str]:
+def read(name: str, letter: str, llvm: str, register: str, hole: str) -> list[str]:
     """Defines %name, the operand."""
     if letter == "m":
         return [
@@ -135,6 +136,8 @@ def _read(name: str, letter: str, llvm: str, register: str, hole: str) -> list[s
         return [
             f"  %{name} = {'trunc i64' if llvm == 'i32' else 'add i64 0,'} %{register}{' to i32' * (llvm == 'i32')}"
         ]
+    if letter == "v":
+        return [f"  %{name} = bitcast {FLOAT_TYPE} %{register} to {llvm}"]
     if llvm in ("i64", "double"):
         vector = "<2 x double>" if llvm == "double" else "<2 x i64>"
         return [
@@ -144,7 +147,7 @@ def _read(name: str, letter: str, llvm: str, register: str, hole: str) -> list[s
     return [f"  %{name} = extractelement {FLOAT_TYPE} %{register}, i32 0"]
 
 
-def _write(value: str, form: Form, llvm: str, registers: Sequence[str]) -> list[str]:
+def write_result(value: str, form: Form, llvm: str, registers: Sequence[str]) -> list[str]:
     """Writes the result, and goes on."""
     letter, register = form.letters[0], registers[0]
     if letter == "m":
@@ -160,7 +163,9 @@ def _write(value: str, form: Form, llvm: str, registers: Sequence[str]) -> list[
         widen = "ptrtoint ptr" if llvm == "ptr" else "zext i32"
         return [f"  %d.w = {widen} {value} to i64", *lines, leave("NEXT", register, "%d.w")]
     lines = [f'  call void asm sideeffect "", "x"({FLOAT_TYPE} %{register})'] if form.is_careful else []
-    if llvm == "float":
+    if letter == "v":
+        lines.append(f"  %d.v = bitcast {llvm} {value} to {FLOAT_TYPE}")
+    elif llvm == "float":
         lines.append(f"  %d.v = insertelement {FLOAT_TYPE} poison, float {value}, i32 0")
     else:
         vector = "<2 x double>" if llvm == "double" else "<2 x i64>"
@@ -189,6 +194,7 @@ def prelude(triple: str) -> str:
         '!3 = !{!"branch_weights", i32 1, i32 2000}',
         '!4 = !{!"branch_weights", i32 2000, i32 1}',
         "attributes #0 = { nounwind }",
+        "attributes #2 = { nounwind willreturn memory(none) }",
     ]
     targets = ["NEXT", "TARGET", *(f"TRAP_{number}" for number in TRAP_NUMBERS.values())]
     lines += [f"declare ghccc void @{target}({_TYPES})" for target in targets]
@@ -199,12 +205,7 @@ def prelude(triple: str) -> str:
 
 
 def _letter(valtype: int) -> str:
-    return "f" if is_float(valtype) else "i"
-
-
-def operation_name(op: Op) -> str:
-    """As in C (interpret.h)."""
-    return op.name.upper().replace(".", "_")
+    return "v" if valtype == V128 else "f" if is_float(valtype) else "i"
 
 
 def _value(op: Op, a: str, b: str, lowering: _Lowering) -> tuple[str, str]:
@@ -215,6 +216,10 @@ def _value(op: Op, a: str, b: str, lowering: _Lowering) -> tuple[str, str]:
     name = lowering.fresh()
     lowering.lines.append(TEMPLATES[op.code](name, a, b))
     return name, "i1" if op.kind in (COMPARISON, CONDITION) else llvm_type(op.result)
+
+
+# The class of the registers of each letter.
+_CLASSES = {"m": "", "i": "i", "f": "f", "v": "f"}
 
 
 def _choices(valtypes: Sequence[int]) -> Iterator[str]:
@@ -232,7 +237,7 @@ def _equalities(letters: str) -> Iterator[tuple[int, ...]]:
     if letters[0] == "m":
         yield ()
         return
-    same = [i for i, letter in enumerate(letters) if i and letter == letters[0]]
+    same = [i for i, letter in enumerate(letters) if i and _CLASSES[letter] == _CLASSES[letters[0]]]
     for number in range(1 << len(same)):
         yield tuple(operand for bit, operand in enumerate(same) if number >> bit & 1)
 
@@ -257,20 +262,20 @@ class Operation(NamedTuple):
     kept: tuple[Form, ...] = ()  # those of them that are made, if not all
 
 
-def _reads(form: Form, registers: Sequence[str], operands: Sequence[int], count: int) -> list[str]:
+def reads(form: Form, registers: Sequence[str], operands: Sequence[int], count: int) -> list[str]:
     lines: list[str] = []
     first = int(form.has_result)
     for number in range(count):
         position = first + number
         name, letter, llvm = "abc"[number], form.letters[position], llvm_type(operands[number])
-        read = _read(name, letter, llvm, registers[position], SLOT_HOLES[1 + number])
-        if form.is_careful and letter in "if":
-            read = _read(f"{name}.c", letter, llvm, registers[position], "")
+        found = read(name, letter, llvm, registers[position], SLOT_HOLES[1 + number])
+        if form.is_careful and letter in "ifv":
+            found = read(f"{name}.c", letter, llvm, registers[position], "")
             kind = "r" if letter == "i" else "x"
-            read.append(f'  %{name} = call {llvm} asm "", "={kind},0"({llvm} %{name}.c)')
+            found.append(f'  %{name} = call {llvm} asm "", "={kind},0"({llvm} %{name}.c)')
         elif form.is_careful and letter == "m":  # LLVM chooses between addresses, of which it takes none to be below 0
-            read[1] = read[1].replace(" = load ", " = load volatile ")
-        lines += read
+            found[1] = found[1].replace(" = load ", " = load volatile ")
+        lines += found
     return lines
 
 
@@ -280,16 +285,16 @@ def _row_operation(op: Op, immediates: tuple[str, ...] = ("",), *, name: str = "
 
     def write(form: Form, registers: Sequence[str], immediate: str) -> list[str]:
         if op.name[4:] == "add" and form.letters == "iii" and not form.equal:
-            return [*_reads(form, registers, (I64, I64), 2), _sum(op), *_write("%r", form, "i64", registers)]
+            return [*reads(form, registers, (I64, I64), 2), _sum(op), *write_result("%r", form, "i64", registers)]
         lowering = _Lowering()
-        lines = _reads(form, registers, operands, len(operands))
+        lines = reads(form, registers, operands, len(operands))
         b = "%i" if immediate else "%b" if len(operands) > 1 else ""
         lowering.lines.append(immediate)
         value, llvm = _value(op, "%a", b, lowering)
         if llvm == "i1":
             lowering.lines.append(f"  {value}z = zext i1 {value} to i32")
             value, llvm = f"{value}z", "i32"
-        return [*lines, *lowering.lines, *_write(value, form, llvm, registers), *lowering.cold]
+        return [*lines, *lowering.lines, *write_result(value, form, llvm, registers), *lowering.cold]
 
     return Operation(name or operation_name(op), (op.result,), operands, write, immediates)
 
@@ -322,8 +327,8 @@ def _immediate_operation(op: Op) -> Operation:
         return f'"{_NAMES.get(name, name)}{letter} $$${{2:c}}, {first}", "=r,0,i"(i64 %a, ptr @{of})'
 
     def write(form: Form, registers: Sequence[str], immediate: str) -> list[str]:
-        lines = [*_reads(form, registers, (I64,), 1), f"  %r = call i64 asm {text(form)}"]
-        return [*lines, *_write("%r", form, "i64", registers)]
+        lines = [*reads(form, registers, (I64,), 1), f"  %r = call i64 asm {text(form)}"]
+        return [*lines, *write_result("%r", form, "i64", registers)]
 
     return Operation(f"{operation_name(op)}_IMMEDIATE", (op.result,), (op.result,), write)
 
@@ -334,7 +339,7 @@ def _branch_operation(op: Op, immediates: tuple[str, ...], name: str) -> Operati
 
     def write(form: Form, registers: Sequence[str], immediate: str) -> list[str]:
         lowering = _Lowering()
-        lines = _reads(form, registers, operands, len(operands))
+        lines = reads(form, registers, operands, len(operands))
         lowering.lines.append(immediate)
         value, llvm = _value(op, "%a", "%i" if immediate else "%b", lowering)
         if llvm != "i1":
@@ -359,7 +364,7 @@ def _float_branches(op: Op) -> Iterator[Operation]:
             if negative:
                 lowering.lines.append(f"  {value}n = xor i1 {value}, true")
                 value = f"{value}n"
-            return [*_reads(form, registers, op.params, 2), *lowering.lines, *_fork(value)]
+            return [*reads(form, registers, op.params, 2), *lowering.lines, *_fork(value)]
 
         yield Operation(f"BRANCH{'_UNLESS' * negative}_{operation_name(op)}", (), op.params, write)
 
@@ -375,10 +380,10 @@ def _fork(condition: str) -> list[str]:
 # Offsets that an instruction's 32 bits hold, which the processor takes for a signed number: a larger one would reach
 # what the host has below the memory. And all others. And the former with an address of 64 bits: one in a register whose
 # high half is known to be 0 (runtime_c/stencil_narrow.c), or of a memory that has such addresses.
-_OFFSETS = {"": (_WIDE,), "_FAR": (_FULL,), "_NARROW": (_WIDE,)}
+OFFSETS = {"": (_WIDE,), "_FAR": (_FULL,), "_NARROW": (_WIDE,)}
 
 
-def _address(offset: str, suffix: str) -> list[str]:
+def address_of(offset: str, suffix: str) -> list[str]:
     return [
         offset,
         f"  %a.w = {'add i64 0, %a' if suffix == '_NARROW' else 'zext i32 %a to i64'}",
@@ -391,23 +396,23 @@ def _load_operation(op: Op, suffix: str) -> Operation:
     address = I64 if suffix == "_NARROW" else I32
 
     def write(form: Form, registers: Sequence[str], offset: str) -> list[str]:
-        lines = _reads(form, registers, (address,), 1) + _address(offset, suffix)
+        lines = reads(form, registers, (address,), 1) + address_of(offset, suffix)
         lines.append(f"  %v = load volatile {op.memory_type}, ptr %a.e, align 1")
         value = "%v"
         if op.memory_type != op.value_type:
             extend = "sext" if op.name.endswith("_s") else "zext"
             lines.append(f"  %x = {extend} {op.memory_type} %v to {op.value_type}")
             value = "%x"
-        return [*lines, *_write(value, form, op.value_type, registers)]
+        return [*lines, *write_result(value, form, op.value_type, registers)]
 
-    return Operation(operation_name(op) + suffix, (op.result,), (address,), write, _OFFSETS[suffix])
+    return Operation(operation_name(op) + suffix, (op.result,), (address,), write, OFFSETS[suffix])
 
 
 def _store_operation(op: Op, suffix: str) -> Operation:
     operands = (I64 if suffix == "_NARROW" else I32, op.params[1])
 
     def write(form: Form, registers: Sequence[str], offset: str) -> list[str]:
-        lines = _reads(form, registers, operands, 2) + _address(offset, suffix)
+        lines = reads(form, registers, operands, 2) + address_of(offset, suffix)
         value = "%b"
         if op.memory_type != op.value_type:
             lines.append(f"  %x = trunc {op.value_type} %b to {op.memory_type}")
@@ -415,34 +420,34 @@ def _store_operation(op: Op, suffix: str) -> Operation:
         lines.append(f"  store volatile {op.memory_type} {value}, ptr %a.e, align 1")
         return [*lines, leave("NEXT")]
 
-    return Operation(operation_name(op) + suffix, (), operands, write, _OFFSETS[suffix])
+    return Operation(operation_name(op) + suffix, (), operands, write, OFFSETS[suffix])
 
 
 # ---- everything else ----
 
 
-def _copy_operation(name: str, letters: tuple[str, ...], llvm: str) -> Operation:
+def copy_operation(name: str, letters: tuple[str, ...], llvm: str) -> Operation:
     def write(form: Form, registers: Sequence[str], immediate: str) -> list[str]:
-        return [*_read("a", form.letters[1], llvm, registers[1], "A"), *_write("%a", form, llvm, registers)]
+        return [*read("a", form.letters[1], llvm, registers[1], "A"), *write_result("%a", form, llvm, registers)]
 
     return Operation(name, (I64,), (I64,), write, letters=letters)
 
 
 def _constant_operation(name: str, immediate: str, letters: tuple[str, ...], llvm: str = "i64") -> Operation:
     def write(form: Form, registers: Sequence[str], immediate: str) -> list[str]:
-        return [immediate, f"  %w = bitcast i64 %v to {llvm}", *_write("%w", form, llvm, registers)]
+        return [immediate, f"  %w = bitcast i64 %v to {llvm}", *write_result("%w", form, llvm, registers)]
 
     return Operation(name, (I64,), (), write, (immediate,), letters)
 
 
-def _select_operation(name: str, valtype: int) -> Operation:
+def select_operation(name: str, valtype: int) -> Operation:
     def write(form: Form, registers: Sequence[str], immediate: str) -> list[str]:
         llvm = llvm_type(valtype)
-        lines = _reads(form, registers, (valtype, valtype, I32), 3)
+        lines = reads(form, registers, (valtype, valtype, I32), 3)
         # Both are read in any case: LLVM would choose between their addresses, of which it takes none to be below 0.
         lines = [line if "volatile" in line else line.replace(" = load ", " = load volatile ") for line in lines]
         lines.append(f"  %z = icmp ne i32 %c, 0\n  %r = select i1 %z, {llvm} %a, {llvm} %b")
-        return [*lines, *_write("%r", form, llvm, registers)]
+        return [*lines, *write_result("%r", form, llvm, registers)]
 
     return Operation(name, (valtype,), (valtype, valtype, I32), write)
 
@@ -450,7 +455,7 @@ def _select_operation(name: str, valtype: int) -> Operation:
 def _test_operation(name: str, valtype: int, condition: str) -> Operation:
     def write(form: Form, registers: Sequence[str], immediate: str) -> list[str]:
         return [
-            *_reads(form, registers, (valtype,), 1),
+            *reads(form, registers, (valtype,), 1),
             f"  %z = icmp {condition} {llvm_type(valtype)} %a, 0",
             *_fork("%z"),
         ]
@@ -458,18 +463,18 @@ def _test_operation(name: str, valtype: int, condition: str) -> Operation:
     return Operation(name, (), (valtype,), write)
 
 
-_CONTEXT_OFFSET = (_WIDE,)
+CONTEXT_OFFSET = (_WIDE,)
 
 
-def _in_context(offset: str) -> str:
+def in_context(offset: str) -> str:
     return f"{offset}\n  %g.p = getelementptr i8, ptr %vmctx, i64 %i"
 
 
 def _saturate_operation() -> Operation:
     def write(form: Form, registers: Sequence[str], immediate: str) -> list[str]:
-        lines = [*_reads(form, registers, (I64,), 1), "  %c = icmp ult i64 %a, 4294967295"]
+        lines = [*reads(form, registers, (I64,), 1), "  %c = icmp ult i64 %a, 4294967295"]
         lines.append("  %s = select i1 %c, i64 %a, i64 4294967295\n  %v = trunc i64 %s to i32")
-        return [*lines, *_write("%v", form, "i32", registers)]
+        return [*lines, *write_result("%v", form, "i32", registers)]
 
     return Operation("SATURATE", (I32,), (I64,), write)
 
@@ -479,23 +484,23 @@ def _canonical_operation(bits: int) -> Operation:
 
     def write(form: Form, registers: Sequence[str], immediate: str) -> list[str]:
         llvm = llvm_type(valtype)
-        lines = [*_reads(form, registers, (valtype,), 1), f"  %z = fcmp uno {llvm} %a, %a"]
+        lines = [*reads(form, registers, (valtype,), 1), f"  %z = fcmp uno {llvm} %a, %a"]
         lines.append(f"  %r = select i1 %z, {llvm} 0x7FF8000000000000, {llvm} %a")
-        return [*lines, *_write("%r", form, llvm, registers)]
+        return [*lines, *write_result("%r", form, llvm, registers)]
 
     return Operation(f"CANONICAL_{bits}", (valtype,), (valtype,), write)
 
 
 def _null_operations() -> Iterator[Operation]:
     def is_null(form: Form, registers: Sequence[str], immediate: str) -> list[str]:
-        lines = [*_reads(form, registers, (I64,), 1), "  %z = icmp eq i64 %a, 0\n  %v = zext i1 %z to i32"]
-        return [*lines, *_write("%v", form, "i32", registers)]
+        lines = [*reads(form, registers, (I64,), 1), "  %z = icmp eq i64 %a, 0\n  %v = zext i1 %z to i32"]
+        return [*lines, *write_result("%v", form, "i32", registers)]
 
     def non_null(form: Form, registers: Sequence[str], immediate: str) -> list[str]:
         lowering = _Lowering()
-        lines = [*_reads(form, registers, (I64,), 1), "  %z = icmp eq i64 %a, 0"]
+        lines = [*reads(form, registers, (I64,), 1), "  %z = icmp eq i64 %a, 0"]
         lowering.trap_if("%z", "NULL_REFERENCE", 0)
-        return [*lines, *lowering.lines, *_write("%a", form, "i64", registers), *lowering.cold]
+        return [*lines, *lowering.lines, *write_result("%a", form, "i64", registers), *lowering.cold]
 
     yield Operation("REF_IS_NULL", (I32,), (I64,), is_null)
     yield Operation("REF_AS_NON_NULL", (I64,), (I64,), non_null)
@@ -509,7 +514,7 @@ def _global_operations() -> Iterator[Operation]:
             prefix = "IMPORTED_" if imported else ""
 
             def place(offset: str, imported: bool = imported) -> list[str]:
-                lines = [_in_context(offset)]
+                lines = [in_context(offset)]
                 if imported:
                     lines.append("  %g.q = load ptr, ptr %g.p, align 8")
                 return lines
@@ -526,7 +531,7 @@ def _global_operations() -> Iterator[Operation]:
                     *place(offset),
                     f"  %v = load {llvm}, ptr %g.{'q' if imported else 'p'}, align {8 if llvm == 'i64' else 4}",
                 ]
-                return [*lines, *_write("%v", form, llvm, registers)]
+                return [*lines, *write_result("%v", form, llvm, registers)]
 
             def write(
                 form: Form,
@@ -537,23 +542,23 @@ def _global_operations() -> Iterator[Operation]:
                 imported: bool = imported,
                 place: Any = place,
             ) -> list[str]:
-                lines = [*_reads(form, registers, (valtype,), 1), *place(offset)]
+                lines = [*reads(form, registers, (valtype,), 1), *place(offset)]
                 lines.append(f"  store {llvm} %a, ptr %g.{'q' if imported else 'p'}, align {8 if llvm == 'i64' else 4}")
                 return [*lines, leave("NEXT")]
 
-            yield Operation(f"{prefix}GLOBAL_GET_{width}", (valtype,), (), read, _CONTEXT_OFFSET)
-            yield Operation(f"{prefix}GLOBAL_SET_{width}", (), (valtype,), write, _CONTEXT_OFFSET)
+            yield Operation(f"{prefix}GLOBAL_GET_{width}", (valtype,), (), read, CONTEXT_OFFSET)
+            yield Operation(f"{prefix}GLOBAL_SET_{width}", (), (valtype,), write, CONTEXT_OFFSET)
 
 
 def _reference_operations() -> Iterator[Operation]:
     def own(form: Form, registers: Sequence[str], offset: str) -> list[str]:
-        return [_in_context(offset), *_write("%g.p", form, "ptr", registers)]
+        return [in_context(offset), *write_result("%g.p", form, "ptr", registers)]
 
     def imported(form: Form, registers: Sequence[str], offset: str) -> list[str]:
-        return [_in_context(offset), "  %v = load i64, ptr %g.p, align 8", *_write("%v", form, "i64", registers)]
+        return [in_context(offset), "  %v = load i64, ptr %g.p, align 8", *write_result("%v", form, "i64", registers)]
 
-    yield Operation("REF_FUNC", (I64,), (), own, _CONTEXT_OFFSET)
-    yield Operation("REF_FUNC_IMPORTED", (I64,), (), imported, _CONTEXT_OFFSET)
+    yield Operation("REF_FUNC", (I64,), (), own, CONTEXT_OFFSET)
+    yield Operation("REF_FUNC_IMPORTED", (I64,), (), imported, CONTEXT_OFFSET)
 
 
 def _element(lowering: _Lowering, index: str) -> None:
@@ -580,28 +585,28 @@ def _element(lowering: _Lowering, index: str) -> None:
 def _table_operations() -> Iterator[Operation]:
     def get(form: Form, registers: Sequence[str], offset: str) -> list[str]:
         lowering = _Lowering()
-        lines = [*_reads(form, registers, (I32,), 1), _in_context(offset)]
+        lines = [*reads(form, registers, (I32,), 1), in_context(offset)]
         _element(lowering, "%a")
         lowering.lines.append("  %v = load i64, ptr %e.p, align 8")
-        return [*lines, *lowering.lines, *_write("%v", form, "i64", registers), *lowering.cold]
+        return [*lines, *lowering.lines, *write_result("%v", form, "i64", registers), *lowering.cold]
 
     def put(form: Form, registers: Sequence[str], offset: str) -> list[str]:
         lowering = _Lowering()
-        lines = [*_reads(form, registers, (I32, I64), 2), _in_context(offset)]
+        lines = [*reads(form, registers, (I32, I64), 2), in_context(offset)]
         _element(lowering, "%a")
         return [*lines, *lowering.lines, "  store i64 %b, ptr %e.p, align 8", leave("NEXT"), *lowering.cold]
 
     def size(form: Form, registers: Sequence[str], offset: str) -> list[str]:
         return [
-            _in_context(offset),
+            in_context(offset),
             f"  %t = load ptr, ptr %g.p, align 8\n  %t.l = getelementptr i8, ptr %t, i64 {abi.TABLE['length']}",
             "  %l = load i32, ptr %t.l, align 8",
-            *_write("%l", form, "i32", registers),
+            *write_result("%l", form, "i32", registers),
         ]
 
     def reference(form: Form, registers: Sequence[str], offset: str) -> list[str]:
         lowering = _Lowering()
-        lines = [*_reads(form, registers, (I32,), 1), _in_context(offset)]
+        lines = [*reads(form, registers, (I32,), 1), in_context(offset)]
         _element(lowering, "%a")
         # Null is not looked for: the load of its type faults in page 0, which the handler takes.
         lowering.lines.append("  %v = load ptr, ptr %e.p, align 8")
@@ -620,16 +625,16 @@ def _table_operations() -> Iterator[Operation]:
 
     def not_null(form: Form, registers: Sequence[str], immediate: str) -> list[str]:
         lowering = _Lowering()
-        lines = [*_reads(form, registers, (I64,), 1), "  %v = inttoptr i64 %a to ptr\n  %z = icmp eq i64 %a, 0"]
+        lines = [*reads(form, registers, (I64,), 1), "  %v = inttoptr i64 %a to ptr\n  %z = icmp eq i64 %a, 0"]
         lowering.trap_if("%z", "NULL_REFERENCE", 0)
         return [*lines, *lowering.lines, leave("NEXT", "spare", "%v"), *lowering.cold]
 
-    yield Operation("TABLE_GET", (I64,), (I32,), get, _CONTEXT_OFFSET)
-    yield Operation("TABLE_SET", (), (I32, I64), put, _CONTEXT_OFFSET)
-    yield Operation("TABLE_SIZE", (I32,), (), size, _CONTEXT_OFFSET)
+    yield Operation("TABLE_GET", (I64,), (I32,), get, CONTEXT_OFFSET)
+    yield Operation("TABLE_SET", (), (I32, I64), put, CONTEXT_OFFSET)
+    yield Operation("TABLE_SIZE", (I32,), (), size, CONTEXT_OFFSET)
     # A func-ref in the spare register, of the table's; its type is compared; one that is an operand.
-    yield Operation("FUNC_REF", (), (I32,), reference, _CONTEXT_OFFSET)
-    yield Operation("OTHER_TYPE", (), (), checked, _CONTEXT_OFFSET)
+    yield Operation("FUNC_REF", (), (I32,), reference, CONTEXT_OFFSET)
+    yield Operation("OTHER_TYPE", (), (), checked, CONTEXT_OFFSET)
     yield Operation("FUNC_REF_OPERAND", (), (I64,), not_null)
 
 
@@ -644,7 +649,7 @@ def _check_operations() -> Iterator[Operation]:
         ) -> list[str]:
             lowering = _Lowering()
             lines = [
-                *_reads(form, registers, (valtype,), 1),
+                *reads(form, registers, (valtype,), 1),
                 f"  %m.p = getelementptr i8, ptr %vmctx, i64 ptrtoint (ptr @{PLACE} to i64)",
                 "  %m = load ptr, ptr %m.p, align 8",
                 f"  %m.s = getelementptr i8, ptr %m, i64 {abi.MEMORY['size_bytes']}",
@@ -668,20 +673,20 @@ def operations() -> Iterator[Operation]:
         if op.kind in (SPECIAL, VECTOR) or op.first_tier != "i":
             continue
         if op.kind == LOAD:
-            yield from (_load_operation(op, suffix) for suffix in _OFFSETS)
+            yield from (_load_operation(op, suffix) for suffix in OFFSETS)
         elif op.kind == STORE:
-            yield from (_store_operation(op, suffix) for suffix in _OFFSETS)
+            yield from (_store_operation(op, suffix) for suffix in OFFSETS)
         elif not is_copy(op):
             yield _row_operation(op)
             if len(op.params) == 2 and op.params[0] in (I32, I64):
                 yield from _constant_forms(op)
             if len(op.params) == 2 and is_float(op.params[0]) and op.name[4:] in _FLOAT_BRANCHES:
                 yield from _float_branches(op)
-    yield _copy_operation("COPY", ("mm", "mi", "im", "ii"), "i64")
-    yield _copy_operation("COPY_FLOAT", ("mf", "fm", "ff"), "double")
-    yield from (_copy_operation("COPY_TO_FLOAT", ("fi",), "i64"), _copy_operation("COPY_FROM_FLOAT", ("if",), "i64"))
-    yield _select_operation("SELECT", I64)
-    yield _select_operation("SELECT_FLOAT", F64)
+    yield copy_operation("COPY", ("mm", "mi", "im", "ii"), "i64")
+    yield copy_operation("COPY_FLOAT", ("mf", "fm", "ff"), "double")
+    yield from (copy_operation("COPY_TO_FLOAT", ("fi",), "i64"), copy_operation("COPY_FROM_FLOAT", ("if",), "i64"))
+    yield select_operation("SELECT", I64)
+    yield select_operation("SELECT_FLOAT", F64)
     narrow = f'  %v = call i64 asm "movl $$${{1:c}}, ${{0:k}}", "=r,i"(ptr @{NARROW})'
     full = f"{_FULL}\n  %v = add i64 0, %i"
     yield _constant_operation("CONSTANT", narrow, ("m", "i"))
@@ -710,7 +715,7 @@ def is_interpreted(name: str) -> bool:
     """Whether the interpreter has an operation of this name."""
     if name.startswith(("BRANCH", "CHECK")) and "_F" in name:
         return False
-    return name not in _OWN and not name.endswith(("_FAR", "_NARROW", "_WIDE"))
+    return name not in _OWN and "_OF_" not in name and not name.endswith(("_FAR", "_NARROW", "_WIDE"))
 
 
 def is_access(op: Op) -> bool:
@@ -720,7 +725,7 @@ def is_access(op: Op) -> bool:
 
 def is_float(valtype: int) -> bool:
     """Whether values of the type are in registers of floats."""
-    return valtype in (F32, F64)
+    return valtype in (F32, F64, V128)
 
 
 def is_copy(op: Op) -> bool:
