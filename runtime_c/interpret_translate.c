@@ -12,43 +12,39 @@ enum { FIRST_F64_ARITHMETIC = 0x99, F32_DEMOTE = 0xb6 };
 enum { WIDE = 1 };                /* kind of a memory or table (wj_interpreter_plan) */
 enum { LOOK_STEPS = 1 << 15 }; /* instructions between looks at interrupts: a millisecond */
 
+enum { OTHER, UNARY, FLOAT_BINARY, INTEGER_BINARY, LOAD, STORE };
 typedef struct {
-    enum { OTHER, UNARY, FLOAT_BINARY, INTEGER_BINARY, LOAD, STORE } form;
-    uint32_t operation;
-    uint32_t access_bytes; /* of LOAD and STORE */
+    uint16_t operation;
+    uint8_t form;
+    uint8_t access_bytes; /* of LOAD and STORE */
 } row;
+
+enum { SATURATING = 0xfc00, SATURATING_COUNT = 8, PLAIN_COUNT = 256 };
+
+/* Those behind the prefix stand behind the others. A switch would be a jump that is mispredicted, for each instruction. */
+#define ROW_INDEX(opcode) ((opcode) < PLAIN_COUNT ? (opcode) : (opcode) - SATURATING + PLAIN_COUNT)
+static const row rows[PLAIN_COUNT + SATURATING_COUNT] = {
+#define WJ_X(opcode, name, ...) [ROW_INDEX(opcode)] = {WJ_OP_##name, UNARY, 0},
+    WJ_UNARY_ROWS(WJ_X)
+#undef WJ_X
+#define WJ_X(opcode, name, ...) [ROW_INDEX(opcode)] = {WJ_OP_##name, FLOAT_BINARY, 0},
+    WJ_FLOAT_BINARY_ROWS(WJ_X)
+#undef WJ_X
+#define WJ_X(opcode, name, ...) [ROW_INDEX(opcode)] = {WJ_OP_##name, INTEGER_BINARY, 0},
+    WJ_INTEGER_BINARY_ROWS(WJ_X)
+#undef WJ_X
+#define WJ_X(opcode, name, type, ...) [ROW_INDEX(opcode)] = {WJ_OP_##name, LOAD, sizeof(type)},
+    WJ_LOAD_ROWS(WJ_X)
+#undef WJ_X
+#define WJ_X(opcode, name, type) [ROW_INDEX(opcode)] = {WJ_OP_##name, STORE, sizeof(type)},
+    WJ_STORE_ROWS(WJ_X)
+#undef WJ_X
+};
 
 static row row_of(uint32_t opcode)
 {
-    switch (opcode) {
-#define WJ_X(opcode, name, ...) \
-    case opcode:                \
-        return (row){UNARY, WJ_OP_##name, 0};
-        WJ_UNARY_ROWS(WJ_X)
-#undef WJ_X
-#define WJ_X(opcode, name, ...) \
-    case opcode:                \
-        return (row){FLOAT_BINARY, WJ_OP_##name, 0};
-        WJ_FLOAT_BINARY_ROWS(WJ_X)
-#undef WJ_X
-#define WJ_X(opcode, name, ...) \
-    case opcode:                \
-        return (row){INTEGER_BINARY, WJ_OP_##name, 0};
-        WJ_INTEGER_BINARY_ROWS(WJ_X)
-#undef WJ_X
-#define WJ_X(opcode, name, type, ...) \
-    case opcode:                      \
-        return (row){LOAD, WJ_OP_##name, sizeof(type)};
-        WJ_LOAD_ROWS(WJ_X)
-#undef WJ_X
-#define WJ_X(opcode, name, type) \
-    case opcode:                 \
-        return (row){STORE, WJ_OP_##name, sizeof(type)};
-        WJ_STORE_ROWS(WJ_X)
-#undef WJ_X
-    default:
-        return (row){OTHER, 0, 0};
-    }
+    uint32_t index = ROW_INDEX(opcode);
+    return index < sizeof rows / sizeof rows[0] ? rows[index] : (row){0, OTHER, 0};
 }
 
 wj_memory_place wj_memory_argument(translator *t)
@@ -730,7 +726,7 @@ static void instruction(translator *t)
         skip(t, opcode, immediates);
         return;
     }
-    row found = opcode == PREFIX ? (row){OTHER, 0, 0} : row_of(opcode);
+    row found = opcode == PREFIX ? (row){0, OTHER, 0} : row_of(opcode);
     if (found.form == OTHER) {
         other(t, opcode, at);
     } else {

@@ -6,7 +6,7 @@
 
 /* Code is in proportion to the body, whatever that is: a call of two bytes may pass a thousand arguments, and then the
  * function is interpreted. That of programs takes 4 bytes a word. */
-enum { MOST_SMALL_BYTES = 16 << 10, MOST_BYTES_A_WORD = 64, CODE_ROOM_BYTES = 256 };
+enum { MOST_SMALL_BYTES = 16 << 10, MOST_BYTES_A_WORD = 64, USUAL_BYTES_A_WORD = 4, CODE_ROOM_BYTES = 256 };
 
 /* The array, with room for one more; as it was, and the translation failed, if there is no memory. */
 static void *grown(stencil_emitter *e, void *array, size_t count, size_t *room, size_t more, size_t item_bytes)
@@ -33,7 +33,8 @@ void wj_begin_emitter(stencil_emitter *e)
 
 bool wj_make_room(stencil_emitter *e, size_t size_bytes)
 {
-    e->code = grown(e, e->code, e->count, &e->room, size_bytes + CODE_ROOM_BYTES, 1);
+    size_t usual_bytes = e->room == 0 ? USUAL_BYTES_A_WORD * (size_t)e->function->word_count : 0;
+    e->code = grown(e, e->code, e->count, &e->room, size_bytes + CODE_ROOM_BYTES + usual_bytes, 1);
     e->failed = e->failed || e->count > MOST_SMALL_BYTES + MOST_BYTES_A_WORD * (size_t)e->function->word_count;
     return !e->failed;
 }
