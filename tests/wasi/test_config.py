@@ -191,7 +191,7 @@ def test_inherited_streams(tmp_path: Path, examples: Path) -> None:
     """Output of Python, of the guest and of Python again arrives in this order; a closed pipe is an error code."""
     script = f"""if True:
         from wasmjit import *
-        store = Store()
+        store = Store(Engine(Config(opt_level="none")))
         config = WasiConfig(argv=["sha256"])
         config.inherit_stdin(); config.inherit_stdout(); config.inherit_stderr()
         store.set_wasi(config)
