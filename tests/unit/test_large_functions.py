@@ -41,7 +41,7 @@ def exports(wat: str, **options: Any) -> tuple[Store, Any]:
 def test_locals_in_the_frame_hold_the_same_values(monkeypatch: pytest.MonkeyPatch, level: str, promoted: int) -> None:
     store, usual = exports(MIX, opt_level=level)
     expected = usual["mix"](store, 9, 0.25)
-    monkeypatch.setattr(function, "_MAX_PROMOTED", promoted)
+    monkeypatch.setattr(function, "MAX_PROMOTED", promoted)
     store, demoted = exports(MIX, opt_level=level)
     assert demoted["mix"](store, 9, 0.25) == expected == 45 + 2.5 + 1 + 16 + 20
     demoted["dead"](store, 0)
@@ -60,7 +60,7 @@ def test_the_most_used_locals_stay_in_registers(monkeypatch: pytest.MonkeyPatch)
     )
     usual = llvm_text(wasm, Config(), "ir")
     assert "volatile" not in usual
-    monkeypatch.setattr(function, "_MAX_PROMOTED", 5)
+    monkeypatch.setattr(function, "MAX_PROMOTED", 5)
     text = llvm_text(wasm, Config(), "ir")
     assert "store volatile i32 %p1, ptr %l1" in text
     assert text.replace(" volatile", "") == usual

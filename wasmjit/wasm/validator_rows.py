@@ -64,7 +64,7 @@ def row(op: Op) -> str:
     >>> row(OP_BY_NAME["i64.store32"])
     '0x3e, STORE, 0x7f, 0x7e, 0, 0, "m", 2, 0, 0x0, 0'
     >>> row(OP_BY_NAME["v128.load16_lane"])
-    '0x55, OTHER, 0x7f, 0x7b, 0, 0x7b, "mn", 1, 8, 0x8, 1'
+    '0x55, OTHER, 0x7f, 0x7b, 0, 0x7b, "mn", 1, 8, 0x8, 0'
     """
     params = [f"{valtype:#x}" for valtype in op.params] + ["0"] * (3 - len(op.params))
     letters = "".join([_LETTERS.get(word, "?") for word in op.immediates]) if op.kind != SPECIAL else ""
