@@ -81,7 +81,7 @@ typedef struct {
     const wj_interpreter *of;
     const wj_interpreted *function;
     const wj_signature *signature;
-    bool failed, is_interrupted;
+    bool failed, is_interrupted, is_refused; /* the last: the system gives no memory for the code */
     bool uses_memory, has_loops, uses_pool, calls_through_tables, has_scratch_slot;
     uint32_t saved_bytes;                  /* of the frame, above the slots */
     uint32_t scratch_slot;

@@ -791,7 +791,9 @@ static const wj_native *translate(stencil_emitter *e, wj_interpreter *interprete
     }
     const uint32_t(*sites)[2] = (const uint32_t(*)[2])(const void *)e->sites;
     wj_translated_code made = {e->code, e->count, e->frame_bytes, sites, e->site_count};
-    return wj_native_publish(interpreter, e->function->function_index, &made);
+    const wj_native *native = wj_native_publish(interpreter, e->function->function_index, &made);
+    e->is_refused = native == NULL;
+    return native;
 }
 
 /* Native code, or WJ_NO_NATIVE; NULL if something is to interrupt this thread, or the system gives no memory for now. */
@@ -823,8 +825,7 @@ static const wj_native *make(wj_interpreter *interpreter, const wj_interpreted *
     free(e.sites);
     free(e.jumps);
     free(e.stubs);
-    bool may_try_again = e.is_interrupted || __atomic_load_n(&interpreter->asks_again_ns, __ATOMIC_RELAXED) != 0;
-    return native == NULL && !may_try_again ? WJ_NO_NATIVE : native;
+    return native == NULL && !e.is_interrupted && !e.is_refused ? WJ_NO_NATIVE : native;
 }
 
 /* Whether the system has not just refused memory for code. */
