@@ -6,8 +6,8 @@ PY := $(VENV)/bin/python
 PYTEST := $(PY) -m pytest
 
 NATIVE_SOURCES := setup.py $(wildcard runtime_c/*.c runtime_c/*.h runtime_c/*.S runtime_c/*.py) \
-	$(wildcard wasmjit/stencils/*.py) wasmjit/abi.py wasmjit/compile/lower.py \
-	$(addprefix wasmjit/wasm/,types.py ops.py body_facts.py validator_rows.py)
+	$(wildcard wasmjit/stencils/*.py) wasmjit/abi.py $(addprefix wasmjit/compile/,lower.py simd.py simd_templates.py) \
+	$(addprefix wasmjit/wasm/,types.py ops.py body_facts.py first_tier.py validator_rows.py)
 C_FILES := $(filter-out runtime_c/_%,$(wildcard runtime_c/*.c))
 C_HEADERS := $(filter-out runtime_c/_%,$(wildcard runtime_c/*.h))
 # What is generated into build/ is nobody's to check, and large.

@@ -12,6 +12,12 @@
 
 #include "interpret.h"
 
+/* Processors that there are stencils for. For others all is interpreted, and what makes code of them is left out: it would refer
+ * to what only they have. */
+#ifdef __x86_64__
+#define WJ_HAS_STENCILS
+#endif
+
 /* What is written into a hole, and the numbers of `wj_stencil_hole.what` (wasmjit/stencils/header.py). */
 enum {
     WJ_HOLE_RESULT = 0,

@@ -5,6 +5,8 @@
  * the size first. Memories never shrink: what was compared once need not be again, as long as the address is the same. */
 #include "stencil_emit.h"
 
+#ifdef WJ_HAS_STENCILS
+
 /* NOLINTBEGIN(clang-analyzer-core.*, clang-analyzer-security.ArrayBound) */
 
 /* To be added to the stencils of an access, and of a check (wasmjit/stencils/text.py). */
@@ -182,3 +184,4 @@ void wj_emit_access(stencil_emitter *e, const stencil_instruction *found, const 
     wj_emit_row(e, &row);
 }
 /* NOLINTEND(clang-analyzer-core.*, clang-analyzer-security.ArrayBound) */
+#endif

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifdef WJ_HAS_STENCILS
+
 /* Code is in proportion to the body, whatever that is: a call of two bytes may pass a thousand arguments, and then the
  * function is interpreted. That of programs takes 4 bytes a word. */
 enum { MOST_SMALL_BYTES = 16 << 10, MOST_BYTES_A_WORD = 64, USUAL_BYTES_A_WORD = 4, CODE_ROOM_BYTES = 256 };
@@ -130,3 +132,4 @@ void wj_write_jumps(stencil_emitter *e)
         wj_write_32(e, jump->hole, place - jump->base);
     }
 }
+#endif

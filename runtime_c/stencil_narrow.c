@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifdef WJ_HAS_STENCILS
+
 /* NOLINTBEGIN(clang-analyzer-core.*, clang-analyzer-security.ArrayBound) */
 
 enum { MOST_ROUNDS = 4 };
@@ -116,3 +118,4 @@ bool wj_find_narrow(stencil_emitter *e)
     return true;
 }
 /* NOLINTEND(clang-analyzer-core.*, clang-analyzer-security.ArrayBound) */
+#endif

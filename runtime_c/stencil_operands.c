@@ -4,6 +4,8 @@
  * that is checked first. So where it was used its register is free. Where control joins or forks all are in the frame. */
 #include "stencil_emit.h"
 
+#ifdef WJ_HAS_STENCILS
+
 /* NOLINTBEGIN(clang-analyzer-core.*, clang-analyzer-security.ArrayBound) */
 
 static uint8_t place_of(uint32_t i)
@@ -244,3 +246,4 @@ void wj_store_operands(stencil_emitter *e, const uint32_t *but, uint32_t count, 
     }
 }
 /* NOLINTEND(clang-analyzer-core.*, clang-analyzer-security.ArrayBound) */
+#endif

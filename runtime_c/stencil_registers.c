@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifdef WJ_HAS_STENCILS
+
 /* Words are what interpret_translate.c made, of a body that validation has accepted: every slot and every target is one.
  * NOLINTBEGIN(clang-analyzer-core.*, clang-analyzer-security.ArrayBound) */
 
@@ -443,3 +445,4 @@ end:
     return done;
 }
 /* NOLINTEND(clang-analyzer-core.*, clang-analyzer-security.ArrayBound) */
+#endif

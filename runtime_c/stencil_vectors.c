@@ -5,6 +5,8 @@
  * of the routine that the interpreter calls. */
 #include "stencil_emit.h"
 
+#ifdef WJ_HAS_STENCILS
+
 /* Words are what interpret_translate.c made, of a body that validation has accepted: every slot is one.
  * NOLINTBEGIN(clang-analyzer-core.*, clang-analyzer-security.ArrayBound) */
 
@@ -247,3 +249,4 @@ bool wj_emit_vector(stencil_emitter *e, const stencil_instruction *found, const 
     return true;
 }
 /* NOLINTEND(clang-analyzer-core.*, clang-analyzer-security.ArrayBound) */
+#endif

@@ -82,6 +82,7 @@ TESTS = (
     "tests/api/test_calls.py",
     "tests/api/test_tail_calls.py",
     "tests/api/test_v128.py",
+    "tests/unit/test_first_tier_vectors.py",
     "tests/api/test_interpreter.py",
     "tests/api/test_hot_loops.py",
     "tests/hazards/test_vector_traps.py",
