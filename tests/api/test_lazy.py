@@ -27,6 +27,7 @@ from wasmjit import (
     thresholds,
 )
 from wasmjit.compile import workers
+from wasmjit.runtime import trampolines
 from wasmjit.tiers import optimiser as client
 from wasmjit.tiers.lazy import LazyCode
 
@@ -234,6 +235,38 @@ def test_a_module_made_before_a_fork_is_instantiated_behind_it(engine: Engine) -
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     store, exports = make(module)
     assert exports["fib"](store, 6) == 8
+
+
+def test_a_fork_while_a_thread_brings_trampolines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The child has no such thread, which would give the lock back."""
+    inside, is_over = threading.Event(), threading.Event()
+    executable = trampolines._executable
+
+    def slowly(pieces: Any) -> Any:
+        if threading.current_thread() is not threading.main_thread():
+            inside.set()
+            is_over.wait()
+        return executable(pieces)
+
+    artifact = Module(Engine(Config(tier="optimized")), WAT).serialize()
+    monkeypatch.setattr(trampolines, "_executable", slowly)
+    engine = Engine(Config(tier="auto"))
+    store, exports = make(Module(engine, WAT))
+    end = time.monotonic() + 60
+    while not inside.is_set() and time.monotonic() < end:
+        exports["fib"](store, 20)
+    assert inside.is_set()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            signal.alarm(20)
+            store, exports = make(Module.deserialize(engine, artifact))
+            code = 0 if exports["fib"](store, 6) == 8 else 2
+        finally:
+            os._exit(code)
+    is_over.set()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 @pytest.mark.usefixtures("compiled_at_once")

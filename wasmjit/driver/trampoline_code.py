@@ -60,6 +60,10 @@ class TrampolineCode:
         self._compiled: dict[str, bytes] = {}
         self._compiled_bytes = 0
 
+    def renew_lock(self) -> None:
+        """After a fork: a thread of the parent may have held it."""
+        self._lock = threading.RLock()
+
     def compile(self, wanted: Sequence[tuple[str, FuncType]]) -> dict[str, Piece]:
         """The code of these kinds and types by symbol. Raises CompileError."""
         return self.begin(wanted).finish()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import os
 import threading
 import weakref
 from collections import deque
@@ -72,6 +73,12 @@ class Trampolines:
         self._thunks: _ThunkPage | None = None
         self._slow: weakref.WeakSet[Slow] = weakref.WeakSet()
         self._slow_lock = threading.RLock()
+        _all.add(self)
+
+    def renew_locks(self) -> None:
+        """After a fork: a thread of the parent may have held them, as the one that brings trampolines for hot code."""
+        self._lock, self._slow_lock = threading.RLock(), threading.RLock()
+        self.code.renew_lock()
 
     def expect(self, slow: Slow) -> None:
         """Has something told when there are more trampolines."""
@@ -141,6 +148,17 @@ class Trampolines:
             # C may hold the address for as long as the process lives.
             _kept_for_ever.update((id(kept), kept) for kept in (self._thunks, code))
             return self._thunks.add(target, code.address)
+
+
+_all: weakref.WeakSet[Trampolines] = weakref.WeakSet()
+
+
+def _renew_locks_after_fork() -> None:
+    for trampolines in list(_all):
+        trampolines.renew_locks()
+
+
+os.register_at_fork(after_in_child=_renew_locks_after_fork)
 
 
 class _Forgetter:
