@@ -177,10 +177,11 @@ def build_script() -> ModuleType:
 def build_extension() -> None:
     """Cross-compiles the C runtime unless it is newer than every source."""
     sources = [Path(__file__), *(path for path in (ROOT / "runtime_c").iterdir() if path.is_file())]
-    newest = max(path.stat().st_mtime for path in sources)
+    script = build_script()
+    vectors = script.make_code("aarch64")
+    newest = max(path.stat().st_mtime for path in [*sources, vectors])
     if EXTENSION.exists() and EXTENSION.stat().st_mtime > newest:
         return
-    script = build_script()
     generated = BUILT / "_native.c"
     script.make_ffibuilder("runtime_c", []).emit_c_code(str(generated))
     (BUILT / "static_parts.c").write_text(STATIC_PARTS)
@@ -191,7 +192,6 @@ def build_extension() -> None:
     zig = [sys.executable, "-m", "ziglang"]
     objects = [BUILT / "objects" / f"{source.stem}.o" for source in sources]
     objects[0].parent.mkdir(exist_ok=True)
-    vectors = script.make_code("aarch64")
     compiler = [*zig, "cc", "-target", "aarch64-linux-gnu.2.36", *options]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         commands = ([*compiler, "-c", source, "-o", made] for source, made in zip(sources, objects, strict=True))

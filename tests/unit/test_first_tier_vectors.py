@@ -26,7 +26,7 @@ FIRST_TIERS = {"words": (False, 0), "stencils": (True, 0), "stencils-1": (True, 
 SEEDS = [pytest.param((True, seed), id=f"stencils-{seed}", marks=pytest.mark.slow) for seed in range(2, 20)]
 NEVER = (1 << 31) - 1
 HAS_STENCILS = platform.machine().lower() in ("x86_64", "amd64")
-QUICK_SCRIPTS = ("simd_address", "simd_const", "simd_load", "simd_lane", "simd_select", "simd_store8_lane")
+QUICK_SCRIPTS = ("simd_address", "simd_splat", "simd_load", "simd_lane", "simd_select", "simd_store8_lane")
 
 
 @pytest.fixture(params=[*(pytest.param(value, id=name) for name, value in FIRST_TIERS.items()), *SEEDS])
@@ -40,6 +40,7 @@ def first_tier(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(thresholds, "STENCILS", has_stencils)
     monkeypatch.setattr(thresholds, "REGISTER_SEED", seed)
     monkeypatch.setattr(thresholds, "INTERPRETER_BUDGET", NEVER)
+    monkeypatch.setattr(thresholds, "OPTIMISER_PATIENCE_SECONDS", 3600.0)
     with monkeypatch.context() as patch:
         patch.setattr(workers.WorkerPool, "_take", refuse)
         yield has_stencils

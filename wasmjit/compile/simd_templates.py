@@ -313,6 +313,7 @@ _MAKES_NANS = frozenset(
     """add sub mul div sqrt ceil floor trunc nearest min max demote_f64x2_zero promote_low_f32x4 relaxed_madd
     relaxed_nmadd""".split()
 )
+_PICKS_NANS = frozenset(("relaxed_min", "relaxed_max"))  # on x86-64 these give an operand as it is
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _OPEN = frozenset("rabcl")  # filled in anew each time
 
@@ -399,7 +400,7 @@ def render_source(op: Op, x86: bool, deterministic: bool, canonical_nans: bool) 
     if (
         canonical_nans
         and op.result_shape[0] == "f"
-        and (operation in _MAKES_NANS or (deterministic and operation in ("relaxed_min", "relaxed_max")))
+        and (operation in _MAKES_NANS or (operation in _PICKS_NANS and (deterministic or not x86)))
     ):
         text = text.replace("{r} =", "{r}M =" if op.name.endswith("sqrt") else "{r}N =") + _canonical(op)
     settled = _placeholders(op, parameter)
