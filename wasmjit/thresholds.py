@@ -37,6 +37,10 @@ IGNORED_QUESTIONS = 2
 # On one processor, where the compiler takes from the program what it needs, longer.
 IGNORED_QUESTIONS_ALONE = 10
 
+# Generating the text of a function takes a thread of the program's process at most so much processor time: others wait
+# for the GIL meanwhile, and the call that it is for may have ended. 20 times what one of 60 kB takes.
+MOST_TEXT_SECONDS = 5.0
+
 # ---- baseline code, made a group of functions at a time ----
 
 # Of functions that are compiled when first called: a request has a price of its own, and what is not called is waste.

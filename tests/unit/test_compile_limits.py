@@ -7,7 +7,9 @@ import io
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -369,11 +371,9 @@ def test_the_memory_of_a_request_is_that_of_no_other() -> None:
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-@pytest.mark.parametrize("tier", ["auto", "fuel"])
-def test_text_of_a_function_is_given_up_with_the_call_that_wants_it(monkeypatch: pytest.MonkeyPatch, tier: str) -> None:
-    """timeout-ignored.py generate: a call generated all of the text of what it found hot behind the end of its time."""
+def call_of_heavy_text(options: dict[str, Any]) -> tuple[Store, Module, Any]:
+    """A call that is endless, of a function whose text takes a second."""
     heavy = "(if (i32.eqz (local.get $n)) (then (return (i32.const 7))))" + "(local.set $n (i32.const 5))" * 40_000
-    options: dict[str, Any] = {"consume_fuel": True} if tier == "fuel" else {}
     engine = Engine(Config(tier="auto", **options))
     module = Module(
         engine,
@@ -381,25 +381,54 @@ def test_text_of_a_function_is_given_up_with_the_call_that_wants_it(monkeypatch:
           (func (export "f") (loop $l (drop (call $heavy (i32.const 0))) (br $l))))""",
     )
     store = Store(engine)
-    if tier == "fuel":
+    if options:
         store.set_fuel(1 << 60)
-    function = Instance(store, module, []).exports(store)["f"]
-    looks, last = 0, 20
+    return store, module, Instance(store, module, []).exports(store)["f"]
+
+
+def looks_at_heavy(monkeypatch: pytest.MonkeyPatch, at_third: Callable[[], object]) -> list[int]:
+    """The looks at the clock in which the text of the function is made: what `at_third` does comes with the third."""
+    looks: list[int] = []
     look = deadline.check
 
     def check(function: int | None = None) -> None:
-        nonlocal looks, last
         if function == 0:
-            looks += 1
-            if looks == 3:
-                store.interrupt()
+            looks.append(threading.get_ident())
+            if len(looks) == 3:
+                at_third()
         look(function)
 
     monkeypatch.setattr(deadline, "check", check)
+    return looks
+
+
+@pytest.mark.parametrize("options", [{}, {"consume_fuel": True}], ids=["auto", "fuel"])
+def test_text_of_a_function_is_given_up_with_the_call_that_wants_it(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    """timeout-ignored.py generate: a call generated all of the text of what it found hot behind the end of its time."""
+    monkeypatch.setattr(thresholds, "INTERPRETER_IS_PATIENT", False)  # no other thread does
+    store, _, function = call_of_heavy_text(options)
+    looks = looks_at_heavy(monkeypatch, store.interrupt)
     with pytest.raises(Trap) as caught:
         function(store)
     assert caught.value.trap_code is TrapCode.INTERRUPT
-    assert looks == 3
+    assert len(looks) == 3
+
+
+def test_a_call_ends_while_text_is_made_for_it_and_that_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a thread, which may take only so long, and does not try again."""
+    monkeypatch.setattr(thresholds, "MOST_TEXT_SECONDS", 0.0)
+    store, module, function = call_of_heavy_text({})
+    looks = looks_at_heavy(monkeypatch, lambda: None)
+    timer = threading.Timer(2.0, store.interrupt)
+    timer.start()
+    with pytest.raises(Trap) as caught:
+        function(store)
+    assert caught.value.trap_code is TrapCode.INTERRUPT
+    assert len(looks) == 1 and threading.get_ident() not in looks
+    lazy = module._load()._lazy
+    assert lazy is not None and 0 in lazy._left
 
 
 def test_an_interrupt_ends_compiling_and_its_workers() -> None:

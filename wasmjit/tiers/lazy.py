@@ -399,6 +399,9 @@ class LazyCode:
         """Has code of a loop made, and of a function. By a thread, where it is not for tests: generating the text of a
         large function takes some tenths of a second, in which the program runs on."""
 
+        asked_of = loop[0] if loop is not None else function
+        assert asked_of is not None
+
         def ask() -> None:
             compiler = self._compiler_of_groups()
             if loop is not None and not compiler.is_busy:
@@ -409,8 +412,12 @@ class LazyCode:
             self._num_failures = 0
 
         def ask_beside() -> None:
+            end_at = time.thread_time() + thresholds.MOST_TEXT_SECONDS
             try:
-                ask()
+                with deadline.until(lambda: time.thread_time() > end_at):
+                    ask()
+            except deadline.NotWantedError:
+                self._left.add(asked_of)  # it would take as long each time
             except CompileError as error:  # else of this function or loop: it goes on as it is
                 if isinstance(error, NoCompilerError):
                     self._fail(error)
