@@ -136,7 +136,6 @@ wj_hot_answer wj_report_native(void *vmctx, uint32_t position, uint32_t loop_off
             return answer;
         }
         if (watch.awaited == 0) {
-            __atomic_store_n(&function->recurring_loop, watch.lowest, __ATOMIC_RELAXED);
             /* It may answer with code, but for another loop than the one that begins here. */
             (void)wj_report_hot(vmctx, position, watch.lowest, WJ_ASKED_BY_WATCH);
             return answer;
@@ -148,13 +147,10 @@ wj_hot_answer wj_report_native(void *vmctx, uint32_t position, uint32_t loop_off
         return answer;
     }
     uint64_t code = wj_report_hot(vmctx, position, loop_offset, WJ_ASKED_BY_STENCILS);
-    if (code != WJ_ANSWER_WATCH && code != WJ_ANSWER_AWAIT) {
+    if (code != WJ_ANSWER_WATCH && (code & WJ_ANSWER_AWAIT) == 0) {
         answer.code = code;
-        return answer;
-    }
-    uint32_t awaited = code == WJ_ANSWER_AWAIT ? __atomic_load_n(&function->recurring_loop, __ATOMIC_RELAXED) : 0;
-    if (loop_offset != 0 && (code == WJ_ANSWER_WATCH || awaited != 0)) {
-        begin_watch(function, loop_offset, awaited);
+    } else if (loop_offset != 0) {
+        begin_watch(function, loop_offset, code == WJ_ANSWER_WATCH ? 0 : (uint32_t)code);
         answer.budget = 1;
     }
     return answer;

@@ -48,9 +48,9 @@ HAND_OVER_OFFSET = 1
 LOOP_FRAME_SLOT_BYTES = SLOT_BYTES
 # What a function runs in that asks for better code (runtime_c/tiering.c), or what it is that tells of a loop that was
 # watched; and what is answered in place of an address: to watch which loop begins again and again around the one that
-# runs, or to wait until such a one begins.
+# runs, or, with the offset of such a one, to wait until that begins. No address has this bit.
 ASKED_BY_INTERPRETER, ASKED_BY_BASELINE, ASKED_BY_STENCILS, ASKED_BY_WATCH = range(4)
-ANSWER_WATCH, ANSWER_AWAIT = 1, 2
+ANSWER_WATCH, ANSWER_AWAIT = 1, 1 << 62
 # What a bulk instruction of 64 bits is charged for at most: more than any memory has, and what is left must not wrap.
 MOST_CHARGED = 1 << 40
 

@@ -103,7 +103,8 @@ class Observer:
 
     def hot(self, code: LazyCode, position: int, loop_offset: int, is_compiled: int = 0) -> int:
         address = HOT(code, position, loop_offset, is_compiled)
-        if address > abi.ANSWER_AWAIT and is_compiled:
+        is_code = address > abi.ANSWER_WATCH and not address & abi.ANSWER_AWAIT
+        if is_code and is_compiled:
             self.loops.add(loop_offset)
             self.entered.set()
             if self.flag is not None:

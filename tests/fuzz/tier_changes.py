@@ -422,11 +422,11 @@ class Handed:
 
         def counted(code: LazyCode, position: int, loop_offset: int, asked_by: int = 0) -> int:
             answer = hot(code, position, loop_offset, asked_by)
-            if answer > abi.ANSWER_AWAIT:
+            if answer > abi.ANSWER_WATCH and not answer & abi.ANSWER_AWAIT:
                 self.count += 1
                 self.codes.add(code)
             self.watches += answer == abi.ANSWER_WATCH
-            self.awaits += answer == abi.ANSWER_AWAIT
+            self.awaits += bool(answer & abi.ANSWER_AWAIT)
             return answer
 
         LazyCode.hot = counted  # type: ignore[method-assign]

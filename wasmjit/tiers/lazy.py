@@ -380,25 +380,30 @@ class LazyCode:
         is_native = asked_by in (abi.ASKED_BY_STENCILS, abi.ASKED_BY_WATCH)
         # Code from stencils counts calls only: if there were hardly any, the function is in a loop.
         stays = is_native and loop_offset != 0 and self.tiers.count(position) < thresholds.FEW_CALLS
+        # What runs now first, then what is called: later calls are not to begin in slower code. But what is called
+        # again and again leaves its loops soon, too, if it is in code from stencils.
+        group = self._groups.get(function)
+        wants_function = not stays and group is None and not self.tiers.is_optimized(position)
+        is_made = not wants_function and (group is None or group.pending is None)
+        wants_loop = loop_offset != 0 and not address
+        wants_loop = wants_loop and (stays or is_made or not is_native or function in self._recurring)
+        answer = address or 0
         if asked_by == abi.ASKED_BY_WATCH:
             self._recurring[function] = loop_offset
-        elif stays and not address:
-            answer = self._loop_to_enter(function, loop_offset)
-            if answer in (abi.ANSWER_WATCH, abi.ANSWER_AWAIT):
-                return answer
-            loop_offset = answer
-        # What runs now first, then what is called: later calls are not to begin in slower code.
+        elif is_native and wants_loop:
+            found = self._loop_to_enter(function, loop_offset)
+            if found == abi.ANSWER_WATCH or found & abi.ANSWER_AWAIT:
+                answer, wants_loop = found, False
+            loop_offset = found
         loop = (function, loop_offset, asked_by != abi.ASKED_BY_INTERPRETER)
-        wants_loop = not address and loop_offset != 0 and loop not in self._loops and self._has_room(loop)
-        wants_function = not stays and function not in self._groups and not self.tiers.is_optimized(position)
+        wants_loop = wants_loop and loop not in self._loops and self._has_room(loop)
         if (wants_loop or wants_function) and not self._is_asking:
             self._ask(loop if wants_loop else None, function if wants_function else None, optimised=is_native)
-        return address or 0
+        return answer
 
     def _ask(self, loop: _Loop | None, function: int | None, *, optimised: bool) -> None:
         """Has code of a loop made, and of a function. By a thread, where it is not for tests: generating the text of a
         large function takes some tenths of a second, in which the program runs on."""
-
         asked_of = loop[0] if loop is not None else function
         assert asked_of is not None
 
@@ -458,7 +463,7 @@ class LazyCode:
         if not address or self._num_awaited[function] > thresholds.MOST_AWAITED:  # refused, or it never begins again
             self._recurring[function] = loop_offset
             return loop_offset
-        return abi.ANSWER_AWAIT
+        return abi.ANSWER_AWAIT | found
 
     def _bring_trampolines(self) -> None:
         """Speeds up calls between Python and the module. By a thread: functions that have code may ask nothing more."""
