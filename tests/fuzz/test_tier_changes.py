@@ -22,7 +22,9 @@ def handed() -> Iterator[Handed]:
         yield handed
 
 
-@pytest.mark.parametrize(("configuration", "extreme"), [("default", "ordinary"), ("fuel", "all")])
+@pytest.mark.parametrize(
+    ("configuration", "extreme"), [("default", "ordinary"), pytest.param("fuel", "all", marks=pytest.mark.slow)]
+)
 def test_what_changes_its_tier_goes_on_as_it_should(handed: Handed, configuration: str, extreme: str) -> None:
     end = time.monotonic() + WAIT_SECONDS
     for seed in range(10, 100):
@@ -35,6 +37,7 @@ def test_what_changes_its_tier_goes_on_as_it_should(handed: Handed, configuratio
     assert handed.count
 
 
+@pytest.mark.slow
 def test_wrong_code_of_a_loop_is_noticed(handed: Handed, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that takes a local from where another is."""
     right = LoopEntryLowering.local_definition

@@ -277,7 +277,9 @@ def _kinds() -> Iterator[Any]:
         yield pytest.param((manner, None), id=f"words-{manner}")
     for manner in IN_STENCILS:
         for seed in range(30 if manner == "plain" else 12):
-            yield pytest.param((manner, seed), id=f"stencils-{manner}-{seed}", marks=[pytest.mark.slow] * (seed > 1))
+            yield pytest.param(
+                (manner, seed), id=f"stencils-{manner}-{seed}", marks=[pytest.mark.slow] * (seed > (manner == "plain"))
+            )
 
 
 @pytest.fixture(params=_kinds())
