@@ -23,8 +23,8 @@ C_REPEATING := enter huge interpret_control memory signature stencil_narrow sten
 # Looked up only where it is used: the environment is made by then.
 PYTHON_HEADERS = -isystem $(shell $(PY) -c 'import sysconfig; print(sysconfig.get_path("include"))')
 PROCESSORS := $(shell nproc)
-# Two more than there are processors: tests wait for other processes, and for time to pass, nearly half of their time.
-PARALLEL := -n $(shell expr $(PROCESSORS) + 2) --dist worksteal
+# One more than there are processors: tests wait for other processes a fifth of their time.
+PARALLEL := -n $(shell expr $(PROCESSORS) + 1) --dist worksteal
 
 FUZZ_CASES := 10000
 SCHEDULES := 10000

@@ -256,13 +256,17 @@ def test_ctrl_c_in_the_innermost_python(nest: Nest) -> None:
 
 def test_interrupt_ends_all_levels(nest: Nest) -> None:
     """`interrupt()` and timeouts are for the outermost call: levels that catch the Trap are ended as well."""
-    nest.bottom = lambda: nest.call("endless")
     nest.catch_at = 3
     timer = threading.Timer(0.02, nest.store.interrupt)
+
+    def bottom() -> int:
+        if nest.store.timeout is None:  # where nothing runs as yet, there would be nothing to interrupt
+            timer.start()
+        return nest.call("endless")
+
+    nest.bottom = bottom
     if nest.enter is ENTRIES["typed_gil_kept"]:  # no thread of this process gets to call interrupt()
         nest.store.timeout = 0.02
-    else:
-        timer.start()
     with pytest.raises(Trap) as caught:
         nest.down(1)
     if nest.store.timeout is None:
