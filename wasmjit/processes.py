@@ -30,6 +30,10 @@ import json, os, sys, types
 sys.path[:], package, parent, main, version, niceness, arguments = json.loads(sys.argv[1])
 try:
     os.nice(niceness)
+    # Linux may divide processors among sessions first; niceness is for those within one then, and each has one, too.
+    if niceness and os.getsid(0) == os.getpid():
+        with open("/proc/self/autogroup", "w") as autogroup:
+            autogroup.write(str(niceness))
 except OSError:
     pass
 module = types.ModuleType("wasmjit")

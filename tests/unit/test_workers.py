@@ -8,9 +8,11 @@ import mmap
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.timing import becomes_true
 from wasmjit import Config, processes, thresholds
 from wasmjit.compile.pipeline import _request_fields
 from wasmjit.compile.workers import Pending, Worker, WorkerPool, background_pool
@@ -177,3 +179,19 @@ def test_no_thread_begins_without_memory_for_its_calls(monkeypatch: pytest.Monke
     with pytest.raises(RuntimeError, match="no memory for a thread"):
         processes.start_thread(lambda: ran.append(1))
     assert not ran
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="the system does not group sessions")
+def test_a_process_in_a_session_of_its_own_gives_way() -> None:
+    """Linux divides processors among sessions first: the optimiser had half of one, however nice it was."""
+    process = processes.start("wasmjit.compile.llvm", alone=True, niceness=7)
+    try:
+        assert becomes_true(lambda: Path(f"/proc/{process.pid}/autogroup").read_text().endswith(" nice 7\n"))
+    finally:
+        processes.end(process)
+    other = processes.start("wasmjit.compile.llvm", niceness=7)  # in ours, which is not its to change
+    try:
+        time.sleep(0.2)
+        assert not Path("/proc/self/autogroup").read_text().endswith(" nice 7\n")
+    finally:
+        processes.end(other)
