@@ -35,7 +35,7 @@ LONGEST_QUESTION_INTERVAL_NS = 40_000_000
 # before so many of them is done by then as quickly as a compiler starts.
 IGNORED_QUESTIONS = 2
 # On one processor, where the compiler takes from the program what it needs, longer.
-IGNORED_QUESTIONS_ALONE = 10
+IGNORED_QUESTIONS_ALONE = 20
 
 # Generating the text of a function takes a thread of the program's process at most so much processor time: others wait
 # for the GIL meanwhile, and the call that it is for may have ended. 20 times what one of 60 kB takes.

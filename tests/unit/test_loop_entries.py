@@ -652,3 +652,25 @@ def test_counts_between_two_questions() -> None:
     activation.answer(lambda *question: questions.append(question) or 0)  # type: ignore[func-returns-value]
     activation.run(ctypes.c_int32, [1, 3 * thresholds.HAND_OVER_PERIOD, 0, 0, 0])
     assert questions == [(activation.function, activation.loop_at)] * 3
+
+
+# ---- functions that are optimised a few at a time ----
+
+
+def test_optimised_groups_call_their_own_functions_directly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recursion in code to stay in; other code is called through the function table, where it can be replaced."""
+    module = module_of(
+        """(module (func $down (param i32) (result i32)
+             (if (result i32) (local.get 0)
+               (then (i32.add (call $other) (call $down (i32.sub (local.get 0) (i32.const 1))))) (else (i32.const 0))))
+           (func $other (result i32) (i32.const 7)))"""
+    )
+    texts = {}
+    for optimised in (False, True):
+        sent: list[bytes] = []
+        compiler = GroupCompiler(module, Config())
+        monkeypatch.setattr(compiler._workers, "begin", lambda fields, body, sent=sent: sent.append(body))
+        compiler.begin(0, lambda _: False, optimised=optimised)
+        texts[optimised] = sent[0].decode()
+    assert "call i32 @f0(" not in texts[False] and "call i32 @f0(" in texts[True]
+    assert not any("call i32 @f1(" in text for text in texts.values())

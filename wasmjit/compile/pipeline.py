@@ -422,6 +422,8 @@ class GroupCompiler:
         interpreter (FunctionLeftError), but `at_any_price`.
         """
         policy = self._policy_of(optimised=optimised)
+        if optimised and not self._module.has_tail_calls:  # recursion goes on in code that is as good as any
+            policy = replace(policy, replaceable=False)
         group = Group(
             self._module,
             function,

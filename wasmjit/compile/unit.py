@@ -212,6 +212,10 @@ class Group(Unit):
         self._room_instructions = room_instructions
         self.reached: deque[int] = deque([function])
 
+    def calls_directly(self, function: int) -> bool:
+        """Not those in whose place there is nothing: groups are not divided, as other units are."""
+        return super().calls_directly(function) and function not in self.left
+
     def order(self) -> Iterator[int]:
         """The functions, nearest first. What a function calls is known once it is lowered."""
         seen = set(self.reached)
