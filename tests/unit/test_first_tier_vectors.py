@@ -155,6 +155,10 @@ def test_a_hot_loop_with_vectors_goes_on_in_compiled_code(stencils: bool, monkey
     monkeypatch.setattr(thresholds, "OPTIMISER_PATIENCE_SECONDS", 600)
     monkeypatch.setattr(thresholds, "INTERPRETER_BUDGET", 10)
     monkeypatch.setattr(thresholds, "INTERPRETER_IS_PATIENT", False)
+    # The loop is to be entered, and not the function, which is called often here.
+    monkeypatch.setattr(thresholds, "FEW_CALLS", 1 << 60)
+    monkeypatch.setattr(thresholds, "WATCHES_LOOPS", False)
+    monkeypatch.setattr(thresholds, "LOOP_PATIENCE_SECONDS_A_BYTE", 0)
     arguments = 100_000, struct.pack("<4i", 1, 2, 3, 4), struct.pack("<4i", 5, 6, 7, -8)
     seen = []
     for tier in ("auto", "optimized"):
