@@ -310,8 +310,8 @@ def test_interrupts(observer: Observer) -> None:
 
 def test_timeouts(observer: Observer) -> None:
     store = Store(auto(), timeout=0.3)
-    _, exports = make(store, ENDLESS_LOOP)
-    while not observer.loops:
+    module, exports = make(store, ENDLESS_LOOP)
+    while not observer.loops and module.tier_report()[0].tier != "optimized":
         with pytest.raises(Trap) as caught:
             exports["run"](store)
         assert caught.value.trap_code == TrapCode.INTERRUPT
