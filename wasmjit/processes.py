@@ -30,10 +30,6 @@ import json, os, sys, types
 sys.path[:], package, parent, main, version, niceness, arguments = json.loads(sys.argv[1])
 try:
     os.nice(niceness)
-    # Linux may divide processors among sessions first; niceness is for those within one then, and each has one, too.
-    if niceness and os.getsid(0) == os.getpid():
-        with open("/proc/self/autogroup", "w") as autogroup:
-            autogroup.write(str(niceness))
 except OSError:
     pass
 module = types.ModuleType("wasmjit")
@@ -42,7 +38,8 @@ sys.modules["wasmjit"] = module
 try:
     if version != sys.version.split()[0]:
         raise RuntimeError("it is Python " + sys.version.split()[0] + ", not " + version)
-    from wasmjit.processes import Parent
+    from wasmjit.processes import Parent, give_way
+    give_way(niceness)
     watched = Parent(parent)
     from importlib import import_module
     serve = import_module(main).serve
@@ -329,6 +326,17 @@ def say_once(error: BaseException) -> None:
         reason = getattr(error, "reason", None) or f"{type(error).__name__}: {error}"
         message = f"wasmjit cannot make faster code, and goes on in the code that there is: {reason}"
         warnings.warn(message, RuntimeWarning, stacklevel=2)
+
+
+def give_way(niceness: int) -> None:
+    """Has the session of this process give way to others, if it is the leader's to say.
+
+    Linux may divide processors among sessions first (autogroups): niceness is for the processes within one then, and
+    each session has a niceness of its own.
+    """
+    if niceness and os.getsid(0) == os.getpid():
+        with contextlib.suppress(OSError), open("/proc/self/autogroup", "w") as autogroup:
+            autogroup.write(str(niceness))
 
 
 def num_processors() -> int:

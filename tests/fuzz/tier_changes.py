@@ -273,21 +273,12 @@ class Outcome(NamedTuple):
     fuel: int | None
 
 
-class Ours:
-    """An instance of a module."""
+class Reentrant:
+    """An instance whose host function calls it again."""
 
-    def __init__(self, module: wasmjit.Module, options: dict[str, Any]) -> None:
-        engine = module.engine
-        self.is_exact = bool(options.get("exact_traps"))
-        self.counts_fuel = bool(options.get("consume_fuel"))
-        self.store = store = wasmjit.Store(engine)
-        if options.get("epoch_interruption"):
-            store.set_epoch_deadline(1 << 40)
-        self.depth = 0
-        host = wasmjit.Func(store, wasmjit.FuncType([wasmjit.ValType.i32()], [wasmjit.ValType.i32()]), self._host)
-        if self.counts_fuel:
-            store.set_fuel(MUCH_FUEL)
-        self.exports: Any = wasmjit.Instance(store, module, [host]).exports(store)
+    store: Any
+    exports: Any
+    depth = 0
 
     def _host(self, x: int) -> int:
         """Calls the function that is in the middle of its loops."""
@@ -298,6 +289,22 @@ class Ours:
             return int(self.exports["run"](self.store, 1, -1, 0, None)[1])
         finally:
             self.depth -= 1
+
+
+class Ours(Reentrant):
+    """An instance of a module."""
+
+    def __init__(self, module: wasmjit.Module, options: dict[str, Any]) -> None:
+        engine = module.engine
+        self.is_exact = bool(options.get("exact_traps"))
+        self.counts_fuel = bool(options.get("consume_fuel"))
+        self.store = store = wasmjit.Store(engine)
+        if options.get("epoch_interruption"):
+            store.set_epoch_deadline(1 << 40)
+        host = wasmjit.Func(store, wasmjit.FuncType([wasmjit.ValType.i32()], [wasmjit.ValType.i32()]), self._host)
+        if self.counts_fuel:
+            store.set_fuel(MUCH_FUEL)
+        self.exports = wasmjit.Instance(store, module, [host]).exports(store)
 
     def call(self, call: Call) -> Outcome:
         """What comes of it."""
@@ -318,7 +325,7 @@ class Ours:
         return Outcome(results, trap, (memory.size(store), digest), values, fuel)
 
 
-class Theirs:
+class Theirs(Reentrant):
     """An instance under the wasmtime package."""
 
     engine: wasmtime.Engine | None = None  # made when needed: its handlers of signals come after faulthandler's
@@ -326,21 +333,9 @@ class Theirs:
     def __init__(self, wasm: bytes) -> None:
         Theirs.engine = Theirs.engine or wasmtime.Engine()
         self.store = wasmtime.Store(self.engine)
-        self.depth = 0
         kind = wasmtime.FuncType([wasmtime.ValType.i32()], [wasmtime.ValType.i32()])
         host = wasmtime.Func(self.store, kind, self._host)
-        self.exports: Any = wasmtime.Instance(self.store, wasmtime.Module(self.engine, wasm), [host]).exports(
-            self.store
-        )
-
-    def _host(self, x: int) -> int:
-        if self.depth:
-            return x ^ 5
-        self.depth += 1
-        try:
-            return int(self.exports["run"](self.store, 1, -1, 0, None)[1])
-        finally:
-            self.depth -= 1
+        self.exports = wasmtime.Instance(self.store, wasmtime.Module(self.engine, wasm), [host]).exports(self.store)
 
     def call(self, call: Call) -> Outcome:
         """What comes of it; of a trap, nothing but that."""

@@ -146,11 +146,6 @@ class Pending:
         assert worker.process.stdout is not None
         return worker.process.stdout.fileno()
 
-    def is_ready(self) -> bool:
-        """Whether there is a reply."""
-        worker = self._worker
-        return self._reply is not None or worker is None or worker.has_reply()
-
     def result(self) -> tuple[dict[str, Any], bytes]:
         """Waits for the reply. To be called once. Raises CompileError if LLVM refuses or the process dies."""
         with self._pool.lock:

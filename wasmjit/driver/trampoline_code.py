@@ -32,10 +32,6 @@ class BegunTrampolines:
         self._names = names
         self._pending = pending
 
-    def is_ready(self) -> bool:
-        """Whether `finish` has nothing to wait for."""
-        return self._pending is None or self._pending.is_ready()
-
     def finish(self) -> dict[str, Piece]:
         """Waits for them; they by symbol. To be called once. Raises CompileError."""
         pending, self._pending = self._pending, None

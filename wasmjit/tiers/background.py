@@ -14,7 +14,7 @@ import stat
 from collections.abc import Sequence
 from typing import IO, Any
 
-from .. import thresholds
+from .. import processes, thresholds
 
 _COMMITTED = b"wasmjit\n"
 
@@ -87,9 +87,7 @@ def keep_within(budget: dict[str, Any], turn: int) -> None:
             os.setpriority(os.PRIO_PROCESS, thread, thresholds.BACKGROUND_NICENESS)
         with contextlib.suppress(OSError, AttributeError):
             os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
-    if os.getsid(0) == os.getpid():  # see processes.py
-        with contextlib.suppress(OSError), open("/proc/self/autogroup", "w") as autogroup:
-            autogroup.write(str(thresholds.BACKGROUND_NICENESS))
+    processes.give_way(thresholds.BACKGROUND_NICENESS)
     with contextlib.suppress(OSError):
         os.chdir("/")  # nobody is to be kept from unmounting where the program was
 
