@@ -39,8 +39,9 @@ if TYPE_CHECKING:
 HEADER_MAGIC = b"\0wjcwasm"
 # 2 and 5 had code in which masked indices were wrong (compile/narrow.py), 3 and 4 lost traps (compile/exact.py); 6 had
 # code for all functions, 7 did not say which functions the interpreter can run, 8 had no types of references, 11 had no
-# constant functions, 12 and 13 lost traps (compile/promotion.py), 14 too (compile/exact.py).
-FORMAT_VERSION = 15
+# constant functions, 12 and 13 lost traps (compile/promotion.py), 14 too (compile/exact.py),
+# 15 did not tell which features a named CPU has.
+FORMAT_VERSION = 16
 KIND_MODULE, KIND_COMPONENT = 1, 2
 KIND_NAMES = {KIND_MODULE: "module", KIND_COMPONENT: "component"}
 
@@ -480,10 +481,11 @@ class Artifact:
         return metadata.decode_bodies(bytes(self._sections[BODIES]))
 
     # ---- compatibility ----
-    def check_compatible(self, config_key: str | None = None) -> None:
+    def check_compatible(self, config_key: str | None = None, *, runs_here: bool = True) -> None:
         """Raises ArtifactError, saying what differs and what to do, unless this process can run the artifact.
 
-        With `config_key` (`Config.cache_key()`) it must also have been compiled with an equivalent Config.
+        With `config_key` (`Config.cache_key()`) it must also have been compiled with an equivalent Config. Without
+        `runs_here` it may be for a CPU that has more than this one: whoever loads it asks again.
         """
         if self.version != VERSION:
             raise ArtifactError(f"compiled by wasmjit {self.version}, this is wasmjit {VERSION}: {RECOMPILE}")
@@ -491,24 +493,36 @@ class Artifact:
             raise ArtifactError(
                 f"compiled for the runtime interface {self.abi_hash}, this one's is {abi_hash()}: {RECOMPILE}"
             )
-        if self.target.machine != host_machine():
-            raise ArtifactError(
-                f"compiled for {self.target.triple}, this machine is {host_machine()}: compile it for this machine"
-            )
-        if self.target.system != "linux":
-            raise ArtifactError(f"compiled for {self.target.triple}, this is Linux: compile it for this machine")
-        missing = missing_features(self.target.features)
-        if missing:
-            raise ArtifactError(
-                f"compiled for CPU {self.target.cpu} with {', '.join(missing)}, which this CPU lacks:"
-                " compile it on this machine, or with Config.cpu set to a generic one"
-            )
+        check_machine(self.target)
+        if runs_here:
+            check_runnable(self.target)
         if config_key is not None:
             difference = _config_difference(self.config_key, config_key)
             if difference:
                 raise ArtifactError(
                     f"compiled with another Config ({difference}): use the same options or compile the module again"
                 )
+
+
+def check_machine(target: Target) -> None:
+    """Raises ArtifactError for another architecture or system."""
+    if target.machine != host_machine():
+        raise ArtifactError(
+            f"compiled for {target.triple}, this machine is {host_machine()}: compile it for this machine"
+        )
+    if target.system != "linux":
+        raise ArtifactError(f"compiled for {target.triple}, this is Linux: compile it for this machine")
+
+
+def check_runnable(target: Target) -> None:
+    """Raises ArtifactError unless this machine can run code for `target`."""
+    check_machine(target)
+    missing = missing_features(target.features)
+    if missing:
+        raise ArtifactError(
+            f"compiled for CPU {target.cpu} with {', '.join(missing)}, which this CPU lacks:"
+            " compile it on this machine, with Config.cpu set to a generic one, or without these (Config.cpu_features)"
+        )
 
 
 @functools.lru_cache(maxsize=16)  # nearly always those of this machine

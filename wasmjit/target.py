@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,7 +21,10 @@ _MACHINE_ALIASES = {"amd64": "x86_64", "arm64": "aarch64", "x64": "x86_64"}
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An LLVM target: triple, CPU name, and the names of the enabled features, sorted, without ``+``."""
+    """An LLVM target: triple, CPU name, and the names of the enabled features, sorted, without ``+``.
+
+    Those too that the CPU's name implies (compile/processors.py), as far as code may use them (`known_features`).
+    """
 
     triple: str
     cpu: str
@@ -116,7 +120,18 @@ _X86_FEATURES: dict[str, str | None] = {
     "avx512vpopcntdq": "avx512_vpopcntdq",
     "avx512bf16": "avx512_bf16",
     "avx512fp16": "avx512_fp16",
+    "avx10.2": None,
+    "egpr": "apx",
+    "ppx": "apx",
+    "push2pop2": "apx",
+    "ndd": "apx",
+    "nf": "apx",
+    "ccmp": "apx",
+    "cf": "apx",
+    "zu": "apx",
 }
+# Those that a processor may have without the kernel telling: not used unless they are asked for.
+UNTOLD_FEATURES = frozenset(name for name, told in _X86_FEATURES.items() if told == "apx") | {"avx10.2"}
 _AARCH64_FEATURES: dict[str, str | None] = {
     "neon": "asimd",
     "fp-armv8": "fp",
@@ -141,7 +156,14 @@ _AARCH64_FEATURES: dict[str, str | None] = {
     "sme": None,
     "mops": None,
     "cssc": None,
-    "lrcpc3": None,
+    "rcpc3": "lrcpc3",
+    "sha3": None,
+    "lse128": None,
+    "sve2p1": None,
+    "sme2": None,
+    "faminmax": None,
+    "cmpbr": None,
+    "fprcvt": None,
 }
 
 
@@ -165,9 +187,14 @@ def missing_features(features: tuple[str, ...]) -> list[str]:
     return [] if host is None else _missing_features(features, host)
 
 
+def known_features(machine: str) -> Mapping[str, str | None]:
+    """The LLVM features that generated code for a machine may use, and Linux's names where they differ."""
+    return _X86_FEATURES if machine == "x86_64" else _AARCH64_FEATURES
+
+
 @functools.lru_cache(maxsize=16)
 def _missing_features(features: tuple[str, ...], host: frozenset[str]) -> list[str]:
-    table = _X86_FEATURES if host_machine() == "x86_64" else _AARCH64_FEATURES
+    table = known_features(host_machine())
     missing = []
     for feature in features:
         if feature in table and (table[feature] or feature.replace(".", "_")) not in host:

@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 import wasmtime
 
 import wasmjit
+from tests.processors import runnable
 
 from . import loops_c
 from .loops import configurations
@@ -268,7 +269,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--modules", type=Path, help="compare these, compile no C")
     parser.add_argument("--triple", default="")
     options = parser.parse_args(arguments)
-    cpus = [cpu for cpu in options.cpu.split(",") if cpu]
+    cpus = runnable([cpu for cpu in options.cpu.split(",") if cpu])
     comparer = Comparer(configurations(options.tiers.split(","), cpus), options.out)
     if options.modules:
         run_modules(options.modules, comparer)

@@ -37,6 +37,7 @@ from typing import NamedTuple
 import wasmtime
 
 import wasmjit
+from tests.processors import runnable
 
 from .loops_make import Arguments, make_arguments, make_function, make_image
 from .loops_run import CONFIGURATIONS, NOT_OPTIMISED, Batch, Configuration, Disagreement, Subject
@@ -274,6 +275,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         compile_only(options.triple, options.seed, options.count, cpus)
         return 0
     tiers = list(CONFIGURATIONS) if options.tiers == "all" else options.tiers.split(",")
+    if cpus and not (cpus := runnable(cpus)):
+        return 0
     session = Session(configurations(tiers, cpus), options.out, options.reduce_seconds, options.most_saved)
     session.unsaved = tuple(options.do_not_save.split(","))
     started = reported = time.monotonic()

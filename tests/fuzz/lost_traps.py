@@ -22,6 +22,7 @@ import wasmtime
 
 import wasmjit
 from tests.fuzz.differential import compile_eagerly, plain
+from tests.processors import runnable
 from wasmjit.target import host_machine
 from wasmjit.wasm.ops import LOAD, OPS, SPECIAL, STORE, VECTOR, Op
 from wasmjit.wasm.types import F32, F64, I32, I64, VALTYPE_NAMES
@@ -388,7 +389,7 @@ def main() -> int:
     parser.add_argument("--tier", action="append")
     options = parser.parse_args()
     tiers = options.tier or ["auto", "baseline", "optimized", "size", "checked"]
-    return 1 if run(options.count, options.seed, tiers, options.cpu or CPUS) else 0
+    return 1 if run(options.count, options.seed, tiers, runnable(options.cpu or CPUS)) else 0
 
 
 if __name__ == "__main__":

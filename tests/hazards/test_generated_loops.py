@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 
 import pytest
 
+from tests.processors import runnable
 from wasmjit import Config, Engine, Instance, Memory, Module, Store, Trap, TrapCode
 
 TARGETS = (None, "x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu")
@@ -120,7 +120,7 @@ def test_masked_indices_stay_inside(name: str) -> None:
     """In code for each processor, as in baseline code, where no loop is vectorised."""
     text = masked_module(*MASKED[name])
     noise = random.Random(1).randbytes(65536)
-    optimized = [Config(tier="optimized", cpu=cpu) for cpu in (None, *runnable_here(PROCESSORS))]
+    optimized = [Config(tier="optimized", cpu=cpu) for cpu in (None, *runnable(PROCESSORS))]
     configs = [Config(tier="baseline"), *optimized]
     outcomes = []
     for config in configs:
@@ -136,13 +136,3 @@ def test_masked_indices_stay_inside(name: str) -> None:
                 seen.append((exports[loop](store, n, 8192), bytes(memory.read(store, 0, 65536))))
         outcomes.append(seen)
     assert all(outcome == outcomes[0] for outcome in outcomes)
-
-
-def runnable_here(processors: Sequence[str]) -> list[str]:
-    """Those of which this machine has the vector instructions."""
-    with open("/proc/cpuinfo") as file:
-        flags = set(next((line for line in file if line.startswith("flags")), "").split())
-    needed = {"x86-64-v2": {"sse4_2"}, "haswell": {"avx2", "fma", "bmi2"}}
-    every = {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd", "bmi2", "fma"}
-    needed |= {"skylake-avx512": every, "znver4": every | {"avx512_vbmi2", "avx512_vnni", "gfni", "sse4a"}}
-    return [processor for processor in processors if needed[processor] <= flags]

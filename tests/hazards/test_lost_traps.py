@@ -5,9 +5,12 @@ Each row is a function of an address, and how many bytes from that address on it
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.fuzz import lost_traps
+from tests.processors import runnable, skip_unless_runnable
 from wasmjit import Config, Engine, Instance, Module, Store, Trap, TrapCode
 from wasmjit.target import host_machine
 
@@ -184,11 +187,12 @@ CONFIGS = {
 
 
 @pytest.mark.parametrize("options", CONFIGS.values(), ids=CONFIGS)
-def test_no_trap_gets_lost_and_none_is_made_up(options: dict[str, object]) -> None:
+def test_no_trap_gets_lost_and_none_is_made_up(options: dict[str, Any]) -> None:
     text = "\n".join(
         f'(func (export "{name}") (param $p i32) (result i32) (local $k i32) (local $v i32) (local $f f32) {body})'
         for name, (_, body) in CASES.items()
     )
+    skip_unless_runnable(options.get("cpu"))
     store = Store(Engine(Config(**options)))
     module = Module(store.engine, f"(module (memory 1) (global $g (mut i32) (i32.const 0)) {text})")
     exports = Instance(store, module, []).exports(store)
@@ -210,6 +214,7 @@ def test_no_trap_gets_lost_and_none_is_made_up(options: dict[str, object]) -> No
 @pytest.mark.parametrize("compare", ["f64.ne", "f32.ge", "i32.eq", "i64.gt_s"])
 def test_select_of_a_load_is_not_masked(cpu: str | None, compare: str) -> None:
     """masked-select.py: with AVX-512 a select reads memory under a mask."""
+    skip_unless_runnable(cpu)
     kind = compare[:3]
     bodies = {}
     for load in ("f64.load", "f32.load", "i32.load", "i64.load", "i64.load32_s", "i32.load16_s"):
@@ -519,6 +524,7 @@ def test_conditions_that_decide_nothing_lose_no_trap(copies: int, opt_level: str
 @pytest.mark.parametrize("cpu", CPUS)
 def test_equal_addresses_in_copies_of_a_loop_lose_no_trap(cpu: str | None) -> None:
     """Unrolling puts one iteration in front of the loop: there `$p` and `$q` are equal, and the first store goes."""
+    skip_unless_runnable(cpu)
     engine = Engine(Config(cpu=cpu))
     module = Module(
         engine,
@@ -672,7 +678,7 @@ def test_stores_of_loops_without_end_trap(cpu: str | None, opt_level: str) -> No
 
 def test_random_functions_trap_as_wasmtime_says() -> None:
     """A short run of `python -m tests.fuzz.lost_traps`."""
-    assert lost_traps.run(1500, 5, ["optimized"], lost_traps.CPUS[-1:], 100) == []
+    assert lost_traps.run(1500, 5, ["optimized"], runnable(lost_traps.CPUS)[-1:], 100) == []
 
 
 @pytest.mark.parametrize("opt_level", ["speed", "speed_and_size"])
@@ -704,6 +710,7 @@ def test_a_value_of_one_way_that_is_overwritten_loses_no_trap(opt_level: str) ->
 def test_a_load_that_is_lost_once_another_is_kept_traps(cpu: str | None) -> None:
     """The first attempt loses what is stored where it was; kept, it has LLVM treat the loop in another way, and lose
     `*q` in the last iteration."""
+    skip_unless_runnable(cpu)
     element = "(i32.shl (local.get $k) (i32.const 2))"
     inside = "(i32.and (local.get $a) (i32.const 0x1fff))"
     masked = "(i32.shl (i32.and (i32.sub (i32.const 7) (local.get $k)) (i32.const 127)) (i32.const 2))"

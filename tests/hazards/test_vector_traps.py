@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from tests.processors import skip_unless_runnable
 from wasmjit import Config, Engine, Instance, Module, Store, Trap, wat2wasm
 from wasmjit.target import host_machine
 from wasmjit.wasm.ops import OPS, VECTOR, Op
@@ -108,6 +109,7 @@ def test_loads_over_the_end_trap_however_they_are_used(part: int | None) -> None
 
 def loads_trap(level: str, cpu: str | None, lanes_used: Sequence[int], shuffles: Sequence[list[int]]) -> None:
     bodies = [body for op in COMPUTING for body in uses_of_a_load(op, "v128.load", lanes_used, shuffles)]
+    skip_unless_runnable(cpu)
     made = Bodies(bodies, Config(opt_level=level, cpu=cpu))
     for reach in (15, 12, 8, 4, 1):  # bytes of the vector that lie in the memory
         assert made.untrapped(END - reach) == []
@@ -133,6 +135,7 @@ def test_every_load_traps_though_its_lanes_are_unused(level: str, cpu: str | Non
         f"(global.set $vector (i32x4.sub {value} {value}))",
         f"(global.set $number (v128.any_true (v128.and {zeros} {value})))",
     ]
+    skip_unless_runnable(cpu)
     made = Bodies(bodies, Config(opt_level=level, cpu=cpu))
     assert made.untrapped(END - op.access_bytes + 1) == []
     assert made.untrapped(END - op.access_bytes) == bodies
@@ -154,6 +157,7 @@ def test_scalar_loads_into_lanes_that_get_lost(level: str, cpu: str | None) -> N
             f"(i32x4.extract_lane 0 (v128.and (v128.const i64x2 0 0) ({shape}.splat ({load} (local.get $at)))))",
         ):
             bodies.append(f"(global.set $number {result})")
+    skip_unless_runnable(cpu)
     assert Bodies(bodies, Config(opt_level=level, cpu=cpu)).untrapped(END) == []
 
 

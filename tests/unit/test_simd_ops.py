@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import wasmjit
+from tests.processors import skip_unless_runnable
 from tests.rows import for_each
 from tests.unit import bulk
 from wasmjit.compile import pipeline
@@ -291,6 +292,7 @@ def test_multiply_add_is_rounded_once_on_every_processor(names: str) -> None:
     assert len(cases) >= 4
     choose = random.Random("fma")
     rows = b"".join(vector(choose) for _ in range(4 * ROWS_OF_INPUT))
+    skip_unless_runnable("x86-64-v3")
     outputs = [
         results(wasmjit, Config(cpu=cpu, wasm_relaxed_simd_deterministic=True, nan_canonicalization=True), cases, rows)
         for cpu in ("x86-64-v2", "x86-64-v3")

@@ -12,14 +12,15 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 import llvmlite.binding as llvm
 
 from .. import thresholds
 from ..processes import Parent, forget_words, start_thread, wait_for_request
-from . import exact, limits, narrow, promotion
+from ..target import UNTOLD_FEATURES, known_features, normal_machine
+from . import exact, limits, narrow, processors, promotion
 from .wire import read_message, write_message
 
 # LLVM recurses over large functions; the main thread's stack is not ours to size.
@@ -78,7 +79,9 @@ def initialise(all_targets: bool) -> None:
 def resolve_target(triple: str | None, cpu: str | None, features: str | None) -> tuple[str, str, str]:
     """The triple, CPU name and feature string that a Config's options mean on this machine."""
     if triple is None:
-        host = llvm.get_host_cpu_features().flatten()
+        found = llvm.get_host_cpu_features()
+        found.update(dict.fromkeys(UNTOLD_FEATURES & found.keys(), False))
+        host = found.flatten()
         triple = llvm.get_process_triple()
         if cpu is None:
             cpu = llvm.get_host_cpu_name()
@@ -89,6 +92,19 @@ def resolve_target(triple: str | None, cpu: str | None, features: str | None) ->
         # The oldest CPU our code runs on: without SSE4.1 rounding would call libm, which generated code cannot reach.
         cpu = "x86-64-v2"
     return triple, cpu or "generic", features or ""
+
+
+def describe_target(request: Mapping[str, Any]) -> dict[str, Any]:
+    """What a request's target is: triple, CPU, and features, among them all those that code for it may use."""
+    triple, cpu, features = resolve_target(request["triple"], request["cpu"], request["features"])
+    if any(request[name] is not None for name in ("triple", "cpu", "features")):
+        initialise(request["triple"] is not None)
+        known = list(known_features(normal_machine(triple.partition("-")[0])))
+        machine = target_machine(code_triple(triple), cpu, features, "speed")
+        module = parse(f'target triple = "{code_triple(triple)}"\n{processors.question(known, cpu, features)}', machine)
+        optimise(module, machine, "speed")
+        features = ",".join(f"+{name}" for name in processors.answer(known, str(module)))
+    return {"triple": triple, "cpu": cpu, "features": features}
 
 
 def is_macos(triple: str) -> bool:
@@ -297,8 +313,7 @@ def compile_here(request: dict[str, Any], body: bytes) -> tuple[dict[str, Any], 
     """Carries out one request in this process, which LLVM may end. Raises what llvmlite raises."""
     _set_options()
     if request["output"] == "target":
-        triple, cpu, features = resolve_target(request["triple"], request["cpu"], request["features"])
-        return {"triple": triple, "cpu": cpu, "features": features}, b""
+        return describe_target(request), b""
     made: list[tuple[bytes, dict[str, Any]] | Exception] = []
 
     def work() -> None:
@@ -349,8 +364,7 @@ def _serve(requests: BinaryIO, replies: BinaryIO) -> None:
         forget_words()
         try:
             if fields["output"] == "target":
-                triple, cpu, features = resolve_target(fields["triple"], fields["cpu"], fields["features"])
-                write_message(replies, {"triple": triple, "cpu": cpu, "features": features}, b"")
+                write_message(replies, describe_target(fields), b"")
                 continue
             try:
                 limits.begin(fields)

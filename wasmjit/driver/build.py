@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import stopwatch, thresholds
-from ..artifact import Artifact, detect
+from ..artifact import Artifact, check_runnable, detect
 from ..cache import Cache, entry_key
 from ..config import OPTIMIZED, CompileProgress, Config
 from ..errors import CompileError, WasmError
@@ -96,6 +96,13 @@ def target_of(config: Config) -> Target:
     from ..compile.pipeline import resolve_target
 
     return resolve_target(config)
+
+
+def require_runnable(config: Config) -> None:
+    """Raises ArtifactError unless this machine can run what is compiled with `config`. A Config that names no other
+    machine costs nothing; for another one LLVM is asked, once per process."""
+    if config.target is not None or config.cpu is not None or config.cpu_features is not None:
+        check_runnable(target_of(config))
 
 
 # ---- what is given ----

@@ -706,6 +706,8 @@ class LoadedModule:
                 from ..tiers.lazy import LazyModule
             complete = artifact
             artifact = LazyModule.rest_of(engine._config, engine._trampolines.code, artifact)
+        if not isinstance(artifact, Artifact):  # of that, `load` asks
+            driver.require_runnable(engine._config)
         self.module = artifact.module
         self.trampolines = engine._trampolines
         self._installed = self.trampolines.install(artifact.trampolines())

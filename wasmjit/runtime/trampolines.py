@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 from ..config import Config
+from ..driver.build import require_runnable
 from ..driver.trampoline_code import Piece, TrampolineCode
 from ..wasm.types import FuncType, trampoline_name
 from .code import executable_copy, keep_at_exit
@@ -53,6 +54,7 @@ class Trampolines:
 
     __slots__ = (
         "__weakref__",
+        "_config",
         "_found",
         "_live",
         "_lock",
@@ -65,6 +67,7 @@ class Trampolines:
 
     def __init__(self, config: Config) -> None:
         self.code = TrampolineCode(config)
+        self._config = config
         self._lock = threading.RLock()  # a finalizer or a signal handler may ask for some, too
         self._live: dict[str, weakref.ref[Trampoline]] = {}
         self._found: dict[tuple[str, tuple[int, ...], tuple[int, ...]], weakref.ref[Trampoline] | None] = {}
@@ -134,9 +137,10 @@ class Trampolines:
         return found
 
     def get(self, kind: str, type: FuncType) -> Trampoline:
-        """A trampoline, which is made if need be. Raises CompileError, WasmError."""
+        """A trampoline, which is made if need be. Raises WasmError: ArtifactError if it would not run here."""
         found = self.find(kind, type)
         if found is None:
+            require_runnable(self._config)
             found = self.install(self.code.compile([(kind, type)]))[trampoline_name(kind, type)]
         return found
 

@@ -176,7 +176,7 @@ class Optimisation:
     def finish(self, serialized: bytes) -> None:
         """Takes the optimiser's result into use. Raises WasmError if it cannot be."""
         artifact = Artifact.from_bytes(serialized)
-        artifact.check_compatible(self.config.cache_key())
+        artifact.check_compatible(self.config.cache_key(), runs_here=False)  # `load` asks
         artifact.made, self._made = self._made, []
         with self._lock:
             running = self._running() if self._running is not None else None
