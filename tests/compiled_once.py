@@ -63,7 +63,7 @@ def use() -> Iterator[None]:
             pending = begin(pool, fields, body)
             pending.place = place  # type: ignore[attr-defined]
         else:
-            pending = Pending(pool, None, {}, b"")
+            pending = Pending(pool, {}, b"")
             pending._reply = reply
         return pending
 

@@ -6,9 +6,11 @@ import errno
 import gc
 import mmap
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -152,9 +154,54 @@ def test_replies_that_nobody_fetches_keep_no_worker(pool: WorkerPool, are_kept: 
     assert [one.result()[1][:4] for one in pending] == [b"\x7fELF"] * len(pending)
 
 
+def test_an_interrupt_while_a_worker_starts_leaves_it_to_its_pool(
+    pool: WorkerPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was nobody's, and lived on."""
+
+    class Interrupted(Exception):
+        pass
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    start = processes.start
+    started = []
+
+    def start_slowly(*arguments: Any, **options: Any) -> Any:
+        started.append(start(*arguments, **options))
+        signal.raise_signal(signal.SIGALRM)
+        return started[0]
+
+    monkeypatch.setattr(processes, "start", start_slowly)
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with pytest.raises(Interrupted):
+            pool.begin(FIELDS, LARGE)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert becomes_true(lambda: [worker.process for worker in pool.idle] == started)
+
+
+def test_a_request_that_is_not_sent_leaves_its_worker_idle(
+    pool: WorkerPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Pending, "send", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        pool.begin(FIELDS, LARGE)
+    gc.collect()
+    assert len(pool.idle) == 1 and not pool._busy
+
+
 def test_workers_beside_the_program_give_way_to_it() -> None:
     made = background_pool()
-    worker = made._take()
+    pending = Pending(made, FIELDS, b"")
+    made._take(pending)
+    worker = pending._worker
+    assert worker is not None
     try:
         assert worker.process.stdin is not None
         priority = os.getpriority(os.PRIO_PROCESS, worker.process.pid)
@@ -165,7 +212,7 @@ def test_workers_beside_the_program_give_way_to_it() -> None:
         assert priority == min(os.getpriority(os.PRIO_PROCESS, 0) + thresholds.BESIDE_NICENESS, 19)
         assert made.most_workers <= len(os.sched_getaffinity(0))
     finally:
-        worker.close()
+        pending.abandon()
 
 
 def test_no_thread_begins_without_memory_for_its_calls(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,9 +122,10 @@ def _out_of_time(fields: dict[str, Any], body: bytes) -> CompileError:
 class Pending:
     """A request that a worker has, or its reply."""
 
-    def __init__(self, pool: WorkerPool, worker: Worker | None, fields: dict[str, Any], body: bytes) -> None:
+    def __init__(self, pool: WorkerPool, fields: dict[str, Any], body: bytes) -> None:
         self._pool = pool
-        self._worker = worker
+        self._worker: Worker | None = None
+        self._is_sent = False
         self._request = (fields, body)
         self._reply: tuple[dict[str, Any], bytes] | CompileError | None = None
         self._is_waited_for = False
@@ -133,6 +134,7 @@ class Pending:
         """Sends the request."""
         assert self._worker is not None
         try:
+            self._is_sent = True
             self._worker.send(*self._request)
         except BaseException:
             self.abandon()  # interrupted in the middle of a message: the pipe's state is unknown
@@ -171,25 +173,31 @@ class Pending:
         except BaseException:
             self.abandon()
             raise
-        self._worker = None
+        self._is_sent = False
         if worker.process.poll() is None:
-            self._pool.give_back(worker)
-        elif reply is None or self._pool.alone is not None:
-            # Nobody's error: it ended just when it got the request, or because this process has to go on alone.
-            try:
-                reply = self._pool.request(*self._request)
-            except CompileError as error:
-                reply = error
-        elif worker.process.returncode == limits.OUT_OF_TIME:
-            quicker = limits.quicker(self._request[0])
-            try:
-                reply = (
-                    _out_of_time(*self._request) if quicker is None else self._pool.request(quicker, self._request[1])
-                )
-            except CompileError as error:
-                reply = error
+            self._pool.give_back(self)
+        else:
+            self._worker = None
+            reply = self._again(worker.process.returncode, reply)
         self._request = ({}, b"")
         self._reply = reply
+
+    def _again(
+        self, exit_code: int | None, reply: tuple[dict[str, Any], bytes] | CompileError | None
+    ) -> tuple[dict[str, Any], bytes] | CompileError | None:
+        """The reply of another worker, where the first one ended for a reason that is not the request's; or that one."""
+        try:
+            # Nobody's error: it ended just when it got the request, or because this process has to go on alone.
+            if reply is None or self._pool.alone is not None:
+                return self._pool.request(*self._request)
+            if exit_code == limits.OUT_OF_TIME:
+                quicker = limits.quicker(self._request[0])
+                if quicker is None:
+                    return _out_of_time(*self._request)
+                return self._pool.request(quicker, self._request[1])
+        except CompileError as error:
+            return error
+        return reply
 
     def end_process(self) -> None:
         """Has whoever waits for the reply be told at once that there is none."""
@@ -206,12 +214,11 @@ class Pending:
 
     def __del__(self) -> None:
         """Nobody asked for the result."""
-        worker, self._worker = self._worker, None
-        if worker is not None:
+        if self._worker is not None:
             try:
-                self._pool.give_back(worker, is_busy=True)
+                self._pool.give_back(self)
             except (RecursionError, MemoryError):  # a finalizer runs anywhere
-                self._pool._busy.append(worker)
+                self._pool._busy.append(self._worker)
 
 
 class WorkerPool:
@@ -254,16 +261,14 @@ class WorkerPool:
     def begin(self, fields: dict[str, Any], body: bytes = b"") -> Pending:
         """Has a worker start on a request. Raises CompileError if none can be had."""
         if self.alone is not None:
-            pending = Pending(self, None, fields, b"")
+            pending = Pending(self, fields, b"")
             try:
                 pending._reply = self.alone(fields, body)
             except CompileError as error:
                 pending._reply = error
             return pending
-        pending = Pending(self, self._take(), fields, body)
-        with self.lock:
-            self._pending = [one for one in self._pending if (old := one()) is not None and old._worker is not None]
-            self._pending.append(weakref.ref(pending))
+        pending = Pending(self, fields, body)
+        self._take(pending)
         pending.send()
         return pending
 
@@ -285,22 +290,61 @@ class WorkerPool:
         held = sum(1 for one in self._pending if (pending := one()) is not None and pending._worker is not None)
         return held + len(self.idle) + len(self._busy)
 
-    def _take(self) -> Worker:
-        """An idle or new worker. One that died since it was last used is nobody's error."""
+    def _take(self, pending: Pending) -> None:
+        """Gives it an idle or new worker. One that died since it was last used is nobody's error."""
         deadline = time.monotonic() + thresholds.WORKER_PATIENCE_SECONDS
         while True:
             with self.lock:
                 self._collect()
-                worker = self.idle.pop() if self.idle else None
+                kept = [one for one in self._pending if (old := one()) is not None and old._worker is not None]
+                self._pending = [*kept, weakref.ref(pending)]
+                if self.idle:
+                    # No call in between, at which a signal handler may raise: always one of the two has it.
+                    pending._worker = self.idle[-1]
+                    del self.idle[-1]
                 is_full = self.is_full
+            worker = pending._worker
             if worker is not None and worker.is_usable():
-                return worker
+                return
             if worker is not None:
-                worker.close()
+                pending.abandon()
             elif not is_full or time.monotonic() > deadline:
-                return Worker(self._niceness)
+                self._start_worker()
             else:
                 self._read_ahead(thresholds.LOOK_AGAIN_SECONDS)
+
+    def _start_worker(self) -> None:
+        """Adds an idle worker. Raises CompileError.
+
+        Not in the main thread: what signal handlers raise there, Ctrl-C too, would leave a process that nobody has.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return self._keep(Worker(self._niceness))
+        errors: list[BaseException] = []
+        done = threading.Event()
+
+        def start() -> None:
+            try:
+                self._keep(Worker(self._niceness))
+            except BaseException as error:
+                errors.append(error)
+            finally:
+                done.set()
+
+        try:
+            processes.start_thread(start)
+        except (RuntimeError, MemoryError):
+            return self._keep(Worker(self._niceness))
+        done.wait()
+        if errors:
+            raise errors[0]
+
+    def _keep(self, worker: Worker) -> None:
+        with self.lock:
+            if self.alone is None and self.pid == os.getpid():
+                self.idle.append(worker)
+                return
+        worker.close()
 
     def _read_ahead(self, timeout_seconds: float) -> None:
         """Takes replies that nobody waits for as yet, and come in this time, in order to have their workers."""
@@ -331,7 +375,7 @@ class WorkerPool:
                     worker.close()  # a part of the reply may be left
                     raise
                 if worker.process.poll() is None:
-                    self.give_back(worker)
+                    self._keep(worker)
 
     def warm_up(self, requests: int) -> None:
         """Starts the workers that will be needed for as many requests: they get ready while the caller prepares those.
@@ -344,16 +388,21 @@ class WorkerPool:
             self.warm = True
         for _ in range(missing):
             with contextlib.suppress(CompileError):
-                self.give_back(Worker(self._niceness))
+                self._start_worker()
 
-    def give_back(self, worker: Worker, is_busy: bool = False) -> None:
-        """Keeps a worker for later; a busy one has still to reply to a request."""
+    def give_back(self, pending: Pending) -> None:
+        """Keeps its worker for later; one that was sent the request has still to reply."""
         with self.lock:
-            workers = self._busy if is_busy else self.idle
-            if len(workers) < self.most_workers and self.alone is None and self.pid == os.getpid():
-                workers.append(worker)
+            workers = self._busy if pending._is_sent else self.idle
+            worker = pending._worker
+            if worker is None:
                 return
-        worker.close()
+            if len(workers) < self.most_workers and self.alone is None and self.pid == os.getpid():
+                # As in `_take`.
+                workers += [worker]
+                pending._worker = None
+                return
+        pending.abandon()
 
     def close(self) -> None:
         """Ends all workers that nobody waits for."""
