@@ -45,6 +45,9 @@ MOST_TEXT_SECONDS = 5.0
 
 # Of functions that are compiled when first called: a request has a price of its own, and what is not called is waste.
 GROUP_INSTRUCTIONS = 2000
+# What comes along in a group that is shorter, called or not: functions that began so often.
+SHORT_GROUP_INSTRUCTIONS = 500
+HOT_COUNT = 5000
 # Groups that compilers work on at a time: one that is waited for, and others that probably will be.
 MOST_PENDING_GROUPS = 2
 # Functions that began less often are not compiled with a hot one that calls them.
@@ -55,6 +58,9 @@ FEW_CALLS = 2
 WATCHES_LOOPS = True
 # How often the loop that code was made for is waited for, where another one runs.
 MOST_AWAITED = 5
+# How long the program goes on after its first better code until calls from Python get trampolines: they save 40 ns
+# each, and take as long to make as a small function.
+TRAMPOLINES_PATIENCE_SECONDS = 1.0
 # Of larger functions, O0 code is made where better code could be ("quick"): register allocation takes seconds for some.
 QUICK_BODY_BYTES = 8 * 1024
 
@@ -118,6 +124,8 @@ ENORMOUS_FUNCTION_TEXT_BYTES = 12_000_000
 # What is compiled while the program runs in other code, which is not to be slower for it. Its share of a processor that
 # both want is a quarter: less would have long programs wait too long for better code.
 BESIDE_NICENESS = 5
+# On one processor, what is being made takes from the program what it takes, and the sooner it is there the better.
+BESIDE_NICENESS_ALONE = 0
 # Requests beyond what the pool's workers can do wait so long for one of them, and then start another: who is waited
 # for may be the one who waits.
 WORKER_PATIENCE_SECONDS = 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import random
 import signal
@@ -401,3 +402,81 @@ def test_four_threads_while_code_is_made(monkeypatch: pytest.MonkeyPatch) -> Non
             thread.join()
         assert not failures, failures
         number += 1
+
+
+MANY = """(module (type $unary (func (param i32) (result i32))) (table funcref (elem $one $two $three $rare))
+  (func $one (type $unary) (i32.add (local.get 0) (i32.const 1)))
+  (func $two (type $unary) (i32.add (local.get 0) (i32.const 2)))
+  (func $three (type $unary) (i32.add (local.get 0) (i32.const 3)))
+  (func $rare (type $unary) (i32.add (local.get 0) (i32.const 4)))
+  (func (export "call") (param i32 i32)
+    (loop
+      (drop (call_indirect (type $unary) (i32.const 0) (local.get 0)))
+      (br_if 0 (local.tee 1 (i32.sub (local.get 1) (i32.const 1)))))))"""
+
+
+def test_short_functions_that_are_hot_are_made_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six handlers of a kernel took six requests, one after the other; a request has a price of its own."""
+    asked: list[list[int]] = []
+    begin = LazyCode._begin
+
+    def note(self: LazyCode, function: int, **options: Any) -> Any:
+        group = begin(self, function, **options)
+        asked.append(sorted(group.functions))
+        return group
+
+    monkeypatch.setattr(LazyCode, "_begin", note)
+    monkeypatch.setattr(LazyCode, "_ignores", lambda self: not all_are_hot)
+    all_are_hot = False
+    engine = Engine(Config(tier="auto"))
+    module = Module(engine, MANY)
+    store = Store(engine)
+    exports = Instance(store, module, []).exports(store)
+    for position, count in enumerate([9_000, 9_000, 9_000, 10]):
+        exports["call"](store, position, count)
+    all_are_hot = True
+    end = time.monotonic() + 60
+    while not asked and time.monotonic() < end:
+        exports["call"](store, 1, 20_000)
+    assert {0, 1, 2} <= set(asked[0]) and 3 not in asked[0]
+
+
+def test_no_thread_begins_where_all_compilers_are_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LazyCode, "_ignores", lambda self: False)
+    engine = Engine(Config(tier="auto"))
+    module = Module(engine, MANY)
+    store = Store(engine)
+    exports = Instance(store, module, []).exports(store)
+    compiler = lazy_code(module)._compiler_of_groups()
+    monkeypatch.setattr(type(compiler), "is_busy", True)
+    monkeypatch.setattr(LazyCode, "_ask", lambda *_, **__: pytest.fail("it asks"))
+    reports = lazy_code(module).reports
+    while sum(reports.values()) < 3:
+        exports["call"](store, 1, 20_000)
+        time.sleep(0.01)
+
+
+def test_trampolines_are_not_made_for_programs_that_end_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are for many calls, and took a compiler as long as the function that was hot. What ends gets none."""
+    naps: list[float] = []
+    woken = threading.Event()
+
+    def nap(seconds: float) -> None:
+        naps.append(seconds)
+        woken.wait(60)
+
+    module = Module(Engine(Config(tier="auto")), MANY)
+    code = lazy_code(module)
+    monkeypatch.setattr("wasmjit.tiers.lazy.time.sleep", nap)
+    made: list[bool] = []
+    monkeypatch.setattr(type(code._lazy_module), "begin_trampolines", lambda self: made.append(True))
+    code._bring_trampolines()
+    end = time.monotonic() + 60
+    while not naps and time.monotonic() < end:
+        pass
+    assert naps == [thresholds.TRAMPOLINES_PATIENCE_SECONDS] and not made
+    monkeypatch.undo()
+    del code, module
+    gc.collect()
+    woken.set()
+    assert not made

@@ -36,6 +36,9 @@ class Table:
     def count(self, position: int) -> int:
         return 10 * position
 
+    def counts(self) -> list[int]:
+        return [self.count(position) for position in range(COUNT)]
+
 
 @pytest.fixture
 def table() -> Table:

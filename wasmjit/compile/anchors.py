@@ -28,16 +28,17 @@ from ..wasm.types import F32, F64, I32, I64, V128, llvm_type
 from . import exact
 from .emit import Emitter
 from .liveness import Block, PendingStore, dead_stores
+from .patterns import late
 from .unit_state import UnitState
 
 _SHORT_BRANCH_LINES = 12
 _MAX_OPERAND_WORK = 500_000
 _MAX_CARRIED_OPERANDS = 500_000  # where the interpreter cannot run it; 33,000 in functions of real programs
-_EFFECT = re.compile(r"\b(store|call|ret|switch)\b|br i1")
+_EFFECT = late(r"\b(store|call|ret|switch)\b|br i1")
 # What no loop has that LLVM vectorises: calls but to its own functions, vectors.
-_NEVER_VECTORISED = re.compile(r"\bswitch\b|\bcall\b(?! \w+ @llvm\.)|<\d+ x ")
-_LABEL = re.compile(r"^\w+:", re.MULTILINE)
-_TARGETS = re.compile(r"label %(\w+)")
+_NEVER_VECTORISED = late(r"\bswitch\b|\bcall\b(?! \w+ @llvm\.)|<\d+ x ")
+_LABEL = late(r"^\w+:", re.MULTILINE)
+_TARGETS = late(r"label %(\w+)")
 
 # ---- what LLVM folds without looking at an operand ----
 

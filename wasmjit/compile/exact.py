@@ -29,6 +29,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from .lines import hidden_load, operation, use_of_lanes
+from .patterns import late
 
 _ANNOTATION = "@llvm.var.annotation.p0.p0"
 _RELEASED = "; released "
@@ -63,38 +64,38 @@ def released_text(value: str, llvm: str, at: int) -> str:
 
 # ---- in the worker ----
 
-_DEFINITION = re.compile(r"^(?=define )", re.MULTILINE)
-_FUNCTION_NAME = re.compile(r"define [^@]*@(\S+?)\(")
-_RELEASED_LINE = re.compile(rf"^{_RELEASED}(\S+) (\S+) (\d+)$", re.MULTILINE)
-_KEPT_LINES = re.compile(
+_DEFINITION = late(r"^(?=define )", re.MULTILINE)
+_FUNCTION_NAME = late(r"define [^@]*@(\S+?)\(")
+_RELEASED_LINE = late(rf"^{_RELEASED}(\S+) (\S+) (\d+)$", re.MULTILINE)
+_KEPT_LINES = late(
     rf"^(?:  %[xw]\d+[kw] = (?:trunc|bitcast) .*\n)*  call void {re.escape(_ANNOTATION)}.*\n", re.MULTILINE
 )
 # Memory accesses are those that nothing is known of the alignment of.
-_ANY_LOAD = re.compile(r"^(  %\S+ = load )((?:i\d+|float|double), ptr %\S+, align 1\b)", re.MULTILINE)
-_ANY_STORE = re.compile(r"^(  store )((?:i\d+|float|double) \S+, ptr %\S+, align 1\b)", re.MULTILINE)
-_STORE = re.compile(r"  store (?:i\d+|float|double) (%\S+), ptr \S+, align 1\b")
-_STORE_OF_FLOATS = re.compile(r"  store (<\d+ x (?:float|double)>) (%\S+), ptr \S+, align 1\b")
+_ANY_LOAD = late(r"^(  %\S+ = load )((?:i\d+|float|double), ptr %\S+, align 1\b)", re.MULTILINE)
+_ANY_STORE = late(r"^(  store )((?:i\d+|float|double) \S+, ptr %\S+, align 1\b)", re.MULTILINE)
+_STORE = late(r"  store (?:i\d+|float|double) (%\S+), ptr \S+, align 1\b")
+_STORE_OF_FLOATS = late(r"  store (<\d+ x (?:float|double)>) (%\S+), ptr \S+, align 1\b")
 # Without flags that let it be another number.
-_ARITHMETIC_OF_FLOATS = re.compile(r"  %\S+ = f(?:add|sub|mul|div) <")
-_NO_NUMBER = re.compile(r"nan|0x[7F]FF|undef|poison|zeroinitializer")
-_LOAD = re.compile(r"  (%\S+) = load (volatile )?(<[^>]*>|\w+), (ptr %\S+, align 1\b.*)")
+_ARITHMETIC_OF_FLOATS = late(r"  %\S+ = f(?:add|sub|mul|div) <")
+_NO_NUMBER = late(r"nan|0x[7F]FF|undef|poison|zeroinitializer")
+_LOAD = late(r"  (%\S+) = load (volatile )?(<[^>]*>|\w+), (ptr %\S+, align 1\b.*)")
 # Of a vector to one with wider lanes, and of a number to a vector.
-_EXTENSION = re.compile(r"  %\S+ = [sz]ext (?:nneg )?<\d+ x \w+> %\S+ to (<\d+ x \w+>)(?:, .*)?")
-_IN_FRONT = re.compile(r"  %\S+ = insertelement (<\d+ x \w+>) (?:zeroinitializer|<[^%]*>), \w+ %\S+, i64 0(?:, .*)?")
+_EXTENSION = late(r"  %\S+ = [sz]ext (?:nneg )?<\d+ x \w+> %\S+ to (<\d+ x \w+>)(?:, .*)?")
+_IN_FRONT = late(r"  %\S+ = insertelement (<\d+ x \w+>) (?:zeroinitializer|<[^%]*>), \w+ %\S+, i64 0(?:, .*)?")
 _MOST_TOGETHER = 64  # lines
 _MOST_WAITING = 4
-_ENDS_COMPUTING = re.compile(
+_ENDS_COMPUTING = late(
     r"  (?:(?:store|br|switch|ret|unreachable)\b|(?:%\S+ = )?(?:tail |musttail |notail )?call (?!.*@llvm\.))"
 )
 # A gather, or a load under the condition of its block.
-_MASKED_LOAD = re.compile(r"  (%\S+) = (?:tail )?call (<[^>]*>) @llvm\.masked\.(?:gather|load|expandload)\.")
-_DEBUG = re.compile(r"!dbg (!\d+)")
-_NAME = re.compile(r"%[-\w.$]+")
-_LOCATION = re.compile(r"^(!\d+) = !DILocation\(line: (\d+),", re.MULTILINE)
-_SUNK = re.compile(r"\.le\d*(?:\.|$)")  # how LLVM names what it moves behind a loop
+_MASKED_LOAD = late(r"  (%\S+) = (?:tail )?call (<[^>]*>) @llvm\.masked\.(?:gather|load|expandload)\.")
+_DEBUG = late(r"!dbg (!\d+)")
+_NAME = late(r"%[-\w.$]+")
+_LOCATION = late(r"^(!\d+) = !DILocation\(line: (\d+),", re.MULTILINE)
+_SUNK = late(r"\.le\d*(?:\.|$)")  # how LLVM names what it moves behind a loop
 _MOST_SEEN = 100
-_MAY_MASK = re.compile(r" select .* (?:float|double|<)| (?:and|or|xor) <")
-_COMPARES_LANES = re.compile(r" = [if]cmp .* <\d+ x ")
+_MAY_MASK = late(r" select .* (?:float|double|<)| (?:and|or|xor) <")
+_COMPARES_LANES = late(r" = [if]cmp .* <\d+ x ")
 _BITWISE = ("and", "or", "xor")
 _COMPUTES = frozenset("add sub mul and or xor shl lshr ashr fadd fsub fmul fdiv".split())
 _END_SEARCH = ("phi", "getelementptr", "load")

@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import contextlib
 import math
-import re
 import resource
 import signal
 from collections import Counter
-from pathlib import Path
 from typing import Any
+
+from .patterns import late
 
 # What LLVM takes the square of, or more, and how much of it functions of real programs have. The latter were counted in
 # the 440 functions above 10 kB of SQLite, QuickJS, PHP, CPython, Ruby, GCC and others (docs/rationale.md).
@@ -75,12 +75,12 @@ _LINES_A_CALL = 5  # and its own
 _LEAST_BYTES_A_LINE = 15
 _STORE = "  store "  # to memory, if it is none to a local
 _LOCAL = ", ptr %l"
-_LOCAL_STORE = re.compile(r", ptr (%l\d+)$")
+_LOCAL_STORE = late(r", ptr (%l\d+)$")
 _CHECK = ", !prof !3\n"
 _LOOP_LABEL = "\nb"  # among others
-_TARGET = re.compile(r"label %(\w+)")
+_TARGET = late(r"label %(\w+)")
 _FUNCTION_START = "define "
-_INCOMING = re.compile(r"%([\w.]+) \]")
+_INCOMING = late(r"%([\w.]+) \]")
 _BLOCK_LINES = 400
 # Four to seven times what kernels take (430 kB of text: 1.0 to 1.7 s, in turns with other work): where the processor is
 # slow, or others use its caches, their code would be worse, and stay in the cache.
@@ -276,7 +276,8 @@ def begin(fields: dict[str, Any]) -> None:
 def _address_space_bytes() -> int:
     """What the process has now; 0 where the system does not say."""
     try:
-        return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[0]) * resource.getpagesize()
     except OSError:
         return 0
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from .patterns import late
+
 # An operand of a phi: a constant vector, or one word.
-INCOMING = re.compile(r"\[ (<[^>]*>|[^ ,]+),")
+INCOMING = late(r"\[ (<[^>]*>|[^ ,]+),")
 LANE_BITS = {"i8": 8, "i16": 16, "i32": 32, "i64": 64, "float": 32, "double": 64}
 # Of an `asm`: no access of ours can tell, but it cannot be left out.
 _EFFECT = "memory(inaccessiblemem: readwrite)"
 _MOST_OPERANDS = 4  # that fit registers together
-_VECTOR = re.compile(r"<(\d+) x (\w+)>$")
+_VECTOR = late(r"<(\d+) x (\w+)>$")
 
 
 def operation(line: str) -> str:

@@ -21,6 +21,7 @@ from .. import thresholds
 from ..processes import Parent, forget_words, start_thread, wait_for_request
 from ..target import UNTOLD_FEATURES, known_features, normal_machine
 from . import exact, limits, narrow, processors, promotion
+from .patterns import late
 from .wire import read_message, write_message
 
 # LLVM recurses over large functions; the main thread's stack is not ours to size.
@@ -62,7 +63,7 @@ _PROCESS_OPTIONS = (
     "-unroll-threshold-default=300",
 )
 
-_DEFINITION = re.compile(r"^define ", re.MULTILINE)
+_DEFINITION = late(r"^define ", re.MULTILINE)
 
 
 @functools.cache

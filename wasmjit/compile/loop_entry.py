@@ -32,16 +32,20 @@ from ..wasm.module import Module
 from ..wasm.types import llvm_type
 from . import calls
 from .function import MAX_PROMOTED, FunctionLowering
+from .patterns import late
 from .unit import Unit
 from .unit_state import CodePolicy, UnitState
 
 # Of text, in all copies: LLVM takes some milliseconds a thousand.
 _MOST_COPIED_LINES = 8_000
 _MOST_COPIES = 4
+# Of a loop that has others in it, which are as fast in any copy: what counts is when the code is there.
+_MOST_OUTER_COPIED_LINES = 1_000
+_MOST_OUTER_COPIES = 2
 
-_NAME = re.compile(r"%([A-Za-z_][\w.]*)")
-_LABEL = re.compile(r"^([A-Za-z_][\w.]*):", re.MULTILINE)
-_DEFINED = re.compile(r"^ *%([A-Za-z_][\w.]*) =", re.MULTILINE)
+_NAME = late(r"%([A-Za-z_][\w.]*)")
+_LABEL = late(r"^([A-Za-z_][\w.]*):", re.MULTILINE)
+_DEFINED = late(r"^ *%([A-Za-z_][\w.]*) =", re.MULTILINE)
 
 
 def _copy(text: str, shared: set[str], number: int, following: str) -> str:
@@ -66,6 +70,7 @@ class LoopEntryLowering(FunctionLowering):
         super().__init__(unit, function_index, scope, tangled)
         self.entry_loop = entry_loop
         self.is_found = False
+        self.has_inner = False  # whether there are loops in the one that is entered
         self.frame_offsets: list[int] = []
         self.open_loops: list[Frame] = []  # around what is lowered
         self.around: list[str] = []  # labels of loops that the one that is entered stands in, innermost first
@@ -90,6 +95,7 @@ class LoopEntryLowering(FunctionLowering):
             )
         super().loop(frame, at)
         self.checked.clear()
+        self.has_inner |= any(outer.label == self.first_label for outer in self.open_loops)
         if at == self.entry_loop:
             self.is_found = True
             self.first_label = frame.label
@@ -118,7 +124,10 @@ class LoopEntryLowering(FunctionLowering):
         most = _MOST_COPIES
         if self.unit.policy.counting or self.tangled:
             most = 1  # this code is not optimised, or not much
-        most = min(most, _MOST_COPIED_LINES // len(lines), MAX_PROMOTED // (num_locals * self.num_edges + 1))
+        most_lines = _MOST_COPIED_LINES
+        if self.has_inner:
+            most, most_lines = min(most, _MOST_OUTER_COPIES), _MOST_OUTER_COPIED_LINES
+        most = min(most, most_lines // len(lines), MAX_PROMOTED // (num_locals * self.num_edges + 1))
         entries = [self.first_label, *self.around][: max(1, most)]
         if len(entries) == 1:
             return super().assembled(head, num_locals)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from ..wasm.ops import COMPARISON, CONDITION, LOAD, MAKES_NANS, OPS, SPECIAL, STORE, VECTOR, Op
 from ..wasm.types import EXTERNREF, F32, F64, FUNCREF, I32, I64, V128, by_type, llvm_type
 from .anchors import AnchoringEmitter
+from .patterns import late
 from .unit_state import UnitState
 
 zero: Callable[[int], str] = by_type(
@@ -262,7 +263,7 @@ IRREGULAR: dict[str, Callable[[NumericEmitter, Op, str, str, int], str]] = {
 # ---- functions that are large ----
 
 _MOST_CONSTANTS = 4_000
-_LOCAL_ACCESS = re.compile(r"^  (%\w+ = load|store)( .*, ptr %l(\d+))$", re.MULTILINE)
+_LOCAL_ACCESS = late(r"^  (%\w+ = load|store)( .*, ptr %l(\d+))$", re.MULTILINE)
 
 
 def constant_in_memory(lowering: NumericEmitter, text: str, valtype: int, bits: int) -> str:

@@ -13,18 +13,17 @@ constant offsets end in the guard behind it, so one check does for all offsets.
 
 from __future__ import annotations
 
-import re
-
 from .. import abi
 from ..config import MIN_GUARD_BYTES
 from ..wasm.types import MemoryType
 from .anchors import AnchoringEmitter
+from .patterns import late
 from .unit_state import UnitState, has_guard_pages
 
 _MASK_64 = (1 << 64) - 1
 # What must not stand between a check and a load that widens it: it would no longer happen before the trap.
 # Stores to locals and pure intrinsics have none.
-_HAS_EFFECT = re.compile(r"\b(?:ret|switch|br)\b|\bcall\b(?! \w+ @llvm\.)|\bstore\b(?!.*, ptr %l\d+$)")
+_HAS_EFFECT = late(r"\b(?:ret|switch|br)\b|\bcall\b(?! \w+ @llvm\.)|\bstore\b(?!.*, ptr %l\d+$)")
 _MAX_WIDENING_LINES = 64  # how far to look, so that it stays linear
 
 

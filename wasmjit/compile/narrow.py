@@ -21,25 +21,26 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from .lines import INCOMING
+from .patterns import late
 
-_FUNCTION = re.compile(r"^define [^\n]*\{\n.*?^\}", re.MULTILINE | re.DOTALL)
-_CANDIDATE = re.compile(
+_FUNCTION = late(r"^define [^\n]*\{\n.*?^\}", re.MULTILINE | re.DOTALL)
+_CANDIDATE = late(
     r"= (?:and i(?:32|64) |or i(?:32|64) |[us]rem |[us]div |shl i|lshr i|ashr i|mul i|icmp s|sext i(?:8|16|32) "
     r"|zext i(?:8|16) |zext i32 )"
 )
-_LINE = re.compile(r"  (%[\w.]+) = (\w+) (.*)")
-_OPERAND = re.compile(r"%[\w.]+")
-_INTEGERS = re.compile(r"i(\d+) (%[\w.]+|-?\d+), (%[\w.]+|-?\d+)")
-_LOCAL = re.compile(r"%l\d+")
-_LOAD = re.compile(r"(?:volatile )?(?:<[^>]*>|\w+), ptr (%[\w.]+)")
-_STORE = re.compile(r"  store (?:volatile )?(?:<[^>]*>|\w+) ([^ ,]+), ptr (%[\w.]+)")
-_CAST = re.compile(r"i(\d+) (%[\w.]+) to i(\d+)")
-_GEP_INDEX = re.compile(r"i8, ptr (%[\w.]+), i64 (%[\w.]+|-?\d+)")
-_TARGET = re.compile(r"label %([\w.]+)")
-_CALL = re.compile(r"\bcall (?!.* @llvm\.)")
-_ROTATION = re.compile(r"@llvm\.fsh[lr]\.")
-_KEEPS_ALIVE = re.compile(r"^  call void (?:asm |@llvm\.)")  # for its traps, not for its value
-_FIRST_BLOCK = re.compile(r"^  br label %\w+\nstart:$", re.MULTILINE)
+_LINE = late(r"  (%[\w.]+) = (\w+) (.*)")
+_OPERAND = late(r"%[\w.]+")
+_INTEGERS = late(r"i(\d+) (%[\w.]+|-?\d+), (%[\w.]+|-?\d+)")
+_LOCAL = late(r"%l\d+")
+_LOAD = late(r"(?:volatile )?(?:<[^>]*>|\w+), ptr (%[\w.]+)")
+_STORE = late(r"  store (?:volatile )?(?:<[^>]*>|\w+) ([^ ,]+), ptr (%[\w.]+)")
+_CAST = late(r"i(\d+) (%[\w.]+) to i(\d+)")
+_GEP_INDEX = late(r"i8, ptr (%[\w.]+), i64 (%[\w.]+|-?\d+)")
+_TARGET = late(r"label %([\w.]+)")
+_CALL = late(r"\bcall (?!.* @llvm\.)")
+_ROTATION = late(r"@llvm\.fsh[lr]\.")
+_KEEPS_ALIVE = late(r"^  call void (?:asm |@llvm\.)")  # for its traps, not for its value
+_FIRST_BLOCK = late(r"^  br label %\w+\nstart:$", re.MULTILINE)
 _LINEAR = frozenset(("add", "sub", "and", "urem", "srem"))
 _OTHER_ARITHMETIC = frozenset(("mul", "shl", "lshr", "ashr", "udiv", "sdiv", "or", "xor"))
 _CONVERSIONS = frozenset(("zext", "sext", "trunc", "freeze"))

@@ -415,9 +415,11 @@ class GroupCompiler:
         *,
         optimised: bool = False,
         at_any_price: bool = False,
+        others: Sequence[int] = (),
     ) -> tuple[PendingGroup, Sequence[int]]:
-        """Has a worker compile `function`, and others for which `is_missing` holds; `optimised`: to stay in.
+        """Has a worker compile `function`, and what it calls for which `is_missing` holds; `optimised`: to stay in.
 
+        `others` come along if all of it is short: a request has a price of its own.
         Also says which functions they call beyond that. Raises CompileError, also for a function that is left to the
         interpreter (FunctionLeftError), but `at_any_price`.
         """
@@ -431,6 +433,8 @@ class GroupCompiler:
             self._layout,
             is_missing=is_missing,
             room_instructions=thresholds.GROUP_INSTRUCTIONS,
+            others=others,
+            room_for_others=thresholds.SHORT_GROUP_INSTRUCTIONS,
         )
         started = time.perf_counter()
         body = group.text().encode()

@@ -11,8 +11,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-_BODY = re.compile(r"^define void @(\w+)\([^{]*\{(.*?)^\}", re.MULTILINE | re.DOTALL)
-_CALL = re.compile(r"call [^@]*@needs(\d+)\(")
+from .patterns import late
+
+_BODY = late(r"^define void @(\w+)\([^{]*\{(.*?)^\}", re.MULTILINE | re.DOTALL)
+_CALL = late(r"call [^@]*@needs(\d+)\(")
 
 
 def question(known: Sequence[str], cpu: str, features: str) -> str:

@@ -20,25 +20,26 @@ from bisect import bisect_left, bisect_right
 from typing import NamedTuple
 
 from .lines import INCOMING
+from .patterns import late
 
-_FUNCTION = re.compile(r"^define [^\n]*\{\n.*?^\}", re.MULTILINE | re.DOTALL)
-_MEMORY_STORE = re.compile(r"  store (?!volatile )(?:<[^>]*>|\w+) (?:<[^>]*>|[^ ,]+), ptr (%[\w.]+), align 1\b")
-_STORE = re.compile(r"  store (?:volatile )?(?:<[^>]*>|\w+) (<[^>]*>|[^ ,]+), ptr (%[\w.]+)(, align 1\b)?")
-_LINE = re.compile(r"  (%[\w.]+) = (\w+) ([^!;]*)")
-_OPERAND = re.compile(r"%[\w.]+")
-_INTEGERS = re.compile(r"i(\d+) (%[\w.]+|-?\d+|true|false), (%[\w.]+|-?\d+|true|false)")
-_COMPARED = re.compile(r"(\w+) i(\d+) (%[\w.]+|-?\d+), (%[\w.]+|-?\d+)")
-_GEP = re.compile(r"i8, ptr (%[\w.]+), i64 (%[\w.]+|-?\d+)")
-_LOAD = re.compile(r"(?:volatile )?(?:<[^>]*>|\w+), ptr (%[\w.]+)(, align 1\b)?")
-_EXTENDED_BIT = re.compile(r"i1 (%[\w.]+) to i32")
-_EXTENDED = re.compile(r"i32 (%[\w.]+) to i64")
-_AMOUNT = re.compile(r"i\d+ (\d+), (31|63)\b")
-_NEGATION = re.compile(r"i1 (%[\w.]+), true\b")
-_LOCAL = re.compile(r"%l\d+")
-_TARGET = re.compile(r"label %([\w.]+)")
-_FLOATING = re.compile(r"  %[\w.]+ = f(?:add|sub|mul|div) ")
-_COUNTED = re.compile(r"  (?:%[\w.]+ = (?!getelementptr|zext|load|phi|call)|br i1 )")  # what costs LLVM something
-_FORK = re.compile(r"  br i1 (%[\w.]+), label %([\w.]+), label %([\w.]+)")
+_FUNCTION = late(r"^define [^\n]*\{\n.*?^\}", re.MULTILINE | re.DOTALL)
+_MEMORY_STORE = late(r"  store (?!volatile )(?:<[^>]*>|\w+) (?:<[^>]*>|[^ ,]+), ptr (%[\w.]+), align 1\b")
+_STORE = late(r"  store (?:volatile )?(?:<[^>]*>|\w+) (<[^>]*>|[^ ,]+), ptr (%[\w.]+)(, align 1\b)?")
+_LINE = late(r"  (%[\w.]+) = (\w+) ([^!;]*)")
+_OPERAND = late(r"%[\w.]+")
+_INTEGERS = late(r"i(\d+) (%[\w.]+|-?\d+|true|false), (%[\w.]+|-?\d+|true|false)")
+_COMPARED = late(r"(\w+) i(\d+) (%[\w.]+|-?\d+), (%[\w.]+|-?\d+)")
+_GEP = late(r"i8, ptr (%[\w.]+), i64 (%[\w.]+|-?\d+)")
+_LOAD = late(r"(?:volatile )?(?:<[^>]*>|\w+), ptr (%[\w.]+)(, align 1\b)?")
+_EXTENDED_BIT = late(r"i1 (%[\w.]+) to i32")
+_EXTENDED = late(r"i32 (%[\w.]+) to i64")
+_AMOUNT = late(r"i\d+ (\d+), (31|63)\b")
+_NEGATION = late(r"i1 (%[\w.]+), true\b")
+_LOCAL = late(r"%l\d+")
+_TARGET = late(r"label %([\w.]+)")
+_FLOATING = late(r"  %[\w.]+ = f(?:add|sub|mul|div) ")
+_COUNTED = late(r"  (?:%[\w.]+ = (?!getelementptr|zext|load|phi|call)|br i1 )")  # what costs LLVM something
+_FORK = late(r"  br i1 (%[\w.]+), label %([\w.]+), label %([\w.]+)")
 
 _NEGATED = {
     "eq": "ne",

@@ -15,11 +15,11 @@ by those of `DETERMINISTIC` where the Config says so.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from ..wasm.ops import Op
 from ..wasm.vectors import LANES
+from .patterns import late
 
 LANE_TYPES = {"i8x16": "i8", "i16x8": "i16", "i32x4": "i32", "i64x2": "i64", "f32x4": "float", "f64x2": "double"}
 LANE_BITS = {shape: 128 // lanes for shape, lanes in LANES.items()}
@@ -314,7 +314,7 @@ _MAKES_NANS = frozenset(
     relaxed_nmadd""".split()
 )
 _PICKS_NANS = frozenset(("relaxed_min", "relaxed_max"))  # on x86-64 these give an operand as it is
-_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_PLACEHOLDER = late(r"\{(\w+)\}")
 _OPEN = frozenset("rabcl")  # filled in anew each time
 
 

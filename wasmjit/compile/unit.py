@@ -204,12 +204,19 @@ class Group(Unit):
         *,
         is_missing: Callable[[int], bool],
         room_instructions: int,
+        others: Sequence[int] = (),
+        room_for_others: int = 0,
     ) -> None:
-        """`is_missing` says of a defined function whether its code is wanted; about `room_instructions` are lowered."""
+        """`is_missing` says of a defined function whether its code is wanted; about `room_instructions` are lowered.
+
+        `others`: functions that are wanted, too, and come along if all are no more than `room_for_others`.
+        """
         self._members: list[int] = []
         super().__init__(module, self._members, policy, layout)
         self._is_missing = is_missing
         self._room_instructions = room_instructions
+        self._others = list(others)
+        self._room_for_others = room_for_others
         self.reached: deque[int] = deque([function])
 
     def calls_directly(self, function: int) -> bool:
@@ -228,3 +235,8 @@ class Group(Unit):
                     seen.add(callee)
                     self.reached.append(callee)
             self.callees.clear()
+            while not self.reached and self._others and self.num_instructions < self._room_for_others:
+                other = self._others.pop(0)
+                if other not in seen:
+                    seen.add(other)
+                    self.reached.append(other)

@@ -37,7 +37,7 @@ class Worker:
     def __init__(self, niceness: int = 0) -> None:
         """Raises CompileError if the process cannot be started."""
         self._limits = processes.limits()
-        self.process = processes.start("wasmjit.compile.llvm", niceness=niceness)
+        self.process = processes.start("wasmjit.compile.worker", niceness=niceness)
         _workers.add(self)
         # Requests are not to wait for the worker to start. Linux has the call, and may refuse.
         with contextlib.suppress(OSError, AttributeError):
@@ -185,7 +185,7 @@ class Pending:
     def _again(
         self, exit_code: int | None, reply: tuple[dict[str, Any], bytes] | CompileError | None
     ) -> tuple[dict[str, Any], bytes] | CompileError | None:
-        """The reply of another worker, where the first one ended for a reason that is not the request's; or that one."""
+        """The reply of another worker, where the first ended for no reason of the request; or that one."""
         try:
             # Nobody's error: it ended just when it got the request, or because this process has to go on alone.
             if reply is None or self._pool.alone is not None:
@@ -463,8 +463,9 @@ def background_pool() -> WorkerPool:
     global _background_pool
     with _pool_lock:
         if _background_pool is None or _background_pool.pid != os.getpid():
-            made = WorkerPool(thresholds.BESIDE_NICENESS)
-            made.size = made.most_workers = min(made.size, processes.num_processors())
+            num_processors = processes.num_processors()
+            made = WorkerPool(thresholds.BESIDE_NICENESS if num_processors > 1 else thresholds.BESIDE_NICENESS_ALONE)
+            made.size = made.most_workers = min(made.size, num_processors)
             if _background_pool is None or _background_pool.pid != os.getpid():  # still
                 _background_pool = made
         return _background_pool

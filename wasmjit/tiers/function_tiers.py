@@ -42,6 +42,10 @@ class FunctionTable(Protocol):
         """How often a function and its loops began, in code that counts."""
         ...
 
+    def counts(self) -> Sequence[int]:
+        """The same of each function."""
+        ...
+
 
 class FunctionTiers:
     """The tiers of the functions that a module defines, by position. Thread-safe."""
@@ -125,6 +129,11 @@ class FunctionTiers:
         """How often a function and its loops began, in code that counts."""
         table = self._table() if self._table is not None else None
         return 0 if table is None else table.count(position)
+
+    def counts(self) -> Sequence[int]:
+        """The same of each function; of none if nothing can call them any more."""
+        table = self._table() if self._table is not None else None
+        return () if table is None else table.counts()
 
     def compile_seconds(self, module: Module) -> list[float | None]:
         """How long making the code of each function of `module` took: of functions that were compiled together, its

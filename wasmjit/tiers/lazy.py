@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -397,7 +398,9 @@ class LazyCode:
             loop_offset = found
         loop = (function, loop_offset, asked_by != abi.ASKED_BY_INTERPRETER)
         wants_loop = wants_loop and loop not in self._loops and self._has_room(loop)
-        if (wants_loop or wants_function) and not self._is_asking:
+        # A thread is not to begin for nothing.
+        is_busy = self._is_asking or (self._compiler is not None and self._compiler.is_busy)
+        if (wants_loop or wants_function) and not is_busy:
             self._ask(loop if wants_loop else None, function if wants_function else None, optimised=is_native)
         return answer
 
@@ -471,10 +474,16 @@ class LazyCode:
             return
         self._has_trampolines = True
 
+        reference = weakref.ref(self)  # what nobody has any more gets none
+
         def bring() -> None:
-            # Calls without them take a little longer.
-            with contextlib.suppress(WasmError, MemoryError, RuntimeError, OSError):
-                self._trampolines = self._machine.install(self._lazy_module.begin_trampolines().finish())
+            if thresholds.INTERPRETER_IS_PATIENT:
+                time.sleep(thresholds.TRAMPOLINES_PATIENCE_SECONDS)
+            code = reference()
+            if code is not None:
+                # Calls without them take a little longer.
+                with contextlib.suppress(WasmError, MemoryError, RuntimeError, OSError):
+                    code._trampolines = code._machine.install(code._lazy_module.begin_trampolines().finish())
 
         with contextlib.suppress(RuntimeError, MemoryError):
             start_thread(bring)
@@ -519,7 +528,13 @@ class LazyCode:
         """Has a group with this function compiled; `at_once` if the function cannot run until it is."""
         try:
             compiler = self._compiler_of_groups()
-            pending, reached = compiler.begin(function, self._is_wanted, optimised=optimised, at_any_price=at_once)
+            pending, reached = compiler.begin(
+                function,
+                self._is_wanted,
+                optimised=optimised,
+                at_any_price=at_once,
+                others=self._hot_ones() if optimised else (),
+            )
         except FunctionLeftError:
             self._left.add(function)
             raise
@@ -555,6 +570,13 @@ class LazyCode:
             return True
         position = function - self._first
         return not self.tiers.is_optimized(position) and self.tiers.count(position) >= thresholds.LUKEWARM_COUNT
+
+    def _hot_ones(self) -> list[int]:
+        """Functions that are called often, and have no code to stay in: the most used first."""
+        often = [
+            (-count, position) for position, count in enumerate(self.tiers.counts()) if count >= thresholds.HOT_COUNT
+        ]
+        return [function for _, position in sorted(often) if self._is_wanted(function := position + self._first)]
 
     def _speculate(self) -> bool:
         """Begins with functions that compiled code calls: most of these will be called. False if there are none."""
