@@ -34,6 +34,8 @@ enum {
     WJ_HOLE_TRAP = 16, /* and the number of the trap */
 };
 
+/* Of a register's number: the three low bits, or the fourth, of operand `operand - WJ_STENCIL_HIGH`. */
+enum { WJ_STENCIL_HIGH = 4 };
 typedef struct {
     uint8_t offset, shift, operand;
 } wj_stencil_field;

@@ -12,15 +12,15 @@ enum { MOST_SLOTS = 1 << 20 };
 enum {
     IN_FRAME = 0,
     FIRST_INTEGER = 1,
-    INTEGER_REGISTERS = 7,
+    INTEGER_REGISTERS = 8,
     SAVED_REGISTERS = 4,
     NOWHERE = 15,
     FIRST_FLOAT = 16,
-    FLOAT_REGISTERS = 7,
+    FLOAT_REGISTERS = 11,
     STENCIL_REGISTERS = INTEGER_REGISTERS + FLOAT_REGISTERS,
 };
 enum { WJ_UPPER_HALF = 2 };
-enum { STENCIL_CANDIDATES = 8, MOST_CONSTANTS = 8 };
+enum { STENCIL_CANDIDATES = 12, MOST_CONSTANTS = 8 };
 enum { MOST_CHECKS = 4, COUNTED_MEMORIES = 4 };
 enum { TARGET_MARK = 0x8000 }; /* of a word that something jumps to */
 /* Targets of jumps are words, or stubs. */

@@ -263,9 +263,11 @@ void wj_copy_stencil(stencil_emitter *e, const stencil_row *of, const uint8_t *p
     const wj_stencil_operation *operation = &stencil_operations[of->number];
     uint32_t count = operation->operand_count;
     bool has_result = operation->has_result;
-    uint8_t chosen[4] = {0};
+    uint8_t chosen[2 * WJ_STENCIL_HIGH] = {0};
     for (uint32_t i = 0; i < count; i++) {
-        chosen[i] = places[i] == IN_FRAME ? 0 : wj_register_number(places[i]);
+        uint8_t number = places[i] == IN_FRAME ? 0 : wj_register_number(places[i]);
+        chosen[i] = number & 7;
+        chosen[WJ_STENCIL_HIGH + i] = number >> 3;
     }
     uint32_t position = stencil_forms[operation->forms + form_of(operation, places)];
     if (position == 0 || !wj_reserve(e, UINT8_MAX)) {
@@ -277,7 +279,7 @@ void wj_copy_stencil(stencil_emitter *e, const stencil_row *of, const uint8_t *p
     memcpy(to, stencil_code + stencil->code, stencil->size_bytes);
     for (uint32_t i = 0; i < stencil->field_count; i++) {
         const wj_stencil_field *field = &stencil_fields[stencil->fields + i];
-        to[field->offset] = (uint8_t)(to[field->offset] | (chosen[field->operand] & 7) << field->shift);
+        to[field->offset] = (uint8_t)(to[field->offset] | chosen[field->operand] << field->shift);
     }
     for (uint32_t i = 0; i < stencil->hole_count; i++) {
         const wj_stencil_hole *hole = &stencil_holes[stencil->holes + i];

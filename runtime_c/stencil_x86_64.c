@@ -11,7 +11,7 @@ bool wj_has_stencils(void)
 }
 
 const uint8_t wj_register_numbers[FIRST_FLOAT + FLOAT_REGISTERS] = {
-    [FIRST_INTEGER] = R12, R13, R14, R15, R8, R9, R11, [FIRST_FLOAT] = 1, 2, 3, 4, 5, 6, 7,
+    [FIRST_INTEGER] = R12, R13, R14, R15, R8, R9, R11, R10, [FIRST_FLOAT] = 1, 2, 3, 4, 5, 6, 7, 9, 10, 13, 14,
 };
 
 /* ---- slots ---- */
@@ -76,7 +76,11 @@ void wj_emit_float_constant(stencil_emitter *e, uint8_t where, uint64_t value)
         register_form(e, 0, false, 0x0f57, number, number); /* xorps */
         return;
     }
-    BYTES(e, 0xf2, 0x0f, 0x10, (uint8_t)(OF_RBP & ~MODES) | (uint8_t)(number << 3)); /* movsd constant(%rip) */
+    byte(e, 0xf2); /* movsd constant(%rip) */
+    if (number >= 8) {
+        byte(e, 0x44);
+    }
+    BYTES(e, 0x0f, 0x10, (uint8_t)(OF_RBP & ~MODES) | (uint8_t)((number & 7) << 3));
     word(e, 0);
     wj_add_jump(e, (uint32_t)e->count - 4, CONSTANT_TARGET | wj_add_constant(e, value), (uint32_t)e->count);
 }

@@ -6,7 +6,7 @@
  *     rbx   the instance context          rsi   base of a memory, if the function has accesses: of the one that it uses most where
  *                                               a block begins or ends
  *     rdi   what is left of the fuel, where code counts it; else iterations until a loop is hot (edi), if it has loops
- *     r8, r9, r11 to r15, xmm1 to xmm7: the slots that are used most; calls leave those from r12 on alone
+ *     r8 to r15, xmm1 to xmm7, xmm9, xmm10, xmm13, xmm14: the slots that are used most; calls leave those from r12 on alone
  *     all others are free within a stencil */
 #include "stencil_emit.h"
 #ifndef WJ_STENCIL_X86_64_H

@@ -2,7 +2,7 @@
 #ifdef __x86_64__
 #include "stencil_x86_64.h"
 
-enum { RIP_RELATIVE = 0x05, SPARE = 0, SECOND_SPARE = 10, MASK_REGISTERS = 8, VECTOR_BYTES = 16 }; /* numbers of registers */
+enum { RIP_RELATIVE = 0x05, SPARE = 0, SECOND_SPARE = 11, MASK_REGISTERS = 8, VECTOR_BYTES = 16 }; /* numbers of registers */
 
 /* movups constant(%rip), %xmm */
 static void load_constant(stencil_emitter *e, uint8_t number, uint64_t lower, uint64_t upper)
@@ -75,7 +75,7 @@ static void emit_half(stencil_emitter *e, uint8_t to, uint32_t slot, const uint3
     if (to == SPARE) {
         BYTES(e, 0x66, 0x41, 0x0f, 0x38, 0x00, 0xc0); /* pshufb %xmm8, %xmm0 */
     } else {
-        BYTES(e, 0x66, 0x45, 0x0f, 0x38, 0x00, 0xd0); /* pshufb %xmm8, %xmm10 */
+        BYTES(e, 0x66, 0x45, 0x0f, 0x38, 0x00, 0xd8); /* pshufb %xmm8, %xmm11 */
     }
 }
 
@@ -92,7 +92,7 @@ void wj_emit_shuffle(stencil_emitter *e, const uint32_t *slots, const uint32_t *
     emit_half(e, SPARE, slots[2], mask, VECTOR_BYTES);
     if (uses[0]) {
         emit_half(e, SECOND_SPARE, slots[1], mask, 0);
-        BYTES(e, 0x66, 0x41, 0x0f, 0xeb, 0xc2); /* por %xmm10, %xmm0 */
+        BYTES(e, 0x66, 0x41, 0x0f, 0xeb, 0xc3); /* por %xmm11, %xmm0 */
     }
 }
 

@@ -69,7 +69,8 @@ def filled(stencil: cut.Stencil, chosen: tuple[str, ...]) -> bytes:
     numbers = text.INTEGER_REGISTERS | text.FLOAT_REGISTERS
     code = bytearray(stencil.code)
     for field in stencil.fields:
-        code[field.offset] |= (numbers[chosen[field.operand]] & 7) << field.shift
+        number = numbers[chosen[field.operand]]
+        code[field.offset] |= (number >> 3 if field.is_high else number & 7) << field.shift
     return bytes(code)
 
 
@@ -92,7 +93,7 @@ def check_all_registers(names: tuple[str, ...]) -> None:
                         )
                         key = key.replace("(", "").replace(")", "").replace(",", "_")
                         lines = operation.write(form._replace(is_careful=is_careful), chosen, immediate)
-                        functions[key] = text.function(key, lines)
+                        functions[key] = text.function(key, lines, text.has_floats(operation, form))
                         wanted.append((form, key, chosen))
     emitted = cut._emit(functions, header.CPU)
     right: dict[tuple[text.Form, tuple[str, ...]], bool] = {}
@@ -115,8 +116,11 @@ def test_code_is_the_same_for_all_registers_of_all_operations(first: int) -> Non
 
 
 @pytest.mark.parametrize("name", ["I64X2_MUL", "I32_TRUNC_SAT_F64_U"])
-def test_code_that_changes_a_register_of_others_is_none(name: str) -> None:
-    """What LLVM saves for a while may be an operand, where there is another one when the stencil is used."""
+def test_code_that_changes_a_register_of_others_is_none(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What LLVM saves for a while may be an operand, where there is another one when the stencil is used. Here LLVM has
+    one register for what is in between."""
+    others = tuple((f"xmm{number}", text.FLOAT_TYPE) for number in (8, 11, 12, 15))
+    monkeypatch.setattr(text, "HELD_HIGH", text.HELD_HIGH + others)
     kept = {stencil.form for stencil in made_for((name,)).stencils}
     wanted = set(text.form_list(OPERATIONS[name]))
     assert {form._replace(is_careful=False) for form in kept} < wanted

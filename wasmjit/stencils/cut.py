@@ -21,6 +21,7 @@ from .text import FLOAT_REGISTERS, INTEGER_REGISTERS, Form, Operation
 _TRIPLE = "x86_64-unknown-linux-gnu"
 _R_64, _R_PC32, _R_PLT32, _R_32, _R_32S, _R_8 = 1, 2, 4, 10, 11, 14
 _SIGNED = (*text.SLOT_HOLES, text.WIDE, text.PLACE)
+_REX, _ESCAPES = 0x40, (b"\x0f", b"\x0f\x38", b"\x0f\x3a")
 _JUMP, _SHORT, _CONDITIONAL = 0xE9, 0x70, 0x0F80
 _SHIFTS = (0, 3)  # of a register's field in a byte
 _CONSTANTS = ".rodata.cst"  # the name of their sections, before their size
@@ -28,7 +29,6 @@ _DISPLACEMENT_BYTES = 4  # to the next instruction, from which addresses count
 POOL = "POOL_"  # what a hole of a constant is called, before its bytes
 LARGEST_BYTES = 255
 _SHORT_BYTES = 24
-_FLOAT_LETTERS = frozenset("fv")
 _FLOAT_NAME = re.compile(r"%(xmm\d+)")
 
 
@@ -37,11 +37,13 @@ class StencilError(Exception):
 
 
 class Field(NamedTuple):
-    """The low bits of an operand's register, or-ed into the byte at `offset`, shifted left."""
+    """The three low bits of an operand's register, or the fourth if it `is_high`, or-ed into the byte at `offset`,
+    shifted left."""
 
     offset: int
     shift: int
     operand: int
+    is_high: bool = False
 
 
 class Hole(NamedTuple):
@@ -84,12 +86,13 @@ class _Emitted(NamedTuple):
 
 # As many registers as an operation has operands at the most, which tell all three bits of a field apart. Those that
 # code may not be the same for are among them: a base that is r12 or r13 takes another form of address. All are tested.
-_TRIED = {"i": ("r12", "r13", "r9", "r15"), "f": ("xmm1", "xmm2", "xmm4", "xmm6")}
+# Those of floats are such that every instruction has a REX prefix, where the fourth bit is.
+_TRIED = {"i": ("r12", "r13", "r9", "r15"), "f": ("xmm9", "xmm10", "xmm13", "xmm14")}
 
 
 # The same for forms with vectors, which are many: two of each are enough to find a field, if all bits of theirs differ.
 # There are no forms of instruction for some of these registers only. No two of them have the same bits in turn.
-_FEW = {"i": ("r8", "r15"), "f": ("xmm1", "xmm6", "xmm2", "xmm5")}
+_FEW = {"i": ("r8", "r15"), "f": ("xmm9", "xmm14", "xmm10", "xmm13")}
 _ADDRESSING = frozenset(f"V128_{name}{suffix}" for name in ("LOAD", "STORE") for suffix in text.OFFSETS)
 
 
@@ -249,7 +252,7 @@ def _find_fields(name: str, emissions: list[tuple[tuple[str, ...], bytearray]]) 
         for operand, register in enumerate(emissions[0][0])
         if register
     }
-    first = emissions[0][1]
+    registers_of, first = emissions[0]
     fields = []
     for offset in range(len(first)):
         difference = 0
@@ -263,9 +266,22 @@ def _find_fields(name: str, emissions: list[tuple[tuple[str, ...], bytearray]]) 
                     raise StencilError(f"{name}: no register's field at {offset}")
                 fields.append(Field(offset, shift, operand))
                 difference &= ~(7 << shift)
+                if registers_of[operand] in FLOAT_REGISTERS:
+                    fields.append(_high_field(name, first, fields[-1]))
         if difference:
             raise StencilError(f"{name}: the code at {offset} differs by register")
     return fields
+
+
+def _high_field(name: str, code: bytes | bytearray, field: Field) -> Field:
+    """The fourth bit of a register of floats, in the REX prefix of an instruction whose second byte of operands, or
+    first, `field` is in: behind 0f and an opcode, or 0f, 38 or 3a, and an opcode."""
+    offset = field.offset - 3 if code[field.offset - 2] == 0x0F else field.offset - 4
+    bit = 2 if field.shift else 0
+    escape = code[offset + 1 : field.offset - 1]
+    if offset < 0 or escape not in _ESCAPES or code[offset] & 0xF0 != _REX or not code[offset] >> bit & 1:
+        raise StencilError(f"{name}: no prefix for the register at {field.offset}")
+    return Field(offset, bit, field.operand, True)
 
 
 class _Candidate(NamedTuple):
@@ -277,9 +293,12 @@ def _write(functions: dict[str, str], operation: Operation, form: Form, immediat
     """Adds the functions of one form, with one of the texts for a constant."""
     prefix = f"{operation.name}.{form.letters}.{''.join(map(str, form.equal))}.{immediate}"
     variants = []
+    has_all = text.has_floats(operation, form)
     for registers in _variants(form):
         name = f"{prefix}.{'.'.join(registers)}"
-        functions[name] = text.function(name, operation.write(form, registers, operation.immediates[immediate]))
+        functions[name] = text.function(
+            name, operation.write(form, registers, operation.immediates[immediate]), has_all
+        )
         variants.append((registers, name))
     return _Candidate(variants[0][1], variants)
 
@@ -324,29 +343,33 @@ def _changing(wanted: Sequence[tuple[Operation, Form]], made: dict[Form, Stencil
     """The forms whose code changes a register that operands may be in, for a while: that is no field, and if another
     operand is there, it is lost. There are none of these: C puts all operands into their slots then.
 
-    Code that does has more than a few instructions.
+    Code that does has more than a few instructions. Raises StencilError: it names one that it was not told of.
     """
     functions: dict[str, str] = {}
-    checked: dict[str, tuple[Form, set[str]]] = {}
+    checked: dict[str, tuple[Form, set[str], bool]] = {}
     for operation, form in wanted:
-        if _FLOAT_LETTERS.isdisjoint(form.letters) or len(made[form].code) < _SHORT_BYTES:
+        if len(made[form].code) < _SHORT_BYTES:
             continue
         for number in range(len(operation.immediates)):
             chosen = _write(functions, operation, made[form].form, number)
             for _, name in chosen.variants[1:]:
                 functions.pop(name, None)
-            checked[chosen.base] = form, set(chosen.variants[0][0])
+            checked[chosen.base] = form, set(chosen.variants[0][0]), text.has_floats(operation, form)
     module = llvm.parse_assembly(text.prelude(_TRIPLE) + "".join(functions.values()))
     machine = llvm.Target.from_triple(_TRIPLE).create_target_machine(cpu=cpu, opt=2, reloc="static", codemodel="small")
     found: list[Form] = []
-    own: tuple[Form, set[str]] | None = None
+    own: tuple[Form, set[str], bool] | None = None
     for line in machine.emit_assembly(module).splitlines():
         label = line.partition(":")[0].strip('"')
         own = checked.get(label, own)
-        if own is not None and not line.startswith("\t.") and own[0] not in found:
-            named = set(_FLOAT_NAME.findall(line)) & FLOAT_REGISTERS.keys()
-            if not named <= own[1]:
-                found.append(own[0])
+        if own is None or line.startswith("\t."):
+            continue
+        named = set(_FLOAT_NAME.findall(line)) & FLOAT_REGISTERS.keys()
+        if named and not own[2]:
+            raise StencilError(f"{own[0]}: {named} may be those of operands")
+        has_register = any(letter in "fv" for letter in own[0].letters)
+        if has_register and own[0] not in found and not named <= own[1]:
+            found.append(own[0])
     return found
 
 
@@ -373,7 +396,7 @@ def _stencil_of(form: Form, chosen: _Candidate, emitted: dict[str, _Emitted]) ->
         emissions.append((registers, other))
     fields = _find_fields(chosen.base, emissions)
     for field in fields:
-        code[field.offset] &= ~(7 << field.shift)
+        code[field.offset] &= ~((1 if field.is_high else 7) << field.shift)
     if len(code) > LARGEST_BYTES:
         raise StencilError(f"{chosen.base}: {len(code)} bytes")
     return Stencil(form, bytes(code), tuple(fields), tuple(holes))

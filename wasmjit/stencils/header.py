@@ -24,6 +24,7 @@ from .text import Operation
 CPU = "x86-64-v2"
 _WHAT = (*text.SLOT_HOLES, text.NARROW, text.WIDE, text.FULL, "TARGET", "POOL", text.BYTE, text.PLACE)
 _DIVISIONS = [f"I{bits}_{name}" for bits in (32, 64) for name in ("DIV_S", "DIV_U", "REM_S", "REM_U")]
+_HIGH = 4  # is added to the operand of a field of one bit, the fourth of its register
 _FIRST_TRAP = 16  # TRAP_n is this and n
 
 
@@ -68,7 +69,9 @@ def render(operations: list[Operation], blob: Blob) -> str:
             f"{{{offsets[stencil.code]}, {len(fields)}, {len(holes)}, {len(stencil.code)}, {len(stencil.fields)}, "
             f"{len(stencil.holes)}}}"
         )
-        fields += [f"{{{field.offset}, {field.shift}, {field.operand}}}" for field in stencil.fields]
+        fields += [
+            f"{{{field.offset}, {field.shift}, {field.operand + _HIGH * field.is_high}}}" for field in stencil.fields
+        ]
         for hole in stencil.holes:
             what, addend = _what(hole, blob)
             holes.append(f"{{{hole.offset}, {what}, {addend}}}")

@@ -35,12 +35,17 @@ INTEGER_PARAMETERS = (
     ("r15", "i64"),
 )
 FLOAT_TYPE = "<4 x float>"
-# What values are kept in, by the number that its instructions have it by; the three low bits are in a field each.
-INTEGER_REGISTERS = {"r12": 12, "r13": 13, "r14": 14, "r15": 15, "r8": 8, "r9": 9, "r11": 11}
-FLOAT_REGISTERS = {f"xmm{number}": number for number in range(1, 8)}
+# What values are kept in, by the number that its instructions have it by; the three low bits are in a field each, and
+# the fourth of those of floats is in one of its own.
+INTEGER_REGISTERS = {"r12": 12, "r13": 13, "r14": 14, "r15": 15, "r8": 8, "r9": 9, "r11": 11, "r10": 10}
+# The other five LLVM has for what a text has in between.
+FLOAT_REGISTERS = {f"xmm{number}": number for number in (1, 2, 3, 4, 5, 6, 7, 9, 10, 13, 14)}
 # Those that the convention has no parameters for: LLVM is told that they are set at the start, and read at the end.
-HELD = (("r11", "i64"), ("xmm7", FLOAT_TYPE))
-PARAMETERS = (*INTEGER_PARAMETERS, *((name, FLOAT_TYPE) for name in FLOAT_REGISTERS if (name, FLOAT_TYPE) not in HELD))
+# The high ones, which code without floats does not use (cut.py looks), are held in that with floats only: with many
+# held, LLVM allocates registers of integers one way here and another there.
+HELD = (("r10", "i64"), ("r11", "i64"), ("xmm7", FLOAT_TYPE))
+HELD_HIGH = tuple((name, FLOAT_TYPE) for name, number in FLOAT_REGISTERS.items() if number > 7)
+PARAMETERS = (*INTEGER_PARAMETERS, *((name, FLOAT_TYPE) for name, number in FLOAT_REGISTERS.items() if number < 7))
 _TYPES = ", ".join(llvm for _, llvm in PARAMETERS)
 
 # The holes that slots of operands, and of the result, leave: in the order of an operation's words.
@@ -116,11 +121,19 @@ def leave(target: str, changed: str = "", value: str = "") -> str:
     if target.startswith("TRAP_"):
         arguments = ", ".join(f"{llvm} {'%frame' if name == 'frame' else 'poison'}" for name, llvm in PARAMETERS)
         return f"  musttail call ghccc void @{target}({arguments})\n  ret void"
-    held = ", ".join(f"{llvm} {value if name == changed else '%' + name}" for name, llvm in HELD)
-    constraints = ",".join(f"{{{name}}}" for name, _ in HELD)
-    lines = f'  call void asm sideeffect "", "{constraints}"({held})\n'
+    lines = "".join(_release(held, changed, value) for held in (HELD, HELD + HELD_HIGH))  # `function` takes one of them
     arguments = ", ".join(f"{llvm} {value if name == changed else '%' + name}" for name, llvm in PARAMETERS)
     return f"{lines}  musttail call ghccc void @{target}({arguments})\n  ret void"
+
+
+def _release(held: Sequence[tuple[str, str]], changed: str, value: str) -> str:
+    """LLVM finds all of them in use here."""
+    values = ", ".join(f"{llvm} {value if name == changed else '%' + name}" for name, llvm in held)
+    return f"{_released(held)}({values})\n"
+
+
+def _released(held: Sequence[tuple[str, str]]) -> str:
+    return '  call void asm sideeffect "", "' + ",".join(f"{{{name}}}" for name, _ in held) + '"'
 
 
 def read(name: str, letter: str, llvm: str, register: str, hole: str) -> list[str]:
@@ -174,11 +187,21 @@ def write_result(value: str, form: Form, llvm: str, registers: Sequence[str]) ->
     return [*lines, leave("NEXT", register, "%d.v")]
 
 
-def function(name: str, lines: Sequence[str]) -> str:
-    """A whole function."""
+def has_floats(operation: Operation, form: Form) -> bool:
+    """Whether code of the form may use registers of floats."""
+    return any(letter in "fv" for letter in form.letters) or any(map(is_float, operation.result + operation.operands))
+
+
+def function(name: str, lines: Sequence[str], has_all: bool) -> str:
+    """A whole function. `has_all`: LLVM is told of all registers of floats, too."""
     parameters = ", ".join(f"{llvm} %{name}" for name, llvm in PARAMETERS)
-    held = [f'  %{name} = call {llvm} asm sideeffect "", "={{{name}}}"()' for name, llvm in HELD]
-    body = "\n".join([*held, *lines])
+    held, other = (HELD + HELD_HIGH, HELD) if has_all else (HELD, HELD + HELD_HIGH)
+    types = ", ".join(llvm for _, llvm in held)
+    constraints = ",".join(f"={{{name}}}" for name, _ in held)
+    start = [f'  %held = call {{ {types} }} asm sideeffect "", "{constraints}"()']
+    start += [f"  %{name} = extractvalue {{ {types} }} %held, {number}" for number, (name, _) in enumerate(held)]
+    body = "\n".join([*start, *lines])
+    body = "\n".join(line for line in body.split("\n") if not line.startswith(_released(other)))
     return f"define ghccc void @{name}({parameters}) #0 {{\nentry:\n{body}\n}}\n"
 
 
@@ -193,7 +216,9 @@ def prelude(triple: str) -> str:
         "!1 = !{i64 -9223372036854775808, i64 9223372036854775807}",
         '!3 = !{!"branch_weights", i32 1, i32 2000}',
         '!4 = !{!"branch_weights", i32 2000, i32 1}',
-        "attributes #0 = { nounwind }",
+        # A frame is aligned where a stencil begins; LLVM takes the stack of a function to be 8 bytes off then.
+        '!llvm.module.flags = !{!5}\n!5 = !{i32 1, !"override-stack-alignment", i32 8}',
+        'attributes #0 = { nounwind "no-realign-stack" }',
         "attributes #2 = { nounwind willreturn memory(none) }",
     ]
     targets = ["NEXT", "TARGET", *(f"TRAP_{number}" for number in TRAP_NUMBERS.values())]
@@ -279,6 +304,15 @@ def reads(form: Form, registers: Sequence[str], operands: Sequence[int], count: 
     return lines
 
 
+def _hide_dividend(lowering: _Lowering) -> None:
+    """What is compared with the least number is in another register: LLVM's `lea` is longer where its base is r12."""
+    text = "\n".join(lowering.lines)
+    compared = "icmp eq i32 %a, -2147483648"
+    assert text.count(compared) == 1
+    copy = '  %a.o = call i32 asm "", "={eax},0"(i32 %a)'
+    lowering.lines[:] = [copy, text.replace(compared, compared.replace("%a", "%a.o"))]
+
+
 def _row_operation(op: Op, immediates: tuple[str, ...] = ("",), *, name: str = "") -> Operation:
     """A row without immediates of its own; with `immediates`, its second operand is a constant."""
     operands = op.params[:-1] if immediates != ("",) else op.params
@@ -291,6 +325,8 @@ def _row_operation(op: Op, immediates: tuple[str, ...] = ("",), *, name: str = "
         b = "%i" if immediate else "%b" if len(operands) > 1 else ""
         lowering.lines.append(immediate)
         value, llvm = _value(op, "%a", b, lowering)
+        if op.name == "i32.div_s":
+            _hide_dividend(lowering)
         if llvm == "i1":
             lowering.lines.append(f"  {value}z = zext i1 {value} to i32")
             value, llvm = f"{value}z", "i32"
@@ -342,6 +378,8 @@ def _branch_operation(op: Op, immediates: tuple[str, ...], name: str) -> Operati
         lines = reads(form, registers, operands, len(operands))
         lowering.lines.append(immediate)
         value, llvm = _value(op, "%a", "%i" if immediate else "%b", lowering)
+        if op.name == "i32.div_s":
+            _hide_dividend(lowering)
         if llvm != "i1":
             lowering.lines.append(f"  {value}z = icmp ne {llvm} {value}, 0")
             value = f"{value}z"
@@ -630,7 +668,9 @@ def _table_operations() -> Iterator[Operation]:
         return [*lines, *lowering.lines, leave("NEXT", "spare", "%v"), *lowering.cold]
 
     yield Operation("TABLE_GET", (I64,), (I32,), get, CONTEXT_OFFSET)
-    yield Operation("TABLE_SET", (), (I32, I64), put, CONTEXT_OFFSET)
+    # With both in registers LLVM has none left that is not an operand's: they go to their slots first.
+    kept = tuple(Form("TABLE_SET", letters, False) for letters in ("mm", "im", "mi"))
+    yield Operation("TABLE_SET", (), (I32, I64), put, CONTEXT_OFFSET, kept=kept)
     yield Operation("TABLE_SIZE", (I32,), (), size, CONTEXT_OFFSET)
     # A func-ref in the spare register, of the table's; its type is compared; one that is an operand.
     yield Operation("FUNC_REF", (), (I32,), reference, CONTEXT_OFFSET)
