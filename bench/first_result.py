@@ -62,11 +62,11 @@ SMALL_TASKS: dict[str, tuple[Sequence[str], Mapping[str, str]]] = {
 }
 
 _CHILD = """
-import importlib, sys, time
+import importlib, os, sys, time
 variant, path, directory, output, *arguments = sys.argv[1:]
 api = importlib.import_module("wasmtime" if variant == "wasmtime" else "wasmjit")
 wasm = open(path, "rb").read()
-started = time.perf_counter()
+started, used_before = time.perf_counter(), time.process_time()
 config = api.Config()
 if variant != "wasmtime":
     config.tier = variant
@@ -88,18 +88,37 @@ try:
         start(store)
 except api.ExitTrap as exit:
     code = exit.code
-print(compiled - started, time.perf_counter() - started, code)
+ended, used = time.perf_counter(), time.process_time() - used_before
+processes = [os.getpid()]
+while processes:
+    process = processes.pop()
+    try:
+        for thread in os.listdir(f"/proc/{process}/task"):
+            with open(f"/proc/{process}/task/{thread}/children") as file:
+                processes += map(int, file.read().split())
+        if process != os.getpid():
+            used += time.clock_gettime(~process << 3 | 2)  # clock_getcpuclockid()
+    except OSError:
+        pass
+print(compiled - started, ended - started, code, used)
 """
 
 
-def measure(
-    variant: str, wasm: Path, arguments: Sequence[str], output: Path, directory: Path = DATA
-) -> tuple[float, float, int]:
+class Measured(NamedTuple):
+    """One run."""
+
+    module_s: float
+    total_s: float
+    code: int
+    processor_s: float  # of all processes that take part
+
+
+def measure(variant: str, wasm: Path, arguments: Sequence[str], output: Path, directory: Path = DATA) -> Measured:
     """Seconds to the Module and to the end of ``_start``, and exit code. Raises CalledProcessError if it traps."""
     command = [sys.executable, "-c", _CHILD, variant, str(wasm), str(directory), str(output), wasm.stem, *arguments]
     process = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT)
-    module, total, code = process.stdout.split()
-    return float(module), float(total), int(code)
+    module, total, code, used = process.stdout.split()
+    return Measured(float(module), float(total), int(code), float(used))
 
 
 class Task(NamedTuple):
@@ -144,17 +163,17 @@ def realworld_tasks(scratch: Path, *, small: bool = True) -> Iterator[Task]:
 def compare(task: Task, runs: int, scratch: Path) -> dict[str, object]:
     """The medians of one task. Raises RuntimeError if outputs differ."""
     outputs = {variant: scratch / variant for variant in task.variants}
-    seconds: dict[str, list[tuple[float, float, int]]] = {variant: [] for variant in task.variants}
+    seconds: dict[str, list[Measured]] = {variant: [] for variant in task.variants}
     for _ in range(runs):
         for variant in task.variants:
             seconds[variant].append(measure(variant, task.wasm, task.arguments, outputs[variant], task.directory))
-    exit_codes = {code for taken in seconds.values() for _, _, code in taken}
+    exit_codes = {each.code for taken in seconds.values() for each in taken}
     if len({output.read_bytes() for output in outputs.values() if output.exists()}) > 1 or len(exit_codes) > 1:
         raise RuntimeError(f"{task.name}: the outputs differ")
     row: dict[str, object] = {"module": task.name, "wasm_bytes": task.wasm.stat().st_size, "runs": runs}
     for variant in task.variants:
-        row[f"{variant}_module_s"] = statistics.median(module for module, _, _ in seconds[variant])
-        row[f"{variant}_s"] = statistics.median(total for _, total, _ in seconds[variant])
+        row[f"{variant}_module_s"] = statistics.median(each.module_s for each in seconds[variant])
+        row[f"{variant}_s"] = statistics.median(each.total_s for each in seconds[variant])
     return row
 
 

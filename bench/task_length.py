@@ -6,7 +6,9 @@ A task is a program of `bench/kernels` or of a registry (tests/realworld) with a
 busy for a length: what that is, is measured first. What is timed begins behind the import of the package: making
 engine, module, store and instance with default settings, and running ``_start``. The figures are the medians of N (3)
 processes of each package, which take turns, in wall time: with all processors, and with one (both are kept on the
-first). `results.json`, `ratios.svg` and `README.md` are written to DIRECTORY (bench/results/task-length).
+first). With one, `--time processor` takes the processor time of all processes that take part instead: what wall time is
+where nobody else wants the processor, and hardly another where somebody does. `results.json`, `ratios.svg` and
+`README.md` are written to DIRECTORY (bench/results/task-length).
 """
 
 from __future__ import annotations
@@ -86,7 +88,7 @@ class _Execution:
         self._module = wasmtime.Module(self._engine, program.wasm.read_bytes())
 
     def seconds(self, work: int) -> float:
-        """Of ``_start``."""
+        """Of ``_start``, in processor time: others may want the processor, too."""
         api = self._api
         store = api.Store(self._engine)
         wasi = api.WasiConfig()
@@ -97,13 +99,13 @@ class _Execution:
         linker = api.Linker(self._engine)
         linker.define_wasi()
         start = linker.instantiate(store, self._module).exports(store)["_start"]
-        started = time.perf_counter()
+        started = time.thread_time()
         try:
             start(store)
         except api.ExitTrap as exit:
             if exit.code:
                 raise
-        return time.perf_counter() - started
+        return time.thread_time() - started
 
 
 def work_for(program: Program, lengths: Sequence[float]) -> dict[float, int]:
@@ -119,19 +121,21 @@ def work_for(program: Program, lengths: Sequence[float]) -> dict[float, int]:
     return {length: work for length, work in found.items() if least + rate * work < 1.5 * length}
 
 
-def measure(program: Program, length: float, work: int, runs: int, scratch: Path) -> dict[str, Any]:
-    """The medians of one point. Raises RuntimeError if outputs differ."""
+def measure(
+    program: Program, length: float, work: int, runs: int, scratch: Path, *, of_processor: bool = False
+) -> dict[str, Any]:
+    """The medians of one point, in wall time or processor time. Raises RuntimeError if outputs differ."""
     outputs = {package: scratch / package for package in PACKAGES}
     seconds: dict[str, list[float]] = {package: [] for package in PACKAGES}
     for run in range(runs):
         for package in PACKAGES if run % 2 else PACKAGES[::-1]:
             variant = "auto" if package == "wasmjit" else package  # which is the default
-            _, total, code = first_result.measure(
+            found = first_result.measure(
                 variant, program.wasm, program.arguments(work), outputs[package], program.directory
             )
-            if code:
-                raise RuntimeError(f"{program.name} under {package}: exit code {code}")
-            seconds[package].append(total)
+            if found.code:
+                raise RuntimeError(f"{program.name} under {package}: exit code {found.code}")
+            seconds[package].append(found.processor_s if of_processor else found.total_s)
     if outputs["wasmjit"].read_bytes() != outputs["wasmtime"].read_bytes():
         raise RuntimeError(f"{program.name}: the outputs differ")
     row: dict[str, Any] = {"program": program.name, "length_s": length, "work": work}
@@ -154,8 +158,9 @@ def report(results: dict[str, Any]) -> str:
         "# From bytes to the end of a task, beside wasmtime",
         "",
         f"Taken {results['date']} by `{results['command']}` on "
-        f"{circumstances(results['host'], 'wasmjit', 'llvmlite', 'wasmtime')}. Wall time of fresh processes, nothing"
-        f" cached, default settings; medians of {results['runs']}. Below 1, wasmjit is sooner. A length is what"
+        f"{circumstances(results['host'], 'wasmjit', 'llvmlite', 'wasmtime')}. {results['time'].capitalize()} time of"
+        f" fresh processes, nothing cached, default settings; medians of {results['runs']}. Below 1, wasmjit is sooner."
+        " A length is what"
         " wasmtime's code takes for the task.",
         "",
         "![ratios](ratios.svg)",
@@ -192,12 +197,16 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
     parser.add_argument("--lengths", default=",".join(f"{length:g}" for length in LENGTHS), metavar="SECONDS,...")
     parser.add_argument("--runs", type=int, default=3, metavar="N")
     parser.add_argument("--processors", default="2,1", metavar="N,...")
+    parser.add_argument("--time", choices=("wall", "processor"), default="wall", help="what is measured")
     parser.add_argument("--output", type=Path, default=RESULTS, metavar="DIRECTORY")
     parser.add_argument("names", nargs="*", metavar="NAME", help="programs (default: all)")
     options = parser.parse_args(arguments)
     lengths = [float(length) for length in options.lengths.split(",")]
     processors = [int(number) for number in options.processors.split(",")]
+    if options.time == "processor" and processors != [1]:
+        parser.error("processor time is no measure of how long several take: --processors 1")
     results: dict[str, Any] = {
+        "time": options.time,
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "command": " ".join(["python -m bench.task_length", *arguments]),
         "host": host(),
@@ -212,7 +221,9 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
             for length, work in work_for(program, lengths).items():
                 for number in processors:
                     os.sched_setaffinity(0, all_processors[:number])
-                    row = measure(program, length, work, options.runs, scratch) | {"processors": number}
+                    row = measure(
+                        program, length, work, options.runs, scratch, of_processor=options.time == "processor"
+                    ) | {"processors": number}
                     os.sched_setaffinity(0, all_processors)
                     results["rows"].append(row)
                     print(_line(row), flush=True)

@@ -34,8 +34,9 @@ LONGEST_QUESTION_INTERVAL_NS = 40_000_000
 # The first questions about a module are not heard: code that runs all the time asks at each interval, and what ends
 # before so many of them is done by then as quickly as a compiler starts.
 IGNORED_QUESTIONS = 2
-# On one processor, where the compiler takes from the program what it needs, longer.
-IGNORED_QUESTIONS_ALONE = 20
+# On one processor, where the compiler takes from the program what it needs, longer: until that has run for about as
+# long as better code saves (0.35 s).
+IGNORED_QUESTIONS_ALONE = 30
 
 # Generating the text of a function takes a thread of the program's process at most so much processor time: others wait
 # for the GIL meanwhile, and the call that it is for may have ended. 20 times what one of 60 kB takes.
@@ -82,6 +83,9 @@ HOT_LONGEST_PAUSE_SECONDS = 60.0
 
 # Programs that end sooner would only be kept from ending by it.
 OPTIMISER_PATIENCE_SECONDS = 2.0
+# On one processor so many times as long: what is hot is optimised by then, and the rest would take a tenth of the
+# program's time.
+OPTIMISER_PATIENCE_ALONE = 5
 # What is smaller is made if something in it is hot: else the next run, too, does without.
 LARGE_MODULE_BYTES = 64 << 10
 # Without work it ends.

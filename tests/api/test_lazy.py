@@ -25,6 +25,7 @@ from wasmjit import (
     Trap,
     TrapCode,
     ValType,
+    abi,
     thresholds,
 )
 from wasmjit.compile import workers
@@ -480,3 +481,24 @@ def test_trampolines_are_not_made_for_programs_that_end_soon(monkeypatch: pytest
     gc.collect()
     woken.set()
     assert not made
+
+
+def test_what_was_watched_is_known_though_code_is_being_made() -> None:
+    """It was lost while another thread had the lock, and a loop was entered that does not recur."""
+    code = lazy_code(Module(Engine(Config(tier="auto")), MANY))
+    is_held, is_over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with code._lock:
+            is_held.set()
+            is_over.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    try:
+        assert is_held.wait(60)
+        assert code.hot(4, 77, abi.ASKED_BY_WATCH) == 0
+    finally:
+        is_over.set()
+        thread.join()
+    assert code._recurring == {4: 77}

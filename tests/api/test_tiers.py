@@ -671,3 +671,14 @@ def test_modules_come_and_go_while_their_code_is_made(wat: str, engine: Engine) 
     Module(engine, wat).wait_optimized()  # behind all others
     gc.collect()
     assert len(runtime_code._live) <= mapped + 4
+
+
+@pytest.mark.parametrize(("num_processors", "times"), [(1, thresholds.OPTIMISER_PATIENCE_ALONE), (2, 1)])
+def test_the_optimiser_is_patient(
+    num_processors: int, times: int, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More so on one processor, where it takes its time from the program."""
+    monkeypatch.setattr(client.processes, "num_processors", lambda: num_processors)
+    monkeypatch.setattr(thresholds, "OPTIMISER_PATIENCE_SECONDS", 1000.0)
+    optimisation = client.Optimisation(engine._config, b"", lambda code: code)
+    assert 0 <= time.monotonic() + 1000 * times - optimisation.begin_at < 100

@@ -32,8 +32,10 @@ def test_one_kernel_in_pairs(tmp_path: Path) -> None:
     assert f"| bytecode | branches | {1e3 * row['wasmjit_s']:.1f} |" in (tmp_path / "README.md").read_text()
 
 
-def test_a_kernel_of_one_length(tmp_path: Path) -> None:
+@pytest.mark.parametrize("time", ["wall", "processor"])
+def test_a_kernel_of_one_length(time: str, tmp_path: Path) -> None:
     words = ["--lengths", "0.01,0.02", "--runs", "1", "--processors", "1", "--output", str(tmp_path), "json"]
+    words += ["--time", time]
     result = task_length.main(words)
     assert [(row["length_s"], row["processors"]) for row in result["rows"]] == [(0.01, 1), (0.02, 1)]
     first, second = result["rows"]

@@ -42,6 +42,12 @@ def table_words(
     return words
 
 
+def import_linker() -> None:
+    """What the first `GroupCode` would wait for."""
+    with importing():
+        from .. import link  # noqa: F401
+
+
 class GroupCode:
     """The code of some functions of a module, as `runtime.code.load` takes it."""
 

@@ -25,7 +25,7 @@ from .. import abi, stopwatch, thresholds
 from ..artifact import Artifact
 from ..config import Config
 from ..driver import build
-from ..driver.group_code import GroupCode, register_entries, table_words
+from ..driver.group_code import GroupCode, import_linker, register_entries, table_words
 from ..driver.trampoline_code import BegunTrampolines, Piece, TrampolineCode
 from ..errors import CompileError, FunctionLeftError, WasmError
 from ..processes import CompilerDiedError, NoCompilerError, importing, num_processors, say_once, start_thread
@@ -122,6 +122,7 @@ class _Imports:
 
                 background_pool().warm_up(1)  # it starts meanwhile
                 from ..compile import pipeline  # noqa: F401
+            import_linker()
         except Exception:
             pass  # whoever asks tries again, and tells of it
         finally:
@@ -340,6 +341,8 @@ class LazyCode:
         if self._pid != os.getpid():
             self._come_along()
         self.reports[position] += 1
+        if asked_by == abi.ASKED_BY_WATCH:  # of what was seen, which is lost if there is no time for it now
+            self._recurring[position + self._first] = loop_offset
         if position + self._first in self._left:
             return 0
         if self._num_failures and time.monotonic() < self._asks_again_at:
@@ -389,9 +392,7 @@ class LazyCode:
         wants_loop = loop_offset != 0 and not address
         wants_loop = wants_loop and (stays or is_made or not is_native or function in self._recurring)
         answer = address or 0
-        if asked_by == abi.ASKED_BY_WATCH:
-            self._recurring[function] = loop_offset
-        elif is_native and wants_loop:
+        if asked_by == abi.ASKED_BY_STENCILS and wants_loop:
             found = self._loop_to_enter(function, loop_offset)
             if found == abi.ANSWER_WATCH or found & abi.ANSWER_AWAIT:
                 answer, wants_loop = found, False

@@ -85,7 +85,8 @@ class Optimisation:
         self._lock = threading.RLock()  # a signal handler may load the same module
         self._done = threading.Event()
         self.is_wanted = not waits_for_use or (self.is_for_cache and len(wasm) >= thresholds.LARGE_MODULE_BYTES)
-        self.begin_at = time.monotonic() + thresholds.OPTIMISER_PATIENCE_SECONDS
+        patience = 1 if processes.num_processors() > 1 else thresholds.OPTIMISER_PATIENCE_ALONE
+        self.begin_at = time.monotonic() + patience * thresholds.OPTIMISER_PATIENCE_SECONDS
         self._artifact: Artifact | None = None
         self._error: str | None = None
         self.may_be_tried_again = False  # what failed for a reason that may go away
