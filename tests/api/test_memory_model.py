@@ -70,7 +70,7 @@ def outcome(call: Callable[[], Any]) -> Any:
 
 
 @given(start=bounds, stop=bounds, step=steps)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_reads(pair: Pair, start: int | None, stop: int | None, step: int) -> None:
     memory, store, model = pair.memory, pair.store, pair.model
     assert memory.read(store, start, stop) == memory[start:stop] == model[start:stop]
@@ -81,7 +81,7 @@ def test_reads(pair: Pair, start: int | None, stop: int | None, step: int) -> No
 
 
 @given(start=bounds, content=data, make=buffers)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_write(pair: Pair, start: int | None, content: bytes, make: Callable[[bytes], Any]) -> None:
     begin = slice(start, None).indices(PAGE)[0]
     fits = begin < PAGE and begin + len(content) <= PAGE
@@ -94,7 +94,7 @@ def test_write(pair: Pair, start: int | None, content: bytes, make: Callable[[by
 
 
 @given(start=bounds, stop=bounds, step=steps, content=data, make=buffers, exact=st.booleans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_assignments(
     pair: Pair,
     start: int | None,
@@ -117,7 +117,7 @@ def test_assignments(
 
 
 @given(kind=kinds, value=st.one_of(st.integers(-(1 << 65), 1 << 65), st.integers(-300, 300)), start=addresses)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_integers(pair: Pair, kind: str, value: int, start: int) -> None:
     memory, store = pair.memory, pair.store
     letter, size = KINDS[kind], struct.calcsize(KINDS[kind])
@@ -133,7 +133,7 @@ def test_integers(pair: Pair, kind: str, value: int, start: int) -> None:
 
 
 @given(kind=st.sampled_from(sorted(FLOATS)), value=st.floats(), start=addresses)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_floats(pair: Pair, kind: str, value: float, start: int) -> None:
     memory, store = pair.memory, pair.store
     packed = outcome(lambda: struct.pack("<" + FLOATS[kind], value))
@@ -149,7 +149,7 @@ def test_floats(pair: Pair, kind: str, value: float, start: int) -> None:
 
 
 @given(text=st.text(), start=addresses)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_text(pair: Pair, text: str, start: int) -> None:
     encoded = text.encode()
     fits = 0 <= start <= PAGE - len(encoded)
@@ -164,7 +164,7 @@ def test_text(pair: Pair, text: str, start: int) -> None:
 
 
 @given(kind=kinds, values=st.lists(st.integers(-(1 << 33), 1 << 33), max_size=9), start=addresses)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_arrays(pair: Pair, kind: str, values: list[int], start: int) -> None:
     memory, store = pair.memory, pair.store
     made = outcome(lambda: array.array(KINDS[kind], values))

@@ -52,7 +52,7 @@ WORDS = [
 
 
 @given(st.lists(st.sampled_from(WORDS), max_size=7))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_what_is_parsed_quickly_is_what_click_says(words: list[str]) -> None:
     quick = rows.parse_quickly(run_rows.ROWS, words)
     if quick is not None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -291,19 +292,35 @@ def first_code(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     return MANNERS[manner]
 
 
-def both(options: dict[str, Any], text: str, calls: list[tuple[str, tuple[int, ...]]]) -> tuple[list[Any], list[Any]]:
-    """What the calls do in tier "auto" with these options, and with wasmtime."""
+Call = tuple[str, tuple[int, ...]]
+
+
+@functools.cache
+def theirs_of(text: str, fuel: int, canonical: bool) -> tuple[wasmtime.Engine, wasmtime.Module]:
+    """The module of wasmtime's, which takes longer to compile it than all calls."""
     config = wasmtime.Config()
     config.wasm_wide_arithmetic = True
-    fuel = 1 << 40 if "consume_fuel" in options else 0
     config.consume_fuel = fuel != 0
-    config.cranelift_nan_canonicalization = "nan_canonicalization" in options
+    config.cranelift_nan_canonicalization = canonical
+    engine = wasmtime.Engine(config)
+    return engine, wasmtime.Module(engine, text)
+
+
+@functools.cache
+def expected(text: str, calls: tuple[Call, ...], fuel: int, canonical: bool) -> list[Any]:
+    """What the calls do with wasmtime: the same for several kinds of code of ours."""
+    return outcomes(wasmtime, *theirs_of(text, fuel, canonical), calls, fuel)
+
+
+def both(options: dict[str, Any], text: str, calls: Sequence[Call]) -> tuple[list[Any], list[Any]]:
+    """What the calls do in tier "auto" with these options, and with wasmtime."""
+    fuel = 1 << 40 if "consume_fuel" in options else 0
     own = Config(tier="auto", **options)
     for option, value in FEATURES.items():
         setattr(own, option, value)
-    engines = Engine(own), wasmtime.Engine(config)
-    ours, theirs = zip((wasmjit, wasmtime), engines, strict=True)
-    return outcomes(*ours, text, calls, fuel), outcomes(*theirs, text, calls, fuel)
+    engine = Engine(own)
+    ours = outcomes(wasmjit, engine, Module(engine, text), calls, fuel)
+    return ours, expected(text, tuple(calls), fuel, "nan_canonicalization" in options)
 
 
 @pytest.mark.usefixtures("no_compiler")
@@ -426,7 +443,8 @@ def test_every_integer_row_with_a_constant_computes_what_it_does_in_wasmtime(
 ) -> None:
     """As a value, as a condition, and as one that is not to hold."""
     monkeypatch.setattr(thresholds, "INTERPRETER_BUDGET", 2**30)
-    functions, calls = [], []
+    functions: list[str] = []
+    calls: list[Call] = []
     for op in test_ops.REGULAR:
         if op.kind in (LOAD, STORE) or len(op.params) != 2 or op.params[0] not in (I32, I64):
             continue
@@ -451,7 +469,7 @@ def test_every_integer_row_with_a_constant_computes_what_it_does_in_wasmtime(
         assert mine == other, (functions[int(call[0])], call)
 
 
-def outcomes(package: Any, engine: Any, text: str, calls: list[tuple[str, tuple[int, ...]]], fuel: int) -> list[Any]:
+def outcomes(package: Any, engine: Any, module: Any, calls: Sequence[Call], fuel: int) -> list[Any]:
     """What the calls give in one instance: a result, or a trap's name; and the fuel that it takes, of `fuel` if that
     is not 0. What it takes up to a trap is each compiler's own."""
     store = package.Store(engine)
@@ -459,7 +477,7 @@ def outcomes(package: Any, engine: Any, text: str, calls: list[tuple[str, tuple[
         store.set_fuel(fuel)
     if package is wasmjit:
         store.set_epoch_deadline(1)
-    exports = package.Instance(store, package.Module(engine, text), []).exports(store)
+    exports = package.Instance(store, module, []).exports(store)
     seen: list[Any] = []
     for export, arguments in calls:
         if fuel:

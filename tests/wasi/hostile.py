@@ -150,7 +150,7 @@ def main() -> None:
     cases.program(wasmjit.WasiConfig()).call("sched_yield")  # what is loaded at first belongs to no call
     for name, target in outputs().items():
         program = cases.program(wasmjit.WasiConfig(stdout=target, stdin=io.StringIO("x" * 100)))
-        program.memory.write(program.store, b"\n" * 65536 if name == "logger" else b"a" * 65536, 65536)
+        program.memory.write(program.store, b"\n" * 16384 if name == "logger" else b"a" * 65536, 65536)
         transfers(cases, program, 1, name)
         transfers(cases, program, 0, f"stdin {name}")
     program = cases.program(wasmjit.WasiConfig(argv=["x" * 100] * 1000, env={"A": "x" * 10_000}))
@@ -194,7 +194,7 @@ def main() -> None:
         files(cases, cases.program(config), "MemoryFS")
     with tempfile.TemporaryDirectory() as host:
         os.mkdir(f"{host}/d")
-        for number in range(NAMES // 10):
+        for number in range(NAMES // 25):
             os.close(os.open(f"{host}/d/{number}" + "x" * 100, os.O_CREAT | os.O_WRONLY))
         for deterministic in (False, True):
             with wasmjit.WasiConfig(deterministic=deterministic) as config:
