@@ -34,6 +34,7 @@ SOURCES = [
     "interpret.c",
     "interpret_calls.c",
     "interpret_control.c",
+    "interpret_enter.c",
     "interpret_module.c",
     "interpret_translate.c",
     "interpret_vectors.c",

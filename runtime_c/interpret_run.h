@@ -1,4 +1,5 @@
-/* What the interpreter's loop (interpret.c) and its calls of other code (interpret_calls.c) share. */
+/* What entering the interpreter (interpret_enter.c), its loop (interpret.c) and its calls of other code (interpret_calls.c)
+ * share. */
 #ifndef WJ_INTERPRET_RUN_H
 #define WJ_INTERPRET_RUN_H
 
@@ -7,6 +8,10 @@
 #define INTERPRETED 1u                /* wj_vmcontext.flags: something of the instance was interpreted */
 /* A fault or an interrupt leaves these frames without their end, where AddressSanitizer would make the stack usable again. */
 #define ABANDONED __attribute__((noinline, no_sanitize_address))
+
+/* What runs here is in a section of its own: backtraces know its activations by the address (wj_in_interpreter). A trap of
+ * a function must be raised from here, and nothing else may call out from here while an activation is half made. */
+#define INTERPRETER_SECTION __attribute__((section("wj_interpreter"), noinline))
 
 static inline void set_instance(context *c, void *vmctx)
 {
@@ -79,6 +84,46 @@ static inline uint8_t *wj_checked_place(const context *c, uint64_t address, cons
     }
     return memory->base + start;
 }
+
+/* ---- the interpreter stack ---- */
+
+/* What is left between the slots of a function and its activation, but for two more activations: so a trap for want of
+ * room, and a signal handler on top of the code that looks for it, have one to write. Negative: the call does not fit. */
+static inline int64_t gap_of(const wj_activation *activation, const wj_interpreted *function, const uint64_t *slots)
+{
+    return (const uint8_t *)(activation - 2) - (const uint8_t *)(slots + function->slot_count);
+}
+
+/* Whether a call fits that leaves less free than calls may without a look. */
+static inline bool fits(wj_store *store, int64_t gap_bytes)
+{
+    store->interpreter_gap_bytes = 0; /* to be given back after the call */
+    return gap_bytes >= 0;
+}
+
+/* Interrupts land in the interpreter's own code only. Without the barriers this becomes a call of memset, where those that
+ * a function of many locals is called again and again do not get through for seconds. */
+static inline void clear_locals(const wj_interpreted *function, uint64_t *slots)
+{
+    uint32_t i = function->signature->param_slots;
+    uint32_t end = function->local_count;
+    for (; i + 8 <= end; i += 8) {
+        for (uint32_t j = 0; j < 8; j++) {
+            slots[i + j] = 0;
+        }
+        __asm__ volatile("" ::: "memory");
+    }
+    for (; i < end; i++) {
+        slots[i] = 0;
+        __asm__ volatile("" ::: "memory");
+    }
+}
+
+/* ---- interpret.c ---- */
+
+/* Runs the function of an activation, whose arguments are in its slots, where its results are then. With `c->next` instead
+ * if other code is to be jumped to, with what is in the slots. */
+WJ_INTERNAL void wj_run_interpreted(context *c, wj_store *store, wj_entry *entry, wj_activation *activation);
 
 /* ---- interpret_calls.c ---- */
 

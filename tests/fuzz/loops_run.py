@@ -29,7 +29,7 @@ from .loops_tree import PAGE_BYTES, Function, MemoryShape, binary
 FUEL = 400_000
 HANG_SECONDS = 3
 NEVER = 1 << 30
-# Baseline code does not ask for better code more often (runtime_c/interpret.c: wj_may_ask).
+# Baseline code does not ask for better code more often (runtime_c/tiering.c: wj_may_ask).
 ASKING_SECONDS = 0.011
 
 # By name: options of wasmjit's Config. Those of `--cpu` are added to what is optimised.
