@@ -328,6 +328,15 @@ def say_once(error: BaseException) -> None:
         warnings.warn(message, RuntimeWarning, stacklevel=2)
 
 
+def catch_up(process: subprocess.Popen[bytes]) -> None:
+    """Has a process that was started `alone` and gave way, and those that it started, give way no longer, as far as the
+    system lets us (it asks for a privilege)."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PGRP, process.pid, os.getpriority(os.PRIO_PROCESS, 0))
+    with contextlib.suppress(OSError), open(f"/proc/{process.pid}/autogroup", "w") as autogroup:
+        autogroup.write("0")
+
+
 def give_way(niceness: int) -> None:
     """Has the session of this process give way to others, if it is the leader's to say.
 

@@ -682,3 +682,19 @@ def test_the_optimiser_is_patient(
     monkeypatch.setattr(thresholds, "OPTIMISER_PATIENCE_SECONDS", 1000.0)
     optimisation = client.Optimisation(engine._config, b"", lambda code: code)
     assert 0 <= time.monotonic() + 1000 * times - optimisation.begin_at < 100
+
+
+def test_what_is_waited_for_gives_way_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that serializes stands still until optimised code is there."""
+    client._current_optimiser()._end_process()
+    niceness: list[int] = []
+    start = client.processes.start
+
+    def started(main: str, **options: Any) -> Any:
+        niceness.append(options["niceness"])
+        return start(main, **options)
+
+    monkeypatch.setattr(client.processes, "start", started)
+    engine = Engine(Config(tier="auto"))
+    assert Module(engine, "(module (func))").serialize()
+    assert niceness == [0]

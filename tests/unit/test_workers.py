@@ -276,3 +276,14 @@ def test_a_process_in_a_session_of_its_own_gives_way() -> None:
         assert not Path("/proc/self/autogroup").read_text().endswith(" nice 7\n")
     finally:
         processes.end(other)
+
+
+def test_what_catches_up_gives_way_no_longer() -> None:
+    process = processes.start("wasmjit.compile.llvm", alone=True, niceness=7)
+    try:
+        assert becomes_true(lambda: os.getpriority(os.PRIO_PROCESS, process.pid) >= 7)
+        processes.catch_up(process)
+        if os.geteuid() == 0:
+            assert os.getpriority(os.PRIO_PROCESS, process.pid) == os.getpriority(os.PRIO_PROCESS, 0)
+    finally:
+        processes.end(process, group=True)

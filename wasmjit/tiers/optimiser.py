@@ -91,6 +91,7 @@ class Optimisation:
         self._error: str | None = None
         self.may_be_tried_again = False  # what failed for a reason that may go away
         self.has_died = False  # its compiler: of the module, maybe
+        self.is_awaited = False  # the program stands still until it is there: it gives way to nobody
         self._is_submitted = False
         self._num_failures = 0
         self._running: weakref.ref[Any] | None = None
@@ -112,6 +113,8 @@ class Optimisation:
             if not self._is_submitted:
                 optimiser.submit(self, keep=self.is_for_cache)
                 self._is_submitted = True
+            if self.is_awaited:
+                optimiser.hurry(self)
             optimiser.look_again()
         except (RuntimeError, MemoryError, OSError) as error:  # no thread
             self.fail(error)
@@ -154,7 +157,7 @@ class Optimisation:
                 self._done.clear()
         if not self._done.is_set():
             self.begin_at = 0.0  # somebody waits for it
-            self.is_wanted = True
+            self.is_wanted = self.is_awaited = True
             self.start()
         if not self._done.wait(timeout_seconds):
             return None
@@ -244,6 +247,7 @@ class _Optimiser:
         self.process: subprocess.Popen[bytes] | None = None
         self._legacy: background.Legacy | None = None  # that the process has
         self._limits: tuple[int, ...] = ()  # under which it was started
+        self._niceness = 0  # with which
         self._waiting: list[Callable[[], Optimisation | None]] = []
         self._making: Optimisation | None = None
         self._changed = threading.Condition()
@@ -264,6 +268,12 @@ class _Optimiser:
                 processes.start_thread(self._run)
                 self._has_thread = True
             self._changed.notify()
+
+    def hurry(self, job: Optimisation) -> None:
+        """The program waits for what is made now, if it is this."""
+        process = self.process
+        if self._making is job and process is not None and self._niceness:
+            processes.catch_up(process)
 
     def close(self) -> None:
         """At the end of the program: hands over what is for the cache, and ends the process if there is nothing.
@@ -338,7 +348,7 @@ class _Optimiser:
         with importing():
             from ..compile.wire import read_message, write_message
 
-        process = self._started_process()
+        process = self._started_process(0 if job.is_awaited else thresholds.OPTIMISER_NICENESS)
         assert process.stdin is not None and process.stdout is not None
         self._is_sent = False
         try:
@@ -376,17 +386,19 @@ class _Optimiser:
             raise messages.KINDS[fields["kind"]](fields["error"])
         return artifact
 
-    def _started_process(self) -> subprocess.Popen[bytes]:
+    def _started_process(self, niceness: int) -> subprocess.Popen[bytes]:
         with self._lock:
             if self._closed:
                 raise CompileError("the interpreter ends")
             limits = processes.limits()
-            if self.process is None or self.process.poll() is not None or limits != self._limits:
+            is_there = self.process is not None and self.process.poll() is None
+            if not is_there or limits != self._limits or niceness != self._niceness:
                 self._end_process()
-                self._limits = limits
+                self._limits, self._niceness = limits, niceness
                 with contextlib.suppress(OSError, AttributeError):
                     self._legacy = background.Legacy()
-                self.process = _start_process(self._legacy)
+                self.process = _start_process(self._legacy, niceness=niceness)
+            assert self.process is not None
             return self.process
 
     def _end_process(self) -> None:
@@ -398,7 +410,9 @@ class _Optimiser:
             processes.end(process, group=True)
 
 
-def _start_process(legacy: background.Legacy | None, turn: int | None = None) -> subprocess.Popen[bytes]:
+def _start_process(
+    legacy: background.Legacy | None, turn: int | None = None, niceness: int = thresholds.OPTIMISER_NICENESS
+) -> subprocess.Popen[bytes]:
     """Starts an optimiser; with a `turn` it is to go on after our end, and holds the lock already."""
     keep = [] if legacy is None else [legacy.descriptor]
     arguments = {"legacy": None if legacy is None else legacy.descriptor, "turn": turn, "size": _pool_size()}
@@ -407,7 +421,7 @@ def _start_process(legacy: background.Legacy | None, turn: int | None = None) ->
         keep=keep if turn is None else [*keep, turn],
         alone=True,
         pass_output=turn is None,
-        niceness=thresholds.OPTIMISER_NICENESS,
+        niceness=niceness,
         arguments=arguments,
     )
 
