@@ -34,9 +34,9 @@ LONGEST_QUESTION_INTERVAL_NS = 40_000_000
 # The first questions about a module are not heard: code that runs all the time asks at each interval, and what ends
 # before so many of them is done by then as quickly as a compiler starts.
 IGNORED_QUESTIONS = 2
-# On one processor, where the compiler takes from the program what it needs, longer: until that has run for about as
-# long as better code saves (0.35 s).
-IGNORED_QUESTIONS_ALONE = 30
+# On one processor, where the compiler takes from the program what it needs, more: until the process has used about as
+# much processor time as better code saves.
+PATIENCE_ALONE_SECONDS = 0.35
 
 # Generating the text of a function takes a thread of the program's process at most so much processor time: others wait
 # for the GIL meanwhile, and the call that it is for may have ended. 20 times what one of 60 kB takes.

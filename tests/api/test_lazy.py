@@ -502,3 +502,18 @@ def test_what_was_watched_is_known_though_code_is_being_made() -> None:
         is_over.set()
         thread.join()
     assert code._recurring == {4: 77}
+
+
+@pytest.mark.parametrize("num_processors", [1, 2])
+def test_first_questions_are_not_heard(num_processors: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On one processor, until the process has used as much processor time as better code may save."""
+    used = 5.0
+    monkeypatch.setattr("wasmjit.tiers.lazy.num_processors", lambda: num_processors)
+    monkeypatch.setattr("wasmjit.tiers.lazy.time.process_time", lambda: used)
+    code = lazy_code(Module(Engine(Config(tier="auto")), MANY))
+    assert [code._ignores() for _ in range(thresholds.IGNORED_QUESTIONS)] == [True] * thresholds.IGNORED_QUESTIONS
+    assert code._ignores() is (num_processors == 1)
+    used += thresholds.PATIENCE_ALONE_SECONDS
+    assert not code._ignores()
+    used = 0.0  # a fork
+    assert not code._ignores()

@@ -53,6 +53,7 @@ EXTREMES: dict[str, dict[str, Any]] = {
         "LOOP_PATIENCE_SECONDS_A_BYTE": 0.0,
         "FEW_CALLS": 1 << 30,
         "IGNORED_QUESTIONS": 0,
+        "PATIENCE_ALONE_SECONDS": 0.0,
         "MOST_AWAITED": 1,
     },
     "waits long": {"MOST_AWAITED": 1000, "INTERPRETER_BUDGET": 100},

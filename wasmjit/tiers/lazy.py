@@ -234,6 +234,8 @@ class LazyCode:
         # Functions that are not to be compiled, but where the interpreter cannot run them (`resolve`).
         self._left = set(lazy_module.left)
         self._num_ignored = 0  # questions
+        self._heard_at = 0.0  # in processor time: from when on they are heard
+        self._is_heard = False
         self.reports: Counter[int] = Counter()  # of hot functions and loops, by position of the function
         self._num_failures = 0  # of requests for better code, one after the other
         self._asks_again_at = 0.0
@@ -364,9 +366,13 @@ class LazyCode:
 
     def _ignores(self) -> bool:
         """Whether a question comes so early that it is not heard."""
-        if not thresholds.INTERPRETER_IS_PATIENT or self._num_ignored >= thresholds.IGNORED_QUESTIONS_ALONE:
+        if not thresholds.INTERPRETER_IS_PATIENT or self._is_heard:
             return False
-        if self._num_ignored >= thresholds.IGNORED_QUESTIONS and num_processors() > 1:
+        now = time.process_time()  # others may want the processor, too
+        if self._num_ignored == 0:
+            self._heard_at = now + (thresholds.PATIENCE_ALONE_SECONDS if num_processors() == 1 else 0.0)
+        if self._num_ignored >= thresholds.IGNORED_QUESTIONS and now >= self._heard_at:
+            self._is_heard = True
             return False
         self._num_ignored += 1
         return True
