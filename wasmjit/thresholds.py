@@ -36,7 +36,7 @@ LONGEST_QUESTION_INTERVAL_NS = 40_000_000
 IGNORED_QUESTIONS = 2
 # On one processor, where the compiler takes from the program what it needs, more: until the process has used about as
 # much processor time as better code saves.
-PATIENCE_ALONE_SECONDS = 0.35
+PATIENCE_ALONE_SECONDS = 0.5
 
 # Generating the text of a function takes a thread of the program's process at most so much processor time: others wait
 # for the GIL meanwhile, and the call that it is for may have ended. 20 times what one of 60 kB takes.
