@@ -389,7 +389,10 @@ def main() -> int:
     parser.add_argument("--tier", action="append")
     options = parser.parse_args()
     tiers = options.tier or ["auto", "baseline", "optimized", "size", "checked"]
-    return 1 if run(options.count, options.seed, tiers, runnable(options.cpu or CPUS)) else 0
+    cpus = runnable(options.cpu or CPUS)
+    if not configs(tiers, cpus):
+        return 0
+    return 1 if run(options.count, options.seed, tiers, cpus) else 0
 
 
 if __name__ == "__main__":
