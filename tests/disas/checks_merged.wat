@@ -20,11 +20,11 @@
 ;; define weak dso_local i32 @f0(ptr %vmctx, i32 %p0) #0 !dbg !20 {
 ;; entry:
 ;;   %memory0.p = getelementptr i8, ptr %vmctx, i64 48
-;;   %memory0 = load ptr, ptr %memory0.p, align 8, !invariant.load !0
+;;   %memory0 = load ptr, ptr %memory0.p, align 8, !invariant.load !0, !dereferenceable !{i64 16}, !align !{i64 8}
 ;;   %memory0.size = getelementptr i8, ptr %memory0, i64 8
 ;;   br label %start
 ;; start:
-;;   %x1 = load i64, ptr %memory0.size, align 8, !tbaa !2
+;;   %x1 = load i64, ptr %memory0.size, align 8, !tbaa !2, !range !{i64 65536, i64 4611686018427387904}
 ;;   %x2z = zext i32 %p0 to i64
 ;;   %x2l = sub nuw i64 %x1, 12
 ;;   %x2 = icmp ugt i64 %x2z, %x2l
@@ -44,8 +44,8 @@
 ;;   %a14b = getelementptr i8, ptr %x13, i64 %a14z
 ;;   %a14 = getelementptr i8, ptr %a14b, i64 8
 ;;   %x15 = load i32, ptr %a14, align 1, !tbaa !1, !dbg !DILocation(line: 58, scope: !20)
-;;   %v1 = add i32 %x10, %x15, !dbg !DILocation(line: 53, scope: !20)
-;;   %v2 = add i32 %x7, %v1, !dbg !DILocation(line: 48, scope: !20)
+;;   %v1 = add i32 %x10, %x15
+;;   %v2 = add i32 %x7, %v1
 ;;   ret i32 %v2
 ;; t4:
 ;;   %x12z = zext i32 %p0 to i64
@@ -65,11 +65,11 @@
 ;; define weak dso_local void @f1(ptr %vmctx, i32 %p0) #0 !dbg !21 {
 ;; entry:
 ;;   %memory0.p = getelementptr i8, ptr %vmctx, i64 48
-;;   %memory0 = load ptr, ptr %memory0.p, align 8, !invariant.load !0
+;;   %memory0 = load ptr, ptr %memory0.p, align 8, !invariant.load !0, !dereferenceable !{i64 16}, !align !{i64 8}
 ;;   %memory0.size = getelementptr i8, ptr %memory0, i64 8
 ;;   br label %start
 ;; start:
-;;   %x1 = load i64, ptr %memory0.size, align 8, !tbaa !2
+;;   %x1 = load i64, ptr %memory0.size, align 8, !tbaa !2, !range !{i64 65536, i64 4611686018427387904}
 ;;   %x2z = zext i32 %p0 to i64
 ;;   %x2l = sub nuw i64 %x1, 4
 ;;   %x2 = icmp ugt i64 %x2z, %x2l
@@ -79,7 +79,7 @@
 ;;   %a6z = zext i32 %p0 to i64
 ;;   %a6 = getelementptr i8, ptr %x5, i64 %a6z
 ;;   store i32 1, ptr %a6, align 1, !tbaa !1, !dbg !DILocation(line: 70, scope: !21)
-;;   %x7 = load i64, ptr %memory0.size, align 8, !tbaa !2
+;;   %x7 = load i64, ptr %memory0.size, align 8, !tbaa !2, !range !{i64 65536, i64 4611686018427387904}
 ;;   %x8z = zext i32 %p0 to i64
 ;;   %x8l = sub nuw i64 %x7, 8
 ;;   %x8 = icmp ugt i64 %x8z, %x8l
@@ -110,7 +110,7 @@
 ;; define weak dso_local i32 @f2(ptr %vmctx) #0 !dbg !22 {
 ;; entry:
 ;;   %memory0.p = getelementptr i8, ptr %vmctx, i64 48
-;;   %memory0 = load ptr, ptr %memory0.p, align 8, !invariant.load !0
+;;   %memory0 = load ptr, ptr %memory0.p, align 8, !invariant.load !0, !dereferenceable !{i64 16}, !align !{i64 8}
 ;;   %memory0.size = getelementptr i8, ptr %memory0, i64 8
 ;;   br label %start
 ;; start:
@@ -123,14 +123,14 @@
 ;; define weak dso_local void @f3(ptr %vmctx, i32 %p0, i32 %p1) #0 !dbg !23 {
 ;; entry:
 ;;   %memory0.p = getelementptr i8, ptr %vmctx, i64 48
-;;   %memory0 = load ptr, ptr %memory0.p, align 8, !invariant.load !0
+;;   %memory0 = load ptr, ptr %memory0.p, align 8, !invariant.load !0, !dereferenceable !{i64 16}, !align !{i64 8}
 ;;   %memory0.size = getelementptr i8, ptr %memory0, i64 8
 ;;   br label %start
 ;; start:
 ;;   %x1 = icmp ne i32 %p1, 0
 ;;   br i1 %x1, label %h2, label %e2
 ;; h2:
-;;   %x3 = load i64, ptr %memory0.size, align 8, !tbaa !2
+;;   %x3 = load i64, ptr %memory0.size, align 8, !tbaa !2, !range !{i64 65536, i64 4611686018427387904}
 ;;   %x4z = zext i32 %p0 to i64
 ;;   %x4l = sub nuw i64 %x3, 4
 ;;   %x4 = icmp ugt i64 %x4z, %x4l
@@ -144,7 +144,7 @@
 ;; e2:
 ;;   br label %b2
 ;; b2:
-;;   %x9 = load i64, ptr %memory0.size, align 8, !tbaa !2
+;;   %x9 = load i64, ptr %memory0.size, align 8, !tbaa !2, !range !{i64 65536, i64 4611686018427387904}
 ;;   %x10z = zext i32 %p0 to i64
 ;;   %x10l = sub nuw i64 %x9, 1
 ;;   %x10 = icmp ugt i64 %x10z, %x10l

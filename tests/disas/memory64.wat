@@ -11,11 +11,11 @@
 ;; define weak dso_local i64 @f0(ptr %vmctx, i64 %p0) #0 !dbg !20 {
 ;; entry:
 ;;   %memory0.p = getelementptr i8, ptr %vmctx, i64 48
-;;   %memory0 = load ptr, ptr %memory0.p, align 8, !invariant.load !0
+;;   %memory0 = load ptr, ptr %memory0.p, align 8, !invariant.load !0, !dereferenceable !{i64 16}, !align !{i64 8}
 ;;   %memory0.size = getelementptr i8, ptr %memory0, i64 8
 ;;   br label %start
 ;; start:
-;;   %x1 = load i64, ptr %memory0.size, align 8, !tbaa !2
+;;   %x1 = load i64, ptr %memory0.size, align 8, !tbaa !2, !range !{i64 65536, i64 4611686018427387904}
 ;;   %x2 = icmp ugt i64 %p0, %x1
 ;;   br i1 %x2, label %t4, label %k3, !prof !3
 ;; k3:
@@ -42,11 +42,11 @@
 ;; define weak dso_local i32 @f1(ptr %vmctx, i64 %p0) #0 !dbg !21 {
 ;; entry:
 ;;   %memory0.p = getelementptr i8, ptr %vmctx, i64 48
-;;   %memory0 = load ptr, ptr %memory0.p, align 8, !invariant.load !0
+;;   %memory0 = load ptr, ptr %memory0.p, align 8, !invariant.load !0, !dereferenceable !{i64 16}, !align !{i64 8}
 ;;   %memory0.size = getelementptr i8, ptr %memory0, i64 8
 ;;   br label %start
 ;; start:
-;;   %x1 = load i64, ptr %memory0.size, align 8, !tbaa !2
+;;   %x1 = load i64, ptr %memory0.size, align 8, !tbaa !2, !range !{i64 65536, i64 4611686018427387904}
 ;;   %x2e = add i64 %p0, -12
 ;;   %x2c = icmp ult i64 %x2e, -12
 ;;   %x2o = icmp ugt i64 %x2e, %x1
@@ -80,7 +80,7 @@
 ;; define weak dso_local i64 @f3(ptr %vmctx) #0 !dbg !23 {
 ;; entry:
 ;;   %memory0.p = getelementptr i8, ptr %vmctx, i64 48
-;;   %memory0 = load ptr, ptr %memory0.p, align 8, !invariant.load !0
+;;   %memory0 = load ptr, ptr %memory0.p, align 8, !invariant.load !0, !dereferenceable !{i64 16}, !align !{i64 8}
 ;;   %memory0.size = getelementptr i8, ptr %memory0, i64 8
 ;;   %builtins.p = getelementptr i8, ptr %vmctx, i64 24
 ;;   %builtins = load ptr, ptr %builtins.p, align 8, !invariant.load !0
@@ -88,7 +88,7 @@
 ;;   %builtin0 = load ptr, ptr %builtin0.p, align 8, !invariant.load !0
 ;;   br label %start
 ;; start:
-;;   %x1 = load i64, ptr %memory0.size, align 8, !tbaa !2
+;;   %x1 = load i64, ptr %memory0.size, align 8, !tbaa !2, !range !{i64 65536, i64 4611686018427387904}
 ;;   %x2 = lshr i64 %x1, 16
 ;;   %x3 = call i64 %builtin0(ptr %vmctx, i32 0, i64 %x2), !dbg !DILocation(line: 94, scope: !23)
 ;;   ret i64 %x3

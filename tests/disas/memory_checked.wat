@@ -8,11 +8,11 @@
 ;; define weak dso_local i32 @f0(ptr %vmctx, i32 %p0) #0 !dbg !20 {
 ;; entry:
 ;;   %memory0.p = getelementptr i8, ptr %vmctx, i64 48
-;;   %memory0 = load ptr, ptr %memory0.p, align 8, !invariant.load !0
+;;   %memory0 = load ptr, ptr %memory0.p, align 8, !invariant.load !0, !dereferenceable !{i64 16}, !align !{i64 8}
 ;;   %memory0.size = getelementptr i8, ptr %memory0, i64 8
 ;;   br label %start
 ;; start:
-;;   %x1 = load i64, ptr %memory0.size, align 8, !tbaa !2
+;;   %x1 = load i64, ptr %memory0.size, align 8, !tbaa !2, !range !{i64 65536, i64 4611686018427387904}
 ;;   %x2z = zext i32 %p0 to i64
 ;;   %x2l = sub nuw i64 %x1, 20
 ;;   %x2 = icmp ugt i64 %x2z, %x2l
@@ -33,11 +33,11 @@
 ;; define weak dso_local void @f1(ptr %vmctx, i32 %p0, i32 %p1) #0 !dbg !21 {
 ;; entry:
 ;;   %memory0.p = getelementptr i8, ptr %vmctx, i64 48
-;;   %memory0 = load ptr, ptr %memory0.p, align 8, !invariant.load !0
+;;   %memory0 = load ptr, ptr %memory0.p, align 8, !invariant.load !0, !dereferenceable !{i64 16}, !align !{i64 8}
 ;;   %memory0.size = getelementptr i8, ptr %memory0, i64 8
 ;;   br label %start
 ;; start:
-;;   %x1 = load i64, ptr %memory0.size, align 8, !tbaa !2
+;;   %x1 = load i64, ptr %memory0.size, align 8, !tbaa !2, !range !{i64 65536, i64 4611686018427387904}
 ;;   %x2z = zext i32 %p0 to i64
 ;;   %x2l = sub nuw i64 %x1, 1
 ;;   %x2 = icmp ugt i64 %x2z, %x2l

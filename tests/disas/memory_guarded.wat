@@ -65,13 +65,13 @@
 ;; define weak dso_local i32 @f4(ptr %vmctx, i32 %p0) #0 !dbg !24 {
 ;; entry:
 ;;   %memory0.p = getelementptr i8, ptr %vmctx, i64 48
-;;   %memory0 = load ptr, ptr %memory0.p, align 8, !invariant.load !0
+;;   %memory0 = load ptr, ptr %memory0.p, align 8, !invariant.load !0, !dereferenceable !{i64 16}, !align !{i64 8}
 ;;   %memory0.size = getelementptr i8, ptr %memory0, i64 8
 ;;   %base0.p = getelementptr i8, ptr %vmctx, i64 56
 ;;   %base0 = load ptr, ptr %base0.p, align 8, !invariant.load !0
 ;;   br label %start
 ;; start:
-;;   %x1 = load i64, ptr %memory0.size, align 8, !tbaa !2
+;;   %x1 = load i64, ptr %memory0.size, align 8, !tbaa !2, !range !{i64 65536, i64 4611686018427387904}
 ;;   %x2z = zext i32 %p0 to i64
 ;;   %x2e = add nuw nsw i64 %x2z, 2415919108
 ;;   %x2 = icmp ugt i64 %x2e, %x1
@@ -92,7 +92,7 @@
 ;; define weak dso_local i32 @f5(ptr %vmctx) #0 !dbg !25 {
 ;; entry:
 ;;   %memory0.p = getelementptr i8, ptr %vmctx, i64 48
-;;   %memory0 = load ptr, ptr %memory0.p, align 8, !invariant.load !0
+;;   %memory0 = load ptr, ptr %memory0.p, align 8, !invariant.load !0, !dereferenceable !{i64 16}, !align !{i64 8}
 ;;   %memory0.size = getelementptr i8, ptr %memory0, i64 8
 ;;   %builtins.p = getelementptr i8, ptr %vmctx, i64 24
 ;;   %builtins = load ptr, ptr %builtins.p, align 8, !invariant.load !0
@@ -100,7 +100,7 @@
 ;;   %builtin0 = load ptr, ptr %builtin0.p, align 8, !invariant.load !0
 ;;   br label %start
 ;; start:
-;;   %x1 = load i64, ptr %memory0.size, align 8, !tbaa !2
+;;   %x1 = load i64, ptr %memory0.size, align 8, !tbaa !2, !range !{i64 65536, i64 4611686018427387904}
 ;;   %x2 = lshr i64 %x1, 16
 ;;   %x3 = trunc i64 %x2 to i32
 ;;   %x4 = zext i32 %x3 to i64

@@ -62,7 +62,7 @@ NOT_OPTIMISED = (
     "baseline",
     *(name for name in CONFIGURATIONS if name.partition("-")[0] in ("auto", "stencils")),
 )
-EXACT = ("exact",)
+EXACT = ("exact", "explicit")  # a check stands in front of each access: what was stored before is there
 MUCH_FUEL = 1 << 62
 
 

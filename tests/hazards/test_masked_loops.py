@@ -9,7 +9,7 @@ import pytest
 from wasmjit import Config, Engine, Instance, Module, Store, Trap
 from wasmjit.compile import llvm, narrow
 
-TIERS = ("optimized", "baseline", "auto")
+TIERS = ("optimized", "checked", "baseline", "auto")
 # The index that an i32 $i becomes, and the same in Python.
 INDICES = {
     "and 3": ("(i32.and (local.get $i) (i32.const 3))", lambda i: i & 3),
@@ -127,11 +127,16 @@ def scaled(index: str, size: int) -> str:
     return f"(i32.shl {index} (i32.const {size.bit_length() - 1}))" if size > 1 else index
 
 
+def engine_of(tier: str) -> Engine:
+    """Of code of a tier; `checked` is optimised, with checks."""
+    return Engine(Config(tier="optimized", signals_based_traps=False) if tier == "checked" else Config(tier=tier))
+
+
 @pytest.mark.parametrize("tier", TIERS)
 @pytest.mark.parametrize("name", INDICES)
 def test_masked_indices(name: str, tier: str) -> None:
     text, expected = functions(name)
-    store = Store(Engine(Config(tier=tier)))
+    store = Store(engine_of(tier))
     exports = Instance(store, Module(store.engine, text), []).exports(store)
     memory = exports["memory"]
     for export, wanted in expected.items():
@@ -150,7 +155,7 @@ def test_the_case_of_the_report(tier: str) -> None:
             (i32.load8_u offset=1024 (i32.and (local.get $i) (i32.const 3))))
           (br_if $l (i32.ne (local.tee $i (i32.add (local.get $i) (i32.const 1))) (local.get $n))))
         (i32.load (i32.const 2052))))"""
-    store = Store(Engine(Config(tier=tier)))
+    store = Store(engine_of(tier))
     f = Instance(store, Module(store.engine, text), []).exports(store)["f"]
     assert f(store, 64).to_bytes(4, "little") == b"ABCD"
 

@@ -134,7 +134,8 @@ class AnchoringEmitter(Emitter):
         self.tangled = tangled
         self.volatile = "volatile " if tangled else unit.volatile
         self.operand_work = 0  # operands looked at to be anchored, and carried by calls
-        self.tainted: set[str] = _Untainted() if tangled else set()
+        # Where every access is checked, it is never the load that traps.
+        self.tainted: set[str] = _Untainted() if tangled or not unit.guard_pages else set()
         self.anchored: set[str] = set()  # values that have been anchored
         self.types: list[int] = []  # of `values`: the walker's operand stack
         self.local_types: list[int] = []

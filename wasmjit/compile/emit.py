@@ -140,13 +140,16 @@ class Emitter:
             self.prologue[name] = f"  {name} = getelementptr i8, ptr {base}, i64 {offset}"
         return name
 
-    def invariant(self, name: str, base: str, index: int, step: str = "i8", llvm: str = "ptr") -> str:
-        """What never changes while the function runs, loaded once: it lies `index` times a `step` behind `base`."""
+    def invariant(self, name: str, base: str, index: int, step: str = "i8", llvm: str = "ptr", facts: str = "") -> str:
+        """What never changes while the function runs, loaded once: it lies `index` times a `step` behind `base`.
+
+        `facts`: metadata that says more of it.
+        """
         if name not in self.prologue:
             align = 4 if llvm == "i32" else 8
             self.prologue[name] = (
                 f"  {name}.p = getelementptr {step}, ptr {base}, i64 {index}\n"
-                f"  {name} = load {llvm}, ptr {name}.p, align {align}, !invariant.load !0"
+                f"  {name} = load {llvm}, ptr {name}.p, align {align}, !invariant.load !0{facts}"
             )
         return name
 

@@ -261,17 +261,18 @@ def compile_text(text: str, request: dict[str, Any]) -> tuple[bytes, dict[str, A
         opt_level = "none"
     if opt_level not in _WITHOUT_LOOP_PASSES and (hidden := narrow.hide(text)) != text:
         text = hidden if takes_narrow_inductions_for_wide() else text
-    if opt_level not in _WITHOUT_LOOP_PASSES:
+    may_fault = request["guard_pages"]  # else accesses are checked first, and it does not matter what becomes of them
+    if may_fault and opt_level not in _WITHOUT_LOOP_PASSES:
         text = promotion.keep_stores(text)
     machine = target_machine(code_triple(triple), cpu, features, opt_level)
     registers = vector_registers(triple, cpu, features)
     started = time.perf_counter()
     text = f'target triple = "{code_triple(triple)}"\n{text}'
-    if opt_level in _WITHOUT_LOOP_PASSES:
+    if may_fault and opt_level in _WITHOUT_LOOP_PASSES:
         text = exact.unoptimised(text, registers)
     if opt_level == limits.PLAIN:
         text = limits.short_blocks(text)
-    is_exact = opt_level in _WITHOUT_LOOP_PASSES or not exact.is_wanted(text, registers)
+    is_exact = not may_fault or opt_level in _WITHOUT_LOOP_PASSES or not exact.is_wanted(text, registers)
     module = parse(text, machine)
     if is_exact:
         text = ""  # as much memory as LLVM takes for it

@@ -4,11 +4,12 @@ A mistake here is a sandbox escape. The rules: a 32-bit address is zero-extended
 base), pointers are made by `getelementptr` from the memory's base (LLVM 22 miscompiles `inttoptr` addresses and cannot
 vectorise them), and what the guard pages do not cover is compared with the memory's size first.
 
-Explicit checks are kept cheap. Memories never shrink, so what was once found in bounds stays so: an access behind
-another one with the same address operand and no larger offset is not checked again (`AddressingEmitter.checked`), and
-one at a constant address below the minimum size never is. A load with a larger offset widens the check that is there,
-if nothing with an effect lies in between (`_widen`). A 64-bit memory with guard pages only has its address compared:
-constant offsets end in the guard behind it, so one check does for all offsets.
+Explicit checks are kept cheap, and such that LLVM vectorises the loops that they are in (`_BEYOND_BYTES`). Memories
+never shrink, so what was once found in bounds stays so: an access behind another one with the same address operand and
+no larger offset is not checked again (`AddressingEmitter.checked`), and one at a constant address below the minimum
+size never is. A load with a larger offset widens the check that is there, if nothing with an effect lies in between
+(`_widen`). A 64-bit memory with guard pages only has its address compared: constant offsets end in the guard behind it,
+so one check does for all offsets.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ _MASK_64 = (1 << 64) - 1
 # What must not stand between a check and a load that widens it: it would no longer happen before the trap.
 # Stores to locals and pure intrinsics have none.
 _HAS_EFFECT = late(r"\b(?:ret|switch|br)\b|\bcall\b(?! \w+ @llvm\.)|\bstore\b(?!.*, ptr %l\d+$)")
+# More than any address space has room for. LLVM wants to know that there is some end: the address that a loop steps
+# must not wrap before it is there, or it does not count the iterations until a check fails, and vectorises nothing. For
+# 32 bits the least such number would be worse: checks would be compared in 32 bits, where addresses do wrap.
+_BEYOND_BYTES = 1 << 62
 _MAX_WIDENING_LINES = 64  # how far to look, so that it stays linear
 
 
@@ -111,7 +116,9 @@ def memory_base(lowering: AddressingEmitter, memory: int) -> str:
 def _field(lowering: AddressingEmitter, name: str, memory: int, field: str) -> str:
     """What the memory's slot in the instance context (abi.MEMORY_SLOT) has."""
     slot = lowering.unit.layout.memories + abi.MEMORY_SLOT["sizeof"] * memory
-    return lowering.invariant(f"{name}{memory}", "%vmctx", slot + abi.MEMORY_SLOT[field])
+    # Base and size can be loaded in front of a loop whether or not it begins with an access.
+    facts = f", !dereferenceable !{{i64 {abi.MEMORY['sizeof']}}}, !align !{{i64 8}}" if field == "memory" else ""
+    return lowering.invariant(f"{name}{memory}", "%vmctx", slot + abi.MEMORY_SLOT[field], facts=facts)
 
 
 def memory_record(lowering: AddressingEmitter, memory: int) -> str:
@@ -125,7 +132,10 @@ def size_bytes(lowering: AddressingEmitter, memory: int) -> str:
     """Loads the current size of a memory as an i64."""
     record = memory_record(lowering, memory)
     name = lowering.fresh()
-    lowering.lines.append(f"  {name} = load i64, ptr {record}.size, align 8, !tbaa !2")
+    least = min(_minimum_bytes(lowering.module.memories[memory]), _BEYOND_BYTES - 1)
+    lowering.lines.append(
+        f"  {name} = load i64, ptr {record}.size, align 8, !tbaa !2, !range !{{i64 {least}, i64 {_BEYOND_BYTES}}}"
+    )
     return name
 
 

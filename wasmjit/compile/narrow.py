@@ -33,6 +33,8 @@ _OPERAND = late(r"%[\w.]+")
 _INTEGERS = late(r"i(\d+) (%[\w.]+|-?\d+), (%[\w.]+|-?\d+)")
 _LOCAL = late(r"%l\d+")
 _LOAD = late(r"(?:volatile )?(?:<[^>]*>|\w+), ptr (%[\w.]+)")
+# Base and size of a memory, which may move: no loop without calls changes them.
+_OF_MEMORY = late(r"(?:ptr|i64), ptr %memory\d+(?:\.size)?$")
 _STORE = late(r"  store (?:volatile )?(?:<[^>]*>|\w+) ([^ ,]+), ptr (%[\w.]+)")
 _CAST = late(r"i(\d+) (%[\w.]+) to i(\d+)")
 _GEP_INDEX = late(r"i8, ptr (%[\w.]+), i64 (%[\w.]+|-?\d+)")
@@ -335,6 +337,8 @@ class _Function:
             lines = [self.label_lines.get(label, -1) for label in self.branches.get(number, ())]
             if not all(loop.start < line <= loop.end for line in lines):
                 conditions = _OPERAND.findall(self.lines[number].partition("label")[0])
+                if self._is_check(number):
+                    continue  # no constant, as long as anything is left of it
                 if not conditions and loop.start not in lines:
                     return [set()]  # it depends on another branch whether the loop is left here
                 work += conditions
@@ -366,6 +370,17 @@ class _Function:
                 work += _OPERAND.findall(rest)
         return found
 
+    def _is_check(self, number: int) -> bool:
+        """Whether a branch is taken where an address is beyond the end of a memory."""
+        condition = _OPERAND.findall(self.lines[number].partition("label")[0])
+        if len(condition) != 1 or self.operation(condition[0]) != "icmp":
+            return False
+        operand = self.definitions[self.resolve(condition[0])][1].rpartition(" ")[2]
+        operation, rest = self.definitions.get(operand, ("", ""))
+        if operation == "sub":
+            operation, rest = self.definitions.get(rest.split()[-2].rstrip(","), ("", ""))
+        return operation == "load" and ".size" in rest and _is_of_memory(rest)
+
     def _headers_of(self, operands: Iterable[str], loop: _Loop) -> set[str] | None:
         """The outer loops that have to be unrolled for values to be constants in each iteration of a loop that is.
 
@@ -393,7 +408,10 @@ class _Function:
                 load = _LOAD.match(rest)
                 if load is None:
                     return None
-                work.append(load[1])
+                if not _is_of_memory(rest):
+                    work.append(load[1])
+                elif load[1].endswith(".size"):  # no constant
+                    return None
             elif operation == "getelementptr" or operation in _PASSED_ON:
                 work += self.operands(name)
             elif not name.startswith("%base"):
@@ -416,7 +434,7 @@ class _Function:
         distance = (constants[0] - offset - starts[0]) * (1 if steps[0] > 0 else -1) % (1 << width)
         num_accesses = 1
         for number in range(loop.start, loop.end):
-            if number in self.branches:
+            if number in self.branches and not self._is_check(number):
                 break  # more may happen seldom
             num_accesses += ", align 1" in self.lines[number]
         trips = distance // abs(steps[0])
@@ -447,6 +465,11 @@ class _Function:
             elif operation != "load" or not self.stores_constants:
                 return False
         return True
+
+
+def _is_of_memory(rest: str) -> bool:
+    """Whether such a load is of a memory's base or size."""
+    return _OF_MEMORY.match(rest.partition(", align")[0]) is not None
 
 
 class _Values:
@@ -524,6 +547,8 @@ class _Values:
 
     def origin(self, operation: str, rest: str) -> _Origin | None:
         if operation == "load":
+            if _is_of_memory(rest):
+                return _NOTHING
             load = _LOAD.match(rest)
             return self.loaded(self.of(load[1]) if load else None)
         if operation in _LINEAR or operation in _OTHER_ARITHMETIC:

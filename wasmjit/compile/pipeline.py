@@ -61,6 +61,7 @@ def _request_fields(config: Config, output: str) -> dict[str, Any]:
         "features": config.cpu_features,
         "opt_level": config.final_opt_level,
         "verify": config.verify_ir,
+        "guard_pages": config.memory_policy.guarded,
         "output": output,
         "memory_bytes": config.max_compiler_memory,
     }
