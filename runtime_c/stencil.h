@@ -49,6 +49,9 @@ typedef struct {
     uint32_t code;
     uint16_t fields, holes;
     uint8_t size_bytes, field_count, hole_count;
+    /* One more than the index of a hole of 32 bits for which 8 are enough where its value fits: what is behind, at the most
+     * a jump to the target, moves up. What is xor-ed then into which byte. */
+    uint8_t short_hole, short_offset, short_change;
 } wj_stencil;
 
 typedef struct {

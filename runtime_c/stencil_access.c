@@ -10,7 +10,7 @@
 /* NOLINTBEGIN(clang-analyzer-core.*, clang-analyzer-security.ArrayBound) */
 
 /* To be added to the stencils of an access, and of a check (wasmjit/stencils/text.py). */
-enum { FAR_ACCESS = 1, NARROW_ACCESS = 2 };
+enum { FAR_ACCESS = 1, NARROW_ACCESS = 2, FIXED_ACCESS = 3 };
 enum { FAR_CHECK = 1, NARROW_CHECK = 2, WIDE_CHECK = 3, WIDE_FAR_CHECK = 4 };
 enum { WEIGHT_OF_DEPTH = 3, MOST_DEPTH = 16 };
 enum { VECTOR_BYTES = 16 };
@@ -149,9 +149,33 @@ static uint32_t add_offset(stencil_emitter *e, uint32_t address, uint64_t offset
     return e->scratch_slot;
 }
 
+/* An access whose address is a constant, which an instruction has room for with the offset. False: it is none. */
+static bool emit_fixed(stencil_emitter *e, const stencil_instruction *found, const uint32_t *word, const memory_access *of)
+{
+    bool has_result = wj_stencil_operations[found->stencil - 1].has_result != 0;
+    uint32_t address = found->slots[has_result];
+    const uint64_t *constant = wj_constant_of(e, address);
+    if (constant == NULL || of->is_wide || of->is_checked || *word == WJ_OP_V128_LOAD || *word == WJ_OP_V128_STORE ||
+        is_vector(*word)) {
+        return false;
+    }
+    uint64_t place = of->offset + (uint32_t)*constant;
+    if (place > INT32_MAX) {
+        return false;
+    }
+    wj_drop_operand(e, address);
+    wj_use_memory(e, of->memory);
+    stencil_row row = {.number = found->stencil - 1 + FIXED_ACCESS, .slots = &found->slots[!has_result], .constant = place, .uses = true};
+    wj_emit_row(e, &row);
+    return true;
+}
+
 void wj_emit_access(stencil_emitter *e, const stencil_instruction *found, const uint32_t *word)
 {
     memory_access of = access_of(e, word);
+    if (emit_fixed(e, found, word, &of)) {
+        return;
+    }
     const wj_stencil_operation *operation = &wj_stencil_operations[found->stencil - 1];
     uint32_t slots[2] = {found->slots[0], found->slots[1]};
     uint32_t *address = &slots[operation->has_result];

@@ -305,13 +305,15 @@ static void choose_class(stencil_emitter *e, uint32_t region, const class *of, c
     uint32_t operands = 0;
     uint32_t later = 0; /* operands among the rest */
     uint32_t least = region != 0 ? 0 : e->region_count == 1 ? LEAST_WEIGHT : WEIGHT_OF_ENTRY;
+    bool is_leaf = region == 0 && in->calls == 0 && !in->has_inner_calls;
+    uint32_t unsaved = is_leaf && e->region_count == 1 ? of->count - of->saved : 0; /* these cost nothing */
     for (uint32_t i = 0; i < STENCIL_CANDIDATES && best[i].slot != NO_SLOT; i++) {
         bool is_operand = best[i].slot >= e->function->local_count;
         if (count + operands == of->count) {
             later += is_operand;
         } else if (is_operand) {
             operands++;
-        } else if (best[i].weight > least) {
+        } else if (best[i].weight > least || count < unsaved) {
             chosen[count++] = best[i];
         }
     }
@@ -329,7 +331,6 @@ static void choose_class(stencil_emitter *e, uint32_t region, const class *of, c
             is_taken[i] = true;
         }
     }
-    bool is_leaf = region == 0 && in->calls == 0 && !in->has_inner_calls;
     for (uint32_t i = 0; i < count; i++) {
         if (is_taken[i]) {
             continue;

@@ -258,6 +258,28 @@ static uint32_t form_of(const wj_stencil_operation *operation, const uint8_t *pl
     return form;
 }
 
+/* Has a value take one byte instead of four, if it fits: what was copied last. */
+static void shorten(stencil_emitter *e, const wj_stencil *stencil, bool is_pooled)
+{
+    const wj_stencil_hole *hole = &stencil_holes[stencil->holes + stencil->short_hole - 1];
+    uint8_t *code = e->code + e->count - stencil->size_bytes;
+    int32_t value;
+    memcpy(&value, code + hole->offset, sizeof value);
+    if (is_pooled || value != (int8_t)value) {
+        return;
+    }
+    enum { SAVED_BYTES = 3 };
+    uint32_t behind = hole->offset + (uint32_t)sizeof value;
+    code[stencil->short_offset] ^= stencil->short_change;
+    memmove(code + behind - SAVED_BYTES, code + behind, stencil->size_bytes - behind);
+    e->count -= SAVED_BYTES;
+    if (behind != stencil->size_bytes) {
+        stencil_jump *last = &e->jumps[e->jump_count - 1];
+        last->hole -= SAVED_BYTES;
+        last->base -= SAVED_BYTES;
+    }
+}
+
 void wj_copy_stencil(stencil_emitter *e, const stencil_row *of, const uint8_t *places)
 {
     const wj_stencil_operation *operation = &stencil_operations[of->number];
@@ -291,6 +313,9 @@ void wj_copy_stencil(stencil_emitter *e, const stencil_row *of, const uint8_t *p
         }
     }
     e->count += stencil->size_bytes;
+    if (stencil->short_hole != 0 && !e->failed) {
+        shorten(e, stencil, of->pooled != 0);
+    }
 }
 
 void wj_emit_row(stencil_emitter *e, stencil_row *of)
@@ -740,6 +765,15 @@ static uint32_t float_branch(const stencil_emitter *e, const uint32_t *word, uin
     return found == 0 ? NO_STENCIL : found;
 }
 
+/* A copy of a local that the next word, a return, takes: the return takes the local. */
+static uint32_t returned_local(const stencil_emitter *e, const uint32_t *word, uint32_t next)
+{
+    const uint32_t *other = e->function->words + next;
+    bool is_it = *word == WJ_OP_COPY && *other == WJ_OP_RETURN && other[1] == word[1] && e->signature->result_slots == 1 &&
+                 wj_is_operand(e, word[1]) && !wj_is_operand(e, word[2]) && (e->marks[next] & TARGET_MARK) == 0;
+    return is_it ? word[2] : NO_SLOT;
+}
+
 static void emit_body(stencil_emitter *e)
 {
     const wj_interpreted *f = e->function;
@@ -766,11 +800,15 @@ static void emit_body(stencil_emitter *e)
             wj_store_operands(e, &word[2], 2, true);
             emit_row(e, both, &word[2], 0, edge_to(e, branch[2]));
             found.length += WJ_WORDS_BRANCH_IF;
+        } else if (returned_local(e, word, at + found.length) != NO_SLOT) {
+            wj_emit_return(e, word[2]);
+            at += found.length;
+            found.length = WJ_WORDS_RETURN;
         } else {
             emit_instruction(e, &found, word);
             wj_forget_checks_of(e, &found);
         }
-        is_reached = (wj_forms[*word].flags & ENDS) == 0;
+        is_reached = (wj_forms[f->words[at]].flags & ENDS) == 0;
         at += found.length;
     }
 }

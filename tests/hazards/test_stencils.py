@@ -70,6 +70,28 @@ def test_recursion_ends_in_a_trap() -> None:
     assert exports["depth"].value(store) < 40_000
 
 
+@pytest.mark.parametrize("address", [0, 65528, 65529, (1 << 31) - 8, (1 << 31) - 7, (1 << 31) + 8, (1 << 32) - 1])
+@pytest.mark.parametrize("offset", [0, 1, 7, (1 << 31) - 1, (1 << 32) - 1])
+def test_constant_addresses_stay_inside(address: int, offset: int) -> None:
+    """An address and an offset that fit are one displacement, a signed number, from the memory's base."""
+    store, exports = exports_of(
+        f"""(module (memory (export "memory") 1) (data (i32.const 0) "abcdefghijklmnop")
+          (func (export "load") (result i64) (i64.load offset={offset} (i32.const {address - (address >> 31 << 32)})))
+          (func (export "store") (param i64)
+            (i64.store offset={offset} (i32.const {address - (address >> 31 << 32)}) (local.get 0))))"""
+    )
+    place = address + offset
+    if place + 8 <= 65536:
+        exports["store"](store, 0x1122334455667788)
+        assert bytes(exports["memory"].read(store, place, place + 8)) == bytes.fromhex("8877665544332211")
+        assert exports["load"](store) == 0x1122334455667788
+        return
+    for name, arguments in (("load", ()), ("store", (1,))):
+        with pytest.raises(Trap) as caught:
+            exports[name](store, *arguments)
+        assert caught.value.trap_code is TrapCode.MEMORY_OUT_OF_BOUNDS
+
+
 @pytest.mark.parametrize("address", ["i32", "i64"])
 def test_offsets_above_2_gib_are_not_below_the_memory(address: str) -> None:
     """An instruction's 32 bits are a signed number: such an offset is added in a register."""

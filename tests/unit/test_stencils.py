@@ -115,6 +115,44 @@ def test_code_is_the_same_for_all_registers_of_all_operations(first: int) -> Non
     check_all_registers(tuple(itertools.islice(OPERATIONS, first, first + 12)))
 
 
+def shortened(stencil: cut.Stencil) -> tuple[str, bool]:
+    """The code where a value has one byte instead of four, and whether something is behind that."""
+    short = stencil.short
+    assert short is not None
+    place = stencil.holes[short.hole].offset
+    code = bytearray(stencil.code)
+    code[short.offset] ^= short.change
+    del code[place + 1 : place + 4]
+    return code.hex(), len(code) > place + 1
+
+
+@pytest.mark.parametrize(
+    ("name", "letters", "expected"),
+    [
+        ("I32_ADD_IMMEDIATE", "im", ("4c8b85000000004183c000", False)),  # mov A(%rbp), %r8; add $0, %r8d
+        ("BRANCH_I32_LT_S_IMMEDIATE", "i", ("4183f8000f8c00000000", True)),  # cmp $0, %r8d; jl
+        ("BRANCH_I32_LT_S_IMMEDIATE", "m", ("83bd00000000000f8c00000000", True)),  # cmpl $0, A(%rbp); jl
+        ("I64_MUL_IMMEDIATE", "ii", ("4d6bc000", False)),
+        ("I32_LOAD_NARROW", "ii", ("468b440600", False)),  # mov 0(%rsi,%r8), %r8d
+        ("COPY", "mi", ("4c894500", False)),
+    ],
+)
+def test_small_values_have_one_byte(name: str, letters: str, expected: tuple[str, bool]) -> None:
+    found = [stencil for stencil in made_for((name,)).stencils if stencil.form.letters == letters]
+    assert shortened(found[0]) == expected
+
+
+def test_no_value_is_shortened_that_code_jumps_over() -> None:
+    for stencil in made_for(("SELECT", "I32_DIV_S", "I32_LOAD_FAR")).stencils:
+        if stencil.form.operation == "I32_DIV_S" or stencil.form.letters == "mmmi":
+            assert stencil.short is None
+
+
+def test_a_constant_address_is_part_of_the_instruction() -> None:
+    codes = {stencil.form.letters: stencil.code.hex() for stencil in made_for(("I32_LOAD_FIXED",)).stencils}
+    assert codes["i"] == "448b8600000000"  # mov 0(%rsi), %r8d
+
+
 @pytest.mark.parametrize("name", ["I64X2_MUL", "I32_TRUNC_SAT_F64_U"])
 def test_code_that_changes_a_register_of_others_is_none(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What LLVM saves for a while may be an operand, where there is another one when the stencil is used. Here LLVM has

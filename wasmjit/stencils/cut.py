@@ -23,6 +23,9 @@ _R_64, _R_PC32, _R_PLT32, _R_32, _R_32S, _R_8 = 1, 2, 4, 10, 11, 14
 _SIGNED = (*text.SLOT_HOLES, text.WIDE, text.PLACE)
 _REX, _ESCAPES = 0x40, (b"\x0f", b"\x0f\x38", b"\x0f\x3a")
 _JUMP, _SHORT, _CONDITIONAL = 0xE9, 0x70, 0x0F80
+# That an instruction has one byte as displacement, or as constant; the opcodes of those; the base of memory, rsi.
+_MODE_CHANGE, _CONSTANT_CHANGE, _WITH_CONSTANT, _BASE = 0xC0, 0x02, (0x69, 0x81), 6
+_JUMP_BEGINS = re.compile(rb"[\x70-\x7f\xe9\xeb]|\x0f[\x80-\x8f]")
 _SHIFTS = (0, 3)  # of a register's field in a byte
 _CONSTANTS = ".rodata.cst"  # the name of their sections, before their size
 _DISPLACEMENT_BYTES = 4  # to the next instruction, from which addresses count
@@ -59,6 +62,15 @@ class Hole(NamedTuple):
 KINDS = ("ABSOLUTE_32", "ABSOLUTE_64", "RELATIVE_32", "ABSOLUTE_8")
 
 
+class Short(NamedTuple):
+    """Where a byte can have what else is a hole of four: `hole` is its index, and `change` is xor-ed into the byte at
+    `offset`, which says how many there are. What is behind moves up."""
+
+    hole: int
+    offset: int
+    change: int
+
+
 class Stencil(NamedTuple):
     """Machine code of one form. In the fields of registers there are zeros."""
 
@@ -66,6 +78,7 @@ class Stencil(NamedTuple):
     code: bytes
     fields: tuple[Field, ...]
     holes: tuple[Hole, ...]
+    short: Short | None
 
 
 class Blob(NamedTuple):
@@ -373,6 +386,27 @@ def _changing(wanted: Sequence[tuple[Operation, Form]], made: dict[Form, Stencil
     return found
 
 
+def _short(form: Form, code: bytes | bytearray, holes: Sequence[Hole]) -> Short | None:
+    """The last hole of code that is one instruction, or more without a jump, and perhaps a conditional jump behind."""
+    at = len(holes) - 1
+    if at > 0 and holes[at].what == "TARGET" and code[-6] == 0x0F and len(code) == holes[at].offset + 4:
+        at -= 1
+    if at < 0 or holes[at].kind != KINDS[0]:
+        return None
+    place = holes[at].offset
+    if len(code) - place - 4 != 6 * (len(holes) - 1 - at) or _JUMP_BEGINS.search(code, 0, place):
+        return None
+    if holes[at].what in text.SLOT_HOLES:
+        return Short(at, place - 1, _MODE_CHANGE) if code[place - 1] & 0xC7 == 0x85 else None  # of rbp
+    if any(name in form.operation for name in ("_LOAD", "_STORE")):
+        is_indexed = place >= 2 and code[place - 2] & 0xC7 == 0x84 and code[place - 1] & 7 == _BASE
+        return Short(at, place - 2, _MODE_CHANGE) if is_indexed else None
+    if place >= 2 and code[place - 2] in _WITH_CONSTANT and code[place - 1] >= 0xC0:  # of a register
+        return Short(at, place - 2, _CONSTANT_CHANGE)
+    is_slot = place >= 6 and at > 0 and holes[at - 1].offset == place - 4 and code[place - 5] & 0xC7 == 0x85
+    return Short(at, place - 6, _CONSTANT_CHANGE) if is_slot and code[place - 6] in _WITH_CONSTANT else None
+
+
 def _stencil(form: Form, candidates: Sequence[_Candidate], emitted: dict[str, _Emitted]) -> Stencil:
     """Made of the first of the candidates that is one. Raises StencilError: why none is."""
     reasons = []
@@ -399,4 +433,4 @@ def _stencil_of(form: Form, chosen: _Candidate, emitted: dict[str, _Emitted]) ->
         code[field.offset] &= ~((1 if field.is_high else 7) << field.shift)
     if len(code) > LARGEST_BYTES:
         raise StencilError(f"{chosen.base}: {len(code)} bytes")
-    return Stencil(form, bytes(code), tuple(fields), tuple(holes))
+    return Stencil(form, bytes(code), tuple(fields), tuple(holes), _short(form, code, holes))

@@ -59,15 +59,17 @@ def render(operations: list[Operation], blob: Blob) -> str:
     offsets: dict[bytes, int] = {}
     fields: list[str] = []
     holes: list[str] = []
-    stencils: list[str] = ["{0, 0, 0, 0, 0, 0}"]  # 0: there is none
+    stencils: list[str] = ["{0, 0, 0, 0, 0, 0, 0, 0, 0}"]  # 0: there is none
     by_operation: dict[str, dict[int, int]] = {}
     for stencil in blob.stencils:
         if stencil.code not in offsets:
             offsets[stencil.code] = len(code)
             code += stencil.code
+        short = stencil.short
+        is_short, offset, change = (short.hole + 1, short.offset, short.change) if short else (0, 0, 0)
         stencils.append(
             f"{{{offsets[stencil.code]}, {len(fields)}, {len(holes)}, {len(stencil.code)}, {len(stencil.fields)}, "
-            f"{len(stencil.holes)}}}"
+            f"{len(stencil.holes)}, {is_short}, {offset}, {change}}}"
         )
         fields += [
             f"{{{field.offset}, {field.shift}, {field.operand + _HIGH * field.is_high}}}" for field in stencil.fields

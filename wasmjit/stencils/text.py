@@ -419,9 +419,12 @@ def _fork(condition: str) -> list[str]:
 # what the host has below the memory. And all others. And the former with an address of 64 bits: one in a register whose
 # high half is known to be 0 (runtime_c/stencil_narrow.c), or of a memory that has such addresses.
 OFFSETS = {"": (_WIDE,), "_FAR": (_FULL,), "_NARROW": (_WIDE,)}
+FIXED = "_FIXED"  # behind those: the address is a constant, and part of the offset
 
 
 def address_of(offset: str, suffix: str) -> list[str]:
+    if suffix == FIXED:
+        return [offset, "  %a.e = getelementptr i8, ptr %base, i64 %i"]
     return [
         offset,
         f"  %a.w = {'add i64 0, %a' if suffix == '_NARROW' else 'zext i32 %a to i64'}",
@@ -430,11 +433,14 @@ def address_of(offset: str, suffix: str) -> list[str]:
     ]
 
 
+_ADDRESSES = {"": (I32,), "_FAR": (I32,), "_NARROW": (I64,), FIXED: ()}
+
+
 def _load_operation(op: Op, suffix: str) -> Operation:
-    address = I64 if suffix == "_NARROW" else I32
+    addresses = _ADDRESSES[suffix]
 
     def write(form: Form, registers: Sequence[str], offset: str) -> list[str]:
-        lines = reads(form, registers, (address,), 1) + address_of(offset, suffix)
+        lines = reads(form, registers, addresses, len(addresses)) + address_of(offset, suffix)
         lines.append(f"  %v = load volatile {op.memory_type}, ptr %a.e, align 1")
         value = "%v"
         if op.memory_type != op.value_type:
@@ -443,22 +449,22 @@ def _load_operation(op: Op, suffix: str) -> Operation:
             value = "%x"
         return [*lines, *write_result(value, form, op.value_type, registers)]
 
-    return Operation(operation_name(op) + suffix, (op.result,), (address,), write, OFFSETS[suffix])
+    return Operation(operation_name(op) + suffix, (op.result,), addresses, write, OFFSETS.get(suffix, (_WIDE,)))
 
 
 def _store_operation(op: Op, suffix: str) -> Operation:
-    operands = (I64 if suffix == "_NARROW" else I32, op.params[1])
+    operands = (*_ADDRESSES[suffix], op.params[1])
 
     def write(form: Form, registers: Sequence[str], offset: str) -> list[str]:
-        lines = reads(form, registers, operands, 2) + address_of(offset, suffix)
-        value = "%b"
+        lines = reads(form, registers, operands, len(operands)) + address_of(offset, suffix)
+        value = "%b" if len(operands) == 2 else "%a"
         if op.memory_type != op.value_type:
-            lines.append(f"  %x = trunc {op.value_type} %b to {op.memory_type}")
+            lines.append(f"  %x = trunc {op.value_type} {value} to {op.memory_type}")
             value = "%x"
         lines.append(f"  store volatile {op.memory_type} {value}, ptr %a.e, align 1")
         return [*lines, leave("NEXT")]
 
-    return Operation(operation_name(op) + suffix, (), operands, write, OFFSETS[suffix])
+    return Operation(operation_name(op) + suffix, (), operands, write, OFFSETS.get(suffix, (_WIDE,)))
 
 
 # ---- everything else ----
@@ -713,9 +719,9 @@ def operations() -> Iterator[Operation]:
         if op.kind in (SPECIAL, VECTOR) or op.first_tier != "i":
             continue
         if op.kind == LOAD:
-            yield from (_load_operation(op, suffix) for suffix in OFFSETS)
+            yield from (_load_operation(op, suffix) for suffix in (*OFFSETS, FIXED))
         elif op.kind == STORE:
-            yield from (_store_operation(op, suffix) for suffix in OFFSETS)
+            yield from (_store_operation(op, suffix) for suffix in (*OFFSETS, FIXED))
         elif not is_copy(op):
             yield _row_operation(op)
             if len(op.params) == 2 and op.params[0] in (I32, I64):
@@ -755,7 +761,7 @@ def is_interpreted(name: str) -> bool:
     """Whether the interpreter has an operation of this name."""
     if name.startswith(("BRANCH", "CHECK")) and "_F" in name:
         return False
-    return name not in _OWN and "_OF_" not in name and not name.endswith(("_FAR", "_NARROW", "_WIDE"))
+    return name not in _OWN and "_OF_" not in name and not name.endswith(("_FAR", "_NARROW", "_WIDE", FIXED))
 
 
 def is_access(op: Op) -> bool:
