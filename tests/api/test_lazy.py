@@ -517,3 +517,18 @@ def test_first_questions_are_not_heard(num_processors: int, monkeypatch: pytest.
     assert not code._ignores()
     used = 0.0  # a fork
     assert not code._ignores()
+
+
+@pytest.mark.parametrize("num_processors", [1, 2])
+def test_large_functions_wait_longer_on_one_processor(num_processors: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LLVM took a second of processor time for the interpreter's loop of QuickJS, in a task of two."""
+    used = 5.0
+    monkeypatch.setattr("wasmjit.tiers.lazy.num_processors", lambda: num_processors)
+    monkeypatch.setattr("wasmjit.tiers.lazy.time.process_time", lambda: used)
+    monkeypatch.setattr(thresholds, "LOOP_PATIENCE_SECONDS_A_BYTE", 1.0)
+    code = lazy_code(Module(Engine(Config(tier="auto")), MANY))
+    assert code._ignores()
+    used += 1.0
+    assert code._pays(0) is (num_processors > 1)
+    used += 1000.0
+    assert code._pays(0)

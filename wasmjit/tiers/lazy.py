@@ -395,6 +395,7 @@ class LazyCode:
         group = self._groups.get(function)
         wants_function = not stays and group is None and not self.tiers.is_optimized(position)
         is_made = not wants_function and (group is None or group.pending is None)
+        wants_function = wants_function and self._pays(position)
         wants_loop = loop_offset != 0 and not address
         wants_loop = wants_loop and (stays or is_made or not is_native or function in self._recurring)
         answer = address or 0
@@ -410,6 +411,14 @@ class LazyCode:
         if (wants_loop or wants_function) and not is_busy:
             self._ask(loop if wants_loop else None, function if wants_function else None, optimised=is_native)
         return answer
+
+    def _pays(self, position: int) -> bool:
+        """Whether the program has run long enough, on one processor, for what making code of a function takes of it."""
+        if not thresholds.INTERPRETER_IS_PATIENT or num_processors() > 1:
+            return True
+        body = self._module.bodies[position]
+        made_at = self._heard_at - thresholds.PATIENCE_ALONE_SECONDS
+        return time.process_time() - made_at >= thresholds.LOOP_PATIENCE_SECONDS_A_BYTE * (body.end - body.start)
 
     def _ask(self, loop: _Loop | None, function: int | None, *, optimised: bool) -> None:
         """Has code of a loop made, and of a function. By a thread, where it is not for tests: generating the text of a
@@ -576,7 +585,9 @@ class LazyCode:
         if not self.interprets:
             return True
         position = function - self._first
-        return not self.tiers.is_optimized(position) and self.tiers.count(position) >= thresholds.LUKEWARM_COUNT
+        if self.tiers.is_optimized(position) or self.tiers.count(position) < thresholds.LUKEWARM_COUNT:
+            return False
+        return self._pays(position)
 
     def _hot_ones(self) -> list[int]:
         """Functions that are called often, and have no code to stay in: the most used first."""
