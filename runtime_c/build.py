@@ -45,6 +45,11 @@ SOURCES = [
     "memory_typed.c",
     "pool.c",
     "signature.c",
+    "stencil_aarch64.c",
+    "stencil_aarch64_calls.c",
+    "stencil_aarch64_frame.c",
+    "stencil_aarch64_metering.c",
+    "stencil_aarch64_vectors.c",
     "stencil_access.c",
     "stencil_code.c",
     "stencil_emit.c",
@@ -80,6 +85,7 @@ HEADERS = [
     "memory_object.h",
     "validate.h",
     "stencil.h",
+    "stencil_aarch64.h",
     "stencil_emit.h",
     "stencil_x86_64.h",
     "wj.h",
@@ -119,11 +125,10 @@ _MAKE = """
 import pathlib, sys, types
 sys.modules["wasmjit"] = package = types.ModuleType("wasmjit")
 package.__path__ = ["wasmjit"]
-folder, machine, has_stencils = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "1"
+folder, machine = pathlib.Path(sys.argv[1]), sys.argv[2]
 from wasmjit.stencils import header, routines
 routines.make(folder / f"wj_vectors_{machine}.o", machine)
-if has_stencils:
-    header.make(folder / "wj_stencils.h")
+header.make(folder, machine)
 """
 
 
@@ -150,11 +155,10 @@ def own_machine() -> str:
 
 def make_code(machine: str) -> Path:
     """Has LLVM make what code is made of or calls (wasmjit/stencils), unless what is there is of the same sources: the
-    machine code of the stencil tier, where there is one, and the routines of vector instructions, whose object file it
+    machine code of the stencil tier, and the routines of vector instructions, whose object file it
     returns."""
     Path(GENERATED).mkdir(exist_ok=True)
-    has_stencils = str(int(machine == "x86_64"))
-    subprocess.run([sys.executable, "-c", _MAKE, GENERATED, machine, has_stencils], cwd=ROOT, check=True)
+    subprocess.run([sys.executable, "-c", _MAKE, GENERATED, machine], cwd=ROOT, check=True)
     return Path(GENERATED) / f"wj_vectors_{machine}.o"
 
 
@@ -190,7 +194,7 @@ def build(force: bool = False) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         make_code(own_machine())
         sources = [path for path in (ROOT / "runtime_c").iterdir() if path.is_file()]
-        sources += Path(GENERATED).glob("wj_stencils.h")
+        sources += Path(GENERATED).glob("wj_stencils*.h")
         sources.append(Path(GENERATED) / f"wj_vectors_{own_machine()}.o")
         sources += [ROOT / "wasmjit" / "wasm" / name for name in TABLE_SOURCES]
         newest = max(path.stat().st_mtime for path in sources)

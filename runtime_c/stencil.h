@@ -14,7 +14,7 @@
 
 /* Processors that there are stencils for. For others all is interpreted, and what makes code of them is left out: it would refer
  * to what only they have. */
-#ifdef __x86_64__
+#if defined(__x86_64__) || defined(__aarch64__)
 #define WJ_HAS_STENCILS
 #endif
 

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #ifndef MFD_EXEC
@@ -133,6 +134,35 @@ static void wait_before_asking(wj_interpreter *interpreter)
     __atomic_store_n(&interpreter->asks_again_ns, wj_now_ns(CLOCK_MONOTONIC) + pause_ns, __ATOMIC_RELAXED);
 }
 
+#ifdef __aarch64__
+
+enum { FILLER = 0 }; /* udf */
+enum { REGISTER_SYNC_CORE = 64, SYNC_CORE = 32 }; /* of membarrier(2) */
+
+/* Has all threads execute what was just written, from the executable mapping on, whose instructions no cache of
+ * instructions may have from before. Threads on other processors may have fetched some already, of what was there: where the
+ * system can, they begin anew. */
+static void make_visible(const uint8_t *code, size_t size_bytes)
+{
+    char *start = (char *)(uintptr_t)code;
+    __builtin___clear_cache(start, start + size_bytes);
+    if (syscall(SYS_membarrier, SYNC_CORE, 0, 0) != 0 && syscall(SYS_membarrier, REGISTER_SYNC_CORE, 0, 0) == 0) {
+        (void)syscall(SYS_membarrier, SYNC_CORE, 0, 0);
+    }
+}
+
+#else
+
+enum { FILLER = 0xcc }; /* int3 */
+
+static void make_visible(const uint8_t *code, size_t size_bytes)
+{
+    (void)code;
+    (void)size_bytes;
+}
+
+#endif
+
 wj_native *wj_native_publish(wj_interpreter *interpreter, uint32_t function_index, const wj_translated_code *code)
 {
     wj_native *made = malloc(sizeof *made + code->site_count * sizeof made->sites[0]);
@@ -154,7 +184,8 @@ wj_native *wj_native_publish(wj_interpreter *interpreter, uint32_t function_inde
     made->code = arena->executable + arena->used_bytes;
     arena->used_bytes += size_bytes;
     memcpy(to, code->code, code->size_bytes);
-    memset(to + code->size_bytes, 0xcc, size_bytes - code->size_bytes); /* int3: nothing goes on there */
+    memset(to + code->size_bytes, FILLER, size_bytes - code->size_bytes); /* nothing goes on there */
+    make_visible(made->code, size_bytes);
     made->size_bytes = (uint32_t)code->size_bytes;
     made->frame_bytes = code->frame_bytes;
     made->function_index = function_index;

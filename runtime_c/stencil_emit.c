@@ -129,7 +129,7 @@ void wj_write_jumps(stencil_emitter *e)
                          : (target & POOL_TARGET) != 0     ? e->pool + (target & ~POOL_TARGET)
                          : (target & CONSTANT_TARGET) != 0 ? e->own_pool + 8 * (target & ~CONSTANT_TARGET)
                                                            : e->places[target];
-        wj_write_32(e, jump->hole, place - jump->base);
+        wj_write_distance(e, jump->hole, place - jump->base);
     }
 }
 #endif

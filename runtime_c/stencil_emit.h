@@ -5,6 +5,8 @@
 #include "stencil.h"
 #include "wj_tiering.h"
 
+#include <string.h>
+
 enum { NO_SLOT = UINT32_MAX };
 enum { MOST_SLOTS = 1 << 20 };
 /* Where a slot is: in the frame, or a register. Those that calls leave alone come first. NOWHERE: an operand that is a
@@ -12,11 +14,17 @@ enum { MOST_SLOTS = 1 << 20 };
 enum {
     IN_FRAME = 0,
     FIRST_INTEGER = 1,
+#ifdef __aarch64__
+    INTEGER_REGISTERS = 9,
+    SAVED_REGISTERS = 5,
+    FLOAT_REGISTERS = 7,
+#else
     INTEGER_REGISTERS = 8,
     SAVED_REGISTERS = 4,
+    FLOAT_REGISTERS = 11,
+#endif
     NOWHERE = 15,
     FIRST_FLOAT = 16,
-    FLOAT_REGISTERS = 11,
     STENCIL_REGISTERS = INTEGER_REGISTERS + FLOAT_REGISTERS,
 };
 enum { WJ_UPPER_HALF = 2 };
@@ -197,6 +205,31 @@ static inline uint8_t wj_register_number(uint8_t where)
     return wj_register_numbers[where];
 }
 
+/* What of a register's number an instruction has in its field: all of it, or the three low bits. */
+static inline uint8_t wj_low_bits(uint8_t number)
+{
+#ifdef __aarch64__
+    return number;
+#else
+    return number & 7;
+#endif
+}
+
+/* Writes bits of a register's number into their field of a stencil's code. */
+static inline void wj_fill_field(uint8_t *code, const wj_stencil_field *field, uint8_t bits)
+{
+#ifdef __aarch64__
+    uint32_t instruction;
+    memcpy(&instruction, code + field->offset, sizeof instruction);
+    instruction |= (uint32_t)bits << field->shift;
+    memcpy(code + field->offset, &instruction, sizeof instruction);
+#else
+    code[field->offset] = (uint8_t)(code[field->offset] | bits << field->shift);
+#endif
+}
+
+/* Writes the distance of a jump, or of what an instruction reads, whose hole is at a place. */
+WJ_INTERNAL void wj_write_distance(stencil_emitter *e, size_t hole, uint32_t distance);
 /* What leads from one region's registers to another's; nothing if they are the same. */
 WJ_INTERNAL void wj_emit_edge(stencil_emitter *e, uint32_t from, uint32_t to);
 /* Fills in a hole at `place`. `slots`: as the stencil's operands; the result first, if it `has_result`. */

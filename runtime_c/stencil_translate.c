@@ -1,8 +1,12 @@
 /* From the interpreter's words to native code. See stencil.h. */
 #include "stencil_emit.h"
 
-#ifdef __x86_64__
+#ifdef WJ_HAS_STENCILS
+#ifdef __aarch64__
+#include "wj_stencils_aarch64.h"
+#else
 #include "wj_stencils.h"
+#endif
 
 #include <stdlib.h>
 #include <string.h>
@@ -288,7 +292,7 @@ void wj_copy_stencil(stencil_emitter *e, const stencil_row *of, const uint8_t *p
     uint8_t chosen[2 * WJ_STENCIL_HIGH] = {0};
     for (uint32_t i = 0; i < count; i++) {
         uint8_t number = places[i] == IN_FRAME ? 0 : wj_register_number(places[i]);
-        chosen[i] = number & 7;
+        chosen[i] = wj_low_bits(number);
         chosen[WJ_STENCIL_HIGH + i] = number >> 3;
     }
     uint32_t position = stencil_forms[operation->forms + form_of(operation, places)];
@@ -301,7 +305,7 @@ void wj_copy_stencil(stencil_emitter *e, const stencil_row *of, const uint8_t *p
     memcpy(to, stencil_code + stencil->code, stencil->size_bytes);
     for (uint32_t i = 0; i < stencil->field_count; i++) {
         const wj_stencil_field *field = &stencil_fields[stencil->fields + i];
-        to[field->offset] = (uint8_t)(to[field->offset] | chosen[field->operand] << field->shift);
+        wj_fill_field(to, field, chosen[field->operand]);
     }
     for (uint32_t i = 0; i < stencil->hole_count; i++) {
         const wj_stencil_hole *hole = &stencil_holes[stencil->holes + i];

@@ -16,6 +16,11 @@ const uint8_t wj_register_numbers[FIRST_FLOAT + FLOAT_REGISTERS] = {
 
 /* ---- slots ---- */
 
+void wj_write_distance(stencil_emitter *e, size_t hole, uint32_t distance)
+{
+    wj_write_32(e, hole, distance);
+}
+
 void wj_fill_hole(stencil_emitter *e, size_t place, const wj_stencil_hole *hole, const uint32_t *slots, bool has_result,
                   uint64_t constant, uint32_t target)
 {
@@ -227,7 +232,7 @@ void wj_emit_table(stencil_emitter *e, uint32_t slot, uint32_t count, const uint
     }
 }
 
-#else
+#elif !defined(WJ_HAS_STENCILS)
 
 bool wj_has_stencils(void)
 {

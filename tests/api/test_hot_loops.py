@@ -7,7 +7,6 @@ code of tier "optimized" does as many iterations, and has to come to the same.
 from __future__ import annotations
 
 import ctypes
-import platform
 import re
 import threading
 import time
@@ -177,7 +176,6 @@ MATRIX = """(module (memory (export "memory") 1)
     (local.get $round) (local.get $total)))"""
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="there are stencils for x86-64")
 def test_the_outermost_loop_that_recurs_is_entered(observer: Observer) -> None:
     """From stencils, in which a thread watches for a moment which loops begin again."""
     store = Store(auto())

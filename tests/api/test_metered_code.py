@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import tempfile
 import threading
 import time
@@ -27,9 +26,6 @@ from wasmjit import (
     WasiConfig,
     thresholds,
 )
-
-if platform.machine().lower() not in ("x86_64", "amd64"):
-    pytest.skip("there are no stencils for this processor yet", allow_module_level=True)
 
 MUCH = 1 << 60
 

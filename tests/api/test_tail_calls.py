@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import subprocess
 import sys
 import threading
@@ -33,7 +32,6 @@ from wasmjit.wasm.decode import decode
 from wasmjit.wasm.text import wat2wasm
 
 I64 = ValType.i64()
-STENCILS = pytest.mark.skipif(platform.machine() != "x86_64", reason="there are stencils for x86-64")
 ITERATIONS = 200_000  # a frame left behind by each would take six times the stack that these stores allow
 WASM_STACK_BYTES = 256 << 10
 MODES = {
@@ -156,7 +154,6 @@ def test_constant_stack(store: Store, unit_bytes: int) -> None:
         assert exports[name](store, ITERATIONS) == result, name
 
 
-@STENCILS
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("options", [{}, {"consume_fuel": True, "epoch_interruption": True}], ids=["plain", "metered"])
 @pytest.mark.parametrize("name", RESULTS)
@@ -240,7 +237,7 @@ TURNS = f"""(module
     (return_call_indirect (type $many) {" ".join(f"(local.get {i})" for i in range(10))} (i32.const 0))))"""
 
 
-@pytest.mark.parametrize("has_stencils", [False, pytest.param(True, marks=STENCILS)], ids=["words", "stencils"])
+@pytest.mark.parametrize("has_stencils", [False, True], ids=["words", "stencils"])
 def test_compiled_and_other_functions_take_turns(has_stencils: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """By register entries, since not all arguments fit in registers."""
     monkeypatch.setattr(thresholds, "STENCILS", has_stencils)

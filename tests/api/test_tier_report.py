@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from pathlib import Path
 from typing import Any
@@ -69,7 +68,7 @@ def wait_for(module: Module, name: str, tier: str, work: Any) -> FunctionTier:
 @pytest.mark.parametrize("has_stencils", [False, True], ids=["interpreter", "stencils"])
 def test_functions_rise(has_stencils: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(thresholds, "STENCILS", has_stencils)
-    next_tier = "optimized" if has_stencils and platform.machine() == "x86_64" else "baseline"
+    next_tier = "optimized" if has_stencils else "baseline"
     module = Module(Engine(Config(tier="auto", cache=False)), WAT)
     first = ["interpreted"] * 4
     report = module.tier_report()
@@ -110,7 +109,6 @@ def test_sizes() -> None:
     assert {row.index: row.size for row in others[1].tier_report()} == made
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="there are stencils for x86-64")
 def test_stencils(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(thresholds, "STENCILS", True)
     module = Module(Engine(Config(tier="auto", cache=False)), WAT)

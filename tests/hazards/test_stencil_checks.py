@@ -10,7 +10,6 @@ import contextlib
 import ctypes
 import itertools
 import mmap
-import platform
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -21,9 +20,6 @@ import wasmjit
 from wasmjit import thresholds
 
 wasmtime = pytest.importorskip("wasmtime")
-
-if platform.machine().lower() not in ("x86_64", "amd64"):
-    pytest.skip("there are no stencils for this processor yet", allow_module_level=True)
 
 PAGE, BYTES = 65536, 1000
 # The memories' limits; two have addresses of 64 bits. Those of single bytes end where the page of the host goes on.

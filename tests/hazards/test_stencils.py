@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import random
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,6 @@ import pytest
 
 from tests.hazards import test_address_checks, test_address_forms, test_escapes, test_table_and_bulk_forms
 from wasmjit import Config, Engine, Instance, Module, Store, Trap, TrapCode, thresholds
-
-if platform.machine().lower() not in ("x86_64", "amd64"):
-    pytest.skip("there are none for this processor yet", allow_module_level=True)
 
 
 @pytest.fixture(autouse=True)

@@ -7,10 +7,11 @@ import platform
 
 import pytest
 
-from wasmjit.stencils import cut, header, text, vector_text
+from wasmjit.stencils import cut, header, machine, text, vector_text
+from wasmjit.stencils.machine import X86_64
 
 if platform.machine().lower() not in ("x86_64", "amd64"):
-    pytest.skip("there are none for this processor yet", allow_module_level=True)
+    pytest.skip("assembly of x86-64 is in the texts, which LLVM reads there only", allow_module_level=True)
 
 SOME = (
     "I32_ADD",
@@ -35,7 +36,7 @@ OPERATIONS = {operation.name: operation for operation in [*text.operations(), *v
 
 
 def made_for(names: tuple[str, ...]) -> cut.Blob:
-    return cut.cut([OPERATIONS[name] for name in names], header.CPU)
+    return cut.cut([OPERATIONS[name] for name in names], X86_64.cpu)
 
 
 def test_stencils_are_the_same_each_time() -> None:
@@ -49,11 +50,11 @@ def registers(letters: str, equal: tuple[int, ...]) -> list[tuple[str, ...]]:
     Not those that are held: LLVM copies operands in another order where one is in such a register. The bits of theirs
     have no special meaning in any field, as those of r12 and r13 have.
     """
-    held = {name for name, _ in text.HELD}
-    assert all(text.INTEGER_REGISTERS.get(name, 0) & 7 not in (4, 5) for name in held)
+    held = {name for name, _ in X86_64.held}
+    assert all(X86_64.integer_registers.get(name, 0) & 7 not in (4, 5) for name in held)
     kinds = {
-        "i": [name for name in text.INTEGER_REGISTERS if name not in held],
-        "f": list(text.FLOAT_REGISTERS),
+        "i": [name for name in X86_64.integer_registers if name not in held],
+        "f": list(X86_64.float_registers),
         "m": [""],
     }
     found = []
@@ -66,7 +67,7 @@ def registers(letters: str, equal: tuple[int, ...]) -> list[tuple[str, ...]]:
 
 def filled(stencil: cut.Stencil, chosen: tuple[str, ...]) -> bytes:
     """As C fills in the registers."""
-    numbers = text.INTEGER_REGISTERS | text.FLOAT_REGISTERS
+    numbers = X86_64.integer_registers | X86_64.float_registers
     code = bytearray(stencil.code)
     for field in stencil.fields:
         number = numbers[chosen[field.operand]]
@@ -95,7 +96,7 @@ def check_all_registers(names: tuple[str, ...]) -> None:
                         lines = operation.write(form._replace(is_careful=is_careful), chosen, immediate)
                         functions[key] = text.function(key, lines, text.has_floats(operation, form))
                         wanted.append((form, key, chosen))
-    emitted = cut._emit(functions, header.CPU)
+    emitted = cut._emit(functions, X86_64.cpu)
     right: dict[tuple[text.Form, tuple[str, ...]], bool] = {}
     for form, key, chosen in wanted:
         code, _ = cut._without_last_jump(key, emitted[key])
@@ -157,8 +158,8 @@ def test_a_constant_address_is_part_of_the_instruction() -> None:
 def test_code_that_changes_a_register_of_others_is_none(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What LLVM saves for a while may be an operand, where there is another one when the stencil is used. Here LLVM has
     one register for what is in between."""
-    others = tuple((f"xmm{number}", text.FLOAT_TYPE) for number in (8, 11, 12, 15))
-    monkeypatch.setattr(text, "HELD_HIGH", text.HELD_HIGH + others)
+    others = tuple((f"xmm{number}", machine.FLOAT_TYPE) for number in (8, 11, 12, 15))
+    monkeypatch.setattr(machine, "_used", [X86_64._replace(held_high=X86_64.held_high + others)])
     kept = {stencil.form for stencil in made_for((name,)).stencils}
     wanted = set(text.form_list(OPERATIONS[name]))
     assert {form._replace(is_careful=False) for form in kept} < wanted

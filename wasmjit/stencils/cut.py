@@ -15,10 +15,10 @@ from typing import NamedTuple
 import llvmlite.binding as llvm
 
 from .. import elf
-from . import text
-from .text import FLOAT_REGISTERS, INTEGER_REGISTERS, Form, Operation
+from . import cut_aarch64, text
+from .machine import X86_64, current
+from .text import Form, Operation
 
-_TRIPLE = "x86_64-unknown-linux-gnu"
 _R_64, _R_PC32, _R_PLT32, _R_32, _R_32S, _R_8 = 1, 2, 4, 10, 11, 14
 _SIGNED = (*text.SLOT_HOLES, text.WIDE, text.PLACE)
 _REX, _ESCAPES = 0x40, (b"\x0f", b"\x0f\x38", b"\x0f\x3a")
@@ -32,6 +32,7 @@ _DISPLACEMENT_BYTES = 4  # to the next instruction, from which addresses count
 POOL = "POOL_"  # what a hole of a constant is called, before its bytes
 LARGEST_BYTES = 255
 _SHORT_BYTES = 24
+_FLOATS = X86_64.float_registers.keys()
 _FLOAT_NAME = re.compile(r"%(xmm\d+)")
 
 
@@ -58,7 +59,7 @@ class Hole(NamedTuple):
     addend: int
 
 
-# ABSOLUTE_32, _64, _8: the value; RELATIVE_32: its distance from the hole.
+# Of x86-64. ABSOLUTE_32, _64, _8: the value; RELATIVE_32: its distance from the hole.
 KINDS = ("ABSOLUTE_32", "ABSOLUTE_64", "RELATIVE_32", "ABSOLUTE_8")
 
 
@@ -100,12 +101,18 @@ class _Emitted(NamedTuple):
 # As many registers as an operation has operands at the most, which tell all three bits of a field apart. Those that
 # code may not be the same for are among them: a base that is r12 or r13 takes another form of address. All are tested.
 # Those of floats are such that every instruction has a REX prefix, where the fourth bit is.
-_TRIED = {"i": ("r12", "r13", "r9", "r15"), "f": ("xmm9", "xmm10", "xmm13", "xmm14")}
+_TRIED = {
+    "x86_64": {"i": ("r12", "r13", "r9", "r15"), "f": ("xmm9", "xmm10", "xmm13", "xmm14")},
+    "aarch64": {"i": ("r20", "r11", "r24", "r13"), "f": ("v1", "v2", "v4", "v6")},
+}
 
 
 # The same for forms with vectors, which are many: two of each are enough to find a field, if all bits of theirs differ.
 # There are no forms of instruction for some of these registers only. No two of them have the same bits in turn.
-_FEW = {"i": ("r8", "r15"), "f": ("xmm9", "xmm14", "xmm10", "xmm13")}
+_FEW = {
+    "x86_64": {"i": ("r8", "r15"), "f": ("xmm9", "xmm14", "xmm10", "xmm13")},
+    "aarch64": {"i": ("r20", "r11"), "f": ("v1", "v6", "v2", "v5")},
+}
 _ADDRESSING = frozenset(f"V128_{name}{suffix}" for name in ("LOAD", "STORE") for suffix in text.OFFSETS)
 
 
@@ -113,8 +120,9 @@ def _variants(form: Form) -> list[tuple[str, ...]]:
     """Registers for all operands, in which each has each of `_TRIED`, or two. Those of operands in slots are ""."""
     if "v" in form.letters and form.operation not in _ADDRESSING:
         return list(dict.fromkeys(_few_variants(form)))
+    tried = _TRIED[current().name]
     found = []
-    for first in range(len(_TRIED["i"])):
+    for first in range(len(tried["i"])):
         chosen: list[str] = []
         given = {"i": first, "f": first}
         for position, letter in enumerate(form.letters):
@@ -124,7 +132,7 @@ def _variants(form: Form) -> list[tuple[str, ...]]:
                 chosen.append("")
             else:
                 kind = "f" if letter == "v" else letter
-                chosen.append(_TRIED[kind][given[kind] % len(_TRIED[kind])])
+                chosen.append(tried[kind][given[kind] % len(tried[kind])])
                 given[kind] += 1
         found.append(tuple(chosen))
     return list(dict.fromkeys(found))
@@ -141,9 +149,14 @@ def _few_variants(form: Form) -> Iterator[tuple[str, ...]]:
                 chosen.append("")
             else:
                 kind = "f" if letter == "v" else letter
-                chosen.append(_FEW[kind][given[kind] ^ second])
+                chosen.append(_FEW[current().name][kind][given[kind] ^ second])
                 given[kind] += 1
         yield tuple(chosen)
+
+
+def _target_machine(cpu: str) -> llvm.TargetMachine:
+    target = llvm.Target.from_triple(current().triple)
+    return target.create_target_machine(cpu=cpu, opt=2, reloc="static", codemodel="small")
 
 
 def _emit(functions: dict[str, str], cpu: str) -> dict[str, _Emitted]:
@@ -151,9 +164,9 @@ def _emit(functions: dict[str, str], cpu: str) -> dict[str, _Emitted]:
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     llvm.initialize_native_asmparser()
-    module = llvm.parse_assembly(text.prelude(_TRIPLE) + "".join(functions.values()))
+    module = llvm.parse_assembly(text.prelude() + "".join(functions.values()))
     module.verify()
-    machine = llvm.Target.from_triple(_TRIPLE).create_target_machine(cpu=cpu, opt=2, reloc="static", codemodel="small")
+    machine = _target_machine(cpu)
     data = elf.read(machine.emit_object(module))
     constants = {i for i, section in enumerate(data.sections) if section.name.startswith(_CONSTANTS)}
     code_index = data.section_index(".text")
@@ -170,7 +183,11 @@ def _emit(functions: dict[str, str], cpu: str) -> dict[str, _Emitted]:
         is_cut = False
         while at < len(relocations) and relocations[at].offset < end:
             relocation = relocations[at]
+            at += 1
             target = data.symbols[relocation.symbol]
+            if not current().is_x86:
+                holes.append(_aarch64_hole(data, symbol, relocation, constants))
+                continue
             kind = {
                 _R_64: KINDS[1],
                 _R_8: KINDS[3],
@@ -189,9 +206,19 @@ def _emit(functions: dict[str, str], cpu: str) -> dict[str, _Emitted]:
                 relocation.type == _R_64
             )
             holes.append(Hole(relocation.offset - symbol.value, kind, what, addend))
-            at += 1
         made[symbol.name] = _Emitted(contents[symbol.value : end], tuple(holes), is_cut)
     return made
+
+
+def _aarch64_hole(data: elf.ElfObject, symbol: elf.Symbol, relocation: elf.Relocation, constants: set[int]) -> Hole:
+    target = data.symbols[relocation.symbol]
+    kind = cut_aarch64.KINDS.get(relocation.type)
+    if kind is None:
+        raise StencilError(f"{symbol.name}: relocation {relocation.type} for {target.name}")
+    what, addend = target.name, relocation.addend
+    if target.section in constants:
+        what, addend = _constant(data.sections[target.section], target.value + addend - _DISPLACEMENT_BYTES), 0
+    return Hole(relocation.offset - symbol.value, kind, what, addend)
 
 
 def _constant(section: elf.Section, addend: int) -> str:
@@ -223,6 +250,12 @@ def _join_two_jumps(code: bytearray, holes: list[Hole]) -> None:
 
 def _without_last_jump(name: str, emitted: _Emitted) -> tuple[bytearray, list[Hole]]:
     """The code goes on behind its end where it jumped to NEXT."""
+    if not current().is_x86:
+        try:
+            shaped, left = cut_aarch64.shape(emitted.code, emitted.holes)
+        except cut_aarch64.ShapeError as error:
+            raise StencilError(f"{name}: {error}") from error
+        return shaped, [Hole(*hole) for hole in left]
     code, holes = bytearray(emitted.code), list(emitted.holes)
 
     def is_jump(hole: Hole, target: str) -> bool:
@@ -256,9 +289,14 @@ def _find_fields(name: str, emissions: list[tuple[tuple[str, ...], bytearray]]) 
 
     `emissions`: pairs of registers and code.
     """
-    numbers = {**INTEGER_REGISTERS, **FLOAT_REGISTERS}
     if len({len(code) for _, code in emissions}) != 1:
         raise StencilError(f"{name}: lengths differ by register")
+    if not current().is_x86:
+        try:
+            return [Field(*field) for field in cut_aarch64.find_fields(emissions)]
+        except cut_aarch64.ShapeError as error:
+            raise StencilError(f"{name}: {error}") from error
+    numbers = {**X86_64.integer_registers, **X86_64.float_registers}
     # What each operand's field would hold, in one emission after the other.
     holds = {
         operand: [numbers[registers[operand]] & 7 for registers, _ in emissions]
@@ -279,7 +317,7 @@ def _find_fields(name: str, emissions: list[tuple[tuple[str, ...], bytearray]]) 
                     raise StencilError(f"{name}: no register's field at {offset}")
                 fields.append(Field(offset, shift, operand))
                 difference &= ~(7 << shift)
-                if registers_of[operand] in FLOAT_REGISTERS:
+                if registers_of[operand] in X86_64.float_registers:
                     fields.append(_high_field(name, first, fields[-1]))
         if difference:
             raise StencilError(f"{name}: the code at {offset} differs by register")
@@ -316,6 +354,12 @@ def _write(functions: dict[str, str], operation: Operation, form: Form, immediat
     return _Candidate(variants[0][1], variants)
 
 
+def _numbers(operation: Operation) -> list[int]:
+    """Of the ways to give LLVM a constant: those that are no repetitions."""
+    defined = [text.define(immediate) for immediate in operation.immediates]
+    return [number for number, lines in enumerate(defined) if lines not in defined[:number]]
+
+
 def cut(operations: Iterable[Operation], cpu: str) -> Blob:
     """The stencils of all operations for a processor, as LLVM calls it. Raises StencilError."""
     wanted = [(operation, form) for operation in operations for form in text.form_list(operation)]
@@ -325,7 +369,7 @@ def cut(operations: Iterable[Operation], cpu: str) -> Blob:
         candidates = {
             form: [
                 _write(functions, operation, form._replace(is_careful=is_careful), number)
-                for number in range(len(operation.immediates))
+                for number in _numbers(operation)
             ]
             for operation, form in wanted
             if form not in made
@@ -361,15 +405,15 @@ def _changing(wanted: Sequence[tuple[Operation, Form]], made: dict[Form, Stencil
     functions: dict[str, str] = {}
     checked: dict[str, tuple[Form, set[str], bool]] = {}
     for operation, form in wanted:
-        if len(made[form].code) < _SHORT_BYTES:
+        if current().is_x86 and len(made[form].code) < _SHORT_BYTES:
             continue
-        for number in range(len(operation.immediates)):
+        for number in _numbers(operation):
             chosen = _write(functions, operation, made[form].form, number)
             for _, name in chosen.variants[1:]:
                 functions.pop(name, None)
             checked[chosen.base] = form, set(chosen.variants[0][0]), text.has_floats(operation, form)
-    module = llvm.parse_assembly(text.prelude(_TRIPLE) + "".join(functions.values()))
-    machine = llvm.Target.from_triple(_TRIPLE).create_target_machine(cpu=cpu, opt=2, reloc="static", codemodel="small")
+    module = llvm.parse_assembly(text.prelude() + "".join(functions.values()))
+    machine = _target_machine(cpu)
     found: list[Form] = []
     own: tuple[Form, set[str], bool] | None = None
     for line in machine.emit_assembly(module).splitlines():
@@ -377,7 +421,11 @@ def _changing(wanted: Sequence[tuple[Operation, Form]], made: dict[Form, Stencil
         own = checked.get(label, own)
         if own is None or line.startswith("\t."):
             continue
-        named = set(_FLOAT_NAME.findall(line)) & FLOAT_REGISTERS.keys()
+        if not current().is_x86:
+            if own[0] not in found and not cut_aarch64.other_registers(line) <= own[1]:
+                found.append(own[0])
+            continue
+        named = set(_FLOAT_NAME.findall(line)) & _FLOATS
         if named and not own[2]:
             raise StencilError(f"{own[0]}: {named} may be those of operands")
         has_register = any(letter in "fv" for letter in own[0].letters)
@@ -388,6 +436,8 @@ def _changing(wanted: Sequence[tuple[Operation, Form]], made: dict[Form, Stencil
 
 def _short(form: Form, code: bytes | bytearray, holes: Sequence[Hole]) -> Short | None:
     """The last hole of code that is one instruction, or more without a jump, and perhaps a conditional jump behind."""
+    if not current().is_x86:
+        return None
     at = len(holes) - 1
     if at > 0 and holes[at].what == "TARGET" and code[-6] == 0x0F and len(code) == holes[at].offset + 4:
         at -= 1
@@ -430,7 +480,10 @@ def _stencil_of(form: Form, chosen: _Candidate, emitted: dict[str, _Emitted]) ->
         emissions.append((registers, other))
     fields = _find_fields(chosen.base, emissions)
     for field in fields:
-        code[field.offset] &= ~((1 if field.is_high else 7) << field.shift)
+        if current().is_x86:
+            code[field.offset] &= ~((1 if field.is_high else 7) << field.shift)
+        else:
+            cut_aarch64.clear_field(code, field.offset, field.shift)
     if len(code) > LARGEST_BYTES:
         raise StencilError(f"{chosen.base}: {len(code)} bytes")
     return Stencil(form, bytes(code), tuple(fields), tuple(holes), _short(form, code, holes))

@@ -1,9 +1,9 @@
 """Writes stencils as tables for C.
 
-    python -m wasmjit.stencils.header FILE
+    python -m wasmjit.stencils.header FOLDER MACHINE
 
-makes FILE, ``wj_stencils.h`` in the build folder, unless what is there was made of the same sources.
-``runtime_c/build.py`` does that before it compiles.
+makes ``wj_stencils.h`` in the build folder, or that of another machine, unless what is there was made of the same
+sources. ``runtime_c/build.py`` does that before it compiles.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from ..wasm.ops import OPS
 from ..wasm.types import I32, V128
 from . import cut, text, vector_text
 from .cut import Blob, Hole
+from .machine import current, use
 from .sources import state_of
 from .text import Operation
 
-# The least that code of this tier is made for: every x86-64 processor since 2009. Without it there is none.
-CPU = "x86-64-v2"
 _WHAT = (*text.SLOT_HOLES, text.NARROW, text.WIDE, text.FULL, "TARGET", "POOL", text.BYTE, text.PLACE)
 _DIVISIONS = [f"I{bits}_{name}" for bits in (32, 64) for name in ("DIV_S", "DIV_U", "REM_S", "REM_U")]
 _HIGH = 4  # is added to the operand of a field of one bit, the fourth of its register
@@ -98,7 +97,7 @@ def render(operations: list[Operation], blob: Blob) -> str:
         "#ifndef WJ_STENCILS_H",
         "#define WJ_STENCILS_H",
         '#include "stencil.h"',
-        f'#define WJ_STENCIL_CPU "{CPU}"',
+        f'#define WJ_STENCIL_CPU "{current().cpu}"',
         "enum {",
         *(f"    WJ_STENCIL_{operation.name}," for operation in operations),
         "};",
@@ -136,17 +135,19 @@ def render(operations: list[Operation], blob: Blob) -> str:
     return "\n".join(lines)
 
 
-def make(path: Path) -> None:
-    """Writes the header, unless it is of the same sources. Raises StencilError."""
+def make(folder: Path, machine: str) -> None:
+    """Writes the header of a machine, unless it is of the same sources. Raises StencilError."""
+    used = use(machine)
+    path = folder / used.header
     head = f"/* of {state_of()} */\n"
     if path.exists() and path.read_text().startswith(head):
         return
     operations = [*text.operations(), *vector_text.operations()]
-    contents = head + render(operations, cut.cut(operations, CPU))
+    contents = head + render(operations, cut.cut(operations, used.cpu))
     part = path.with_suffix(".part")
     part.write_text(contents)
     part.replace(path)
 
 
 if __name__ == "__main__":
-    make(Path(sys.argv[1]))
+    make(Path(sys.argv[1]), sys.argv[2])

@@ -4,9 +4,9 @@ An operand is a slot of the activation's frame (``m``), in a register (``i`` of 
 those that holds a vector), or is written into the code (``c``). Constants are addresses of symbols to LLVM, so that it
 folds nothing: as a literal, ``a < C`` might become ``a <= C - 1``, whose code is another for another C.
 
-Every function takes the registers that code of this tier keeps its values in as parameters, in the convention of
-GHC, and ends with a jump to the next piece of code, which gets the same registers, one of them changed. So LLVM knows
-nothing of what is around, and leaves in each register what it does not mean to change.
+Every function takes the registers that code of this tier keeps its values in as parameters, in a convention without
+saved ones (`machine`), and ends with a jump to the next piece of code, which gets the same registers, one of them
+changed. So LLVM knows nothing of what is around, and leaves in each register what it does not mean to change.
 """
 
 from __future__ import annotations
@@ -20,33 +20,7 @@ from ..compile.lower import IRREGULAR, TEMPLATES
 from ..wasm.first_tier import operation_name
 from ..wasm.ops import COMPARISON, CONDITION, LOAD, OPS, SPECIAL, STORE, VECTOR, Op
 from ..wasm.types import F32, F64, I32, I64, V128, llvm_type
-
-# In the order of the convention's integer parameters: the name, and LLVM's type.
-INTEGER_PARAMETERS = (
-    ("r13", "i64"),
-    ("frame", "ptr"),  # rbp
-    ("r12", "i64"),
-    ("vmctx", "ptr"),  # rbx
-    ("r14", "i64"),
-    ("base", "ptr"),  # rsi: of memory 0
-    ("spare", "ptr"),  # rdi
-    ("r8", "i64"),
-    ("r9", "i64"),
-    ("r15", "i64"),
-)
-FLOAT_TYPE = "<4 x float>"
-# What values are kept in, by the number that its instructions have it by; the three low bits are in a field each, and
-# the fourth of those of floats is in one of its own.
-INTEGER_REGISTERS = {"r12": 12, "r13": 13, "r14": 14, "r15": 15, "r8": 8, "r9": 9, "r11": 11, "r10": 10}
-# The other five LLVM has for what a text has in between.
-FLOAT_REGISTERS = {f"xmm{number}": number for number in (1, 2, 3, 4, 5, 6, 7, 9, 10, 13, 14)}
-# Those that the convention has no parameters for: LLVM is told that they are set at the start, and read at the end.
-# The high ones, which code without floats does not use (cut.py looks), are held in that with floats only: with many
-# held, LLVM allocates registers of integers one way here and another there.
-HELD = (("r10", "i64"), ("r11", "i64"), ("xmm7", FLOAT_TYPE))
-HELD_HIGH = tuple((name, FLOAT_TYPE) for name, number in FLOAT_REGISTERS.items() if number > 7)
-PARAMETERS = (*INTEGER_PARAMETERS, *((name, FLOAT_TYPE) for name, number in FLOAT_REGISTERS.items() if number < 7))
-_TYPES = ", ".join(llvm for _, llvm in PARAMETERS)
+from .machine import FLOAT_TYPE, current
 
 # The holes that slots of operands, and of the result, leave: in the order of an operation's words.
 SLOT_HOLES = ("D", "A", "B", "C")
@@ -54,13 +28,41 @@ SLOT_HOLES = ("D", "A", "B", "C")
 NARROW, WIDE, FULL, BYTE = "NARROW", "WIDE", "FULL", "BYTE"
 # Beside one of those, of 32 bits that are sign-extended: an offset in the instance context.
 PLACE = "PLACE"
-# As instructions that define %i. LLVM takes every address for one of the low 2 GiB, and would put that of FULL into 32
-# bits; and that of WIDE into 32 that it extends with zeros: so it is not told what is loaded.
-_NARROW = f"  %i = add i32 0, ptrtoint (ptr @{NARROW} to i32)"
-_WIDE = f"  %i = add i64 0, ptrtoint (ptr @{WIDE} to i64)"
-_HIDDEN_WIDE = f'  %i = call i64 asm "movq $$${{1:c}}, $0", "=r,i"(ptr @{WIDE})'
-_FULL = f'  %i = call i64 asm "movabsq $$${{1:c}}, $0", "=r,i"(ptr @{FULL})'
-_IMMEDIATES = {I32: (_NARROW,), I64: (_WIDE, _HIDDEN_WIDE)}
+# How LLVM is given a constant, which instructions define as %i; those of values as %v. On x86-64 it takes every address
+# for one of the low 2 GiB, and would put that of FULL into 32 bits; and that of WIDE into 32 that it extends with
+# zeros: so it is not told what is loaded. On AArch64 it is not told of any, and loads each by instructions of its own.
+HIDDEN_WIDE, NARROW_VALUE, FULL_VALUE = "HIDDEN_WIDE", "NARROW_VALUE", "FULL_VALUE"
+_FULL_TEXT = f'  %i = call i64 asm "movabsq $$${{1:c}}, $0", "=r,i"(ptr @{FULL})'
+_X86_TEXTS = {
+    "": "",
+    NARROW: f"  %i = add i32 0, ptrtoint (ptr @{NARROW} to i32)",
+    WIDE: f"  %i = add i64 0, ptrtoint (ptr @{WIDE} to i64)",
+    HIDDEN_WIDE: f'  %i = call i64 asm "movq $$${{1:c}}, $0", "=r,i"(ptr @{WIDE})',
+    FULL: _FULL_TEXT,
+    NARROW_VALUE: f'  %v = call i64 asm "movl $$${{1:c}}, ${{0:k}}", "=r,i"(ptr @{NARROW})',
+    FULL_VALUE: f"{_FULL_TEXT}\n  %v = add i64 0, %i",
+}
+
+
+def _hidden(name: str, llvm: str, hole: str) -> str:
+    return f'  %{name} = call {llvm} asm "", "=r,0"({llvm} ptrtoint (ptr @{hole} to {llvm}))'
+
+
+_AARCH64_TEXTS = {
+    "": "",
+    NARROW: _hidden("i", "i32", NARROW),
+    WIDE: _hidden("i", "i64", WIDE),
+    HIDDEN_WIDE: _hidden("i", "i64", WIDE),
+    FULL: _hidden("i", "i64", FULL),
+    NARROW_VALUE: _hidden("v", "i64", NARROW),
+    FULL_VALUE: _hidden("v", "i64", FULL),
+}
+_IMMEDIATES = {I32: (NARROW,), I64: (WIDE, HIDDEN_WIDE)}
+
+
+def define(immediate: str) -> str:
+    """The instructions that define %i, or %v, as the constant."""
+    return (_X86_TEXTS if current().is_x86 else _AARCH64_TEXTS)[immediate]
 
 
 class Form(NamedTuple):
@@ -119,11 +121,20 @@ class _Lowering:
 def leave(target: str, changed: str = "", value: str = "") -> str:
     """The jump to `target`, which finds `value` in the register `changed`. Traps do not look at any."""
     if target.startswith("TRAP_"):
-        arguments = ", ".join(f"{llvm} {'%frame' if name == 'frame' else 'poison'}" for name, llvm in PARAMETERS)
-        return f"  musttail call ghccc void @{target}({arguments})\n  ret void"
-    lines = "".join(_release(held, changed, value) for held in (HELD, HELD + HELD_HIGH))  # `function` takes one of them
-    arguments = ", ".join(f"{llvm} {value if name == changed else '%' + name}" for name, llvm in PARAMETERS)
-    return f"{lines}  musttail call ghccc void @{target}({arguments})\n  ret void"
+        arguments = ", ".join(
+            f"{llvm} {'%frame' if name == 'frame' else 'poison'}" for name, llvm in current().parameters
+        )
+        return f"  musttail call {current().convention} void @{target}({arguments})\n  ret void"
+    machine = current()
+    # `function` takes one of them
+    lines = "".join(_release(held, changed, value) for held in dict.fromkeys((machine.held, _all_held())))
+    values = dict.fromkeys(machine.unused, "poison") | {changed: value}
+    arguments = ", ".join(f"{llvm} {values.get(name, '%' + name)}" for name, llvm in machine.parameters)
+    return f"{lines}  musttail call {machine.convention} void @{target}({arguments})\n  ret void"
+
+
+def _all_held() -> tuple[tuple[str, str], ...]:
+    return current().held + current().held_high
 
 
 def _release(held: Sequence[tuple[str, str]], changed: str, value: str) -> str:
@@ -175,7 +186,11 @@ def write_result(value: str, form: Form, llvm: str, registers: Sequence[str]) ->
             return [*lines, leave("NEXT", register, value)]
         widen = "ptrtoint ptr" if llvm == "ptr" else "zext i32"
         return [f"  %d.w = {widen} {value} to i64", *lines, leave("NEXT", register, "%d.w")]
-    lines = [f'  call void asm sideeffect "", "x"({FLOAT_TYPE} %{register})'] if form.is_careful else []
+    lines = (
+        [f'  call void asm sideeffect "", "{current().float_constraint}"({FLOAT_TYPE} %{register})']
+        if form.is_careful
+        else []
+    )
     if letter == "v":
         lines.append(f"  %d.v = bitcast {llvm} {value} to {FLOAT_TYPE}")
     elif llvm == "float":
@@ -194,35 +209,46 @@ def has_floats(operation: Operation, form: Form) -> bool:
 
 def function(name: str, lines: Sequence[str], has_all: bool) -> str:
     """A whole function. `has_all`: LLVM is told of all registers of floats, too."""
-    parameters = ", ".join(f"{llvm} %{name}" for name, llvm in PARAMETERS)
-    held, other = (HELD + HELD_HIGH, HELD) if has_all else (HELD, HELD + HELD_HIGH)
+    machine = current()
+    parameters = ", ".join(f"{llvm} %{name}" for name, llvm in machine.parameters)
+    held, other = (_all_held(), machine.held) if has_all else (machine.held, _all_held())
     types = ", ".join(llvm for _, llvm in held)
     constraints = ",".join(f"={{{name}}}" for name, _ in held)
-    start = [f'  %held = call {{ {types} }} asm sideeffect "", "{constraints}"()']
-    start += [f"  %{name} = extractvalue {{ {types} }} %held, {number}" for number, (name, _) in enumerate(held)]
+    if machine.held_high:
+        start = [f'  %held = call {{ {types} }} asm sideeffect "", "{constraints}"()']
+        start += [f"  %{name} = extractvalue {{ {types} }} %held, {number}" for number, (name, _) in enumerate(held)]
+    else:  # LLVM allocates registers of integers the same way everywhere
+        start = [f'  %{name} = call {llvm} asm sideeffect "", "={{{name}}}"()' for name, llvm in held]
     body = "\n".join([*start, *lines])
-    body = "\n".join(line for line in body.split("\n") if not line.startswith(_released(other)))
-    return f"define ghccc void @{name}({parameters}) #0 {{\nentry:\n{body}\n}}\n"
+    if other != held:
+        body = "\n".join(line for line in body.split("\n") if not line.startswith(_released(other)))
+    return f"define {machine.convention} void @{name}({parameters}) #0 {{\nentry:\n{body}\n}}\n"
 
 
-def prelude(triple: str) -> str:
+def prelude() -> str:
     """What stands above all functions."""
-    lines = [f'target triple = "{triple}"']
+    machine = current()
+    types = ", ".join(llvm for _, llvm in machine.parameters)
+    local = "hidden" if machine.is_x86 else "dso_local"
+    lines = [f'target triple = "{machine.triple}"']
     lines += [f"@{hole} = external dso_local global i8" for hole in (*SLOT_HOLES, WIDE, PLACE, BYTE)]
     lines += [
-        f"@{NARROW} = external hidden global i8, !absolute_symbol !0",
-        f"@{FULL} = external hidden global i8, !absolute_symbol !1",
+        f"@{NARROW} = external {local} global i8, !absolute_symbol !0",
+        f"@{FULL} = external {local} global i8, !absolute_symbol !1",
         "!0 = !{i64 0, i64 4294967296}",
         "!1 = !{i64 -9223372036854775808, i64 9223372036854775807}",
         '!3 = !{!"branch_weights", i32 1, i32 2000}',
         '!4 = !{!"branch_weights", i32 2000, i32 1}',
-        # A frame is aligned where a stencil begins; LLVM takes the stack of a function to be 8 bytes off then.
-        '!llvm.module.flags = !{!5}\n!5 = !{i32 1, !"override-stack-alignment", i32 8}',
-        'attributes #0 = { nounwind "no-realign-stack" }',
         "attributes #2 = { nounwind willreturn memory(none) }",
     ]
+    attributes = ""
+    if machine.is_x86:
+        # A frame is aligned where a stencil begins; LLVM takes the stack of a function to be 8 bytes off then.
+        lines.append('!llvm.module.flags = !{!5}\n!5 = !{i32 1, !"override-stack-alignment", i32 8}')
+        attributes = ' "no-realign-stack"'
+    lines.append(f"attributes #0 = {{ nounwind{attributes} }}")
     targets = ["NEXT", "TARGET", *(f"TRAP_{number}" for number in TRAP_NUMBERS.values())]
-    lines += [f"declare ghccc void @{target}({_TYPES})" for target in targets]
+    lines += [f"declare {machine.convention} void @{target}({types})" for target in targets]
     return "\n".join(lines) + "\n"
 
 
@@ -276,7 +302,8 @@ def forms(operation: str, result: Sequence[int], operands: Sequence[int]) -> Ite
 
 class Operation(NamedTuple):
     """What stencils are made of. `write(form, registers, immediate)` gives the lines of the function; `immediates`:
-    texts for a constant, of which the first is taken that LLVM makes code for that is right for all its values."""
+    ways to give LLVM a constant (`define`), of which the first is taken that it makes code for that is right for all
+    values."""
 
     name: str
     result: tuple[int, ...]
@@ -296,7 +323,7 @@ def reads(form: Form, registers: Sequence[str], operands: Sequence[int], count: 
         found = read(name, letter, llvm, registers[position], SLOT_HOLES[1 + number])
         if form.is_careful and letter in "ifv":
             found = read(f"{name}.c", letter, llvm, registers[position], "")
-            kind = "r" if letter == "i" else "x"
+            kind = "r" if letter == "i" else current().float_constraint
             found.append(f'  %{name} = call {llvm} asm "", "={kind},0"({llvm} %{name}.c)')
         elif form.is_careful and letter == "m":  # LLVM chooses between addresses, of which it takes none to be below 0
             found[1] = found[1].replace(" = load ", " = load volatile ")
@@ -318,14 +345,14 @@ def _row_operation(op: Op, immediates: tuple[str, ...] = ("",), *, name: str = "
     operands = op.params[:-1] if immediates != ("",) else op.params
 
     def write(form: Form, registers: Sequence[str], immediate: str) -> list[str]:
-        if op.name[4:] == "add" and form.letters == "iii" and not form.equal:
+        if current().is_x86 and op.name[4:] == "add" and form.letters == "iii" and not form.equal:
             return [*reads(form, registers, (I64, I64), 2), _sum(op), *write_result("%r", form, "i64", registers)]
         lowering = _Lowering()
         lines = reads(form, registers, operands, len(operands))
         b = "%i" if immediate else "%b" if len(operands) > 1 else ""
-        lowering.lines.append(immediate)
+        lowering.lines.append(define(immediate))
         value, llvm = _value(op, "%a", b, lowering)
-        if op.name == "i32.div_s":
+        if op.name == "i32.div_s" and current().is_x86:
             _hide_dividend(lowering)
         if llvm == "i1":
             lowering.lines.append(f"  {value}z = zext i1 {value} to i32")
@@ -376,9 +403,9 @@ def _branch_operation(op: Op, immediates: tuple[str, ...], name: str) -> Operati
     def write(form: Form, registers: Sequence[str], immediate: str) -> list[str]:
         lowering = _Lowering()
         lines = reads(form, registers, operands, len(operands))
-        lowering.lines.append(immediate)
+        lowering.lines.append(define(immediate))
         value, llvm = _value(op, "%a", "%i" if immediate else "%b", lowering)
-        if op.name == "i32.div_s":
+        if op.name == "i32.div_s" and current().is_x86:
             _hide_dividend(lowering)
         if llvm != "i1":
             lowering.lines.append(f"  {value}z = icmp ne {llvm} {value}, 0")
@@ -418,15 +445,15 @@ def _fork(condition: str) -> list[str]:
 # Offsets that an instruction's 32 bits hold, which the processor takes for a signed number: a larger one would reach
 # what the host has below the memory. And all others. And the former with an address of 64 bits: one in a register whose
 # high half is known to be 0 (runtime_c/stencil_narrow.c), or of a memory that has such addresses.
-OFFSETS = {"": (_WIDE,), "_FAR": (_FULL,), "_NARROW": (_WIDE,)}
+OFFSETS = {"": (WIDE,), "_FAR": (FULL,), "_NARROW": (WIDE,)}
 FIXED = "_FIXED"  # behind those: the address is a constant, and part of the offset
 
 
 def address_of(offset: str, suffix: str) -> list[str]:
     if suffix == FIXED:
-        return [offset, "  %a.e = getelementptr i8, ptr %base, i64 %i"]
+        return [define(offset), "  %a.e = getelementptr i8, ptr %base, i64 %i"]
     return [
-        offset,
+        define(offset),
         f"  %a.w = {'add i64 0, %a' if suffix == '_NARROW' else 'zext i32 %a to i64'}",
         "  %a.b = getelementptr i8, ptr %base, i64 %a.w",
         "  %a.e = getelementptr i8, ptr %a.b, i64 %i",
@@ -449,7 +476,7 @@ def _load_operation(op: Op, suffix: str) -> Operation:
             value = "%x"
         return [*lines, *write_result(value, form, op.value_type, registers)]
 
-    return Operation(operation_name(op) + suffix, (op.result,), addresses, write, OFFSETS.get(suffix, (_WIDE,)))
+    return Operation(operation_name(op) + suffix, (op.result,), addresses, write, OFFSETS.get(suffix, (WIDE,)))
 
 
 def _store_operation(op: Op, suffix: str) -> Operation:
@@ -464,7 +491,7 @@ def _store_operation(op: Op, suffix: str) -> Operation:
         lines.append(f"  store volatile {op.memory_type} {value}, ptr %a.e, align 1")
         return [*lines, leave("NEXT")]
 
-    return Operation(operation_name(op) + suffix, (), operands, write, OFFSETS.get(suffix, (_WIDE,)))
+    return Operation(operation_name(op) + suffix, (), operands, write, OFFSETS.get(suffix, (WIDE,)))
 
 
 # ---- everything else ----
@@ -479,7 +506,7 @@ def copy_operation(name: str, letters: tuple[str, ...], llvm: str) -> Operation:
 
 def _constant_operation(name: str, immediate: str, letters: tuple[str, ...], llvm: str = "i64") -> Operation:
     def write(form: Form, registers: Sequence[str], immediate: str) -> list[str]:
-        return [immediate, f"  %w = bitcast i64 %v to {llvm}", *write_result("%w", form, llvm, registers)]
+        return [define(immediate), f"  %w = bitcast i64 %v to {llvm}", *write_result("%w", form, llvm, registers)]
 
     return Operation(name, (I64,), (), write, (immediate,), letters)
 
@@ -507,11 +534,11 @@ def _test_operation(name: str, valtype: int, condition: str) -> Operation:
     return Operation(name, (), (valtype,), write)
 
 
-CONTEXT_OFFSET = (_WIDE,)
+CONTEXT_OFFSET = (WIDE,)
 
 
 def in_context(offset: str) -> str:
-    return f"{offset}\n  %g.p = getelementptr i8, ptr %vmctx, i64 %i"
+    return f"{define(offset)}\n  %g.p = getelementptr i8, ptr %vmctx, i64 %i"
 
 
 def _saturate_operation() -> Operation:
@@ -662,7 +689,7 @@ def _table_operations() -> Iterator[Operation]:
             f"  %f.p = getelementptr i8, ptr %spare, i64 {abi.FUNC_REF['type_id']}\n  %f = load i32, ptr %f.p, align 4",
             f"  %w.p = getelementptr i8, ptr %vmctx, i64 {abi.VMCONTEXT['type_ids']}",
             "  %w.q = load ptr, ptr %w.p, align 8",
-            f"{offset}\n  %w.r = getelementptr i8, ptr %w.q, i64 %i\n  %w = load i32, ptr %w.r, align 4",
+            f"{define(offset)}\n  %w.r = getelementptr i8, ptr %w.q, i64 %i\n  %w = load i32, ptr %w.r, align 4",
             "  %z = icmp ne i32 %f, %w",
         ]
         return [*lowering.lines, *_fork("%z")]
@@ -674,8 +701,8 @@ def _table_operations() -> Iterator[Operation]:
         return [*lines, *lowering.lines, leave("NEXT", "spare", "%v"), *lowering.cold]
 
     yield Operation("TABLE_GET", (I64,), (I32,), get, CONTEXT_OFFSET)
-    # With both in registers LLVM has none left that is not an operand's: they go to their slots first.
-    kept = tuple(Form("TABLE_SET", letters, False) for letters in ("mm", "im", "mi"))
+    # With both in registers LLVM has none left on x86-64 that is not an operand's: they go to their slots first.
+    kept = tuple(Form("TABLE_SET", letters, False) for letters in ("mm", "im", "mi")) if current().is_x86 else ()
     yield Operation("TABLE_SET", (), (I32, I64), put, CONTEXT_OFFSET, kept=kept)
     yield Operation("TABLE_SIZE", (I32,), (), size, CONTEXT_OFFSET)
     # A func-ref in the spare register, of the table's; its type is compared; one that is an operand.
@@ -700,7 +727,7 @@ def _check_operations() -> Iterator[Operation]:
                 "  %m = load ptr, ptr %m.p, align 8",
                 f"  %m.s = getelementptr i8, ptr %m, i64 {abi.MEMORY['size_bytes']}",
                 "  %s = load i64, ptr %m.s, align 8",
-                f"{end}\n  %a.w = {'zext i32 %a to i64' if valtype == I32 else 'add i64 0, %a'}",
+                f"{define(end)}\n  %a.w = {'zext i32 %a to i64' if valtype == I32 else 'add i64 0, %a'}",
                 "  %a.e = add i64 %a.w, %i\n  %o = icmp ugt i64 %a.e, %s",
             ]
             if "_WIDE" in suffix:  # the sum may wrap
@@ -709,7 +736,7 @@ def _check_operations() -> Iterator[Operation]:
             lowering.trap_if("%o", "MEMORY_OUT_OF_BOUNDS", 0)
             return [*lines, *lowering.lines, leave("NEXT"), *lowering.cold]
 
-        ends = (_FULL,) if suffix.endswith("_FAR") else (_WIDE, _HIDDEN_WIDE)
+        ends = (FULL,) if suffix.endswith("_FAR") else (WIDE, HIDDEN_WIDE)
         yield Operation(f"CHECK{suffix}", (), (valtype,), check, ends)
 
 
@@ -733,12 +760,10 @@ def operations() -> Iterator[Operation]:
     yield from (copy_operation("COPY_TO_FLOAT", ("fi",), "i64"), copy_operation("COPY_FROM_FLOAT", ("if",), "i64"))
     yield select_operation("SELECT", I64)
     yield select_operation("SELECT_FLOAT", F64)
-    narrow = f'  %v = call i64 asm "movl $$${{1:c}}, ${{0:k}}", "=r,i"(ptr @{NARROW})'
-    full = f"{_FULL}\n  %v = add i64 0, %i"
-    yield _constant_operation("CONSTANT", narrow, ("m", "i"))
-    yield _constant_operation("CONSTANT_64", full, ("m", "i"))
-    yield _constant_operation("CONSTANT_FLOAT", narrow, ("f",), "double")
-    yield _constant_operation("CONSTANT_FLOAT_64", full, ("f",), "double")
+    yield _constant_operation("CONSTANT", NARROW_VALUE, ("m", "i"))
+    yield _constant_operation("CONSTANT_64", FULL_VALUE, ("m", "i"))
+    yield _constant_operation("CONSTANT_FLOAT", NARROW_VALUE, ("f",), "double")
+    yield _constant_operation("CONSTANT_FLOAT_64", FULL_VALUE, ("f",), "double")
     yield _test_operation("BRANCH_IF", I32, "ne")
     yield _test_operation("BRANCH_UNLESS", I32, "eq")
     yield _test_operation("BRANCH_ON_NULL", I64, "eq")
@@ -785,7 +810,7 @@ def _constant_forms(op: Op) -> Iterator[Operation]:
     immediates = _IMMEDIATES[op.params[1]]
     # LLVM knows that no symbol's address is 0: it would leave out the check of a divisor.
     divides = op.lowering == "@divide"
-    if op.name[4:] in _WITH_IMMEDIATE:
+    if current().is_x86 and op.name[4:] in _WITH_IMMEDIATE:
         yield _immediate_operation(op)
     elif not divides:
         yield _row_operation(op, immediates, name=f"{name}_IMMEDIATE")

@@ -14,6 +14,7 @@ from ..wasm.ops import Op
 from ..wasm.types import I32, I64, V128, llvm_type
 from ..wasm.vectors import LANES
 from . import text, vectors
+from .machine import current
 from .text import CONTEXT_OFFSET, OFFSETS, SLOT_HOLES, Form, Operation, leave
 
 _VECTOR = llvm_type(V128)
@@ -25,7 +26,7 @@ _ROUTINES_ONLY = frozenset(("f32x4.convert_i32x4_u",))
 
 def _opaque(name: str, llvm: str) -> str:
     """%name is %name.c, of which LLVM does not know what it is."""
-    return f'  %{name} = call {llvm} asm "", "=x,0"({llvm} %{name}.c)'
+    return f'  %{name} = call {llvm} asm "", "={current().float_constraint},0"({llvm} %{name}.c)'
 
 
 def _operands(op: Op, form: Form, registers: Sequence[str]) -> list[str]:
@@ -51,7 +52,7 @@ def _operands(op: Op, form: Form, registers: Sequence[str]) -> list[str]:
 
 def _row_operation(op: Op, name: str, lane: int) -> Operation:
     def write(form: Form, registers: Sequence[str], immediate: str) -> list[str]:
-        made = vectors.compute(op, vectors.Choice(), True, str(lane))
+        made = vectors.compute(op, vectors.Choice(), current().is_x86, str(lane))
         lines = [*_operands(op, form, registers), made.text]
         value, llvm = made.value, made.llvm
         if llvm in ("i8", "i16"):
