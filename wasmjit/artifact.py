@@ -40,8 +40,8 @@ HEADER_MAGIC = b"\0wjcwasm"
 # 2 and 5 had code in which masked indices were wrong (compile/narrow.py), 3 and 4 lost traps (compile/exact.py); 6 had
 # code for all functions, 7 did not say which functions the interpreter can run, 8 had no types of references, 11 had no
 # constant functions, 12 and 13 lost traps (compile/promotion.py), 14 too (compile/exact.py),
-# 15 did not tell which features a named CPU has.
-FORMAT_VERSION = 16
+# 15 did not tell which features a named CPU has, 16 did not say whether there is code.
+FORMAT_VERSION = 17
 KIND_MODULE, KIND_COMPONENT = 1, 2
 KIND_NAMES = {KIND_MODULE: "module", KIND_COMPONENT: "component"}
 
@@ -143,6 +143,8 @@ class Artifact:
             register_entries: list[list[int]] = properties["register_entries"]
             interpreted: list[int] = properties["interpreted"]
             compiled_only: list[int] = properties["compiled_only"]
+            # Without, it holds a module that is yet to be compiled (of_source): `wasm` is all that there is.
+            self.has_code: bool = properties["has_code"]
         except (KeyError, TypeError) as error:
             raise ArtifactError(f"the artifact's metadata is damaged ({error!r})") from None
         self.module: Module = metadata.StoredModule(first, self._load_module, self._load_names, self._load_bodies)
@@ -225,6 +227,7 @@ class Artifact:
             "imported_functions": first,
             "register_entries": image.register_entries,
             "interpreted": interpreted,
+            "has_code": True,
             "compiled_only": [function for function, may_be in enumerate(is_interpretable, first) if not may_be],
         }
         sections = {
@@ -247,6 +250,32 @@ class Artifact:
         artifact.made = [(range(unit.first_function, unit.first_function + unit.count), unit.seconds) for unit in units]
         return artifact
 
+    @classmethod
+    def of_source(cls, wasm: bytes, config_key: str) -> Artifact:
+        """One without code: a valid module, to be compiled where it is used (`Module.serialize` in tier ``auto``)."""
+        import hashlib
+
+        properties = {
+            "version": VERSION,
+            "abi": abi_hash(),
+            "config": config_key,
+            "source": hashlib.sha256(wasm).hexdigest(),
+            "triple": f"{host_machine()}-unknown-linux-gnu",
+            "cpu": "generic",
+            "features": "",
+            "image_alignment": 1,
+            "trampolines": {},
+            "imported_functions": 0,
+            "register_entries": [],
+            "interpreted": [],
+            "compiled_only": [],
+            "has_code": False,
+        }
+        sections = dict.fromkeys(_SECTION_NAMES, b"")
+        sections[META] = metadata.dump_json(properties)
+        sections[WASM] = wasm
+        return cls(properties, {name: memoryview(data) for name, data in sections.items()})
+
     # ---- bytes ----
     def to_bytes(self) -> bytes:
         """The ``.cwasm`` file's contents: the same for the same module, config, target and version."""
@@ -268,7 +297,7 @@ class Artifact:
                 elf.SectionToWrite(elf_name, contents, flags=flags.get(name, 0), alignment=alignments.get(name, 8))
             )
         first = self.module.num_imported_functions
-        names = self.module.names.functions
+        names = self.module.names.functions if self.has_code else {}
         text_position = 1 + _SECTION_NAMES.index(TEXT)
         symbols = [
             (f"wasm[{index}]" + (f"::{names[index]}" if index in names else ""), text_position, offset, size)
@@ -353,6 +382,9 @@ class Artifact:
             head_end = _HEADER_AT + _HEADER.size + len(_SECTION_NAMES) * _ENTRY.size
             if zlib.crc32(view[head_end:]) != _HEADER.unpack_from(view, _HEADER_AT)[6]:
                 raise ArtifactError("damaged: the contents have a wrong checksum")
+        if not self.has_code:
+            _ = self.wasm
+            return
         _ = self.module.types  # has everything parsed
         text_end = len(self.text)
         for offsets, sizes in ((self.function_offsets, self.function_sizes), (self.code_offsets, self.code_sizes)):
@@ -375,9 +407,10 @@ class Artifact:
 
     @property
     def wasm(self) -> bytes:
-        """The binary module, if there are `interpreted` functions. Raises ArtifactError where it is damaged."""
+        """The binary module, if there are `interpreted` functions or no code at all. Raises ArtifactError where it is
+        damaged."""
         wasm = bytes(self._sections[WASM])
-        if not self.interpreted:
+        if self.has_code and not self.interpreted:
             return wasm
         if self._checksums is not None and zlib.crc32(wasm) != self._checksums[WASM]:
             raise ArtifactError("damaged: section wasm has a wrong checksum")
@@ -493,8 +526,9 @@ class Artifact:
             raise ArtifactError(
                 f"compiled for the runtime interface {self.abi_hash}, this one's is {abi_hash()}: {RECOMPILE}"
             )
-        check_machine(self.target)
-        if runs_here:
+        if self.has_code:
+            check_machine(self.target)
+        if self.has_code and runs_here:
             check_runnable(self.target)
         if config_key is not None:
             difference = _config_difference(self.config_key, config_key)

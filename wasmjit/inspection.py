@@ -16,7 +16,7 @@ from pathlib import Path
 
 from .artifact import Artifact, detect
 from .config import Config
-from .errors import WasmError
+from .errors import ArtifactError, WasmError
 from .target import Target
 from .wasm.text import find_wasm_tools
 
@@ -66,6 +66,8 @@ def precompiled_kind(path: str) -> str | None:
 def functions(artifact: bytes) -> list[FunctionPlace]:
     """The functions of a serialized module, by index. Raises ArtifactError."""
     contents = Artifact.from_bytes(artifact)
+    if not contents.has_code:
+        raise ArtifactError("it holds no code: the module is compiled as it runs")
     module = contents.module
     first = module.num_imported_functions
     exported = {export.index: export.name for export in reversed(module.exports) if export.kind == 0}

@@ -81,7 +81,7 @@ def test_a_wrong_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_module_is_the_same_in_the_default_tier(tmp_path: Path) -> None:
     module = Module(Engine(Config(cache=str(tmp_path / "cache"))), WAT)
     optimised = Module(Engine(Config(tier="optimized")), WAT)
-    assert module.serialize() == optimised.serialize() == pickle.loads(pickle.dumps(module)).serialize()
+    assert module.serialize() == pickle.loads(pickle.dumps(module)).serialize()
     assert module.text == optimised.text and module.functions() == optimised.functions()
     assert list(module.address_map() or ()) == list(optimised.address_map() or ())
     assert len(module.image_range()) == len(optimised.image_range())
@@ -89,6 +89,7 @@ def test_a_module_is_the_same_in_the_default_tier(tmp_path: Path) -> None:
     assert module.engine.precompile_compatibility_hash() == optimised.engine.precompile_compatibility_hash()
     again = Module(module.engine, WAT)
     assert again.wait_optimized(0)  # from the cache
+    assert again.serialize() == module.serialize()
 
 
 @pytest.mark.usefixtures("default")

@@ -20,6 +20,7 @@ from typing import IO, Any
 import pytest
 
 from wasmjit import (
+    ArtifactError,
     CompileError,
     Config,
     Engine,
@@ -33,6 +34,7 @@ from wasmjit import (
     ValidationError,
     ValType,
     WasmError,
+    inspection,
     thresholds,
     wat2wasm,
 )
@@ -153,7 +155,7 @@ def test_baseline_is_opt_level_none(wat: str) -> None:
 def test_auto_ends_with_what_optimized_makes(wat: str, level: str) -> None:
     auto = Module(Engine(Config(tier="auto", opt_level=level)), wat)
     optimised = Module(Engine(Config(opt_level=level)), wat)
-    assert auto.serialize() == optimised.serialize()
+    assert auto._artifact.to_bytes() == optimised.serialize()
     assert auto.functions() == optimised.functions()
     assert auto.text == optimised.text
     assert list(auto.address_map() or ()) == list(optimised.address_map() or ())
@@ -233,7 +235,7 @@ def test_invalid_modules_are_refused_at_once(engine: Engine) -> None:
 def test_modules_without_functions(engine: Engine) -> None:
     module = Module(engine, '(module (memory (export "m") 1))')
     assert module.wait_optimized(0)
-    assert module.serialize() == Module(Engine(), '(module (memory (export "m") 1))').serialize()
+    assert module._artifact.to_bytes() == Module(Engine(), '(module (memory (export "m") 1))')._artifact.to_bytes()
 
 
 def test_copies_pickles_and_closing(wat: str, engine: Engine) -> None:
@@ -246,7 +248,8 @@ def test_copies_pickles_and_closing(wat: str, engine: Engine) -> None:
     assert other.wait_optimized()
     check(store, exports)
     again = pickle.loads(pickle.dumps(other))
-    assert again.wait_optimized(0) and again.serialize() == other.serialize()
+    assert again.serialize() == other.serialize()
+    check(*make(again))
     store.close()
     check(*make(other))
 
@@ -350,7 +353,7 @@ def test_a_dead_optimiser_is_an_error_of_that_module_only(wat: str) -> None:
     check(*make(module_after := Module(engine, wat)))
     assert module_after.wait_optimized()
     assert module.wait_optimized(), "who asks again gets it"
-    assert module.serialize() == module_after.serialize()
+    assert module.text == module_after.text
     check(store, exports)
 
 
@@ -428,6 +431,53 @@ def test_there_is_no_progress_of_what_is_not_waited_for(wat: str, engine: Engine
     assert seen == []
 
 
+# ---- bytes of what is compiled as it runs ----
+
+
+def test_what_is_serialized_is_compiled_as_it_runs(wat: str, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packages that keep what they compiled (`Module(...)`, then `serialize`) waited for LLVM over the whole module."""
+
+    def refuse(optimisation: object, timeout: float | None = None) -> None:
+        raise AssertionError("optimised code was waited for")
+
+    module = Module(engine, wat)
+    with monkeypatch.context() as patched:
+        patched.setattr(client.Optimisation, "wait", refuse)
+        serialized = module.serialize()
+        pickled = pickle.dumps(module)
+    assert module.wait_optimized()
+    assert module.serialize() == serialized and pickle.dumps(module) == pickled, "whatever is compiled"
+    again = Module.deserialize(engine, serialized)
+    assert {function.tier for function in again.tier_report()} != {"optimized"}
+    assert again.serialize() == serialized
+    check(*make(again))
+    check(*make(pickle.loads(pickled)))
+    optimised = Module.deserialize(Engine(Config(tier="optimized")), serialized)
+    assert {function.tier for function in optimised.tier_report()} == {"optimized"}
+    assert optimised.serialize() == engine.precompile_module(wat)
+
+
+def test_damaged_bytes_of_what_is_compiled_as_it_runs(wat: str, engine: Engine, tmp_path: Path) -> None:
+    serialized = Module(engine, wat).serialize()
+    path = tmp_path / "m.cwasm"
+    path.write_bytes(serialized)
+    check(*make(Module.deserialize_file(engine, path)))
+    for at in range(0, len(serialized), 7):
+        damaged = bytearray(serialized)
+        damaged[at] ^= 0x10
+        with pytest.raises(ArtifactError):
+            Module.deserialize(engine, damaged)
+    damaged = bytearray(serialized)
+    damaged[serialized.index(b"\0asm") + 20] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(ArtifactError, match=r"m\.cwasm: damaged: section wasm has a wrong checksum"):
+        Module.deserialize_file(engine, path)
+    with pytest.raises(ArtifactError, match="consume_fuel is False, expected True"):
+        Module.deserialize(Engine(Config(tier="auto", consume_fuel=True)), serialized)
+    with pytest.raises(ArtifactError, match="holds no code"):
+        inspection.functions(bytes(serialized))
+
+
 # ---- the cache ----
 
 
@@ -438,10 +488,10 @@ def test_the_optimised_code_goes_into_the_cache(wat: str, tmp_path: Path) -> Non
     assert len(list((tmp_path / "cache").iterdir())) == 1
     again = Module(Engine(config), wat)
     assert {function.tier for function in again.tier_report()} == {"optimized"}
-    assert again.serialize() == module.serialize()
+    assert again._artifact.to_bytes() == module._artifact.to_bytes()
     check(*make(again))
     config.tier = "optimized"  # the same entry
-    assert Module(Engine(config), wat).serialize() == module.serialize()
+    assert Module(Engine(config), wat).serialize() == module._artifact.to_bytes()
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
@@ -685,7 +735,7 @@ def test_the_optimiser_is_patient(
 
 
 def test_what_is_waited_for_gives_way_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program that serializes stands still until optimised code is there."""
+    """A program that looks at the code stands still until it is there."""
     client._current_optimiser()._end_process()
     niceness: list[int] = []
     start = client.processes.start
@@ -696,5 +746,5 @@ def test_what_is_waited_for_gives_way_to_nobody(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(client.processes, "start", started)
     engine = Engine(Config(tier="auto"))
-    assert Module(engine, "(module (func))").serialize()
+    assert Module(engine, "(module (func))").text
     assert niceness == [0]

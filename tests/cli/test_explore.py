@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from wasmjit import Config, Engine, Module, inspection, wat2wasm
+from wasmjit import Config, Engine, inspection, wat2wasm
 from wasmjit.compile import pipeline
 from wasmjit.compile.unit import plan_units
 
@@ -105,7 +105,7 @@ def test_several_units(monkeypatch: pytest.MonkeyPatch) -> None:
     """Metadata numbers start again in each LLVM module."""
     config = Config()
     wasm = bytes(wat2wasm(MODULE))
-    artifact = bytes(Module(Engine(config), wasm).serialize())
+    artifact = Engine(config).precompile_module(wasm)
     together = inspection.side_by_side(wasm, artifact, config)
     monkeypatch.setattr(pipeline, "plan_units", lambda module: plan_units(module, unit_bytes=1))
     apart = inspection.side_by_side(wasm, artifact, config)

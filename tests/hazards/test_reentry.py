@@ -16,7 +16,7 @@ from wasmjit import Config, Engine, Instance, Module, Store, profiling
 from wasmjit.artifact import Artifact
 from wasmjit.compile import workers
 from wasmjit.runtime import engine as engine_file
-from wasmjit.runtime import module as module_file
+from wasmjit.runtime import pickles
 from wasmjit.runtime.shipping import module_from, module_reference
 from wasmjit.tiers import optimiser as client
 
@@ -118,7 +118,7 @@ def test_modules_that_travel(monkeypatch: pytest.MonkeyPatch) -> None:
     engines = []
 
     def unpickle() -> None:
-        engines.append(module_file._unpickle(Module, config, artifact).engine)
+        engines.append(pickles.unpickle(Module, config, artifact).engine)
 
     monkeypatch.setattr(engine_file, "_definite", once(engine_file._definite, unpickle))
     ends(unpickle)

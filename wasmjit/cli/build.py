@@ -80,7 +80,7 @@ def compile_file(arguments: SimpleNamespace) -> int:
     module = compile_module(Engine(config), arguments.file, binary_of(arguments.file, read_file(arguments.file)))
     keep_cache_small(arguments, config)
     try:
-        artifact = module.serialize()
+        artifact = module._artifact.to_bytes()  # code, also in tier auto
     except WasmError as error:
         raise WasmError(f"{arguments.file}: {error}") from error
     write_output(arguments, ".cwasm", artifact)

@@ -74,7 +74,7 @@ def explore(arguments: SimpleNamespace) -> int:
     run = None if arguments.timing is None else timing.read(arguments.timing, wasm)
     with stopwatch.listen() as watch:
         module = compile_module(Engine(config), arguments.file, wasm)
-    artifact = bytes(module.serialize())
+    artifact = module._artifact.to_bytes()
     keep_cache_small(arguments, config)
     places = inspection.functions(artifact)
     wanted = [find_function(places, word, arguments.file).index for word in arguments.function] or None

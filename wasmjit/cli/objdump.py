@@ -66,7 +66,7 @@ def objdump(arguments: SimpleNamespace) -> int:
         artifact = contents
     else:
         wasm = binary_of(arguments.file, contents)
-        artifact = bytes(compile_module(Engine(config), arguments.file, wasm).serialize())
+        artifact = compile_module(Engine(config), arguments.file, wasm)._artifact.to_bytes()
         keep_cache_small(arguments, config)
     places = inspection.functions(artifact)
     wanted = None if arguments.function is None else find_function(places, arguments.function, arguments.file)

@@ -28,6 +28,7 @@ from .entries import Entries
 from .handle import Handle
 from .interpreter import Interpreter
 from .native import ffi, lib
+from .pickles import unpickle
 from .plan import InitialData, InstancePlan
 from .store import MAX_TIMEOUT_SECONDS
 from .trampolines import ENTER, Trampoline, Trampolines
@@ -199,7 +200,7 @@ class _Code:
     `artifact` may be of baseline code, or without any as yet; then `optimisation` makes the better one.
     """
 
-    __slots__ = ("artifact", "engine", "loaded", "lock", "optimisation")
+    __slots__ = ("artifact", "engine", "loaded", "lock", "optimisation", "source")
 
     def __init__(
         self, engine: Engine, artifact: Artifact | LazyModule, optimisation: Optimisation | None = None
@@ -207,6 +208,7 @@ class _Code:
         self.engine = engine
         self.artifact = artifact
         self.optimisation = optimisation
+        self.source: bytes | None = None  # of a module that is compiled as it runs
         self.loaded: LoadedModule | None = None
         self.lock = threading.RLock()  # a finalizer may load it, too
 
@@ -217,7 +219,16 @@ class _Code:
 
         config = engine._config
         check = _body_checker(config)
-        return cls(engine, *first_code(config, wasm, engine._trampolines.code, load, check, progress))
+        self = cls(engine, *first_code(config, wasm, engine._trampolines.code, load, check, progress))
+        self.source = wasm if config.starts_at_baseline else None
+        return self
+
+    def stored(self) -> Artifact:
+        """What is kept or sent elsewhere: the source of what is compiled as it runs. Whatever of it is compiled at the
+        moment, equal modules give equal bytes."""
+        if self.source is not None:
+            return Artifact.of_source(self.source, self.engine._cache_key)
+        return self.final_artifact()
 
     def final_artifact(self) -> Artifact:
         """The artifact with optimised code; waits for it. Raises CompileError if it could not be made."""
@@ -307,7 +318,8 @@ class Module(Handle):
     def _wrap(cls, engine: Engine, artifact: Artifact) -> Module:
         artifact.check_compatible(engine._cache_key)
         self = cls.__new__(cls)
-        self._initialize(engine, _Code(engine, artifact))
+        code = _Code(engine, artifact) if artifact.has_code else _Code.compile(engine, artifact.wasm, None)
+        self._initialize(engine, code)
         return self
 
     @classmethod
@@ -417,13 +429,13 @@ class Module(Handle):
         validate(decode(bytes(wasm), engine._config.features), _body_checker(engine._config))
 
     def serialize(self) -> bytearray:
-        """The compiled module as bytes, for `deserialize` or a ``.cwasm`` file. Equal modules give equal bytes.
+        """The module as bytes, for `deserialize` or a ``.cwasm`` file. Equal modules give equal bytes.
 
-        With `Config.tier` ``auto`` it waits for the optimised code, as do `functions`, `text`, `address_map`,
-        `image_range` and pickling: all of them are about that. Raises CompileError if it could not be made.
+        With `Config.tier` ``auto`` they hold the module, which is compiled as it runs wherever it is: nothing is waited
+        for. `Engine.precompile_module` and the other tiers give optimised code. So do pickled modules.
         """
         self._check_open()
-        return bytearray(self._artifact.to_bytes())
+        return bytearray(self._code.stored().to_bytes())
 
     def wait_optimized(self, timeout: float | None = None) -> bool:
         """Waits, at most `timeout` seconds, until all calls go to optimised code; False if that takes longer.
@@ -627,25 +639,10 @@ class Module(Handle):
         only what you trust. All Modules of equal Configs unpickled in one process share one Engine (`Module.engine`).
         """
         self._check_open()
-        return _unpickle, (type(self), self._engine._config, self._artifact.to_bytes())
+        return unpickle, (type(self), self._engine._config, self._code.stored().to_bytes())
 
     def __repr__(self) -> str:
         return f"<Module {self._code.artifact.module.names.module or '(unnamed)'}>"
-
-
-_unpickling = threading.RLock()  # a finalizer or a signal handler may unpickle, too
-_unpickled_engines: dict[str, Engine] = {}  # by what the Config's options are
-
-
-def _unpickle(cls: type[Module], config: Config, artifact: bytes) -> Module:
-    with _unpickling:
-        engine = _unpickled_engines.get(repr(config))
-        if engine is None or engine._closed:
-            made = Engine(config)
-            engine = _unpickled_engines.get(repr(config))
-            if engine is None or engine._closed:  # still
-                engine = _unpickled_engines[repr(config)] = made
-    return cls.deserialize(engine, artifact)
 
 
 def _check_engine(engine: Engine) -> None:

@@ -18,7 +18,8 @@ from typing import NamedTuple
 
 from ..config import Config
 from ..errors import ArtifactError
-from .module import Module, _unpickle
+from .module import Module
+from .pickles import unpickle
 
 # As many modules a process keeps; the one that was not used for longest goes first.
 MAX_MODULES = 32
@@ -141,7 +142,7 @@ def _receive(reference: ModuleReference, artifact: bytes | bytearray) -> Module:
             f"expected the artifact with SHA-256 {reference.digest} ({reference.size_bytes} bytes), "
             f"received {digest} ({len(artifact)} bytes)"
         )
-    return _unpickle(Module, reference.config, bytes(artifact))
+    return unpickle(Module, reference.config, bytes(artifact))
 
 
 def cache_info() -> CacheInfo:

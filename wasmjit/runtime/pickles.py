@@ -1,0 +1,27 @@
+"""Modules out of pickles."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from ..config import Config
+from .engine import Engine
+
+if TYPE_CHECKING:
+    from .module import Module
+
+_unpickling = threading.RLock()  # a finalizer or a signal handler may unpickle, too
+_unpickled_engines: dict[str, Engine] = {}  # by what the Config's options are
+
+
+def unpickle(cls: type[Module], config: Config, artifact: bytes) -> Module:
+    """The module of an artifact, in the one Engine that all of an equal Config share here."""
+    with _unpickling:
+        engine = _unpickled_engines.get(repr(config))
+        if engine is None or engine._closed:
+            made = Engine(config)
+            engine = _unpickled_engines.get(repr(config))
+            if engine is None or engine._closed:  # still
+                engine = _unpickled_engines[repr(config)] = made
+    return cls.deserialize(engine, artifact)
