@@ -118,7 +118,7 @@ def test_modules_that_travel(monkeypatch: pytest.MonkeyPatch) -> None:
     engines = []
 
     def unpickle() -> None:
-        engines.append(pickles.unpickle(Module, config, artifact).engine)
+        engines.append(pickles.unpickle(Module.deserialize, config, artifact).engine)
 
     monkeypatch.setattr(engine_file, "_definite", once(engine_file._definite, unpickle))
     ends(unpickle)

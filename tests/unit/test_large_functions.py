@@ -79,7 +79,14 @@ def test_enormous_functions_are_compiled_as_without_optimisation(
     monkeypatch: pytest.MonkeyPatch, opt_level: str
 ) -> None:
     text = llvm_text(wat2wasm(MIX), Config(), "ir")
-    request = {"triple": None, "cpu": None, "features": None, "verify": True, "output": "optimised"}
+    request = {
+        "triple": None,
+        "cpu": None,
+        "features": None,
+        "guard_pages": True,
+        "verify": True,
+        "output": "optimised",
+    }
 
     def optimised(level: str) -> bytes:
         return llvm.compile_text(text, {**request, "opt_level": level})[0]

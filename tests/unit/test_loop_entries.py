@@ -212,7 +212,8 @@ def entry_text(module: Module, function: int, loop_at: int, **options: Any) -> s
 
 def compiled(text: str, output: str, opt_level: str = "speed") -> bytes:
     """What LLVM makes of a text that it verified."""
-    request = {"triple": None, "cpu": None, "features": None, "opt_level": opt_level, "verify": True, "output": output}
+    request = {"triple": None, "cpu": None, "features": None, "guard_pages": True}
+    request |= {"opt_level": opt_level, "verify": True, "output": output}
     return llvm.compile_text(text, request)[0]
 
 

@@ -212,7 +212,8 @@ if "-slowly" in sys.argv:  # llvmlite is not as it was
     from importlib import import_module
     llvm = import_module("wasmjit.compile.llvm")
     assert "llvmlite.ir" in sys.modules
-fields = {"triple": None, "cpu": None, "features": None, "opt_level": "speed", "verify": True, "output": "object"}
+fields = {"triple": None, "cpu": None, "features": None, "guard_pages": True}
+fields |= {"opt_level": "speed", "verify": True, "output": "object"}
 assert llvm.compile_text("define void @f() {\\n  ret void\\n}\\n", fields)[0][:4] == b"\\x7fELF"
 """
 

@@ -639,7 +639,7 @@ class Module(Handle):
         only what you trust. All Modules of equal Configs unpickled in one process share one Engine (`Module.engine`).
         """
         self._check_open()
-        return unpickle, (type(self), self._engine._config, self._code.stored().to_bytes())
+        return unpickle, (type(self).deserialize, self._engine._config, self._code.stored().to_bytes())
 
     def __repr__(self) -> str:
         return f"<Module {self._code.artifact.module.names.module or '(unnamed)'}>"

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TypeVar
 
 from ..config import Config
 from .engine import Engine
 
-if TYPE_CHECKING:
-    from .module import Module
+_Made = TypeVar("_Made")
 
 _unpickling = threading.RLock()  # a finalizer or a signal handler may unpickle, too
 _unpickled_engines: dict[str, Engine] = {}  # by what the Config's options are
 
 
-def unpickle(cls: type[Module], config: Config, artifact: bytes) -> Module:
+def unpickle(deserialize: Callable[[Engine, bytes], _Made], config: Config, artifact: bytes) -> _Made:
     """The module of an artifact, in the one Engine that all of an equal Config share here."""
     with _unpickling:
         engine = _unpickled_engines.get(repr(config))
@@ -24,4 +24,4 @@ def unpickle(cls: type[Module], config: Config, artifact: bytes) -> Module:
             engine = _unpickled_engines.get(repr(config))
             if engine is None or engine._closed:  # still
                 engine = _unpickled_engines[repr(config)] = made
-    return cls.deserialize(engine, artifact)
+    return deserialize(engine, artifact)

@@ -142,7 +142,7 @@ def _receive(reference: ModuleReference, artifact: bytes | bytearray) -> Module:
             f"expected the artifact with SHA-256 {reference.digest} ({reference.size_bytes} bytes), "
             f"received {digest} ({len(artifact)} bytes)"
         )
-    return unpickle(Module, reference.config, bytes(artifact))
+    return unpickle(Module.deserialize, reference.config, bytes(artifact))
 
 
 def cache_info() -> CacheInfo:
