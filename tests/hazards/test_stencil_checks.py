@@ -187,7 +187,7 @@ def test_many_accesses_do_what_they_do_in_wasmtime(
     ours = outcomes(wasmjit, wasmjit.Engine(config), text, functions, calls)
     theirs = outcomes(wasmtime, wasmtime.Engine(reference), text, functions, calls)
     traps = sum("MEMORY_OUT_OF_BOUNDS" in step for step in theirs)
-    assert len(theirs) / 4 < traps < len(theirs) * 0.9
+    assert len(theirs) / 4 < traps < len(theirs) * 0.95
     for mine, other in zip(ours, theirs, strict=True):
         assert mine == other
 
