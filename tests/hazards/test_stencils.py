@@ -284,3 +284,31 @@ def test_tail_callers_and_what_they_call_are_native_code() -> None:
     exports = Instance(store, module, []).exports(store)
     assert exports["sum"](store, 1000, 0) == sum(n * n for n in range(1001))
     assert [function.tier for function in module.tier_report()] == ["stencil", "stencil"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("options", [{}, {"consume_fuel": True}, {"epoch_interruption": True}], ids=str)
+def test_operands_outlive_a_report_at_a_loop_that_no_branch_leads_to(
+    options: dict[str, Any], seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loop's parameter, and what is below it, were in registers that the call of whoever compiles changes."""
+    monkeypatch.setattr(thresholds, "INTERPRETER_BUDGET", 3)
+    monkeypatch.setattr(thresholds, "OPTIMISER_PATIENCE_SECONDS", 600.0)
+    monkeypatch.setattr(thresholds, "REGISTER_SEED", seed)
+    store = Store(Engine(Config(tier="auto", cache=False, **options)))
+    if "consume_fuel" in options:
+        store.set_fuel(1 << 40)
+    if "epoch_interruption" in options:
+        store.set_epoch_deadline(0)
+        store.epoch_deadline_callback(lambda: 0)
+    text = """(module (memory 1) (func (export "f") (param $n i32) (result i64) (local $i i32) (local $sum i64)
+      (loop $again
+        (local.set $sum (i64.add (local.get $sum) (i64.add (i64.load (i32.const 0))
+          (i64.extend_i32_u (i32.add (i32.const 5) (local.get $i)))
+          (loop (param i64) (result i64) (i64.const 3) (i64.mul)))))
+        (br_if $again (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (local.get $n))))
+      (local.get $sum)))"""
+    module = Module(store.engine, text)
+    exports = Instance(store, module, []).exports(store)
+    assert exports["f"](store, 40) == sum(3 * (5 + i) for i in range(40))
+    assert {function.tier for function in module.tier_report()} == {"stencil"}
