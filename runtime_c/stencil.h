@@ -115,7 +115,7 @@ WJ_INTERNAL void wj_natives_after_fork(void);
 /* The function whose code pc is in, or NULL; and the offset in the module. */
 WJ_INTERNAL const wj_native *wj_native_find(const wj_interpreter *interpreter, uintptr_t pc, uint32_t *offset);
 
-/* ---- stencil_translate.c ---- */
+/* ---- stencil_function.c ---- */
 
 /* Native code of a function, translated now if it was not; NULL if it has something that there are no stencils of, if
  * there is no memory, or something is to interrupt this thread first. */

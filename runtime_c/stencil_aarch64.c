@@ -131,7 +131,7 @@ void wj_fill_hole(stencil_emitter *e, size_t place, const wj_stencil_hole *hole,
     case WJ_HOLE_TARGET:
         wj_add_jump(e, (uint32_t)place, target, (uint32_t)place);
         break;
-    case WJ_HOLE_POOL: /* the pool stands behind all code: the target is set in wj_emit_rest */
+    case WJ_HOLE_POOL: /* the pool stands behind all code: the target is set when the body is done */
         e->uses_pool = true;
         wj_add_jump(e, (uint32_t)place, POOL_TARGET | (uint32_t)hole->addend, (uint32_t)place);
         break;
@@ -173,67 +173,10 @@ void wj_store_place(stencil_emitter *e, uint8_t place, uint32_t slot, bool is_ve
     reach(e, is_vector ? STORE_VECTOR : place >= FIRST_FLOAT ? STORE_FLOAT : STORE, number, FRAME, slot_at(slot));
 }
 
-static void load_place(stencil_emitter *e, uint8_t place, uint32_t slot, bool is_vector)
+void wj_load_place(stencil_emitter *e, uint8_t place, uint32_t slot, bool is_vector)
 {
     uint8_t number = wj_register_number(place);
     reach(e, is_vector ? LOAD_VECTOR : place >= FIRST_FLOAT ? LOAD_FLOAT : LOAD, number, FRAME, slot_at(slot));
-}
-
-void wj_store_register(stencil_emitter *e, uint32_t slot)
-{
-    uint8_t where = e->registers[slot];
-    if (where != IN_FRAME) {
-        wj_store_place(e, where, slot, where >= FIRST_FLOAT && wj_is_vector(e, slot));
-    }
-}
-
-void wj_load_register(stencil_emitter *e, uint32_t slot)
-{
-    uint8_t where = e->registers[slot];
-    if (where != IN_FRAME) {
-        load_place(e, where, slot, where >= FIRST_FLOAT && wj_is_vector(e, slot));
-    }
-}
-
-void wj_store_registers(stencil_emitter *e, bool all)
-{
-    for (uint32_t i = all ? 0 : SAVED_REGISTERS; i < STENCIL_REGISTERS; i++) {
-        if (e->held[i] != NO_SLOT && !wj_is_operand(e, e->held[i])) {
-            wj_store_register(e, e->held[i]);
-        }
-    }
-}
-
-void wj_load_registers(stencil_emitter *e)
-{
-    for (uint32_t i = SAVED_REGISTERS; i < STENCIL_REGISTERS; i++) {
-        if (e->held[i] != NO_SLOT) {
-            wj_load_register(e, e->held[i]);
-        }
-    }
-}
-
-static void between(stencil_emitter *e, uint32_t i, uint32_t slot, bool loads)
-{
-    bool is_float = i >= INTEGER_REGISTERS;
-    uint8_t place = (uint8_t)(is_float ? FIRST_FLOAT + i - INTEGER_REGISTERS : FIRST_INTEGER + i);
-    (loads ? load_place : wj_store_place)(e, place, slot, is_float && e->is_vector[slot] != 0);
-}
-
-void wj_emit_edge(stencil_emitter *e, uint32_t from, uint32_t to)
-{
-    const stencil_region *before = &e->regions[from];
-    const stencil_region *after = &e->regions[to];
-    for (uint32_t i = 0; i < STENCIL_REGISTERS; i++) {
-        if (before->slots[i] != NO_SLOT && before->slots[i] != after->slots[i] && (before->dirty >> i & 1) != 0) {
-            between(e, i, before->slots[i], false);
-        }
-    }
-    for (uint32_t i = 0; i < STENCIL_REGISTERS; i++) {
-        if (after->slots[i] != NO_SLOT && before->slots[i] != after->slots[i]) {
-            between(e, i, after->slots[i], true);
-        }
-    }
 }
 
 void wj_save_count(stencil_emitter *e)

@@ -29,7 +29,7 @@ enum {
     HOT_FUEL_AT = -56,
     FIRST_SAVED_AT = -64,
 };
-enum { STACK_ALIGNMENT_BYTES = 16, INSTRUCTION_BYTES = 4 };
+enum { INSTRUCTION_BYTES = 4 };
 
 /* ---- instructions ---- */
 
@@ -261,11 +261,6 @@ static inline void call_address(stencil_emitter *e, const void *function)
 
 /* ---- slots ---- */
 
-static inline uint32_t slots_bytes(const stencil_emitter *e)
-{
-    return 8 * (e->function->slot_count + e->has_scratch_slot);
-}
-
 /* Whether x25 holds what is left of the fuel, or iterations. */
 static inline bool has_count(const stencil_emitter *e)
 {
@@ -337,10 +332,8 @@ static inline uint8_t float_of(uint32_t place, uint32_t first)
 
 /* ---- stencil_aarch64_metering.c ---- */
 
-/* What stands behind the body: nothing is left of the fuel; nothing may be; the epoch's deadline is reached. */
-WJ_INTERNAL void wj_emit_out_of_fuel(stencil_emitter *e);
+/* Behind the body: perhaps nothing is left of the fuel. */
 WJ_INTERNAL void wj_emit_fuel_check(stencil_emitter *e);
-WJ_INTERNAL void wj_emit_epoch(stencil_emitter *e, const stencil_stub *stub);
 /* The loops of the activation are hot once they have used so much more. */
 WJ_INTERNAL void wj_set_hot_fuel(stencil_emitter *e);
 
@@ -348,11 +341,5 @@ WJ_INTERNAL void wj_set_hot_fuel(stencil_emitter *e);
 
 /* All that the caller has in registers, but for its frame record. */
 WJ_INTERNAL void wj_restore_registers(stencil_emitter *e);
-
-/* ---- stencil_aarch64.c ---- */
-
-/* All registers of locals, or those that calls change. */
-WJ_INTERNAL void wj_store_registers(stencil_emitter *e, bool all);
-WJ_INTERNAL void wj_load_registers(stencil_emitter *e);
 
 #endif

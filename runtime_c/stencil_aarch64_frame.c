@@ -235,7 +235,7 @@ void wj_count_iteration(stencil_emitter *e, uint32_t loop_offset)
 
 /* A function or loop that began often. From a loop whose operand stack is empty it may go on in other code, which takes the
  * locals from the frame (abi.py: loop entries) and gives the function's results. */
-static void emit_hot(stencil_emitter *e, const stencil_stub *stub, bool is_loop)
+void wj_emit_hot(stencil_emitter *e, const stencil_stub *stub, bool is_loop)
 {
     const wj_interpreter_plan *plan = &e->of->plan;
     bool has_fuel = is_loop && wj_counts_fuel(e);
@@ -309,7 +309,7 @@ static void between_stack_and_changed(stencil_emitter *e, bool loads)
 }
 
 /* A call through a table, of a function whose type has another id: it may be a subtype. */
-static void emit_type(stencil_emitter *e, const stencil_stub *stub)
+void wj_emit_type(stencil_emitter *e, const stencil_stub *stub)
 {
     between_stack_and_changed(e, false);
     load_narrow(e, X1, COUNT, WJ_FUNC_REF_TYPE_ID); /* of the func-ref in the spare register */
@@ -327,7 +327,7 @@ static void emit_type(stencil_emitter *e, const stencil_stub *stub)
 }
 
 /* The native stack has no room for the frame: the call begins anew in the interpreter, which has another stack. */
-static void emit_exhausted(stencil_emitter *e)
+void wj_emit_exhausted(stencil_emitter *e)
 {
     const wj_interpreter_plan *plan = &e->of->plan;
     uint64_t position = e->function->function_index - plan->imported_function_count;
@@ -336,77 +336,11 @@ static void emit_exhausted(stencil_emitter *e)
     word(e, 0xd61f0220); /* br x17 */
 }
 
-static void append(stencil_emitter *e, const void *from, size_t count)
+void wj_write_frame(stencil_emitter *e)
 {
-    if (wj_reserve(e, count)) {
-        memcpy(e->code + e->count, from, count);
-        e->count += count;
-    }
-}
-
-/* Fills up with what is no instruction; where the code is then. */
-static uint32_t align(stencil_emitter *e, size_t to_bytes)
-{
-    while (e->count % to_bytes != 0 && !e->failed) {
-        static const uint8_t filler = 0;
-        append(e, &filler, 1);
-    }
-    return (uint32_t)e->count;
-}
-
-void wj_emit_rest(stencil_emitter *e)
-{
-    for (size_t i = 0; i < e->stub_count && !e->failed; i++) {
-        stencil_stub *stub = &e->stubs[i];
-        stub->place = (uint32_t)e->count;
-        if (stub->kind != STUB_EDGE && stub->kind != STUB_EXHAUSTED) {
-            wj_note_site(e, stub->place, stub->module_offset);
-        }
-        wj_set_region(e, stub->region);
-        switch (stub->kind) {
-        case STUB_EDGE:
-            wj_emit_edge(e, stub->region, e->marks[stub->number] & ~TARGET_MARK);
-            jump(e, stub->number);
-            break;
-        case STUB_TRAP:
-            wj_emit_trap(e, (int)stub->number);
-            break;
-        case STUB_EXHAUSTED:
-            emit_exhausted(e);
-            break;
-        case STUB_HOT:
-            emit_hot(e, stub, i > 1); /* the first two are those of the function's start */
-            break;
-        case STUB_TYPE:
-            emit_type(e, stub);
-            break;
-        case STUB_OUT_OF_FUEL:
-            wj_emit_out_of_fuel(e);
-            break;
-        case STUB_EPOCH:
-            wj_emit_epoch(e, stub);
-            break;
-        }
-    }
-    if (e->uses_pool) {
-        e->pool = align(e, 16);
-        size_t size_bytes;
-        const uint8_t *pool = wj_stencil_pool(&size_bytes);
-        append(e, pool, size_bytes);
-    }
-    if (e->pooled_count != 0) {
-        e->own_pool = align(e, 8);
-        append(e, e->pooled, e->pooled_count * sizeof *e->pooled);
-    }
-    uint32_t frame = e->saved_bytes + slots_bytes(e) + e->outgoing_bytes;
-    frame = (frame + STACK_ALIGNMENT_BYTES - 1) & ~(uint32_t)(STACK_ALIGNMENT_BYTES - 1);
-    e->frame_bytes = frame;
-    if (!e->failed) {
-        wj_write_32(e, e->check_hole, instruction_at(e, e->check_hole) | (frame & 0xffff) << 5);
-        uint32_t upper = e->check_hole + INSTRUCTION_BYTES;
-        wj_write_32(e, upper, instruction_at(e, upper) | frame >> 16 << 5);
-    }
-    wj_write_jumps(e);
+    uint32_t upper = e->check_hole + INSTRUCTION_BYTES;
+    wj_write_32(e, e->check_hole, instruction_at(e, e->check_hole) | (e->frame_bytes & 0xffff) << 5);
+    wj_write_32(e, upper, instruction_at(e, upper) | e->frame_bytes >> 16 << 5);
 }
 
 #endif

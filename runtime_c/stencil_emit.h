@@ -18,11 +18,14 @@ enum {
     INTEGER_REGISTERS = 9,
     SAVED_REGISTERS = 5,
     FLOAT_REGISTERS = 7,
+    FILLER = 0, /* no instruction: what is between code and constants */
 #else
     INTEGER_REGISTERS = 8,
     SAVED_REGISTERS = 4,
     FLOAT_REGISTERS = 11,
+    FILLER = 0xcc,
 #endif
+    STACK_ALIGNMENT_BYTES = 16,
     NOWHERE = 15,
     FIRST_FLOAT = 16,
     STENCIL_REGISTERS = INTEGER_REGISTERS + FLOAT_REGISTERS,
@@ -205,6 +208,12 @@ static inline uint8_t wj_register_number(uint8_t where)
     return wj_register_numbers[where];
 }
 
+/* Of the slots in the frame. */
+static inline uint32_t slots_bytes(const stencil_emitter *e)
+{
+    return 8 * (e->function->slot_count + e->has_scratch_slot);
+}
+
 /* What of a register's number an instruction has in its field: all of it, or the three low bits. */
 static inline uint8_t wj_low_bits(uint8_t number)
 {
@@ -230,8 +239,6 @@ static inline void wj_fill_field(uint8_t *code, const wj_stencil_field *field, u
 
 /* Writes the distance of a jump, or of what an instruction reads, whose hole is at a place. */
 WJ_INTERNAL void wj_write_distance(stencil_emitter *e, size_t hole, uint32_t distance);
-/* What leads from one region's registers to another's; nothing if they are the same. */
-WJ_INTERNAL void wj_emit_edge(stencil_emitter *e, uint32_t from, uint32_t to);
 /* Fills in a hole at `place`. `slots`: as the stencil's operands; the result first, if it `has_result`. */
 WJ_INTERNAL void wj_fill_hole(stencil_emitter *e, size_t place, const wj_stencil_hole *hole, const uint32_t *slots,
                               bool has_result, uint64_t constant, uint32_t target);
@@ -239,11 +246,9 @@ WJ_INTERNAL void wj_fill_hole(stencil_emitter *e, size_t place, const wj_stencil
 WJ_INTERNAL void wj_fill_with_constant(stencil_emitter *e, size_t place, uint64_t value);
 /* Loads a constant into a register of floats. */
 WJ_INTERNAL void wj_emit_float_constant(stencil_emitter *e, uint8_t where, uint64_t value);
-/* Between a register and the slot that is in it; nothing if that is in none. */
-WJ_INTERNAL void wj_store_register(stencil_emitter *e, uint32_t slot);
-WJ_INTERNAL void wj_load_register(stencil_emitter *e, uint32_t slot);
-/* A register's place, which has what is in the slot, goes to the frame. */
+/* Between the register of a place and the frame, where the slot is. */
 WJ_INTERNAL void wj_store_place(stencil_emitter *e, uint8_t place, uint32_t slot, bool is_vector);
+WJ_INTERNAL void wj_load_place(stencil_emitter *e, uint8_t place, uint32_t slot, bool is_vector);
 /* From the slots of operands to that of the result, the first, all of which are in the frame then; with a number behind
  * them. */
 WJ_INTERNAL void wj_emit_routine(stencil_emitter *e, const void *function, const uint32_t *slots, uint32_t count, uint32_t number);
@@ -271,8 +276,15 @@ WJ_INTERNAL void wj_emit_jump(stencil_emitter *e, uint32_t target);
 WJ_INTERNAL void wj_emit_table(stencil_emitter *e, uint32_t slot, uint32_t count, const uint32_t *targets);
 WJ_INTERNAL void wj_emit_return(stencil_emitter *e, uint32_t slot);
 WJ_INTERNAL void wj_emit_prologue(stencil_emitter *e);
-/* Stubs, and what only they and the start of the code can know. */
-WJ_INTERNAL void wj_emit_rest(stencil_emitter *e);
+/* What stands behind the body: a function, or a loop, that began often; a type that may match; no room for the frame; nothing
+ * is left of the fuel; the epoch's deadline is reached. */
+WJ_INTERNAL void wj_emit_hot(stencil_emitter *e, const stencil_stub *stub, bool is_loop);
+WJ_INTERNAL void wj_emit_type(stencil_emitter *e, const stencil_stub *stub);
+WJ_INTERNAL void wj_emit_exhausted(stencil_emitter *e);
+WJ_INTERNAL void wj_emit_out_of_fuel(stencil_emitter *e);
+WJ_INTERNAL void wj_emit_epoch(stencil_emitter *e, const stencil_stub *stub);
+/* Tells the prologue how large the frame is. */
+WJ_INTERNAL void wj_write_frame(stencil_emitter *e);
 
 /* ---- stencil_registers.c ---- */
 
@@ -340,6 +352,17 @@ WJ_INTERNAL void wj_find_vectors(stencil_emitter *e);
 /* An operation with vectors that is not all of one stencil, or none for this engine. */
 WJ_INTERNAL bool wj_emit_vector(stencil_emitter *e, const stencil_instruction *found, const uint32_t *word);
 
+/* ---- stencil_places.c ---- */
+
+/* Between a register and the slot that is in it; nothing if that is in none. */
+WJ_INTERNAL void wj_store_register(stencil_emitter *e, uint32_t slot);
+WJ_INTERNAL void wj_load_register(stencil_emitter *e, uint32_t slot);
+/* All registers of locals, or those that calls change. */
+WJ_INTERNAL void wj_store_registers(stencil_emitter *e, bool all);
+WJ_INTERNAL void wj_load_registers(stencil_emitter *e);
+/* What leads from one region's registers to another's; nothing if they are the same. */
+WJ_INTERNAL void wj_emit_edge(stencil_emitter *e, uint32_t from, uint32_t to);
+
 /* ---- stencil_translate.c ---- */
 
 /* Copies the stencil of an operation whose result and operands are at `places`. */
@@ -382,6 +405,8 @@ static inline stencil_instruction wj_decode(const uint32_t *at)
 }
 
 WJ_INTERNAL void wj_emit_row(stencil_emitter *e, stencil_row *of);
+/* All of a function but what stands before and behind its body. */
+WJ_INTERNAL void wj_emit_body(stencil_emitter *e);
 /* Writes a constant to where the slot is. */
 WJ_INTERNAL void wj_emit_constant(stencil_emitter *e, uint32_t slot, uint64_t value);
 

@@ -779,7 +779,7 @@ static uint32_t returned_local(const stencil_emitter *e, const uint32_t *word, u
     return is_it ? word[2] : NO_SLOT;
 }
 
-static void emit_body(stencil_emitter *e)
+void wj_emit_body(stencil_emitter *e)
 {
     const wj_interpreted *f = e->function;
     uint32_t site = 0;
@@ -817,90 +817,5 @@ static void emit_body(stencil_emitter *e)
         at += found.length;
     }
 }
-
-/* ---- a function ---- */
-
-static const wj_native *translate(stencil_emitter *e, wj_interpreter *interpreter)
-{
-    wj_find_vectors(e);
-    if (!wj_choose_registers(e) || !wj_find_narrow(e)) {
-        return NULL;
-    }
-    e->uses_memory = e->uses_memory && interpreter->plan.has_memory != 0;
-    wj_set_region(e, 0);
-    wj_emit_prologue(e);
-    emit_body(e);
-    wj_emit_rest(e);
-    if (e->failed) {
-        return NULL;
-    }
-    const uint32_t(*sites)[2] = (const uint32_t(*)[2])(const void *)e->sites;
-    wj_translated_code made = {e->code, e->count, e->frame_bytes, sites, e->site_count};
-    const wj_native *native = wj_native_publish(interpreter, e->function->function_index, &made);
-    e->is_refused = native == NULL;
-    return native;
-}
-
-/* Native code, or WJ_NO_NATIVE; NULL if something is to interrupt this thread, or the system gives no memory for now. */
-static const wj_native *make(wj_interpreter *interpreter, const wj_interpreted *function)
-{
-    if (function->slot_count > MOST_SLOTS || !wj_has_stencils()) {
-        return WJ_NO_NATIVE;
-    }
-    stencil_emitter e = {.of = interpreter, .function = function, .signature = function->signature};
-    e.scratch_slot = function->slot_count;
-    e.registers = calloc(function->slot_count + 2, sizeof *e.registers);
-    e.is_float = calloc(function->local_count + 1, sizeof *e.is_float);
-    e.is_narrow = calloc(function->local_count + 1, sizeof *e.is_narrow);
-    e.is_vector = calloc(function->local_count + 2, sizeof *e.is_vector);
-    e.places = calloc(function->word_count + 1, sizeof *e.places);
-    e.marks = calloc(function->word_count + 1, sizeof *e.marks);
-    wj_begin_emitter(&e);
-    bool has_room = e.registers != NULL && e.is_float != NULL && e.is_narrow != NULL && e.is_vector != NULL && e.places != NULL && e.marks != NULL;
-    const wj_native *native = has_room ? translate(&e, interpreter) : NULL;
-    free(e.registers);
-    free(e.is_float);
-    free(e.is_narrow);
-    free(e.is_vector);
-    free(e.pooled);
-    free(e.places);
-    free(e.marks);
-    free(e.regions);
-    free(e.code);
-    free(e.sites);
-    free(e.jumps);
-    free(e.stubs);
-    return native == NULL && !e.is_interrupted && !e.is_refused ? WJ_NO_NATIVE : native;
-}
-
-/* Whether the system has not just refused memory for code. */
-static bool may_ask(const wj_interpreter *interpreter)
-{
-    int64_t asks_again_ns = __atomic_load_n(&interpreter->asks_again_ns, __ATOMIC_RELAXED);
-    return asks_again_ns == 0 || wj_now_ns(CLOCK_MONOTONIC) >= asks_again_ns;
-}
-
-const wj_native *wj_native_of(wj_interpreter *interpreter, wj_interpreted *function)
-{
-    const wj_native *found = __atomic_load_n(&function->native, __ATOMIC_ACQUIRE);
-    if (found == NULL && may_ask(interpreter)) {
-        int64_t began_ns = wj_now_ns(CLOCK_MONOTONIC);
-        const wj_native *made = make(interpreter, function);
-        (void)__atomic_fetch_add(&function->translate_ns, wj_now_ns(CLOCK_MONOTONIC) - began_ns, __ATOMIC_RELAXED);
-        if (__atomic_compare_exchange_n(&function->native, &found, made, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
-            found = made; /* else another thread was faster */
-        }
-    }
-    return found == WJ_NO_NATIVE ? NULL : found;
-}
 /* NOLINTEND(clang-analyzer-core.*, clang-analyzer-security.ArrayBound) */
-
-#else
-
-const wj_native *wj_native_of(wj_interpreter *interpreter, wj_interpreted *function)
-{
-    (void)interpreter;
-    (void)function;
-    return NULL;
-}
 #endif

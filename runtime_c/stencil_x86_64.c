@@ -51,7 +51,7 @@ void wj_fill_hole(stencil_emitter *e, size_t place, const wj_stencil_hole *hole,
     case WJ_HOLE_TARGET:
         wj_add_jump(e, (uint32_t)place, target, (uint32_t)place + 4);
         break;
-    case WJ_HOLE_POOL: /* the pool stands behind all code: the target is set in wj_emit_rest */
+    case WJ_HOLE_POOL: /* the pool stands behind all code: the target is set when the body is done */
         e->uses_pool = true;
         wj_add_jump(e, (uint32_t)place, POOL_TARGET | (uint32_t)hole->addend, (uint32_t)place + 4);
         break;
@@ -90,74 +90,27 @@ void wj_emit_float_constant(stencil_emitter *e, uint8_t where, uint64_t value)
     wj_add_jump(e, (uint32_t)e->count - 4, CONSTANT_TARGET | wj_add_constant(e, value), (uint32_t)e->count);
 }
 
-void wj_store_register(stencil_emitter *e, uint32_t slot)
+void wj_store_place(stencil_emitter *e, uint8_t place, uint32_t slot, bool is_vector)
 {
-    uint8_t where = e->registers[slot];
-    if (where >= FIRST_FLOAT && wj_is_vector(e, slot)) {
-        store_vector(e, wj_register_number(where), RBP, slot_at(e, slot));
-    } else if (where >= FIRST_FLOAT) {
-        store_float(e, wj_register_number(where), RBP, slot_at(e, slot));
-    } else if (where != IN_FRAME) {
-        store(e, wj_register_number(where), RBP, slot_at(e, slot));
-    }
-}
-
-void wj_load_register(stencil_emitter *e, uint32_t slot)
-{
-    uint8_t where = e->registers[slot];
-    if (where >= FIRST_FLOAT && wj_is_vector(e, slot)) {
-        load_vector(e, wj_register_number(where), RBP, slot_at(e, slot));
-    } else if (where >= FIRST_FLOAT) {
-        load_float(e, wj_register_number(where), RBP, slot_at(e, slot));
-    } else if (where != IN_FRAME) {
-        load(e, wj_register_number(where), RBP, slot_at(e, slot));
-    }
-}
-
-void wj_store_registers(stencil_emitter *e, bool all)
-{
-    for (uint32_t i = all ? 0 : SAVED_REGISTERS; i < STENCIL_REGISTERS; i++) {
-        if (e->held[i] != NO_SLOT && !wj_is_operand(e, e->held[i])) {
-            wj_store_register(e, e->held[i]);
-        }
-    }
-}
-
-void wj_load_registers(stencil_emitter *e)
-{
-    for (uint32_t i = SAVED_REGISTERS; i < STENCIL_REGISTERS; i++) {
-        if (e->held[i] != NO_SLOT) {
-            wj_load_register(e, e->held[i]);
-        }
-    }
-}
-
-static void between(stencil_emitter *e, uint32_t i, uint32_t slot, bool loads)
-{
-    if (i >= INTEGER_REGISTERS && e->is_vector[slot] != 0) {
-        (loads ? load_vector : store_vector)(e, wj_register_number((uint8_t)(FIRST_FLOAT + i - INTEGER_REGISTERS)), RBP,
-                                             slot_at(e, slot));
-    } else if (i >= INTEGER_REGISTERS) {
-        (loads ? load_float : store_float)(e, wj_register_number((uint8_t)(FIRST_FLOAT + i - INTEGER_REGISTERS)), RBP,
-                                           slot_at(e, slot));
+    uint8_t number = wj_register_number(place);
+    if (is_vector) {
+        store_vector(e, number, RBP, slot_at(e, slot));
+    } else if (place >= FIRST_FLOAT) {
+        store_float(e, number, RBP, slot_at(e, slot));
     } else {
-        (loads ? load : store)(e, wj_register_number((uint8_t)(FIRST_INTEGER + i)), RBP, slot_at(e, slot));
+        store(e, number, RBP, slot_at(e, slot));
     }
 }
 
-void wj_emit_edge(stencil_emitter *e, uint32_t from, uint32_t to)
+void wj_load_place(stencil_emitter *e, uint8_t place, uint32_t slot, bool is_vector)
 {
-    const stencil_region *before = &e->regions[from];
-    const stencil_region *after = &e->regions[to];
-    for (uint32_t i = 0; i < STENCIL_REGISTERS; i++) {
-        if (before->slots[i] != NO_SLOT && before->slots[i] != after->slots[i] && (before->dirty >> i & 1) != 0) {
-            between(e, i, before->slots[i], false);
-        }
-    }
-    for (uint32_t i = 0; i < STENCIL_REGISTERS; i++) {
-        if (after->slots[i] != NO_SLOT && before->slots[i] != after->slots[i]) {
-            between(e, i, after->slots[i], true);
-        }
+    uint8_t number = wj_register_number(place);
+    if (is_vector) {
+        load_vector(e, number, RBP, slot_at(e, slot));
+    } else if (place >= FIRST_FLOAT) {
+        load_float(e, number, RBP, slot_at(e, slot));
+    } else {
+        load(e, number, RBP, slot_at(e, slot));
     }
 }
 

@@ -23,7 +23,6 @@ static const uint8_t ARGUMENT_NUMBERS[WJ_INT_REGISTERS] = {RDI, RSI, RDX, RCX, R
  * is hot at, a func-ref,
  * r12 to r15. */
 enum { SAVED_RBX = -8, RESULTS_AREA = -16 };
-enum { STACK_ALIGNMENT_BYTES = 16 };
 
 /* ---- bytes ---- */
 
@@ -205,11 +204,6 @@ static inline void jump_back(stencil_emitter *e, uint32_t place)
 
 /* ---- slots ---- */
 
-static inline uint32_t slots_bytes(const stencil_emitter *e)
-{
-    return 8 * (e->function->slot_count + e->has_scratch_slot);
-}
-
 /* Whether rdi holds what is left of the fuel, or iterations. */
 static inline bool has_count(const stencil_emitter *e)
 {
@@ -310,10 +304,8 @@ static inline bool has_many_integers(const wj_signature *type)
 
 /* ---- stencil_x86_64_metering.c ---- */
 
-/* What stands behind the body: nothing is left of the fuel; nothing may be; the epoch's deadline is reached. */
-WJ_INTERNAL void wj_emit_out_of_fuel(stencil_emitter *e);
+/* Behind the body: perhaps nothing is left of the fuel. */
 WJ_INTERNAL void wj_emit_fuel_check(stencil_emitter *e);
-WJ_INTERNAL void wj_emit_epoch(stencil_emitter *e, const stencil_stub *stub);
 /* The loops of the activation are hot once they have used so much more. Changes rax and rcx. */
 WJ_INTERNAL void wj_set_hot_fuel(stencil_emitter *e);
 
@@ -321,11 +313,5 @@ WJ_INTERNAL void wj_set_hot_fuel(stencil_emitter *e);
 
 /* Those that calls leave alone. */
 WJ_INTERNAL void wj_restore_registers(stencil_emitter *e);
-
-/* ---- stencil_x86_64.c ---- */
-
-/* All registers of locals, or those that calls change. */
-WJ_INTERNAL void wj_store_registers(stencil_emitter *e, bool all);
-WJ_INTERNAL void wj_load_registers(stencil_emitter *e);
 
 #endif

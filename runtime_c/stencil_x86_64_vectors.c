@@ -37,18 +37,6 @@ void wj_emit_vector_constant(stencil_emitter *e, uint8_t where, uint32_t slot, c
     }
 }
 
-void wj_store_place(stencil_emitter *e, uint8_t place, uint32_t slot, bool is_vector)
-{
-    uint8_t number = wj_register_number(place);
-    if (is_vector) {
-        store_vector(e, number, RBP, slot_at(e, slot));
-    } else if (place >= FIRST_FLOAT) {
-        store_float(e, number, RBP, slot_at(e, slot));
-    } else {
-        store(e, number, RBP, slot_at(e, slot));
-    }
-}
-
 static void load_operand(stencil_emitter *e, uint8_t to, uint32_t slot)
 {
     uint8_t where = e->registers[slot];
