@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import resource
 import signal
 import subprocess
 import sys
@@ -324,6 +325,20 @@ def test_what_a_compiler_took_for_others_does_not_count(monkeypatch: pytest.Monk
     config = COMPILED.copy()
     config.max_compiler_memory = 900 << 20
     Module(Engine(config), shapes.SHAPES["additions"](12))
+
+
+def test_what_bounds_a_compilation_does_not_bound_questions_after_it() -> None:
+    """Several on what a processor has (some 0.1 s each) took what was left of the compilation's two seconds."""
+    worker = workers.Worker()
+    try:
+        bounds = []
+        for output in ("object", "target"):
+            worker.send(pipeline._request_fields(COMPILED, output), b"")
+            assert worker.receive() is not None
+            bounds.append(resource.prlimit(worker.process.pid, resource.RLIMIT_CPU)[0])
+        assert bounds[1] - bounds[0] >= 10
+    finally:
+        worker.close()
 
 
 @pytest.mark.parametrize("tier", ["auto", "baseline", "optimized"])

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -156,6 +157,24 @@ def test_replies_that_nobody_fetches_keep_no_worker(pool: WorkerPool, are_kept: 
         time.sleep(0.01)
     assert pool.idle
     assert [one.result()[1][:4] for one in pending] == [b"\x7fELF"] * len(pending)
+
+
+def test_a_full_pool_has_another_worker_for_what_one_took_too_long_for(
+    pool: WorkerPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was asked for with the pool's lock held, which what starts it needs: all of them waited for ever."""
+    pool.most_workers = 1
+    first = pool.begin(FIELDS, LARGE)
+    os.kill(process_id(first), signal.SIGXCPU)
+    replies: list[bytes] = []
+    thread = threading.Thread(target=lambda: replies.append(pool.begin(FIELDS, LARGE).result()[1]), daemon=True)
+    monkeypatch.setattr(threading, "main_thread", lambda: thread)  # which starts no worker itself
+    thread.start()
+    thread.join(60)
+    if not replies:
+        pool.lock = threading.RLock()  # for the end of this test
+    assert len(replies) == 1
+    assert first.result()[1][:4] == b"\x7fELF"
 
 
 def test_an_interrupt_while_a_worker_starts_leaves_it_to_its_pool(

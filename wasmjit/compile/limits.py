@@ -253,8 +253,8 @@ def quicker(fields: dict[str, Any]) -> dict[str, Any] | None:
 
 def with_budget(fields: dict[str, Any], text_bytes: int) -> dict[str, Any]:
     """The fields of a request, with what it may take."""
-    if fields["output"] == "target":
-        return fields
+    if fields["output"] == "target":  # compiles nothing of the user's, to which alone `memory_bytes` applies
+        return {**fields, "cpu_seconds": _LAST_BASE_SECONDS, "memory_bytes": None}
     return {**fields, "cpu_seconds": budget_seconds(fields["opt_level"], text_bytes)}
 
 

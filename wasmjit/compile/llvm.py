@@ -365,15 +365,15 @@ def _serve(requests: BinaryIO, replies: BinaryIO) -> None:
         message = None  # the text is not to be kept in several forms
         forget_words()
         try:
-            if fields["output"] == "target":
-                write_message(replies, describe_target(fields), b"")
-                continue
             try:
                 limits.begin(fields)
             except MemoryError:
                 if is_used:  # what it has may be that of another request: whoever asked finds it gone, and asks another
                     return
                 raise
+            if fields["output"] == "target":
+                write_message(replies, describe_target(fields), b"")
+                continue
             is_used = True
             texts, body = [body.decode()], b""
             result, facts = compile_text(texts.pop(), fields)

@@ -115,7 +115,7 @@ def describe_exit(code: int | None) -> str:
 
 
 def _out_of_time(fields: dict[str, Any], body: bytes) -> CompileError:
-    seconds = limits.budget_seconds(fields["opt_level"], len(body))
+    seconds = limits.with_budget(fields, len(body))["cpu_seconds"]
     return CompileError(f"compiling took more than {seconds:.0f} s of processor time, without optimisation")
 
 
@@ -128,6 +128,7 @@ class Pending:
         self._is_sent = False
         self._request = (fields, body)
         self._reply: tuple[dict[str, Any], bytes] | CompileError | None = None
+        self._exit_code: int | None = None  # of its worker, if that ended
         self._is_waited_for = False
 
     def send(self) -> None:
@@ -152,16 +153,22 @@ class Pending:
         """Waits for the reply. To be called once. Raises CompileError if LLVM refuses or the process dies."""
         with self._pool.lock:
             self._is_waited_for = True
-        if self._reply is None:
+        if self._reply is None and self._exit_code is None:
             self.fetch()
         reply, self._reply = self._reply, None
+        if self._exit_code is not None:
+            reply = self._again(self._exit_code, reply)
+        self._request = ({}, b"")
         if isinstance(reply, CompileError):
             raise reply
         assert reply is not None
         return reply
 
     def fetch(self) -> None:
-        """Waits for the reply, keeps it, and gives the worker back."""
+        """Waits for the reply, keeps it, and gives the worker back.
+
+        Asks nobody else, where the worker ended: the pool's lock may be held, which a worker that starts needs.
+        """
         worker = self._worker
         if worker is None:
             self._reply = CompileError("the request was abandoned")
@@ -176,10 +183,10 @@ class Pending:
         self._is_sent = False
         if worker.process.poll() is None:
             self._pool.give_back(self)
+            self._request = ({}, b"")
         else:
             self._worker = None
-            reply = self._again(worker.process.returncode, reply)
-        self._request = ({}, b"")
+            self._exit_code = worker.process.returncode
         self._reply = reply
 
     def _again(
