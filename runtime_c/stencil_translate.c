@@ -627,6 +627,7 @@ static void emit_other(stencil_emitter *e, const uint32_t *w)
         emit_constant(e, w[1], w[2] | (uint64_t)w[3] << 32);
         break;
     case WJ_OP_LOOP: /* it, and fuel and epochs behind it, may call out: what is in registers where no branch leads here is lost */
+        wj_use_home_memory(e); /* whose base is loaded then */
         wj_store_operands(e, NULL, 0, false);
         wj_count_iteration(e, w[1]);
         break;

@@ -286,21 +286,31 @@ def test_tail_callers_and_what_they_call_are_native_code() -> None:
     assert [function.tier for function in module.tier_report()] == ["stencil", "stencil"]
 
 
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("options", [{}, {"consume_fuel": True}, {"epoch_interruption": True}], ids=str)
-def test_operands_outlive_a_report_at_a_loop_that_no_branch_leads_to(
-    options: dict[str, Any], seed: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A loop's parameter, and what is below it, were in registers that the call of whoever compiles changes."""
+# What a loop may call out for.
+REPORTS = pytest.mark.parametrize("options", [{}, {"consume_fuel": True}, {"epoch_interruption": True}], ids=str)
+
+
+def store_with_reports(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Store:
+    """Loops are reported as hot again and again, and nothing is compiled."""
     monkeypatch.setattr(thresholds, "INTERPRETER_BUDGET", 3)
     monkeypatch.setattr(thresholds, "OPTIMISER_PATIENCE_SECONDS", 600.0)
-    monkeypatch.setattr(thresholds, "REGISTER_SEED", seed)
     store = Store(Engine(Config(tier="auto", cache=False, **options)))
     if "consume_fuel" in options:
         store.set_fuel(1 << 40)
     if "epoch_interruption" in options:
         store.set_epoch_deadline(0)
         store.epoch_deadline_callback(lambda: 0)
+    return store
+
+
+@pytest.mark.parametrize("seed", range(3))
+@REPORTS
+def test_operands_outlive_a_report_at_a_loop_that_no_branch_leads_to(
+    options: dict[str, Any], seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loop's parameter, and what is below it, were in registers that the call of whoever compiles changes."""
+    monkeypatch.setattr(thresholds, "REGISTER_SEED", seed)
+    store = store_with_reports(options, monkeypatch)
     text = """(module (memory 1) (func (export "f") (param $n i32) (result i64) (local $i i32) (local $sum i64)
       (loop $again
         (local.set $sum (i64.add (local.get $sum) (i64.add (i64.load (i32.const 0))
@@ -311,4 +321,26 @@ def test_operands_outlive_a_report_at_a_loop_that_no_branch_leads_to(
     module = Module(store.engine, text)
     exports = Instance(store, module, []).exports(store)
     assert exports["f"](store, 40) == sum(3 * (5 + i) for i in range(40))
+    assert {function.tier for function in module.tier_report()} == {"stencil"}
+
+
+@REPORTS
+def test_a_memory_outlives_a_report_at_a_loop_that_no_branch_leads_to(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind it, accesses to the second memory, compared with its size, went to the first: out of its bounds."""
+    store = store_with_reports(options, monkeypatch)
+    text = """(module (memory 1) (memory 1 1)
+      (data (memory 0) (i32.const 0) "\\05") (data (memory 1) (i32.const 0) "\\07")
+      (func (export "f") (param $n i32) (result i32) (local $i i32) (local $sum i32)
+      (loop $again
+        (drop (i32.load8_u 0 (i32.const 0))) (drop (i32.load8_u 0 (i32.const 1))) (drop (i32.load8_u 0 (i32.const 2)))
+        (drop (i32.load8_u 1 (local.get $i)))
+        (loop (nop))
+        (local.set $sum (i32.add (local.get $sum) (i32.load8_u 1 (i32.const 0))))
+        (br_if $again (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (local.get $n))))
+      (local.get $sum)))"""
+    module = Module(store.engine, text)
+    exports = Instance(store, module, []).exports(store)
+    assert exports["f"](store, 40) == 40 * 7
     assert {function.tier for function in module.tier_report()} == {"stencil"}
