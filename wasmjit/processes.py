@@ -127,9 +127,9 @@ def start(
     `keep`: descriptors that it gets. `alone`: in a session of its own. `niceness`: by how much it gives way to us, from
     its imports on. Raises CompileError.
     """
-    with importing():
-        import json
-        import subprocess
+    prepare()
+    import json
+    import subprocess
 
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     if not sys.flags.ignore_environment and "PYTHONHOME" in os.environ:
@@ -170,9 +170,25 @@ def start(
     process.stdin = os.fdopen(ours[0], "wb", buffering=0)
     process.stdout = os.fdopen(ours[1], "rb", buffering=0) if pass_output else None
     process.stderr = None if words is None else os.fdopen(words, "rb", buffering=0)
-    with _started_lock:
-        _started.add(process)
+    _started.add(process)
     return process
+
+
+_is_prepared = False
+
+
+def prepare() -> None:
+    """Imports what `start` takes.
+
+    A signal handler that interrupts an import, and waits for a thread that starts a process, does it by itself: the
+    thread would wait for the lock of imports.
+    """
+    global _is_prepared
+    if not _is_prepared:
+        with importing():
+            import json  # noqa: F401
+            import subprocess  # noqa: F401
+        _is_prepared = True
 
 
 def _pipe() -> tuple[int, int]:
@@ -241,8 +257,7 @@ def end(process: subprocess.Popen[bytes], *, group: bool = False) -> None:
     """Kills it and closes its pipes; with `group`, its children too. It has nothing to lose."""
     import signal
 
-    with _started_lock:
-        _started.discard(process)
+    _started.discard(process)
     if process.poll() is None:  # its id is still its own
         with contextlib.suppress(OSError):
             if group:
@@ -255,8 +270,7 @@ def end(process: subprocess.Popen[bytes], *, group: bool = False) -> None:
 
 def forget(process: subprocess.Popen[bytes]) -> None:
     """It goes on without us."""
-    with _started_lock:
-        _started.discard(process)
+    _started.discard(process)
     process.returncode = 0  # nobody is to be warned of it
 
 
@@ -358,8 +372,8 @@ def num_processors() -> int:
 
 # ---- forks ----
 
+# Without a lock: a signal handler may come where it is held, and wait for a thread that starts a process.
 _started: set[subprocess.Popen[bytes]] = set()
-_started_lock = threading.RLock()
 _import_lock = threading.RLock()
 # Imports take milliseconds. What they wait for may be held by the thread that forks: then it goes on.
 _LONGEST_IMPORT_SECONDS = 2.0
@@ -388,9 +402,9 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     """The processes are the parent's: their pipes would keep them, and us, waiting for each other."""
-    global is_forked, _import_lock, _started_lock
+    global is_forked, _import_lock
     is_forked = True
-    _import_lock, _started_lock = threading.RLock(), threading.RLock()
+    _import_lock = threading.RLock()
     for process in list(_started):
         process.returncode = 0  # nothing of it is to be waited for, or killed, here
         close_pipes(process)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import queue
 import time
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
@@ -24,10 +25,13 @@ from .unit_state import CodePolicy
 from .workers import Pending, WorkerPool, background_pool, pool, readable
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
     from dataclasses import dataclass, replace
 else:
     from ..records import dataclass, replace
+
+_Reply = tuple[dict[str, Any], bytes]
+# A signal handler may have forked while a compilation waits for replies: the child is told.
+_LOOK_AGAIN_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +181,7 @@ class _Part:
         self.policy = policy
         self.layout = abi.module_layout(module)
         self.remaining = list(plan_units(module))
-        self.num_running = 0  # units that compilers have
+        self.running: set[range] = set()  # units that compilers have
         self.left: list[tuple[range, bytes]] = []  # units of functions that are left out, and the text in their place
         self.result: list[CompiledUnit] = []
         self.interpretable = bytearray(len(module.bodies))
@@ -205,49 +209,63 @@ class _Compilation:
         self._workers = pool()
         self._parts: list[_Part] = []
         self._num_units = 0
-        self._futures: dict[Future[tuple[dict[str, Any], bytes]], tuple[_Part, range]] = {}
+        # From threads that wait for compilers.
+        self._replies: queue.SimpleQueue[tuple[_Part, range, _Reply | BaseException]] = queue.SimpleQueue()
         self._in_parallel = False
 
     def add(self, part: _Part) -> None:
         """One more module, before `run`."""
         self._parts.append(part)
         self._num_units += len(part.remaining)
-        self._in_parallel = self._config.parallel_compilation and self._num_units > 1
+        self._in_parallel = (
+            self._config.parallel_compilation and self._num_units > 1 and not self._workers.is_held_by_this_thread
+        )
 
     def run(self) -> list[list[CompiledUnit]]:
         """The units of each module, in order."""
-        from concurrent.futures import FIRST_COMPLETED, wait
-
         try:
-            while (part := self._unfinished()) is not None or self._futures:
+            while (part := self._unfinished()) is not None or self._num_running():
                 timeout_seconds = self._left_seconds()
                 if os.getpid() != self._pid:
                     raise CompileError("the process was forked while it compiled")  # the threads are the parent's
                 # One text more than are being compiled: no worker waits for the generator, and not all texts are in
                 # memory at once. A process that compiles by itself does one thing at a time.
                 most = self._workers.size + 1 if self._in_parallel and self._workers.alone is None else 0
-                if part is not None and len(self._futures) <= most:
+                if part is not None and self._num_running() <= most:
                     with labelled(part.label):
                         self._go_on(part)
-                    continue
-                for future in wait(self._futures, timeout=timeout_seconds, return_when=FIRST_COMPLETED).done:
-                    made, functions = self._futures.pop(future)
-                    made.num_running -= 1
-                    with labelled(made.label):
-                        self._finish(made, functions, future.result())
+                else:
+                    self._take_reply(timeout_seconds)
         finally:
-            for future in self._futures:
-                future.cancel()
-            if self._futures and os.getpid() == self._pid:  # interrupted, or an error: nobody waits for what they make
-                self._active.end()
+            if self._num_running() and os.getpid() == self._pid:
+                self._active.end()  # interrupted, or an error: nobody waits for what they make
         for part in self._parts:
             part.module.interpretable = bytes(part.interpretable)
         return [sorted(part.result, key=lambda unit: unit.first_function) for part in self._parts]
 
+    def _take_reply(self, timeout_seconds: float | None) -> None:
+        """Waits for a reply for at most so long, and not for ever in a child that a signal handler forked."""
+        try:
+            patience_seconds = _LOOK_AGAIN_SECONDS if timeout_seconds is None else timeout_seconds
+            part, functions, reply = self._replies.get(timeout=min(patience_seconds, _LOOK_AGAIN_SECONDS))
+        except queue.Empty:
+            return
+        part.running.discard(functions)
+        with labelled(part.label):
+            if isinstance(reply, BaseException):
+                try:
+                    raise reply
+                finally:
+                    del reply  # the traceback refers to this frame
+            self._finish(part, functions, reply)
+
+    def _num_running(self) -> int:
+        return sum(len(part.running) for part in self._parts)
+
     def _unfinished(self) -> _Part | None:
         """The first module of which something can be done now."""
         for part in self._parts:
-            if part.remaining or (part.left and not part.num_running):
+            if part.remaining or (part.left and not part.running):
                 return part
         return None
 
@@ -274,14 +292,30 @@ class _Compilation:
         request = _plain(self._fields) if unit.tangled else self._fields
         self._statistics.instructions += unit.num_instructions
         self._statistics.ir_bytes += len(body)
-        if self._in_parallel:
-            threads = self._workers.threads
-            future = threads.submit(_compile_unit, self._workers, functions, request, body, self._active)
-            self._futures[future] = (part, functions)
-            part.num_running += 1
-        else:
+        if not (self._in_parallel and self._begin(part, functions, request, body)):
             self._finish(part, functions, self._compile(functions, request, body))
         return None
+
+    def _begin(self, part: _Part, functions: range, request: dict[str, Any], body: bytes) -> bool:
+        """Has a unit compiled beside others. False if there can be no thread that waits for it."""
+
+        def wait() -> None:
+            try:
+                if self._active.is_over:
+                    return
+                reply: _Reply | BaseException = _compile_unit(self._workers, functions, request, body, self._active)
+            except BaseException as error:
+                reply = error
+            self._replies.put((part, functions, reply))
+
+        part.running.add(functions)
+        try:
+            self._workers.crew.submit(wait, self._workers.size)
+        except (RuntimeError, MemoryError):  # the interpreter ends, or the system has no more
+            part.running.discard(functions)
+            self._in_parallel = False
+            return False
+        return True
 
     def _leave_out(self, part: _Part) -> None:
         """The units of functions that are left to the interpreter, once all others of the module are made."""
@@ -293,12 +327,10 @@ class _Compilation:
         for functions, body in units:
             self._finish(part, functions, self._compile(functions, _plain(self._fields), body), is_left=True)
 
-    def _compile(self, functions: range, request: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
+    def _compile(self, functions: range, request: dict[str, Any], body: bytes) -> _Reply:
         return _compile_unit(self._workers, functions, request, body, self._active, self._left_seconds())
 
-    def _finish(
-        self, part: _Part, functions: range, reply: tuple[dict[str, Any], bytes], is_left: bool = False
-    ) -> None:
+    def _finish(self, part: _Part, functions: range, reply: _Reply, is_left: bool = False) -> None:
         facts, object_bytes = reply
         statistics = self._statistics
         statistics.units += 1
@@ -321,7 +353,8 @@ class _Compilation:
         left = self._began_at + timeout_seconds - time.monotonic()
         if left <= 0:
             remaining = [functions for part in self._parts for functions in part.remaining]
-            raise _timed_out(timeout_seconds, [*(functions for _, functions in self._futures.values()), *remaining])
+            running = [functions for part in self._parts for functions in part.running]
+            raise _timed_out(timeout_seconds, [*running, *remaining])
         return left
 
 
@@ -499,7 +532,7 @@ def _compile_unit(
     body: bytes,
     active: _Active,
     timeout_seconds: float | None = None,
-) -> tuple[dict[str, Any], bytes]:
+) -> _Reply:
     pending = workers.begin(fields, body)
     active.pending.add(pending)
     try:

@@ -15,15 +15,13 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .. import processes, thresholds
 from ..errors import CompileError
 from . import limits
+from .crew import Crew
 from .wire import read_message, write_message
-
-if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
 
 _PIPE_BYTES = 1 << 20
 # All that were not closed. A `Pending` in a garbage cycle gives its worker back when it is collected: if nobody else
@@ -246,20 +244,9 @@ class WorkerPool:
         # Trampolines are made beside the units of their module. One that is started for them and ended when it comes
         # back, with each module, takes as much processor time as small modules do.
         self.most_workers = self.size + 1
-        self._threads: ThreadPoolExecutor | None = None
+        self.crew = Crew()  # that waits for workers
         # What compiles in this process, in place of workers, one request at a time; see `go_alone`.
         self.alone: Callable[[dict[str, Any], bytes], tuple[dict[str, Any], bytes]] | None = None
-
-    @property
-    def threads(self) -> ThreadPoolExecutor:
-        """Threads that wait for workers. Not made before they are needed: calls from a process without threads that
-        let go of the GIL take less time."""
-        from concurrent.futures import ThreadPoolExecutor
-
-        with self.lock:
-            if self._threads is None:
-                self._threads = ThreadPoolExecutor(max_workers=self.size, thread_name_prefix="wasmjit-compile")
-            return self._threads
 
     def request(self, fields: dict[str, Any], body: bytes = b"") -> tuple[dict[str, Any], bytes]:
         """Runs one request on an idle or new worker. Raises CompileError."""
@@ -278,6 +265,12 @@ class WorkerPool:
         self._take(pending)
         pending.send()
         return pending
+
+    @property
+    def is_held_by_this_thread(self) -> bool:
+        """Whether a signal handler or a finalizer asks, in the middle of something here: it must not wait for threads
+        that would use the pool."""
+        return bool(self.lock._is_owned())  # type: ignore[attr-defined]
 
     @property
     def is_full(self) -> bool:
@@ -327,6 +320,7 @@ class WorkerPool:
         """
         if threading.current_thread() is not threading.main_thread():
             return self._keep(Worker(self._niceness))
+        processes.prepare()
         errors: list[BaseException] = []
         done = threading.Event()
 
@@ -347,11 +341,12 @@ class WorkerPool:
             raise errors[0]
 
     def _keep(self, worker: Worker) -> None:
-        with self.lock:
-            if self.alone is None and self.pid == os.getpid():
-                self.idle.append(worker)
-                return
-        worker.close()
+        # Without the lock: the thread that this one starts a worker for may hold it, further up its stack, where a
+        # signal handler interrupted it. In front: `_take` gets what is at the end in two steps.
+        if self.alone is None and self.pid == os.getpid():
+            self.idle.insert(0, worker)
+        else:
+            worker.close()
 
     def _read_ahead(self, timeout_seconds: float) -> None:
         """Takes replies that nobody waits for as yet, and come in this time, in order to have their workers."""
@@ -366,6 +361,7 @@ class WorkerPool:
             with self.lock:
                 pending = waiting[descriptor]
                 if not pending._is_waited_for and pending.fileno() == descriptor:
+                    pending._is_waited_for = True  # nor by a signal handler that comes meanwhile
                     pending.fetch()
 
     def _collect(self) -> None:
@@ -373,8 +369,8 @@ class WorkerPool:
         read, and we would wait for it to read the request."""
         for worker in self._busy[:]:
             if worker.has_reply():
-                self._busy.remove(worker)
                 try:
+                    self._busy.remove(worker)
                     worker.receive()
                 except CompileError:
                     pass
