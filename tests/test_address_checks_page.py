@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import platform
 import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -96,3 +97,18 @@ def test_copies_that_are_built_at_once_leave_the_output_alone(tmp_path: Path) ->
         while not all(one.done() for one in done):
             assert sys.stdout is before
     assert targets[0].read_bytes() == targets[1].read_bytes() != b""
+
+
+def test_each_machine_has_its_own_rows() -> None:
+    """Those of another machine's code cannot be held here."""
+    emulated = TOOL.choose(ROWS, [], emulated=True)
+    own = TOOL.choose(ROWS, [], emulated=False)
+    assert {row.machine for row in emulated} == {"aarch64"}
+    assert all("x86_64" not in row.file for row in emulated)
+    assert {row.machine for row in own} <= {"", platform.machine()}
+    assert len(own) > 100
+    named = TOOL.choose(ROWS, ["stencil-narrow"], emulated=True)
+    assert {row.machine for row in named} == {"", "aarch64"}
+    for row in ROWS:
+        for machine in ("x86_64", "aarch64"):
+            assert f"stencil_{machine}" not in row.file or row.machine == machine

@@ -38,7 +38,7 @@ QEMU = BUILT / "qemu" / "usr" / "bin" / "qemu-aarch64"
 PREFIX = BUILT / "python"  # laid out like a virtual environment
 PYTHON = PREFIX / "bin" / "python"
 SITE = PREFIX / "lib" / "python3.11" / "site-packages"
-EXTENSION = ROOT / "wasmjit" / "runtime" / "_native.cpython-311-aarch64-linux-gnu.so"
+EXTENSION = Path("wasmjit") / "runtime" / "_native.cpython-311-aarch64-linux-gnu.so"
 
 # Before qemu 8 a reservation of 4 GiB costs a record per page; bookworm has 7.2, and the last Python 3.11.
 SOURCES = "".join(
@@ -170,43 +170,51 @@ def install_python() -> None:
     output([*pip, *(f"{name}=={metadata.version(name)}" for name in WHEELS)])
 
 
-def build_script() -> ModuleType:
+def build_script(root: Path) -> ModuleType:
     """runtime_c/build.py, which knows the sources."""
-    spec = importlib.util.spec_from_file_location("runtime_c_build", ROOT / "runtime_c" / "build.py")
+    spec = importlib.util.spec_from_file_location("runtime_c_build", root / "runtime_c" / "build.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def build_extension() -> None:
-    """Cross-compiles the C runtime unless it is newer than every source."""
-    sources = [Path(__file__), *(path for path in (ROOT / "runtime_c").iterdir() if path.is_file())]
-    script = build_script()
+def build_extension(root: Path = ROOT) -> None:
+    """Cross-compiles the C runtime of this tree, or a copy of it, unless it is newer than every source."""
+    runtime, built, extension = root / "runtime_c", root / "build" / "aarch64", root / EXTENSION
+    sources = [Path(__file__), *(path for path in runtime.iterdir() if path.is_file())]
+    script = build_script(root)
     vectors = script.make_code("aarch64")
     stencils = vectors.with_name("wj_stencils_aarch64.h")
     newest = max(path.stat().st_mtime for path in [*sources, vectors, stencils])
-    if EXTENSION.exists() and EXTENSION.stat().st_mtime > newest:
+    if extension.exists() and extension.stat().st_mtime > newest:
         return
-    generated = BUILT / "_native.c"
-    script.make_ffibuilder("runtime_c", []).emit_c_code(str(generated))
-    (BUILT / "static_parts.c").write_text(STATIC_PARTS)
-    sources = [generated, BUILT / "static_parts.c", *(ROOT / "runtime_c" / name for name in script.SOURCES)]
+    (built / "objects").mkdir(parents=True, exist_ok=True)
+    generated = built / "_native.c"
+    script.make_ffibuilder(str(runtime), []).emit_c_code(str(generated))
+    static_parts = built / "static_parts.c"
+    if not static_parts.exists() or static_parts.read_text() != STATIC_PARTS:
+        static_parts.write_text(STATIC_PARTS)
+    sources = [generated, static_parts, *(runtime / name for name in script.SOURCES)]
     headers = SYSTEM / "usr" / "include"
-    options = [*script.FLAGS, *FLAGS, "-DNDEBUG", "-fPIC", "-I", ROOT / "runtime_c", "-I", stencils.parent]
+    options = [*script.FLAGS, *FLAGS, "-DNDEBUG", "-fPIC", "-I", runtime, "-I", stencils.parent]
     options += ["-isystem", headers / "python3.11", "-isystem", headers]
     zig = [sys.executable, "-m", "ziglang"]
-    objects = [BUILT / "objects" / f"{source.stem}.o" for source in sources]
-    objects[0].parent.mkdir(exist_ok=True)
+    objects = [built / "objects" / f"{source.stem}.o" for source in sources]
     compiler = [*zig, "cc", "-target", "aarch64-linux-gnu.2.36", *options]
+    included = max(path.stat().st_mtime for path in [Path(__file__), stencils, *runtime.glob("*.h")])
+    commands = [
+        [*compiler, "-c", source, "-o", made]
+        for source, made in zip(sources, objects, strict=True)
+        if not made.exists() or made.stat().st_mtime <= max(included, source.stat().st_mtime)
+    ]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        commands = ([*compiler, "-c", source, "-o", made] for source, made in zip(sources, objects, strict=True))
         list(pool.map(output, commands))
-    linked = BUILT / EXTENSION.name
+    linked = built / extension.name
     libraries = [SYSTEM / "lib" / "aarch64-linux-gnu" / name for name in ("libc.so.6", "libm.so.6")]
     lld = [*zig, "ld.lld", "-m", "aarch64linux", "-shared", "-z", "force-bti"]
     output([*lld, *objects, vectors, *libraries, "-o", linked])
-    os.replace(linked, EXTENSION)
+    os.replace(linked, extension)
 
 
 def set_up() -> None:

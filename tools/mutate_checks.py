@@ -1,6 +1,6 @@
 """Takes each check between a number of wasm's and an address of the host's away, and wants a test to fail.
 
-    python tools/mutate_checks.py [ID ...] [--jobs N] [--anew] [--list]
+    python tools/mutate_checks.py [ID ...] [--jobs N] [--anew] [--list] [--aarch64]
     python tools/mutate_checks.py --docs [--check]
 
 The checks are the rows of check_mutations.toml beside this file: `search` is text that occurs once in `file`,
@@ -8,6 +8,9 @@ The checks are the rows of check_mutations.toml beside this file: `search` is te
 applied to a copy of the tree, with the C runtime built anew where it is concerned. What then cannot even run a small
 program in every tier proves nothing, and counts as an error of the row. The tests have to pass on the tree as it is,
 first.
+
+Rows with `machine = "aarch64"` are checks that no other machine runs. Elsewhere they are tried under emulation
+(``--aarch64``, tools/aarch64.py), as are then those rows named by IDs that have no machine.
 
 What was found is kept in build/mutate/outcomes.jsonl: begun again over the same tree, only the rows are tried that no
 test failed for yet. The last line says how many are held.
@@ -22,6 +25,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -32,6 +36,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
+from types import ModuleType
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -46,13 +51,15 @@ OUTCOMES = OBJECTS / "outcomes.jsonl"
 COPIED = ("wasmjit", "runtime_c", "tests", "tools", "examples", "docs", "pyproject.toml", "README.md")
 EXTENSION = Path("wasmjit") / "runtime" / ("_native" + sysconfig.get_config_var("EXT_SUFFIX"))
 TEST_SECONDS, ALL_TESTS_SECONDS = 120, 1800
+EMULATED = "aarch64"
+EMULATED_IS_SLOWER = 8  # times
 HELD = "held (a test fails without it)"  # the outcome that a row has to have
 NOT_HELD = "NOT held (its tests pass without it)"
 _BEGIN, _END = "<!-- rows: tools/mutate_checks.py --docs -->", "<!-- end -->"
 # What must still work: else the row breaks everything, and any test fails.
 SMOKE = """
 from wasmjit import *
-for tier in ("auto", "baseline", "optimized"):
+for tier in {tiers}:
     store = Store(Engine(Config(tier=tier, parallel_compilation=False)))
     module = Module(store.engine, '''(module (memory (export "m") 1) (table 2 funcref) (elem (i32.const 0) $f)
         (func $f (param i32) (result i32) (i32.load offset=4 (local.get 0))) (data (i32.const 4) "*")
@@ -74,6 +81,7 @@ class Row:
     search: str
     replace: str
     tests: tuple[str, ...]
+    machine: str = ""  # the only one that runs it
 
 
 def read_rows(path: Path = ROWS) -> list[Row]:
@@ -125,6 +133,15 @@ script.make_ffibuilder(sys.argv[1], []).emit_c_code(sys.argv[2])
 """
 
 
+def load(path: Path) -> ModuleType:
+    """A script as a module."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def generate(sources: Path, target: Path) -> None:
     """Writes the C of the extension module. Raises CalledProcessError."""
     command = [sys.executable, "-c", _GENERATE, str(sources), str(target)]
@@ -165,8 +182,11 @@ class Outcomes:
 class Tree:
     """A copy of the repository in which one row at a time is applied."""
 
+    tiers: tuple[str, ...] = ("auto", "baseline", "optimized")  # in which the small program runs
+
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.is_built = True
         ignored = shutil.ignore_patterns(*_IGNORED)
         for name in COPIED:
             source = ROOT / name
@@ -179,16 +199,8 @@ class Tree:
     def build(self) -> None:
         """The C runtime; objects whose sources were compiled before are taken from there. Raises CalledProcessError."""
         sources = self.directory / "runtime_c"
-        spec = importlib.util.spec_from_file_location("runtime_c_build", sources / "build.py")
-        assert spec is not None and spec.loader is not None
-        script = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(script)
-        stencils = self.directory / "build" / "wj_stencils.h"
-        if (
-            not stencils.exists() and (ROOT / "build" / stencils.name).exists()
-        ):  # made of the same sources, or made again
-            stencils.parent.mkdir()
-            shutil.copy2(ROOT / "build" / stencils.name, stencils)
+        script = load(sources / "build.py")
+        stencils = self.take_made("wj_stencils.h")
         vectors = script.make_code(script.own_machine())
         generated = self.directory / "_native.c"
         generate(sources, generated)
@@ -211,11 +223,23 @@ class Tree:
         target.unlink(missing_ok=True)
         subprocess.run([compiler, "-shared", *objects, str(vectors), "-lpthread", "-lm", "-o", str(target)], check=True)
 
+    def take_made(self, name: str) -> Path:
+        """Copies what was generated: of the same sources, or it is made again."""
+        made = self.directory / "build" / name
+        if not made.exists() and (ROOT / "build" / name).exists():
+            made.parent.mkdir(exist_ok=True)
+            shutil.copy2(ROOT / "build" / name, made)
+        return made
+
+    def interpreter(self, seconds: int) -> list[str]:
+        """Starts Python, for so long at the most."""
+        return ["timeout", "--kill-after=5", str(seconds), sys.executable]
+
     def run(self, arguments: list[str], seconds: int = TEST_SECONDS) -> subprocess.CompletedProcess[str]:
         """Python in the copy. A crash or a hang ends with it."""
         environment = {**os.environ, "PYTHONPATH": str(self.directory), "PYTHONDONTWRITEBYTECODE": "1"}
         environment["XDG_CACHE_HOME"] = str(self.directory / "cache")
-        command = ["timeout", "--kill-after=5", str(seconds), sys.executable, *arguments]
+        command = [*self.interpreter(seconds), *arguments]
         return subprocess.run(
             command, cwd=self.directory, env=environment, capture_output=True, text=True, errors="replace", check=False
         )
@@ -233,9 +257,11 @@ class Tree:
         path.write_text(text.replace(row.search, row.replace))
         is_native = row.file.startswith(("runtime_c/", "wasmjit/stencils/"))
         try:
-            if is_native:
+            if is_native or not self.is_built:
+                self.is_built = False
                 self.build()
-            smoke = self.run(["-c", SMOKE])
+                self.is_built = not is_native
+            smoke = self.run(["-c", SMOKE.replace("{tiers}", repr(self.tiers))])
             if smoke.returncode != 0:
                 return f"error: nothing runs any more: {smoke.stderr[-300:]}"
             for test in row.tests:
@@ -249,15 +275,38 @@ class Tree:
             return "error: does not compile"
         finally:
             path.write_text(text)
-            if is_native:
-                self.build()
+
+
+class EmulatedTree(Tree):
+    """A copy that runs as AArch64 code. LLVM takes long there."""
+
+    tiers = ("auto",)
+
+    def build(self) -> None:
+        self.take_made("wj_stencils_aarch64.h")
+        try:
+            load(ROOT / "tools" / "aarch64.py").build_extension(self.directory)
+        except SystemExit as error:
+            raise subprocess.CalledProcessError(1, str(error)) from error
+
+    def interpreter(self, seconds: int) -> list[str]:
+        python = ROOT / "build" / "aarch64" / "python" / "bin" / "python"
+        return ["timeout", "--kill-after=5", str(EMULATED_IS_SLOWER * seconds), str(python)]
 
 
 # ---- the command line ----
 
 
-def mutate(rows: list[Row], jobs: int, outcomes: Outcomes) -> int:
+def choose(rows: list[Row], ids: list[str], emulated: bool) -> list[Row]:
+    """Those that were asked for, and that this machine runs, or the emulated one."""
+    machine = EMULATED if emulated else platform.machine()
+    named = [row for row in rows if not ids or row.id.startswith(tuple(ids))]
+    return [row for row in named if row.machine == machine or (not row.machine and (ids or not emulated))]
+
+
+def mutate(rows: list[Row], jobs: int, outcomes: Outcomes, kind: type[Tree] | None = None) -> int:
     """Tries the rows; prints what became of each, and at the end how many are held. 0 if all are."""
+    make_tree = kind or Tree
     left = [row for row in rows if row.id not in outcomes.held]
     if len(left) < len(rows):
         print(f"{len(rows) - len(left)} of {len(rows)} checks were found held by a run before (--anew forgets)")
@@ -265,7 +314,7 @@ def mutate(rows: list[Row], jobs: int, outcomes: Outcomes) -> int:
     with tempfile.TemporaryDirectory(prefix="wasmjit-mutate-") as directory:
         trees: Queue[Tree] = Queue()
         for number in range(min(jobs, len(left))):
-            trees.put(Tree(Path(directory) / str(number)))
+            trees.put(make_tree(Path(directory) / str(number)))
         tests = sorted({test for row in left for test in row.tests} - outcomes.passed)
         if tests:
             tree = trees.get()
@@ -305,6 +354,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--anew", action="store_true", help="try rows again that were found held in this very tree")
     parser.add_argument("--list", action="store_true", help="print the rows")
+    parser.add_argument("--aarch64", action="store_true", help="under emulation: rows of that machine, and those named")
     parser.add_argument("--docs", action="store_true", help="write the table of the page")
     parser.add_argument("--check", action="store_true", help="with --docs: compare only")
     options = parser.parse_args()
@@ -315,12 +365,16 @@ def main() -> int:
             return int(PAGE.read_text() != text)
         PAGE.write_text(text)
         return 0
-    chosen = [row for row in rows if not options.ids or row.id.startswith(tuple(options.ids))]
+    chosen = choose(rows, options.ids, options.aarch64)
     if not chosen:
-        parser.error("no row begins so")
+        parser.error("no row begins so, or none that this machine runs")
     if options.list:
         print("\n".join(textwrap.shorten(f"{row.id}: {row.check}", 150) for row in chosen))
         return 0
+    if options.aarch64:
+        load(ROOT / "tools" / "aarch64.py").set_up()
+        outcomes = Outcomes(OUTCOMES.with_stem("outcomes_aarch64"), tree_digest(), options.anew)
+        return mutate(chosen, options.jobs, outcomes, EmulatedTree)
     return mutate(chosen, options.jobs, Outcomes(OUTCOMES, tree_digest(), options.anew))
 
 

@@ -1,8 +1,13 @@
 """Random programs run by wasmjit and by the wasmtime package must behave alike: results, traps, globals, memory.
 
     python -m tests.fuzz.differential [--count N] [--seed S] [--tiers speed,exact,...]
+    python -m tests.fuzz.differential [--count N] [--seed S] --record FILE
+    python tools/aarch64.py -m tests.fuzz.differential --recorded FILE --tiers stencils
 
-`TIERS` has the names. Modules come from `wasm-tools smith --ensure-termination`. Each exported function is called in an
+`TIERS` has the names. ``--record`` writes what wasmtime did, ``--recorded`` compares with that, where it would
+take too long anew: under emulation.
+
+Modules come from `wasm-tools smith --ensure-termination`. Each exported function is called in an
 instance of its own, twice if it does not trap. The order of other stores around a trap is not promised, but in
 `EXACT_TIERS`: memory is compared there. What a call leaves of the fuel in `METERED_TIERS` it leaves in the interpreter.
 Elsewhere a load of optimised code is also allowed not to trap if LLVM can prove, by arithmetic of its own, that
@@ -15,9 +20,11 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import pickle
 import random
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -290,20 +297,33 @@ def report(wasm: bytes, seed: int, tier: str, ours: list[Step], theirs: list[Ste
     print(f"{path}, {tier}: ours {first[0]}\n    theirs {first[1]}", flush=True)
 
 
+Case = tuple[int, bytes, list[list[Step]]]  # seed, module, and what wasmtime did
+
+
+def cases(first: int, count: int) -> Iterator[Case]:
+    """Of random modules."""
+    for seed in range(first, first + count):
+        wasm = generate(seed)
+        if wasm is not None:
+            yield seed, wasm, run(wasmtime, with_proposals(wasmtime.Config()), wasm, seed)
+
+
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--tiers", default="speed", help=",".join(TIERS))
+    parser.add_argument("--record", type=Path, metavar="FILE", help="write what wasmtime does, and compare nothing")
+    parser.add_argument("--recorded", type=Path, metavar="FILE", help="compare with what was written")
     options = parser.parse_args()
     tiers = options.tiers.split(",")
+    if options.record:
+        options.record.write_bytes(pickle.dumps(list(cases(options.seed, options.count))))
+        return 0
     counts = dict.fromkeys(("modules", "calls", "of them traps", "executions", "disagreements", "relaxed"), 0)
-    for seed in range(options.seed, options.seed + options.count):
-        wasm = generate(seed)
-        if wasm is None:
-            continue
-        theirs = run(wasmtime, with_proposals(wasmtime.Config()), wasm, seed)
+    recorded = pickle.loads(options.recorded.read_bytes()) if options.recorded else None
+    for seed, wasm, theirs in recorded or cases(options.seed, options.count):
         counts["modules"] += 1
         calls = sum(len(steps) - 1 for steps in theirs)
         counts["calls"] += calls

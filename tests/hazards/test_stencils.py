@@ -344,3 +344,78 @@ def test_a_memory_outlives_a_report_at_a_loop_that_no_branch_leads_to(
     exports = Instance(store, module, []).exports(store)
     assert exports["f"](store, 40) == 40 * 7
     assert {function.tier for function in module.tier_report()} == {"stencil"}
+
+
+@pytest.mark.parametrize("count", [9000, 30000])
+def test_frames_of_many_slots_do_not_overlap(count: int) -> None:
+    """Whose size takes more than 16 bits: activations below would have their locals in those above."""
+    store, exports = exports_of(
+        f"""(module (func $f (export "f") (param $n i64) (result i64) (local $own i64) (local {"i64 " * count})
+          (local.set $own (i64.mul (local.get $n) (i64.const 3)))
+          (if (i64.eqz (local.get $n)) (then (return (i64.const 0))))
+          (i64.add (call $f (i64.sub (local.get $n) (i64.const 1))) (local.get $own))))"""
+    )
+    assert exports["f"](store, 3) == 3 * 6
+
+
+@pytest.mark.parametrize("slot", [100, 4080, 5000, 9000])
+@pytest.mark.parametrize("kind", ["i32", "i64", "f32", "f64", "v128"])
+def test_a_slot_is_where_it_is_however_far(kind: str, slot: int) -> None:
+    """An instruction reaches some; functions that have others are interpreted. There are more than registers."""
+    to, back = {
+        "i32": ("i32.wrap_i64", "i64.extend_i32_u"),
+        "i64": ("i64.mul (i64.const 1)", "i64.mul (i64.const 1)"),
+        "f32": ("f32.convert_i64_s", "i64.trunc_f32_s"),
+        "f64": ("f64.convert_i64_s", "i64.trunc_f64_s"),
+        "v128": ("i64x2.splat", "i64x2.extract_lane 1"),
+    }[kind]
+    places = range(slot + 1, slot + 41)
+    sets = " ".join(f"(local.set {place} ({to} (i64.add (local.get 0) (i64.const {place}))))" for place in places)
+    total = "(i64.const 0)"
+    for place in places:
+        total = f"(i64.add {total} ({back} (local.get {place})))"
+    store, exports = exports_of(
+        f"""(module (func $g (param i64) (result i64) (local.get 0))
+        (func (export "f") (param i64) (result i64) (local {"i64 " * slot}) (local {f"{kind} " * 40})
+          {sets} (drop (call $g (i64.const 1))) {total}))"""
+    )
+    assert exports["f"](store, 1000) == sum(1000 + place for place in places)
+
+
+def test_a_branch_over_much_code_is_taken() -> None:
+    """Farther than a conditional branch of AArch64 reaches: 1 MiB."""
+    row = "(local.set 1 (i64.xor (local.get 1) (i64.rem_s (local.get 2) (i64.div_s (local.get 1) (local.get 0)))))"
+    store, exports = exports_of(
+        f"""(module (func (export "f") (param i64 i64 i64) (result i64)
+          (block (br_if 0 (i64.eqz (local.get 0))) {row * 20_000})
+          (local.get 1)))"""
+    )
+    assert exports["f"](store, 0, 7, 9) == 7
+
+
+# Operands of bulk instructions with something above their 32 bits.
+WIDE_BULK = """(module (memory (export "m") 1 2) (data $d "abcdef")
+  (table $t 10 20 funcref) (elem $e func $f $f $f) (func $f)
+  (func (export "fill") (param $wide i64) (memory.fill {0} (i32.const 7) {0}))
+  (func (export "copy") (param $wide i64) (memory.copy {0} {0} {0}))
+  (func (export "init") (param $wide i64) (memory.init $d {0} {0} {0}))
+  (func (export "grow") (param $wide i64) (drop (memory.grow {0})))
+  (func (export "table_fill") (param $wide i64) (table.fill $t {0} (ref.null func) {0}))
+  (func (export "table_copy") (param $wide i64) (table.copy {0} {0} {0}))
+  (func (export "table_init") (param $wide i64) (table.init $e {0} (i32.const 0) {0}))
+  (func (export "table_grow") (param $wide i64) (drop (table.grow $t (ref.null func) {0})))
+  (func (export "size") (result i32) (i32.add (memory.size) (i32.mul (table.size $t) (i32.const 100)))))"""
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "operand", ["(i32.wrap_i64 (local.get $wide))", "(i32.wrap_i64 (i64.add (local.get $wide) (i64.const 0)))"]
+)
+def test_what_is_above_an_operand_of_a_bulk_instruction_is_no_part_of_it(
+    operand: str, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(thresholds, "REGISTER_SEED", seed)
+    store, exports = exports_of(WIDE_BULK.format(operand))
+    for name in ("fill", "copy", "init", "table_fill", "table_copy", "table_init", "table_grow", "grow"):
+        exports[name](store, (0x5A5A5A5A << 32) | 1)
+    assert exports["size"](store) == 1102
