@@ -79,7 +79,7 @@ class Maker:
 
     def statement(self, depth: int) -> str:
         pick = self.source.choice
-        kind = self.source.randrange(11 if depth else 8)
+        kind = self.source.randrange(12 if depth else 8)
         if kind < 3:
             return f"(local.set $s (i64.add (i64.rotl (local.get $s) (i64.const 7)) {self.load()}))"
         if kind < 5:
@@ -112,6 +112,8 @@ class Maker:
         condition = "(i32.and (i32.wrap_i64 (local.get $s)) (i32.const 1))"
         if kind == 8:
             return f"(block {label} (br_if {label} {condition}) {body})"
+        if kind == 11:  # no branch leads there
+            return f"(loop {label} {body})"
         if kind == 9:
             return f"(if {condition} (then {body}) (else {self.statements(depth - 1)}))"
         again = "(br_if {0} (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 40)))"
@@ -159,7 +161,8 @@ def outcomes(api: Any, engine: Any, text: str, functions: int, calls: list[tuple
         contents = [exports[f"m{i}"].read(store, 0, exports[f"m{i}"].data_len(store)) for i in range(len(MEMORIES))]
         seen.append((number, [bytes(memory) for memory in contents]))
     if api is wasmjit:
-        assert {function.tier for function in module.tier_report() if function.calls} == {"stencil"}
+        tiers = {function.tier for function in module.tier_report() if function.calls}
+        assert "stencil" in tiers and (tiers == {"stencil"} or thresholds.INTERPRETER_BUDGET < 1 << 30)
     return seen
 
 
@@ -177,6 +180,9 @@ def test_many_accesses_do_what_they_do_in_wasmtime(
     options: dict[str, Any], seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(thresholds, "REGISTER_SEED", seed % 3)
+    if seed % 2:  # loops call out, again and again; some functions are compiled then, in the end
+        monkeypatch.setattr(thresholds, "INTERPRETER_BUDGET", 3)
+        options = {**options, "exact_traps": True}
     text = Maker(seed).module(functions := 12)
     calls = list(calls_of(random.Random(seed), 40))
     config = wasmjit.Config(tier="auto", cache=False, wasm_custom_page_sizes=True, **options)
