@@ -160,6 +160,11 @@ void wj_code_unregister(uintptr_t start)
     pthread_mutex_unlock(&registry_lock);
 }
 
+void wj_code_forget(void *start)
+{
+    wj_code_unregister((uintptr_t)start);
+}
+
 /* ---- backtraces ---- */
 
 /* The activations behind one pc in the interpreter. */

@@ -26,6 +26,7 @@ int wj_code_register(uintptr_t start, uintptr_t end);
 /* addresses[i] = start + offsets[i] */
 void wj_code_addresses(uint64_t *addresses, uint64_t start, const uint32_t *offsets, uint64_t count);
 void wj_code_unregister(uintptr_t start);
+void wj_code_forget(void *start); /* the same */
 /* Makes whole pages readable and executable, or read-only; never writable. Returns 0 or an errno value. */
 int wj_code_protect(uintptr_t start, uint64_t size_bytes, int executable);
 

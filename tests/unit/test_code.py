@@ -20,6 +20,7 @@ from wasmjit.artifact import Artifact
 from wasmjit.errors import ArtifactError, WasmError
 from wasmjit.runtime import code as code_module
 from wasmjit.runtime.code import LOADERS, LoadedCode, load, lookup_pc
+from wasmjit.runtime.native import lib
 
 SOURCES = ("fresh", "bytes", "file")
 CASES = [(loader, source) for loader in LOADERS for source in SOURCES]
@@ -163,6 +164,39 @@ def test_code_is_unloaded_with_its_last_reference(objects: Any, loader: str) -> 
     if loader == "image":
         assert permissions_at(start) == ""
     check_all_functions(kept, objects)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("at", ["start", "end"])
+@pytest.mark.parametrize("loader", LOADERS)
+def test_no_interrupt_leaves_code_registered(
+    objects: Any, loader: str, at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lay there next could not be loaded: "cannot register ... bytes of code: File exists"."""
+    artifact = objects.make_artifact()
+    ranges: list[tuple[int, int]] = []
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    def load_here() -> None:
+        code = load(artifact, loader)
+        ranges.append((code.text_start, code.text_end))
+        monkeypatch.setattr(code_module, "_note_change", interrupt)
+
+    if at == "start":
+        before = set(code_module._live)
+        monkeypatch.setattr(code_module, "_note_change", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            load(artifact, loader)
+        (start,) = set(code_module._live) - before
+        ranges.append((start, start + len(artifact.text)))
+    else:
+        load_here()
+    gc.collect()
+    (found,) = ranges
+    assert lib.wj_code_register(*found) == 0
+    lib.wj_code_unregister(found[0])
 
 
 @pytest.mark.parametrize("loader", LOADERS)

@@ -97,7 +97,7 @@ class LoadedCode:
         for function, address in self.register_entries.items():
             position = artifact.functions.index(function)
             self.functions[abi.function_word(abi.REGISTER_ENTRIES, count, position)] = address
-        self.keep_alive: object = None  # what keeps the code mapped
+        self.keep_alive: tuple[object, ...] = ()  # what keeps the code mapped, and registered
 
     def __repr__(self) -> str:
         return f"<LoadedCode {self.text_start:#x}-{self.text_end:#x} ({self.loader})>"
@@ -124,14 +124,16 @@ def load(artifact: Loadable, loader: str | None = None) -> LoadedCode:
         return LoadedCode(artifact, loader, 0)
     text_start, keep_alive = _load_with_mcjit(artifact) if loader == "mcjit" else _load_image(artifact)
     code = LoadedCode(artifact, loader, text_start)
-    code.keep_alive = keep_alive
+    # Before it is registered, and by C: what a signal handler raises may come at any line of Python, finalizers too,
+    # and registered code must not outlive its mapping. Of a tuple, the last goes first.
+    code.keep_alive = (keep_alive, ffi.gc(ffi.cast("void *", text_start), lib.wj_code_forget))
     error = lib.wj_code_register(code.text_start, code.text_end)
     if error:
+        ffi.gc(code.keep_alive[1], None)
         raise WasmError(f"cannot register {len(artifact.text)} bytes of code: {os.strerror(error)}")
     _live[text_start] = weakref.ref(code)
     _note_change()
-    # Not at exit: daemon threads may still run the code then.
-    weakref.finalize(code, _unload, text_start, keep_alive).atexit = False
+    weakref.finalize(code, _note_end, text_start).atexit = False
     return code
 
 
@@ -143,11 +145,10 @@ def announce(profiler: str, code: LoadedCode) -> None:
         profiling.announce(profiler, code)
 
 
-def _unload(text_start: int, keep_alive: object) -> None:
-    """Runs when a LoadedCode is gone; `keep_alive`, whose end unmaps the code, dies after this."""
+def _note_end(text_start: int) -> None:
+    """Runs when a LoadedCode is gone, but before its memory is."""
     _live.pop(text_start, None)
     _note_change()
-    lib.wj_code_unregister(text_start)
 
 
 # Owners of code and of what it reads, which daemon threads may still be running when the interpreter ends.
