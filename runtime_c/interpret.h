@@ -333,7 +333,7 @@ static inline wj_vector_routine *wj_vector_at(uint32_t choice, uint32_t operatio
 /* i8x16.shuffle, whose mask no routine has: the indices of bytes. */
 WJ_INTERNAL void wj_shuffle(void *result, const void *a, const void *b, const void *mask);
 
-/* One function, translated. Nothing of it changes but `budget`, `translate_ns` and `native`. */
+/* One function, translated. Nothing of it changes but `budget`, `has_news`, `translate_ns` and `native`. */
 struct wj_interpreted {
     wj_interpreted *next; /* in wj_interpreter.made */
     uint32_t function_index;
@@ -342,6 +342,7 @@ struct wj_interpreted {
     uint32_t word_count;
     uint32_t offset_count;
     int32_t budget;            /* calls and iterations until Python is told; threads may lose some */
+    uint32_t has_news;         /* 1: there is code of it that whoever runs it does not know of; atomic */
     int64_t translate_ns;      /* what making it, and native code of it, took: for reports only */
     const struct wj_native *native; /* stencil.h: NULL until somebody asks, or WJ_NO_NATIVE; atomic */
     const wj_signature *signature;

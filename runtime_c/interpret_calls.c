@@ -58,7 +58,7 @@ uint64_t wj_hot(const context *c, wj_interpreted *function, uint32_t loop_offset
         (void)native_of(c, position, function);
     }
     /* What the code of a loop calls is native frames further down: where they get short it is not for this one. */
-    if ((plan->patient != 0 && !wj_may_ask()) || (loop_offset != 0 && is_short(c, (uintptr_t)__builtin_frame_address(0)))) {
+    if ((plan->patient != 0 && !wj_may_ask_of(function)) || (loop_offset != 0 && is_short(c, (uintptr_t)__builtin_frame_address(0)))) {
         return 0;
     }
     return wj_report_hot(c->vmctx, position, loop_offset, WJ_ASKED_BY_INTERPRETER);

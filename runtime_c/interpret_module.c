@@ -70,6 +70,14 @@ void wj_interpreter_report(const wj_interpreter *interpreter, wj_translation *tr
     }
 }
 
+void wj_interpreter_tell(wj_interpreter *interpreter, uint32_t position)
+{
+    wj_interpreted *function = __atomic_load_n(&interpreter->functions[position], __ATOMIC_ACQUIRE);
+    if (function != NULL && function != WJ_REFUSED_FUNCTION) {
+        __atomic_store_n(&function->has_news, 1, __ATOMIC_RELAXED);
+    }
+}
+
 /* Threads may both translate: one of the two stays. */
 wj_interpreted *wj_interpreted_at(wj_interpreter *interpreter, uint32_t position)
 {

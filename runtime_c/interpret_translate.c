@@ -801,6 +801,7 @@ static wj_interpreted *finish(const translator *t, uint32_t function_index, cons
     made->word_count = (uint32_t)t->count;
     made->offset_count = (uint32_t)t->offset_count;
     made->budget = t->of->plan.budget;
+    made->has_news = 0;
     made->native = NULL;
     made->signature = signature;
     made->offsets = (const uint32_t(*)[2])(const void *)offsets;

@@ -46,9 +46,27 @@ uint64_t wj_lazy_resolve(void *vmctx, uint32_t position, void *frame_address)
 
 static _Thread_local int64_t next_question_ns __attribute__((tls_model("initial-exec")));
 
+static int64_t held_until_ns; /* atomic */
+
+void wj_hold_questions(int64_t nanoseconds)
+{
+    int64_t until_ns = nanoseconds == 0 ? 0 : wj_now_ns(CLOCK_MONOTONIC_COARSE) + nanoseconds;
+    __atomic_store_n(&held_until_ns, until_ns, __ATOMIC_RELAXED);
+}
+
 bool wj_may_ask(void)
 {
-    return wj_now_ns(CLOCK_MONOTONIC_COARSE) >= next_question_ns;
+    int64_t now_ns = wj_now_ns(CLOCK_MONOTONIC_COARSE);
+    return now_ns >= next_question_ns && now_ns >= __atomic_load_n(&held_until_ns, __ATOMIC_RELAXED);
+}
+
+bool wj_may_ask_of(wj_interpreted *function)
+{
+    bool has_news = __atomic_load_n(&function->has_news, __ATOMIC_RELAXED) != 0;
+    if (UNLIKELY(has_news)) {
+        __atomic_store_n(&function->has_news, 0, __ATOMIC_RELAXED);
+    }
+    return has_news || wj_may_ask();
 }
 
 uint64_t wj_report_hot(void *vmctx, uint32_t position, uint32_t loop_offset, uint32_t asked_by)
@@ -143,7 +161,7 @@ wj_hot_answer wj_report_native(void *vmctx, uint32_t position, uint32_t loop_off
         if (loop_offset != watch.awaited) {
             return answer;
         }
-    } else if (interpreter->plan.patient != 0 && !wj_may_ask()) {
+    } else if (interpreter->plan.patient != 0 && !wj_may_ask_of(function)) {
         return answer;
     }
     uint64_t code = wj_report_hot(vmctx, position, loop_offset, WJ_ASKED_BY_STENCILS);

@@ -296,6 +296,10 @@ typedef struct {
 } wj_translation;
 /* By position in the function table; `translations` is all 0 before. */
 void wj_interpreter_report(const wj_interpreter *interpreter, wj_translation *translations);
+/* There is code that the function at this position goes on in where it asks: it is to ask as soon as its budget is used. */
+void wj_interpreter_tell(wj_interpreter *interpreter, uint32_t position);
+/* Nobody asks in this time, but who was told: there would be no answer, and asking waits for the GIL. 0: whoever wants to. */
+void wj_hold_questions(int64_t nanoseconds);
 /* The function that an address of a backtrace belongs to, and the offset in the module; UINT32_MAX: none. */
 uint32_t wj_interpreter_find(wj_interpreter *interpreter, uintptr_t pc, uint32_t *offset);
 

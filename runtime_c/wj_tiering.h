@@ -23,6 +23,8 @@ typedef struct {
 WJ_INTERNAL wj_hot_answer wj_report_native(void *vmctx, uint32_t position, uint32_t loop_offset);
 /* Whether this thread may tell Python of something hot now: it takes the GIL, which others may hold for milliseconds. */
 WJ_INTERNAL bool wj_may_ask(void);
+/* The same for what runs this function, which may have been told that there is an answer. */
+WJ_INTERNAL bool wj_may_ask_of(struct wj_interpreted *function);
 /* Whether pc lies in the interpreter's loop: one activation stands behind each such pc of a stack. */
 WJ_INTERNAL bool wj_in_interpreter(uintptr_t pc);
 /* Gives back what deep recursion took, where nothing of the store runs; and all of it. */

@@ -33,7 +33,18 @@ QUESTION_COST_SHARE = 8
 LONGEST_QUESTION_INTERVAL_NS = 40_000_000
 # The first questions about a module are not heard: code that runs all the time asks at each interval, and what ends
 # before so many of them is done by then as quickly as a compiler starts.
-IGNORED_QUESTIONS = 2
+IGNORED_QUESTIONS = 1
+# On two processors, one for the program and one for a compiler, a request waits so long for the one that another
+# occupies, before it starts a second: which takes 0.1 s of processor time, as much as ten small functions do.
+SECOND_WORKER_PATIENCE_SECONDS = 0.25
+# While a thread imports what asking takes, and generates text, there is no answer, but each question waits for the GIL
+# (5 ms): for so long nobody asks.
+LONGEST_HOLD_SECONDS = 1.0
+# The thread does nothing at first: the program is to have the GIL back, which this would not let go of for 5 ms, and to
+# have watched its loops (1 ms).
+BEFORE_ASKING_SECONDS = 0.002
+# How often a thread that waits for code looks whether anybody still has the module.
+LOOK_AT_CODE_SECONDS = 0.25
 # On one processor, where the compiler takes from the program what it needs, more: until the process has used about as
 # much processor time as better code saves.
 PATIENCE_ALONE_SECONDS = 0.5
@@ -48,7 +59,7 @@ MOST_TEXT_SECONDS = 5.0
 GROUP_INSTRUCTIONS = 2000
 # What comes along in a group that is shorter, called or not: functions that began so often.
 SHORT_GROUP_INSTRUCTIONS = 500
-HOT_COUNT = 5000
+HOT_COUNT = INTERPRETER_BUDGET // 2  # what is called in turns with one that is hot is nearly so
 # Groups that compilers work on at a time: one that is waited for, and others that probably will be.
 MOST_PENDING_GROUPS = 2
 # Functions that began less often are not compiled with a hot one that calls them.
@@ -62,6 +73,8 @@ MOST_AWAITED = 5
 # How long the program goes on after its first better code until calls from Python get trampolines: they save 40 ns
 # each, and take as long to make as a small function.
 TRAMPOLINES_PATIENCE_SECONDS = 1.0
+# On one processor so many times as long: most programs of a few seconds never make so many calls.
+TRAMPOLINES_PATIENCE_ALONE = 10
 # Of larger functions, O0 code is made where better code could be ("quick"): register allocation takes seconds for some.
 QUICK_BODY_BYTES = 8 * 1024
 
@@ -83,8 +96,8 @@ HOT_LONGEST_PAUSE_SECONDS = 60.0
 
 # Programs that end sooner would only be kept from ending by it.
 OPTIMISER_PATIENCE_SECONDS = 2.0
-# On one processor so many times as long: what is hot is optimised by then, and the rest would take a tenth of the
-# program's time.
+# On one processor so many times as long, and in the program's processor time: what is hot is optimised by then, and the
+# rest would take a tenth of its time.
 OPTIMISER_PATIENCE_ALONE = 5
 # What is smaller is made if something in it is hot: else the next run, too, does without.
 LARGE_MODULE_BYTES = 64 << 10

@@ -457,8 +457,12 @@ def test_no_thread_begins_where_all_compilers_are_busy(monkeypatch: pytest.Monke
         time.sleep(0.01)
 
 
-def test_trampolines_are_not_made_for_programs_that_end_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("num_processors", "times"), [(1, thresholds.TRAMPOLINES_PATIENCE_ALONE), (2, 1)])
+def test_trampolines_are_not_made_for_programs_that_end_soon(
+    num_processors: int, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """They are for many calls, and took a compiler as long as the function that was hot. What ends gets none."""
+    monkeypatch.setattr("wasmjit.tiers.lazy.num_processors", lambda: num_processors)
     naps: list[float] = []
     woken = threading.Event()
 
@@ -475,7 +479,7 @@ def test_trampolines_are_not_made_for_programs_that_end_soon(monkeypatch: pytest
     end = time.monotonic() + 60
     while not naps and time.monotonic() < end:
         pass
-    assert naps == [thresholds.TRAMPOLINES_PATIENCE_SECONDS] and not made
+    assert naps == [times * thresholds.TRAMPOLINES_PATIENCE_SECONDS] and not made
     monkeypatch.undo()
     del code, module
     gc.collect()

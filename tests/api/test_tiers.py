@@ -734,6 +734,24 @@ def test_the_optimiser_is_patient(
     assert 0 <= time.monotonic() + 1000 * times - optimisation.begin_at < 100
 
 
+@pytest.mark.parametrize("num_processors", [1, 2])
+def test_on_one_processor_the_optimiser_waits_for_the_program(
+    num_processors: int, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where others kept the processor from it, a task of three seconds took ten, of which the optimiser had five."""
+    used = 7.0
+    monkeypatch.setattr(client.processes, "num_processors", lambda: num_processors)
+    monkeypatch.setattr(client.time, "process_time", lambda: used)
+    monkeypatch.setattr(thresholds, "OPTIMISER_PATIENCE_SECONDS", 1000.0)
+    optimisation = client.Optimisation(engine._config, b"", lambda code: code)
+    optimisation.begin_at = 5.0  # long ago
+    assert (optimisation.due_at() > time.monotonic() + 4000) is (num_processors == 1)
+    used += 1000 * thresholds.OPTIMISER_PATIENCE_ALONE
+    assert optimisation.due_at() == 5.0
+    used, optimisation.is_awaited = 7.0, True
+    assert optimisation.due_at() == 5.0
+
+
 def test_what_is_waited_for_gives_way_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that looks at the code stands still until it is there."""
     client._current_optimiser()._end_process()

@@ -169,9 +169,21 @@ def optimise(
     passes.run(module, builder)
 
 
-@functools.cache
+# The last one that is known to have the fault that `narrow` hides masks from.
+_LAST_KNOWN_FAULTY = (22, 1, 0)
+
+
 def takes_narrow_inductions_for_wide() -> bool:
-    """Whether this LLVM has the fault that `narrow` hides masks from: a loop that has it is compiled, and run."""
+    """Whether this LLVM has the fault that `narrow` hides masks from; hiding them from one that has not does no harm.
+
+    Trying it out takes as long as compiling a function does, with each start of a worker: only where it is not known.
+    """
+    return llvm.llvm_version_info <= _LAST_KNOWN_FAULTY or has_narrow_fault()
+
+
+@functools.cache
+def has_narrow_fault() -> bool:
+    """The same by trying it out: a loop that has the fault is compiled, and run."""
     initialise(all_targets=False)
     target = llvm.Target.from_default_triple()
     machine = target.create_target_machine(opt=2, reloc="pic", codemodel="small")

@@ -127,6 +127,11 @@ class Entries:
         for word, address in words.items():
             table[word] = address
 
+    def tell(self, position: int) -> None:
+        """There is code for an activation of a function to go on in: it is to ask soon."""
+        if self._interpreter is not None:
+            self._interpreter.tell(position)
+
     def address(self, position: int) -> int:
         """Where calls of a function go."""
         return self._table[position]

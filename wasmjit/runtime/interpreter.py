@@ -155,6 +155,10 @@ class Interpreter(_Interpreter):
             },
         )
 
+    def tell(self, position: int) -> None:
+        """There is code that whoever runs a function goes on in where it asks: not at the next interval, but now."""
+        lib.wj_interpreter_tell(self._native, position)
+
     def report(self) -> list[tuple[int, float]]:
         """What translating has made of each function, by position: bytes of native code (stencils), 0 if it is
         interpreted, and the seconds that took, 0 if it was not called."""

@@ -684,6 +684,9 @@ class _Machine:
     def is_interrupted(self) -> bool:
         return bool(lib.wj_is_interrupted())
 
+    def hold_questions(self, seconds: float) -> None:
+        lib.wj_hold_questions(int(seconds * 1e9))
+
 
 class LoadedModule:
     """Executable code and the template of instance contexts: all that instances of a module share.

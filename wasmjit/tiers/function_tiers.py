@@ -34,6 +34,10 @@ class FunctionTable(Protocol):
         """Has later calls go to other addresses, by word of the function table."""
         ...
 
+    def tell(self, position: int) -> None:
+        """There is code for an activation of a function to go on in: it is to ask soon."""
+        ...
+
     def address(self, position: int) -> int:
         """Where calls of a function go."""
         ...
@@ -115,6 +119,12 @@ class FunctionTiers:
     def is_optimized(self, position: int) -> bool:
         """Whether a function is in the highest tier."""
         return self._tiers[position] == Tier.OPTIMIZED
+
+    def tell(self, position: int) -> None:
+        """There is code for an activation of a function to go on in: it is to ask soon."""
+        table = self._table() if self._table is not None else None
+        if table is not None:
+            table.tell(position)
 
     def address(self, position: int) -> int:
         """Where calls of a function go; 0 if nothing can call it any more."""

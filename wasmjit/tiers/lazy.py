@@ -90,8 +90,16 @@ class Machine(Protocol):
         """Whether the call that runs in this thread is to end."""
         ...
 
+    def hold_questions(self, seconds: float) -> None:
+        """Has no code ask for better code in this time; 0: it may again."""
+        ...
+
 
 def _nothing() -> None:
+    pass
+
+
+def _hold_nothing(seconds: float) -> None:
     pass
 
 
@@ -101,19 +109,40 @@ class _Imports:
     def __init__(self) -> None:
         self._pid = 0  # of the process that has begun
         self._is_done = False
+        self._ended = threading.Event()
 
-    def are_done(self) -> bool:
-        """Whether there is nothing to wait for; else there will not be soon."""
-        if self._pid != os.getpid():  # not begun here: after a fork, the thread is the parent's
-            self._pid = os.getpid()
-            pipeline = sys.modules.get("wasmjit.compile.pipeline")
-            self._is_done = pipeline is not None and not getattr(pipeline.__spec__, "_initializing", False)
-            if not self._is_done:
-                try:
-                    start_thread(self._do)
-                except (RuntimeError, MemoryError):  # then whoever asks waits
-                    self._is_done = True
+    def _are_to_be_begun(self) -> bool:
+        """Whether the caller is to do them: not begun here; after a fork, the thread that did is the parent's."""
+        if self._pid == os.getpid():
+            return False
+        self._pid = os.getpid()
+        self._ended = threading.Event()
+        pipeline = sys.modules.get("wasmjit.compile.pipeline")
+        self._is_done = pipeline is not None and not getattr(pipeline.__spec__, "_initializing", False)
+        return not self._is_done
+
+    def are_done(self, hold_questions: Callable[[float], None] = _hold_nothing) -> bool:
+        """Whether there is nothing to wait for; else there will not be soon. Has questions held as long as it takes."""
+
+        def do() -> None:
+            time.sleep(thresholds.BEFORE_ASKING_SECONDS)
+            hold_questions(thresholds.LONGEST_HOLD_SECONDS)
+            self._do()
+            hold_questions(0)
+
+        if self._are_to_be_begun():
+            try:
+                start_thread(do)
+            except (RuntimeError, MemoryError):  # then whoever asks waits
+                self._is_done = True
         return self._is_done
+
+    def finish(self) -> None:
+        """Does them, or waits for who is at it. For threads that nobody waits for."""
+        if self._are_to_be_begun():
+            self._do()
+        elif not self._is_done:
+            self._ended.wait()
 
     def _do(self) -> None:
         try:
@@ -127,6 +156,7 @@ class _Imports:
             pass  # whoever asks tries again, and tells of it
         finally:
             self._is_done = True
+            self._ended.set()
 
 
 _imports = _Imports()
@@ -214,6 +244,7 @@ class _Group:
         self.pending: PendingGroup | None = pending
         self.addresses: dict[int, int] = {}
         self.error: str | None = None
+        self.begun_at = time.monotonic()
 
 
 class LazyCode:
@@ -248,6 +279,8 @@ class LazyCode:
         self._groups: dict[int, _Group] = {}  # by function
         self._pending: list[_Group] = []
         self._is_asking = False  # a thread of ours has text generated
+        self._is_awaiting = False  # a thread of ours waits for code
+        self._refused: int | None = None  # the position of what asked last when no compiler was free
         self._loops: dict[_Loop, int | None] = {}  # where to enter; None: not yet known, 0: nowhere
         # By function in code from stencils: the offset of the loop to be entered; how often one was awaited.
         self._recurring: dict[int, int] = {}
@@ -379,8 +412,11 @@ class LazyCode:
 
     def _answer(self, position: int, loop_offset: int, asked_by: int) -> int:
         """As `hot`: of code that there is. Asks for code that is missing."""
-        if not _imports.are_done():
-            return 0
+        if not thresholds.INTERPRETER_IS_PATIENT:
+            if not _imports.are_done():
+                return 0
+        elif num_processors() > 1:  # else when they are needed
+            _imports.are_done(self._machine.hold_questions)
         function = position + self._first
         address = None
         if asked_by != abi.ASKED_BY_WATCH:
@@ -407,10 +443,22 @@ class LazyCode:
         loop = (function, loop_offset, asked_by != abi.ASKED_BY_INTERPRETER)
         wants_loop = wants_loop and loop not in self._loops and self._has_room(loop)
         # A thread is not to begin for nothing.
-        is_busy = self._is_asking or (self._compiler is not None and self._compiler.is_busy)
-        if (wants_loop or wants_function) and not is_busy:
-            self._ask(loop if wants_loop else None, function if wants_function else None, optimised=is_native)
+        if wants_loop or wants_function:
+            if self._is_asking or self._is_compiler_busy():
+                self._refused = position
+            else:
+                self._ask(loop if wants_loop else None, function if wants_function else None, optimised=is_native)
         return answer
+
+    def _is_compiler_busy(self) -> bool:
+        """Whether nobody is to be asked now."""
+        if self._compiler is None:
+            return False
+        if thresholds.INTERPRETER_IS_PATIENT and self._pending and num_processors() == 2:
+            age_seconds = time.monotonic() - self._pending[-1].begun_at
+            if age_seconds < thresholds.SECOND_WORKER_PATIENCE_SECONDS:
+                return True
+        return self._compiler.is_busy
 
     def _pays(self, position: int) -> bool:
         """Whether the program has run long enough, on one processor, for what making code of a function takes of it."""
@@ -436,8 +484,11 @@ class LazyCode:
             self._num_failures = 0
 
         def ask_beside() -> None:
-            end_at = time.thread_time() + thresholds.MOST_TEXT_SECONDS
             try:
+                self._machine.hold_questions(thresholds.LONGEST_HOLD_SECONDS)
+                time.sleep(thresholds.BEFORE_ASKING_SECONDS)
+                _imports.finish()
+                end_at = time.thread_time() + thresholds.MOST_TEXT_SECONDS
                 with deadline.until(lambda: time.thread_time() > end_at):
                     ask()
             except deadline.NotWantedError:
@@ -449,6 +500,8 @@ class LazyCode:
                 self._fail(error)
             finally:
                 self._is_asking = False
+                self._machine.hold_questions(0)
+            self._await_code()
 
         if thresholds.INTERPRETER_IS_PATIENT:
             self._is_asking = True
@@ -466,6 +519,41 @@ class LazyCode:
             raise
         except CompileError:
             pass
+
+    def _await_code(self) -> None:
+        """Has a thread take into use what is made, as soon as it is: the program asks at intervals only."""
+        with self._lock:
+            if self._is_awaiting or not self._pending:
+                return
+            self._is_awaiting = True
+        reference, pid = weakref.ref(self), self._pid
+        try:
+            start_thread(lambda: _await_code_of(reference, pid))
+        except (RuntimeError, MemoryError):
+            self._is_awaiting = False
+
+    def take_ready(self) -> list[int] | None:
+        """Takes code into use that is there; returns what to wait for: descriptors. None: there is nothing to wait for.
+
+        For the thread that waits.
+        """
+        told: list[int | None] = []
+        with self._lock:
+            try:
+                for group in self._ready(0) if self._pending else ():
+                    self._finish(group)
+                    if group.loop is not None:
+                        told.append(group.loop[0] - self._first)
+                    told.append(self._refused)
+                    self._refused = None
+            except Exception as error:  # the program goes on in the code that it has
+                self._fail(error)
+            pending = [group.pending.fileno() for group in self._pending if group.pending is not None]
+            self._is_awaiting = bool(pending)
+        for position in told:  # with the lock free: else nothing would be answered
+            if position is not None:
+                self.tiers.tell(position)
+        return [descriptor for descriptor in pending if descriptor is not None] if pending else None
 
     def _loop_to_enter(self, function: int, loop_offset: int) -> int:
         """The offset of the loop to have code made for, where this one runs: itself or one around it. Or what the
@@ -494,7 +582,8 @@ class LazyCode:
 
         def bring() -> None:
             if thresholds.INTERPRETER_IS_PATIENT:
-                time.sleep(thresholds.TRAMPOLINES_PATIENCE_SECONDS)
+                times = thresholds.TRAMPOLINES_PATIENCE_ALONE if num_processors() == 1 else 1
+                time.sleep(times * thresholds.TRAMPOLINES_PATIENCE_SECONDS)
             code = reference()
             if code is not None:
                 # Calls without them take a little longer.
@@ -679,3 +768,16 @@ class LazyCode:
             self.tiers.raise_to(Tier.BASELINE, words, grouped.made)
         if self.interprets:
             self._bring_trampolines()
+
+
+def _await_code_of(reference: weakref.ref[LazyCode], pid: int) -> None:
+    """As long as somebody has the module: the thread does not."""
+    from ..compile.workers import readable  # imported already
+
+    while (code := reference()) is not None and os.getpid() == pid:
+        descriptors = code.take_ready()
+        del code
+        if descriptors is None:
+            return
+        if descriptors:
+            readable(descriptors, thresholds.LOOK_AT_CODE_SECONDS)

@@ -85,8 +85,9 @@ class Optimisation:
         self._lock = threading.RLock()  # a signal handler may load the same module
         self._done = threading.Event()
         self.is_wanted = not waits_for_use or (self.is_for_cache and len(wasm) >= thresholds.LARGE_MODULE_BYTES)
-        patience = 1 if processes.num_processors() > 1 else thresholds.OPTIMISER_PATIENCE_ALONE
-        self.begin_at = time.monotonic() + patience * thresholds.OPTIMISER_PATIENCE_SECONDS
+        self.begin_at = 0.0
+        self._busy_until = 0.0  # in processor time of this process: before it does not begin
+        self._wait_for_use()
         self._artifact: Artifact | None = None
         self._error: str | None = None
         self.may_be_tried_again = False  # what failed for a reason that may go away
@@ -96,6 +97,19 @@ class Optimisation:
         self._num_failures = 0
         self._running: weakref.ref[Any] | None = None
         self._pid = os.getpid()
+
+    def _wait_for_use(self) -> None:
+        is_alone = processes.num_processors() == 1
+        times = thresholds.OPTIMISER_PATIENCE_ALONE if is_alone else 1
+        patience_seconds = times * thresholds.OPTIMISER_PATIENCE_SECONDS
+        self.begin_at = time.monotonic() + patience_seconds
+        # Others may keep the one processor from the program: then it has not run for long.
+        self._busy_until = time.process_time() + patience_seconds if is_alone else 0.0
+
+    def due_at(self) -> float:
+        """When to begin, as far as is known now."""
+        missing_seconds = 0.0 if self.is_awaited else self._busy_until - time.process_time()
+        return max(self.begin_at, time.monotonic() + missing_seconds) if missing_seconds > 0 else self.begin_at
 
     def begin_soon(self) -> None:
         """The module is used: it is worth optimising, when the program has run for some time."""
@@ -171,6 +185,8 @@ class Optimisation:
             return
         self._pid = os.getpid()
         self._lock = threading.RLock()
+        if self._busy_until:  # that was the parent's processor time
+            self._wait_for_use()
         if self._artifact is None and (self._error is None or self.may_be_tried_again):
             self._done = threading.Event()
             self._error = None
@@ -324,7 +340,7 @@ class _Optimiser:
         idle_at = time.monotonic() + thresholds.OPTIMISER_IDLE_SECONDS
         while True:
             self._waiting = [reference for reference in self._waiting if reference() is not None]
-            jobs = [(job.begin_at, reference) for reference in self._waiting if (job := reference()) is not None]
+            jobs = [(job.due_at(), reference) for reference in self._waiting if (job := reference()) is not None]
             job = None  # not to be kept while waiting
             now = time.monotonic()
             begin_at, reference = min(jobs, key=lambda item: item[0], default=(None, None))
