@@ -12,6 +12,7 @@ import contextlib
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -382,6 +383,8 @@ _started: set[subprocess.Popen[bytes]] = set()
 _import_lock = threading.RLock()
 # Imports take milliseconds. What they wait for may be held by the thread that forks: then it goes on.
 _LONGEST_IMPORT_SECONDS = 2.0
+_LOOK_AT_IMPORTS_SECONDS = 0.001
+_NAME_OF_OURS = __name__.partition(".")[0] + "."
 _holds_import_lock = False
 # A process that was forked starts fewer processes: as many as there are may do the same.
 is_forked = False
@@ -397,7 +400,21 @@ def importing() -> Iterator[None]:
 
 def _before_fork() -> None:
     global _holds_import_lock
+    end_at = time.monotonic() + _LONGEST_IMPORT_SECONDS
     _holds_import_lock = _import_lock.acquire(timeout=_LONGEST_IMPORT_SECONDS)
+    while _others_import() and time.monotonic() < end_at:
+        time.sleep(_LOOK_AT_IMPORTS_SECONDS)
+
+
+def _others_import() -> bool:
+    """Whether other threads are in the middle of modules of ours that they import without `importing`, as is done all
+    over where modules are compiled."""
+    locks: dict[str, Any] = getattr(sys.modules.get("_frozen_importlib"), "_module_locks", {})
+    for name, reference in list(locks.items()):
+        owner = getattr(reference(), "owner", None) if name.startswith(_NAME_OF_OURS) else None
+        if owner is not None and owner != threading.get_ident():
+            return True
+    return False
 
 
 def _after_fork_in_parent() -> None:

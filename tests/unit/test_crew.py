@@ -101,3 +101,31 @@ def test_a_crew_has_so_many_threads_and_each_does_what_comes(monkeypatch: pytest
     with pytest.raises(RuntimeError):
         crew.submit(job, 9)
     assert not crew._jobs
+
+
+FORK = """
+import os, signal, sys, threading, time
+import wasmjit
+class Slow:
+    def find_spec(name, path, target=None):
+        if name == "wasmjit.compile.limits":
+            os.write(writing, b".")
+            time.sleep(0.2)
+reading, writing = os.pipe()
+sys.meta_path.insert(0, Slow)
+engine = wasmjit.Engine(wasmjit.Config(tier="optimized", cache=False))
+threading.Thread(target=lambda: wasmjit.Module(engine, "(module)")).start()
+os.read(reading, 1)
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    wasmjit.Module(engine, "(module (func))")
+    os._exit(0)
+print(os.waitpid(child, 0)[1])
+"""
+
+
+def test_a_fork_waits_for_imports_of_threads_that_compile() -> None:
+    """The child found modules' locks held by a thread that it does not have."""
+    result = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "0\n", "")
