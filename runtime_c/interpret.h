@@ -341,6 +341,7 @@ struct wj_interpreted {
     uint32_t slot_count;
     uint32_t word_count;
     uint32_t offset_count;
+    uint32_t instruction_count; /* of the wasm, `end` included */
     int32_t budget;            /* calls and iterations until Python is told; threads may lose some */
     uint32_t has_news;         /* 1: there is code of it that whoever runs it does not know of; atomic */
     int64_t translate_ns;      /* what making it, and native code of it, took: for reports only */
@@ -349,6 +350,12 @@ struct wj_interpreted {
     const uint32_t (*offsets)[2]; /* word index, offset in the module: of instructions that may trap or call */
     uint32_t words[];
 };
+
+static inline size_t wj_interpreted_bytes(const wj_interpreted *function)
+{
+    size_t words_bytes = (function->word_count + function->word_count % 2) * sizeof(uint32_t);
+    return sizeof *function + words_bytes + function->offset_count * sizeof *function->offsets;
+}
 
 /* One module; made for one function table, by `wj_interpreter_new`. */
 struct wj_interpreter {

@@ -335,7 +335,7 @@ void wj_end_block(translator *t)
     push_results(t, f);
     t->frame_count--;
     t->live = true; /* if the label cannot be reached either, what follows is translated for nothing */
-    if (t->frame_count == 0) {
+    if (t->frame_count == 0 && !t->failed) {
         wj_return(t);
     }
 }

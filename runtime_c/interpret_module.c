@@ -78,6 +78,35 @@ void wj_interpreter_tell(wj_interpreter *interpreter, uint32_t position)
     }
 }
 
+void wj_interpreter_translate_all(wj_interpreter *interpreter, wj_translated_module *total)
+{
+    int64_t began_ns = wj_now_ns(CLOCK_THREAD_CPUTIME_ID);
+    for (uint32_t position = 0; position < interpreter->plan.function_count; position++) {
+        (void)wj_interpreted_at(interpreter, position);
+    }
+    int64_t between_ns = wj_now_ns(CLOCK_THREAD_CPUTIME_ID);
+    for (wj_interpreted *function = interpreter->made; function != NULL; function = function->next) {
+        (void)wj_native_of(interpreter, function);
+    }
+    total->word_ns = (uint64_t)(between_ns - began_ns);
+    total->code_ns = (uint64_t)(wj_now_ns(CLOCK_THREAD_CPUTIME_ID) - between_ns);
+    wj_interpreter_measure(interpreter, total);
+}
+
+void wj_interpreter_measure(const wj_interpreter *interpreter, wj_translated_module *total)
+{
+    for (const wj_interpreted *function = interpreter->made; function != NULL; function = function->next) {
+        total->function_count++;
+        total->instruction_count += function->instruction_count;
+        total->word_bytes += wj_interpreted_bytes(function);
+    }
+    for (const wj_native *native = interpreter->natives; native != NULL; native = native->next) {
+        total->native_count++;
+        total->code_bytes += native->size_bytes;
+        total->table_bytes += sizeof *native + native->site_count * sizeof native->sites[0];
+    }
+}
+
 /* Threads may both translate: one of the two stays. */
 wj_interpreted *wj_interpreted_at(wj_interpreter *interpreter, uint32_t position)
 {

@@ -240,7 +240,7 @@ static inline uint32_t own_slot(const translator *t, uint32_t position)
 
 static inline void push_operand(translator *t, operand made)
 {
-    t->operands[t->height++] = made; /* there is room: see wj_translate */
+    t->operands[t->height++] = made; /* there is room: see make_room */
     t->most_height = t->height > t->most_height ? t->height : t->most_height;
 }
 
@@ -263,10 +263,16 @@ static inline uint32_t push_vector(translator *t)
     return slot;
 }
 
-/* As many values as the places are, each in its own slots. */
+static inline void reserve_operands(translator *t, size_t count)
+{
+    t->operands = reserved(t, t->operands, t->height, &t->operand_room, count, sizeof *t->operands);
+}
+
+/* As many values as the places are, each in its own slots; not all, if there is no memory. */
 static inline void push_places(translator *t, const wj_place *places, uint32_t count)
 {
-    for (uint32_t i = 0; i < count; i++) {
+    reserve_operands(t, 2 * (size_t)count);
+    for (uint32_t i = 0; i < count && !t->failed; i++) {
         (void)(places[i].letter == WJ_LETTER_V128 ? push_vector(t) : push(t));
     }
 }

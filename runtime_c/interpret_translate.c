@@ -774,11 +774,15 @@ static void locals(translator *t, bool declares)
     }
 }
 
-/* For whatever one instruction pushes. */
-static void make_room(translator *t)
+/* For whatever one instruction pushes, but for what has a type (push_places). */
+static inline void make_room(translator *t)
 {
-    t->operands = reserved(t, t->operands, t->height, &t->operand_room, 2 * WJ_MAX_RESULTS + 2, sizeof *t->operands);
-    t->frames = reserved(t, t->frames, t->frame_count, &t->frame_room, 1, sizeof *t->frames);
+    enum { MOST_PUSHED = 16, FRAMES = 8 };
+    if (LIKELY(t->height + MOST_PUSHED <= t->operand_room && t->frame_count + FRAMES <= t->frame_room)) {
+        return;
+    }
+    reserve_operands(t, MOST_PUSHED);
+    t->frames = reserved(t, t->frames, t->frame_count, &t->frame_room, FRAMES, sizeof *t->frames);
 }
 
 static wj_interpreted *finish(const translator *t, uint32_t function_index, const wj_signature *signature)
@@ -853,8 +857,9 @@ wj_interpreted *wj_translate(const wj_interpreter *interpreter, uint32_t positio
         wj_push_frame(&t, BODY, 0, signature->result_slots)->type = signature;
         begin_metered(&t, WJ_OP_FUEL_BEGIN, plan->wasm + plan->bodies[position]);
     }
-    for (uint32_t steps = 1; !t.failed && t.frame_count != 0; steps++) {
-        if (steps % LOOK_STEPS == 0) {
+    uint32_t steps = 0;
+    while (!t.failed && t.frame_count != 0) {
+        if (++steps % LOOK_STEPS == 0) {
             look(&t);
         }
         make_room(&t);
@@ -863,6 +868,9 @@ wj_interpreted *wj_translate(const wj_interpreter *interpreter, uint32_t positio
         }
     }
     wj_interpreted *made = t.failed ? NULL : finish(&t, function_index, signature);
+    if (made != NULL) {
+        made->instruction_count = steps;
+    }
     free(t.newest);
     free(t.local_slots);
     free(t.operands);

@@ -66,6 +66,7 @@ typedef struct {
     bool has_inner_calls;
     stencil_candidate integers[STENCIL_CANDIDATES], floats[STENCIL_CANDIDATES];
     uint32_t slots[STENCIL_REGISTERS]; /* what is in each register, of integers first; NO_SLOT: operands */
+    uint32_t occupied;                 /* a bit for each that has one */
     uint32_t dirty;                    /* a bit for each that may differ from what is in the frame */
 } stencil_region;
 
@@ -119,6 +120,7 @@ typedef struct {
     uint32_t saved_mask;                   /* of the registers that calls leave alone: those that are used */
     uint64_t random;
     uint32_t held[STENCIL_REGISTERS];      /* what is in each register now, as in stencil_region */
+    uint32_t occupied;                     /* a bit for each that something is in */
     uint32_t stored;                       /* a bit for each that is an operand, and in the frame too */
     uint32_t copies;                       /* a bit for each that is a copy of a local which is in the frame */
     uint32_t next_victim;                  /* of copies, when a register is needed */

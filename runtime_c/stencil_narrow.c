@@ -21,9 +21,17 @@ typedef struct {
     bool changed;
 } narrowness;
 
+/* Of a local that others are narrow because of: what was found is to be found again if it is not. */
+enum { NARROW = 1, RELIED_ON = 2 };
+
 static bool is_narrow(const narrowness *n, uint32_t slot)
 {
-    return wj_is_operand(n->e, slot) ? n->blocks[slot] == n->block : n->e->is_narrow[slot] != 0;
+    if (wj_is_operand(n->e, slot)) {
+        return n->blocks[slot] == n->block;
+    }
+    uint8_t *local = &n->e->is_narrow[slot];
+    *local = *local != 0 ? NARROW | RELIED_ON : 0;
+    return *local != 0;
 }
 
 static void note(narrowness *n, uint32_t slot, bool narrow)
@@ -31,8 +39,8 @@ static void note(narrowness *n, uint32_t slot, bool narrow)
     if (wj_is_operand(n->e, slot)) {
         n->blocks[slot] = narrow ? n->block : 0;
     } else if (!narrow && n->e->is_narrow[slot] != 0) {
+        n->changed = n->changed || (n->e->is_narrow[slot] & RELIED_ON) != 0;
         n->e->is_narrow[slot] = 0;
-        n->changed = true;
     }
 }
 
@@ -96,7 +104,7 @@ bool wj_find_narrow(stencil_emitter *e)
     if (n.blocks == NULL) {
         return false;
     }
-    memset(e->is_narrow, 1, f->local_count);
+    memset(e->is_narrow, NARROW, f->local_count);
     for (uint32_t i = 0, slot = 0; i < e->signature->param_count; i++) {
         e->is_narrow[slot] = e->signature->places[i].letter == 'i';
         slot += wj_slots_of(e->signature->places[i].letter);

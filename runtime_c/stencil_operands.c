@@ -4,6 +4,8 @@
  * that is checked first. So where it was used its register is free. Where control joins or forks all are in the frame. */
 #include "stencil_emit.h"
 
+#include <string.h>
+
 #ifdef WJ_HAS_STENCILS
 
 /* NOLINTBEGIN(clang-analyzer-core.*, clang-analyzer-security.ArrayBound) */
@@ -18,18 +20,22 @@ static uint32_t index_of(uint8_t place)
     return place >= FIRST_FLOAT ? (uint32_t)place - FIRST_FLOAT + INTEGER_REGISTERS : (uint32_t)place - FIRST_INTEGER;
 }
 
+/* The first register that a bit is for. */
+static uint32_t first_of(uint32_t bits)
+{
+    return (uint32_t)__builtin_ctz(bits);
+}
+
 void wj_set_region(stencil_emitter *e, uint32_t region)
 {
-    for (uint32_t i = 0; i < STENCIL_REGISTERS; i++) {
-        if (e->held[i] != NO_SLOT) {
-            e->registers[e->held[i]] = IN_FRAME;
-        }
+    for (uint32_t left = e->occupied; left != 0; left &= left - 1) {
+        e->registers[e->held[first_of(left)]] = IN_FRAME;
     }
-    for (uint32_t i = 0; i < STENCIL_REGISTERS; i++) {
-        e->held[i] = e->regions[region].slots[i];
-        if (e->held[i] != NO_SLOT) {
-            e->registers[e->held[i]] = place_of(i);
-        }
+    const stencil_region *of = &e->regions[region];
+    memcpy(e->held, of->slots, sizeof e->held);
+    e->occupied = of->occupied;
+    for (uint32_t left = of->occupied; left != 0; left &= left - 1) {
+        e->registers[of->slots[first_of(left)]] = place_of(first_of(left));
     }
     for (uint32_t i = 0; i < e->constant_count; i++) {
         e->registers[e->constants[i].slot] = IN_FRAME;
@@ -42,9 +48,15 @@ void wj_set_region(stencil_emitter *e, uint32_t region)
     e->region = region;
 }
 
+static void release(stencil_emitter *e, uint32_t i)
+{
+    e->held[i] = NO_SLOT;
+    e->occupied &= ~(1u << i);
+}
+
 static bool is_free(const stencil_emitter *e, uint32_t i)
 {
-    return e->held[i] == NO_SLOT && (i >= SAVED_REGISTERS || (e->saved_mask >> i & 1) != 0);
+    return (e->occupied >> i & 1) == 0 && (i >= SAVED_REGISTERS || (e->saved_mask >> i & 1) != 0);
 }
 
 /* A register of a class that is free, rather `wanted`, or that has a copy; NO_SLOT. */
@@ -79,6 +91,7 @@ static uint8_t hold(stencil_emitter *e, uint32_t i, uint32_t slot)
         return IN_FRAME;
     }
     e->held[i] = slot;
+    e->occupied |= 1u << i;
     e->stored &= ~(1u << i);
     e->narrow &= ~(1u << i);
     e->vectors &= ~(1u << i);
@@ -116,7 +129,7 @@ void wj_drop_copy(stencil_emitter *e, uint32_t slot)
     uint8_t in = e->registers[slot];
     if (in != IN_FRAME && (e->copies >> index_of(in) & 1) != 0) {
         e->copies &= ~(1u << index_of(in));
-        e->held[index_of(in)] = NO_SLOT;
+        release(e, index_of(in));
         e->registers[slot] = IN_FRAME;
     }
 }
@@ -132,7 +145,7 @@ void wj_drop_operand(stencil_emitter *e, uint32_t slot)
             }
         }
     } else if (in != IN_FRAME) {
-        e->held[index_of(in)] = NO_SLOT;
+        release(e, index_of(in));
     }
     e->registers[slot] = IN_FRAME;
 }
@@ -152,7 +165,10 @@ void wj_place_constant(stencil_emitter *e, uint32_t slot, uint64_t value)
 
 const uint64_t *wj_constant_of(const stencil_emitter *e, uint32_t slot)
 {
-    for (uint32_t i = 0; i < e->constant_count && e->registers[slot] == NOWHERE; i++) {
+    if (e->registers[slot] != NOWHERE) {
+        return NULL;
+    }
+    for (uint32_t i = 0; i < e->constant_count; i++) {
         if (e->constants[i].slot == slot) {
             return &e->constants[i].value;
         }
@@ -220,12 +236,16 @@ static bool is_among(const uint32_t *slots, uint32_t count, uint32_t slot)
 
 void wj_store_operands(stencil_emitter *e, const uint32_t *but, uint32_t count, bool keep)
 {
-    for (uint32_t i = 0; i < STENCIL_REGISTERS; i++) {
+    for (uint32_t left = e->occupied; left != 0; left &= left - 1) {
+        uint32_t i = first_of(left);
         uint32_t slot = e->held[i];
-        if (slot != NO_SLOT && !keep && !is_among(but, count, slot)) {
-            wj_drop_copy(e, slot);
+        if (is_among(but, count, slot)) {
+            continue;
         }
-        if (slot == NO_SLOT || !wj_is_operand(e, slot) || is_among(but, count, slot)) {
+        if (!wj_is_operand(e, slot)) {
+            if (!keep) {
+                wj_drop_copy(e, slot);
+            }
             continue;
         }
         if ((e->stored >> i & 1) == 0) {

@@ -48,6 +48,9 @@ void wj_emit_edge(stencil_emitter *e, uint32_t from, uint32_t to)
 {
     const stencil_region *before = &e->regions[from];
     const stencil_region *after = &e->regions[to];
+    if (from == to) {
+        return;
+    }
     for (uint32_t i = 0; i < STENCIL_REGISTERS; i++) {
         if (before->slots[i] != NO_SLOT && before->slots[i] != after->slots[i] && (before->dirty >> i & 1) != 0) {
             between(e, i, before->slots[i], false);

@@ -47,24 +47,34 @@ static uint32_t sum_of(uint32_t a, uint32_t b)
 
 enum { INTEGER, FLOAT, EITHER };
 
-static void add_use(allocator *a, uint32_t region, uint32_t slot, uint32_t weight, uint32_t kind, bool is_written)
+/* What a region does with a slot that it did nothing with before. NO_USE: no memory. */
+static uint32_t begin_use(allocator *a, uint32_t region, uint32_t slot)
+{
+    if (a->count == a->room) {
+        size_t room = 2 * a->room + 64;
+        use *grown = realloc(a->uses, room * sizeof *grown);
+        if (grown == NULL) {
+            a->e->failed = true;
+            return NO_USE;
+        }
+        a->uses = grown;
+        a->room = room;
+    }
+    uint32_t found = (uint32_t)a->count++;
+    a->uses[found] = (use){.slot = slot, .region = region, .next = a->e->regions[region].uses};
+    a->e->regions[region].uses = found;
+    a->latest[slot] = found;
+    return found;
+}
+
+static inline void add_use(allocator *a, uint32_t region, uint32_t slot, uint32_t weight, uint32_t kind, bool is_written)
 {
     uint32_t found = a->latest[slot];
     if (found == NO_USE || a->uses[found].region != region) {
-        if (a->count == a->room) {
-            size_t room = 2 * a->room + 64;
-            use *grown = realloc(a->uses, room * sizeof *grown);
-            if (grown == NULL) {
-                a->e->failed = true;
-                return;
-            }
-            a->uses = grown;
-            a->room = room;
+        found = begin_use(a, region, slot);
+        if (found == NO_USE) {
+            return;
         }
-        found = (uint32_t)a->count++;
-        a->uses[found] = (use){.slot = slot, .region = region, .next = a->e->regions[region].uses};
-        a->e->regions[region].uses = found;
-        a->latest[slot] = found;
     }
     use *at = &a->uses[found];
     at->weights[kind] = sum_of(at->weights[kind], weight);
@@ -291,6 +301,7 @@ static uint32_t free_register(const stencil_region *in, const stencil_region *ar
 static void put(stencil_region *in, const stencil_region *around, uint32_t i, uint32_t slot, bool is_written)
 {
     in->slots[i] = slot;
+    in->occupied |= 1u << i;
     bool stays = around != NULL && around->slots[i] == slot;
     bool is_dirty = around == NULL || (stays ? (around->dirty >> i & 1) != 0 : is_written);
     in->dirty |= (uint32_t)is_dirty << i;

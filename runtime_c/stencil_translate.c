@@ -181,6 +181,9 @@ static void find_operands(stencil_emitter *e, stencil_row *of, uint8_t *places)
     const wj_stencil_operation *operation = &stencil_operations[of->number];
     uint32_t first = operation->has_result;
     for (uint32_t i = first; i < operation->operand_count; i++) {
+        if (e->registers[of->slots[i]] != NOWHERE) {
+            continue;
+        }
         const uint64_t *value = wj_constant_of(e, of->slots[i]);
         if (value != NULL && takes_pooled(of->number) && of->uses) {
             of->pooled |= 1u << i;
@@ -251,15 +254,16 @@ static void finish_result(stencil_emitter *e, uint32_t slot, uint8_t place)
     }
 }
 
-/* The number of a form, as wasmjit/stencils/text.py has it (Form.number). */
-static uint32_t form_of(const wj_stencil_operation *operation, const uint8_t *places)
+/* The stencil whose operands are at these places; 0: there is none. */
+static uint32_t position_of(const wj_stencil_operation *operation, const uint8_t *places)
 {
-    uint32_t form = 0;
-    for (uint32_t i = 0; i < operation->operand_count; i++) {
+    uint32_t form = 0; /* its number, as wasmjit/stencils/text.py has it (Form.number) */
+    uint32_t count = operation->operand_count;
+    for (uint32_t i = 0; i < count; i++) {
         bool is_same = operation->has_result != 0 && i != 0 && places[i] == places[0];
-        form |= places[i] == IN_FRAME ? 0 : 1u << i | (uint32_t)is_same << (operation->operand_count + i);
+        form |= places[i] == IN_FRAME ? 0 : 1u << i | (uint32_t)is_same << (count + i);
     }
-    return form;
+    return stencil_forms[operation->forms + form];
 }
 
 /* Has a value take one byte instead of four, if it fits: what was copied last. */
@@ -284,28 +288,34 @@ static void shorten(stencil_emitter *e, const wj_stencil *stencil, bool is_poole
     }
 }
 
-void wj_copy_stencil(stencil_emitter *e, const stencil_row *of, const uint8_t *places)
+/* All of one, and perhaps what is behind it: there is room for the largest. */
+static inline void copy_code(uint8_t *to, const wj_stencil *stencil)
+{
+    enum { USUAL_BYTES = 32 };
+    _Static_assert(USUAL_BYTES <= UINT8_MAX, "there is room for as much");
+    const uint8_t *from = stencil_code + stencil->code;
+    if (LIKELY(stencil->size_bytes <= USUAL_BYTES && stencil->code + USUAL_BYTES <= sizeof stencil_code)) {
+        memcpy(to, from, USUAL_BYTES); /* so many that the compiler knows: a few instructions */
+    } else {
+        memcpy(to, from, stencil->size_bytes);
+    }
+}
+
+static void copy_stencil(stencil_emitter *e, const stencil_row *of, const uint8_t *places, uint32_t position)
 {
     const wj_stencil_operation *operation = &stencil_operations[of->number];
-    uint32_t count = operation->operand_count;
     bool has_result = operation->has_result;
-    uint8_t chosen[2 * WJ_STENCIL_HIGH] = {0};
-    for (uint32_t i = 0; i < count; i++) {
-        uint8_t number = places[i] == IN_FRAME ? 0 : wj_register_number(places[i]);
-        chosen[i] = wj_low_bits(number);
-        chosen[WJ_STENCIL_HIGH + i] = number >> 3;
-    }
-    uint32_t position = stencil_forms[operation->forms + form_of(operation, places)];
     if (position == 0 || !wj_reserve(e, UINT8_MAX)) {
         e->failed = true;
         return;
     }
     const wj_stencil *stencil = &stencils[position];
     uint8_t *to = e->code + e->count;
-    memcpy(to, stencil_code + stencil->code, stencil->size_bytes);
+    copy_code(to, stencil);
     for (uint32_t i = 0; i < stencil->field_count; i++) {
         const wj_stencil_field *field = &stencil_fields[stencil->fields + i];
-        wj_fill_field(to, field, chosen[field->operand]);
+        uint8_t number = wj_register_number(places[field->operand % WJ_STENCIL_HIGH]);
+        wj_fill_field(to, field, field->operand < WJ_STENCIL_HIGH ? wj_low_bits(number) : number >> 3);
     }
     for (uint32_t i = 0; i < stencil->hole_count; i++) {
         const wj_stencil_hole *hole = &stencil_holes[stencil->holes + i];
@@ -322,6 +332,11 @@ void wj_copy_stencil(stencil_emitter *e, const stencil_row *of, const uint8_t *p
     }
 }
 
+void wj_copy_stencil(stencil_emitter *e, const stencil_row *of, const uint8_t *places)
+{
+    copy_stencil(e, of, places, position_of(&stencil_operations[of->number], places));
+}
+
 void wj_emit_row(stencil_emitter *e, stencil_row *of)
 {
     uint8_t places[4] = {IN_FRAME};
@@ -332,7 +347,8 @@ void wj_emit_row(stencil_emitter *e, stencil_row *of)
     }
     uint8_t place = places[0];
     const wj_stencil_operation *operation = &stencil_operations[of->number];
-    if (stencil_forms[operation->forms + form_of(operation, places)] == 0) { /* there is one with all in the frame */
+    uint32_t position = position_of(operation, places);
+    if (position == 0) { /* there is one with all in the frame */
         for (uint32_t i = has_result; i < operation->operand_count; i++) {
             if (places[i] != IN_FRAME) {
                 wj_store_place(e, places[i], of->slots[i], (operation->vectors >> i & 1) != 0);
@@ -340,8 +356,9 @@ void wj_emit_row(stencil_emitter *e, stencil_row *of)
             }
         }
         places[0] = IN_FRAME;
+        position = position_of(operation, places);
     }
-    wj_copy_stencil(e, of, places);
+    copy_stencil(e, of, places, position);
     if (has_result && place != places[0]) {
         wj_load_register(e, of->slots[0]);
     }
@@ -366,7 +383,7 @@ static uint32_t edge_to(stencil_emitter *e, uint32_t target)
 {
     const stencil_region *from = &e->regions[e->region];
     const stencil_region *to = &e->regions[region_at(e, target)];
-    if (memcmp(from->slots, to->slots, sizeof from->slots) == 0) {
+    if (from == to || memcmp(from->slots, to->slots, sizeof from->slots) == 0) {
         return target;
     }
     return STUB_TARGET | wj_add_stub(e, STUB_EDGE, target);
@@ -812,7 +829,9 @@ void wj_emit_body(stencil_emitter *e)
             found.length = WJ_WORDS_RETURN;
         } else {
             emit_instruction(e, &found, word);
-            wj_forget_checks_of(e, &found);
+            if (e->check_count != 0) {
+                wj_forget_checks_of(e, &found);
+            }
         }
         is_reached = (wj_forms[f->words[at]].flags & ENDS) == 0;
         at += found.length;

@@ -300,6 +300,16 @@ void wj_interpreter_report(const wj_interpreter *interpreter, wj_translation *tr
 void wj_interpreter_tell(wj_interpreter *interpreter, uint32_t position);
 /* Nobody asks in this time, but who was told: there would be no answer, and asking waits for the GIL. 0: whoever wants to. */
 void wj_hold_questions(int64_t nanoseconds);
+/* What there is of the functions of a module that are translated, and the processor time that took: to the interpreter's
+ * words, and from these to native code. `table_bytes`: beside the code, for addresses in it. */
+typedef struct {
+    uint64_t function_count, native_count, instruction_count;
+    uint64_t word_bytes, code_bytes, table_bytes;
+    uint64_t word_ns, code_ns;
+} wj_translated_module;
+/* For measurements, while nothing runs; `total` is all 0 before. The second translates all that are not first. */
+void wj_interpreter_measure(const wj_interpreter *interpreter, wj_translated_module *total);
+void wj_interpreter_translate_all(wj_interpreter *interpreter, wj_translated_module *total);
 /* The function that an address of a backtrace belongs to, and the offset in the module; UINT32_MAX: none. */
 uint32_t wj_interpreter_find(wj_interpreter *interpreter, uintptr_t pc, uint32_t *offset);
 

@@ -489,3 +489,31 @@ def outcomes(package: Any, engine: Any, module: Any, calls: Sequence[Call], fuel
         else:
             seen.append((result, fuel - store.get_fuel() if fuel else 0))
     return seen
+
+
+def test_all_that_a_block_or_a_call_gives_has_room() -> None:
+    """A thousand results, where hardly anything was on the stack of operands before, again and again."""
+    results = "(result" + " i64" * 1000 + ")"
+    constants = "".join(f"(i64.const {i})" for i in range(1000))
+    drops = "(drop)" * 1000
+    text = f"""(module (type $many (func {results})) (type $through (func (param{" i64" * 1000}) {results}))
+      (func $give {results} {constants})
+      (func (export "last") (param i32) (result i64) (local i64)
+        (call $give) (local.set 1) {drops[:-6]}
+        (block (type $many) (call $give)) (loop (type $through)) (local.set 1) {drops[:-6]}
+        (if (type $many) (local.get 0) (then (call $give)) (else (call $give))) (local.set 1) {drops[:-6]}
+        (local.get 1)))"""
+    store = Store(Engine(Config(tier="auto", cache=False)))
+    instance = Instance(store, Module(store.engine, text), [])
+    assert [instance.exports(store)["last"](store, way) for way in (0, 1)] == [999, 999]
+
+
+def test_measuring_translates_all_functions(root: Path) -> None:
+    """Each kernel's, to code that is not much larger than what it is made of (bench/translation.py)."""
+    wasm = (root / "bench/kernels/json.wasm").read_bytes()
+    interpreter = Module(Engine(Config(tier="auto", cache=False)), wasm)._load()._interpreter
+    assert interpreter is not None
+    none, found = interpreter.measure(), interpreter.measure(translate_all=True)
+    assert none["function_count"] == none["code_bytes"] == 0 and found["code_ns"] > 0
+    assert found["native_count"] == found["function_count"] > 20
+    assert found["code_bytes"] < 10 * found["instruction_count"] and found["table_bytes"] < found["code_bytes"]

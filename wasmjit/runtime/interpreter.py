@@ -168,6 +168,15 @@ class Interpreter(_Interpreter):
         lib.wj_interpreter_report(native, found)
         return [(item.code_bytes, item.nanoseconds * 1e-9) for item in ffi.unpack(found, count)]
 
+    def measure(self, translate_all: bool = False) -> dict[str, int]:
+        """For measurements, while nothing runs: what translations came to (`wj_translated_module`).
+
+        With `translate_all`, those functions are translated that are not, and that time is counted.
+        """
+        total = ffi.new("wj_translated_module *")
+        (lib.wj_interpreter_translate_all if translate_all else lib.wj_interpreter_measure)(self._native, total)
+        return {name: int(getattr(total, name)) for name, _ in ffi.typeof("wj_translated_module").fields or ()}
+
 
 class ConstantInterpreter(_Interpreter):
     """The constant functions of one module, in any tier: `wj_constants_run` runs them. Thread-safe.
