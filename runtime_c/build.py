@@ -22,6 +22,7 @@ MODULE = "wasmjit.runtime._native"
 SOURCES = [
     "arch_aarch64.c",
     "arch_x86_64.c",
+    "atomic_wait.c",
     "builtins.c",
     "callable.c",
     "callbacks.c",

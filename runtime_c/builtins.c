@@ -27,13 +27,6 @@ static inline void spend(const void *vmctx, uint64_t count)
     }
 }
 
-static wj_memory *memory_of(void *vmctx, uint32_t index)
-{
-    const wj_vmcontext *context = vmctx;
-    const uint8_t *slots = (const uint8_t *)vmctx + context->instance->memories;
-    return ((const wj_memory_slot *)(const void *)slots)[index].memory;
-}
-
 static wj_table *table_of(void *vmctx, uint32_t index)
 {
     const wj_vmcontext *context = vmctx;
@@ -57,7 +50,7 @@ static wj_segment_slot *element_segment_of(void *vmctx, uint32_t index)
 
 uint64_t wj_builtin_memory_grow(void *vmctx, uint32_t memory, uint64_t delta_pages)
 {
-    wj_memory *grown = memory_of(vmctx, memory);
+    wj_memory *grown = wj_memory_of(vmctx, memory);
     spend(vmctx, delta_pages);
     wj_store *store = ((wj_vmcontext *)vmctx)->store;
     if (store->limiter != NULL && delta_pages != 0) {
@@ -101,8 +94,8 @@ static void copy_in_pieces(uint8_t *to, const uint8_t *from, uint64_t size_bytes
 void wj_builtin_memory_copy(void *vmctx, uint32_t destination_memory, uint32_t source_memory, uint64_t destination,
                             uint64_t source, uint64_t size_bytes)
 {
-    wj_memory *to = memory_of(vmctx, destination_memory);
-    wj_memory *from = memory_of(vmctx, source_memory);
+    wj_memory *to = wj_memory_of(vmctx, destination_memory);
+    wj_memory *from = wj_memory_of(vmctx, source_memory);
     if (!wj_in_bounds(source, size_bytes, wj_memory_size_bytes(from)) ||
         !wj_in_bounds(destination, size_bytes, wj_memory_size_bytes(to))) {
         wj_trap(WJ_TRAP_MEMORY_OUT_OF_BOUNDS, 0);
@@ -113,7 +106,7 @@ void wj_builtin_memory_copy(void *vmctx, uint32_t destination_memory, uint32_t s
 
 void wj_builtin_memory_fill(void *vmctx, uint32_t memory, uint64_t start, uint32_t byte, uint64_t size_bytes)
 {
-    wj_memory *to = memory_of(vmctx, memory);
+    wj_memory *to = wj_memory_of(vmctx, memory);
     if (!wj_in_bounds(start, size_bytes, wj_memory_size_bytes(to))) {
         wj_trap(WJ_TRAP_MEMORY_OUT_OF_BOUNDS, 0);
     }
@@ -131,7 +124,7 @@ void wj_builtin_memory_fill(void *vmctx, uint32_t memory, uint64_t start, uint32
 void wj_builtin_memory_init(void *vmctx, uint32_t memory, uint32_t segment, uint64_t destination, uint64_t source,
                             uint64_t size_bytes)
 {
-    wj_memory *to = memory_of(vmctx, memory);
+    wj_memory *to = wj_memory_of(vmctx, memory);
     const wj_segment_slot *from = data_segment_of(vmctx, segment);
     if (!wj_in_bounds(source, size_bytes, from->length) ||
         !wj_in_bounds(destination, size_bytes, wj_memory_size_bytes(to))) {

@@ -212,6 +212,7 @@ static void on_interrupt(int signal_number, siginfo_t *info, void *context)
     int saved_errno = errno;
     wj_thread *thread = &wj_this_thread;
     wj_entry *entry = thread->entry;
+    __atomic_store_n(&thread->wake, 1, __ATOMIC_SEQ_CST); /* the kernel looks at it before it goes on waiting */
     if (thread->sigint_look_ns != 0 && thread->sigint_look_ns <= wj_now_ns(CLOCK_MONOTONIC)) {
         thread->sigint_look_ns = 0;
         if (entry != NULL && stand_in_front()) { /* a signal may have come meanwhile */

@@ -270,6 +270,7 @@ wj_memory *wj_memory_new_from_image(wj_store *store, uint64_t min_pages, uint64_
     memory->max_pages = max_pages;
     memory->page_size_log2 = page_size_log2;
     memory->moves = reservation_bytes == 0;
+    memory->is_shared = false;
     if (image != NULL && memory->image_id != image->id && !memory->moves) {
         map_image(memory, image);
     }
@@ -307,6 +308,20 @@ int wj_memory_join(wj_memory *memory, wj_store *store)
     }
     pthread_mutex_unlock(&memory->lock);
     return counted || found != NULL ? 0 : EDQUOT;
+}
+
+int wj_memory_share(wj_memory *memory)
+{
+    if (memory->moves || pages_to_bytes(memory->max_pages, memory->page_size_log2) > memory->capacity_bytes) {
+        return EINVAL;
+    }
+    memory->is_shared = true;
+    return 0;
+}
+
+int wj_memory_has_layout(const wj_memory *memory, uint64_t reservation_bytes, uint64_t guard_bytes)
+{
+    return memory->capacity_bytes >= reservation_bytes && memory->guard_bytes >= guard_bytes;
 }
 
 void wj_memory_hold(wj_memory *memory)

@@ -30,9 +30,10 @@ typedef struct {
 static const row ROWS[256] = {WJ_ROWS(WJ_X)};
 static const row PREFIXED_ROWS[] = {WJ_PREFIXED_ROWS(WJ_X)};
 static const row VECTOR_ROWS[] = {WJ_VECTOR_ROWS(WJ_X)};
+static const row ATOMIC_ROWS[] = {WJ_ATOMIC_ROWS(WJ_X)};
 #undef WJ_X
 
-enum { PREFIX = 0xfc, VECTOR_PREFIX = 0xfd, PREFIX_BITS = 8 };
+enum { PREFIX = 0xfc, VECTOR_PREFIX = 0xfd, ATOMIC_PREFIX = 0xfe, PREFIX_BITS = 8 };
 #define COUNT(rows) (sizeof(rows) / sizeof *(rows))
 
 /* ---- immediates ---- */
@@ -136,8 +137,8 @@ bool wj_check_value_type(wj_checker *c, uint32_t *type)
     }
 }
 
-/* A memory argument of an access that is aligned by `natural` at most; the address type of its memory. */
-static bool memory_argument(wj_checker *c, uint32_t natural, uint32_t *address)
+/* A memory argument of an access that is aligned by `natural`, at most or just so; the address type of its memory. */
+static bool memory_argument(wj_checker *c, uint32_t natural, bool just_so, uint32_t *address)
 {
     uint32_t flags = 0;
     uint32_t memory = 0;
@@ -148,7 +149,8 @@ static bool memory_argument(wj_checker *c, uint32_t natural, uint32_t *address)
     if ((flags & WJ_HAS_MEMORY_INDEX) != 0 && !wj_check_index(c, &memory)) {
         return false;
     }
-    if (memory >= c->of->memory_count || (flags & ~(uint32_t)WJ_HAS_MEMORY_INDEX) > natural) {
+    uint32_t alignment = flags & ~(uint32_t)WJ_HAS_MEMORY_INDEX;
+    if (memory >= c->of->memory_count || alignment > natural || (just_so && alignment != natural)) {
         return false;
     }
     *address = c->of->memories[memory];
@@ -168,7 +170,10 @@ static bool immediate(wj_checker *c, char letter, const row *r, uint32_t *addres
 {
     switch (letter) {
     case 'm':
-        return memory_argument(c, r->natural, address);
+    case 'a':
+        return memory_argument(c, r->natural, letter == 'a', address);
+    case 'z':
+        return skip(c, SINGLE_BYTE) && c->at[-1] == 0;
     case 'n':
         return skip(c, SINGLE_BYTE) && c->at[-1] < r->lanes;
     case 's':
@@ -274,7 +279,7 @@ static bool any_row(wj_checker *c, const row *r, uint32_t opcode)
 static bool any_instruction(wj_checker *c, uint32_t opcode)
 {
     uint32_t sub = 0;
-    if (opcode != PREFIX && opcode != VECTOR_PREFIX) {
+    if (opcode != PREFIX && opcode != VECTOR_PREFIX && opcode != ATOMIC_PREFIX) {
         return any_row(c, &ROWS[opcode], opcode);
     }
     if (!wj_check_index(c, &sub)) {
@@ -282,6 +287,9 @@ static bool any_instruction(wj_checker *c, uint32_t opcode)
     }
     if (opcode == PREFIX) {
         return sub < COUNT(PREFIXED_ROWS) && any_row(c, &PREFIXED_ROWS[sub], (uint32_t)PREFIX << PREFIX_BITS | sub);
+    }
+    if (opcode == ATOMIC_PREFIX) {
+        return sub < COUNT(ATOMIC_ROWS) && any_row(c, &ATOMIC_ROWS[sub], WJ_FUNCTION_BODY);
     }
     return sub < COUNT(VECTOR_ROWS) && any_row(c, &VECTOR_ROWS[sub], WJ_FUNCTION_BODY);
 }

@@ -196,7 +196,10 @@
   X(fused_multiply_add_f32) \
   X(fused_multiply_add_f64) \
   X(hot_loop) \
-  X(type_matches)
+  X(type_matches) \
+  X(memory_wait32) \
+  X(memory_wait64) \
+  X(memory_notify)
 #define WJ_BOUNDARY(X) \
   X(gate) \
   X(begin) \
@@ -239,6 +242,9 @@ uint64_t wj_builtin_fused_multiply_add_f32(void *vmctx, uint64_t, uint64_t, uint
 uint64_t wj_builtin_fused_multiply_add_f64(void *vmctx, uint64_t, uint64_t, uint64_t);
 uint64_t wj_builtin_hot_loop(void *vmctx, uint32_t, uint32_t);
 uint64_t wj_builtin_type_matches(void *vmctx, uint32_t, uint32_t);
+uint64_t wj_builtin_memory_wait32(void *vmctx, uint32_t, uint64_t, uint64_t, uint64_t, uint64_t);
+uint64_t wj_builtin_memory_wait64(void *vmctx, uint32_t, uint64_t, uint64_t, uint64_t, uint64_t);
+uint64_t wj_builtin_memory_notify(void *vmctx, uint32_t, uint64_t, uint64_t, uint64_t);
 typedef struct { uint64_t bits, succeeded; } wj_converted;
 void wj_boundary_gate(void);
 uint32_t wj_boundary_begin(void *, void *);

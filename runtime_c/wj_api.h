@@ -78,6 +78,12 @@ wj_memory *wj_memory_new(wj_store *store, uint64_t min_pages, uint64_t max_pages
  * it until the store is freed. It counts for the store's limits, and grows only as far as those of all members allow. 0,
  * also if it is one already, or an errno value: EDQUOT past a limit, EINVAL for a memory that moves. */
 int wj_memory_join(wj_memory *memory, wj_store *store);
+/* Has threads share a memory that nobody has seen yet: they may wait in it. 0, or EINVAL if it could move, or not grow to its
+ * maximum where it is. */
+int wj_memory_share(wj_memory *memory);
+/* Whether code that counts on so much address space and so large guards may use it. */
+int wj_memory_has_layout(const wj_memory *memory, uint64_t reservation_bytes, uint64_t guard_bytes);
+void wj_memory_hold(wj_memory *memory);
 /* Gives up a reference; with the last the memory is unmapped. */
 void wj_memory_release(wj_memory *memory);
 uintptr_t wj_memory_base(wj_memory *memory);

@@ -3,6 +3,7 @@
 #define WJ_MEMORY_H
 
 #include "wj_base.h"
+#include "wj_contract.h"
 
 /* A linear memory. It belongs to no store: it lives as long as somebody has a reference, which stores have as members. */
 struct wj_memory {
@@ -17,6 +18,7 @@ struct wj_memory {
     uint64_t guard_bytes;
     uint64_t max_pages;
     uint32_t page_size_log2;
+    bool is_shared; /* threads may wait for what changes in it; such a memory does not move */
     bool moves; /* no reservation: growth makes a new mapping. Such a memory never has a second member. */
     uint64_t image_id;    /* of the image mapped at image_start, or 0 */
     uint64_t image_bytes; /* from image_start, which is relative to base */
@@ -53,7 +55,14 @@ WJ_ASSERT_OFFSET(struct wj_memory, size_bytes, WJ_MEMORY_SIZE_BYTES);
  * view has a reference on the memory, too. False: out of memory. */
 WJ_INTERNAL bool wj_memory_view(wj_memory *memory, wj_view **view, uint8_t **base, uint64_t *size_bytes);
 WJ_INTERNAL void wj_view_release(wj_view *view);
-WJ_INTERNAL void wj_memory_hold(wj_memory *memory);
+/* A memory of an instance, by its index. */
+static inline wj_memory *wj_memory_of(const void *vmctx, uint32_t index)
+{
+    const wj_vmcontext *context = vmctx;
+    const uint8_t *slots = (const uint8_t *)vmctx + context->instance->memories;
+    return ((const wj_memory_slot *)(const void *)slots)[index].memory;
+}
+
 /* A memory that moves may do so on another thread, which holds the lock and perhaps no GIL: without it this thread would
  * go on copying where nothing is mapped any more, or something else. It never shrinks. */
 static inline bool wj_lock_if_it_moves(wj_memory *memory)

@@ -24,6 +24,7 @@ struct wj_thread {
     uintptr_t repeat_pc, repeat_address;
     /* Interrupts, see interrupt.c */
     uint32_t pending; /* WJ_PENDING_*; atomic */
+    uint32_t wake;    /* what atomic_wait.c sleeps on: not 0 where there is something to look at; atomic */
     uint32_t sigint_depth;
     int64_t look_tick;      /* when wj_thread_prepare was called last, in ticks of the coarse clock; 0: it has to be */
     int faulthandler_state; /* whether it was enabled then */
@@ -92,6 +93,10 @@ static inline void wj_resume(wj_thread *thread, void *fp)
         wj_resume_pending(fp);
     }
 }
+
+/* ---- atomic_wait.c ---- */
+
+WJ_INTERNAL void wj_waits_after_fork_in_child(void);
 
 /* ---- signature.c ---- */
 

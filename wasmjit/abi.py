@@ -281,6 +281,10 @@ BUILTINS: tuple[Builtin, ...] = (
     Builtin("hot_loop", "i64", ("i32", "i32")),
     # Type ids: of a func-ref that is there, and of a type that is not final -> 1 if the first is or is below it.
     Builtin("type_matches", "i64", ("i32", "i32")),
+    # Memory, address, offset, expected value, timeout in ns (negative: none) -> 0 woken, 1 not equal, 2 timed out
+    Builtin("memory_wait32", "i64", ("i32", "i64", "i64", "i64", "i64")),
+    Builtin("memory_wait64", "i64", ("i32", "i64", "i64", "i64", "i64")),
+    Builtin("memory_notify", "i64", ("i32", "i64", "i64", "i64")),  # memory, address, offset, most -> how many it woke
 )
 BUILTIN_INDEX: dict[str, int] = {b.name: i for i, b in enumerate(BUILTINS)}
 

@@ -89,6 +89,7 @@ SUPPORTED_FEATURES = frozenset(
         "relaxed_simd",
         "tail_call",
         "function_references",
+        "threads",
     }
 )
 

@@ -90,13 +90,13 @@ def _row_at(code: bytes, at: int) -> tuple[Op, int] | None:
     """The row of the instruction at `at`, and where its immediates are; None if there is none, or it is damaged."""
     try:
         first = code[at]
-        if first not in (0xFC, 0xFD):
+        if first not in (0xFC, 0xFD, 0xFE):
             return (OPS[first], at + 1) if first in OPS else None
         sub, after = read_unsigned(code, at + 1, 32)
     except (IndexError, WasmError):
         return None
-    if first == 0xFC:
-        row = OPS.get(0xFC00 | sub) if sub < 0x100 else None
+    if first != 0xFD:
+        row = OPS.get(first << 8 | sub) if sub < 0x100 else None
     else:
         row = VECTOR_ROWS[sub] if sub < len(VECTOR_ROWS) else None
     return None if row is None else (row, after)

@@ -185,7 +185,7 @@ def test_a_memory_made_for_no_store() -> None:
 
 
 def test_a_shared_memory_that_is_closed_stays_with_its_members() -> None:
-    engine = Engine(Config(shared_memory=True))
+    engine = Engine(Config(shared_memory=True, signals_based_traps=False))  # as small as it can be: see SMALL
     shared = SharedMemory(engine, MemoryType(Limits(1, 4), shared=True))
     user = User(ffi.cast("wj_memory *", shared._open()))  # not the object that keeps it
     assert user.join() == 0

@@ -31,6 +31,7 @@ from .. import (
     Memory,
     MemoryType,
     Module,
+    SharedMemory,
     Store,
     Table,
     TableType,
@@ -52,11 +53,13 @@ WIDTHS = {"i8": 8, "i16": 16, "i32": 32, "i64": 64, "f32": 32, "f64": 64}
 CANONICAL_NAN = {32: 0x7FC00000, 64: 0x7FF8000000000000}
 SLOTS_PER_V128 = 2
 
-# Proposals that are off by default are switched on for their own suites.
+# By a part of their paths, what suites of proposals need: options that are off by default. The scripts of threads are
+# of a language with one table and one memory.
 PROPOSAL_OPTIONS = {
-    "custom-page-sizes": "wasm_custom_page_sizes",
-    "wide-arithmetic": "wasm_wide_arithmetic",
-    "stack-switching": "wasm_stack_switching",
+    "custom-page-sizes": {"wasm_custom_page_sizes": True},
+    "wide-arithmetic": {"wasm_wide_arithmetic": True},
+    "stack-switching": {"wasm_stack_switching": True},
+    "proposals/threads": {"shared_memory": True, "wasm_multi_memory": False, "wasm_reference_types": False},
 }
 
 
@@ -74,9 +77,10 @@ class WastOptions:
         """The Config for the script at `path`."""
         config = Config(tier="optimized", opt_level=self.opt_level, signals_based_traps=not self.explicit_checks)
         config.parallel_compilation = False
-        for proposal, option in PROPOSAL_OPTIONS.items():
-            if proposal in str(path):
-                setattr(config, option, True)
+        for proposal, options in PROPOSAL_OPTIONS.items():
+            if proposal in path.as_posix():
+                for option, value in options.items():
+                    setattr(config, option, value)
         for name, value in self.settings:
             setattr(config, name, value)
         return config
@@ -213,7 +217,9 @@ class ScriptRunner:
         self.directory = directory
         self.through_artifact = options.through_artifact
         self.wait_optimized = options.wait_optimized
-        self.engine = Engine(options.config(path))
+        config = options.config(path)
+        self.shares_memory = config.shared_memory
+        self.engine = Engine(config)
         self.store = Store(self.engine)
         self.linker = Linker(self.engine)
         self.linker.allow_shadowing = True
@@ -257,6 +263,9 @@ class ScriptRunner:
         table64_type = TableType(ValType.funcref(), Limits(10, 20), is_64=True)
         define(self.store, "spectest", "table64", Table(self.store, table64_type, None))
         define(self.store, "spectest", "memory", Memory(self.store, MemoryType(Limits(1, 2))))
+        if self.shares_memory:
+            shared = SharedMemory(self.store.engine, MemoryType(Limits(1, 2), shared=True))
+            define(self.store, "spectest", "shared_memory", shared)
 
     # ---- modules ----
 

@@ -46,6 +46,7 @@ class Emitter:
         self.cold: list[str] = []  # blocks that are seldom entered: they stand at the end
         self.prologue: dict[str, str] = {}  # what is computed once, where the function begins: name -> text
         self.counter = 0  # for names
+        self.fetched: dict[str, tuple[str, int]] = {}  # values -> `fetched_once` of them, and its line
         self.current = "start"  # label of the LLVM block being written, for phi edges
         self.leaf = True  # no calls but tail calls, which leave no frame
         body = unit.module.body(function_index)
@@ -70,6 +71,33 @@ class Emitter:
         self.lines.append(f"{label}:")
         self.current = label
         self.check_length()
+
+    # ---- what is checked and then trusted ----
+
+    def fetched_once(self, value: str, llvm: str) -> str:
+        """A value that is going to be checked, and then trusted.
+
+        Where memories are shared it is a copy that LLVM knows nothing of. It may have come from a load of shared
+        memory, and LLVM might load it once more behind the check, when another thread has written something else.
+        """
+        if not self.unit.shares_memory or value[0] != "%":
+            return value
+        known = self.fetched.get(value)
+        if known is not None:
+            return known[0]
+        name = self.fresh()
+        self.lines.append(f'  {name} = call {llvm} asm "", "=r,0"({llvm} {value}) #2')
+        self.fetched[value] = self.fetched[name] = (name, len(self.lines) - 1)
+        return name
+
+    def forget_fetched(self, mark: int) -> None:
+        """Forgets those copies that were made from line `mark` on."""
+        fetched = self.fetched
+        while fetched:  # in the order of their lines
+            value, entry = fetched.popitem()
+            if entry[1] < mark:
+                fetched[value] = entry
+                break
 
     # ---- what gets too large ----
 

@@ -13,7 +13,8 @@ from ..wasm.body_facts import BodyFacts
 from ..wasm.lowering import IF, LOOP, Frame
 from ..wasm.ops import MAKES_NANS, Op
 from ..wasm.types import F32, F64, V128, llvm_type
-from . import calls, hand_over, landings, limits, lower, memory, metering, references, simd, tables, tail_calls
+from . import atomics, calls, hand_over, landings, limits, lower, memory, metering, references, simd, tables, tail_calls
+from .atomics import AtomicEmitter
 from .emit import phi
 from .hand_over import HandingEmitter
 from .landings import BranchingEmitter
@@ -39,7 +40,7 @@ class _Stores(dict[int, str]):
         return text
 
 
-class FunctionLowering(TailCallingEmitter, HandingEmitter, VectorEmitter, BranchingEmitter):
+class FunctionLowering(TailCallingEmitter, HandingEmitter, VectorEmitter, AtomicEmitter, BranchingEmitter):
     """One function on its way to text; implements `wasm.lowering.Lowering`."""
 
     def __init__(self, unit: UnitState, function_index: int, scope: int, tangled: bool = False) -> None:
@@ -187,6 +188,10 @@ class FunctionLowering(TailCallingEmitter, HandingEmitter, VectorEmitter, Branch
     def vector(self, row: Op, immediate: int, memory_index: int, offset: int, at: int) -> None:
         """A vector instruction."""
         simd.lower(self, row, immediate, memory_index, offset, at)
+
+    def atomic(self, row: Op, memory_index: int, offset: int, at: int) -> None:
+        """An atomic instruction."""
+        atomics.lower(self, row, memory_index, offset, at)
 
     # ---- control ----
 

@@ -102,6 +102,7 @@ def branch_table(lowering: BranchingEmitter, targets: list[Frame], default: Fram
             cases.append(f"i32 {number}, label %{label}")
     if reached <= {default.label} and index in lowering.tainted:
         lowering.anchor(index, I32)
+    index = lowering.fetched_once(index, "i32")
     lowering.lines.append(f"  switch i32 {index}, label %{labels[default.label]} [ {' '.join(cases)} ]")
     lowering.lines.extend(blocks)
     lowering.close_block()

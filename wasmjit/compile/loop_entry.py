@@ -95,6 +95,7 @@ class LoopEntryLowering(FunctionLowering):
             )
         super().loop(frame, at)
         self.checked.clear()
+        self.fetched.clear()
         self.has_inner |= any(outer.label == self.first_label for outer in self.open_loops)
         if at == self.entry_loop:
             self.is_found = True

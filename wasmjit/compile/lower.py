@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 
-from ..wasm.ops import COMPARISON, CONDITION, LOAD, MAKES_NANS, OPS, SPECIAL, STORE, VECTOR, Op
+from ..wasm.ops import ATOMIC, COMPARISON, CONDITION, LOAD, MAKES_NANS, OPS, SPECIAL, STORE, VECTOR, Op
 from ..wasm.types import EXTERNREF, F32, F64, FUNCREF, I32, I64, V128, by_type, llvm_type
 from .anchors import AnchoringEmitter
 from .patterns import late
@@ -49,7 +49,7 @@ def _renderers(canonical: bool) -> dict[int, Render]:
     """
     renderers: dict[int, Render] = {}
     for code, op in OPS.items():
-        if op.kind in (SPECIAL, VECTOR, LOAD, STORE) or op.lowering.startswith("@"):
+        if op.kind in (SPECIAL, VECTOR, LOAD, STORE, ATOMIC) or op.lowering.startswith("@"):
             continue
         text = op.lowering.lstrip("?~")
         if op.kind in (COMPARISON, CONDITION):
@@ -154,6 +154,7 @@ def divide(lowering: NumericEmitter, row: Op, a: str, b: str, at: int) -> str:
     operation = {"div_s": "sdiv", "div_u": "udiv", "rem_s": "srem", "rem_u": "urem"}[row.name[4:]]
     lowering.anchor_values((a,), row.params)  # all behind the checks is dead if LLVM finds that they always trap
     lowering.anchor_waiting(operands=1)
+    a, b = lowering.fetched_once(a, llvm), lowering.fetched_once(b, llvm)  # the processor traps by itself, too
     constant = None if b[0] == "%" or b == "poison" else int(b)
     if constant is None or constant == 0:
         zero = lowering.fresh()

@@ -24,7 +24,9 @@ from .unit_state import UnitState, has_guard_pages
 _MASK_64 = (1 << 64) - 1
 # What must not stand between a check and a load that widens it: it would no longer happen before the trap.
 # Stores to locals and pure intrinsics have none.
-_HAS_EFFECT = late(r"\b(?:ret|switch|br)\b|\bcall\b(?! \w+ @llvm\.)|\bstore\b(?!.*, ptr %l\d+$)")
+_HAS_EFFECT = late(
+    r"\b(?:ret|switch|br|atomic|atomicrmw|cmpxchg|fence)\b|\bcall\b(?! \w+ @llvm\.)|\bstore\b(?!.*, ptr %l\d+$)"
+)
 # More than any address space has room for. LLVM wants to know that there is some end: the address that a loop steps
 # must not wrap before it is there, or it does not count the iterations until a check fails, and vectorises nothing. For
 # 32 bits the least such number would be worse: checks would be compared in 32 bits, where addresses do wrap.
@@ -65,12 +67,14 @@ class AddressingEmitter(AnchoringEmitter):
             if check.line < mark:
                 checked[key] = check
                 break
+        self.forget_fetched(mark)
 
 
 def pointer(lowering: AddressingEmitter, memory: int, address: str, offset: int, access_bytes: int, at: int) -> str:
     """Emits the address computation, and the check where the policy needs one; returns the pointer operand."""
     emit = lowering.lines.append
     if memory not in lowering.guarded or offset + access_bytes > MIN_GUARD_BYTES:
+        address = lowering.fetched_once(address, "i64" if memory in lowering.wide_memories else "i32")
         check(lowering, memory, address, offset + access_bytes, at)
     base = lowering.bases.get(memory) or memory_base(lowering, memory)
     lowering.counter = number = lowering.counter + 1

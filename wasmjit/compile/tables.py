@@ -39,6 +39,7 @@ def element_pointer(lowering: Emitter, table: int, index: str, at: int) -> str:
     """
     count = length(lowering, table)
     llvm = llvm_type(lowering.module.tables[table].address_type)
+    index = lowering.fetched_once(index, llvm)
     name = lowering.fresh()
     emit = lowering.lines.append
     emit(f"  {name}o = icmp uge {llvm} {index}, {count}")

@@ -82,6 +82,7 @@ class UnitState:
             for index, kind in enumerate(module.memories)
             if policy.guard_pages and not kind.is_64 and has_guard_pages(kind)
         )
+        self.shares_memory = any(kind.shared for kind in module.memories)
         self.wide_memories = frozenset(index for index, kind in enumerate(module.memories) if kind.is_64)
         self.volatile = "volatile " if policy.exact_traps else ""
         # Where accesses are checked first it is not they that trap; volatile ones stay.

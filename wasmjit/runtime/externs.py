@@ -315,6 +315,8 @@ def wrap_item(record: StoreRecord, item: Item) -> AsExtern:
     if isinstance(item, FuncItem):
         return Func._wrap(record, item)
     if isinstance(item, MemoryItem):
+        if item.type.shared:
+            return SharedMemory._wrap(record.engine, item, record.open())
         return Memory._wrap(record, item)
     if isinstance(item, TableItem):
         return Table._wrap(record, item)
@@ -324,11 +326,12 @@ def wrap_item(record: StoreRecord, item: Item) -> AsExtern:
 def item_of(extern: Any, record: StoreRecord) -> Item:
     """The item behind a handle of this store.
 
-    Raises TypeError for anything else, WasmError for another Store's, UnsupportedError for a SharedMemory or Tag.
+    Raises TypeError for anything else, WasmError for another Store's, UnsupportedError for a Tag.
     """
-    if isinstance(extern, (SharedMemory, Tag)):
-        proposal = "threads" if isinstance(extern, SharedMemory) else "exception handling"
-        raise UnsupportedError(f"a {type(extern).__name__} cannot be an import: {proposal} is not supported yet")
+    if isinstance(extern, SharedMemory):
+        return extern._join(record)
+    if isinstance(extern, Tag):
+        raise UnsupportedError("a Tag cannot be an import: exception handling is not supported yet")
     if not isinstance(extern, (Func, Memory, Table, Global)):
         raise TypeError("expected a Func, Global, Memory, SharedMemory, Tag, or Table")
     if extern._owner is not record:

@@ -27,6 +27,7 @@ from .handle import Handle
 from .hints import function_type
 from .instance import Instance, check_imports, checked_load, instantiate
 from .module import Module
+from .shared_memory import SharedMemory
 from .store import Storelike, StoreRecord, allocate, record_of
 from .values import FuncType, ImportType, wrap_extern_type
 
@@ -143,7 +144,22 @@ class _StoreDefinition:
         return self.bound
 
 
-_Definition = _HostDefinition | AddressDefinition | _ForeignDefinition | _StoreDefinition
+@dataclass(frozen=True, slots=True, eq=False)
+class _SharedDefinition:
+    """A shared memory, which any store can have."""
+
+    memory: SharedMemory
+
+    def current_type(self) -> wt.ExternType:
+        """Its type at present: it grows."""
+        return self.memory._current_type()
+
+    def item(self, record: StoreRecord, name: str) -> Item:
+        """The memory in a store. Raises WasmError for one of another Engine."""
+        return item_of(self.memory, record)
+
+
+_Definition = _HostDefinition | AddressDefinition | _ForeignDefinition | _StoreDefinition | _SharedDefinition
 
 
 class Linker(Handle):
@@ -223,8 +239,14 @@ class Linker(Handle):
         self._definitions.update(added)
 
     def define(self, store: Storelike, module: str, name: str, item: AsExtern) -> None:
-        """Defines an item of `store`. Raises LinkError if the name is taken, WasmError for another Store's item."""
+        """Defines an item of `store`, or a SharedMemory, which then is there for all Stores.
+
+        Raises LinkError if the name is taken, WasmError for another Store's item.
+        """
         record = record_of(store)
+        if isinstance(item, SharedMemory):
+            self._insert(module, name, _SharedDefinition(item))
+            return
         self._insert(module, name, _StoreDefinition(record, item_of(item, record)))
 
     def define_name(self, store: Storelike, name: str, item: AsExtern) -> None:

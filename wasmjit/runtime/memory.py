@@ -54,8 +54,10 @@ def new_memory_item(record: StoreRecord, type: wt.MemoryType, image: Any = ffi.N
     Raises WasmError if it cannot be had.
     """
     native = record.open()
+    if type.shared:
+        check_sharing(record.engine)
     record.check_new_memory(type)
-    reservation_bytes, guard_bytes = _memory_layout(record.engine, type)
+    reservation_bytes, guard_bytes = memory_layout(record.engine, type)
     max_pages = type.most_pages if type.limits.max is None else min(type.limits.max, type.most_pages)
     error = ffi.new("int *")
     while True:
@@ -71,16 +73,27 @@ def new_memory_item(record: StoreRecord, type: wt.MemoryType, image: Any = ffi.N
         )
         if pointer != ffi.NULL:
             break
-        if (guard_bytes and not type.is_64) or not reservation_bytes:
+        if (guard_bytes and not type.is_64) or not reservation_bytes or type.shared:
             raise WasmError(f"cannot allocate a memory of {type.limits.min} pages: {os.strerror(error[0])}")
         reservation_bytes = 0  # explicitly checked code does not need it: the base moves then
     record.num_memories += 1
+    if type.shared and lib.wj_memory_share(pointer):
+        raise WasmError("a shared memory has no room for its maximum")
     return MemoryItem(pointer, type, moves=reservation_bytes == 0)
 
 
-def _memory_layout(engine: Engine, type: wt.MemoryType) -> tuple[int, int]:
+def check_sharing(engine: Engine) -> None:
+    """Raises WasmError unless shared memories can be created."""
+    if not engine._config.shared_memory:
+        raise WasmError("shared memory support is disabled for this engine: see `Config.shared_memory`")
+
+
+def memory_layout(engine: Engine, type: wt.MemoryType) -> tuple[int, int]:
     """Reservation and guard in bytes. A memory without guards still gets its address space if that is affordable,
-    so that it rarely moves and views of it stay valid."""
+    so that it rarely moves and views of it stay valid. A shared one never moves.
+
+    Raises WasmError for a shared memory with a maximum beyond all address spaces.
+    """
     policy = engine._memory_policy
     guard_bytes = 0
     if policy.guarded and type.page_size_log2 == wt.PAGE_SIZE_LOG2:
@@ -92,6 +105,10 @@ def _memory_layout(engine: Engine, type: wt.MemoryType) -> tuple[int, int]:
     else:
         needed_bytes = 1 << (64 if type.is_64 else 32)
     if needed_bytes <= policy.reservation_bytes:
+        return max(needed_bytes, int(type.shared)), guard_bytes
+    if type.shared:
+        if needed_bytes >= REFUSED:
+            raise WasmError(f"cannot reserve a shared memory of at most {type.limits.max} pages")
         return needed_bytes, guard_bytes
     if engine._config.memory_may_move:
         return 0, guard_bytes
@@ -232,4 +249,4 @@ class Memory(MemoryAccess):
         return array
 
 
-__all__ = ["Memory", "MemoryItem", "new_memory_item"]
+__all__ = ["Memory", "MemoryItem", "check_sharing", "memory_layout", "new_memory_item"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from typing import Any
 
 from ..abi import REFUSED
@@ -10,14 +11,17 @@ from ..errors import ClosedError, WasmError
 from ..wasm import types as wt
 from .engine import Engine
 from .handle import Handle
+from .memory import MemoryItem, check_sharing, memory_layout
 from .native import ffi, lib, take_object
+from .native_store import NativeStore
+from .store import StoreRecord
 from .values import MemoryType
 
 
 class SharedMemory(Handle):
     """A memory that any thread may read, write and grow, and that lives as long as somebody has it.
 
-    This version cannot compile modules that share memories, so its use as an import raises UnsupportedError.
+    Modules import it, in any number of Stores of its Engine, and those that define one export it.
 
     >>> from wasmjit import Config, Limits
     >>> memory = SharedMemory(Engine(Config(shared_memory=True)), MemoryType(Limits(1, 4), shared=True))
@@ -36,28 +40,56 @@ class SharedMemory(Handle):
         engine._check_open()
         if not isinstance(ty, MemoryType):
             raise TypeError("expected a MemoryType")
-        if not engine._config.shared_memory:
-            raise WasmError("shared memory support is disabled for this engine: see `Config.shared_memory`")
+        check_sharing(engine)
         type: wt.MemoryType = ty._type
         if not type.shared or type.limits.max is None:
             raise WasmError("shared memory must have the `shared` flag enabled on its memory type")
         self._type = type
+        self._engine = engine
         error = ffi.new("int *")
-        most_bytes = type.limits.max << type.page_size_log2
+        reservation_bytes, guard_bytes = memory_layout(engine, type)
+        minimum, maximum, shift = type.limits.min, type.limits.max, type.page_size_log2
         made: Any = ffi.NULL
-        if most_bytes < REFUSED:
-            made = lib.wj_memory_new(
-                ffi.NULL,
-                type.limits.min,
-                type.limits.max,
-                type.page_size_log2,
-                max(most_bytes, 1),
-                0,
-                error,
-            )
+        if max(minimum, maximum) <= type.most_pages:
+            made = lib.wj_memory_new(ffi.NULL, minimum, maximum, shift, reservation_bytes, guard_bytes, error)
         if made == ffi.NULL:
-            raise WasmError(f"cannot reserve a shared memory of at most {type.limits.max} pages (errno {error[0]})")
+            raise WasmError(f"cannot reserve a shared memory of at most {maximum} pages (errno {error[0]})")
         self._pointer: Any = ffi.gc(made, lib.wj_memory_release)
+        if lib.wj_memory_share(made):
+            raise WasmError(f"cannot reserve a shared memory of at most {maximum} pages")
+
+    @classmethod
+    def _wrap(cls, engine: Engine, item: MemoryItem, native: NativeStore) -> SharedMemory:
+        """The handle of what an instance has; `native` is the store that keeps the memory meanwhile."""
+        self = cls.__new__(cls)
+        self._type = item.type
+        self._engine = engine
+        lib.wj_memory_hold(item.pointer)
+        self._pointer = ffi.gc(item.pointer, lib.wj_memory_release)
+        return self
+
+    def _join(self, record: StoreRecord) -> MemoryItem:
+        """The memory as one of a store, which has it from now on, until it is closed.
+
+        Raises WasmError for a Store of another Engine, or over its limits.
+        """
+        pointer = self._open()
+        native = record.open()
+        if self._engine is not record.engine:
+            raise WasmError("the shared memory belongs to another Engine than the Store")
+        # Code counts on it: so the C runtime is asked, whatever the Engine says.
+        if not lib.wj_memory_has_layout(pointer, *memory_layout(record.engine, self._type)):
+            raise WasmError("the shared memory has another layout than code of this Engine needs")
+        error = lib.wj_memory_join(pointer, native.pointer)
+        if error:
+            raise WasmError(f"the shared memory cannot be used in the Store: {os.strerror(error)}")
+        return MemoryItem(pointer, self._type)
+
+    def _current_type(self) -> wt.MemoryType:
+        """The type that import matching sees: the minimum is the current size."""
+        declared = self._type
+        limits = wt.Limits(self.size(), declared.limits.max)
+        return wt.MemoryType(limits, declared.is_64, declared.shared, declared.page_size_log2)
 
     def close(self) -> None:
         """Lets go of it; pointers from `data_ptr` stay valid as long as they live. Later use raises ClosedError."""

@@ -103,6 +103,10 @@ class _Lowering:
     def anchor_waiting(self, **_: object) -> None:
         """As above."""
 
+    def fetched_once(self, value: str, _: str) -> str:
+        """Operands come in registers."""
+        return value
+
     def trap_if(self, condition: str, trap: str, at: int) -> None:
         self.counter += 1
         label = f"k{self.counter}"

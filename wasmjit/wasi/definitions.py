@@ -8,9 +8,9 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..errors import WasmError
+from ..errors import UnsupportedError, WasmError
 from ..runtime.caller import Caller
-from ..runtime.externs import Memory
+from ..runtime.externs import Memory, SharedMemory
 from ..runtime.linker import AddressDefinition
 from ..runtime.store import StoreRecord
 from ..runtime.values import FuncType, ValType
@@ -46,6 +46,8 @@ def _new_view(
     """The memory of the calling instance: where C keeps its size, and its bytes."""
     caller = Caller(record, instance_address)
     memory = caller.get("memory")
+    if isinstance(memory, SharedMemory):
+        raise UnsupportedError(f"WASI's {function.name}: a shared memory; feature wasi_threads is not supported yet")
     if not isinstance(memory, Memory):
         raise WasmError(f"WASI's {function.name}: the calling module exports no memory named `memory`")
     store = record.open()

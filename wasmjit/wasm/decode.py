@@ -91,7 +91,7 @@ _HAS_MAX, _SHARED, _IS_64, _PAGE_SIZE = 1, 2, 4, 8
 _END = 0x0B
 _NO_OPCODE = -1
 _BYTES_OF_BITS = {"bytes4": 4, "bytes8": 8, "bits": 16}  # immediates that are the bits of a value
-_GC_PREFIX, _MISC_PREFIX, _SIMD_PREFIX = 0xFB, 0xFC, 0xFD
+_GC_PREFIX, _MISC_PREFIX, _SIMD_PREFIX, _ATOMIC_PREFIX = 0xFB, 0xFC, 0xFD, 0xFE
 # Constant instructions of the GC proposal -> how many indices follow:
 # struct.new, struct.new_default, array.new, array.new_default, array.new_fixed, any/extern conversions, ref.i31
 _GC_CONSTANTS = {0: 1, 1: 1, 6: 1, 7: 1, 8: 2, 26: 0, 27: 0, 28: 0}
@@ -616,7 +616,7 @@ class _Decoder(TypeDecoder):
             for _ in range(indices):
                 reader.unsigned()
             self.use("gc", at)
-        elif opcode in OPS or opcode in UNSUPPORTED_OPCODES or opcode in (_MISC_PREFIX, _SIMD_PREFIX):
+        elif opcode in OPS or opcode in UNSUPPORTED_OPCODES or opcode in (_MISC_PREFIX, _SIMD_PREFIX, _ATOMIC_PREFIX):
             raise ValidationError("constant expression required: not a constant instruction", offset=reader.base + at)
         else:
             raise reader.error(f"illegal opcode {opcode:#04x} in a constant expression", at)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import MalformedError, UnsupportedError
+from .atomics import AtomicInstructions
 from .leb128 import read_signed, read_u32
 from .lowering import BLOCK, ELSE, IF, LOOP, Frame
 from .ops import INTERPRETED, OP_BY_NAME, OPS, SPECIAL
@@ -29,7 +30,6 @@ from .types import (
     non_null,
     valtype_name,
 )
-from .vectors import VectorInstructions
 
 _EMPTY: tuple[int, ...] = ()
 
@@ -39,7 +39,7 @@ def _count_type(to: int, from_: int) -> int:
     return I64 if to == from_ == I64 else I32
 
 
-class Instructions(VectorInstructions):
+class Instructions(AtomicInstructions):
     """See the module's docstring."""
 
     def enter(self, opcode: int, at: int) -> int:
@@ -683,6 +683,7 @@ def _first_methods() -> list[Method]:
 METHODS = _first_methods()
 METHODS[0xFC] = Instructions.op_prefix_fc
 METHODS[0xFD] = Instructions.op_prefix_fd
+METHODS[0xFE] = Instructions.op_prefix_fe
 _FC_METHODS = _methods(0xFC)
 
 

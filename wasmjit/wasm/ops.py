@@ -9,7 +9,7 @@ First tier: ``i`` the interpreter, ``c`` compiled code: a body with such an inst
 Feature: the attribute of `Features`, ``-`` where every module has it. The rows of `_VECTOR_TABLE` and `_RELAXED_TABLE`
 are of the first tier ``i`` and of the features simd and relaxed_simd.
 Immediates: any number of the words of `IMMEDIATES`.
-The first operand of a load or store, written i32, is an address: i64 where the memory has 64-bit addresses.
+The first operand of an access to memory, written i32, is an address: i64 where the memory has 64-bit addresses.
 Lowerings:
   text           LLVM instruction with {r} result, {a} {b} operands; ``{r}x``-like names are free for temporaries;
                  lines are separated by ``;`` and the last one defines {r}
@@ -17,6 +17,7 @@ Lowerings:
   ~text          float arithmetic that LLVM folds away when an operand is a constant (x * 1.0): `compile` hides those
   @name          a function of `compile.lower`, in `IRREGULAR`: op(lowering, row, operands, offset) -> result
   load T U       load LLVM type T, widen to U by the name's signedness; `store T U` likewise narrows
+  atomic N T U   what `compile.atomics` calls N, in order with all others: of LLVM type T in memory, U as a value
   special        a method of the walks reads its immediates (`wasm.instructions`), and one of `Lowering` lowers it
 
 The lowering of a vector row (`_VECTOR_TABLE`) starts with ``lane shape[>result shape]``: its v128 operands come as
@@ -263,6 +264,74 @@ fc13 i64.add128           i wide_arithmetic               special
 fc14 i64.sub128           i wide_arithmetic               special
 fc15 i64.mul_wide_s       i wide_arithmetic               special
 fc16 i64.mul_wide_u       i wide_arithmetic               special
+
+fe00 memory.atomic.notify       c threads atomic i32 i32 -> i32      atomic notify i32 i32
+fe01 memory.atomic.wait32       c threads atomic i32 i32 i64 -> i32  atomic wait i32 i32
+fe02 memory.atomic.wait64       c threads atomic i32 i64 i64 -> i32  atomic wait i64 i64
+fe03 atomic.fence               c threads zero ->                    atomic fence
+fe10 i32.atomic.load            c threads atomic i32 -> i32          atomic load i32 i32
+fe11 i64.atomic.load            c threads atomic i32 -> i64          atomic load i64 i64
+fe12 i32.atomic.load8_u         c threads atomic i32 -> i32          atomic load i8 i32
+fe13 i32.atomic.load16_u        c threads atomic i32 -> i32          atomic load i16 i32
+fe14 i64.atomic.load8_u         c threads atomic i32 -> i64          atomic load i8 i64
+fe15 i64.atomic.load16_u        c threads atomic i32 -> i64          atomic load i16 i64
+fe16 i64.atomic.load32_u        c threads atomic i32 -> i64          atomic load i32 i64
+fe17 i32.atomic.store           c threads atomic i32 i32 ->          atomic store i32 i32
+fe18 i64.atomic.store           c threads atomic i32 i64 ->          atomic store i64 i64
+fe19 i32.atomic.store8          c threads atomic i32 i32 ->          atomic store i8 i32
+fe1a i32.atomic.store16         c threads atomic i32 i32 ->          atomic store i16 i32
+fe1b i64.atomic.store8          c threads atomic i32 i64 ->          atomic store i8 i64
+fe1c i64.atomic.store16         c threads atomic i32 i64 ->          atomic store i16 i64
+fe1d i64.atomic.store32         c threads atomic i32 i64 ->          atomic store i32 i64
+fe1e i32.atomic.rmw.add         c threads atomic i32 i32 -> i32      atomic add i32 i32
+fe1f i64.atomic.rmw.add         c threads atomic i32 i64 -> i64      atomic add i64 i64
+fe20 i32.atomic.rmw8.add_u      c threads atomic i32 i32 -> i32      atomic add i8 i32
+fe21 i32.atomic.rmw16.add_u     c threads atomic i32 i32 -> i32      atomic add i16 i32
+fe22 i64.atomic.rmw8.add_u      c threads atomic i32 i64 -> i64      atomic add i8 i64
+fe23 i64.atomic.rmw16.add_u     c threads atomic i32 i64 -> i64      atomic add i16 i64
+fe24 i64.atomic.rmw32.add_u     c threads atomic i32 i64 -> i64      atomic add i32 i64
+fe25 i32.atomic.rmw.sub         c threads atomic i32 i32 -> i32      atomic sub i32 i32
+fe26 i64.atomic.rmw.sub         c threads atomic i32 i64 -> i64      atomic sub i64 i64
+fe27 i32.atomic.rmw8.sub_u      c threads atomic i32 i32 -> i32      atomic sub i8 i32
+fe28 i32.atomic.rmw16.sub_u     c threads atomic i32 i32 -> i32      atomic sub i16 i32
+fe29 i64.atomic.rmw8.sub_u      c threads atomic i32 i64 -> i64      atomic sub i8 i64
+fe2a i64.atomic.rmw16.sub_u     c threads atomic i32 i64 -> i64      atomic sub i16 i64
+fe2b i64.atomic.rmw32.sub_u     c threads atomic i32 i64 -> i64      atomic sub i32 i64
+fe2c i32.atomic.rmw.and         c threads atomic i32 i32 -> i32      atomic and i32 i32
+fe2d i64.atomic.rmw.and         c threads atomic i32 i64 -> i64      atomic and i64 i64
+fe2e i32.atomic.rmw8.and_u      c threads atomic i32 i32 -> i32      atomic and i8 i32
+fe2f i32.atomic.rmw16.and_u     c threads atomic i32 i32 -> i32      atomic and i16 i32
+fe30 i64.atomic.rmw8.and_u      c threads atomic i32 i64 -> i64      atomic and i8 i64
+fe31 i64.atomic.rmw16.and_u     c threads atomic i32 i64 -> i64      atomic and i16 i64
+fe32 i64.atomic.rmw32.and_u     c threads atomic i32 i64 -> i64      atomic and i32 i64
+fe33 i32.atomic.rmw.or          c threads atomic i32 i32 -> i32      atomic or i32 i32
+fe34 i64.atomic.rmw.or          c threads atomic i32 i64 -> i64      atomic or i64 i64
+fe35 i32.atomic.rmw8.or_u       c threads atomic i32 i32 -> i32      atomic or i8 i32
+fe36 i32.atomic.rmw16.or_u      c threads atomic i32 i32 -> i32      atomic or i16 i32
+fe37 i64.atomic.rmw8.or_u       c threads atomic i32 i64 -> i64      atomic or i8 i64
+fe38 i64.atomic.rmw16.or_u      c threads atomic i32 i64 -> i64      atomic or i16 i64
+fe39 i64.atomic.rmw32.or_u      c threads atomic i32 i64 -> i64      atomic or i32 i64
+fe3a i32.atomic.rmw.xor         c threads atomic i32 i32 -> i32      atomic xor i32 i32
+fe3b i64.atomic.rmw.xor         c threads atomic i32 i64 -> i64      atomic xor i64 i64
+fe3c i32.atomic.rmw8.xor_u      c threads atomic i32 i32 -> i32      atomic xor i8 i32
+fe3d i32.atomic.rmw16.xor_u     c threads atomic i32 i32 -> i32      atomic xor i16 i32
+fe3e i64.atomic.rmw8.xor_u      c threads atomic i32 i64 -> i64      atomic xor i8 i64
+fe3f i64.atomic.rmw16.xor_u     c threads atomic i32 i64 -> i64      atomic xor i16 i64
+fe40 i64.atomic.rmw32.xor_u     c threads atomic i32 i64 -> i64      atomic xor i32 i64
+fe41 i32.atomic.rmw.xchg        c threads atomic i32 i32 -> i32      atomic xchg i32 i32
+fe42 i64.atomic.rmw.xchg        c threads atomic i32 i64 -> i64      atomic xchg i64 i64
+fe43 i32.atomic.rmw8.xchg_u     c threads atomic i32 i32 -> i32      atomic xchg i8 i32
+fe44 i32.atomic.rmw16.xchg_u    c threads atomic i32 i32 -> i32      atomic xchg i16 i32
+fe45 i64.atomic.rmw8.xchg_u     c threads atomic i32 i64 -> i64      atomic xchg i8 i64
+fe46 i64.atomic.rmw16.xchg_u    c threads atomic i32 i64 -> i64      atomic xchg i16 i64
+fe47 i64.atomic.rmw32.xchg_u    c threads atomic i32 i64 -> i64      atomic xchg i32 i64
+fe48 i32.atomic.rmw.cmpxchg     c threads atomic i32 i32 i32 -> i32  atomic cmpxchg i32 i32
+fe49 i64.atomic.rmw.cmpxchg     c threads atomic i32 i64 i64 -> i64  atomic cmpxchg i64 i64
+fe4a i32.atomic.rmw8.cmpxchg_u  c threads atomic i32 i32 i32 -> i32  atomic cmpxchg i8 i32
+fe4b i32.atomic.rmw16.cmpxchg_u c threads atomic i32 i32 i32 -> i32  atomic cmpxchg i16 i32
+fe4c i64.atomic.rmw8.cmpxchg_u  c threads atomic i32 i64 i64 -> i64  atomic cmpxchg i8 i64
+fe4d i64.atomic.rmw16.cmpxchg_u c threads atomic i32 i64 i64 -> i64  atomic cmpxchg i16 i64
+fe4e i64.atomic.rmw32.cmpxchg_u c threads atomic i32 i64 i64 -> i64  atomic cmpxchg i32 i64
 """
 
 # Opcode: the prefix 0xFD and three digits of sub-opcode.
@@ -546,7 +615,6 @@ UNSUPPORTED_OPCODES: dict[int, str] = {
     0xE4: "stack switching",
     0xE5: "stack switching",
     0xFB: "garbage collection",
-    0xFE: "threads",
 }
 
 # What follows an opcode -> how it is encoded: x an index or number in LEB128; 4, 8 so many bytes; m a memory argument;
@@ -556,6 +624,8 @@ IMMEDIATES: dict[str, str] = {
     "bytes4": "4",
     "bytes8": "8",
     "memarg": "m",
+    "atomic": "m",  # whose alignment is the natural one
+    "zero": "1",
     "blocktype": "b",
     "labels": "l",
     "types": "t",
@@ -573,7 +643,7 @@ INTERPRETED, COMPILED = "i", "c"  # first tiers
 FREE_OF_FUEL = frozenset((0x00, 0x01, 0x02, 0x03, 0x05, 0x0B, 0x0F, 0x1A))
 
 # How a row is handled by the body walker.
-BINARY, FLOAT_BINARY, COMPARISON, LOAD, STORE, UNARY, CONDITION, SPECIAL, VECTOR = range(9)
+BINARY, FLOAT_BINARY, COMPARISON, LOAD, STORE, UNARY, CONDITION, SPECIAL, VECTOR, ATOMIC = range(10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -623,7 +693,11 @@ def _parse_row(line: str) -> Op:
     result = VALTYPE_CODES.get(first, UNKNOWN)
     lowering = lowering.strip() if result else tail.strip()
     memory_type = value_type = ""
-    if lowering.startswith(("load ", "store ")):
+    if lowering.startswith("atomic "):
+        kind = ATOMIC
+        _, lowering, *types = lowering.split()
+        memory_type, value_type = types or ("", "")
+    elif lowering.startswith(("load ", "store ")):
         access, memory_type, value_type = lowering.split()
         kind = LOAD if access == "load" else STORE
     elif lowering.startswith("?"):

@@ -186,6 +186,8 @@ def _check_memory(memory: MemoryType, offset: int) -> None:
             f"invalid custom page size: 2^{memory.page_size_log2} bytes, must be 1 or 65536", offset=offset
         )
     _check_limits(memory.limits, offset)
+    if memory.shared and memory.limits.max is None:
+        raise ValidationError("shared memory must have maximum", offset=offset)
     if max(memory.limits.min, memory.limits.max or 0) <= memory.most_pages:
         return
     suffix = "" if memory.is_64 else " (4GiB)"

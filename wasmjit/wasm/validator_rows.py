@@ -37,8 +37,9 @@ _CONSTANTS = {
     "BODY_HAS_TAIL_CALLS": HAS_TAIL_CALLS,
 }
 # The immediates of regular rows, a letter each; of what is not here, no body is taken.
-_LETTERS = {"memarg": "m", "lane": "n", "lanes": "s", "bits": "c"}
-_PAGES = (("ROWS", 0, 8), ("PREFIXED_ROWS", 0xFC, 8), ("VECTOR_ROWS", 0xFD, 12))  # macro, prefix, bits of a sub-opcode
+_LETTERS = {"memarg": "m", "atomic": "a", "zero": "z", "lane": "n", "lanes": "s", "bits": "c"}
+# Macro, prefix, bits of a sub-opcode.
+_PAGES = (("ROWS", 0, 8), ("PREFIXED_ROWS", 0xFC, 8), ("VECTOR_ROWS", 0xFD, 12), ("ATOMIC_ROWS", 0xFE, 8))
 
 
 def form(op: Op) -> str:
@@ -119,8 +120,9 @@ def render_header() -> str:
             if op.kind == SPECIAL
         ],
         "};",
-        "/* Sub-opcode, form, operand types, result type, immediates (m memory argument, n lane, s 16 lanes of two",
-        " * vectors, c 16 bytes), largest alignment as an exponent, lanes, features, whether it is compiled only. */",
+        "/* Sub-opcode, form, operand types, result type, immediates (m memory argument, a one of natural alignment, z",
+        " * a zero byte, n lane, s 16 lanes of two vectors, c 16 bytes), largest alignment as an exponent, lanes,",
+        " * features, whether it is compiled only. */",
     ]
     for name, prefix, bits in _PAGES:
         rows = [f"    X({row(op)})" for code, op in sorted(OPS.items()) if code >> bits == prefix]

@@ -1,0 +1,243 @@
+/* memory.atomic.wait32, wait64 and notify: threads wait by the address of what they wait for, whatever store or instance
+ * they run in. A memory that is shared never moves.
+ *
+ * A thread sleeps on a word of its own (wj_thread.wake), which is set by who notifies it and by the handler of the signal
+ * for interrupts (interrupt.c), so a signal that comes right before it sleeps is not missed. It stays in its queue while
+ * Python's signal handlers run, and leaves it before it leaves its code. */
+#include "boundary.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define QUEUES 256u
+enum { WOKEN, NOT_EQUAL, TIMED_OUT };
+
+typedef struct waiter {
+    struct waiter *next, *previous;
+    const uint8_t *address;
+    wj_thread *thread;
+    bool is_notified;
+    uint32_t fork_generation; /* in which it was put into its queue */
+} waiter;
+
+typedef struct {
+    pthread_mutex_t lock; /* guards all of this, and the waiters in it */
+    uint32_t count;       /* atomic */
+    waiter *first, *last;
+} queue;
+
+static queue queues[QUEUES] = {[0 ... QUEUES - 1] = {.lock = PTHREAD_MUTEX_INITIALIZER}};
+
+static queue *queue_of(const uint8_t *address)
+{
+    uint64_t key = (uint64_t)(uintptr_t)address >> 2;
+    return &queues[(key * UINT64_C(0x9e3779b97f4a7c15)) >> 56];
+}
+
+static void enter_queue(queue *in, waiter *entering)
+{
+    entering->fork_generation = wj_fork_generation;
+    entering->next = NULL;
+    entering->previous = in->last;
+    *(in->last == NULL ? &in->first : &in->last->next) = entering;
+    in->last = entering;
+}
+
+static void leave_queue(queue *in, const waiter *leaving)
+{
+    *(leaving->previous == NULL ? &in->first : &leaving->previous->next) = leaving->next;
+    *(leaving->next == NULL ? &in->last : &leaving->next->previous) = leaving->previous;
+    (void)__atomic_sub_fetch(&in->count, 1, __ATOMIC_SEQ_CST);
+}
+
+/* The threads that waited are gone, but for one that forks in a signal handler: it enters its queue again. */
+void wj_waits_after_fork_in_child(void)
+{
+    for (uint32_t i = 0; i < QUEUES; i++) {
+        queues[i] = (queue){.lock = PTHREAD_MUTEX_INITIALIZER};
+    }
+}
+
+/* ---- one thread ---- */
+
+/* Nanoseconds; a negative timeout: for ever. */
+static void sleep_on(const uint32_t *word, int64_t timeout_ns)
+{
+    struct timespec timeout = {timeout_ns / WJ_NS_PER_SECOND, timeout_ns % WJ_NS_PER_SECOND};
+    (void)syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, 0, timeout_ns < 0 ? NULL : &timeout, NULL, 0);
+}
+
+/* Takes what waits out of its queue; whether it was notified before. */
+static bool end_wait(queue *in, const waiter *ending)
+{
+    pthread_mutex_lock(&in->lock);
+    bool is_notified = ending->is_notified;
+    if (!is_notified && ending->fork_generation == wj_fork_generation) {
+        leave_queue(in, ending);
+    }
+    pthread_mutex_unlock(&in->lock);
+    return is_notified;
+}
+
+/* In a child of a fork. */
+static void enter_again(queue *in, waiter *entering)
+{
+    pthread_mutex_lock(&in->lock);
+    if (!entering->is_notified) {
+        (void)__atomic_add_fetch(&in->count, 1, __ATOMIC_SEQ_CST);
+        enter_queue(in, entering);
+    }
+    pthread_mutex_unlock(&in->lock);
+}
+
+static void go_on(wj_entry *entry, bool released)
+{
+    if (released) {
+        PyEval_RestoreThread(entry->thread_state);
+        entry->thread_state = NULL;
+    }
+}
+
+/* Sleeps until it is notified or time is over. Leaves the code for what is pending; `frame` is the builtin's own. */
+static uint64_t wait_in(queue *in, waiter *waiting, int64_t timeout_ns, void *frame)
+{
+    wj_thread *thread = waiting->thread;
+    wj_entry *entry = thread->entry;
+    int64_t now_ns = wj_now_ns(CLOCK_MONOTONIC);
+    int64_t end_ns = timeout_ns < 0 || timeout_ns > INT64_MAX - now_ns ? INT64_MAX : now_ns + timeout_ns;
+    bool released = entry->thread_state == NULL; /* the code runs with the GIL */
+    if (released) {
+        entry->thread_state = PyEval_SaveThread();
+    }
+    bool is_timed_out = false;
+    int status = WJ_STATUS_OK;
+    for (;;) {
+        __atomic_store_n(&thread->wake, 0, __ATOMIC_SEQ_CST); /* before looking at what comes with it */
+        if (__atomic_load_n(&waiting->is_notified, __ATOMIC_ACQUIRE) || is_timed_out) {
+            break;
+        }
+        uint32_t pending = __atomic_load_n(&thread->pending, __ATOMIC_SEQ_CST);
+        if ((pending & WJ_PENDING_SIGNALS) != 0) {
+            if (!wj_python_signals(thread, entry, 0, (uintptr_t)frame)) {
+                status = WJ_STATUS_EXCEPTION;
+                break;
+            }
+            if (waiting->fork_generation != wj_fork_generation) {
+                enter_again(in, waiting);
+            }
+            continue;
+        }
+        if (wj_trap_is_pending(thread)) {
+            status = WJ_STATUS_TRAP;
+            break;
+        }
+        int64_t left_ns = end_ns == INT64_MAX ? -1 : end_ns - wj_now_ns(CLOCK_MONOTONIC);
+        if (end_ns != INT64_MAX && left_ns <= 0) {
+            is_timed_out = true;
+            continue;
+        }
+        sleep_on(&thread->wake, left_ns);
+    }
+    bool is_notified = end_wait(in, waiting);
+    if (status == WJ_STATUS_EXCEPTION) { /* which holds the GIL */
+        wj_unwind(entry, WJ_STATUS_EXCEPTION);
+    }
+    go_on(entry, released);
+    if (status == WJ_STATUS_TRAP) {
+        wj_trap(WJ_TRAP_INTERRUPT, 0);
+    }
+    return is_notified ? WOKEN : TIMED_OUT;
+}
+
+/* ---- the builtins ---- */
+
+/* Where a thread waits or notifies: checked. */
+static uint8_t *checked_address(const wj_memory *memory, uint64_t address, uint64_t offset, uint64_t size_bytes)
+{
+    uint64_t start = address + offset;
+    if (start % size_bytes != 0) {
+        wj_trap(WJ_TRAP_HEAP_MISALIGNED, 0);
+    }
+    if (start < address || !wj_in_bounds(start, size_bytes, __atomic_load_n(&memory->size_bytes, __ATOMIC_ACQUIRE))) {
+        wj_trap(WJ_TRAP_MEMORY_OUT_OF_BOUNDS, 0);
+    }
+    return memory->base + start;
+}
+
+static uint64_t begin_wait(const wj_memory *memory, const uint8_t *at, bool is_wide, uint64_t expected, uint64_t timeout_ns,
+                           void *frame)
+{
+    if (!memory->is_shared) {
+        wj_trap(WJ_TRAP_ATOMIC_WAIT_NON_SHARED_MEMORY, 0);
+    }
+    waiter waiting = {.address = at, .thread = &wj_this_thread};
+    queue *in = queue_of(at);
+    pthread_mutex_lock(&in->lock);
+    (void)__atomic_add_fetch(&in->count, 1, __ATOMIC_SEQ_CST); /* before the look: see wj_builtin_memory_notify */
+    uint64_t found = is_wide ? __atomic_load_n((const uint64_t *)(const void *)at, __ATOMIC_SEQ_CST)
+                             : __atomic_load_n((const uint32_t *)(const void *)at, __ATOMIC_SEQ_CST);
+    bool is_equal = found == expected;
+    if (is_equal) {
+        enter_queue(in, &waiting);
+    } else {
+        (void)__atomic_sub_fetch(&in->count, 1, __ATOMIC_SEQ_CST);
+    }
+    pthread_mutex_unlock(&in->lock);
+    uint64_t result = is_equal ? wait_in(in, &waiting, (int64_t)timeout_ns, frame) : NOT_EQUAL;
+    wj_resume(&wj_this_thread, frame);
+    return result;
+}
+
+uint64_t wj_builtin_memory_wait32(void *vmctx, uint32_t memory, uint64_t address, uint64_t offset, uint64_t expected,
+                                  uint64_t timeout_ns)
+{
+    const wj_memory *in = wj_memory_of(vmctx, memory);
+    const uint8_t *at = checked_address(in, address, offset, sizeof(uint32_t));
+    return begin_wait(in, at, false, (uint32_t)expected, timeout_ns, __builtin_frame_address(0));
+}
+
+uint64_t wj_builtin_memory_wait64(void *vmctx, uint32_t memory, uint64_t address, uint64_t offset, uint64_t expected,
+                                  uint64_t timeout_ns)
+{
+    const wj_memory *in = wj_memory_of(vmctx, memory);
+    const uint8_t *at = checked_address(in, address, offset, sizeof(uint64_t));
+    return begin_wait(in, at, true, expected, timeout_ns, __builtin_frame_address(0));
+}
+
+/* Wakes those that wait at an address, the first first; how many. */
+static uint64_t notify(queue *in, const uint8_t *at, uint32_t most)
+{
+    uint64_t woken = 0;
+    pthread_mutex_lock(&in->lock);
+    for (waiter *waiting = in->first, *next; waiting != NULL && woken < most; waiting = next) {
+        next = waiting->next;
+        if (waiting->address == at) {
+            leave_queue(in, waiting);
+            __atomic_store_n(&waiting->is_notified, true, __ATOMIC_RELEASE);
+            /* It takes the lock before it goes on, so its record and its thread are there until then. */
+            __atomic_store_n(&waiting->thread->wake, 1, __ATOMIC_SEQ_CST);
+            (void)syscall(SYS_futex, &waiting->thread->wake, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+            woken++;
+        }
+    }
+    pthread_mutex_unlock(&in->lock);
+    return woken;
+}
+
+uint64_t wj_builtin_memory_notify(void *vmctx, uint32_t memory, uint64_t address, uint64_t offset, uint64_t most)
+{
+    const wj_memory *in = wj_memory_of(vmctx, memory);
+    const uint8_t *at = checked_address(in, address, offset, sizeof(uint32_t));
+    queue *waiting = queue_of(at);
+    uint64_t woken = 0;
+    /* What the thread has stored comes before this look, and a waiter's counting before its look at what is stored. */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (in->is_shared && __atomic_load_n(&waiting->count, __ATOMIC_SEQ_CST) != 0) {
+        woken = notify(waiting, at, (uint32_t)most);
+    }
+    wj_resume(&wj_this_thread, __builtin_frame_address(0));
+    return woken;
+}

@@ -1,0 +1,366 @@
+"""Modules that share memories: linking, growth, and threads that wait for each other."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import wasmjit
+from wasmjit import Config, Engine, Instance, Limits, Linker, MemoryType, Module, SharedMemory, Store, Trap, WasmError
+from wasmjit.runtime.native import ffi, lib
+
+TEXT = """(module (import "host" "memory" (memory 1 4 shared)) (export "memory" (memory 0))
+  (func (export "load") (param i32) (result i32) (i32.atomic.load (local.get 0)))
+  (func (export "store") (param i32 i32) (i32.atomic.store (local.get 0) (local.get 1)))
+  (func (export "count") (param i32 i32)
+    (loop (drop (i32.atomic.rmw.add (local.get 0) (i32.const 1)))
+      (br_if 0 (local.tee 1 (i32.sub (local.get 1) (i32.const 1))))))
+  (func (export "wait") (param i32 i32 i64) (result i32)
+    (memory.atomic.wait32 (local.get 0) (local.get 1) (local.get 2)))
+  (func (export "wait64") (param i32 i64 i64) (result i32)
+    (memory.atomic.wait64 (local.get 0) (local.get 1) (local.get 2)))
+  (func (export "notify") (param i32 i32) (result i32) (memory.atomic.notify (local.get 0) (local.get 1)))
+  (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0)))
+  (func (export "size") (result i32) (memory.size)))"""
+CONFIGURATIONS = {
+    "optimized": {"tier": "optimized"},
+    "baseline": {"tier": "baseline"},
+    "auto, checked": {"tier": "auto", "signals_based_traps": False},
+}
+FOR_EVER = -1
+OK, NOT_EQUAL, TIMED_OUT = range(3)
+TYPE = MemoryType(Limits(1, 4), shared=True)
+
+
+class World:
+    """A module, a shared memory, and instances of the one with the other, each in a Store of its own."""
+
+    def __init__(self, compiled: World | None = None, **options: Any) -> None:
+        self.engine = compiled.engine if compiled else Engine(Config(shared_memory=True, cache=False, **options))
+        self.module = compiled.module if compiled else Module(self.engine, TEXT)
+        self.memory = SharedMemory(self.engine, TYPE)
+        self.linker = Linker(self.engine)
+        self.linker.define(Store(self.engine), "host", "memory", self.memory)
+        self.call = self.instance()
+
+    def instance(self, store: Store | None = None) -> Callable[..., Any]:
+        """A function that calls the exports of a new instance by their names."""
+        own = store or Store(self.engine)
+        exports = self.linker.instantiate(own, self.module).exports(own)
+        return lambda name, *arguments: exports[name](own, *arguments)
+
+    def wait_for_waiters(self, address: int, count: int = 1) -> None:
+        """Wakes so many, which may still be on their way."""
+        end = time.monotonic() + 20
+        while count:
+            count -= self.call("notify", address, count)
+            assert time.monotonic() < end, "nobody waits"
+            time.sleep(0.001)
+
+
+@pytest.fixture(params=CONFIGURATIONS, scope="module")
+def compiled(request: pytest.FixtureRequest) -> World:
+    """The engine and module of each configuration, which all tests use."""
+    return World(**CONFIGURATIONS[request.param])
+
+
+@pytest.fixture
+def world(compiled: World) -> World:
+    return World(compiled)
+
+
+def started(*works: Callable[[], object]) -> list[threading.Thread]:
+    threads = [threading.Thread(target=work, daemon=True) for work in works]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def joined(threads: list[threading.Thread]) -> None:
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+# ---- linking ----
+
+
+def test_one_linker_shares_it_with_all_stores(world: World) -> None:
+    other = world.instance()
+    world.call("store", 4, 7)
+    assert other("load", 4) == 7 and world.memory.view()[4] == 7
+
+
+def test_an_instance_takes_it_and_exports_it(world: World) -> None:
+    store = Store(world.engine)
+    exported = Instance(store, world.module, [world.memory]).exports(store)["memory"]
+    assert isinstance(exported, SharedMemory) and exported.type() == TYPE
+    exported.view()[9] = 3
+    store.close()
+    assert exported.view()[9] == world.memory.view()[9] == 3
+    again = Store(world.engine)
+    assert Instance(again, world.module, [exported]).exports(again)["load"](again, 8) == 3 << 8
+
+
+def test_a_module_defines_one(world: World) -> None:
+    store = Store(world.engine)
+    text = '(module (memory (export "memory") i64 1 3 shared) (data (i64.const 2) "ab"))'
+    memory = Instance(store, Module(world.engine, text), []).exports(store)["memory"]
+    assert isinstance(memory, SharedMemory) and bytes(memory.view()[:4]) == b"\0\0ab"
+    assert (memory.grow(2), memory.size()) == (1, 3)
+
+
+def test_its_option_and_its_engine(world: World) -> None:
+    plain = Store(Engine(Config(cache=False)))
+    defines = Module(plain.engine, "(module (memory 1 1 shared))")
+    with pytest.raises(WasmError, match="shared memory support is disabled for this engine"):
+        Instance(plain, defines, [])
+    for other in (Store(Engine(Config(shared_memory=True))), plain):
+        with pytest.raises(WasmError, match="belongs to another Engine"):
+            Instance(other, Module(other.engine, TEXT), [world.memory])
+
+
+def test_types_have_to_match(world: World) -> None:
+    store = Store(world.engine)
+    unshared = wasmjit.Memory(store, MemoryType(Limits(1, 4)))
+    with pytest.raises(WasmError, match="incompatible import type"):
+        Instance(store, world.module, [unshared])
+    for limits in ("1 4", "2 4 shared", "1 3 shared"):
+        module = Module(world.engine, f'(module (import "host" "memory" (memory {limits})))')
+        with pytest.raises(WasmError, match="incompatible import type"):
+            Instance(store, module, [world.memory])
+    world.memory.grow(1)
+    Instance(store, Module(world.engine, '(module (import "host" "memory" (memory 2 4 shared)))'), [world.memory])
+
+
+def test_limits_of_a_store_count_it(world: World) -> None:
+    small = Store(world.engine, max_memory=65536)
+    call = world.instance(small)
+    assert call("grow", 1) == -1 and world.memory.size() == 1
+    with pytest.raises(WasmError, match="failed to grow"):
+        world.memory.grow(1)
+    small.close()
+    assert world.memory.grow(1) == 1
+    with pytest.raises(WasmError, match="the shared memory cannot be used in the Store"):
+        world.instance(Store(world.engine, max_memory=65536))
+
+
+def test_a_maximum_that_cannot_be_reserved() -> None:
+    engine = Engine(Config(shared_memory=True, cache=False))
+    for maximum in (1 << 46, 1 << 48):
+        with pytest.raises(WasmError):
+            SharedMemory(engine, MemoryType(Limits(1, maximum), is_64=True, shared=True))
+        store = Store(engine)
+        with pytest.raises(WasmError):
+            Instance(store, Module(engine, f"(module (memory i64 1 {maximum} shared))"), [])
+
+
+def test_code_that_counts_on_guards_gets_no_memory_without() -> None:
+    """Whatever Engine a memory says it is of."""
+    checked = Engine(Config(shared_memory=True, cache=False, signals_based_traps=False))
+    guarded = Engine(Config(shared_memory=True, cache=False))
+    memory = SharedMemory(checked, TYPE)
+    memory._engine = guarded
+    store = Store(guarded)
+    with pytest.raises(WasmError, match="another layout than code of this Engine needs"):
+        Instance(store, Module(guarded, TEXT), [memory])
+
+
+def test_what_could_move_is_not_shared() -> None:
+    error = ffi.new("int *")
+    for reservation_bytes, maximum in ((0, 4), (2 * 65536, 4), (4 * 65536, 4)):
+        memory = lib.wj_memory_new(ffi.NULL, 1, maximum, 16, reservation_bytes, 0, error)
+        assert lib.wj_memory_share(memory) == (0 if reservation_bytes == 4 * 65536 else errno.EINVAL)
+        lib.wj_memory_release(memory)
+
+
+def test_wasi_says_that_it_cannot_use_one(world: World) -> None:
+    store, linker = Store(world.engine), Linker(world.engine)
+    store.set_wasi(wasmjit.WasiConfig())
+    linker.define_wasi()
+    text = """(module (import "wasi_snapshot_preview1" "random_get" (func $get (param i32 i32) (result i32)))
+      (memory (export "memory") 1 1 shared) (func (export "f") (result i32) (call $get (i32.const 0) (i32.const 8))))"""
+    exports = linker.instantiate(store, Module(world.engine, text)).exports(store)
+    with pytest.raises(wasmjit.UnsupportedError, match="a shared memory; feature wasi_threads is not supported yet"):
+        exports["f"](store)
+
+
+# ---- threads ----
+
+
+def test_counts_get_lost_nowhere(world: World) -> None:
+    calls = [world.instance() for _ in range(3)]
+    joined(started(*[lambda call=call: call("count", 64, 20_000) for call in calls]))
+    assert world.call("load", 64) == 60_000
+
+
+def test_growth_while_others_run(world: World) -> None:
+    call = world.instance()
+    threads = started(lambda: call("count", 64, 200_000))
+    view = world.memory.view()
+    assert (world.memory.grow(1), world.call("grow", 1), world.memory.size()) == (1, 2, 3)
+    joined(threads)
+    assert call("size") == 3
+    assert view[64:68] == memoryview((200_000).to_bytes(4, "little")) and world.call("load", 3 * 65536 - 4) == 0
+
+
+# ---- waiting ----
+
+
+def test_what_waiting_returns(world: World) -> None:
+    assert world.call("wait", 8, 1, FOR_EVER) == NOT_EQUAL
+    assert world.call("wait64", 8, 1 << 40, FOR_EVER) == NOT_EQUAL
+    begin = time.monotonic()
+    assert world.call("wait", 8, 0, 20_000_000) == TIMED_OUT
+    assert 0.02 <= time.monotonic() - begin < 5
+    assert world.call("wait64", 8, 0, 0) == TIMED_OUT
+    assert world.call("notify", 8, -1) == 0
+
+
+def test_as_many_are_woken_as_are_asked_for(world: World) -> None:
+    """In order, by address, whatever they wait with."""
+    woken: list[int] = []
+
+    def wait(number: int, name: str, address: int) -> None:
+        assert world.instance()(name, address, 0, FOR_EVER) == OK
+        woken.append(number)
+
+    threads = started(lambda: wait(0, "wait", 8), lambda: wait(1, "wait64", 8), lambda: wait(2, "wait", 16))
+    world.wait_for_waiters(16)
+    threads[2].join(30)
+    assert woken == [2]
+    world.wait_for_waiters(8, 2)
+    joined(threads)
+    assert sorted(woken) == [0, 1, 2] and world.call("notify", 8, 1) == 0
+
+
+def test_interrupt_and_timeout_end_it(world: World) -> None:
+    store, ends = Store(world.engine), []
+    call = world.instance(store)
+
+    def wait() -> None:
+        with pytest.raises(Trap, match="interrupt"):
+            call("wait", 8, 0, FOR_EVER)
+        ends.append(time.monotonic())
+
+    threads = started(wait)
+    while not store.interrupt():
+        time.sleep(0.001)
+    joined(threads)
+    assert world.call("notify", 8, 1) == 0, "it is in nobody's queue"
+    limited = world.instance(Store(world.engine, timeout=0.02))
+    with pytest.raises(Trap, match="interrupt"):
+        limited("wait", 8, 0, FOR_EVER)
+    assert world.call("notify", 8, 1) == 0
+
+
+def test_signal_handlers_run_while_it_waits(world: World) -> None:
+    """One that returns changes nothing: it still waits, and is woken. One that raises ends it."""
+    seen: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda *_: seen.append(world.call("load", 8)))
+    try:
+
+        def wake() -> None:
+            time.sleep(0.05)
+            os.kill(os.getpid(), signal.SIGINT)
+            while not seen:
+                time.sleep(0.001)
+            world.instance()("notify", 8, 1)
+
+        threads = started(wake)
+        assert world.call("wait", 8, 0, 20_000_000_000) == OK
+        joined(threads)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert seen == [0]
+    threads = started(lambda: (time.sleep(0.05), os.kill(os.getpid(), signal.SIGINT)))
+    with pytest.raises(KeyboardInterrupt):
+        world.call("wait", 8, 0, FOR_EVER)
+    joined(threads)
+    assert world.call("notify", 8, 1) == 0
+
+
+def test_other_threads_have_the_gil_meanwhile(world: World) -> None:
+    """Also where a function keeps it."""
+    store = Store(world.engine)
+    exports = world.linker.instantiate(store, world.module).exports(store)
+    typed = exports["wait"].typed(store, nogil=False)
+    results: list[int] = []
+    threads = started(lambda: results.append(typed(8, 0, FOR_EVER)))
+    world.wait_for_waiters(8)
+    joined(threads)
+    assert results == [OK]
+
+
+def test_a_store_is_not_closed_under_it(world: World) -> None:
+    store = Store(world.engine)
+    call = world.instance(store)
+    threads = started(lambda: call("wait", 8, 0, FOR_EVER))
+    while not store._record.is_running():
+        time.sleep(0.001)
+    with pytest.raises(WasmError, match="store cannot be closed while its code is running"):
+        store.close()
+    world.wait_for_waiters(8)
+    joined(threads)
+    store.close()
+
+
+def test_messages_arrive_in_order(world: World) -> None:
+    """Two threads that wake each other, in turns: no wake-up is lost."""
+    text = """(module (import "host" "memory" (memory 1 4 shared))
+      (func (export "play") (param $own i32) (param $other i32) (param $turns i32)
+        (loop $turn
+          (block $have (loop $look
+            (br_if $have (i32.atomic.load (local.get $own)))
+            (drop (memory.atomic.wait32 (local.get $own) (i32.const 0) (i64.const -1)))
+            (br $look)))
+          (i32.atomic.store (local.get $own) (i32.const 0))
+          (i32.atomic.store (local.get $other) (i32.const 1))
+          (drop (memory.atomic.notify (local.get $other) (i32.const 1)))
+          (br_if $turn (local.tee $turns (i32.sub (local.get $turns) (i32.const 1)))))))"""
+    module = Module(world.engine, text)
+
+    def play(own: int, other: int) -> None:
+        store = Store(world.engine, timeout=60)
+        world.linker.instantiate(store, module).exports(store)["play"](store, own, other, 2000)
+
+    world.call("store", 128, 1)
+    joined(started(lambda: play(128, 132), lambda: play(132, 128)))
+    assert (world.call("load", 128), world.call("load", 132)) == (1, 0)
+
+
+def test_a_program_ends_with_threads_that_wait() -> None:
+    program = f"""
+import threading, time
+from tests.api.test_threads import World
+world = World(tier="baseline")
+for _ in range(3):
+    threading.Thread(target=lambda: world.instance()("wait", 8, 0, -1), daemon=True).start()
+time.sleep(0.2)
+print("end", {len(TEXT)})
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.split()[0]) == (0, "end"), done.stderr
+
+
+def test_a_child_of_a_fork_waits_and_wakes(world: World) -> None:
+    """Whatever the parent's threads were doing with the queues."""
+    call = world.instance()
+    threads = started(lambda: call("wait", 8, 0, FOR_EVER))
+    time.sleep(0.02)  # so that it waits; or not, which comes to the same
+    child = os.fork()
+    if child == 0:
+        found = (world.call("notify", 8, 5), world.call("wait", 8, 0, 1_000_000))
+        os._exit(0 if found == (0, TIMED_OUT) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    world.wait_for_waiters(8)
+    joined(threads)
