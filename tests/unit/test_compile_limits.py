@@ -342,6 +342,15 @@ def test_what_bounds_a_compilation_does_not_bound_questions_after_it() -> None:
 
 
 @pytest.mark.parametrize("tier", ["auto", "baseline", "optimized"])
+def test_a_signal_handler_makes_modules_while_code_is_made_that_nobody_wants(tier: Any) -> None:
+    """They ended with what was being made: `NotWantedError`."""
+    with deadline.until(lambda: True):
+        Module(Engine(Config(tier=tier)), shapes.SHAPES["additions"](2))
+        with pytest.raises(deadline.NotWantedError):
+            deadline.check()
+
+
+@pytest.mark.parametrize("tier", ["auto", "baseline", "optimized"])
 @pytest.mark.parametrize("name", ["additions", "switch", "data_segments", "element_entries"])
 def test_validation_and_generation_look_at_the_clock(monkeypatch: pytest.MonkeyPatch, tier: str, name: str) -> None:
     make = shapes.SHAPES[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import copy
 import functools
 import os
@@ -13,17 +14,19 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
 
 from tests.fuzz.corpus import example_modules, smith_modules
 from tests.fuzz.validators import FEATURES, SUITE, Tally, compare, kernels, random_modules, suite_modules, with_bodies
+from tests.timing import becomes_true
 from tests.unit.test_first_tier import dead, spellings
 from tests.unit.test_first_tier import module as module_of_rows
 from tests.wasm_bytes import CODE, FUNCTION, MEMORY, TABLE, TYPE, section, unsigned, vector
 from tests.wasm_bytes import module as module_of
-from wasmjit import Config, Engine, thresholds
+from wasmjit import Config, Engine, processes, thresholds
 from wasmjit import Module as CompiledModule
 from wasmjit.config import Features
 from wasmjit.errors import CompileTimeoutError, MalformedError, ValidationError, WasmError
@@ -638,11 +641,14 @@ def test_several_threads_validate_at_once(large: Module) -> None:
     assert found == [alone] * 6
 
 
-def test_without_further_threads_one_does_it(large: Module, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("effect", [RuntimeError("can't start new thread"), lambda main, arguments: 1])
+def test_without_further_threads_one_does_it(large: Module, monkeypatch: pytest.MonkeyPatch, effect: Any) -> None:
+    """Also where one begins that has no memory for its first call, for which `threading` waits for ever."""
     alone = check_bodies(large, parallel=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(3))
     monkeypatch.setattr(thresholds, "SHARED_CODE_BYTES", 0)
-    with mock.patch.object(threading.Thread, "start", side_effect=RuntimeError("can't start new thread")) as start:
+    monkeypatch.setattr(threading, "_start_new_thread", lambda *_: pytest.fail("it would wait for ever"))
+    with mock.patch.object(_thread, "start_new_thread", side_effect=effect) as start:
         assert check_bodies(large, parallel=True) == alone
     start.assert_called_once()
 
@@ -675,9 +681,7 @@ def test_an_exception_ends_the_threads(large: Module, monkeypatch: pytest.Monkey
         raise KeyboardInterrupt
 
     monkeypatch.setattr(deadline, "check", interrupt)
+    before = processes._threads()
     with pytest.raises(KeyboardInterrupt):
         check_bodies(large, parallel=True)
-    for thread in threading.enumerate():
-        if thread.name == "wasmjit validator":
-            thread.join(10)
-            assert not thread.is_alive()
+    assert becomes_true(lambda: not processes._threads() - before)

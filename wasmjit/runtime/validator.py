@@ -7,14 +7,14 @@ the opcode table is generated (``wasm/validator_rows.py``).
 from __future__ import annotations
 
 import itertools
-import threading
+import queue
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from .. import thresholds
-from ..processes import num_processors
+from ..processes import num_processors, start_thread
 from ..wasm import deadline, table_sources
 from ..wasm import types as wt
 from ..wasm.body_facts import (
@@ -180,6 +180,7 @@ class _Run:
         self._count = len(verdicts)
         self._parts: Iterator[tuple[int, int]] = iter(())
         self._is_over = False
+        self._ended: queue.SimpleQueue[None] = queue.SimpleQueue()  # of each other thread
 
     def run(self, threads: int) -> None:
         """In this thread and `threads` - 1 others, if there can be so many. Raises what `deadline.check` raises."""
@@ -187,18 +188,17 @@ class _Run:
             self._look(0, self._count, deadline.check)
             return
         self._parts = iter(self._cut())  # of a list: threads may take from it
-        started = []
+        num_started = 0
         try:
             for _ in range(threads - 1):
-                thread = threading.Thread(target=self._work, name="wasmjit validator", daemon=True)
                 try:
-                    thread.start()
-                except RuntimeError:  # no more threads
+                    start_thread(self._help)
+                except (RuntimeError, MemoryError):  # no more threads
                     break
-                started.append(thread)
+                num_started += 1
             self._work(deadline.check)
-            for thread in started:
-                thread.join()
+            for _ in range(num_started):
+                self._ended.get()
         except BaseException:
             self._is_over = True  # they hold what they read, and end within milliseconds
             raise
@@ -212,6 +212,14 @@ class _Run:
             cut.append((first, end))
             first = end
         return cut
+
+    def _help(self) -> None:
+        try:
+            self._work()
+        except MemoryError:  # what it has not looked at is looked at again
+            pass
+        finally:
+            self._ended.put(None)
 
     def _work(self, look: Callable[[int], object] | None = None) -> None:
         for first, end in self._parts:

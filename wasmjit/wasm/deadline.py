@@ -14,13 +14,17 @@ _local = threading.local()
 
 @contextlib.contextmanager
 def within(seconds: float | None) -> Iterator[None]:
-    """Has `check` raise in this thread after so many seconds (never, if None), until the block is left."""
-    before = getattr(_local, "limit", None)
+    """Has `check` raise in this thread after so many seconds (never, if None), until the block is left.
+
+    And for no other reason: a signal handler, or a finalizer, may make a module in the middle of what `until` is about.
+    """
+    before = getattr(_local, "limit", None), getattr(_local, "is_over", None)
     _local.limit = None if seconds is None else (time.monotonic() + seconds, seconds)
+    _local.is_over = None
     try:
         yield
     finally:
-        _local.limit = before
+        _local.limit, _local.is_over = before
 
 
 class NotWantedError(Exception):
