@@ -463,7 +463,7 @@ int wj_signatures_hold(const char *letters, uint64_t count, wj_signature **signa
     return 0;
 }
 
-void wj_signatures_release(wj_signature **signatures, uint64_t count)
+void wj_signatures_release(uint64_t count, wj_signature **signatures)
 {
     for (uint64_t i = 0; i < count; i++) {
         if (signatures[i] != NULL) {

@@ -224,7 +224,7 @@ uint32_t wj_signature_letters(const wj_signature *signature, char *letters);
 /* Many at once, of zeroed `signatures`; `letters` has parameters and results of one behind the other, each ended by a 0. 0 or
  * an errno value; those up to there are held then. Release takes NULLs. */
 int wj_signatures_hold(const char *letters, uint64_t count, wj_signature **signatures, uint32_t *ids);
-void wj_signatures_release(wj_signature **signatures, uint64_t count);
+void wj_signatures_release(uint64_t count, wj_signature **signatures);
 /* For tests: how many there are; and that no id up to `last` is given out from now on. */
 uint64_t wj_signature_count(void);
 void wj_signature_skip_ids(uint32_t last);

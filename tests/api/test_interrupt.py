@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -612,3 +613,28 @@ def test_a_signal_that_is_in_use_is_not_taken() -> None:
     """
     imports = "import signal\nsignal.signal(signal.SIGRTMAX - 1, lambda *_: None)\n"
     assert run_lines(imports, _BLOCKED.replace("TIER", "'optimized'"), script) == ["INTERRUPT", "mine"]
+
+
+@pytest.mark.parametrize("tier", ["auto", "baseline", "optimized"])
+def test_no_python_runs_when_what_was_made_goes(tier: str) -> None:
+    """What a signal handler raises in a finalizer is lost: a program that made Stores missed one Ctrl-C of a
+    thousand, and all where the collector freed many."""
+    engine = Engine(Config(tier=tier))
+    first = Module(engine, WAT)
+    module = Module.deserialize(engine, first.serialize())
+    store = Store(engine)
+    exports = make(store)
+    instance = Instance(store, first, [Func(store, FuncType([], []), lambda: None)])
+    once = exports["once"]
+    once(store)
+    typed = once.typed(store)
+    typed()
+    gc.collect()
+    calls: list[str] = []
+    sys.setprofile(lambda frame, event, _: calls.append(frame.f_code.co_name) if event == "call" else None)
+    try:
+        del first, module, store, exports, instance, once, typed, engine
+        gc.collect()
+    finally:
+        sys.setprofile(None)
+    assert not calls

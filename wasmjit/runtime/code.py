@@ -15,7 +15,6 @@ import ctypes
 import itertools
 import mmap
 import os
-import weakref
 from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from .. import abi
 from ..errors import CompileError, WasmError
 from ..target import host_machine
 from ..wasm.module import Module
+from ..wasm.weak_values import WeakMembers, WeakValues
 from .native import ffi, lib
 
 LOADERS = ("image", "mcjit")
@@ -103,8 +103,8 @@ class LoadedCode:
         return f"<LoadedCode {self.text_start:#x}-{self.text_end:#x} ({self.loader})>"
 
 
-# Live code by start address. Single dict operations, which are atomic: a finalizer may run in the middle of anything.
-_live: dict[int, weakref.ref[LoadedCode]] = {}
+# Live code by start address.
+_live: WeakValues[int, LoadedCode] = WeakValues()
 _changes = itertools.count(1)
 _generation = 0
 # The starts in ascending order, and the generation they were taken at.
@@ -131,9 +131,8 @@ def load(artifact: Loadable, loader: str | None = None) -> LoadedCode:
     if error:
         ffi.gc(code.keep_alive[1], None)
         raise WasmError(f"cannot register {len(artifact.text)} bytes of code: {os.strerror(error)}")
-    _live[text_start] = weakref.ref(code)
+    _live[text_start] = code
     _note_change()
-    weakref.finalize(code, _note_end, text_start).atexit = False
     return code
 
 
@@ -145,14 +144,8 @@ def announce(profiler: str, code: LoadedCode) -> None:
         profiling.announce(profiler, code)
 
 
-def _note_end(text_start: int) -> None:
-    """Runs when a LoadedCode is gone, but before its memory is."""
-    _live.pop(text_start, None)
-    _note_change()
-
-
 # Owners of code and of what it reads, which daemon threads may still be running when the interpreter ends.
-_used_at_exit: weakref.WeakSet[Any] = weakref.WeakSet()
+_used_at_exit: WeakMembers[Any] = WeakMembers()
 
 
 def keep_at_exit(owner: object) -> None:
@@ -178,13 +171,12 @@ def lookup_pc(pc: int) -> tuple[LoadedCode, int, int | None] | None:
     generation = _generation
     taken_at, starts = _sorted_starts
     if taken_at != generation:
-        starts = sorted(_live.copy())
+        starts = sorted(_live)
         _sorted_starts = (generation, starts)
     i = bisect_right(starts, pc) - 1
     if i < 0:
         return None
-    reference = _live.get(starts[i])
-    code = reference() if reference is not None else None
+    code = _live.get(starts[i])
     if code is None or pc >= code.text_end:
         return None
     offset = pc - code.text_start

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-import weakref
 from array import array
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +18,7 @@ from ..config import MIN_GUARD_BYTES, Config
 from ..target import has_fused_multiply_add, host_machine
 from ..wasm import types as wt
 from ..wasm.module import Module
+from ..wasm.weak_values import WeakMembers
 from .native import ffi, lib
 from .type_ids import ModuleTypes, signature_of
 
@@ -222,7 +222,7 @@ class ConstantInterpreter(_Interpreter):
         return None if found is None else (found[0], 0)
 
 
-_live: weakref.WeakSet[_Interpreter] = weakref.WeakSet()
+_live: WeakMembers[_Interpreter] = WeakMembers()
 _live_lock = threading.RLock()  # a signal handler may make modules, too
 
 

@@ -126,13 +126,9 @@ def hold_signatures(letters: bytes, count: int, ids: Any) -> Any:
 
     `letters` has parameters and results of one behind the other, each ended by a 0. Raises as `signature`.
     """
-    made = ffi.gc(ffi.new("wj_signature *[]", count), functools.partial(_release_signatures, count))
+    made = ffi.gc(ffi.new("wj_signature *[]", count), functools.partial(lib.wj_signatures_release, count))
     _check_signature(lib.wj_signatures_hold(letters, count, made, ids))
     return made
-
-
-def _release_signatures(count: int, signatures: Any) -> None:
-    lib.wj_signatures_release(signatures, count)
 
 
 def signature_with_references(params: str, results: str, types: list[Any], non_null: list[bool]) -> Any:

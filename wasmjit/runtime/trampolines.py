@@ -20,6 +20,7 @@ from ..config import Config
 from ..driver.build import require_runnable
 from ..driver.trampoline_code import Piece, TrampolineCode
 from ..wasm.types import FuncType, trampoline_name
+from ..wasm.weak_values import WeakMembers, WeakValues
 from .code import executable_copy, keep_at_exit
 from .native import THUNK_BYTES, FuncBase, TypedBase, write_thunks
 
@@ -69,12 +70,12 @@ class Trampolines:
         self.code = TrampolineCode(config)
         self._config = config
         self._lock = threading.RLock()  # a finalizer or a signal handler may ask for some, too
-        self._live: dict[str, weakref.ref[Trampoline]] = {}
+        self._live: WeakValues[str, Trampoline] = WeakValues()
         self._found: dict[tuple[str, tuple[int, ...], tuple[int, ...]], weakref.ref[Trampoline] | None] = {}
         # Programs load the same module again and again, and types of host functions come again with each Store.
         self._recent: deque[list[Trampoline]] = deque(maxlen=_RECENT_MAPPINGS)
         self._thunks: _ThunkPage | None = None
-        self._slow: weakref.WeakSet[Slow] = weakref.WeakSet()
+        self._slow: WeakMembers[Slow] = WeakMembers()
         self._slow_lock = threading.RLock()
         _all.add(self)
 
@@ -95,8 +96,7 @@ class Trampolines:
         with self._lock:
             missing: dict[str, Piece] = {}
             for name, code in pieces.items():
-                reference = self._live.get(name)
-                known = None if reference is None else reference()
+                known = self._live.get(name)
                 if known is None:
                     missing[name] = code
                 else:
@@ -108,7 +108,7 @@ class Trampolines:
                 if sum(map(len, part.values())) <= _MAPPING_BYTES:
                     self._recent.append(list(made.values()))
                 for name, trampoline in made.items():
-                    self._live[name] = weakref.ref(trampoline, _Forgetter(self._live, name))
+                    self._live[name] = trampoline
                 held.update(made)
             self.code.remember(missing)
             self._found.clear()
@@ -126,7 +126,7 @@ class Trampolines:
         if reference is _UNKNOWN:
             if len(self._found) >= _MOST_FOUND:
                 self._found.clear()
-            reference = self._found[key] = self._live.get(trampoline_name(kind, type))
+            reference = self._found[key] = self._live.reference(trampoline_name(kind, type))
         return None if reference is None else reference()
 
     def lead(self, function: FuncBase | TypedBase, type: FuncType) -> Trampoline | None:
@@ -154,7 +154,7 @@ class Trampolines:
             return self._thunks.add(target, code.address)
 
 
-_all: weakref.WeakSet[Trampolines] = weakref.WeakSet()
+_all: WeakMembers[Trampolines] = WeakMembers()
 
 
 def _renew_locks_after_fork() -> None:
@@ -163,21 +163,6 @@ def _renew_locks_after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_renew_locks_after_fork)
-
-
-class _Forgetter:
-    """Called when a trampoline is gone. Another may have its name; in between nobody finds that, and does without."""
-
-    __slots__ = ("_live", "_name")
-
-    def __init__(self, live: dict[str, weakref.ref[Trampoline]], name: str) -> None:
-        self._live = live
-        self._name = name
-
-    def __call__(self, reference: weakref.ref[Trampoline]) -> None:
-        found = self._live.pop(self._name, None)
-        if found is not None and found is not reference:
-            self._live.setdefault(self._name, found)
 
 
 def _parts(pieces: Mapping[str, Piece]) -> Iterator[dict[str, Piece]]:

@@ -1,4 +1,4 @@
-"""Values found by equal keys as long as somebody else has them."""
+"""What is found, or gone through, as long as somebody else has it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import weakref
 from _weakref import _remove_dead_weakref  # type: ignore[attr-defined]
 from collections import deque
+from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 Key = TypeVar("Key")
@@ -36,6 +37,10 @@ class WeakValues(Generic[Key, Value]):
         reference = self._references.get(key)
         return None if reference is None else reference()
 
+    def reference(self, key: Key) -> weakref.ref[Value] | None:
+        """A reference to the value of a key, which may be gone; None if there is none."""
+        return self._references.get(key)
+
     def __setitem__(self, key: Key, value: Value) -> None:
         self._clear()
         self._references[key] = weakref.KeyedRef(value, self._dead.append, key)
@@ -44,7 +49,46 @@ class WeakValues(Generic[Key, Value]):
         self._clear()
         return len(self._references)
 
+    def __iter__(self) -> Iterator[Key]:
+        """The keys that there are now, also of values that have just gone: others may come meanwhile."""
+        return iter(list(self._references))
+
     def _clear(self) -> None:
         with contextlib.suppress(IndexError):  # at the end; a signal handler may be there first
             while True:
                 _remove_dead_weakref(self._references, self._dead.popleft().key)  # if it is dead: at once, unlike here
+
+
+class WeakMembers(Generic[Value]):
+    """As `weakref.WeakSet`, by identity, and like `WeakValues` no Python runs when a member goes.
+
+    >>> members, member = WeakMembers(), {1}
+    >>> members.add(member)
+    >>> members.add(member)
+    >>> list(members)
+    [{1}]
+    >>> del member
+    >>> list(members)
+    []
+    """
+
+    def __init__(self) -> None:
+        self._members: WeakValues[int, Value] = WeakValues()
+
+    def add(self, member: Value) -> None:
+        """Adds one, if it is not in it already."""
+        self._members[id(member)] = member
+
+    def __iter__(self) -> Iterator[Value]:
+        """Those that there are now: others may come meanwhile."""
+        for reference in list(self._members._references.values()):
+            member = reference()
+            if member is not None:
+                yield member
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def clear(self) -> None:
+        """Takes all out."""
+        self._members = WeakValues()
