@@ -1,0 +1,147 @@
+"""What two threads see of each other in a shared memory: never what the memory model forbids, nor what is outside.
+
+The shapes are the classical ones. In each round both threads meet, then do their part, and note what they read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from wasmjit import Config, Engine, Instance, Limits, Linker, MemoryType, Module, SharedMemory, Store, Trap
+
+PAGES = 512  # so much that the notes of a million rounds have room, a word for each thread and round
+X, Y, NOTES = 1024, 1088, 65536
+SHAPES = {
+    # What thread 0 does, what thread 1 does; what they may not both have read. A thread reads into local $a.
+    "store buffering": ("(store $x)(load $y)", "(store $y)(load $x)", {(0, 0)}),
+    "load buffering": ("(load $x)(store $y)", "(load $y)(store $x)", {(1, 1)}),
+    "message passing": ("(plain $x)(store $y)", "(load $y)(both)", {(0, 2)}),
+    "coherence": ("(store $x)", "(twice)", {(0, 2)}),
+}
+# 2: the first look saw the other's store, and the second one did not.
+PARTS = {
+    "(store $x)": f"(i32.atomic.store (i32.const {X}) (local.get $r))",
+    "(store $y)": f"(i32.atomic.store (i32.const {Y}) (local.get $r))",
+    "(plain $x)": f"(i32.store (i32.const {X}) (local.get $r))",
+    "(load $x)": f"(local.set $a (i32.eq (i32.atomic.load (i32.const {X})) (local.get $r)))",
+    "(load $y)": f"(local.set $a (i32.eq (i32.atomic.load (i32.const {Y})) (local.get $r)))",
+    "(both)": f"(if (i32.and (local.get $a) (i32.ne (i32.load (i32.const {X})) (local.get $r))) "
+    "(then (local.set $a (i32.const 2))))",
+    "(twice)": f"(local.set $a (i32.eq (i32.atomic.load (i32.const {X})) (local.get $r)))"
+    f"(if (i32.and (local.get $a) (i32.ne (i32.atomic.load (i32.const {X})) (local.get $r))) "
+    "(then (local.set $a (i32.const 2))))",
+}
+TIERS = ("optimized", "baseline", "auto")
+# Each takes a slice of the processor's time where two threads have one.
+ROUNDS = [100, pytest.param(1_000_000, marks=pytest.mark.slow)]
+
+
+def function(number: int, parts: str) -> str:
+    """One thread's: as many rounds as it is told."""
+    for name, text in PARTS.items():
+        parts = parts.replace(name, text)
+    return f"""(func (export "{number}") (param $rounds i32) (local $r i32) (local $a i32)
+      (loop $next
+        (local.set $r (i32.add (local.get $r) (i32.const 1)))
+        (local.set $a (i32.const 0))
+        (i32.atomic.store (i32.const {128 * number}) (local.get $r))
+        (loop $meet (br_if $meet (i32.lt_u (i32.atomic.load (i32.const {128 * (1 - number)})) (local.get $r))))
+        {parts}
+        (i32.store offset={NOTES + 4 * number} (i32.mul (local.get $r) (i32.const 8)) (local.get $a))
+        (br_if $next (i32.lt_u (local.get $r) (local.get $rounds)))))"""
+
+
+def together(*works: Callable[[], None]) -> None:
+    failures: list[BaseException] = []
+
+    def caught(work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=caught, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures, failures
+
+
+@pytest.mark.parametrize("rounds", ROUNDS)
+@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_nothing_is_seen_that_the_model_forbids(shape: str, tier: str, rounds: int) -> None:
+    first, second, forbidden = SHAPES[shape]
+    engine = Engine(Config(tier=tier, shared_memory=True))
+    text = f"""(module (import "" "m" (memory {PAGES} {PAGES} shared)) {function(0, first)} {function(1, second)})"""
+    module = Module(engine, text)
+    memory = SharedMemory(engine, MemoryType(Limits(PAGES, PAGES), shared=True))
+    linker = Linker(engine)
+    linker.define(Store(engine), "", "m", memory)
+
+    def work(number: int) -> None:
+        store = Store(engine, timeout=300)
+        linker.instantiate(store, module).exports(store)[str(number)](store, rounds)
+
+    together(lambda: work(0), lambda: work(1))
+    notes = memory.view()[NOTES + 8 : NOTES + 8 + 8 * rounds].cast("I")
+    seen = Counter(zip(notes[::2], notes[1::2], strict=True))
+    assert seen.total() == rounds and not forbidden & seen.keys(), seen
+
+
+CHANGED = {
+    "call_indirect": "(drop (call_indirect (type $t) (local.get $x)))",
+    "table.get": "(drop (table.get (local.get $x)))",
+    "br_table": "(block $a (block $b (br_table $a $b $a $b (local.get $x))))",
+    "division": "(drop (i32.rem_s (i32.const 7) (local.get $x)))",
+    "bounds": "(drop (i32.load8_u (local.get $x)))",
+    "atomic": "(drop (i32.atomic.load (local.get $x)))",
+}
+
+
+@pytest.mark.parametrize("seconds", [0.2, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("guards", [True, False], ids=["guarded", "checked"])
+@pytest.mark.parametrize("tier", TIERS)
+def test_an_index_that_changes_between_check_and_use_leads_nowhere(tier: str, guards: bool, seconds: float) -> None:
+    """One thread writes an index that is good, and one that is not; others use it, and trap or do not."""
+    functions = " ".join(
+        f'(func (export "{name}") (local $n i32) (local $x i32) (loop $l '
+        f"(local.set $x (i32.load (i32.const 64))) {use} "
+        "(br_if $l (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 1000)))))"
+        for name, use in CHANGED.items()
+    )
+    text = f"""(module (import "" "m" (memory 1 1 shared)) (type $t (func (result i32))) (table 4 4 funcref)
+      (elem (i32.const 0) $f $f $f $f) (func $f (type $t) (i32.const 1)) {functions}
+      (func (export "change") (param i32) (loop $l
+        (i32.store (i32.const 64) (i32.const 0)) (i32.store (i32.const 64) (i32.const 0x7ffffff3))
+        (i32.store (i32.const 64) (i32.const 3)) (i32.store (i32.const 64) (i32.const -1))
+        (br_if $l (i32.eqz (i32.atomic.load (i32.const 0)))))))"""
+    engine = Engine(Config(tier=tier, shared_memory=True, signals_based_traps=guards))
+    module = Module(engine, text)
+    memory = SharedMemory(engine, MemoryType(Limits(1, 1), shared=True))
+    ended = memory.view()
+
+    def change() -> None:
+        store = Store(engine, timeout=2 * seconds + 20)
+        Instance(store, module, [memory]).exports(store)["change"](store, 0)
+
+    def use() -> None:
+        store = Store(engine, timeout=seconds / len(CHANGED))
+        exports = Instance(store, module, [memory]).exports(store)
+        try:
+            for name in CHANGED:
+                end = time.monotonic() + seconds / len(CHANGED)
+                while time.monotonic() < end:
+                    with contextlib.suppress(Trap):
+                        exports[name](store)
+        finally:
+            ended[0] = 1
+
+    together(change, use)
