@@ -349,8 +349,9 @@ WJ_INTERNAL void wj_use_home_memory(stencil_emitter *e);
 
 /* ---- stencil_vectors.c ---- */
 
-/* Finds the locals that are vectors. */
-WJ_INTERNAL void wj_find_vectors(stencil_emitter *e);
+/* Finds the locals that are vectors: parameters, and those of an operation with VECTORS. */
+WJ_INTERNAL void wj_find_vector_parameters(stencil_emitter *e);
+WJ_INTERNAL void wj_find_vectors(stencil_emitter *e, const uint32_t *word);
 /* An operation with vectors that is not all of one stencil, or none for this engine. */
 WJ_INTERNAL bool wj_emit_vector(stencil_emitter *e, const stencil_instruction *found, const uint32_t *word);
 
@@ -374,12 +375,12 @@ WJ_INTERNAL bool wj_is_pinned(const stencil_emitter *e, uint32_t slot);
 
 /* What the interpreter's operations consist of. The words of those that one stencil is all of, and of BRANCH: slots, the
  * result's first, then a constant, then a target. */
-enum { HAS_CONSTANT = 1, HAS_TARGET = 2, CALLS = 4, DIVIDES = 8, ENDS = 16, ACCESSES = 32, METERS = 64 };
+enum { HAS_CONSTANT = 1, HAS_TARGET = 2, CALLS = 4, DIVIDES = 8, ENDS = 16, ACCESSES = 32, METERS = 64, VECTORS = 128 };
 typedef struct {
     uint8_t words; /* 0: no stencils of it; a table of branches has one more for each target but the default's */
     uint8_t slot_count;
     uint8_t flags; /* CALLS: it changes the registers that calls do not leave alone; DIVIDES: by a constant; METERS: its words
-                    * are no slots of results */
+                    * are no slots of results; VECTORS: it may have some, or is emitted like those */
 } stencil_form;
 extern WJ_INTERNAL const stencil_form wj_forms[WJ_OPERATION_COUNT];
 extern WJ_INTERNAL const uint16_t wj_stencils_of[WJ_OPERATION_COUNT]; /* the number of the stencils, and 1; 0: none */

@@ -72,7 +72,7 @@ static void emit_rest(stencil_emitter *e)
 
 static const wj_native *translate(stencil_emitter *e, wj_interpreter *interpreter)
 {
-    wj_find_vectors(e);
+    wj_find_vector_parameters(e);
     if (!wj_choose_registers(e) || !wj_find_narrow(e)) {
         return NULL;
     }

@@ -83,24 +83,37 @@ static inline void add_use(allocator *a, uint32_t region, uint32_t slot, uint32_
 
 /* ---- regions ---- */
 
-/* Notes what words jumps go to, and the last that jumps back to each. False: there are no stencils of something. */
+static void note_target(stencil_emitter *e, uint32_t *ends, uint32_t from, uint32_t target)
+{
+    e->marks[target] |= TARGET_MARK;
+    if (target <= from) {
+        ends[target] = from;
+    }
+}
+
+/* Notes what words jumps go to, and the last that jumps back to each; and which locals are vectors. False: there are no
+ * stencils of something. */
 static bool find_targets(stencil_emitter *e, uint32_t *ends)
 {
     const wj_interpreted *f = e->function;
-    for (uint32_t at = 0; at < f->word_count;) {
-        stencil_instruction found = wj_decode(f->words + at);
-        if (found.length == 0) {
+    for (uint32_t at = 0, length; at < f->word_count; at += length) {
+        const uint32_t *word = f->words + at;
+        stencil_form of = wj_forms[*word];
+        length = of.words;
+        if (length == 0) {
             return false;
         }
-        const uint32_t *targets = f->words[at] == WJ_OP_BRANCH_TABLE ? f->words + at + 3 : &found.target;
-        uint32_t count = f->words[at] == WJ_OP_BRANCH_TABLE ? f->words[at + 2] + 1 : (found.flags & HAS_TARGET) != 0;
-        for (uint32_t i = 0; i < count; i++) {
-            e->marks[targets[i]] |= TARGET_MARK;
-            if (targets[i] <= at) {
-                ends[targets[i]] = at;
+        if ((of.flags & VECTORS) != 0) {
+            wj_find_vectors(e, word);
+        }
+        if ((of.flags & HAS_TARGET) != 0) {
+            note_target(e, ends, at, word[length - 1]);
+        } else if (*word == WJ_OP_BRANCH_TABLE) {
+            length += word[2];
+            for (uint32_t i = 0; i <= word[2]; i++) {
+                note_target(e, ends, at, word[3 + i]);
             }
         }
-        at += found.length;
     }
     return true;
 }

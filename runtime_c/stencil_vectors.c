@@ -79,9 +79,8 @@ static bool calls_with_vectors(const stencil_emitter *e, const uint32_t *word)
     }
 }
 
-void wj_find_vectors(stencil_emitter *e)
+void wj_find_vector_parameters(stencil_emitter *e)
 {
-    const wj_interpreted *f = e->function;
     uint32_t slot = 0;
     for (uint32_t i = 0; i < e->signature->param_count; i++) {
         if (e->signature->places[i].letter == WJ_LETTER_V128) {
@@ -89,21 +88,17 @@ void wj_find_vectors(stencil_emitter *e)
         }
         slot += wj_slots_of(e->signature->places[i].letter);
     }
-    for (uint32_t at = 0; at < f->word_count;) {
-        const uint32_t *word = f->words + at;
-        uint32_t length = wj_decode(word).length;
-        if (length == 0) {
-            return; /* there are no stencils of something */
+}
+
+void wj_find_vectors(stencil_emitter *e, const uint32_t *word)
+{
+    uint32_t vectors = vectors_at(e, word);
+    for (uint32_t i = 0; vectors >> i != 0; i++) {
+        if ((vectors >> i & 1) != 0) {
+            note(e, word[1 + i]);
         }
-        uint32_t vectors = vectors_at(e, word);
-        for (uint32_t i = 0; vectors >> i != 0; i++) {
-            if ((vectors >> i & 1) != 0) {
-                note(e, word[1 + i]);
-            }
-        }
-        e->has_vectors = e->has_vectors || calls_with_vectors(e, word);
-        at += length;
     }
+    e->has_vectors = e->has_vectors || calls_with_vectors(e, word);
 }
 
 /* ---- code ---- */
