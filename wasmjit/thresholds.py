@@ -49,6 +49,15 @@ LOOK_AT_CODE_SECONDS = 0.25
 # much processor time as better code saves.
 PATIENCE_ALONE_SECONDS = 0.5
 
+# There, what code of a function takes is weighed against the program's processor time in that function, as far as its
+# questions tell. What comes along with another is weighed if it is longer than this.
+REQUEST_SECONDS = 0.02
+REQUEST_SECONDS_A_BYTE = 30e-6
+UNWEIGHED_BODY_BYTES = 500
+# And all together are to take no more than so much of the program's processor time: a large program has hundreds of
+# functions that are a little hot.
+INVESTED_SHARE = 0.25
+
 # Generating the text of a function takes a thread of the program's process at most so much processor time: others wait
 # for the GIL meanwhile, and the call that it is for may have ended. 20 times what one of 60 kB takes.
 MOST_TEXT_SECONDS = 5.0

@@ -524,15 +524,24 @@ def test_first_questions_are_not_heard(num_processors: int, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("num_processors", [1, 2])
-def test_large_functions_wait_longer_on_one_processor(num_processors: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """LLVM took a second of processor time for the interpreter's loop of QuickJS, in a task of two."""
+def test_code_has_to_pay_on_one_processor(num_processors: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LLVM took a second of processor time for the interpreter's loop of QuickJS, in a task of two; and for SQLite's,
+    in which the program was for a fifth of its time, more than all of a task of three."""
     used = 5.0
     monkeypatch.setattr("wasmjit.tiers.lazy.num_processors", lambda: num_processors)
     monkeypatch.setattr("wasmjit.tiers.lazy.time.process_time", lambda: used)
-    monkeypatch.setattr(thresholds, "LOOP_PATIENCE_SECONDS_A_BYTE", 1.0)
+    monkeypatch.setattr(thresholds, "REQUEST_SECONDS_A_BYTE", 1.0)
+    monkeypatch.setattr(LazyCode, "_ask", lambda *_, **__: None)
     code = lazy_code(Module(Engine(Config(tier="auto")), MANY))
     assert code._ignores()
-    used += 1.0
-    assert code._pays(0) is (num_processors > 1)
-    used += 1000.0
+    for position in (0, 1, 1, 1, 1):
+        code.hot(position, 0, abi.ASKED_BY_STENCILS)
+    cost_seconds = thresholds.REQUEST_SECONDS + code._module.bodies[0].end - code._module.bodies[0].start
+    used += 0.9 * cost_seconds
+    assert [code._pays(position) for position in (0, 1)] == [num_processors > 1] * 2
+    used += 0.4 * cost_seconds  # in 1, four fifths of 1.3 times as much
+    assert code._pays(1) and code._pays(0) is (num_processors > 1)
+    used += 4.0 * cost_seconds
     assert code._pays(0)
+    code._invested_seconds = 0.9 * (used - 5.0)
+    assert code._pays(0) is (num_processors > 1)

@@ -154,3 +154,17 @@ def test_time_is_divided_by_size() -> None:
     sizes = [body.end - body.start for body in module.bodies]
     part = 7.0 / (sizes[0] + sizes[1])
     assert tiers.compile_seconds(module) == pytest.approx([part * sizes[0], part * sizes[1], 1.0, None])
+
+
+def test_a_tier_is_seen_with_what_it_took(tiers: FunctionTiers) -> None:
+    """A report in another thread told of optimised code that nobody had made."""
+    made_before: list[int] = []
+
+    class Watched(bytearray):
+        def __setitem__(self, position: object, tier: object) -> None:
+            made_before.append(len(tiers._made))
+            super().__setitem__(position, tier)  # type: ignore[call-overload]
+
+    tiers._tiers = Watched(tiers._tiers)
+    tiers.optimize({1: 7}, [([1], 0.5)])
+    assert made_before == [1]

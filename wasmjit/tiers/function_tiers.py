@@ -112,9 +112,9 @@ class FunctionTiers:
         table = self._table() if self._table is not None else None
         if table is not None:
             table.redirect(rising)
-        for word in rising:
-            tiers[word % count] = tier
         self._made += [(tier, item) for item in made]
+        for word in rising:  # another thread that sees the tier finds what it took
+            tiers[word % count] = tier
 
     def is_optimized(self, position: int) -> bool:
         """Whether a function is in the highest tier."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
 import threading
 import time
@@ -47,6 +46,8 @@ def is_of_the_program(error: BaseException) -> bool:
     kind = type(error).__module__.partition(".")[0]
     if kind != "wasmjit" and kind != "builtins" and kind not in sys.stdlib_module_names:
         return True
+    with importing():  # 1 ms, which no program has to wait for to begin
+        import signal
     handlers = [signal.getsignal(number) for number in signal.valid_signals()]
     codes = {getattr(getattr(handler, "__func__", handler), "__code__", None) for handler in handlers} - {None}
     traceback = error.__traceback__
@@ -151,7 +152,6 @@ class _Imports:
 
                 background_pool().warm_up(1)  # it starts meanwhile
                 from ..compile import pipeline  # noqa: F401
-            import_linker()
         except Exception:
             pass  # whoever asks tries again, and tells of it
         finally:
@@ -268,6 +268,8 @@ class LazyCode:
         self._heard_at = 0.0  # in processor time: from when on they are heard
         self._is_heard = False
         self.reports: Counter[int] = Counter()  # of hot functions and loops, by position of the function
+        self._num_reports = 0  # all of them
+        self._invested_seconds = 0.0  # in what was asked for
         self._num_failures = 0  # of requests for better code, one after the other
         self._asks_again_at = 0.0
         self._no_compiler: NoCompilerError | None = None  # why something was not made that was begun
@@ -376,6 +378,7 @@ class LazyCode:
         if self._pid != os.getpid():
             self._come_along()
         self.reports[position] += 1
+        self._num_reports += 1
         if asked_by == abi.ASKED_BY_WATCH:  # of what was seen, which is lost if there is no time for it now
             self._recurring[position + self._first] = loop_offset
         if position + self._first in self._left:
@@ -432,7 +435,7 @@ class LazyCode:
         wants_function = not stays and group is None and not self.tiers.is_optimized(position)
         is_made = not wants_function and (group is None or group.pending is None)
         wants_function = wants_function and self._pays(position)
-        wants_loop = loop_offset != 0 and not address
+        wants_loop = loop_offset != 0 and not address and self._pays(position)
         wants_loop = wants_loop and (stays or is_made or not is_native or function in self._recurring)
         answer = address or 0
         if asked_by == abi.ASKED_BY_STENCILS and wants_loop:
@@ -461,12 +464,22 @@ class LazyCode:
         return self._compiler.is_busy
 
     def _pays(self, position: int) -> bool:
-        """Whether the program has run long enough, on one processor, for what making code of a function takes of it."""
+        """Whether the program, on one processor, has been in a function for as long as making code of it takes.
+
+        Who asks how often says where it was.
+        """
         if not thresholds.INTERPRETER_IS_PATIENT or num_processors() > 1:
             return True
-        body = self._module.bodies[position]
-        made_at = self._heard_at - thresholds.PATIENCE_ALONE_SECONDS
-        return time.process_time() - made_at >= thresholds.LOOP_PATIENCE_SECONDS_A_BYTE * (body.end - body.start)
+        used_seconds = time.process_time() - (self._heard_at - thresholds.PATIENCE_ALONE_SECONDS)
+        if self._invested_seconds > thresholds.INVESTED_SHARE * used_seconds:
+            return False
+        return used_seconds * self.reports[position] >= self._cost_seconds([position + self._first]) * self._num_reports
+
+    def _cost_seconds(self, functions: Sequence[int]) -> float:
+        """About what making their code takes."""
+        bodies = [self._module.bodies[function - self._first] for function in functions]
+        size_bytes = sum(body.end - body.start for body in bodies)
+        return thresholds.REQUEST_SECONDS + thresholds.REQUEST_SECONDS_A_BYTE * size_bytes
 
     def _ask(self, loop: _Loop | None, function: int | None, *, optimised: bool) -> None:
         """Has code of a loop made, and of a function. By a thread, where it is not for tests: generating the text of a
@@ -491,6 +504,7 @@ class LazyCode:
                 end_at = time.thread_time() + thresholds.MOST_TEXT_SECONDS
                 with deadline.until(lambda: time.thread_time() > end_at):
                     ask()
+                import_linker()  # for what the compiler makes meanwhile
             except deadline.NotWantedError:
                 self._left.add(asked_of)  # it would take as long each time
             except CompileError as error:  # else of this function or loop: it goes on as it is
@@ -618,6 +632,7 @@ class LazyCode:
             if not isinstance(error, CompileError) or isinstance(error, NoCompilerError):
                 del loops[loop]  # another time it can be entered
             raise
+        self._invested_seconds += self._cost_seconds([function])
         with self._lock:
             self._pending.append(_Group(pending, loop))
 
@@ -644,6 +659,7 @@ class LazyCode:
             self._left.add(function)
             raise
         group = _Group(pending, is_optimised=optimised)
+        self._invested_seconds += self._cost_seconds(group.functions)
         with self._lock:
             self._pending.append(group)
             self._left |= group.left
@@ -676,7 +692,8 @@ class LazyCode:
         position = function - self._first
         if self.tiers.is_optimized(position) or self.tiers.count(position) < thresholds.LUKEWARM_COUNT:
             return False
-        return self._pays(position)
+        body = self._module.bodies[position]
+        return body.end - body.start <= thresholds.UNWEIGHED_BODY_BYTES or self._pays(position)
 
     def _hot_ones(self) -> list[int]:
         """Functions that are called often, and have no code to stay in: the most used first."""
