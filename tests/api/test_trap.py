@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
 import traceback
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -74,6 +76,17 @@ def test_frames_skip_the_host(store: Store, instantiate: Any) -> None:
     with pytest.raises(Trap) as caught:
         outer["f"](store)
     assert [(frame.module_name, frame.func_index) for frame in caught.value.frames] == [("inner", 0), ("outer", 1)]
+
+
+def test_frames_while_another_thread_lists_all_objects() -> None:
+    """It holds tuples that are not done, which Python then refuses to change."""
+    seen = []
+
+    def frames() -> Iterator[Frame]:
+        seen.append(gc.get_objects())
+        yield Frame(1, "f", "m", 3, 2)
+
+    assert len(Trap._from_code(9, frames()).frames or ()) == 1
 
 
 def test_made_by_hand() -> None:

@@ -134,7 +134,7 @@ class Trap(Closable, Exception):
     def _from_code(cls, code: int, frames: Iterable[Frame] = ()) -> Trap:
         """The trap with this number of errors.TRAPS."""
         reason = _REASONS.get(code, f"trap {code}")
-        frames = tuple(frames)
+        frames = (*frames,)  # from a list: a tuple that gc.get_objects shows another thread cannot grow
         message = f"wasm trap: {reason}"
         if frames:
             lines = [f"  {number:>3}: {frame}" for number, frame in enumerate(frames[:SHOWN_FRAMES])]
