@@ -119,6 +119,18 @@ def test_a_module_defines_one(world: World) -> None:
     assert (memory.grow(2), memory.size()) == (1, 3)
 
 
+def test_what_an_instance_exports_is_there_for_all_stores(world: World) -> None:
+    store, linker = Store(world.engine), Linker(world.engine)
+    text = '(module (memory (export "memory") 1 4 shared) (func (export "f")))'
+    linker.define_instance(store, "host", Instance(store, Module(world.engine, text), []))
+    for own, value in ((store, 0), (Store(world.engine), 5)):
+        exports = linker.instantiate(own, world.module).exports(own)
+        assert exports["load"](own, 0) == value
+        exports["store"](own, 0, 5)
+    with pytest.raises(WasmError, match="belongs to another Store"):
+        linker.get(Store(world.engine), "host", "f")
+
+
 def test_its_option_and_its_engine(world: World) -> None:
     plain = Store(Engine(Config(cache=False)))
     defines = Module(plain.engine, "(module (memory 1 1 shared))")

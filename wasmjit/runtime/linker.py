@@ -383,7 +383,7 @@ class Linker(Handle):
             raise WasmError("instance belongs to another Store than the one given")
         exported = instance._instance
         self._insert_all(
-            ((name, export.name), _StoreDefinition(record, exported.item(export)))
+            ((name, export.name), _exported(record, exported.item(export)))
             for export in exported.loaded.exports.values()
         )
 
@@ -632,6 +632,12 @@ def _instantiate(record: StoreRecord, module: Module, resolved: list[tuple[str, 
     return Instance._wrap(
         record, instantiate(record, loaded, [definition.item(record, name) for name, definition in resolved])
     )
+
+
+def _exported(record: StoreRecord, item: Item) -> _Definition:
+    """An item of an instance: a shared memory is there for all Stores."""
+    handle = wrap_item(record, item)
+    return _SharedDefinition(handle) if isinstance(handle, SharedMemory) else _StoreDefinition(record, item)
 
 
 def _command_function(prepared: InstancePre, name: str) -> Callable[..., Any]:
