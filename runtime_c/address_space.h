@@ -66,17 +66,17 @@ static inline bool take_bytes(wj_store *store, uint64_t added_bytes)
 /* The same for something new of size_bytes, in a unit in which it has its own limit. EDQUOT says no. */
 static inline bool take_new(wj_store *store, uint64_t size, const uint64_t *limit, uint64_t size_bytes)
 {
-    pthread_mutex_lock(&store->lock);
+    wj_lock_take(&store->lock);
     bool allowed = size <= *limit && take_bytes(store, size_bytes);
-    pthread_mutex_unlock(&store->lock);
+    wj_lock_give(&store->lock);
     return allowed;
 }
 
 static inline void give_back(wj_store *store, uint64_t size_bytes)
 {
-    pthread_mutex_lock(&store->lock);
+    wj_lock_take(&store->lock);
     store->total_bytes -= size_bytes;
-    pthread_mutex_unlock(&store->lock);
+    wj_lock_give(&store->lock);
 }
 
 #endif

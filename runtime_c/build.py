@@ -41,6 +41,7 @@ SOURCES = [
     "interpret_vectors.c",
     "interrupt.c",
     "mapping.c",
+    "lock.c",
     "memory.c",
     "memory_object.c",
     "memory_typed.c",

@@ -58,7 +58,7 @@ static void mark_all(sweep *of, const uint64_t *references, uint64_t count)
 
 static void mark_roots(sweep *of, wj_store *store)
 {
-    pthread_mutex_lock(&store->lock); /* new ones are pushed without the GIL */
+    wj_lock_take(&store->lock); /* new ones are pushed without the GIL */
     for (const wj_table *table = store->tables; table != NULL; table = table->next) {
         if (table->has_externrefs) {
             mark_all(of, table->elements, wj_table_length((wj_table *)table));
@@ -72,7 +72,7 @@ static void mark_roots(sweep *of, wj_store *store)
             mark_all(of, root->place, 1);
         }
     }
-    pthread_mutex_unlock(&store->lock);
+    wj_lock_give(&store->lock);
 }
 
 /* Takes what is not marked out of the dicts, into `dead`; how many. Deleting from a dict with int keys runs no code. */
@@ -166,10 +166,10 @@ int wj_store_add_externref_root(wj_store *store, uintptr_t place, int is_segment
     }
     root->place = (const void *)place;
     root->is_segment = is_segment != 0;
-    pthread_mutex_lock(&store->lock);
+    wj_lock_take(&store->lock);
     root->next = store->externref_roots;
     store->externref_roots = root;
-    pthread_mutex_unlock(&store->lock);
+    wj_lock_give(&store->lock);
     return 0;
 }
 

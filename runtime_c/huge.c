@@ -169,10 +169,10 @@ static void take_grant(wj_memory *memory)
 {
     bool granted = memory->members == NULL;
     for (wj_membership *member = memory->members; member != NULL && !granted; member = member->next_member) {
-        pthread_mutex_lock(&member->store->lock);
+        wj_lock_take(&member->store->lock);
         granted = !member->store->has_huge_grant;
         member->store->has_huge_grant = true;
-        pthread_mutex_unlock(&member->store->lock);
+        wj_lock_give(&member->store->lock);
     }
     if (granted) {
         memory->has_huge_grant = true;
@@ -185,12 +185,12 @@ static void watch(const wj_memory *memory)
 {
     for (wj_membership *member = memory->members; member != NULL; member = member->next_member) {
         wj_store *store = member->store;
-        pthread_mutex_lock(&store->lock);
+        wj_lock_take(&store->lock);
         if (store->next_look_ns == 0) {
             store->look_interval_ns = FIRST_LOOK_NS;
             store->next_look_ns = wj_now_ns(CLOCK_MONOTONIC_COARSE) + FIRST_LOOK_NS;
         }
-        pthread_mutex_unlock(&store->lock);
+        wj_lock_give(&store->lock);
     }
 }
 
@@ -242,22 +242,22 @@ void wj_look_at_memories(wj_store *store)
     if (now_ns < store->next_look_ns) {
         return;
     }
-    pthread_mutex_lock(&store->lock);
+    wj_lock_take(&store->lock);
     int64_t interval_ns = store->look_interval_ns;
     store->next_look_ns = 0; /* what grows from now on on another thread asks for a look of its own */
-    pthread_mutex_unlock(&store->lock);
+    wj_lock_give(&store->lock);
     bool all_proven = true;
     wj_membership *membership = __atomic_load_n(&store->memories, __ATOMIC_ACQUIRE);
     for (; membership != NULL; membership = membership->next) {
-        pthread_mutex_lock(&membership->memory->lock);
+        wj_lock_take(&membership->memory->lock);
         all_proven = look_at(membership->memory) && all_proven;
-        pthread_mutex_unlock(&membership->memory->lock);
+        wj_lock_give(&membership->memory->lock);
     }
     if (!all_proven && interval_ns < LAST_INTERVAL_NS) {
-        pthread_mutex_lock(&store->lock);
+        wj_lock_take(&store->lock);
         store->look_interval_ns = 2 * interval_ns;
         store->next_look_ns = now_ns + store->look_interval_ns;
-        pthread_mutex_unlock(&store->lock);
+        wj_lock_give(&store->lock);
     }
 }
 #else

@@ -40,10 +40,10 @@ void *wj_store_alloc(wj_store *store, uint64_t size_bytes)
     if (allocation == NULL) {
         return NULL;
     }
-    pthread_mutex_lock(&store->lock);
+    wj_lock_take(&store->lock);
     allocation->next = store->allocations;
     store->allocations = allocation;
-    pthread_mutex_unlock(&store->lock);
+    wj_lock_give(&store->lock);
     return allocation + 1;
 }
 
@@ -75,18 +75,18 @@ bool wj_store_runs_elsewhere(const wj_store *store)
 
 void wj_store_set_limits(wj_store *store, uint64_t max_memory_bytes, uint64_t max_table_elements, uint64_t max_total_bytes)
 {
-    pthread_mutex_lock(&store->lock);
+    wj_lock_take(&store->lock);
     store->max_memory_bytes = max_memory_bytes;
     store->max_table_elements = max_table_elements;
     store->max_total_bytes = max_total_bytes;
-    pthread_mutex_unlock(&store->lock);
+    wj_lock_give(&store->lock);
 }
 
 uint64_t wj_store_total_bytes(wj_store *store)
 {
-    pthread_mutex_lock(&store->lock);
+    wj_lock_take(&store->lock);
     uint64_t total_bytes = store->total_bytes;
-    pthread_mutex_unlock(&store->lock);
+    wj_lock_give(&store->lock);
     return total_bytes;
 }
 
@@ -185,14 +185,14 @@ static wj_memory *take_or_map(uint64_t capacity_bytes, uint64_t guard_bytes, uin
             return memory;
         }
         munmap(memory->mapping, memory->mapping_bytes);
-        pthread_mutex_destroy(&memory->lock);
+        wj_lock_destroy(&memory->lock);
         free(memory);
     }
     memory = calloc(1, sizeof *memory);
     if (memory == NULL) {
         return NULL;
     }
-    int refusal = pthread_mutex_init(&memory->lock, NULL);
+    int refusal = wj_lock_init(&memory->lock);
     if (refusal != 0) {
         free(memory);
         errno = refusal;
@@ -201,7 +201,7 @@ static wj_memory *take_or_map(uint64_t capacity_bytes, uint64_t guard_bytes, uin
     memory->guard_bytes = guard_bytes;
     if (!map_memory(memory, capacity_bytes, committed_bytes)) {
         int error = errno;
-        pthread_mutex_destroy(&memory->lock);
+        wj_lock_destroy(&memory->lock);
         free(memory);
         errno = error;
         return NULL;
@@ -214,10 +214,10 @@ static void add_member(wj_memory *memory, wj_store *store, wj_membership *member
 {
     *membership = (wj_membership){NULL, memory->members, store, memory};
     memory->members = membership;
-    pthread_mutex_lock(&store->lock);
+    wj_lock_take(&store->lock);
     membership->next = store->memories;
     __atomic_store_n(&store->memories, membership, __ATOMIC_RELEASE);
-    pthread_mutex_unlock(&store->lock);
+    wj_lock_give(&store->lock);
 }
 
 wj_memory *wj_memory_new(wj_store *store, uint64_t min_pages, uint64_t max_pages, uint32_t page_size_log2,
@@ -275,12 +275,12 @@ wj_memory *wj_memory_new_from_image(wj_store *store, uint64_t min_pages, uint64_
         map_image(memory, image);
     }
     memory->size_bytes = size_bytes;
-    pthread_mutex_lock(&memory->lock);
+    wj_lock_take(&memory->lock);
     if (store != NULL) {
         add_member(memory, store, membership);
     }
     wj_prefer_huge_pages(memory);
-    pthread_mutex_unlock(&memory->lock);
+    wj_lock_give(&memory->lock);
     *error = 0;
     return memory;
 }
@@ -294,7 +294,7 @@ int wj_memory_join(wj_memory *memory, wj_store *store)
     if (made == NULL) {
         return ENOMEM;
     }
-    pthread_mutex_lock(&memory->lock);
+    wj_lock_take(&memory->lock);
     const wj_membership *found = memory->members;
     while (found != NULL && found->store != store) {
         found = found->next_member;
@@ -306,7 +306,7 @@ int wj_memory_join(wj_memory *memory, wj_store *store)
     } else {
         free(made);
     }
-    pthread_mutex_unlock(&memory->lock);
+    wj_lock_give(&memory->lock);
     return counted || found != NULL ? 0 : EDQUOT;
 }
 
@@ -342,13 +342,13 @@ void wj_memory_release(wj_memory *memory)
 static void end_membership(wj_membership *membership)
 {
     wj_memory *memory = membership->memory;
-    pthread_mutex_lock(&memory->lock);
+    wj_lock_take(&memory->lock);
     wj_membership **place = &memory->members;
     while (*place != membership) {
         place = &(*place)->next_member;
     }
     *place = membership->next_member;
-    pthread_mutex_unlock(&memory->lock);
+    wj_lock_give(&memory->lock);
     free(membership);
     wj_memory_release(memory);
 }
@@ -365,7 +365,7 @@ uint64_t wj_memory_size_bytes(wj_memory *memory)
 
 bool wj_memory_view(wj_memory *memory, wj_view **view, uint8_t **base, uint64_t *size_bytes)
 {
-    pthread_mutex_lock(&memory->lock);
+    wj_lock_take(&memory->lock);
     *view = NULL;
     *base = memory->base;
     *size_bytes = memory->size_bytes;
@@ -381,7 +381,7 @@ bool wj_memory_view(wj_memory *memory, wj_view **view, uint8_t **base, uint64_t 
             __atomic_add_fetch(&memory->views->references, 1, __ATOMIC_RELAXED);
         }
     }
-    pthread_mutex_unlock(&memory->lock);
+    wj_lock_give(&memory->lock);
     return *view != NULL || !memory->moves;
 }
 
@@ -468,11 +468,11 @@ static void count_back(const wj_memory *memory, const wj_membership *end, uint64
 {
     for (wj_membership *member = memory->members; member != end; member = member->next_member) {
         if (!is_locked) {
-            pthread_mutex_lock(&member->store->lock);
+            wj_lock_take(&member->store->lock);
         }
         member->store->total_bytes -= added_bytes;
         if (!is_locked) {
-            pthread_mutex_unlock(&member->store->lock);
+            wj_lock_give(&member->store->lock);
         }
     }
 }
@@ -485,11 +485,11 @@ static bool count_growth(const wj_memory *memory, uint64_t size_bytes, bool is_l
     for (wj_membership *member = memory->members; member != NULL; member = member->next_member) {
         wj_store *store = member->store;
         if (!is_locked) {
-            pthread_mutex_lock(&store->lock);
+            wj_lock_take(&store->lock);
         }
         bool allowed = size_bytes <= store->max_memory_bytes && take_bytes(store, added_bytes);
         if (!is_locked) {
-            pthread_mutex_unlock(&store->lock);
+            wj_lock_give(&store->lock);
         }
         if (!allowed) {
             count_back(memory, member, added_bytes, is_locked);
@@ -524,22 +524,22 @@ static uint64_t grow_memory(wj_memory *memory, uint64_t delta_pages, bool is_loc
 uint64_t wj_memory_grow(wj_memory *memory, uint64_t delta_pages)
 {
     uint64_t old_pages = WJ_REFUSED; /* if that thread's code may hold the base in a register */
-    pthread_mutex_lock(&memory->lock);
+    wj_lock_take(&memory->lock);
     uint64_t committed_bytes = memory->committed_bytes;
     if (memory->moves && memory->members != NULL) { /* its only member may not begin to run while it moves */
         wj_store *store = memory->members->store;
-        pthread_mutex_lock(&store->lock);
+        wj_lock_take(&store->lock);
         if (store->frozen == 0 && !wj_store_runs_elsewhere(store)) {
             old_pages = grow_memory(memory, delta_pages, true);
         }
-        pthread_mutex_unlock(&store->lock);
+        wj_lock_give(&store->lock);
     } else {
         old_pages = grow_memory(memory, delta_pages, false);
     }
     if (memory->committed_bytes != committed_bytes) {
         wj_prefer_huge_pages(memory);
     }
-    pthread_mutex_unlock(&memory->lock);
+    wj_lock_give(&memory->lock);
     return old_pages;
 }
 

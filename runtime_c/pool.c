@@ -14,7 +14,7 @@ static wj_memory *pool[POOLED_MAPPINGS];
 static void discard(wj_memory *memory)
 {
     munmap(memory->mapping, memory->mapping_bytes);
-    pthread_mutex_destroy(&memory->lock);
+    wj_lock_destroy(&memory->lock);
     free(memory);
 }
 

@@ -7,7 +7,7 @@
 void wj_store_release_record(wj_store *store)
 {
     if (__atomic_sub_fetch(&store->references, 1, __ATOMIC_ACQ_REL) == 0) {
-        pthread_mutex_destroy(&store->lock);
+        wj_lock_destroy(&store->lock);
         free(store);
     }
 }
@@ -163,7 +163,7 @@ wj_store *wj_store_new(uint64_t max_wasm_stack_bytes)
     }
     memset(store, 0, sizeof *store);
     store->tail_arguments = (uint8_t *)(store + 1);
-    if (pthread_mutex_init(&store->lock, NULL) != 0) {
+    if (wj_lock_init(&store->lock) != 0) {
         free(store);
         return NULL;
     }
@@ -185,9 +185,9 @@ int wj_store_is_running(wj_store *store)
 
 void wj_store_lend(wj_store *store, int lent)
 {
-    pthread_mutex_lock(&store->lock);
+    wj_lock_take(&store->lock);
     store->lent = lent != 0;
-    pthread_mutex_unlock(&store->lock);
+    wj_lock_give(&store->lock);
 }
 
 void wj_epoch_increment(uint64_t *epoch)

@@ -82,10 +82,10 @@ wj_table *wj_table_new(wj_store *store, uint64_t min, uint64_t max, uint64_t ini
         fill_elements(table->elements, min, init);
     }
     table->length = min;
-    pthread_mutex_lock(&store->lock);
+    wj_lock_take(&store->lock);
     table->next = store->tables;
     store->tables = table;
-    pthread_mutex_unlock(&store->lock);
+    wj_lock_give(&store->lock);
     *error = 0;
     return table;
 }
@@ -134,9 +134,9 @@ static uint64_t grow_table(wj_table *table, uint64_t delta, uint64_t init)
 
 uint64_t wj_table_grow(wj_table *table, uint64_t delta, uint64_t init)
 {
-    pthread_mutex_lock(&table->store->lock);
+    wj_lock_take(&table->store->lock);
     uint64_t old_length = grow_table(table, delta, init);
-    pthread_mutex_unlock(&table->store->lock);
+    wj_lock_give(&table->store->lock);
     return old_length;
 }
 

@@ -711,6 +711,7 @@ uint32_t wj_fork_generation;
 static void after_fork_in_child(void)
 {
     wj_fork_generation++;
+    wj_locks_after_fork_in_child();
     wj_waits_after_fork_in_child();
     wj_interrupt_after_fork_in_child();
     wj_signatures_after_fork();

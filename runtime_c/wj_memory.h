@@ -4,6 +4,7 @@
 
 #include "wj_base.h"
 #include "wj_contract.h"
+#include "wj_lock.h"
 
 /* A linear memory. It belongs to no store: it lives as long as somebody has a reference, which stores have as members. */
 struct wj_memory {
@@ -28,7 +29,7 @@ struct wj_memory {
     uint64_t huge_limit_bytes;  /* and may go as far as this, by what was found to be in use */
     uint64_t looked_at_bytes;   /* committed_bytes when that was found */
     bool has_huge_grant;        /* the huge pages that need no reason */
-    pthread_mutex_t lock;       /* guards all of this against other threads. Taken before a store's, of which nobody has two */
+    wj_lock lock;               /* guards all of this against other threads. Taken before a store's, of which nobody has two */
     wj_membership *members;     /* of whose stores code may use it */
 };
 
@@ -68,7 +69,7 @@ static inline wj_memory *wj_memory_of(const void *vmctx, uint32_t index)
 static inline bool wj_lock_if_it_moves(wj_memory *memory)
 {
     if (memory->moves) {
-        pthread_mutex_lock(&memory->lock);
+        wj_lock_take(&memory->lock);
     }
     return memory->moves;
 }
@@ -76,7 +77,7 @@ static inline bool wj_lock_if_it_moves(wj_memory *memory)
 static inline void wj_unlock_if(bool locked, wj_memory *memory)
 {
     if (locked) {
-        pthread_mutex_unlock(&memory->lock);
+        wj_lock_give(&memory->lock);
     }
 }
 

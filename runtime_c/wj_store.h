@@ -3,6 +3,7 @@
 #define WJ_STORE_H
 
 #include "wj_base.h"
+#include "wj_lock.h"
 
 /* Where externrefs can be found besides tables: one in a global, or those of an element segment. */
 struct wj_externref_root {
@@ -41,7 +42,7 @@ struct wj_store {
     uint64_t max_memory_bytes;
     uint64_t max_table_elements;
     uint64_t max_total_bytes; /* of all memories and tables together */
-    pthread_mutex_t lock;   /* guards what follows against other threads: cffi calls run without the GIL */
+    wj_lock lock;           /* guards what follows against other threads: cffi calls run without the GIL */
     uint64_t total_bytes;   /* what its memories, shared or not, and tables take now; never more than max_total_bytes was */
     bool has_huge_grant;    /* one of its memories has got the huge pages that need no reason */
     int64_t look_interval_ns; /* between looks at memories with more than may have huge pages (huge.c) */

@@ -376,3 +376,35 @@ def test_a_child_of_a_fork_waits_and_wakes(world: World) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     world.wait_for_waiters(8)
     joined(threads)
+
+
+FORKS = """
+import os, signal, sys, threading
+from wasmjit import *
+engine = Engine(Config(shared_memory=True, cache=False, tier="baseline"))
+memory = SharedMemory(engine, MemoryType(Limits(1, 4000), shared=True))
+linker = Linker(engine)
+linker.define(Store(engine), "", "memory", memory)
+module = Module(engine, '''(module (import "" "memory" (memory 1 4000 shared))
+  (func (export "grow") (result i32) (memory.grow (i32.const 1)))
+  (func (export "go_on") (loop (drop (memory.grow (i32.const 0))) (br 0))))''')
+def call(name):
+    store = Store(engine)
+    return linker.instantiate(store, module).exports(store)[name](store)
+for _ in range(2):
+    threading.Thread(target=call, args=["go_on"], daemon=True).start()
+signal.signal(signal.SIGALRM, signal.SIG_DFL)
+for _ in range(16):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        os._exit(0 if call("grow") == 1 and len(memory.view()) == 2 * 65536 else 1)
+    if os.waitpid(child, 0)[1] != 0:
+        os._exit(1)
+os._exit(0)
+"""
+
+
+def test_a_child_uses_a_memory_that_grew_as_it_was_forked() -> None:
+    """Its lock was held by a thread that the child does not have."""
+    assert subprocess.run([sys.executable, "-c", FORKS], timeout=60).returncode == 0
