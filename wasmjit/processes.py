@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 import time
+from _weakrefset import WeakSet  # which `threading` has imported
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -381,6 +382,7 @@ def num_processors() -> int:
 # Without a lock: a signal handler may come where it is held, and wait for a thread that starts a process.
 _started: set[subprocess.Popen[bytes]] = set()
 _import_lock = threading.RLock()
+_locks: WeakSet[Any] = WeakSet()
 # Imports take milliseconds. What they wait for may be held by the thread that forks: then it goes on.
 _LONGEST_IMPORT_SECONDS = 2.0
 _LOOK_AT_IMPORTS_SECONDS = 0.001
@@ -396,6 +398,13 @@ def importing() -> Iterator[None]:
     lock held by a thread that it does not have, and wait for ever."""
     with _import_lock:
         yield
+
+
+def lock() -> Any:
+    """A `threading.RLock` that is free in a child which is forked while another thread has it."""
+    made = threading.RLock()
+    _locks.add(made)
+    return made
 
 
 def _before_fork() -> None:
@@ -427,6 +436,9 @@ def _after_fork_in_child() -> None:
     global is_forked, _import_lock
     is_forked = True
     _import_lock = threading.RLock()
+    for one in list(_locks):
+        if not one._is_owned():  # by this thread, in whose signal handler or finalizer the fork was
+            one._at_fork_reinit()
     for process in list(_started):
         process.returncode = 0  # nothing of it is to be waited for, or killed, here
         close_pipes(process)

@@ -3,6 +3,7 @@ one who waits for what it has interrupted."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -129,3 +130,44 @@ def test_a_fork_waits_for_imports_of_threads_that_compile() -> None:
     """The child found modules' locks held by a thread that it does not have."""
     result = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, timeout=60)
     assert (result.returncode, result.stdout, result.stderr) == (0, "0\n", "")
+
+
+LOADING = """
+import os, signal, threading, time
+from wasmjit import Config, Engine, Instance, Module, Store
+from wasmjit.runtime import module as runtime
+engine = Engine(Config(tier="optimized", cache=False))
+module = Module(engine, '(module (func (export "f")))')
+class Slow(runtime.LoadedModule):
+    def __init__(self, *arguments):
+        begun.set()
+        time.sleep(0.1)
+        super().__init__(*arguments)
+begun, runtime.LoadedModule = threading.Event(), Slow
+def use():
+    store = Store(engine)
+    Instance(store, module, []).exports(store)["f"](store)
+threading.Thread(target=use).start()
+begun.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    use()
+    os._exit(0)
+print(os.waitpid(child, 0)[1])
+"""
+
+
+def test_a_child_loads_a_module_that_another_thread_was_loading() -> None:
+    """Its lock was held by a thread that the child does not have."""
+    result = subprocess.run([sys.executable, "-c", LOADING], capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "0\n", "")
+
+
+def test_a_fork_in_the_middle_of_a_lock_leaves_it_to_whoever_has_it() -> None:
+    lock = processes.lock()
+    with lock:
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if lock._is_owned() else 1)
+    assert os.waitpid(child, 0)[1] == 0

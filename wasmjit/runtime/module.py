@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
-import threading
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, Union
 
-from .. import abi, stopwatch
+from .. import abi, processes, stopwatch
 from ..artifact import Artifact, detect
 from ..config import BASELINE, OPTIMIZED, Config
 from ..driver import build as driver
@@ -210,7 +209,7 @@ class _Code:
         self.optimisation = optimisation
         self.source: bytes | None = None  # of a module that is compiled as it runs
         self.loaded: LoadedModule | None = None
-        self.lock = threading.RLock()  # a finalizer may load it, too
+        self.lock = processes.lock()  # a finalizer may load it, too
 
     @classmethod
     def compile(cls, engine: Engine, wasm: bytes, progress: Progress) -> _Code:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import TypeVar
 
+from .. import processes
 from ..config import Config
 from .engine import Engine
 
 _Made = TypeVar("_Made")
 
-_unpickling = threading.RLock()  # a finalizer or a signal handler may unpickle, too
+_unpickling = processes.lock()  # a finalizer or a signal handler may unpickle, too
 _unpickled_engines: dict[str, Engine] = {}  # by what the Config's options are
 
 

@@ -7,12 +7,11 @@ and `instance.py`, which looks up the values.
 
 from __future__ import annotations
 
-import threading
 from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .. import abi
+from .. import abi, processes
 from ..artifact import DataFile
 from ..config import Config
 from ..errors import ArtifactError
@@ -79,7 +78,7 @@ class InstancePlan:
         self.num_elements = len(module.elements)
         self._image: Any = None
         self._is_used = False
-        self._image_lock = threading.RLock()  # a finalizer may make an instance, too
+        self._image_lock = processes.lock()  # a finalizer may make an instance, too
         contents = ffi.from_buffer(bytes(template))
         self._kept.append(contents)
         self.native = ffi.new(

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import threading
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Union
 
-from .. import abi
+from .. import abi, processes
 from ..abi import ELEMENT_BYTES, MAX_TABLE_ELEMENTS, UNLIMITED
 from ..errors import ClosedError, WasmError
 from ..wasm import types as wt
@@ -84,7 +83,7 @@ def _ask_from_code(limiter: _Limiter, is_table: int, current: int, desired: int,
     return limiter.ask("memory", current, desired, None if maximum in NO_MEMORY_MAXIMUM else maximum)
 
 
-_WASI_LOCK = threading.RLock()  # of all stores: it is held for a moment, in which a signal's handler may come
+_WASI_LOCK = processes.lock()  # of all stores: it is held for a moment, in which a signal's handler may come
 
 
 class StoreRecord:
