@@ -8,9 +8,12 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <linux/futex.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+/* Of Linux, not of every system's headers; with the flag for words that processes do not share. */
+#define FUTEX_WAIT_HERE (0 | 128)
+#define FUTEX_WAKE_HERE (1 | 128)
 
 #define QUEUES 256u
 enum { WOKEN, NOT_EQUAL, TIMED_OUT };
@@ -67,7 +70,7 @@ void wj_waits_after_fork_in_child(void)
 static void sleep_on(const uint32_t *word, int64_t timeout_ns)
 {
     struct timespec timeout = {timeout_ns / WJ_NS_PER_SECOND, timeout_ns % WJ_NS_PER_SECOND};
-    (void)syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, 0, timeout_ns < 0 ? NULL : &timeout, NULL, 0);
+    (void)syscall(SYS_futex, word, FUTEX_WAIT_HERE, 0, timeout_ns < 0 ? NULL : &timeout, NULL, 0);
 }
 
 /* Takes what waits out of its queue; whether it was notified before. */
@@ -219,7 +222,7 @@ static uint64_t notify(queue *in, const uint8_t *at, uint32_t most)
             __atomic_store_n(&waiting->is_notified, true, __ATOMIC_RELEASE);
             /* It takes the lock before it goes on, so its record and its thread are there until then. */
             __atomic_store_n(&waiting->thread->wake, 1, __ATOMIC_SEQ_CST);
-            (void)syscall(SYS_futex, &waiting->thread->wake, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+            (void)syscall(SYS_futex, &waiting->thread->wake, FUTEX_WAKE_HERE, INT_MAX, NULL, NULL, 0);
             woken++;
         }
     }
