@@ -101,7 +101,7 @@ LEFT_OUT = {
     "huge_pages": "madvise is not passed on",
     "fault_outside_of_every_memory": "a fault at a non-canonical address is reported as one at 0",
     "stray_signals": "/proc/self/status shows the numbers that signals have outside",
-    "every_address_form": "what lies around a memory is not free to be mapped",
+    "every_address_form or canary_sees": "what lies around a memory is not free to be mapped",
     "million": "takes minutes",
     "100000000": "takes minutes",
 }
