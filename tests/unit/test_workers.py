@@ -217,6 +217,10 @@ def test_a_request_that_is_not_sent_leaves_its_worker_idle(pool: WorkerPool, mon
     assert len(pool.idle) == 1 and not pool._busy
 
 
+def test_a_request_that_an_interrupt_kept_from_being_made_ends_quietly() -> None:
+    Pending.__new__(Pending).__del__()
+
+
 _IMPORTS = """
 import sys
 import wasmjit.compile.worker as worker

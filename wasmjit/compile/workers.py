@@ -120,9 +120,10 @@ def _out_of_time(fields: dict[str, Any], body: bytes) -> CompileError:
 class Pending:
     """A request that a worker has, or its reply."""
 
+    _worker: Worker | None = None  # also of one that an interrupt kept from being made
+
     def __init__(self, pool: WorkerPool, fields: dict[str, Any], body: bytes) -> None:
         self._pool = pool
-        self._worker: Worker | None = None
         self._is_sent = False
         self._request = (fields, body)
         self._reply: tuple[dict[str, Any], bytes] | CompileError | None = None
