@@ -52,7 +52,7 @@ PATIENCE_ALONE_SECONDS = 0.5
 # There, what code of a function takes is weighed against the program's processor time in that function, as far as its
 # questions tell. What comes along with another is weighed if it is longer than this.
 REQUEST_SECONDS = 0.02
-REQUEST_SECONDS_A_BYTE = 30e-6
+REQUEST_SECONDS_A_BYTE = 100e-6
 UNWEIGHED_BODY_BYTES = 500
 # And all together are to take no more than so much of the program's processor time: a large program has hundreds of
 # functions that are a little hot.
