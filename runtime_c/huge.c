@@ -34,22 +34,18 @@ static uint64_t page_bytes(void)
 }
 
 /* Whether the system gives huge pages to whoever does not ask for them: then not to want them has to be said. */
-static bool given_unasked(void)
+static bool given_unasked;
+
+/* When the library is loaded: no lock is held while the file is read. */
+__attribute__((constructor)) static void look_who_is_given_huge_pages(void)
 {
-    static int known; /* 0: not yet, 1: no, 2: yes */
-    int answer = __atomic_load_n(&known, __ATOMIC_RELAXED);
-    if (answer == 0) {
-        char text[64] = "";
-        int file = open("/sys/kernel/mm/transparent_hugepage/enabled", O_RDONLY | O_CLOEXEC);
-        ssize_t size = file < 0 ? -1 : read(file, text, sizeof text - 1);
-        if (file >= 0) {
-            close(file);
-        }
-        bool asked = size > 0 && (strstr(text, "[madvise]") != NULL || strstr(text, "[never]") != NULL);
-        answer = asked ? 1 : 2;
-        __atomic_store_n(&known, answer, __ATOMIC_RELAXED);
+    char text[64] = "";
+    int file = open("/sys/kernel/mm/transparent_hugepage/enabled", O_RDONLY | O_CLOEXEC);
+    ssize_t size = file < 0 ? -1 : read(file, text, sizeof text - 1);
+    if (file >= 0) {
+        close(file);
     }
-    return answer == 2;
+    given_unasked = size <= 0 || (strstr(text, "[madvise]") == NULL && strstr(text, "[never]") == NULL);
 }
 
 /* Pages of a file are never huge. */
@@ -147,7 +143,7 @@ static uint64_t advise(wj_memory *memory)
     } else if (end < before) { /* the pool has it from a store that had proven more */
         (void)madvise(memory->base + end, before - end, MADV_NOHUGEPAGE);
     }
-    if (end < memory->committed_bytes && memory->committed_bytes >= WJ_HUGE_PAGE_BYTES && given_unasked()) {
+    if (end < memory->committed_bytes && memory->committed_bytes >= WJ_HUGE_PAGE_BYTES && given_unasked) {
         (void)madvise(memory->base + end, memory->committed_bytes - end, MADV_NOHUGEPAGE);
     }
     memory->huge_bytes = end > start ? end : 0;
@@ -198,7 +194,7 @@ void wj_prefer_huge_pages(wj_memory *memory)
 {
     uint64_t start = start_of(memory);
     if (memory->committed_bytes < start + MINIMUM_BYTES) {
-        if (memory->huge_bytes != 0 || given_unasked()) {
+        if (memory->huge_bytes != 0 || given_unasked) {
             (void)advise(memory);
         }
         return;
