@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 
 def is_quick(act: Callable[[], object], seconds: float, attempts: int = 20) -> bool:
@@ -25,3 +27,21 @@ def becomes_true(holds: Callable[[], object], seconds: float = 120, pause: float
             return bool(holds())
         time.sleep(pause)
     return True
+
+
+@contextlib.contextmanager
+def again_and_again(act: Callable[[], object], seconds: float = 0.05) -> Iterator[None]:
+    """Has a thread call it from time to time: what it is to end may begin only after the first."""
+    done = threading.Event()
+
+    def work() -> None:
+        while not done.wait(seconds):
+            act()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

@@ -13,11 +13,11 @@ import os
 import sys
 import threading
 import time
-from _weakrefset import WeakSet  # which `threading` has imported
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .errors import CompileError, printable
+from .weak_values import WeakMembers
 
 if TYPE_CHECKING:
     import subprocess
@@ -382,7 +382,7 @@ def num_processors() -> int:
 # Without a lock: a signal handler may come where it is held, and wait for a thread that starts a process.
 _started: set[subprocess.Popen[bytes]] = set()
 _import_lock = threading.RLock()
-_locks: WeakSet[Any] = WeakSet()
+_locks: WeakMembers[Any] = WeakMembers()
 # Imports take milliseconds. What they wait for may be held by the thread that forks: then it goes on.
 _LONGEST_IMPORT_SECONDS = 2.0
 _LOOK_AT_IMPORTS_SECONDS = 0.001

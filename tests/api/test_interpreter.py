@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.timing import again_and_again
 from wasmjit import Config, Engine, Func, FuncType, Instance, Module, Store, Trap, TrapCode, ValType, thresholds
 from wasmjit.compile import workers
 from wasmjit.tiers.lazy import LazyCode
@@ -172,11 +173,8 @@ def nothing_is_hot(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("nothing_is_hot")
 def test_interpreted_loops_can_be_interrupted(engine: Engine) -> None:
     _, store, exports = make(engine)
-    timer = threading.Timer(0.05, store.interrupt)
-    timer.start()
-    with pytest.raises(Trap) as caught:
+    with again_and_again(store.interrupt), pytest.raises(Trap) as caught:
         exports["spin"](store)
-    timer.join()
     assert caught.value.trap_code is TrapCode.INTERRUPT
     assert [frame.func_name for frame in caught.value.frames] == ["spin"]
     store.timeout = 0.02

@@ -571,10 +571,17 @@ def test_threads_that_block_all_signals(tier: str, where: str) -> None:
         store.timeout = None
         print(outcome(lambda: exports["load"](store)))
         print(outcome(lambda: exports["unreachable"](store)))
-        timer = threading.Timer(0.05, store.interrupt)
-        timer.start()
+        done = threading.Event()
+
+        def interrupt():  # again and again: the call may begin after the first
+            while not done.wait(0.05):
+                store.interrupt()
+
+        interrupter = threading.Thread(target=interrupt)
+        interrupter.start()
         print(outcome(lambda: exports["forever"](store)))
-        timer.join()
+        done.set()
+        interrupter.join()
         print(signal.SIGUSR1 in signal.pthread_sigmask(signal.SIG_BLOCK, []))
 
     if {where != "thread"}:

@@ -50,7 +50,7 @@ def _limits(limits: Limits, flags: int = 0) -> bytes:
 
 
 def _memory(memory: MemoryType) -> bytes:
-    flags = 4 * memory.is_64
+    flags = 4 * memory.is_64 + 2 * memory.shared
     if memory.page_size_log2 == PAGE_SIZE_LOG2:
         return _limits(memory.limits, flags)
     return _limits(memory.limits, flags | 8) + unsigned(memory.page_size_log2)

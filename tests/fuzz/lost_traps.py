@@ -24,7 +24,7 @@ import wasmjit
 from tests.fuzz.differential import compile_eagerly, plain
 from tests.processors import runnable
 from wasmjit.target import host_machine
-from wasmjit.wasm.ops import LOAD, OPS, SPECIAL, STORE, VECTOR, Op
+from wasmjit.wasm.ops import ATOMIC, LOAD, OPS, SPECIAL, STORE, VECTOR, Op
 from wasmjit.wasm.types import F32, F64, I32, I64, VALTYPE_NAMES
 
 from . import vanishing
@@ -36,7 +36,9 @@ TYPES = (I32, I64, F32, F64)
 LOADS = {t: [op for op in OPS.values() if op.kind == LOAD and op.result == t] for t in TYPES}
 STORES = {t: [op for op in OPS.values() if op.kind == STORE and op.params[1] == t] for t in TYPES}
 NUMERIC = [
-    op for op in OPS.values() if op.kind not in (LOAD, STORE, SPECIAL, VECTOR) and op.params and op.result in TYPES
+    op
+    for op in OPS.values()
+    if op.kind not in (LOAD, STORE, SPECIAL, VECTOR, ATOMIC) and op.params and op.result in TYPES
 ]
 # Divisions and conversions trap by themselves, and which of two traps comes is not promised.
 TRAPPING = ("div_s", "div_u", "rem_s", "rem_u")

@@ -176,6 +176,7 @@ def prepare(cpus: Sequence[str]) -> None:
     """Has this process compile by itself, and print machine instructions from now on: nothing else is compiled."""
     workers.pool().go_alone()
     compiler._set_options()
+    compiler.initialise(all_targets=False)
     # What asks LLVM by compiling something.
     compiler.takes_narrow_inductions_for_wide()
     for cpu in cpus:

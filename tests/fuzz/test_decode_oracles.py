@@ -28,6 +28,7 @@ MVP = (
     "--reference-types-enabled=false",
     "--relaxed-simd-enabled=false",
     "--simd-enabled=false",
+    "--threads-enabled=false",
 )
 REF_FUNC = 0xD2
 

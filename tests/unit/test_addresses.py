@@ -36,6 +36,7 @@ OTHERS = {
     ("runtime/trampolines.py", "_ThunkPage.__init__"): "a page of its own",
     ("runtime/foreign.py", "_from_ctypes"): "the address of a C function",
     ("runtime/code.py", "LoadedCode.__init__"): "an array of its own",
+    ("runtime/code.py", "load"): "code, which is only named by it",
     ("runtime/type_ids.py", "ModuleTypes.__init__"): "an array that it keeps",
     ("runtime/type_ids.py", "_SignatureMaker._pointer"): "a signature that it keeps",
     ("runtime/type_ids.py", "_SignatureMaker._member"): "a signature that it keeps",

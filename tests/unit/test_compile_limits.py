@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.fuzz import shapes
-from tests.timing import becomes_true, is_quick
+from tests.timing import again_and_again, becomes_true, is_quick
 from wasmjit import (
     CompileError,
     Config,
@@ -445,9 +445,7 @@ def test_a_call_ends_while_text_is_made_for_it_and_that_is_given_up(monkeypatch:
     monkeypatch.setattr(thresholds, "MOST_TEXT_SECONDS", 0.0)
     store, module, function = call_of_heavy_text({})
     looks = looks_at_heavy(monkeypatch, lambda: None)
-    timer = threading.Timer(2.0, store.interrupt)
-    timer.start()
-    with pytest.raises(Trap) as caught:
+    with again_and_again(store.interrupt, 2), pytest.raises(Trap) as caught:
         function(store)
     assert caught.value.trap_code is TrapCode.INTERRUPT
     assert len(looks) == 1 and threading.get_ident() not in looks

@@ -368,7 +368,11 @@ MALFORMED = {
     "memory limits flags 16": (module(section(MEMORY, vector(b"\x10\0"))), "malformed limits flags", 11),
     "memory limits flags as LEB128": (module(section(MEMORY, vector(b"\x81\0\0\0"))), "malformed limits flags", 11),
     "memory without maximum": (module(section(MEMORY, b"\1\1\0")), "unexpected end", 13),
-    "memory minimum too long": (module(section(MEMORY, b"\1\0" + LONG)), "integer representation too long", 12),
+    "memory minimum too long": (
+        module(section(MEMORY, b"\1\0" + b"\x80" * 10 + b"\0")),
+        "integer representation too long",
+        12,
+    ),
     "a feature's flag, cut off": (module(section(MEMORY, b"\1\x04")), "unexpected end", 12),
     "no code section": (module(*ONE_FUNCTION[:2]), "function and code section have inconsistent lengths", 18),
     "no function section": (module(section(CODE, vector(EMPTY_BODY))), "function and code section have incons", 10),

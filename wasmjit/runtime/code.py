@@ -24,7 +24,7 @@ from .. import abi
 from ..errors import CompileError, WasmError
 from ..target import host_machine
 from ..wasm.module import Module
-from ..wasm.weak_values import WeakMembers, WeakValues
+from ..weak_values import WeakMembers, WeakValues
 from .native import ffi, lib
 
 LOADERS = ("image", "mcjit")

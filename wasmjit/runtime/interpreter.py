@@ -18,7 +18,7 @@ from ..config import MIN_GUARD_BYTES, Config
 from ..target import has_fused_multiply_add, host_machine
 from ..wasm import types as wt
 from ..wasm.module import Module
-from ..wasm.weak_values import WeakMembers
+from ..weak_values import WeakMembers
 from .native import ffi, lib
 from .type_ids import ModuleTypes, signature_of
 
@@ -157,7 +157,8 @@ class Interpreter(_Interpreter):
 
     def tell(self, position: int) -> None:
         """There is code that whoever runs a function goes on in where it asks: not at the next interval, but now."""
-        lib.wj_interpreter_tell(self._native, position)
+        native = self._native
+        lib.wj_interpreter_tell(native, position)
 
     def report(self) -> list[tuple[int, float]]:
         """What translating has made of each function, by position: bytes of native code (stencils), 0 if it is
@@ -173,8 +174,9 @@ class Interpreter(_Interpreter):
 
         With `translate_all`, those functions are translated that are not, and that time is counted.
         """
+        native = self._native
         total = ffi.new("wj_translated_module *")
-        (lib.wj_interpreter_translate_all if translate_all else lib.wj_interpreter_measure)(self._native, total)
+        (lib.wj_interpreter_translate_all if translate_all else lib.wj_interpreter_measure)(native, total)
         return {name: int(getattr(total, name)) for name, _ in ffi.typeof("wj_translated_module").fields or ()}
 
 

@@ -20,7 +20,7 @@ from ..config import Config
 from ..driver.build import require_runnable
 from ..driver.trampoline_code import Piece, TrampolineCode
 from ..wasm.types import FuncType, trampoline_name
-from ..wasm.weak_values import WeakMembers, WeakValues
+from ..weak_values import WeakMembers, WeakValues
 from .code import executable_copy, keep_at_exit
 from .native import THUNK_BYTES, FuncBase, TypedBase, write_thunks
 

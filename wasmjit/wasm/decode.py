@@ -253,17 +253,12 @@ class _Decoder(TypeDecoder):
 
     def limits(self, flags: int) -> Limits:
         """The numbers that follow the flags."""
-        is_64 = bool(flags & _IS_64)
-        minimum = self.limit(is_64)
-        return Limits(minimum, self.limit(is_64) if flags & _HAS_MAX else None)
+        minimum = self.limit()
+        return Limits(minimum, self.limit() if flags & _HAS_MAX else None)
 
-    def limit(self, is_64: bool) -> int:
-        """One number of limits. One that is too large for 32 bits is the validator's matter: so it is in Wasm 3.0."""
-        at = self.reader.at
-        value = self.reader.unsigned(64)
-        if not is_64 and value < 1 << 32 and self.reader.at - at > 5:
-            raise self.reader.error("integer representation too long", at)
-        return value
+    def limit(self) -> int:
+        """One number of limits, of 64 bits for all. One that is too large for 32 is for validation (Wasm 3.0)."""
+        return self.reader.unsigned(64)
 
     def global_type(self) -> GlobalType:
         content = self.value_type()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copyreg
 from typing import Any, NamedTuple
 
+from ..weak_values import WeakValues
 from . import types as wt
 from .types import (
     ArrayType,
@@ -23,7 +24,6 @@ from .types import (
     matches,
     reference_to,
 )
-from .weak_values import WeakValues
 
 FUNC, STRUCT, ARRAY = (FuncType.KIND, StructType.KIND, ArrayType.KIND)
 MAX_SUBTYPING_DEPTH = 63  # the JS API's implementation limit

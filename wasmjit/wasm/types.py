@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .weak_values import WeakValues
+from ..weak_values import WeakValues
 
 if TYPE_CHECKING:
     from dataclasses import dataclass
