@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import weakref
 from _weakref import _remove_dead_weakref  # type: ignore[attr-defined]
 from collections import deque
@@ -73,22 +74,27 @@ class WeakMembers(Generic[Value]):
     """
 
     def __init__(self) -> None:
-        self._members: WeakValues[int, Value] = WeakValues()
+        self._references: dict[int, weakref.ref[Value]] = {}
 
     def add(self, member: Value) -> None:
-        """Adds one, if it is not in it already."""
-        self._members[id(member)] = member
+        """Adds one, if it is not in it already. Needs no lock, nor may there be one: an allocation runs finalizers."""
+        key = id(member)  # nobody else's before what is called with the reference when it is gone
+        self._references[key] = weakref.ref(member, functools.partial(self._references.pop, key))
 
     def __iter__(self) -> Iterator[Value]:
         """Those that there are now: others may come meanwhile."""
-        for reference in list(self._members._references.values()):
+        for reference in list(self._references.values()):
             member = reference()
             if member is not None:
                 yield member
 
-    def __len__(self) -> int:
-        return len(self._members)
-
-    def clear(self) -> None:
-        """Takes all out."""
-        self._members = WeakValues()
+    def take(self) -> Iterator[Value]:
+        """Takes out one after the other, until there is none."""
+        while True:
+            try:
+                _, reference = self._references.popitem()
+            except KeyError:
+                return
+            member = reference()
+            if member is not None:
+                yield member

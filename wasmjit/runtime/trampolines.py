@@ -61,7 +61,6 @@ class Trampolines:
         "_lock",
         "_recent",
         "_slow",
-        "_slow_lock",
         "_thunks",
         "code",
     )
@@ -76,18 +75,16 @@ class Trampolines:
         self._recent: deque[list[Trampoline]] = deque(maxlen=_RECENT_MAPPINGS)
         self._thunks: _ThunkPage | None = None
         self._slow: WeakMembers[Slow] = WeakMembers()
-        self._slow_lock = threading.RLock()
         _all.add(self)
 
     def renew_locks(self) -> None:
         """After a fork: a thread of the parent may have held them, as the one that brings trampolines for hot code."""
-        self._lock, self._slow_lock = threading.RLock(), threading.RLock()
+        self._lock = threading.RLock()
         self.code.renew_lock()
 
     def expect(self, slow: Slow) -> None:
         """Has something told when there are more trampolines."""
-        with self._slow_lock:
-            self._slow.add(slow)
+        self._slow.add(slow)
 
     def install(self, pieces: Mapping[str, Piece]) -> dict[str, Trampoline]:
         """Makes these executable, except those that are already; all of them by symbol, to be held by whoever has them
@@ -112,10 +109,7 @@ class Trampolines:
                 held.update(made)
             self.code.remember(missing)
             self._found.clear()
-        with self._slow_lock:
-            waiting = list(self._slow)
-            self._slow.clear()
-        for slow in waiting:
+        for slow in list(self._slow.take()):  # first: who is told and still slow waits again
             slow.speed_up()
         return held
 
