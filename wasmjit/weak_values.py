@@ -88,13 +88,13 @@ class WeakMembers(Generic[Value]):
             if member is not None:
                 yield member
 
-    def take(self) -> Iterator[Value]:
-        """Takes out one after the other, until there is none."""
-        while True:
-            try:
+    def take(self) -> list[Value]:
+        """Takes all out. Those that others add meanwhile are taken, or stay."""
+        taken = []
+        with contextlib.suppress(KeyError):  # at the end
+            while True:
                 _, reference = self._references.popitem()
-            except KeyError:
-                return
-            member = reference()
-            if member is not None:
-                yield member
+                member = reference()
+                if member is not None:
+                    taken.append(member)
+        return taken

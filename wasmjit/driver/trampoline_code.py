@@ -5,12 +5,11 @@ compile/trampolines.py says what the kinds do; runtime/trampolines.py makes them
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..config import Config
-from ..processes import importing
+from ..processes import importing, lock
 from ..wasm.module import Module
 from ..wasm.types import FuncType, trampoline_name
 
@@ -52,13 +51,9 @@ class TrampolineCode:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._lock = threading.RLock()  # a finalizer or a signal handler may ask for some, too
+        self._lock = lock()  # a finalizer or a signal handler may ask for some, too
         self._compiled: dict[str, bytes] = {}
         self._compiled_bytes = 0
-
-    def renew_lock(self) -> None:
-        """After a fork: a thread of the parent may have held it."""
-        self._lock = threading.RLock()
 
     def compile(self, wanted: Sequence[tuple[str, FuncType]]) -> dict[str, Piece]:
         """The code of these kinds and types by symbol. Raises CompileError."""

@@ -7,8 +7,6 @@ microseconds, and reports functions and loops that are called or iterated often 
 from __future__ import annotations
 
 import itertools
-import os
-import threading
 from array import array
 from collections.abc import Mapping
 from typing import Any
@@ -72,8 +70,7 @@ class _Interpreter:
             raise MemoryError
         self._native = ffi.gc(native, lib.wj_interpreter_free)
         self.address = int(ffi.cast("uintptr_t", native))
-        with _live_lock:
-            _live.add(self)
+        _live.add(self)
 
     def find(self, pc: int) -> tuple[int, int] | None:
         """The function of a backtrace's address, and the offset in the module; None if it is not one of its."""
@@ -225,22 +222,11 @@ class ConstantInterpreter(_Interpreter):
 
 
 _live: WeakMembers[_Interpreter] = WeakMembers()
-_live_lock = threading.RLock()  # a signal handler may make modules, too
-
-
-def _renew_lock_after_fork() -> None:
-    global _live_lock
-    _live_lock = threading.RLock()
-
-
-os.register_at_fork(after_in_child=_renew_lock_after_fork)
 
 
 def lookup_interpreted(pc: int) -> tuple[Module, int, int] | None:
     """The module and function of a backtrace's address, and the offset in the module (0: the function's start)."""
-    with _live_lock:
-        interpreters = list(_live)
-    for interpreter in interpreters:
+    for interpreter in _live:
         found = interpreter.find(pc)
         if found is not None:
             return interpreter.module, *found

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-import os
-import threading
 import weakref
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -19,6 +17,7 @@ from typing import Any, Protocol
 from ..config import Config
 from ..driver.build import require_runnable
 from ..driver.trampoline_code import Piece, TrampolineCode
+from ..processes import lock
 from ..wasm.types import FuncType, trampoline_name
 from ..weak_values import WeakMembers, WeakValues
 from .code import executable_copy, keep_at_exit
@@ -68,19 +67,13 @@ class Trampolines:
     def __init__(self, config: Config) -> None:
         self.code = TrampolineCode(config)
         self._config = config
-        self._lock = threading.RLock()  # a finalizer or a signal handler may ask for some, too
+        self._lock = lock()  # a finalizer or a signal handler may ask for some, too
         self._live: WeakValues[str, Trampoline] = WeakValues()
         self._found: dict[tuple[str, tuple[int, ...], tuple[int, ...]], weakref.ref[Trampoline] | None] = {}
         # Programs load the same module again and again, and types of host functions come again with each Store.
         self._recent: deque[list[Trampoline]] = deque(maxlen=_RECENT_MAPPINGS)
         self._thunks: _ThunkPage | None = None
         self._slow: WeakMembers[Slow] = WeakMembers()
-        _all.add(self)
-
-    def renew_locks(self) -> None:
-        """After a fork: a thread of the parent may have held them, as the one that brings trampolines for hot code."""
-        self._lock = threading.RLock()
-        self.code.renew_lock()
 
     def expect(self, slow: Slow) -> None:
         """Has something told when there are more trampolines."""
@@ -109,7 +102,7 @@ class Trampolines:
                 held.update(made)
             self.code.remember(missing)
             self._found.clear()
-        for slow in list(self._slow.take()):  # first: who is told and still slow waits again
+        for slow in self._slow.take():  # first: who is told and still slow waits again
             slow.speed_up()
         return held
 
@@ -146,17 +139,6 @@ class Trampolines:
             # C may hold the address for as long as the process lives.
             _kept_for_ever.update((id(kept), kept) for kept in (self._thunks, code))
             return self._thunks.add(target, code.address)
-
-
-_all: WeakMembers[Trampolines] = WeakMembers()
-
-
-def _renew_locks_after_fork() -> None:
-    for trampolines in list(_all):
-        trampolines.renew_locks()
-
-
-os.register_at_fork(after_in_child=_renew_locks_after_fork)
 
 
 def _parts(pieces: Mapping[str, Piece]) -> Iterator[dict[str, Piece]]:
