@@ -125,6 +125,15 @@ def host() -> dict[str, Any]:
     }
 
 
+def occasion(module: str, arguments: Sequence[str]) -> dict[str, Any]:
+    """When, by which command and on what results are taken: what they begin with."""
+    return {
+        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "command": " ".join([f"python -m bench.{module}", *arguments]),
+        "host": host(),
+    }
+
+
 def circumstances(machine: Mapping[str, Any], *packages: str) -> str:
     """What `host` found, in words, with the versions of those of these that there are."""
     versions = ", ".join(f"{name} {machine[name]}" for name in packages if machine[name])

@@ -18,13 +18,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from . import figures
-from .compare import circumstances, host
+from .compare import circumstances, occasion
 from .kernels.catalogue import KERNELS, Kernel
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -184,9 +183,7 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
     trees = {"before": options.before.resolve(), "after": options.after.resolve()}
     kernels = [kernel for kernel in KERNELS if not options.names or kernel.name in options.names]
     results: dict[str, Any] = {
-        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        "command": " ".join(["python -m bench.pairs", *arguments]),
-        "host": host(),
+        **occasion("pairs", arguments),
         **{name: commit(tree) for name, tree in trees.items()},
         "pairs": options.pairs,
         "rounds": options.rounds,

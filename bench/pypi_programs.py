@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from tests.realworld.packages import BUILD, ROOT, Package
 
 from . import figures, svg
-from .compare import circumstances, host
+from .compare import circumstances, occasion
 
 RESULTS = Path(__file__).resolve().parent / "results" / "pypi-programs"
 TASKS = Path(__file__).resolve().parent / "pypi"
@@ -210,9 +210,7 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
     parser.add_argument("names", nargs="*", metavar="NAME", help="packages (default: all)")
     options = parser.parse_args(arguments)
     results: dict[str, Any] = {
-        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        "command": " ".join(["python -m bench.pypi_programs", *arguments]),
-        "host": host(),
+        **occasion("pypi_programs", arguments),
         "runs": options.runs,
         "programs": [],
     }

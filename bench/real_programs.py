@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from typing import Any
 from wasmjit.cli import measure
 
 from . import figures, first_result, svg
-from .compare import circumstances, host
+from .compare import circumstances, occasion
 from .start import kept_bytecode
 
 RESULTS = Path(__file__).resolve().parent / "results" / "real-programs"
@@ -128,9 +127,7 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
     parser.add_argument("names", nargs="*", metavar="NAME", help="programs (default: all)")
     options = parser.parse_args(arguments)
     results: dict[str, Any] = {
-        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        "command": " ".join(["python -m bench.real_programs", *arguments]),
-        "host": host(),
+        **occasion("real_programs", arguments),
         "runs": options.runs,
         "programs": [],
     }

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from . import figures
-from .compare import circumstances, host
+from .compare import circumstances, occasion
 from .kernels.catalogue import KERNELS, Kernel
 from .programs import Program
 
@@ -141,9 +141,7 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
     options = parser.parse_args(arguments)
     kernels = [kernel for kernel in KERNELS if not options.names or kernel.name in options.names]
     results: dict[str, Any] = {
-        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        "command": " ".join(["python -m bench.stencils", *arguments]),
-        "host": host(),
+        **occasion("stencils", arguments),
         "rounds": options.rounds,
     }
     print(f"{'kernel':<13} {'stencil ms':>10} {'wasmtime ms':>11} {'ratio':>6}")

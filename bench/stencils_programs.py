@@ -26,7 +26,7 @@ from tests.realworld.__main__ import PROGRAMS
 from tests.realworld.harness import Program, Result
 
 from . import figures
-from .compare import circumstances, host
+from .compare import circumstances, occasion
 from .stencils import NAMES, NEVER_HOT, RESULTS, ROOT
 
 MOST_MEAN = 1.4
@@ -159,9 +159,7 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
     programs = [program for program in PROGRAMS if not program.reference_is_command]
     programs = [program for program in programs if not options.names or program.name in options.names]
     results: dict[str, Any] = {
-        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        "command": " ".join(["python -m bench.stencils_programs", *arguments]),
-        "host": host(),
+        **occasion("stencils_programs", arguments),
         "rounds": options.rounds,
     }
     print(f"{'program':<13} {'stencil ms':>10} {'wasmtime ms':>11} {'ratio':>6}")

@@ -28,7 +28,7 @@ from typing import Any
 from tests.realworld.packages import UnavailableError
 
 from . import figures, first_result, sqlite_program, svg
-from .compare import circumstances, host
+from .compare import circumstances, occasion
 from .kernels.catalogue import KERNELS
 from .start import kept_bytecode
 
@@ -207,9 +207,7 @@ def main(arguments: Sequence[str]) -> dict[str, Any]:
         parser.error("processor time is no measure of how long several take: --processors 1")
     results: dict[str, Any] = {
         "time": options.time,
-        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        "command": " ".join(["python -m bench.task_length", *arguments]),
-        "host": host(),
+        **occasion("task_length", arguments),
         "runs": options.runs,
         "processors": processors,
         "rows": [],

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench import pypi_programs
+from bench.compare import host
 from tests.realworld.packages import Package
 
 PROGRAM = """
@@ -33,7 +34,7 @@ def test_programs_are_run_by_both_and_compared(tmp_path: Path, monkeypatch: pyte
     row = pypi_programs.measure(package, 1)
     assert seen.read_text().split() == ["42", "wasmjit", "42", "wasmtime"] * 2
     assert row["wasm_bytes"] == 8 and row["cpu_s_ratio"] > 0
-    results = {"date": "now", "command": "it", "runs": 1, "host": pypi_programs.host(), "programs": [row]}
+    results = {"date": "now", "command": "it", "runs": 1, "host": host(), "programs": [row]}
     assert f"| {row['wall_s_ratio']:.2f} |" in pypi_programs.report(results)
     (tmp_path / "sample_task.py").write_text("import wasmtime; print(wasmtime.__name__)")
     with pytest.raises(RuntimeError, match="outputs differ"):
