@@ -148,6 +148,14 @@ static inline uint8_t *guest_bytes(const guest *of, uint32_t start, uint64_t siz
     return wj_in_bounds(start, size_bytes, memory_bytes) ? of->memory->base + start : NULL;
 }
 
+/* A copy of the program's bytes that is looked at from here on: other threads may write to a memory that they share, so the
+ * compiler must not fetch again what was checked. */
+static inline void take_bytes(void *copy, const uint8_t *from, size_t size_bytes)
+{
+    memcpy(copy, from, size_bytes);
+    __asm__ volatile("" : : "r"(copy) : "memory");
+}
+
 static inline void put_u32(uint8_t *where, uint32_t value)
 {
     memcpy(where, &value, sizeof value);
@@ -340,7 +348,7 @@ uint32_t wj_wasi_clock_time_get(wj_host_func *host, uint32_t clock, uint64_t pre
 
 /* ---- reading and writing ---- */
 
-/* The buffers of an array of iovecs, each read once: other threads may write to a memory that they share. */
+/* The buffers of an array of iovecs, each read once. */
 static bool find_vectors(const guest *of, uint32_t iovecs, uint32_t count, struct iovec *vectors)
 {
     if (count == 0 || count > MOST_VECTORS) {
@@ -353,7 +361,7 @@ static bool find_vectors(const guest *of, uint32_t iovecs, uint32_t count, struc
     uint64_t total_bytes = 0;
     for (uint32_t i = 0; i < count; i++) {
         uint32_t start_and_length[2];
-        memcpy(start_and_length, array + (size_t)i * VECTOR_BYTES, sizeof start_and_length);
+        take_bytes(start_and_length, array + (size_t)i * VECTOR_BYTES, sizeof start_and_length);
         uint8_t *bytes = guest_bytes(of, start_and_length[0], start_and_length[1]);
         if (bytes == NULL) {
             return false;
@@ -604,15 +612,14 @@ uint32_t wj_wasi_fd_filestat_get(wj_host_func *host, uint32_t fd, uint32_t resul
 
 /* ---- paths ---- */
 
-/* A copy of a path, which others may write to meanwhile; false for one that Python has to look at: whatever is no relative
- * path in ASCII. */
+/* A copy of a path; false for one that Python has to look at: whatever is no relative path in ASCII. */
 static bool copy_path(const guest *of, uint32_t start, uint32_t length, char *path)
 {
     const uint8_t *from = guest_bytes(of, start, length);
     if (from == NULL || length == 0 || length > MOST_PATH_BYTES) {
         return false;
     }
-    memcpy(path, from, length);
+    take_bytes(path, from, length);
     path[length] = 0;
     bool is_plain = path[0] != '/';
     for (uint32_t i = 0; i < length; i++) {
@@ -751,7 +758,7 @@ static bool read_alarms(const uint8_t *subscriptions, uint32_t count, alarm_cloc
             uint16_t flags, rest[3];
         } read;
         _Static_assert(sizeof read == SUBSCRIPTION_BYTES, "the layout of preview 1");
-        memcpy(&read, subscriptions + (size_t)i * SUBSCRIPTION_BYTES, sizeof read);
+        take_bytes(&read, subscriptions + (size_t)i * SUBSCRIPTION_BYTES, sizeof read);
         if (read.tag != WJ_WASI_EVENTTYPE_CLOCK ||
             (read.clock != WJ_WASI_CLOCK_REALTIME && read.clock != WJ_WASI_CLOCK_MONOTONIC)) {
             return false;

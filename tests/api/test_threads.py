@@ -195,17 +195,6 @@ def test_what_could_move_is_not_shared() -> None:
         lib.wj_memory_release(memory)
 
 
-def test_wasi_says_that_it_cannot_use_one(world: World) -> None:
-    store, linker = Store(world.engine), Linker(world.engine)
-    store.set_wasi(wasmjit.WasiConfig())
-    linker.define_wasi()
-    text = """(module (import "wasi_snapshot_preview1" "random_get" (func $get (param i32 i32) (result i32)))
-      (memory (export "memory") 1 1 shared) (func (export "f") (result i32) (call $get (i32.const 0) (i32.const 8))))"""
-    exports = linker.instantiate(store, Module(world.engine, text)).exports(store)
-    with pytest.raises(wasmjit.UnsupportedError, match="a shared memory; feature wasi_threads is not supported yet"):
-        exports["f"](store)
-
-
 # ---- threads ----
 
 

@@ -51,9 +51,10 @@ Both = Callable[[Callable[[Program], Any]], tuple[Any, Any]]
 
 @pytest.fixture(scope="module")
 def compiled() -> list[tuple[Any, Any, Any]]:
-    """(API, engine, module)."""
-    ours, theirs = wasmjit.Engine(wasmjit.Config(tier="baseline")), wasmtime.Engine()
-    return [(wasmjit, ours, wasmjit.Module(ours, text_of())), (wasmtime, theirs, wasmtime.Module(theirs, text_of()))]
+    """(API, engine, module); with us the memory is shared."""
+    ours, theirs = wasmjit.Engine(wasmjit.Config(tier="baseline", shared_memory=True)), wasmtime.Engine()
+    module = wasmjit.Module(ours, text_of(shared=True))
+    return [(wasmjit, ours, module), (wasmtime, theirs, wasmtime.Module(theirs, text_of()))]
 
 
 @pytest.fixture(params=[True, False], ids=["read-write", "read-only"])

@@ -13,7 +13,9 @@ READ, WRITE = 1 << 1, 1 << 6
 CREAT, DIRECTORY, EXCL, TRUNC = 1, 2, 4, 8
 
 
-def text_of(module: str = "wasi_snapshot_preview1", names: tuple[str, ...] | None = None, pages: int = 4) -> str:
+def text_of(
+    module: str = "wasi_snapshot_preview1", names: tuple[str, ...] | None = None, pages: int = 4, shared: bool = False
+) -> str:
     """The module in text."""
     functions = [f for f in MODULES[module].values() if names is None or f.name in names]
     parts = []
@@ -24,7 +26,8 @@ def text_of(module: str = "wasi_snapshot_preview1", names: tuple[str, ...] | Non
         parts.append(f'(import "{module}" "{function.name}" (func ${function.name} {params} {result}))')
         parts.append(f'(func (export "{function.name}") {params} {result} (call ${function.name} {arguments}))')
     imports, wrappers = parts[::2], parts[1::2]
-    return f'(module {" ".join(imports)} (memory (export "memory") {pages}) {" ".join(wrappers)})'
+    memory = f'(memory (export "memory") {pages} {f"{pages} shared" if shared else ""})'
+    return f"(module {' '.join(imports)} {memory} {' '.join(wrappers)})"
 
 
 class Program:
@@ -43,7 +46,10 @@ class Program:
         """Address of a copy of `data`, aligned to 16."""
         address = self._next
         self._next = (address + len(data) + 15) & ~15
-        self.memory.write(self.store, data, address)
+        if isinstance(self.memory, wasmjit.SharedMemory):
+            self.memory.view()[address : address + len(data)] = data
+        else:
+            self.memory.write(self.store, data, address)
         return address
 
     def room(self, size_bytes: int) -> int:
@@ -52,6 +58,8 @@ class Program:
 
     def get(self, address: int, size_bytes: int) -> bytes:
         """What memory holds there."""
+        if isinstance(self.memory, wasmjit.SharedMemory):
+            return bytes(self.memory.view()[address : address + size_bytes])
         return bytes(self.memory.read(self.store, address, address + size_bytes))
 
     def u32(self, address: int) -> int:
@@ -98,14 +106,18 @@ def subscription(userdata: int, tag: int, subject: int, timeout_ns: int = 0, fla
     return struct.pack("<QB7xI4xQQH6x", userdata, tag, subject, timeout_ns, 0, flags)
 
 
-_ENGINE = wasmjit.Engine(wasmjit.Config(tier="baseline"))
-_MODULES: dict[tuple[str, int], wasmjit.Module] = {}
+_ENGINE = wasmjit.Engine(wasmjit.Config(tier="baseline", shared_memory=True))
+_MODULES: dict[tuple[str, int, bool], wasmjit.Module] = {}
 
 
 def program(
-    config: wasmjit.WasiConfig, module: str = "wasi_snapshot_preview1", pages: int = 4, **limits: Any
+    config: wasmjit.WasiConfig,
+    module: str = "wasi_snapshot_preview1",
+    pages: int = 4,
+    shared: bool = False,
+    **limits: Any,
 ) -> Program:
     """One under wasmjit, with a memory of so many pages."""
-    if (module, pages) not in _MODULES:
-        _MODULES[module, pages] = wasmjit.Module(_ENGINE, text_of(module, pages=pages))
-    return Program(wasmjit, _ENGINE, _MODULES[module, pages], config, **limits)
+    if (module, pages, shared) not in _MODULES:
+        _MODULES[module, pages, shared] = wasmjit.Module(_ENGINE, text_of(module, pages=pages, shared=shared))
+    return Program(wasmjit, _ENGINE, _MODULES[module, pages, shared], config, **limits)

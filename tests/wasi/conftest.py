@@ -34,6 +34,8 @@ def done_in(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 IN_C, IN_PYTHON = "in C", "in Python"
 
 
+# Tests of what may happen in a program's memory: in C they have one that is shared.
+IN_SHARED_MEMORY = ("test_escapes", "test_pointers")
 CALL_NONE = ("test_files", "test_in_c", "test_simd_kernels", "test_rebuilding_gives_the_same_files")
 
 
@@ -45,15 +47,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 class Guest:
     """Calls preview 1 functions as a program would, through pointers into a memory of its own: those in Python itself,
-    or, with `in_c`, what a module imports."""
+    or, with `in_c`, what a module imports. There the memory may be `shared` with other threads."""
 
-    def __init__(self, config: WasiConfig, in_c: bool) -> None:
+    def __init__(self, config: WasiConfig, in_c: bool, shared: bool = False) -> None:
         self._program = None
         if in_c:
-            self._program = program(config, pages=MEMORY_BYTES >> 16)
+            self._program = program(config, pages=MEMORY_BYTES >> 16, shared=shared)
             self._program.call("sched_yield")  # now there is a context
             self.context = self._program.store._record.wasi
-            self.bytes = self._program.memory.view(self._program.store)
+            self.bytes = self._program.memory.view(*([] if shared else [self._program.store]))
         else:
             self.bytes = bytearray(MEMORY_BYTES)
             self.context = config.build()
@@ -179,9 +181,12 @@ def guests_are_compiled() -> None:
 
 
 @pytest.fixture
-def make_guest(done_in: str, guests_are_compiled: None) -> Iterator[Callable[..., Guest]]:
+def make_guest(
+    request: pytest.FixtureRequest, done_in: str, guests_are_compiled: None
+) -> Iterator[Callable[..., Guest]]:
     """Makes a Guest from a WasiConfig, or from its keywords; `root` is preopened as ``/``."""
     guests: list[Guest] = []
+    shared = request.module.__name__.rpartition(".")[2] in IN_SHARED_MEMORY
 
     def make(
         config: WasiConfig | None = None, root: Path | None = None, mutable: bool = True, **keywords: Any
@@ -189,7 +194,7 @@ def make_guest(done_in: str, guests_are_compiled: None) -> Iterator[Callable[...
         config = config or WasiConfig(**keywords)
         if root is not None:
             config.preopen_dir(root, "/", mutable)
-        guests.append(Guest(config, done_in == IN_C))
+        guests.append(Guest(config, done_in == IN_C, shared))
         return guests[-1]
 
     yield make

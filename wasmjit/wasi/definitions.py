@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UnsupportedError, WasmError
+from ..errors import WasmError
 from ..runtime.caller import Caller
 from ..runtime.externs import Memory, SharedMemory
 from ..runtime.linker import AddressDefinition
@@ -43,17 +43,22 @@ def _context_of(record: StoreRecord) -> WasiContext:
 def _new_view(
     record: StoreRecord, context: WasiContext, instance_address: int, function: WasiFunction
 ) -> tuple[ctypes.c_uint64, memoryview]:
-    """The memory of the calling instance: where C keeps its size, and its bytes."""
+    """The memory of the calling instance: where C keeps its size, and its bytes.
+
+    Other threads write to one that is shared at any time: whatever looks at a number in it does so once, and a copy of
+    it is what is checked and used.
+    """
     caller = Caller(record, instance_address)
     memory = caller.get("memory")
     if isinstance(memory, SharedMemory):
-        raise UnsupportedError(f"WASI's {function.name}: a shared memory; feature wasi_threads is not supported yet")
-    if not isinstance(memory, Memory):
+        item, view = memory._join(record), memory.view()
+    elif isinstance(memory, Memory):
+        item, view = memory._item, memoryview(memory.get_buffer_ptr(caller)).cast("B")
+    else:
         raise WasmError(f"WASI's {function.name}: the calling module exports no memory named `memory`")
-    store = record.open()
     if context.known_to_c is not None:
-        context.known_to_c.add_memory(instance_address, memory._item.pointer)
-    return memory._item.size_counter(store), memoryview(memory.get_buffer_ptr(caller)).cast("B")
+        context.known_to_c.add_memory(instance_address, item.pointer)
+    return item.size_counter(record.open()), view
 
 
 class _Definition(AddressDefinition):
@@ -81,7 +86,8 @@ class _Definition(AddressDefinition):
             context = record.wasi
             if type(context) is not WasiContext:
                 context = _context_of(record)
-            # The view is made anew when the memory has grown: only then can it have moved (explicit bounds checks).
+            # The view is made anew when the memory has grown: only then can it have moved (explicit bounds checks), and
+            # one that is shared never does.
             known = context.views.get(instance_address)
             if known is None or known[0].value != len(known[1]):
                 known = context.views[instance_address] = _new_view(record, context, instance_address, function)
