@@ -5,7 +5,7 @@
 Without files: all kernels (bench/kernels), as one row, and a generated module; `--realworld`: the programs of
 ``make realworld``, too. All functions of a module are translated, in processor time of one thread, the least of N (5)
 rounds, each with a Module of its own. "code" is native code, "tables" what says where in the wasm an address in it is,
-"words" what the interpreter runs and native code is made of.
+"words" what the interpreter runs and native code is made of, which is freed then, but for a record of each function.
 """
 
 from __future__ import annotations

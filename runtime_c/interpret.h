@@ -333,28 +333,46 @@ static inline wj_vector_routine *wj_vector_at(uint32_t choice, uint32_t operatio
 /* i8x16.shuffle, whose mask no routine has: the indices of bytes. */
 WJ_INTERNAL void wj_shuffle(void *result, const void *a, const void *b, const void *mask);
 
-/* One function, translated. Nothing of it changes but `budget`, `has_news`, `translate_ns` and `native`. */
+/* What a body is translated to. Behind the words: the offset in the module of each that may trap or call. */
+typedef struct {
+    uint32_t word_count, offset_count;
+    uint32_t words[];
+} wj_body_words;
+
+/* Word index, offset in the module; ascending. */
+static inline const uint32_t (*wj_offsets_of(const wj_body_words *body))[2]
+{
+    return (const uint32_t(*)[2])(const void *)(body->words + body->word_count + body->word_count % 2);
+}
+
+static inline size_t wj_body_words_bytes(const wj_body_words *body)
+{
+    size_t words_bytes = (body->word_count + body->word_count % 2) * sizeof(uint32_t);
+    return sizeof *body + words_bytes + body->offset_count * sizeof(uint32_t[2]);
+}
+
+/* One function, translated. Nothing of it changes but `budget`, `has_news`, `translate_ns` and what is atomic.
+ *
+ * Words take more memory than the wasm. Where there is native code nobody runs them, but for calls that the native stack has no
+ * room for: so they are freed once that is made, and made again for such a call. What the interpreter has run once it keeps. */
 struct wj_interpreted {
     wj_interpreted *next; /* in wj_interpreter.made */
     uint32_t function_index;
     uint32_t local_count; /* slots of locals, parameters included */
     uint32_t slot_count;
-    uint32_t word_count;
-    uint32_t offset_count;
     uint32_t instruction_count; /* of the wasm, `end` included */
     int32_t budget;            /* calls and iterations until Python is told; threads may lose some */
     uint32_t has_news;         /* 1: there is code of it that whoever runs it does not know of; atomic */
     int64_t translate_ns;      /* what making it, and native code of it, took: for reports only */
     const struct wj_native *native; /* stencil.h: NULL until somebody asks, or WJ_NO_NATIVE; atomic */
     const wj_signature *signature;
-    const uint32_t (*offsets)[2]; /* word index, offset in the module: of instructions that may trap or call */
-    uint32_t words[];
+    const uint32_t *words;     /* of a wj_body_words that stays; NULL: there is none for the interpreter to run; atomic */
+    wj_body_words *fresh;      /* whoever takes them away from here has them alone; NULL: somebody did; atomic */
 };
 
-static inline size_t wj_interpreted_bytes(const wj_interpreted *function)
+static inline wj_body_words *wj_body_of(const uint32_t *words)
 {
-    size_t words_bytes = (function->word_count + function->word_count % 2) * sizeof(uint32_t);
-    return sizeof *function + words_bytes + function->offset_count * sizeof *function->offsets;
+    return (wj_body_words *)(uintptr_t)((uintptr_t)words - offsetof(wj_body_words, words));
 }
 
 /* One module; made for one function table, by `wj_interpreter_new`. */
@@ -371,6 +389,8 @@ struct wj_interpreter {
 /* Translates the function at a position of the function table; NULL if it has
  * something that is compiled only, or there is no memory. Leaves the entry for an interrupt. */
 WJ_INTERNAL wj_interpreted *wj_translate(const wj_interpreter *interpreter, uint32_t position);
+/* The words of one that was translated before. */
+WJ_INTERNAL wj_body_words *wj_translate_again(const wj_interpreter *interpreter, uint32_t position);
 
 /* ---- interpret_module.c ---- */
 
@@ -378,6 +398,12 @@ WJ_INTERNAL wj_interpreted *wj_translate(const wj_interpreter *interpreter, uint
 
 /* The function at a position, translated now if it is not; or WJ_REFUSED_FUNCTION. */
 WJ_INTERNAL wj_interpreted *wj_interpreted_at(wj_interpreter *interpreter, uint32_t position);
+/* Words of a function for the caller alone, to be freed or kept; NULL: no memory. As wj_translate, may leave the entry. */
+WJ_INTERNAL wj_body_words *wj_take_words(const wj_interpreter *interpreter, wj_interpreted *function);
+/* Has the function keep words, those or others. */
+WJ_INTERNAL void wj_keep_words(wj_interpreted *function, wj_body_words *body);
+/* Before a function is interpreted: has it keep words. False: no memory. */
+WJ_INTERNAL bool wj_make_words(const wj_interpreter *interpreter, wj_interpreted *function);
 
 /* The interpreter stack of a store: one mapping, of STACK_FACTOR times what compiled code may use, whose pages the system
  * gives as they are touched. Slots of activations lie one behind the other from its start on, where a call's operands are

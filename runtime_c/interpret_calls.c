@@ -76,7 +76,7 @@ wj_interpreted *wj_call_defined(const context *c, uint32_t position, uint64_t *v
         const wj_native *native = may_be_native ? native_of(c, position, function) : NULL;
         if (native != NULL) {
             code = (uint64_t)(uintptr_t)native->code;
-        } else if (function != WJ_REFUSED_FUNCTION) {
+        } else if (function != WJ_REFUSED_FUNCTION && wj_make_words(c->interpreter, function)) {
             return function;
         }
     }
@@ -123,7 +123,7 @@ wj_interpreted *wj_tail_call_defined(context *c, wj_activation *activation, uint
     if (code == plan->stubs_address + (uint64_t)position * plan->stub_bytes ||
         (!activation->is_first && is_short(c, (uintptr_t)__builtin_frame_address(0)))) {
         wj_interpreted *function = wj_interpreted_at(c->interpreter, position);
-        if (function != WJ_REFUSED_FUNCTION) {
+        if (function != WJ_REFUSED_FUNCTION && wj_make_words(c->interpreter, function)) {
             return function;
         }
     }

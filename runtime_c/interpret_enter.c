@@ -95,7 +95,8 @@ uint64_t ABANDONED wj_interpret(uint32_t position, wj_frame *frame)
         }
         c.is_exhausted = native != NULL;
     }
-    if (function == WJ_REFUSED_FUNCTION || (UNLIKELY(store->interpreter_stack == NULL) && !wj_interpreter_stack_make(store))) {
+    if (function == WJ_REFUSED_FUNCTION || !wj_make_words(c.interpreter, function) ||
+        (UNLIKELY(store->interpreter_stack == NULL) && !wj_interpreter_stack_make(store))) {
         return is_register_entry ? resolve_register_entry(&c, position, frame) : wj_lazy_resolve(c.vmctx, position, &frame->link);
     }
     ((wj_vmcontext *)(void *)c.vmctx)->flags = INTERPRETED;
@@ -141,8 +142,9 @@ static bool ABANDONED compute(const wj_constants *of, uint32_t position, uint64_
     context c = {.interpreter = of->interpreter, .vmctx = of->context, .native_top = here};
     c.functions = ((const wj_vmcontext *)of->context)->functions;
     wj_store *store = store_of(&c);
-    const wj_interpreted *function = wj_interpreted_at(c.interpreter, position);
-    if (function == WJ_REFUSED_FUNCTION || (UNLIKELY(store->interpreter_stack == NULL) && !wj_interpreter_stack_make(store))) {
+    wj_interpreted *function = wj_interpreted_at(c.interpreter, position);
+    if (function == WJ_REFUSED_FUNCTION || !wj_make_words(c.interpreter, function) ||
+        (UNLIKELY(store->interpreter_stack == NULL) && !wj_interpreter_stack_make(store))) {
         return false;
     }
     bool is_known = here >= thread->stack_low && here < thread->stack_high;

@@ -27,6 +27,10 @@ void wj_interpreter_free(wj_interpreter *interpreter)
 {
     for (wj_interpreted *function = interpreter->made, *next; function != NULL; function = next) {
         next = function->next;
+        if (function->words != NULL) {
+            free(wj_body_of(function->words));
+        }
+        free(function->fresh);
         free(function);
     }
     wj_natives_free(interpreter);
@@ -41,14 +45,16 @@ uint32_t wj_interpreter_find(wj_interpreter *interpreter, uintptr_t pc, uint32_t
     }
     const wj_interpreted *function = __atomic_load_n(&interpreter->made, __ATOMIC_ACQUIRE);
     for (; function != NULL; function = function->next) {
-        uintptr_t distance = pc - (uintptr_t)function->words;
-        if (distance >= function->word_count * sizeof(uint32_t)) {
+        const uint32_t *words = __atomic_load_n(&function->words, __ATOMIC_ACQUIRE);
+        uintptr_t distance = pc - (uintptr_t)words;
+        if (words == NULL || distance >= wj_body_of(words)->word_count * sizeof(uint32_t)) {
             continue;
         }
+        const uint32_t(*offsets)[2] = wj_offsets_of(wj_body_of(words));
         *offset = 0;
-        for (uint32_t i = 0; i < function->offset_count; i++) {
-            if (function->offsets[i][0] == distance / sizeof(uint32_t)) {
-                *offset = function->offsets[i][1];
+        for (uint32_t i = 0; i < wj_body_of(words)->offset_count; i++) {
+            if (offsets[i][0] == distance / sizeof(uint32_t)) {
+                *offset = offsets[i][1];
             }
         }
         return function->function_index;
@@ -98,12 +104,14 @@ void wj_interpreter_measure(const wj_interpreter *interpreter, wj_translated_mod
     for (const wj_interpreted *function = interpreter->made; function != NULL; function = function->next) {
         total->function_count++;
         total->instruction_count += function->instruction_count;
-        total->word_bytes += wj_interpreted_bytes(function);
+        total->word_bytes += sizeof *function;
+        total->word_bytes += function->words != NULL ? wj_body_words_bytes(wj_body_of(function->words)) : 0;
+        total->word_bytes += function->fresh != NULL ? wj_body_words_bytes(function->fresh) : 0;
     }
     for (const wj_native *native = interpreter->natives; native != NULL; native = native->next) {
         total->native_count++;
         total->code_bytes += native->size_bytes;
-        total->table_bytes += sizeof *native + native->site_count * sizeof native->sites[0];
+        total->table_bytes += sizeof *native + native->sites_bytes;
     }
 }
 
@@ -124,6 +132,7 @@ wj_interpreted *wj_interpreted_at(wj_interpreter *interpreter, uint32_t position
     }
     if (!__atomic_compare_exchange_n(place, &found, made, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
         if (made != WJ_REFUSED_FUNCTION) {
+            free(made->fresh);
             free(made);
         }
         return found;
@@ -135,6 +144,33 @@ wj_interpreted *wj_interpreted_at(wj_interpreter *interpreter, uint32_t position
         }
     }
     return made;
+}
+
+wj_body_words *wj_take_words(const wj_interpreter *interpreter, wj_interpreted *function)
+{
+    wj_body_words *fresh = __atomic_exchange_n(&function->fresh, NULL, __ATOMIC_ACQ_REL);
+    uint32_t position = function->function_index - interpreter->plan.imported_function_count;
+    return fresh != NULL ? fresh : wj_translate_again(interpreter, position);
+}
+
+void wj_keep_words(wj_interpreted *function, wj_body_words *body)
+{
+    const uint32_t *none = NULL;
+    if (!__atomic_compare_exchange_n(&function->words, &none, body->words, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
+        free(body); /* another thread was faster, and may be running those */
+    }
+}
+
+bool wj_make_words(const wj_interpreter *interpreter, wj_interpreted *function)
+{
+    if (__atomic_load_n(&function->words, __ATOMIC_ACQUIRE) == NULL) {
+        wj_body_words *body = wj_take_words(interpreter, function);
+        if (body == NULL) {
+            return false;
+        }
+        wj_keep_words(function, body);
+    }
+    return true;
 }
 
 /* ---- the interpreter stack ---- */

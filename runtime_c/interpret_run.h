@@ -36,7 +36,7 @@ static inline uint64_t *counter_of(const context *c, uint32_t position)
     return wj_function_words(c->functions, WJ_COUNTERS, c->interpreter->plan.function_count) + position;
 }
 
-/* The function at a position, if it is interpreted, and known to be. */
+/* The function at a position, if it is interpreted, and known to be: it has words then. */
 static inline wj_interpreted *interpreted_at(const context *c, uint32_t position)
 {
     const wj_interpreter_plan *plan = &c->interpreter->plan;
@@ -45,7 +45,8 @@ static inline wj_interpreted *interpreted_at(const context *c, uint32_t position
         return NULL;
     }
     wj_interpreted *function = __atomic_load_n(&c->interpreter->functions[position], __ATOMIC_ACQUIRE);
-    return LIKELY(function != WJ_REFUSED_FUNCTION) ? function : NULL;
+    bool is_one = LIKELY(function != WJ_REFUSED_FUNCTION && function != NULL);
+    return is_one && LIKELY(__atomic_load_n(&function->words, __ATOMIC_ACQUIRE) != NULL) ? function : NULL;
 }
 
 /* Native code of the function, which the function table has from now on, unless somebody was faster; NULL: there is none. */

@@ -785,30 +785,35 @@ static inline void make_room(translator *t)
     t->frames = reserved(t, t->frames, t->frame_count, &t->frame_room, FRAMES, sizeof *t->frames);
 }
 
-static wj_interpreted *finish(const translator *t, uint32_t function_index, const wj_signature *signature)
+static wj_body_words *finish_words(const translator *t)
 {
-    size_t words_bytes = (t->count + t->count % 2) * sizeof(uint32_t);
-    wj_interpreted *made = malloc(sizeof *made + words_bytes + t->offset_count * sizeof *t->offsets);
+    wj_body_words of = {(uint32_t)t->count, (uint32_t)t->offset_count};
+    wj_body_words *made = malloc(wj_body_words_bytes(&of));
     if (made == NULL) {
         return NULL;
     }
-    uint32_t *offsets = made->words + t->count + t->count % 2;
+    *made = of;
     memcpy(made->words, t->words, t->count * sizeof(uint32_t));
     if (t->offset_count != 0) {
-        memcpy(offsets, t->offsets, t->offset_count * sizeof *t->offsets);
+        memcpy(made->words + t->count + t->count % 2, t->offsets, t->offset_count * sizeof *t->offsets);
     }
-    made->function_index = function_index;
-    made->local_count = t->local_count;
+    return made;
+}
+
+static wj_interpreted *finish(const translator *t, wj_body_words *words, uint32_t function_index, uint32_t instruction_count)
+{
+    wj_interpreted *made = malloc(sizeof *made);
+    if (made == NULL) {
+        free(words);
+        return NULL;
+    }
+    *made = (wj_interpreted){.function_index = function_index, .local_count = t->local_count, .fresh = words};
     /* Behind the locals, where a loop begins without operands, goes what is left of the fuel (`abi.py`: loop entries). */
     bool is_handed = t->of->plan.counts_fuel != 0 && t->most_height == 0;
     made->slot_count = t->local_count + t->most_height + is_handed;
-    made->word_count = (uint32_t)t->count;
-    made->offset_count = (uint32_t)t->offset_count;
+    made->instruction_count = instruction_count;
     made->budget = t->of->plan.budget;
-    made->has_news = 0;
-    made->native = NULL;
-    made->signature = signature;
-    made->offsets = (const uint32_t(*)[2])(const void *)offsets;
+    made->signature = t->signature;
     return made;
 }
 
@@ -835,15 +840,13 @@ static void make_locals(translator *t)
     }
 }
 
-wj_interpreted *wj_translate(const wj_interpreter *interpreter, uint32_t position)
+/* The words of a function, and what it is, too, if `function` is not NULL. */
+static wj_body_words *translate(const wj_interpreter *interpreter, uint32_t position, wj_interpreted **function)
 {
     const wj_interpreter_plan *plan = &interpreter->plan;
     uint32_t function_index = plan->imported_function_count + position;
     const wj_signature *signature = plan->types[plan->function_types[function_index]];
-    if (signature == NULL) {
-        return NULL;
-    }
-    if (plan->bodies[position] == 0) {
+    if (signature == NULL || plan->bodies[position] == 0) {
         return NULL;
     }
     translator t = {.of = interpreter, .at = plan->wasm + plan->bodies[position]};
@@ -867,9 +870,9 @@ wj_interpreted *wj_translate(const wj_interpreter *interpreter, uint32_t positio
             instruction(&t);
         }
     }
-    wj_interpreted *made = t.failed ? NULL : finish(&t, function_index, signature);
-    if (made != NULL) {
-        made->instruction_count = steps;
+    wj_body_words *made = t.failed ? NULL : finish_words(&t);
+    if (made != NULL && function != NULL) {
+        *function = finish(&t, made, function_index, steps);
     }
     free(t.newest);
     free(t.local_slots);
@@ -883,5 +886,17 @@ wj_interpreted *wj_translate(const wj_interpreter *interpreter, uint32_t positio
         wj_trap(WJ_TRAP_INTERRUPT, 0);
     }
     return made;
+}
+
+wj_interpreted *wj_translate(const wj_interpreter *interpreter, uint32_t position)
+{
+    wj_interpreted *made = NULL; /* it has the words */
+    (void)translate(interpreter, position, &made);
+    return made;
+}
+
+wj_body_words *wj_translate_again(const wj_interpreter *interpreter, uint32_t position)
+{
+    return translate(interpreter, position, NULL);
 }
 /* NOLINTEND(clang-analyzer-core.*, clang-analyzer-security.ArrayBound, clang-analyzer-unix.Malloc) */

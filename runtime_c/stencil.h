@@ -91,8 +91,10 @@ struct wj_native {
     uint32_t size_bytes;
     uint32_t frame_bytes; /* below the frame record, on the native stack */
     uint32_t function_index;
-    uint32_t site_count;
-    uint32_t sites[][2]; /* offset in the code, ascending, and in the module: of what may trap or call */
+    uint32_t sites_bytes;
+    /* Of what may trap or call, in ascending order, what is added to each: to the place in the code, and, twice it or twice what it
+     * lacks to -1 and 1, to the offset in the module; in LEB128. */
+    uint8_t sites[];
 };
 
 /* A finished translation, for `wj_native_publish`. */
@@ -100,8 +102,8 @@ typedef struct {
     const uint8_t *code;
     size_t size_bytes;
     uint32_t frame_bytes;
-    const uint32_t (*sites)[2];
-    size_t site_count;
+    const uint8_t *sites;
+    size_t sites_bytes;
 } wj_translated_code;
 
 #define WJ_NO_NATIVE ((const wj_native *)1) /* of a function that is interpreted only */

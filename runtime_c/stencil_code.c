@@ -165,7 +165,7 @@ static void make_visible(const uint8_t *code, size_t size_bytes)
 
 wj_native *wj_native_publish(wj_interpreter *interpreter, uint32_t function_index, const wj_translated_code *code)
 {
-    wj_native *made = malloc(sizeof *made + code->site_count * sizeof made->sites[0]);
+    wj_native *made = malloc(sizeof *made + code->sites_bytes);
     if (made == NULL) {
         return NULL;
     }
@@ -189,9 +189,9 @@ wj_native *wj_native_publish(wj_interpreter *interpreter, uint32_t function_inde
     made->size_bytes = (uint32_t)code->size_bytes;
     made->frame_bytes = code->frame_bytes;
     made->function_index = function_index;
-    made->site_count = (uint32_t)code->site_count;
-    if (code->site_count != 0) {
-        memcpy(made->sites, code->sites, code->site_count * sizeof made->sites[0]);
+    made->sites_bytes = (uint32_t)code->sites_bytes;
+    if (code->sites_bytes != 0) {
+        memcpy(made->sites, code->sites, code->sites_bytes);
     }
     made->next = interpreter->natives;
     __atomic_store_n(&interpreter->natives, made, __ATOMIC_RELEASE);
@@ -214,6 +214,37 @@ void wj_natives_free(wj_interpreter *interpreter)
     }
 }
 
+static uint32_t read_number(const uint8_t **at)
+{
+    uint32_t value = 0;
+    for (uint32_t shift = 0;; shift += 7) {
+        uint8_t byte = *(*at)++;
+        value |= (uint32_t)(byte & 0x7f) << shift;
+        if (byte < 0x80) {
+            return value;
+        }
+    }
+}
+
+/* The offset in the module of the last site up to a place in the code; 0 if there is none. */
+static uint32_t offset_at(const wj_native *native, uint32_t place)
+{
+    uint32_t offset = 0;
+    uint32_t found = 0;
+    const uint8_t *end = native->sites + native->sites_bytes;
+    for (const uint8_t *at = native->sites; at < end;) {
+        uint32_t step = read_number(&at);
+        if (step > place) {
+            break;
+        }
+        place -= step;
+        uint32_t change = read_number(&at);
+        offset += change >> 1 ^ -(change & 1);
+        found = offset;
+    }
+    return found;
+}
+
 const wj_native *wj_native_find(const wj_interpreter *interpreter, uintptr_t pc, uint32_t *offset)
 {
     const wj_native *native = __atomic_load_n(&interpreter->natives, __ATOMIC_ACQUIRE);
@@ -223,16 +254,6 @@ const wj_native *wj_native_find(const wj_interpreter *interpreter, uintptr_t pc,
     if (native == NULL) {
         return NULL;
     }
-    uint32_t distance = (uint32_t)(pc - (uintptr_t)native->code);
-    *offset = 0;
-    for (uint32_t low = 0, high = native->site_count; low < high;) { /* the last site up to there */
-        uint32_t middle = low + (high - low) / 2;
-        if (native->sites[middle][0] <= distance) {
-            *offset = native->sites[middle][1];
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
+    *offset = offset_at(native, (uint32_t)(pc - (uintptr_t)native->code));
     return native;
 }

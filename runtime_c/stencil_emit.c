@@ -35,18 +35,37 @@ void wj_begin_emitter(stencil_emitter *e)
 
 bool wj_make_room(stencil_emitter *e, size_t size_bytes)
 {
-    size_t usual_bytes = e->room == 0 ? USUAL_BYTES_A_WORD * (size_t)e->function->word_count : 0;
+    size_t usual_bytes = e->room == 0 ? USUAL_BYTES_A_WORD * (size_t)e->body->word_count : 0;
     e->code = grown(e, e->code, e->count, &e->room, size_bytes + CODE_ROOM_BYTES + usual_bytes, 1);
-    e->failed = e->failed || e->count > MOST_SMALL_BYTES + MOST_BYTES_A_WORD * (size_t)e->function->word_count;
+    e->failed = e->failed || e->count > MOST_SMALL_BYTES + MOST_BYTES_A_WORD * (size_t)e->body->word_count;
     return !e->failed;
+}
+
+/* In LEB128. */
+static uint8_t *write_number(uint8_t *to, uint32_t value)
+{
+    for (; value > 0x7f; value >>= 7) {
+        *to++ = (uint8_t)(value | 0x80);
+    }
+    *to++ = (uint8_t)value;
+    return to;
 }
 
 void wj_note_site(stencil_emitter *e, uint32_t place, uint32_t module_offset)
 {
-    e->sites = grown(e, e->sites, e->site_count, &e->site_room, 16, sizeof *e->sites);
+    enum { MOST_SITE_BYTES = 10, MORE_BYTES = 64 };
+    if (module_offset == e->site_offset) {
+        return; /* as it is without: of what stands before the first it is 0 */
+    }
+    if (UNLIKELY(e->sites_bytes + MOST_SITE_BYTES > e->sites_room)) {
+        e->sites = grown(e, e->sites, e->sites_bytes, &e->sites_room, MORE_BYTES, 1);
+    }
     if (!e->failed) {
-        e->sites[e->site_count][0] = place;
-        e->sites[e->site_count++][1] = module_offset;
+        uint32_t change = module_offset - e->site_offset;
+        uint8_t *to = write_number(e->sites + e->sites_bytes, place - e->site_place);
+        e->sites_bytes = (size_t)(write_number(to, change << 1 ^ -(change >> 31)) - e->sites);
+        e->site_place = place;
+        e->site_offset = module_offset;
     }
 }
 

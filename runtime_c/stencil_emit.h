@@ -92,6 +92,7 @@ typedef struct {
 typedef struct {
     const wj_interpreter *of;
     const wj_interpreted *function;
+    const wj_body_words *body;             /* its words */
     const wj_signature *signature;
     bool failed, is_interrupted, is_refused; /* the last: the system gives no memory for the code */
     bool uses_memory, has_loops, uses_pool, calls_through_tables, has_scratch_slot;
@@ -142,8 +143,9 @@ typedef struct {
     uint8_t *code;
     size_t count, room;
     uint8_t lost[32];                      /* in place of an instruction for which there is no memory */
-    uint32_t (*sites)[2];
-    size_t site_count, site_room;
+    uint8_t *sites;                        /* as in wj_native */
+    size_t sites_bytes, sites_room;
+    uint32_t site_place, site_offset;      /* the last */
     stencil_jump *jumps;
     size_t jump_count, jump_room;
     stencil_stub *stubs;

@@ -84,27 +84,23 @@ static const wj_native *translate(stencil_emitter *e, wj_interpreter *interprete
     if (e->failed) {
         return NULL;
     }
-    const uint32_t(*sites)[2] = (const uint32_t(*)[2])(const void *)e->sites;
-    wj_translated_code made = {e->code, e->count, e->frame_bytes, sites, e->site_count};
+    wj_translated_code made = {e->code, e->count, e->frame_bytes, e->sites, e->sites_bytes};
     const wj_native *native = wj_native_publish(interpreter, e->function->function_index, &made);
     e->is_refused = native == NULL;
     return native;
 }
 
 /* Native code, or WJ_NO_NATIVE; NULL if something is to interrupt this thread, or the system gives no memory for now. */
-static const wj_native *make(wj_interpreter *interpreter, const wj_interpreted *function)
+static const wj_native *make_of(wj_interpreter *interpreter, const wj_interpreted *function, const wj_body_words *body)
 {
-    if (function->slot_count > MOST_SLOTS || !wj_has_stencils()) {
-        return WJ_NO_NATIVE;
-    }
-    stencil_emitter e = {.of = interpreter, .function = function, .signature = function->signature};
+    stencil_emitter e = {.of = interpreter, .function = function, .body = body, .signature = function->signature};
     e.scratch_slot = function->slot_count;
     e.registers = calloc(function->slot_count + 2, sizeof *e.registers);
     e.is_float = calloc(function->local_count + 1, sizeof *e.is_float);
     e.is_narrow = calloc(function->local_count + 1, sizeof *e.is_narrow);
     e.is_vector = calloc(function->local_count + 2, sizeof *e.is_vector);
-    e.places = calloc(function->word_count + 1, sizeof *e.places);
-    e.marks = calloc(function->word_count + 1, sizeof *e.marks);
+    e.places = calloc(body->word_count + 1, sizeof *e.places);
+    e.marks = calloc(body->word_count + 1, sizeof *e.marks);
     wj_begin_emitter(&e);
     bool has_room = e.registers != NULL && e.is_float != NULL && e.is_narrow != NULL && e.is_vector != NULL && e.places != NULL && e.marks != NULL;
     const wj_native *native = has_room ? translate(&e, interpreter) : NULL;
@@ -121,6 +117,29 @@ static const wj_native *make(wj_interpreter *interpreter, const wj_interpreted *
     free(e.jumps);
     free(e.stubs);
     return native == NULL && !e.is_interrupted && !e.is_refused ? WJ_NO_NATIVE : native;
+}
+
+/* The words are freed once there is native code. */
+static const wj_native *make(wj_interpreter *interpreter, wj_interpreted *function)
+{
+    if (function->slot_count > MOST_SLOTS || !wj_has_stencils()) {
+        return WJ_NO_NATIVE;
+    }
+    const uint32_t *kept = __atomic_load_n(&function->words, __ATOMIC_ACQUIRE);
+    if (kept != NULL) {
+        return make_of(interpreter, function, wj_body_of(kept));
+    }
+    wj_body_words *body = wj_take_words(interpreter, function);
+    if (body == NULL) {
+        return NULL;
+    }
+    const wj_native *made = make_of(interpreter, function, body);
+    if (made == NULL || made == WJ_NO_NATIVE) {
+        wj_keep_words(function, body);
+    } else {
+        free(body);
+    }
+    return made;
 }
 
 /* Whether the system has not just refused memory for code. */

@@ -98,13 +98,13 @@ static void look_at(narrowness *n, const stencil_instruction *found, const uint3
 
 bool wj_find_narrow(stencil_emitter *e)
 {
-    const wj_interpreted *f = e->function;
+    const wj_body_words *f = e->body;
     narrowness n = {.e = e, .block = 1, .changed = true};
-    n.blocks = calloc(f->slot_count + 1, sizeof *n.blocks);
+    n.blocks = calloc(e->function->slot_count + 1, sizeof *n.blocks);
     if (n.blocks == NULL) {
         return false;
     }
-    memset(e->is_narrow, NARROW, f->local_count);
+    memset(e->is_narrow, NARROW, e->function->local_count);
     for (uint32_t i = 0, slot = 0; i < e->signature->param_count; i++) {
         e->is_narrow[slot] = e->signature->places[i].letter == 'i';
         slot += wj_slots_of(e->signature->places[i].letter);
@@ -120,7 +120,7 @@ bool wj_find_narrow(stencil_emitter *e)
         n.block++;
     }
     if (n.changed) {
-        memset(e->is_narrow, 0, f->local_count);
+        memset(e->is_narrow, 0, e->function->local_count);
     }
     free(n.blocks);
     return true;

@@ -95,7 +95,7 @@ static void note_target(stencil_emitter *e, uint32_t *ends, uint32_t from, uint3
  * stencils of something. */
 static bool find_targets(stencil_emitter *e, uint32_t *ends)
 {
-    const wj_interpreted *f = e->function;
+    const wj_body_words *f = e->body;
     for (uint32_t at = 0, length; at < f->word_count; at += length) {
         const uint32_t *word = f->words + at;
         stencil_form of = wj_forms[*word];
@@ -169,7 +169,7 @@ static void weigh_other(allocator *a, const stencil_instruction *of, const uint3
 static void weigh(allocator *a, const uint32_t *ends)
 {
     stencil_emitter *e = a->e;
-    const wj_interpreted *f = e->function;
+    const wj_body_words *f = e->body;
     uint32_t region = 0;
     uint32_t depth = 0;
     for (uint32_t at = 0; at < f->word_count && !e->failed;) {
@@ -435,7 +435,7 @@ uint32_t wj_random(stencil_emitter *e)
 
 bool wj_choose_registers(stencil_emitter *e)
 {
-    uint32_t words = e->function->word_count;
+    uint32_t words = e->body->word_count;
     uint32_t slots = e->function->slot_count + 1;
     uint32_t *ends = calloc(words, sizeof *ends);
     allocator a = {.e = e, .latest = malloc(slots * sizeof *a.latest)};

@@ -778,7 +778,7 @@ static uint32_t float_branch(const stencil_emitter *e, const uint32_t *word, uin
         WJ_X(F32_LT), WJ_X(F32_GT), WJ_X(F32_LE), WJ_X(F32_GE), WJ_X(F64_LT), WJ_X(F64_GT), WJ_X(F64_LE), WJ_X(F64_GE),
 #undef WJ_X
     };
-    const uint32_t *branch = e->function->words + next;
+    const uint32_t *branch = e->body->words + next;
     if (!is_between(*word, WJ_OP_F32_LT, WJ_OP_F64_GE) || (*branch != WJ_OP_BRANCH_IF && *branch != WJ_OP_BRANCH_UNLESS) ||
         branch[1] != word[1] || !wj_is_operand(e, word[1]) || (e->marks[next] & TARGET_MARK) != 0) {
         return NO_STENCIL;
@@ -791,7 +791,7 @@ static uint32_t float_branch(const stencil_emitter *e, const uint32_t *word, uin
 /* A copy of a local that the next word, a return, takes: the return takes the local. */
 static uint32_t returned_local(const stencil_emitter *e, const uint32_t *word, uint32_t next)
 {
-    const uint32_t *other = e->function->words + next;
+    const uint32_t *other = e->body->words + next;
     bool is_it = *word == WJ_OP_COPY && *other == WJ_OP_RETURN && other[1] == word[1] && e->signature->result_slots == 1 &&
                  wj_is_operand(e, word[1]) && !wj_is_operand(e, word[2]) && (e->marks[next] & TARGET_MARK) == 0;
     return is_it ? word[2] : NO_SLOT;
@@ -799,7 +799,8 @@ static uint32_t returned_local(const stencil_emitter *e, const uint32_t *word, u
 
 void wj_emit_body(stencil_emitter *e)
 {
-    const wj_interpreted *f = e->function;
+    const wj_body_words *f = e->body;
+    const uint32_t(*offsets)[2] = wj_offsets_of(f);
     uint32_t site = 0;
     bool is_reached = true;
     for (uint32_t at = 0; at < f->word_count && !e->failed;) {
@@ -810,8 +811,8 @@ void wj_emit_body(stencil_emitter *e)
         }
         begin_word(e, at, is_reached);
         e->places[at] = (uint32_t)e->count;
-        if (site < f->offset_count && f->offsets[site][0] == at) {
-            e->module_offset = f->offsets[site++][1];
+        if (site < f->offset_count && offsets[site][0] == at) {
+            e->module_offset = offsets[site++][1];
             wj_note_site(e, (uint32_t)e->count, e->module_offset);
         }
         uint32_t both = float_branch(e, word, at + found.length);

@@ -30,7 +30,7 @@ from tests.wasm_bytes import (
     vector,
 )
 from tests.wasm_bytes import module as module_of
-from wasmjit import Config, Engine, Instance, Module, Store, thresholds
+from wasmjit import Config, Engine, Instance, Module, Store, Trap, thresholds
 from wasmjit.compile import workers
 from wasmjit.config import Features
 from wasmjit.records import replace
@@ -520,4 +520,26 @@ def test_measuring_translates_all_functions(root: Path) -> None:
     none, found = interpreter.measure(), interpreter.measure(translate_all=True)
     assert none["function_count"] == none["code_bytes"] == 0 and found["code_ns"] > 0
     assert found["native_count"] == found["function_count"] > 20
-    assert found["code_bytes"] < 10 * found["instruction_count"] and found["table_bytes"] < found["code_bytes"]
+    assert found["code_bytes"] < 10 * found["instruction_count"] and found["table_bytes"] < found["code_bytes"] / 8
+    # The words are gone, but for the record of each function.
+    assert found["word_bytes"] <= 128 * found["function_count"] < found["code_bytes"] / 8
+
+
+def test_words_are_made_again_where_the_native_stack_ends() -> None:
+    """They were freed when there was native code; the interpreter goes on where that has no room, and keeps them."""
+    text = """(module (func $down (export "down") (param i64) (result i64)
+      (if (result i64) (i64.eqz (local.get 0)) (then (unreachable))
+        (else (i64.add (i64.const 1) (call $down (i64.sub (local.get 0) (i64.const 1))))))))"""
+    store = Store(Engine(Config(tier="auto", cache=False, max_wasm_stack=256 * 1024)))
+    module = Module(store.engine, text)
+    down = Instance(store, module, []).exports(store)["down"]
+    interpreter = module._load()._interpreter
+    assert interpreter is not None
+    seen = []
+    for depth in (3, 20_000, 3):
+        with pytest.raises(Trap) as raised:
+            down(store, depth)
+        frames = raised.value.frames
+        assert {frame.func_index for frame in frames} == {0} and len({frame.module_offset for frame in frames}) == 2
+        seen.append(interpreter.measure()["word_bytes"])
+    assert seen[0] <= 128 < seen[1] == seen[2]
