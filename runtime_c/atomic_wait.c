@@ -4,7 +4,7 @@
  * A thread sleeps on a word of its own (wj_thread.wake), which is set by who notifies it and by the handler of the signal
  * for interrupts (interrupt.c), so a signal that comes right before it sleeps is not missed. It stays in its queue while
  * Python's signal handlers run, and leaves it before it leaves its code. */
-#include "boundary.h"
+#include "atomics.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -157,19 +157,6 @@ static uint64_t wait_in(queue *in, waiter *waiting, int64_t timeout_ns, void *fr
 
 /* ---- the builtins ---- */
 
-/* Where a thread waits or notifies: checked. */
-static uint8_t *checked_address(const wj_memory *memory, uint64_t address, uint64_t offset, uint64_t size_bytes)
-{
-    uint64_t start = address + offset;
-    if (start % size_bytes != 0) {
-        wj_trap(WJ_TRAP_HEAP_MISALIGNED, 0);
-    }
-    if (start < address || !wj_in_bounds(start, size_bytes, __atomic_load_n(&memory->size_bytes, __ATOMIC_ACQUIRE))) {
-        wj_trap(WJ_TRAP_MEMORY_OUT_OF_BOUNDS, 0);
-    }
-    return memory->base + start;
-}
-
 static uint64_t begin_wait(const wj_memory *memory, const uint8_t *at, bool is_wide, uint64_t expected, uint64_t timeout_ns,
                            void *frame)
 {
@@ -198,7 +185,7 @@ uint64_t wj_builtin_memory_wait32(void *vmctx, uint32_t memory, uint64_t address
                                   uint64_t timeout_ns)
 {
     const wj_memory *in = wj_memory_of(vmctx, memory);
-    const uint8_t *at = checked_address(in, address, offset, sizeof(uint32_t));
+    const uint8_t *at = wj_atomic_place(in, address, offset, sizeof(uint32_t));
     return begin_wait(in, at, false, (uint32_t)expected, timeout_ns, __builtin_frame_address(0));
 }
 
@@ -206,7 +193,7 @@ uint64_t wj_builtin_memory_wait64(void *vmctx, uint32_t memory, uint64_t address
                                   uint64_t timeout_ns)
 {
     const wj_memory *in = wj_memory_of(vmctx, memory);
-    const uint8_t *at = checked_address(in, address, offset, sizeof(uint64_t));
+    const uint8_t *at = wj_atomic_place(in, address, offset, sizeof(uint64_t));
     return begin_wait(in, at, true, expected, timeout_ns, __builtin_frame_address(0));
 }
 
@@ -233,7 +220,7 @@ static uint64_t notify(queue *in, const uint8_t *at, uint32_t most)
 uint64_t wj_builtin_memory_notify(void *vmctx, uint32_t memory, uint64_t address, uint64_t offset, uint64_t most)
 {
     const wj_memory *in = wj_memory_of(vmctx, memory);
-    const uint8_t *at = checked_address(in, address, offset, sizeof(uint32_t));
+    const uint8_t *at = wj_atomic_place(in, address, offset, sizeof(uint32_t));
     queue *waiting = queue_of(at);
     uint64_t woken = 0;
     /* What the thread has stored comes before this look, and a waiter's counting before its look at what is stored. */

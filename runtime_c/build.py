@@ -23,6 +23,7 @@ SOURCES = [
     "arch_aarch64.c",
     "arch_x86_64.c",
     "atomic_wait.c",
+    "atomics.c",
     "builtins.c",
     "callable.c",
     "callbacks.c",
@@ -33,6 +34,7 @@ SOURCES = [
     "huge.c",
     "instance.c",
     "interpret.c",
+    "interpret_atomics.c",
     "interpret_calls.c",
     "interpret_control.c",
     "interpret_enter.c",
@@ -80,6 +82,7 @@ SOURCES = [
 HEADERS = [
     "address_space.h",
     "arch.h",
+    "atomics.h",
     "boundary.h",
     "interpret.h",
     "interpret_limits.h",

@@ -623,6 +623,18 @@ label_MEMORY_INIT_WIDE:
     activation->ip = ip;
     wj_builtin_memory_init(c->vmctx, ip[1], ip[2], s[ip[3]], s[ip[4]], s[ip[5]]);
     NEXT(MEMORY_INIT_WIDE);
+label_ATOMIC: {
+    uint64_t address = ip[3] % 2 != 0 ? s[ip[6]] : NARROW(s[ip[6]]);
+    activation->ip = ip;
+    uint64_t result = (*wj_atomic_functions[ip[2]])(c->vmctx, ip[3] / 2, ip[4] | (uint64_t)ip[5] << 32, address, s[ip[7]], s[ip[8]]);
+    if (ip[1] != WJ_NO_RESULT) {
+        s[ip[1]] = result;
+    }
+    NEXT(ATOMIC);
+}
+label_ATOMIC_FENCE:
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    NEXT(ATOMIC_FENCE);
 label_CANONICAL_32: {
     f32 a = f32_of(s[ip[2]]);
     s[ip[1]] = a != a ? UINT64_C(0x7fc00000) : f32_bits(a);

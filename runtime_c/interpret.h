@@ -252,6 +252,8 @@
     X(MEMORY_FILL_WIDE, 5)                                                     \
     X(MEMORY_COPY_WIDE, 6)                                                     \
     X(MEMORY_INIT_WIDE, 6)                                                     \
+    X(ATOMIC, 9) /* d or NO_RESULT, row, memory and offset as of a comparison, slots of the address and of two operands */ \
+    X(ATOMIC_FENCE, 1)                                                         \
     X(CANONICAL_32, 3) /* d, slot of an f32: the canonical NaN in place of any other */ \
     X(CANONICAL_64, 3)                                                         \
     X(I64_ADD128, 6)   /* first d, slots of low and high halves */              \
@@ -314,6 +316,18 @@ enum {
     WJ_WORDS_VECTOR_BINARY_LANE = 5,
     WJ_WORDS_VECTOR_SHUFFLE = 8, /* d, slot, slot, the bytes' indices in four words */
 };
+
+/* ---- what atomic rows do (atomics.c) ---- */
+
+enum { WJ_ATOMIC_COUNT = 0x4f };
+#define WJ_NO_RESULT UINT32_MAX
+
+/* Whatever has no result returns 0; of fewer operands the last are not looked at. Traps. */
+typedef uint64_t wj_atomic_function(void *vmctx, uint32_t memory, uint64_t offset, uint64_t address, uint64_t operand,
+                                    uint64_t replacement);
+/* By sub-opcode; NULL: there is none. */
+extern WJ_INTERNAL wj_atomic_function *const wj_atomic_functions[WJ_ATOMIC_COUNT];
+WJ_INTERNAL void wj_atomic_fence(void *vmctx);
 
 /* ---- what vector rows compute: machine code that LLVM has made of their texts (wasmjit/stencils/routines.py) ---- */
 

@@ -519,7 +519,7 @@ static inline bool has_wide_operands(uint32_t operation)
            (operation >= WJ_OP_I64_EQ - WJ_OP_I32_EQ && operation < WJ_OP_I32_ADD - WJ_OP_I32_EQ);
 }
 
-/* ---- accesses (interpret_translate.c) and vectors (interpret_vectors.c) ---- */
+/* ---- accesses (interpret_translate.c), vectors (interpret_vectors.c), atomics (interpret_atomics.c) ---- */
 
 /* A memory argument. */
 typedef struct {
@@ -532,8 +532,11 @@ WJ_INTERNAL wj_memory_place wj_memory_argument(translator *t);
  * address, or of the address and the value. */
 WJ_INTERNAL void wj_access(translator *t, uint32_t operation, uint32_t access_bytes, wj_memory_place at_memory,
                            const uint32_t *slots, uint32_t address, const uint8_t *at);
-/* What stands behind the prefix of vector instructions; `at` is where that is. */
+/* The words for a memory and an offset of an operation that compares. */
+WJ_INTERNAL void wj_emit_place(translator *t, wj_memory_place at);
+/* What stands behind the prefix of vector instructions, or of atomic ones; `at` is where that is. */
 WJ_INTERNAL void wj_vector_instruction(translator *t, const uint8_t *at);
+WJ_INTERNAL void wj_atomic_instruction(translator *t, const uint8_t *at);
 
 /* ---- control flow (interpret_control.c) ---- */
 

@@ -6,7 +6,7 @@
 /* The static analyser does not know that bodies are valid, and takes the operand stack and the frames to be empty.
  * NOLINTBEGIN(clang-analyzer-core.*, clang-analyzer-security.ArrayBound, clang-analyzer-unix.Malloc) */
 
-enum { PREFIX = 0xfc, VECTOR_PREFIX = 0xfd };
+enum { PREFIX = 0xfc, VECTOR_PREFIX = 0xfd, ATOMIC_PREFIX = 0xfe };
 enum { HAS_MEMORY_INDEX = 0x40 }; /* flag of a memory argument */
 enum { FIRST_F64_ARITHMETIC = 0x99, F32_DEMOTE = 0xb6 };
 enum { WIDE = 1 };                /* kind of a memory or table (wj_interpreter_plan) */
@@ -70,7 +70,7 @@ static bool is_checked(const translator *t, uint32_t memory)
     return memory != 0 || t->of->plan.memory_kinds[0] != 0;
 }
 
-static void emit_place(translator *t, wj_memory_place at)
+void wj_emit_place(translator *t, wj_memory_place at)
 {
     emit(t, 2 * at.memory + is_wide_memory(t, at.memory));
     emit(t, (uint32_t)at.offset);
@@ -121,7 +121,7 @@ void wj_access(translator *t, uint32_t operation, uint32_t access_bytes, wj_memo
     emit(t, slots[0]);
     emit(t, slots[1]);
     if (compares) {
-        emit_place(t, at_memory);
+        wj_emit_place(t, at_memory);
     } else {
         emit(t, (uint32_t)at_memory.offset);
     }
@@ -587,6 +587,9 @@ static void other(translator *t, uint8_t opcode, const uint8_t *at)
     case VECTOR_PREFIX:
         wj_vector_instruction(t, at);
         break;
+    case ATOMIC_PREFIX:
+        wj_atomic_instruction(t, at);
+        break;
     default:
         t->failed = true;
         break;
@@ -607,9 +610,12 @@ static const char *immediates_of(const translator *t, uint8_t opcode)
     enum { COUNT = 512 };
     static const char *const vectors[COUNT] = {
         WJ_VECTOR_OPCODES(WJ_X)
+    };
+    static const char *const atomics[256] = {
+        WJ_ATOMIC_OPCODES(WJ_X)
 #undef WJ_X
     };
-    if (opcode != PREFIX && opcode != VECTOR_PREFIX) {
+    if (opcode < PREFIX || opcode > ATOMIC_PREFIX) {
         return all[opcode];
     }
     translator reader = *t;
@@ -617,13 +623,13 @@ static const char *immediates_of(const translator *t, uint8_t opcode)
     if (opcode == VECTOR_PREFIX) {
         return number < COUNT ? vectors[number] : NULL;
     }
-    return number < 256 ? prefixed[number] : NULL;
+    return number < 256 ? (opcode == PREFIX ? prefixed : atomics)[number] : NULL;
 }
 
 /* Passes over an instruction in unreachable code. */
 static void skip(translator *t, uint8_t opcode, const char *immediates)
 {
-    if (opcode == PREFIX || opcode == VECTOR_PREFIX) {
+    if (opcode >= PREFIX && opcode <= ATOMIC_PREFIX) {
         (void)read_index(t);
     }
     for (; *immediates != 0 && !t->failed; immediates++) {

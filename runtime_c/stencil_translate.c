@@ -102,6 +102,8 @@ const stencil_form wj_forms[WJ_OPERATION_COUNT] = {
     OTHER(MEMORY_FILL_WIDE, 0, CALLS),
     OTHER(MEMORY_COPY_WIDE, 0, CALLS),
     OTHER(MEMORY_INIT_WIDE, 0, CALLS),
+    OTHER(ATOMIC, 0, CALLS),
+    OTHER(ATOMIC_FENCE, 0, CALLS),
     OTHER(CANONICAL_32, 2, 0),
     OTHER(CANONICAL_64, 2, 0),
     OTHER(SATURATE, 2, 0),
@@ -523,6 +525,23 @@ static void emit_reference_call(stencil_emitter *e, const uint32_t *word, call_e
     emit(e, &(wj_callee){.kind = CALLEE_REFERENCE}, e->of->plan.types[word[1]], word[3]);
 }
 
+static void emit_atomic(stencil_emitter *e, const uint32_t *w)
+{
+    bool is_wide = w[3] % 2 != 0;
+    wj_argument arguments[] = {
+        {ARGUMENT_NUMBER, w[3] / 2},
+        {ARGUMENT_NUMBER, w[4]},
+        {is_wide ? ARGUMENT_WIDE_SLOT : ARGUMENT_NARROW_SLOT, w[6]},
+        {ARGUMENT_WIDE_SLOT, w[7]},
+        {ARGUMENT_WIDE_SLOT, w[8]},
+    };
+    if (w[5] != 0) { /* an offset that no argument here has room for: the interpreter's */
+        e->failed = true;
+        return;
+    }
+    wj_emit_builtin(e, (const void *)wj_atomic_functions[w[2]], w[1], true, arguments, sizeof arguments / sizeof *arguments);
+}
+
 /* What the runtime does. */
 static void emit_builtin(stencil_emitter *e, const uint32_t *w)
 {
@@ -593,6 +612,12 @@ static void emit_builtin(stencil_emitter *e, const uint32_t *w)
     case WJ_OP_DATA_DROP:
         CALL(data_drop, NO_SLOT, NUMBER(1));
         break;
+    case WJ_OP_ATOMIC:
+        emit_atomic(e, w);
+        break;
+    case WJ_OP_ATOMIC_FENCE:
+        wj_emit_builtin(e, (const void *)wj_atomic_fence, NO_SLOT, false, NULL, 0);
+        break;
     default:
         e->failed = true;
         break;
@@ -604,6 +629,8 @@ static void emit_builtin(stencil_emitter *e, const uint32_t *w)
 #undef NARROW_SLOT
 #undef WIDE_SLOT
 }
+
+_Static_assert(WJ_NO_RESULT == NO_SLOT, "of stores");
 
 uint64_t wj_native_memory_size(void *vmctx, uint32_t index)
 {

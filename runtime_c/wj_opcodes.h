@@ -218,6 +218,74 @@
     X(0x14, "") \
     X(0x15, "") \
     X(0x16, "")
+#define WJ_ATOMIC_OPCODES(X) \
+    X(0x00, "m") \
+    X(0x01, "m") \
+    X(0x02, "m") \
+    X(0x03, "1") \
+    X(0x10, "m") \
+    X(0x11, "m") \
+    X(0x12, "m") \
+    X(0x13, "m") \
+    X(0x14, "m") \
+    X(0x15, "m") \
+    X(0x16, "m") \
+    X(0x17, "m") \
+    X(0x18, "m") \
+    X(0x19, "m") \
+    X(0x1a, "m") \
+    X(0x1b, "m") \
+    X(0x1c, "m") \
+    X(0x1d, "m") \
+    X(0x1e, "m") \
+    X(0x1f, "m") \
+    X(0x20, "m") \
+    X(0x21, "m") \
+    X(0x22, "m") \
+    X(0x23, "m") \
+    X(0x24, "m") \
+    X(0x25, "m") \
+    X(0x26, "m") \
+    X(0x27, "m") \
+    X(0x28, "m") \
+    X(0x29, "m") \
+    X(0x2a, "m") \
+    X(0x2b, "m") \
+    X(0x2c, "m") \
+    X(0x2d, "m") \
+    X(0x2e, "m") \
+    X(0x2f, "m") \
+    X(0x30, "m") \
+    X(0x31, "m") \
+    X(0x32, "m") \
+    X(0x33, "m") \
+    X(0x34, "m") \
+    X(0x35, "m") \
+    X(0x36, "m") \
+    X(0x37, "m") \
+    X(0x38, "m") \
+    X(0x39, "m") \
+    X(0x3a, "m") \
+    X(0x3b, "m") \
+    X(0x3c, "m") \
+    X(0x3d, "m") \
+    X(0x3e, "m") \
+    X(0x3f, "m") \
+    X(0x40, "m") \
+    X(0x41, "m") \
+    X(0x42, "m") \
+    X(0x43, "m") \
+    X(0x44, "m") \
+    X(0x45, "m") \
+    X(0x46, "m") \
+    X(0x47, "m") \
+    X(0x48, "m") \
+    X(0x49, "m") \
+    X(0x4a, "m") \
+    X(0x4b, "m") \
+    X(0x4c, "m") \
+    X(0x4d, "m") \
+    X(0x4e, "m")
 #define WJ_VECTOR_OPCODES(X) \
     X(0x00, "m") \
     X(0x01, "m") \
@@ -732,6 +800,74 @@
     X(0x112, I16X8_RELAXED_DOT_I8X16_I7X16_S, BINARY, 0, 0x7) \
     X(0x113, I32X4_RELAXED_DOT_I8X16_I7X16_ADD_S, TERNARY, 0, 0xf)
 enum { WJ_VECTOR_ROW_COUNT = 253 };
+/* Atomic instructions with an access: sub-opcode, operation, bytes, operands, whether it has a result. */
+#define WJ_ATOMIC_ROWS(X) \
+    X(0x00, notify, 4, 2, 1) \
+    X(0x01, wait, 4, 3, 1) \
+    X(0x02, wait, 8, 3, 1) \
+    X(0x10, load, 4, 1, 1) \
+    X(0x11, load, 8, 1, 1) \
+    X(0x12, load, 1, 1, 1) \
+    X(0x13, load, 2, 1, 1) \
+    X(0x14, load, 1, 1, 1) \
+    X(0x15, load, 2, 1, 1) \
+    X(0x16, load, 4, 1, 1) \
+    X(0x17, store, 4, 2, 0) \
+    X(0x18, store, 8, 2, 0) \
+    X(0x19, store, 1, 2, 0) \
+    X(0x1a, store, 2, 2, 0) \
+    X(0x1b, store, 1, 2, 0) \
+    X(0x1c, store, 2, 2, 0) \
+    X(0x1d, store, 4, 2, 0) \
+    X(0x1e, add, 4, 2, 1) \
+    X(0x1f, add, 8, 2, 1) \
+    X(0x20, add, 1, 2, 1) \
+    X(0x21, add, 2, 2, 1) \
+    X(0x22, add, 1, 2, 1) \
+    X(0x23, add, 2, 2, 1) \
+    X(0x24, add, 4, 2, 1) \
+    X(0x25, sub, 4, 2, 1) \
+    X(0x26, sub, 8, 2, 1) \
+    X(0x27, sub, 1, 2, 1) \
+    X(0x28, sub, 2, 2, 1) \
+    X(0x29, sub, 1, 2, 1) \
+    X(0x2a, sub, 2, 2, 1) \
+    X(0x2b, sub, 4, 2, 1) \
+    X(0x2c, and, 4, 2, 1) \
+    X(0x2d, and, 8, 2, 1) \
+    X(0x2e, and, 1, 2, 1) \
+    X(0x2f, and, 2, 2, 1) \
+    X(0x30, and, 1, 2, 1) \
+    X(0x31, and, 2, 2, 1) \
+    X(0x32, and, 4, 2, 1) \
+    X(0x33, or, 4, 2, 1) \
+    X(0x34, or, 8, 2, 1) \
+    X(0x35, or, 1, 2, 1) \
+    X(0x36, or, 2, 2, 1) \
+    X(0x37, or, 1, 2, 1) \
+    X(0x38, or, 2, 2, 1) \
+    X(0x39, or, 4, 2, 1) \
+    X(0x3a, xor, 4, 2, 1) \
+    X(0x3b, xor, 8, 2, 1) \
+    X(0x3c, xor, 1, 2, 1) \
+    X(0x3d, xor, 2, 2, 1) \
+    X(0x3e, xor, 1, 2, 1) \
+    X(0x3f, xor, 2, 2, 1) \
+    X(0x40, xor, 4, 2, 1) \
+    X(0x41, xchg, 4, 2, 1) \
+    X(0x42, xchg, 8, 2, 1) \
+    X(0x43, xchg, 1, 2, 1) \
+    X(0x44, xchg, 2, 2, 1) \
+    X(0x45, xchg, 1, 2, 1) \
+    X(0x46, xchg, 2, 2, 1) \
+    X(0x47, xchg, 4, 2, 1) \
+    X(0x48, cmpxchg, 4, 3, 1) \
+    X(0x49, cmpxchg, 8, 3, 1) \
+    X(0x4a, cmpxchg, 1, 3, 1) \
+    X(0x4b, cmpxchg, 2, 3, 1) \
+    X(0x4c, cmpxchg, 1, 3, 1) \
+    X(0x4d, cmpxchg, 2, 3, 1) \
+    X(0x4e, cmpxchg, 4, 3, 1)
 /* The opcodes of what takes no fuel, as cases of a switch. */
 #define WJ_FREE_OF_FUEL case 0x00: case 0x01: case 0x02: case 0x03: case 0x05: case 0x0b: case 0x0f: case 0x1a
 /* The opcodes of what may make a NaN, as cases of a switch. */

@@ -13,7 +13,19 @@ from collections.abc import Callable
 
 import pytest
 
-from wasmjit import Config, Engine, Instance, Limits, Linker, MemoryType, Module, SharedMemory, Store, Trap
+from wasmjit import (
+    Config,
+    Engine,
+    Instance,
+    Limits,
+    Linker,
+    MemoryType,
+    Module,
+    SharedMemory,
+    Store,
+    Trap,
+    thresholds,
+)
 
 PAGES = 512  # so much that the notes of a million rounds have room, a word for each thread and round
 X, Y, NOTES = 1024, 1088, 65536
@@ -37,7 +49,7 @@ PARTS = {
     f"(if (i32.and (local.get $a) (i32.ne (i32.atomic.load (i32.const {X})) (local.get $r))) "
     "(then (local.set $a (i32.const 2))))",
 }
-TIERS = ("optimized", "baseline", "auto")
+TIERS = ("optimized", "baseline", "auto", "words", "stencils")  # the last two: code of the first tier, and no other
 # Each takes a slice of the processor's time where two threads have one.
 ROUNDS = [100, pytest.param(1_000_000, marks=pytest.mark.slow)]
 
@@ -55,6 +67,16 @@ def function(number: int, parts: str) -> str:
         {parts}
         (i32.store offset={NOTES + 4 * number} (i32.mul (local.get $r) (i32.const 8)) (local.get $a))
         (br_if $next (i32.lt_u (local.get $r) (local.get $rounds)))))"""
+
+
+@pytest.fixture(params=TIERS)
+def tier(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What is to be configured."""
+    if request.param not in ("words", "stencils"):
+        return str(request.param)
+    monkeypatch.setattr(thresholds, "STENCILS", request.param == "stencils")
+    monkeypatch.setattr(thresholds, "INTERPRETER_BUDGET", 2**30)
+    return "auto"
 
 
 def together(*works: Callable[[], None]) -> None:
@@ -75,7 +97,6 @@ def together(*works: Callable[[], None]) -> None:
 
 
 @pytest.mark.parametrize("rounds", ROUNDS)
-@pytest.mark.parametrize("tier", TIERS)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_nothing_is_seen_that_the_model_forbids(shape: str, tier: str, rounds: int) -> None:
     first, second, forbidden = SHAPES[shape]
@@ -108,7 +129,6 @@ CHANGED = {
 
 @pytest.mark.parametrize("seconds", [0.2, pytest.param(20, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("guards", [True, False], ids=["guarded", "checked"])
-@pytest.mark.parametrize("tier", TIERS)
 def test_an_index_that_changes_between_check_and_use_leads_nowhere(tier: str, guards: bool, seconds: float) -> None:
     """One thread writes an index that is good, and one that is not; others use it, and trap or do not."""
     functions = " ".join(

@@ -18,7 +18,7 @@ from .. import abi
 from ..compile.emit import TRAP_NUMBERS
 from ..compile.lower import IRREGULAR, TEMPLATES
 from ..wasm.first_tier import operation_name
-from ..wasm.ops import COMPARISON, CONDITION, LOAD, OPS, SPECIAL, STORE, VECTOR, Op
+from ..wasm.ops import ATOMIC, COMPARISON, CONDITION, LOAD, OPS, SPECIAL, STORE, VECTOR, Op
 from ..wasm.types import F32, F64, I32, I64, V128, llvm_type
 from .machine import FLOAT_TYPE, current
 
@@ -747,7 +747,7 @@ def _check_operations() -> Iterator[Operation]:
 def operations() -> Iterator[Operation]:
     """All operations that stencils are made of."""
     for op in OPS.values():
-        if op.kind in (SPECIAL, VECTOR) or op.first_tier != "i":
+        if op.kind in (SPECIAL, VECTOR, ATOMIC) or op.first_tier != "i":
             continue
         if op.kind == LOAD:
             yield from (_load_operation(op, suffix) for suffix in (*OFFSETS, FIXED))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from .ops import FREE_OF_FUEL, IMMEDIATES, INTERPRETED, MAKES_NANS, OPS, VECTOR, Op
+from .ops import ATOMIC, FREE_OF_FUEL, IMMEDIATES, INTERPRETED, MAKES_NANS, OPS, VECTOR, Op
 from .types import I32, I64, V128
 
-_PREFIXED = 0xFC
+_PREFIXED, _ATOMIC = 0xFC, 0xFE
 # The interpreter has code of its own for these: 16 bytes that stay as they are.
 _PLAIN_VECTORS = ("v128.load", "v128.store", "v128.const")
 # An access of a vector row is one of these, by its bytes: of loads before what the row computes, of stores behind it.
@@ -14,7 +14,7 @@ _STORES = {1: "I32_STORE8", 2: "I32_STORE16", 4: "I32_STORE", 8: "I64_STORE"}
 
 
 def encodings(page: int) -> dict[int, str]:
-    """Opcode within a page (0: of one byte; 0xFC) -> how its immediates are encoded, a letter each (`IMMEDIATES`).
+    """Opcode within a page (0: of one byte; 0xFC, 0xFE) -> how immediates are encoded, a letter each (`IMMEDIATES`).
 
     Only what the interpreter takes is there.
 
@@ -84,6 +84,17 @@ def vector_row(op: Op) -> str:
     return f"{op.code & 0xFFF:#04x}, {operation_name(op)}, {vector_form(op)}, {access}, {vectors:#x}"
 
 
+def atomic_row(op: Op) -> str:
+    """The arguments of the header's macro: sub-opcode, operation, bytes of the access, operands, whether there is a
+    result.
+
+    >>> from .ops import OP_BY_NAME
+    >>> atomic_row(OP_BY_NAME["i64.atomic.rmw8.xchg_u"])
+    '0x45, xchg, 1, 2, 1'
+    """
+    return f"{op.code & 0xFF:#04x}, {op.lowering}, {op.access_bytes}, {len(op.params)}, {int(bool(op.result))}"
+
+
 def render_header() -> str:
     """The text of ``runtime_c/wj_opcodes.h``."""
     lines = [
@@ -94,7 +105,7 @@ def render_header() -> str:
         " * bytes; m memory argument; b block type; l labels of br_table; t value types, counted; h heap type; 1 a",
         " * byte; w 16 bytes. */",
     ]
-    for name, page in (("OPCODES", 0), ("PREFIXED_OPCODES", _PREFIXED)):
+    for name, page in (("OPCODES", 0), ("PREFIXED_OPCODES", _PREFIXED), ("ATOMIC_OPCODES", _ATOMIC)):
         rows = [f'    X({code:#04x}, "{letters}")' for code, letters in encodings(page).items()]
         lines.append(f"#define WJ_{name}(X) \\")
         lines += [f"{row} \\" for row in rows[:-1]] + [rows[-1]]
@@ -113,6 +124,13 @@ def render_header() -> str:
     rows = [f"    X({vector_row(op)})" for op in vector_rows()]
     lines += [f"{row} \\" for row in rows[:-1]] + [rows[-1]]
     lines.append(f"enum {{ WJ_VECTOR_ROW_COUNT = {len(rows)} }};")
+    lines += [
+        "/* Atomic instructions with an access: sub-opcode, operation, bytes, operands, whether it has a result. */",
+        "#define WJ_ATOMIC_ROWS(X) \\",
+    ]
+    atomics = [op for _, op in sorted(OPS.items()) if op.kind == ATOMIC and op.access_bytes]
+    rows = [f"    X({atomic_row(op)})" for op in atomics]
+    lines += [f"{row} \\" for row in rows[:-1]] + [rows[-1]]
     for what, name, codes in (
         ("of what takes no fuel", "FREE_OF_FUEL", FREE_OF_FUEL),
         ("of what may make a NaN", "MAKES_NANS", MAKES_NANS),

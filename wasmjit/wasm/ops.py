@@ -265,73 +265,73 @@ fc14 i64.sub128           i wide_arithmetic               special
 fc15 i64.mul_wide_s       i wide_arithmetic               special
 fc16 i64.mul_wide_u       i wide_arithmetic               special
 
-fe00 memory.atomic.notify       c threads atomic i32 i32 -> i32      atomic notify i32 i32
-fe01 memory.atomic.wait32       c threads atomic i32 i32 i64 -> i32  atomic wait i32 i32
-fe02 memory.atomic.wait64       c threads atomic i32 i64 i64 -> i32  atomic wait i64 i64
-fe03 atomic.fence               c threads zero ->                    atomic fence
-fe10 i32.atomic.load            c threads atomic i32 -> i32          atomic load i32 i32
-fe11 i64.atomic.load            c threads atomic i32 -> i64          atomic load i64 i64
-fe12 i32.atomic.load8_u         c threads atomic i32 -> i32          atomic load i8 i32
-fe13 i32.atomic.load16_u        c threads atomic i32 -> i32          atomic load i16 i32
-fe14 i64.atomic.load8_u         c threads atomic i32 -> i64          atomic load i8 i64
-fe15 i64.atomic.load16_u        c threads atomic i32 -> i64          atomic load i16 i64
-fe16 i64.atomic.load32_u        c threads atomic i32 -> i64          atomic load i32 i64
-fe17 i32.atomic.store           c threads atomic i32 i32 ->          atomic store i32 i32
-fe18 i64.atomic.store           c threads atomic i32 i64 ->          atomic store i64 i64
-fe19 i32.atomic.store8          c threads atomic i32 i32 ->          atomic store i8 i32
-fe1a i32.atomic.store16         c threads atomic i32 i32 ->          atomic store i16 i32
-fe1b i64.atomic.store8          c threads atomic i32 i64 ->          atomic store i8 i64
-fe1c i64.atomic.store16         c threads atomic i32 i64 ->          atomic store i16 i64
-fe1d i64.atomic.store32         c threads atomic i32 i64 ->          atomic store i32 i64
-fe1e i32.atomic.rmw.add         c threads atomic i32 i32 -> i32      atomic add i32 i32
-fe1f i64.atomic.rmw.add         c threads atomic i32 i64 -> i64      atomic add i64 i64
-fe20 i32.atomic.rmw8.add_u      c threads atomic i32 i32 -> i32      atomic add i8 i32
-fe21 i32.atomic.rmw16.add_u     c threads atomic i32 i32 -> i32      atomic add i16 i32
-fe22 i64.atomic.rmw8.add_u      c threads atomic i32 i64 -> i64      atomic add i8 i64
-fe23 i64.atomic.rmw16.add_u     c threads atomic i32 i64 -> i64      atomic add i16 i64
-fe24 i64.atomic.rmw32.add_u     c threads atomic i32 i64 -> i64      atomic add i32 i64
-fe25 i32.atomic.rmw.sub         c threads atomic i32 i32 -> i32      atomic sub i32 i32
-fe26 i64.atomic.rmw.sub         c threads atomic i32 i64 -> i64      atomic sub i64 i64
-fe27 i32.atomic.rmw8.sub_u      c threads atomic i32 i32 -> i32      atomic sub i8 i32
-fe28 i32.atomic.rmw16.sub_u     c threads atomic i32 i32 -> i32      atomic sub i16 i32
-fe29 i64.atomic.rmw8.sub_u      c threads atomic i32 i64 -> i64      atomic sub i8 i64
-fe2a i64.atomic.rmw16.sub_u     c threads atomic i32 i64 -> i64      atomic sub i16 i64
-fe2b i64.atomic.rmw32.sub_u     c threads atomic i32 i64 -> i64      atomic sub i32 i64
-fe2c i32.atomic.rmw.and         c threads atomic i32 i32 -> i32      atomic and i32 i32
-fe2d i64.atomic.rmw.and         c threads atomic i32 i64 -> i64      atomic and i64 i64
-fe2e i32.atomic.rmw8.and_u      c threads atomic i32 i32 -> i32      atomic and i8 i32
-fe2f i32.atomic.rmw16.and_u     c threads atomic i32 i32 -> i32      atomic and i16 i32
-fe30 i64.atomic.rmw8.and_u      c threads atomic i32 i64 -> i64      atomic and i8 i64
-fe31 i64.atomic.rmw16.and_u     c threads atomic i32 i64 -> i64      atomic and i16 i64
-fe32 i64.atomic.rmw32.and_u     c threads atomic i32 i64 -> i64      atomic and i32 i64
-fe33 i32.atomic.rmw.or          c threads atomic i32 i32 -> i32      atomic or i32 i32
-fe34 i64.atomic.rmw.or          c threads atomic i32 i64 -> i64      atomic or i64 i64
-fe35 i32.atomic.rmw8.or_u       c threads atomic i32 i32 -> i32      atomic or i8 i32
-fe36 i32.atomic.rmw16.or_u      c threads atomic i32 i32 -> i32      atomic or i16 i32
-fe37 i64.atomic.rmw8.or_u       c threads atomic i32 i64 -> i64      atomic or i8 i64
-fe38 i64.atomic.rmw16.or_u      c threads atomic i32 i64 -> i64      atomic or i16 i64
-fe39 i64.atomic.rmw32.or_u      c threads atomic i32 i64 -> i64      atomic or i32 i64
-fe3a i32.atomic.rmw.xor         c threads atomic i32 i32 -> i32      atomic xor i32 i32
-fe3b i64.atomic.rmw.xor         c threads atomic i32 i64 -> i64      atomic xor i64 i64
-fe3c i32.atomic.rmw8.xor_u      c threads atomic i32 i32 -> i32      atomic xor i8 i32
-fe3d i32.atomic.rmw16.xor_u     c threads atomic i32 i32 -> i32      atomic xor i16 i32
-fe3e i64.atomic.rmw8.xor_u      c threads atomic i32 i64 -> i64      atomic xor i8 i64
-fe3f i64.atomic.rmw16.xor_u     c threads atomic i32 i64 -> i64      atomic xor i16 i64
-fe40 i64.atomic.rmw32.xor_u     c threads atomic i32 i64 -> i64      atomic xor i32 i64
-fe41 i32.atomic.rmw.xchg        c threads atomic i32 i32 -> i32      atomic xchg i32 i32
-fe42 i64.atomic.rmw.xchg        c threads atomic i32 i64 -> i64      atomic xchg i64 i64
-fe43 i32.atomic.rmw8.xchg_u     c threads atomic i32 i32 -> i32      atomic xchg i8 i32
-fe44 i32.atomic.rmw16.xchg_u    c threads atomic i32 i32 -> i32      atomic xchg i16 i32
-fe45 i64.atomic.rmw8.xchg_u     c threads atomic i32 i64 -> i64      atomic xchg i8 i64
-fe46 i64.atomic.rmw16.xchg_u    c threads atomic i32 i64 -> i64      atomic xchg i16 i64
-fe47 i64.atomic.rmw32.xchg_u    c threads atomic i32 i64 -> i64      atomic xchg i32 i64
-fe48 i32.atomic.rmw.cmpxchg     c threads atomic i32 i32 i32 -> i32  atomic cmpxchg i32 i32
-fe49 i64.atomic.rmw.cmpxchg     c threads atomic i32 i64 i64 -> i64  atomic cmpxchg i64 i64
-fe4a i32.atomic.rmw8.cmpxchg_u  c threads atomic i32 i32 i32 -> i32  atomic cmpxchg i8 i32
-fe4b i32.atomic.rmw16.cmpxchg_u c threads atomic i32 i32 i32 -> i32  atomic cmpxchg i16 i32
-fe4c i64.atomic.rmw8.cmpxchg_u  c threads atomic i32 i64 i64 -> i64  atomic cmpxchg i8 i64
-fe4d i64.atomic.rmw16.cmpxchg_u c threads atomic i32 i64 i64 -> i64  atomic cmpxchg i16 i64
-fe4e i64.atomic.rmw32.cmpxchg_u c threads atomic i32 i64 i64 -> i64  atomic cmpxchg i32 i64
+fe00 memory.atomic.notify       i threads atomic i32 i32 -> i32      atomic notify i32 i32
+fe01 memory.atomic.wait32       i threads atomic i32 i32 i64 -> i32  atomic wait i32 i32
+fe02 memory.atomic.wait64       i threads atomic i32 i64 i64 -> i32  atomic wait i64 i64
+fe03 atomic.fence               i threads zero ->                    atomic fence
+fe10 i32.atomic.load            i threads atomic i32 -> i32          atomic load i32 i32
+fe11 i64.atomic.load            i threads atomic i32 -> i64          atomic load i64 i64
+fe12 i32.atomic.load8_u         i threads atomic i32 -> i32          atomic load i8 i32
+fe13 i32.atomic.load16_u        i threads atomic i32 -> i32          atomic load i16 i32
+fe14 i64.atomic.load8_u         i threads atomic i32 -> i64          atomic load i8 i64
+fe15 i64.atomic.load16_u        i threads atomic i32 -> i64          atomic load i16 i64
+fe16 i64.atomic.load32_u        i threads atomic i32 -> i64          atomic load i32 i64
+fe17 i32.atomic.store           i threads atomic i32 i32 ->          atomic store i32 i32
+fe18 i64.atomic.store           i threads atomic i32 i64 ->          atomic store i64 i64
+fe19 i32.atomic.store8          i threads atomic i32 i32 ->          atomic store i8 i32
+fe1a i32.atomic.store16         i threads atomic i32 i32 ->          atomic store i16 i32
+fe1b i64.atomic.store8          i threads atomic i32 i64 ->          atomic store i8 i64
+fe1c i64.atomic.store16         i threads atomic i32 i64 ->          atomic store i16 i64
+fe1d i64.atomic.store32         i threads atomic i32 i64 ->          atomic store i32 i64
+fe1e i32.atomic.rmw.add         i threads atomic i32 i32 -> i32      atomic add i32 i32
+fe1f i64.atomic.rmw.add         i threads atomic i32 i64 -> i64      atomic add i64 i64
+fe20 i32.atomic.rmw8.add_u      i threads atomic i32 i32 -> i32      atomic add i8 i32
+fe21 i32.atomic.rmw16.add_u     i threads atomic i32 i32 -> i32      atomic add i16 i32
+fe22 i64.atomic.rmw8.add_u      i threads atomic i32 i64 -> i64      atomic add i8 i64
+fe23 i64.atomic.rmw16.add_u     i threads atomic i32 i64 -> i64      atomic add i16 i64
+fe24 i64.atomic.rmw32.add_u     i threads atomic i32 i64 -> i64      atomic add i32 i64
+fe25 i32.atomic.rmw.sub         i threads atomic i32 i32 -> i32      atomic sub i32 i32
+fe26 i64.atomic.rmw.sub         i threads atomic i32 i64 -> i64      atomic sub i64 i64
+fe27 i32.atomic.rmw8.sub_u      i threads atomic i32 i32 -> i32      atomic sub i8 i32
+fe28 i32.atomic.rmw16.sub_u     i threads atomic i32 i32 -> i32      atomic sub i16 i32
+fe29 i64.atomic.rmw8.sub_u      i threads atomic i32 i64 -> i64      atomic sub i8 i64
+fe2a i64.atomic.rmw16.sub_u     i threads atomic i32 i64 -> i64      atomic sub i16 i64
+fe2b i64.atomic.rmw32.sub_u     i threads atomic i32 i64 -> i64      atomic sub i32 i64
+fe2c i32.atomic.rmw.and         i threads atomic i32 i32 -> i32      atomic and i32 i32
+fe2d i64.atomic.rmw.and         i threads atomic i32 i64 -> i64      atomic and i64 i64
+fe2e i32.atomic.rmw8.and_u      i threads atomic i32 i32 -> i32      atomic and i8 i32
+fe2f i32.atomic.rmw16.and_u     i threads atomic i32 i32 -> i32      atomic and i16 i32
+fe30 i64.atomic.rmw8.and_u      i threads atomic i32 i64 -> i64      atomic and i8 i64
+fe31 i64.atomic.rmw16.and_u     i threads atomic i32 i64 -> i64      atomic and i16 i64
+fe32 i64.atomic.rmw32.and_u     i threads atomic i32 i64 -> i64      atomic and i32 i64
+fe33 i32.atomic.rmw.or          i threads atomic i32 i32 -> i32      atomic or i32 i32
+fe34 i64.atomic.rmw.or          i threads atomic i32 i64 -> i64      atomic or i64 i64
+fe35 i32.atomic.rmw8.or_u       i threads atomic i32 i32 -> i32      atomic or i8 i32
+fe36 i32.atomic.rmw16.or_u      i threads atomic i32 i32 -> i32      atomic or i16 i32
+fe37 i64.atomic.rmw8.or_u       i threads atomic i32 i64 -> i64      atomic or i8 i64
+fe38 i64.atomic.rmw16.or_u      i threads atomic i32 i64 -> i64      atomic or i16 i64
+fe39 i64.atomic.rmw32.or_u      i threads atomic i32 i64 -> i64      atomic or i32 i64
+fe3a i32.atomic.rmw.xor         i threads atomic i32 i32 -> i32      atomic xor i32 i32
+fe3b i64.atomic.rmw.xor         i threads atomic i32 i64 -> i64      atomic xor i64 i64
+fe3c i32.atomic.rmw8.xor_u      i threads atomic i32 i32 -> i32      atomic xor i8 i32
+fe3d i32.atomic.rmw16.xor_u     i threads atomic i32 i32 -> i32      atomic xor i16 i32
+fe3e i64.atomic.rmw8.xor_u      i threads atomic i32 i64 -> i64      atomic xor i8 i64
+fe3f i64.atomic.rmw16.xor_u     i threads atomic i32 i64 -> i64      atomic xor i16 i64
+fe40 i64.atomic.rmw32.xor_u     i threads atomic i32 i64 -> i64      atomic xor i32 i64
+fe41 i32.atomic.rmw.xchg        i threads atomic i32 i32 -> i32      atomic xchg i32 i32
+fe42 i64.atomic.rmw.xchg        i threads atomic i32 i64 -> i64      atomic xchg i64 i64
+fe43 i32.atomic.rmw8.xchg_u     i threads atomic i32 i32 -> i32      atomic xchg i8 i32
+fe44 i32.atomic.rmw16.xchg_u    i threads atomic i32 i32 -> i32      atomic xchg i16 i32
+fe45 i64.atomic.rmw8.xchg_u     i threads atomic i32 i64 -> i64      atomic xchg i8 i64
+fe46 i64.atomic.rmw16.xchg_u    i threads atomic i32 i64 -> i64      atomic xchg i16 i64
+fe47 i64.atomic.rmw32.xchg_u    i threads atomic i32 i64 -> i64      atomic xchg i32 i64
+fe48 i32.atomic.rmw.cmpxchg     i threads atomic i32 i32 i32 -> i32  atomic cmpxchg i32 i32
+fe49 i64.atomic.rmw.cmpxchg     i threads atomic i32 i64 i64 -> i64  atomic cmpxchg i64 i64
+fe4a i32.atomic.rmw8.cmpxchg_u  i threads atomic i32 i32 i32 -> i32  atomic cmpxchg i8 i32
+fe4b i32.atomic.rmw16.cmpxchg_u i threads atomic i32 i32 i32 -> i32  atomic cmpxchg i16 i32
+fe4c i64.atomic.rmw8.cmpxchg_u  i threads atomic i32 i64 i64 -> i64  atomic cmpxchg i8 i64
+fe4d i64.atomic.rmw16.cmpxchg_u i threads atomic i32 i64 i64 -> i64  atomic cmpxchg i16 i64
+fe4e i64.atomic.rmw32.cmpxchg_u i threads atomic i32 i64 i64 -> i64  atomic cmpxchg i32 i64
 """
 
 # Opcode: the prefix 0xFD and three digits of sub-opcode.

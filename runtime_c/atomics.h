@@ -1,0 +1,20 @@
+/* Where an atomic instruction accesses a memory (atomics.c, atomic_wait.c). */
+#ifndef WJ_ATOMICS_H
+#define WJ_ATOMICS_H
+
+#include "boundary.h"
+
+/* Traps unless it is a multiple of the access's size, and in the memory. */
+static inline uint8_t *wj_atomic_place(const wj_memory *memory, uint64_t address, uint64_t offset, uint64_t size_bytes)
+{
+    uint64_t start = address + offset;
+    if (UNLIKELY(start % size_bytes != 0)) {
+        wj_trap(WJ_TRAP_HEAP_MISALIGNED, 0);
+    }
+    if (start < address || !wj_in_bounds(start, size_bytes, __atomic_load_n(&memory->size_bytes, __ATOMIC_ACQUIRE))) {
+        wj_trap(WJ_TRAP_MEMORY_OUT_OF_BOUNDS, 0);
+    }
+    return memory->base + start;
+}
+
+#endif
