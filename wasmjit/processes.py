@@ -31,16 +31,18 @@ INTERPRETER_VARIABLE = "WASMJIT_PYTHON"
 _PROGRAM = """
 import gc
 gc.disable()
-import json, os, sys, types
-sys.path[:], package, parent, main, version, niceness, arguments = json.loads(sys.argv[1])
+import os, sys
+sys.path[:], package, parent, main, version, niceness, arguments = eval(sys.argv[1])
 try:
     os.nice(niceness)
 except OSError:
     pass
-module = types.ModuleType("wasmjit")
+module = type(sys)("wasmjit")
 module.__path__ = [package]
 sys.modules["wasmjit"] = module
 try:
+    if main == "wasmjit.compile.worker":
+        import wasmjit.compile.quick_imports
     if version != sys.version.split()[0]:
         raise RuntimeError("it is Python " + sys.version.split()[0] + ", not " + version)
     from wasmjit.processes import Parent, give_way
@@ -49,6 +51,7 @@ try:
     from importlib import import_module
     serve = import_module(main).serve
 except Exception as error:
+    import json
     from struct import pack
     fields = json.dumps({"fatal": f"{type(error).__name__}: {error}"}).encode()
     os.write(1, pack("<II", len(fields), 0) + fields)
@@ -135,15 +138,15 @@ def start(
     its imports on. Raises CompileError.
     """
     prepare()
-    import json
     import subprocess
 
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     if not sys.flags.ignore_environment and "PYTHONHOME" in os.environ:
         environment["PYTHONHOME"] = os.environ["PYTHONHOME"]
-    paths = [path for path in sys.path if path and isinstance(path, str)]
+    paths = [str.__str__(path) for path in sys.path if path and isinstance(path, str)]
     version = sys.version.split()[0]
-    argument = json.dumps([paths, _PACKAGE, os.getpid(), main, version, niceness, arguments or {}])
+    # Plain values, which need no module to be read: `json` would be a tenth of a worker's start.
+    argument = repr([paths, _PACKAGE, os.getpid(), main, version, niceness, arguments or {}])
     ours: list[int] = []
     theirs: list[int] = []
     words = _file_for_words()
@@ -193,7 +196,6 @@ def prepare() -> None:
     global _is_prepared
     if not _is_prepared:
         with importing():
-            import json  # noqa: F401
             import subprocess  # noqa: F401
         _is_prepared = True
 

@@ -13,6 +13,7 @@ import pytest
 from tests.processors import lacks
 from wasmjit import ArtifactError, Config, Engine, Func, FuncType, Instance, Linker, Module, Store, ValType
 from wasmjit.artifact import Artifact
+from wasmjit.compile import llvm as compiler
 from wasmjit.compile import processors
 from wasmjit.compile.pipeline import resolve_target
 from wasmjit.target import host_machine, parse_features
@@ -164,3 +165,18 @@ def test_what_the_kernel_does_not_tell_is_not_used_here() -> None:
         found = parse_features(of_llvm(None, None, None)[2])
     assert found and not UNTOLD_FEATURES & set(found)
     assert missing_features(parse_features(of_llvm(None, None, None)[2])) == []
+
+
+@pytest.mark.parametrize(
+    ("cpu", "features"),
+    [("x86-64-v2", "-avx,-avx512f"), ("x86-64-v3", "+avx,+avx2,-avx512f"), ("znver3", "+avx512f,+avx,-avx512f")],
+)
+def test_features_that_are_named_tell_the_vector_registers(cpu: str, features: str) -> None:
+    """Those of this machine are: code is compiled to see it for others."""
+    assert compiler.vector_registers(X86, cpu, features) == compiler.vector_registers(X86, cpu, "")
+    assert not compiler.vector_registers(X86, cpu, "").have_masks
+
+
+def test_features_that_are_added_tell_of_masks() -> None:
+    for features in ("+avx512f", "-avx512f,+avx512f", "-avx512f,+avx512vl"):
+        assert compiler.vector_registers(X86, "x86-64-v3", features).have_masks

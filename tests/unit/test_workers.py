@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import gc
+import io
+import json
 import mmap
 import os
 import signal
@@ -20,7 +22,7 @@ import pytest
 import wasmjit
 from tests.timing import becomes_true
 from wasmjit import Config, processes, thresholds
-from wasmjit.compile import workers
+from wasmjit.compile import quick_imports, wire, workers
 from wasmjit.compile.pipeline import _request_fields
 from wasmjit.compile.workers import Pending, Worker, WorkerPool, background_pool
 from wasmjit.processes import CompilerDiedError, last_words
@@ -224,12 +226,16 @@ def test_a_request_that_an_interrupt_kept_from_being_made_ends_quietly() -> None
 _IMPORTS = """
 import sys
 import wasmjit.compile.worker as worker
-from wasmjit.compile import llvm
-assert not {"importlib.resources", "llvmlite.ir", "platform", "pathlib"} & set(sys.modules)
+from wasmjit.compile import llvm, quick_imports
+assert not {"importlib.resources", "llvmlite.ir", "platform", "pathlib", "json", "signal"} & set(sys.modules)
+assert sys.modules["enum"].__file__ and llvm.llvm.Linkage.external == 0
+assert isinstance(sys.modules["typing"], quick_imports._Typing)
+from typing import get_type_hints  # whoever needs more has it
+assert sys.modules["typing"].__file__ and get_type_hints(worker.serve)["return"] is type(None)
 if "-slowly" in sys.argv:  # llvmlite is not as it was
     for name in [name for name in sys.modules if name.startswith("llvmlite") or name == "wasmjit.compile.llvm"]:
         del sys.modules[name]
-    worker._Names.__getattr__ = lambda *_: 1 // 0
+    quick_imports._Names.__getattr__ = lambda *_: 1 // 0
     worker._import_quickly()
     assert not any(name.startswith("llvmlite") for name in sys.modules)
     from importlib import import_module
@@ -247,6 +253,40 @@ def test_a_worker_imports_what_it_needs(how: str) -> None:
     bare = "import sys, types\nsys.modules['wasmjit'] = module = types.ModuleType('wasmjit')\n"
     bare += f"module.__path__ = {wasmjit.__path__!r}\nsys.path[:] = {sys.path!r}\n"
     subprocess.run([sys.executable, "-S", "-c", bare + _IMPORTS, how], check=True)
+
+
+def test_named_tuples_of_a_worker_are_those_of_the_library() -> None:
+    class Pair(quick_imports._NamedTuple):  # type: ignore[misc]
+        """Two."""
+
+        first: int
+        second: str = "b"
+
+        def both(self) -> str:
+            return f"{self.first}{self.second}"
+
+    pair = Pair(1)  # type: ignore[call-arg]
+    assert pair == (1, "b") and pair.second == "b" and pair.both() == "1b" and Pair.__doc__ == "Two."
+    assert pair._replace(first=2).both() == "2b" and repr(pair) == "Pair(first=1, second='b')"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"a": "b", "seconds": 0.25, "tiny": 1e-300},
+        {"error": 'a "quoted" \\ line\nand \udc80\u1234'},
+        {"number": 3, "truth": True, "nothing": None, "list": ["a"]},
+    ],
+)
+def test_messages_are_what_was_written(fields: dict[str, Any]) -> None:
+    for write, read in ((wire.write_message, wire.read_message), (wire.write_request, wire.read_request)):
+        stream = io.BytesIO()
+        write(stream, fields, b"body")
+        write(stream, {}, b"")
+        stream.seek(0)
+        assert read(stream) == (fields, b"body") and read(stream) == ({}, b"") and read(stream) is None
+    assert json.loads(wire._json(fields)) == fields
 
 
 @pytest.mark.parametrize("num_processors", [1, 2])

@@ -17,11 +17,15 @@ from __future__ import annotations
 import contextlib
 import math
 import resource
-import signal
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .patterns import late
+
+if TYPE_CHECKING:
+    from signal import SIGXCPU
+else:
+    from _signal import SIGXCPU  # `signal` makes enumerations of all that it has, which a worker would wait for
 
 # What LLVM takes the square of, or more, and how much of it functions of real programs have. The latter were counted in
 # the 440 functions above 10 kB of SQLite, QuickJS, PHP, CPython, Ruby, GCC and others (docs/rationale.md).
@@ -93,7 +97,7 @@ _LAST = ("none", PLAIN)
 
 _INHERITED_ADDRESS_SPACE = resource.getrlimit(resource.RLIMIT_AS)[0]
 # How a process ends that has used up its processor time.
-OUT_OF_TIME = -signal.SIGXCPU
+OUT_OF_TIME = -SIGXCPU
 
 
 def may_be_tangled(*, lines: int, edges: int, sets: int, loops: int, checks: int, operands: int, carried: int) -> bool:

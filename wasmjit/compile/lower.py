@@ -42,19 +42,30 @@ def canonical_text(result: str, raw: str, llvm: str) -> str:
 Render = Callable[[str, str, str], str]
 
 
-def _renderers(canonical: bool) -> dict[int, Render]:
-    """By opcode; the result of a comparison is an i1.
+def is_text(op: Op) -> bool:
+    """Whether a row's lowering is a text."""
+    return op.kind not in (SPECIAL, VECTOR, LOAD, STORE, ATOMIC) and not op.lowering.startswith("@")
 
-    The table's texts become f-strings once, here: formatting is what IR generation spends its time on.
+
+class Renderers(dict[int, Render]):
+    """By opcode, of rows that are a text; the result of a comparison is an i1.
+
+    The table's texts become f-strings, as formatting is what IR generation spends its time on: each when it is first
+    used, since all of them take as long as importing half of the compiler.
     """
-    renderers: dict[int, Render] = {}
-    for code, op in OPS.items():
-        if op.kind in (SPECIAL, VECTOR, LOAD, STORE, ATOMIC) or op.lowering.startswith("@"):
-            continue
+
+    def __init__(self, canonical: bool) -> None:
+        super().__init__()
+        self._canonical = canonical
+
+    def __missing__(self, code: int) -> Render:
+        op = OPS[code]
+        if not is_text(op):
+            raise KeyError(code)
         text = op.lowering.lstrip("?~")
         if op.kind in (COMPARISON, CONDITION):
             text = "{r} = " + text
-        if canonical and code in MAKES_NANS:
+        if self._canonical and code in MAKES_NANS:
             llvm = llvm_type(op.result)
             text = text.replace("{r} =", "{r}x =")
             raw = "{r}x"
@@ -63,17 +74,18 @@ def _renderers(canonical: bool) -> dict[int, Render]:
                 raw = "{r}f"
             text += "; " + canonical_text("{r}", raw, llvm)
         source = "\\n".join("  " + line.strip() for line in text.split(";"))
-        renderers[code] = eval(f'lambda r, a, b: f"{source}"')
-    return renderers
+        render: Render = eval(f'lambda r, a, b: f"{source}"')
+        self[code] = render
+        return render
 
 
-TEMPLATES = _renderers(canonical=False)
+TEMPLATES = Renderers(canonical=False)
 
 
 @functools.cache
-def templates(canonical: bool) -> dict[int, Render]:
+def templates(canonical: bool) -> Renderers:
     """The renderers with or without Config.nan_canonicalization."""
-    return _renderers(canonical=True) if canonical else TEMPLATES
+    return Renderers(canonical=True) if canonical else TEMPLATES
 
 
 class NumericEmitter(AnchoringEmitter):

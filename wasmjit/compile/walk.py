@@ -18,7 +18,7 @@ from ..wasm.lowering import FAST_ROWS
 from ..wasm.ops import COMPARISON, CONDITION, FLOAT_BINARY, FREE_OF_FUEL, LOAD, OP_BY_NAME, STORE, Op
 from ..wasm.types import I32
 from .function import FunctionLowering
-from .lower import Render
+from .lower import Render, Renderers, is_text
 from .lower import templates as templates_of
 
 # The text of one-byte constants.
@@ -217,6 +217,19 @@ def _with_local_writes(methods: list[Method]) -> list[Method]:
 _METHODS, _TRACKING_METHODS = _with_local_writes(METHODS), _with_local_writes(TRACKING_METHODS)
 
 
+def _late_template(rows: list[_TextRow | None], templates: Renderers, code: int) -> Render:
+    """What makes the renderer of a row when it is first used, and puts it in its place."""
+
+    def render(result: str, a: str, b: str) -> str:
+        template = templates[code]
+        row = rows[code]
+        assert row is not None
+        rows[code] = (*row[:3], template, *row[4:])
+        return template(result, a, b)
+
+    return render
+
+
 @functools.cache
 def _text_rows(canonical: bool, address_type: int) -> list[_TextRow | None]:
     """By opcode, with or without Config.nan_canonicalization, where memories have this address type."""
@@ -227,7 +240,7 @@ def _text_rows(canonical: bool, address_type: int) -> list[_TextRow | None]:
             rows.append(None)
             continue
         first, second, result, _, row = fast
-        template = templates.get(row.code)
+        template = _late_template(rows, templates, row.code) if is_text(row) else None
         method = _METHOD_OF_KIND.get(row.kind, None if template else LoweringWalker.irregular)
         if template is None and row.kind == FLOAT_BINARY:
             method = LoweringWalker.irregular

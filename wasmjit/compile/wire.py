@@ -1,8 +1,12 @@
-"""Messages between the compiler and its worker processes: two lengths, a JSON head, a body."""
+"""Messages between the compiler and its worker processes: two lengths, a head, a body.
+
+The head is JSON, but of what a worker is asked, which it need not import `json` for: it is one with what asks, and the
+same Python. What LLVM was given comes from anywhere, and what a worker says is read as what may come from anywhere.
+"""
 
 from __future__ import annotations
 
-import json
+import marshal
 import struct
 from typing import IO, Any
 
@@ -11,15 +15,28 @@ LENGTHS = struct.Struct("<II")
 
 def read_message(stream: IO[bytes]) -> tuple[dict[str, Any], bytes] | None:
     """The next message, or None if the stream ends before or within it."""
-    head = _read(stream, LENGTHS.size)
-    if head is None:
+    parts = _read_parts(stream)
+    if parts is None:
         return None
-    head_bytes, body_bytes = LENGTHS.unpack(head)
-    fields = _read(stream, head_bytes)
+    import json
+
+    return json.loads(parts[0]), parts[1]
+
+
+def read_request(stream: IO[bytes]) -> tuple[dict[str, Any], bytes] | None:
+    """The same of what `write_request` wrote. For a worker."""
+    parts = _read_parts(stream)
+    return None if parts is None else (marshal.loads(parts[0]), parts[1])
+
+
+def _read_parts(stream: IO[bytes]) -> tuple[bytes, bytes] | None:
+    lengths = _read(stream, LENGTHS.size)
+    if lengths is None:
+        return None
+    head_bytes, body_bytes = LENGTHS.unpack(lengths)
+    head = _read(stream, head_bytes)
     body = _read(stream, body_bytes)
-    if fields is None or body is None:
-        return None
-    return json.loads(fields), body
+    return None if head is None or body is None else (head, body)
 
 
 def _read(stream: IO[bytes], size_bytes: int) -> bytes | None:
@@ -37,7 +54,30 @@ def _read(stream: IO[bytes], size_bytes: int) -> bytes | None:
 
 def write_message(stream: IO[bytes], fields: dict[str, Any], body: bytes) -> None:
     """Writes one message."""
-    head = json.dumps(fields).encode()
+    _write_parts(stream, _json(fields).encode(), body)
+
+
+def write_request(stream: IO[bytes], fields: dict[str, Any], body: bytes) -> None:
+    """The same, for a worker."""
+    _write_parts(stream, marshal.dumps(fields), body)
+
+
+def _json(fields: dict[str, Any]) -> str:
+    """JSON of plain fields, without the library's module."""
+    parts = []
+    for name, value in fields.items():
+        if type(value) is str and value.isascii() and value.isprintable() and not set('"\\') & set(value):
+            parts.append(f'"{name}": "{value}"')
+        elif type(value) is float and value - value == 0:
+            parts.append(f'"{name}": {value!r}')
+        else:
+            import json
+
+            return json.dumps(fields)
+    return "{" + ", ".join(parts) + "}"
+
+
+def _write_parts(stream: IO[bytes], head: bytes, body: bytes) -> None:
     _write(stream, LENGTHS.pack(len(head), len(body)) + head)
     _write(stream, body)
     stream.flush()

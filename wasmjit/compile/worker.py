@@ -1,60 +1,28 @@
-"""A worker's start: its main function, and the import of llvmlite without what takes most of that.
-
-To find its library, llvmlite imports half of the standard library, and for names that only `TypeRef.as_ir` has use
-for, its own generator of LLVM IR: two thirds of the processor time that a worker took to start, which the program
-waits for where there is one processor. Here are stand-ins for these, in this process alone.
-"""
+"""A worker's start: its main function, and the import of llvmlite without what takes most of that."""
 
 from __future__ import annotations
 
-import contextlib
-import os
+import ctypes  # noqa: F401  # before llvmlite does: these two have use for what stands in for something there
+import re  # noqa: F401
 import sys
-from types import ModuleType
 
-_LLVM = __name__.rpartition(".")[0] + ".llvm"
-
-
-class _Names(ModuleType):
-    """A module that is asked for names of types, which nobody uses."""
-
-    def __getattr__(self, name: str) -> type:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return object
-
-
-class _Folder:
-    """What `importlib.resources.files` makes of a package in a folder."""
-
-    def __init__(self, package: str) -> None:
-        self.path = sys.modules[package].__path__[0]
-
-    def __truediv__(self, name: str) -> str:
-        return os.path.join(self.path, name)
-
-
-def _stand_ins() -> dict[str, ModuleType]:
-    resources = ModuleType("importlib.resources")
-    resources.files = _Folder  # type: ignore[attr-defined]
-    resources.as_file = contextlib.nullcontext  # type: ignore[attr-defined]
-    platform = ModuleType("platform")
-    platform.machine = lambda: os.uname().machine  # type: ignore[attr-defined]
-    made = {"importlib.resources": resources, "platform": platform, "llvmlite.ir": _Names("llvmlite.ir")}
-    return {name: module for name, module in made.items() if name not in sys.modules}
+from .quick_imports import stand_ins_of_llvmlite
 
 
 def _import_quickly() -> None:
-    stand_ins = _stand_ins()
+    stand_ins = stand_ins_of_llvmlite()
+    hidden = {name: sys.modules.get(name) for name in stand_ins}
     sys.modules.update(stand_ins)
     try:
-        __import__(_LLVM)
+        __import__("llvmlite.binding")
     except Exception:  # another version of llvmlite, or it lies in an archive: then as everybody imports it
-        for name in [name for name in sys.modules if name == _LLVM or name.partition(".")[0] == "llvmlite"]:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "llvmlite"]:
             del sys.modules[name]
     finally:
-        for name, module in stand_ins.items():
-            if sys.modules.get(name) is module:
+        for name, module in hidden.items():
+            if module is not None:
+                sys.modules[name] = module
+            elif sys.modules.get(name) is stand_ins[name]:
                 del sys.modules[name]
 
 

@@ -21,7 +21,7 @@ from .. import processes, thresholds
 from ..errors import CompileError
 from . import limits
 from .crew import Crew
-from .wire import read_message, write_message
+from .wire import read_message, write_request
 
 _PIPE_BYTES = 1 << 20
 # All that were not closed. A `Pending` in a garbage cycle gives its worker back when it is collected: if nobody else
@@ -46,7 +46,7 @@ class Worker:
         """Sends one request; `receive` has to follow, which tells what went wrong."""
         assert self.process.stdin is not None
         with contextlib.suppress(OSError, ValueError):
-            write_message(self.process.stdin, limits.with_budget(fields, len(body)), body)
+            write_request(self.process.stdin, limits.with_budget(fields, len(body)), body)
 
     def receive(self) -> tuple[dict[str, Any], bytes] | None:
         """Waits for the reply. None if the worker had ended before the request because there was none for long.

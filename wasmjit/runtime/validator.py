@@ -7,14 +7,13 @@ the opcode table is generated (``wasm/validator_rows.py``).
 from __future__ import annotations
 
 import itertools
-import queue
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import thresholds
-from ..processes import num_processors, start_thread
+from ..processes import importing, num_processors, start_thread
 from ..wasm import deadline, table_sources
 from ..wasm import types as wt
 from ..wasm.body_facts import (
@@ -28,6 +27,9 @@ from ..wasm.body_facts import (
 )
 from ..wasm.module import Module
 from .native import ffi, lib
+
+if TYPE_CHECKING:
+    import queue
 
 _NO_TYPE = 0xFFFFFFFF
 
@@ -180,13 +182,16 @@ class _Run:
         self._count = len(verdicts)
         self._parts: Iterator[tuple[int, int]] = iter(())
         self._is_over = False
-        self._ended: queue.SimpleQueue[None] = queue.SimpleQueue()  # of each other thread
+        self._ended: queue.SimpleQueue[None]  # of each other thread, where there are such
 
     def run(self, threads: int) -> None:
         """In this thread and `threads` - 1 others, if there can be so many. Raises what `deadline.check` raises."""
         if threads < 2:
             self._look(0, self._count, deadline.check)
             return
+        with importing():  # 1 ms, which small modules do not wait for
+            import queue
+        self._ended = queue.SimpleQueue()
         self._parts = iter(self._cut())  # of a list: threads may take from it
         num_started = 0
         try:
