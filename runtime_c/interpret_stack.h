@@ -148,13 +148,18 @@ static inline void *reserved(translator *t, void *array, size_t count, size_t *r
     return grown;
 }
 
+/* Room for more words; none, and the translation failed, if there is no memory, or too many are there. */
+WJ_INTERNAL void wj_grow_words(translator *t);
+
 static inline void emit(translator *t, uint32_t word)
 {
-    t->words = reserved(t, t->words, t->count, &t->room, 64, sizeof *t->words);
-    t->failed = t->failed || t->count >= MOST_WORDS;
-    if (!t->failed) {
-        t->words[t->count++] = word;
+    if (UNLIKELY(t->count == t->room)) {
+        wj_grow_words(t);
+        if (t->failed) {
+            return;
+        }
     }
+    t->words[t->count++] = word;
 }
 
 static inline void begin(translator *t, uint32_t operation)

@@ -41,10 +41,26 @@ static const row rows[PLAIN_COUNT + SATURATING_COUNT] = {
 #undef WJ_X
 };
 
-static row row_of(uint32_t opcode)
+static row row_behind_prefix(uint32_t number)
 {
-    uint32_t index = ROW_INDEX(opcode);
-    return index < sizeof rows / sizeof rows[0] ? rows[index] : (row){0, OTHER, 0};
+    return number < SATURATING_COUNT ? rows[ROW_INDEX(SATURATING + number)] : (row){0, OTHER, 0};
+}
+
+void wj_grow_words(translator *t)
+{
+    enum { FIRST_WORDS = 256 };
+    if (t->count >= MOST_WORDS) {
+        t->failed = true;
+        return;
+    }
+    size_t wanted = t->room == 0 ? FIRST_WORDS : 2 * t->room;
+    wanted = wanted > MOST_WORDS ? MOST_WORDS : wanted;
+    uint32_t *grown = t->failed ? NULL : realloc(t->words, wanted * sizeof *grown);
+    t->failed = grown == NULL;
+    if (grown != NULL) {
+        t->words = grown;
+        t->room = wanted;
+    }
 }
 
 wj_memory_place wj_memory_argument(translator *t)
@@ -347,7 +363,7 @@ static void wide_arithmetic(translator *t, uint32_t operation, uint32_t operand_
 static void prefixed(translator *t, const uint8_t *at)
 {
     uint32_t number = read_index(t);
-    row found = row_of(0xfc00 + number);
+    row found = row_behind_prefix(number);
     if (found.form != OTHER) {
         regular(t, found, at);
         return;
@@ -705,6 +721,15 @@ static void instruction(translator *t)
 {
     const uint8_t *at = t->at;
     uint8_t opcode = *t->at++;
+    row found = rows[opcode];
+    if (LIKELY(t->live && found.form != OTHER)) {
+        t->cost += t->of->plan.counts_fuel != 0 && takes_fuel(opcode);
+        regular(t, found, at);
+        if (UNLIKELY(t->of->plan.canonical_nans != 0) && makes_nans(opcode)) {
+            make_canonical(t, opcode);
+        }
+        return;
+    }
     const char *immediates = immediates_of(t, opcode);
     if (immediates == NULL) {
         t->failed = true;
@@ -732,15 +757,7 @@ static void instruction(translator *t)
         skip(t, opcode, immediates);
         return;
     }
-    row found = opcode == PREFIX ? (row){0, OTHER, 0} : row_of(opcode);
-    if (found.form == OTHER) {
-        other(t, opcode, at);
-    } else {
-        regular(t, found, at);
-        if (t->of->plan.canonical_nans != 0 && makes_nans(opcode)) {
-            make_canonical(t, opcode);
-        }
-    }
+    other(t, opcode, at);
 }
 
 /* So many locals more, behind the others; of functions without vectors nothing is kept of each. */

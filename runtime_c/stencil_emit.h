@@ -31,6 +31,7 @@ enum {
     STENCIL_REGISTERS = INTEGER_REGISTERS + FLOAT_REGISTERS,
 };
 enum { WJ_UPPER_HALF = 2 };
+enum { MOST_PLACES = 4 }; /* of a row's result and operands */
 enum { STENCIL_CANDIDATES = 12, MOST_CONSTANTS = 8 };
 enum { MOST_CHECKS = 4, COUNTED_MEMORIES = 4 };
 enum { TARGET_MARK = 0x8000 }; /* of a word that something jumps to */
@@ -49,6 +50,7 @@ typedef struct {
     uint32_t length; /* words */
     uint8_t slot_count;
     uint8_t flags;
+    uint8_t loose;
 } stencil_instruction;
 
 /* A slot that a region uses, and how much. */
@@ -118,7 +120,9 @@ typedef struct {
     stencil_region *regions;
     uint32_t region_count, region_room;
     uint32_t region;                       /* of the code now */
+    bool is_begun;                         /* it has been set */
     uint32_t saved_mask;                   /* of the registers that calls leave alone: those that are used */
+    int32_t slots_at;                      /* where the first slot is, from the register of the frame */
     uint64_t random;
     uint32_t held[STENCIL_REGISTERS];      /* what is in each register now, as in stencil_region */
     uint32_t occupied;                     /* a bit for each that something is in */
@@ -241,6 +245,31 @@ static inline void wj_fill_field(uint8_t *code, const wj_stencil_field *field, u
 #endif
 }
 
+#ifdef __x86_64__
+/* Fills in a hole of a slot or a constant of 32 bits. False: it is none. Arguments as below. */
+static inline bool wj_fill_simple_hole(const stencil_emitter *e, uint8_t *to, const wj_stencil_hole *hole, const uint32_t *slots,
+                                       bool has_result, uint64_t constant)
+{
+    uint32_t value;
+    if (hole->what <= WJ_HOLE_THIRD) {
+        value = (uint32_t)e->slots_at + 8 * slots[hole->what - (hole->what != WJ_HOLE_RESULT && !has_result)];
+    } else if (hole->what <= WJ_HOLE_WIDE) {
+        value = (uint32_t)constant;
+    } else {
+        return false;
+    }
+    value += (uint32_t)(int32_t)hole->addend;
+    memcpy(to, &value, sizeof value);
+    return true;
+}
+#else
+static inline bool wj_fill_simple_hole(const stencil_emitter *e, uint8_t *to, const wj_stencil_hole *hole, const uint32_t *slots,
+                                       bool has_result, uint64_t constant)
+{
+    (void)e, (void)to, (void)hole, (void)slots, (void)has_result, (void)constant;
+    return false;
+}
+#endif
 /* Writes the distance of a jump, or of what an instruction reads, whose hole is at a place. */
 WJ_INTERNAL void wj_write_distance(stencil_emitter *e, size_t hole, uint32_t distance);
 /* Fills in a hole at `place`. `slots`: as the stencil's operands; the result first, if it `has_result`. */
@@ -313,8 +342,27 @@ static inline bool wj_is_operand(const stencil_emitter *e, uint32_t slot)
 WJ_INTERNAL uint8_t wj_place_copy(stencil_emitter *e, uint32_t slot, bool is_float, uint8_t wanted);
 /* Forgets the copy of a local, if there is one. */
 WJ_INTERNAL void wj_drop_copy(stencil_emitter *e, uint32_t slot);
+/* An operand that is a constant was used. */
+WJ_INTERNAL void wj_drop_constant(stencil_emitter *e, uint32_t slot);
+/* Where a place is in `stencil_emitter.held`; it is a register. */
+static inline uint32_t wj_index_of(uint8_t place)
+{
+    enum { FIRST_OF_FLOATS = FIRST_FLOAT - INTEGER_REGISTERS - FIRST_INTEGER };
+    _Static_assert(FIRST_FLOAT == 16 && FIRST_FLOAT + FLOAT_REGISTERS <= 32, "the fifth bit is that of floats");
+    return place - (uint32_t)FIRST_INTEGER - (place >> 4) * (uint32_t)FIRST_OF_FLOATS;
+}
 /* An operand was used, and its register is free. */
-WJ_INTERNAL void wj_drop_operand(stencil_emitter *e, uint32_t slot);
+static inline void wj_drop_operand(stencil_emitter *e, uint32_t slot)
+{
+    uint8_t in = e->registers[slot];
+    if (in == NOWHERE) {
+        wj_drop_constant(e, slot);
+    } else if (in != IN_FRAME) {
+        e->held[wj_index_of(in)] = NO_SLOT;
+        e->occupied &= ~(1u << wj_index_of(in));
+    }
+    e->registers[slot] = IN_FRAME;
+}
 /* An operand is a constant. */
 WJ_INTERNAL void wj_place_constant(stencil_emitter *e, uint32_t slot, uint64_t value);
 /* The constant that an operand is, or NULL. */
@@ -322,9 +370,23 @@ WJ_INTERNAL const uint64_t *wj_constant_of(const stencil_emitter *e, uint32_t sl
 /* Puts a constant into a register, or the frame. */
 WJ_INTERNAL void wj_load_constant(stencil_emitter *e, uint32_t slot, bool is_float);
 /* Whether what is in the register of a slot has zeros above its low half. */
-WJ_INTERNAL bool wj_is_narrow(const stencil_emitter *e, uint32_t slot);
+static inline bool wj_is_narrow(const stencil_emitter *e, uint32_t slot)
+{
+    uint8_t in = e->registers[slot];
+    if (in == IN_FRAME || in >= NOWHERE) {
+        return false;
+    }
+    return wj_is_operand(e, slot) ? (e->narrow >> wj_index_of(in) & 1) != 0 : e->is_narrow[slot] != 0;
+}
 /* Notes whether what was just written there has. */
-WJ_INTERNAL void wj_note_narrow(stencil_emitter *e, uint32_t slot, bool narrow);
+static inline void wj_note_narrow(stencil_emitter *e, uint32_t slot, bool narrow)
+{
+    uint8_t in = e->registers[slot];
+    if (wj_is_operand(e, slot) && in != IN_FRAME && in != NOWHERE) {
+        uint32_t i = wj_index_of(in);
+        e->narrow = (e->narrow & ~(1u << i)) | (uint32_t)narrow << i;
+    }
+}
 /* Whether what is in the register of a slot is a v128, which is two slots. */
 WJ_INTERNAL bool wj_is_vector(const stencil_emitter *e, uint32_t slot);
 /* Notes that it is, of what was just placed there. */
@@ -383,6 +445,7 @@ typedef struct {
     uint8_t slot_count;
     uint8_t flags; /* CALLS: it changes the registers that calls do not leave alone; DIVIDES: by a constant; METERS: its words
                     * are no slots of results; VECTORS: it may have some, or is emitted like those */
+    uint8_t loose; /* so many of the slots have integers or floats; else the stencil says which */
 } stencil_form;
 extern WJ_INTERNAL const stencil_form wj_forms[WJ_OPERATION_COUNT];
 extern WJ_INTERNAL const uint16_t wj_stencils_of[WJ_OPERATION_COUNT]; /* the number of the stencils, and 1; 0: none */
@@ -393,7 +456,7 @@ static inline stencil_instruction wj_decode(const uint32_t *at)
 {
     uint32_t operation = at[0];
     stencil_form of = wj_forms[operation];
-    stencil_instruction made = {.slots = at + 1, .length = of.words, .slot_count = of.slot_count, .flags = of.flags};
+    stencil_instruction made = {.slots = at + 1, .length = of.words, .slot_count = of.slot_count, .flags = of.flags, .loose = of.loose};
     if (operation == WJ_OP_BRANCH_TABLE) {
         made.length += at[2];
     }

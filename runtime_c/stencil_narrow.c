@@ -46,6 +46,13 @@ static void note(narrowness *n, uint32_t slot, bool narrow)
 
 static void look_at(narrowness *n, const stencil_instruction *found, const uint32_t *word)
 {
+    if (found->stencil != 0 && found->loose == 0 && (found->flags & METERS) == 0) { /* most of them */
+        const wj_stencil_operation *operation = &wj_stencil_operations[found->stencil - 1];
+        if (operation->has_result) {
+            note(n, found->slots[0], operation->is_narrow != 0);
+        }
+        return;
+    }
     if ((found->flags & METERS) != 0) {
         return;
     }
@@ -84,15 +91,8 @@ static void look_at(narrowness *n, const stencil_instruction *found, const uint3
     default:
         break;
     }
-    if (found->stencil == 0) {
-        if (word[1] < n->e->function->slot_count) { /* the result of others, or something that is no slot */
-            note(n, word[1], false);
-        }
-        return;
-    }
-    const wj_stencil_operation *operation = &wj_stencil_operations[found->stencil - 1];
-    if (operation->has_result) {
-        note(n, found->slots[0], operation->is_narrow != 0);
+    if (word[1] < n->e->function->slot_count) { /* the result of others, or something that is no slot */
+        note(n, word[1], false);
     }
 }
 

@@ -15,28 +15,34 @@ static uint8_t place_of(uint32_t i)
     return (uint8_t)(i < INTEGER_REGISTERS ? FIRST_INTEGER + i : FIRST_FLOAT + i - INTEGER_REGISTERS);
 }
 
-static uint32_t index_of(uint8_t place)
-{
-    return place >= FIRST_FLOAT ? (uint32_t)place - FIRST_FLOAT + INTEGER_REGISTERS : (uint32_t)place - FIRST_INTEGER;
-}
-
 /* The first register that a bit is for. */
 static uint32_t first_of(uint32_t bits)
 {
     return (uint32_t)__builtin_ctz(bits);
 }
 
+/* Registers that have no local of the region; what else is in them changes. */
+static uint32_t changing(const stencil_emitter *e)
+{
+    return e->occupied & ~e->regions[e->region].occupied;
+}
+
 void wj_set_region(stencil_emitter *e, uint32_t region)
 {
-    for (uint32_t left = e->occupied; left != 0; left &= left - 1) {
-        e->registers[e->held[first_of(left)]] = IN_FRAME;
-    }
     const stencil_region *of = &e->regions[region];
-    memcpy(e->held, of->slots, sizeof e->held);
-    e->occupied = of->occupied;
-    for (uint32_t left = of->occupied; left != 0; left &= left - 1) {
-        e->registers[of->slots[first_of(left)]] = place_of(first_of(left));
+    bool is_same = e->is_begun && region == e->region;
+    for (uint32_t left = is_same ? changing(e) : e->occupied; left != 0; left &= left - 1) {
+        e->registers[e->held[first_of(left)]] = IN_FRAME;
+        e->held[first_of(left)] = NO_SLOT;
     }
+    if (!is_same) {
+        memcpy(e->held, of->slots, sizeof e->held);
+        for (uint32_t left = of->occupied; left != 0; left &= left - 1) {
+            e->registers[of->slots[first_of(left)]] = place_of(first_of(left));
+        }
+    }
+    e->is_begun = true;
+    e->occupied = of->occupied;
     for (uint32_t i = 0; i < e->constant_count; i++) {
         e->registers[e->constants[i].slot] = IN_FRAME;
     }
@@ -48,15 +54,12 @@ void wj_set_region(stencil_emitter *e, uint32_t region)
     e->region = region;
 }
 
-static void release(stencil_emitter *e, uint32_t i)
+/* Those of a class that nothing is in, and that may be used. */
+static uint32_t free_registers(const stencil_emitter *e, bool is_float)
 {
-    e->held[i] = NO_SLOT;
-    e->occupied &= ~(1u << i);
-}
-
-static bool is_free(const stencil_emitter *e, uint32_t i)
-{
-    return (e->occupied >> i & 1) == 0 && (i >= SAVED_REGISTERS || (e->saved_mask >> i & 1) != 0);
+    enum { SAVED = (1 << SAVED_REGISTERS) - 1, INTEGERS = (1 << INTEGER_REGISTERS) - 1, ALL = (1 << STENCIL_REGISTERS) - 1 };
+    uint32_t usable = is_float ? ALL & ~INTEGERS : (INTEGERS & ~SAVED) | e->saved_mask;
+    return usable & ~e->occupied;
 }
 
 /* A register of a class that is free, rather `wanted`, or that has a copy; NO_SLOT. */
@@ -67,13 +70,12 @@ static uint32_t find_register(stencil_emitter *e, bool is_float, uint8_t wanted)
     if (e->of->plan.register_seed != 0 && wj_random(e) % 4 == 0) {
         return NO_SLOT;
     }
-    if (wanted != IN_FRAME && wanted != NOWHERE && (wanted >= FIRST_FLOAT) == is_float && is_free(e, index_of(wanted))) {
-        return index_of(wanted);
+    uint32_t free = free_registers(e, is_float);
+    if (wanted != IN_FRAME && wanted != NOWHERE && (free >> wj_index_of(wanted) & 1) != 0) {
+        return wj_index_of(wanted);
     }
-    for (uint32_t i = end; i > first; i--) {
-        if (is_free(e, i - 1)) {
-            return i - 1;
-        }
+    if (free != 0) {
+        return 31 - (uint32_t)__builtin_clz(free);
     }
     for (uint32_t n = 0; n < end - first && e->copies != 0; n++) {
         uint32_t i = first + e->next_victim++ % (end - first);
@@ -119,7 +121,7 @@ uint8_t wj_place_copy(stencil_emitter *e, uint32_t slot, bool is_float, uint8_t 
     wj_drop_copy(e, slot);
     uint8_t in = hold(e, find_register(e, is_float, wanted), slot);
     if (in != IN_FRAME) {
-        e->copies |= 1u << index_of(in);
+        e->copies |= 1u << wj_index_of(in);
     }
     return in;
 }
@@ -127,27 +129,20 @@ uint8_t wj_place_copy(stencil_emitter *e, uint32_t slot, bool is_float, uint8_t 
 void wj_drop_copy(stencil_emitter *e, uint32_t slot)
 {
     uint8_t in = e->registers[slot];
-    if (in != IN_FRAME && (e->copies >> index_of(in) & 1) != 0) {
-        e->copies &= ~(1u << index_of(in));
-        release(e, index_of(in));
-        e->registers[slot] = IN_FRAME;
+    if (in != IN_FRAME && (e->copies >> wj_index_of(in) & 1) != 0) {
+        e->copies &= ~(1u << wj_index_of(in));
+        wj_drop_operand(e, slot);
     }
 }
 
-void wj_drop_operand(stencil_emitter *e, uint32_t slot)
+void wj_drop_constant(stencil_emitter *e, uint32_t slot)
 {
-    uint8_t in = e->registers[slot];
-    if (in == NOWHERE) {
-        for (uint32_t i = 0; i < e->constant_count; i++) {
-            if (e->constants[i].slot == slot) {
-                e->constants[i] = e->constants[--e->constant_count];
-                break;
-            }
+    for (uint32_t i = 0; i < e->constant_count; i++) {
+        if (e->constants[i].slot == slot) {
+            e->constants[i] = e->constants[--e->constant_count];
+            break;
         }
-    } else if (in != IN_FRAME) {
-        release(e, index_of(in));
     }
-    e->registers[slot] = IN_FRAME;
 }
 
 void wj_place_constant(stencil_emitter *e, uint32_t slot, uint64_t value)
@@ -192,30 +187,13 @@ bool wj_is_vector(const stencil_emitter *e, uint32_t slot)
     if (!wj_is_operand(e, slot)) {
         return e->is_vector[slot] == 1;
     }
-    return in >= FIRST_FLOAT && (e->vectors >> index_of(in) & 1) != 0;
+    return in >= FIRST_FLOAT && (e->vectors >> wj_index_of(in) & 1) != 0;
 }
 
 void wj_note_vector(stencil_emitter *e, uint32_t slot)
 {
     if (e->registers[slot] >= FIRST_FLOAT) {
-        e->vectors |= 1u << index_of(e->registers[slot]);
-    }
-}
-
-bool wj_is_narrow(const stencil_emitter *e, uint32_t slot)
-{
-    uint8_t in = e->registers[slot];
-    if (in == IN_FRAME || in == NOWHERE || in >= FIRST_FLOAT) {
-        return false;
-    }
-    return wj_is_operand(e, slot) ? (e->narrow >> index_of(in) & 1) != 0 : e->is_narrow[slot] != 0;
-}
-
-void wj_note_narrow(stencil_emitter *e, uint32_t slot, bool narrow)
-{
-    uint8_t in = e->registers[slot];
-    if (wj_is_operand(e, slot) && in != IN_FRAME && in != NOWHERE) {
-        e->narrow = (e->narrow & ~(1u << index_of(in))) | (uint32_t)narrow << index_of(in);
+        e->vectors |= 1u << wj_index_of(e->registers[slot]);
     }
 }
 
@@ -236,7 +214,7 @@ static bool is_among(const uint32_t *slots, uint32_t count, uint32_t slot)
 
 void wj_store_operands(stencil_emitter *e, const uint32_t *but, uint32_t count, bool keep)
 {
-    for (uint32_t left = e->occupied; left != 0; left &= left - 1) {
+    for (uint32_t left = changing(e); left != 0; left &= left - 1) {
         uint32_t i = first_of(left);
         uint32_t slot = e->held[i];
         if (is_among(but, count, slot)) {

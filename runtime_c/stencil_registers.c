@@ -47,7 +47,22 @@ static uint32_t sum_of(uint32_t a, uint32_t b)
 
 enum { INTEGER, FLOAT, EITHER };
 
-/* What a region does with a slot that it did nothing with before. NO_USE: no memory. */
+/* The first is of no region: slots that nothing was done with have it, and all, if there is no memory. */
+static bool begin_uses(allocator *a, uint32_t slots)
+{
+    enum { FIRST_USES = 64 };
+    a->latest = calloc(slots, sizeof *a->latest);
+    a->uses = malloc(FIRST_USES * sizeof *a->uses);
+    if (a->latest == NULL || a->uses == NULL) {
+        return false;
+    }
+    a->room = FIRST_USES;
+    a->uses[0] = (use){.region = UINT32_MAX, .next = NO_USE};
+    a->count = 1;
+    return true;
+}
+
+/* What a region does with a slot that it did nothing with before. 0: no memory. */
 static uint32_t begin_use(allocator *a, uint32_t region, uint32_t slot)
 {
     if (a->count == a->room) {
@@ -55,7 +70,7 @@ static uint32_t begin_use(allocator *a, uint32_t region, uint32_t slot)
         use *grown = realloc(a->uses, room * sizeof *grown);
         if (grown == NULL) {
             a->e->failed = true;
-            return NO_USE;
+            return 0;
         }
         a->uses = grown;
         a->room = room;
@@ -67,18 +82,20 @@ static uint32_t begin_use(allocator *a, uint32_t region, uint32_t slot)
     return found;
 }
 
-static inline void add_use(allocator *a, uint32_t region, uint32_t slot, uint32_t weight, uint32_t kind, bool is_written)
+static inline use *use_of(allocator *a, uint32_t region, uint32_t slot)
 {
     uint32_t found = a->latest[slot];
-    if (found == NO_USE || a->uses[found].region != region) {
+    if (UNLIKELY(a->uses[found].region != region)) {
         found = begin_use(a, region, slot);
-        if (found == NO_USE) {
-            return;
-        }
     }
-    use *at = &a->uses[found];
+    return &a->uses[found];
+}
+
+static inline void add_use(allocator *a, uint32_t region, uint32_t slot, uint32_t weight, uint32_t kind, bool is_written)
+{
+    use *at = use_of(a, region, slot);
     at->weights[kind] = sum_of(at->weights[kind], weight);
-    at->is_written = at->is_written || is_written;
+    at->is_written |= is_written;
 }
 
 /* ---- regions ---- */
@@ -147,13 +164,17 @@ static uint32_t enter(stencil_emitter *e, uint32_t around, uint32_t *depth, uint
     return add_region(e, around, end);
 }
 
-/* `loose`: so many of the operands are integers or floats. */
-static void weigh_operands(allocator *a, const stencil_instruction *of, uint32_t region, uint32_t weight, uint32_t loose)
+static inline void weigh_operands(allocator *a, const stencil_instruction *of, uint32_t region, uint32_t weight)
 {
     const wj_stencil_operation *operation = &wj_stencil_operations[of->stencil - 1];
+    uint32_t floats = operation->floats;
+    bool is_written = operation->has_result != 0; /* the first */
     for (uint32_t i = 0; i < of->slot_count; i++) {
-        uint32_t kind = i < loose ? EITHER : (operation->floats >> i & 1) != 0 ? FLOAT : INTEGER;
-        add_use(a, region, of->slots[i], weight, kind, operation->has_result && i == 0);
+        use *at = use_of(a, region, of->slots[i]);
+        at->weights[i < of->loose ? EITHER : floats & 1] += weight; /* fits: see MOST_WORDS */
+        at->is_written |= is_written;
+        is_written = false;
+        floats >>= 1;
     }
 }
 
@@ -171,10 +192,13 @@ static void weigh(allocator *a, const uint32_t *ends)
     stencil_emitter *e = a->e;
     const wj_body_words *f = e->body;
     uint32_t region = 0;
+    uint32_t end = e->regions[0].end;
     uint32_t depth = 0;
+    uint32_t flags = 0; /* of any */
     for (uint32_t at = 0; at < f->word_count && !e->failed;) {
-        while (at > e->regions[region].end) {
+        while (UNLIKELY(at > end)) {
             region = e->regions[region].parent;
+            end = e->regions[region].end;
             depth--;
         }
         uint32_t inner = 0; /* loops that are no regions */
@@ -182,27 +206,30 @@ static void weigh(allocator *a, const uint32_t *ends)
             uint32_t made = enter(e, region, &depth, ends[at]);
             inner += made == region;
             region = made;
+            end = e->regions[region].end;
         }
         e->marks[at] = (uint16_t)(e->marks[at] | region);
         uint32_t weight = inner != 0 ? 1u << WEIGHT_OF_DEPTH : 1;
         const uint32_t *word = f->words + at;
         stencil_instruction found = wj_decode(word);
-        e->calls_through_tables = e->calls_through_tables || *word == WJ_OP_CALL_INDIRECT || *word == WJ_OP_RETURN_CALL_INDIRECT;
-        e->has_scratch_slot = e->has_scratch_slot || (found.flags & DIVIDES) != 0;
+        flags |= found.flags;
         if (found.stencil != 0) {
             if ((found.flags & ACCESSES) != 0) {
                 wj_count_access(e, word, depth + inner);
             }
-            uint32_t loose = *word == WJ_OP_COPY ? 2 : *word == WJ_OP_CONSTANT ? 1 : *word == WJ_OP_SELECT ? 3 : 0;
-            weigh_operands(a, &found, region, weight, loose);
+            weigh_operands(a, &found, region, weight);
         } else if (*word == WJ_OP_LOOP) {
             e->has_loops = true;
+        } else if (*word == WJ_OP_RETURN_CALL_INDIRECT) {
+            e->calls_through_tables = true;
         } else if ((found.flags & METERS) == 0 && (*word < WJ_OP_RETURN_CALL || *word > WJ_OP_RETURN_CALL_REF)) {
             e->regions[region].calls = sum_of(e->regions[region].calls, (found.flags & CALLS) != 0 ? weight : 0);
+            e->calls_through_tables = e->calls_through_tables || *word == WJ_OP_CALL_INDIRECT;
             weigh_other(a, &found, word, region);
         }
         at += found.length;
     }
+    e->has_scratch_slot = e->has_scratch_slot || (flags & DIVIDES) != 0;
 }
 
 /* ---- candidates ---- */
@@ -438,12 +465,11 @@ bool wj_choose_registers(stencil_emitter *e)
     uint32_t words = e->body->word_count;
     uint32_t slots = e->function->slot_count + 1;
     uint32_t *ends = calloc(words, sizeof *ends);
-    allocator a = {.e = e, .latest = malloc(slots * sizeof *a.latest)};
+    allocator a = {.e = e};
     bool done = false;
-    if (ends == NULL || a.latest == NULL || !find_targets(e, ends)) {
+    if (ends == NULL || !begin_uses(&a, slots) || !find_targets(e, ends)) {
         goto end;
     }
-    memset(a.latest, 0xff, slots * sizeof *a.latest);
     (void)add_region(e, 0, words);
     if (e->failed) {
         goto end;

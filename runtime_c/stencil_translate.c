@@ -15,6 +15,7 @@
  * NOLINTBEGIN(clang-analyzer-core.*, clang-analyzer-security.ArrayBound) */
 
 enum { MOST_SINGLE_COPIES = 8 };
+#define EACH_BYTE UINT32_C(0x01010101)
 enum { NO_STENCIL = UINT32_MAX };
 
 const uint8_t *wj_stencil_pool(size_t *size_bytes)
@@ -31,13 +32,13 @@ static bool is_between(uint32_t operation, uint32_t first, uint32_t last)
 }
 
 const stencil_form wj_forms[WJ_OPERATION_COUNT] = {
-#define OTHER(name, slots, flags) [WJ_OP_##name] = {WJ_WORDS_##name, slots, flags}
+#define OTHER(name, slots, flags) [WJ_OP_##name] = {WJ_WORDS_##name, slots, flags, 0}
     OTHER(UNREACHABLE, 0, ENDS),
-    OTHER(COPY, 2, 0),
+    [WJ_OP_COPY] = {WJ_WORDS_COPY, 2, 0, 2},
     OTHER(MOVE, 0, 0),
-    OTHER(CONSTANT, 1, HAS_CONSTANT),
+    [WJ_OP_CONSTANT] = {WJ_WORDS_CONSTANT, 1, HAS_CONSTANT, 1},
     OTHER(CONSTANT_64, 0, 0),
-    OTHER(SELECT, 4, 0),
+    [WJ_OP_SELECT] = {WJ_WORDS_SELECT, 4, 0, 3},
     OTHER(COPY_128, 2, VECTORS),
     OTHER(CONSTANT_128, 0, VECTORS),
     OTHER(SELECT_128, 4, VECTORS),
@@ -182,7 +183,9 @@ static void find_operands(stencil_emitter *e, stencil_row *of, uint8_t *places)
 {
     const wj_stencil_operation *operation = &stencil_operations[of->number];
     uint32_t first = operation->has_result;
-    for (uint32_t i = first; i < operation->operand_count; i++) {
+    uint32_t count = operation->operand_count;
+    uint32_t floats = operation->floats;
+    for (uint32_t i = first; i < count && e->constant_count != 0; i++) {
         if (e->registers[of->slots[i]] != NOWHERE) {
             continue;
         }
@@ -192,17 +195,17 @@ static void find_operands(stencil_emitter *e, stencil_row *of, uint8_t *places)
             of->values[i] = *value;
             wj_drop_operand(e, of->slots[i]);
         }
-        wj_load_constant(e, of->slots[i], (operation->floats >> i & 1) != 0);
+        wj_load_constant(e, of->slots[i], (floats >> i & 1) != 0);
     }
-    for (uint32_t i = first; i < operation->operand_count; i++) {
-        bool is_float = (operation->floats >> i & 1) != 0;
+    for (uint32_t i = first; i < count; i++) {
+        bool is_float = (floats >> i & 1) != 0;
         places[i] = e->registers[of->slots[i]];
         if (places[i] != IN_FRAME && is_float != (places[i] >= FIRST_FLOAT)) {
             wj_store_register(e, of->slots[i]);
             places[i] = IN_FRAME;
         }
     }
-    for (uint32_t i = first; i < operation->operand_count && of->uses; i++) {
+    for (uint32_t i = first; i < count && of->uses; i++) {
         if (wj_is_operand(e, of->slots[i])) {
             wj_drop_operand(e, of->slots[i]);
         }
@@ -256,16 +259,23 @@ static void finish_result(stencil_emitter *e, uint32_t slot, uint8_t place)
     }
 }
 
+/* A bit for each of four bytes, the first of which is the lowest, that is not 0. None is above 127. */
+static uint32_t bytes_with_bits(uint32_t bytes)
+{
+    uint32_t high = (bytes + 0x7f * EACH_BYTE) >> 7 & EACH_BYTE;
+    return high * UINT32_C(0x01020408) >> 24;
+}
+
 /* The stencil whose operands are at these places; 0: there is none. */
 static uint32_t position_of(const wj_stencil_operation *operation, const uint8_t *places)
 {
-    uint32_t form = 0; /* its number, as wasmjit/stencils/text.py has it (Form.number) */
-    uint32_t count = operation->operand_count;
-    for (uint32_t i = 0; i < count; i++) {
-        bool is_same = operation->has_result != 0 && i != 0 && places[i] == places[0];
-        form |= places[i] == IN_FRAME ? 0 : 1u << i | (uint32_t)is_same << (count + i);
-    }
-    return stencil_forms[operation->forms + form];
+    uint32_t all;
+    memcpy(&all, places, sizeof all); /* those behind the last operand are IN_FRAME */
+    uint32_t used = bytes_with_bits(all);
+    uint32_t same = used & ~bytes_with_bits(all ^ places[0] * EACH_BYTE);
+    same &= operation->has_result != 0 ? ~1u : 0;
+    /* Its number, as wasmjit/stencils/text.py has it (Form.number). */
+    return stencil_forms[operation->forms + (used | same << operation->operand_count)];
 }
 
 /* Has a value take one byte instead of four, if it fits: what was copied last. */
@@ -314,17 +324,17 @@ static void copy_stencil(stencil_emitter *e, const stencil_row *of, const uint8_
     const wj_stencil *stencil = &stencils[position];
     uint8_t *to = e->code + e->count;
     copy_code(to, stencil);
-    for (uint32_t i = 0; i < stencil->field_count; i++) {
-        const wj_stencil_field *field = &stencil_fields[stencil->fields + i];
+    const wj_stencil_field *fields = &stencil_fields[stencil->fields];
+    for (const wj_stencil_field *field = fields, *end = fields + stencil->field_count; field != end; field++) {
         uint8_t number = wj_register_number(places[field->operand % WJ_STENCIL_HIGH]);
         wj_fill_field(to, field, field->operand < WJ_STENCIL_HIGH ? wj_low_bits(number) : number >> 3);
     }
-    for (uint32_t i = 0; i < stencil->hole_count; i++) {
-        const wj_stencil_hole *hole = &stencil_holes[stencil->holes + i];
+    const wj_stencil_hole *holes = &stencil_holes[stencil->holes];
+    for (const wj_stencil_hole *hole = holes, *end = holes + stencil->hole_count; hole != end; hole++) {
         uint32_t operand = has_result + hole->what - WJ_HOLE_FIRST;
         if (is_between(hole->what, WJ_HOLE_FIRST, WJ_HOLE_THIRD) && (of->pooled >> operand & 1) != 0) {
             wj_fill_with_constant(e, e->count + hole->offset, of->values[operand]);
-        } else {
+        } else if (!wj_fill_simple_hole(e, to + hole->offset, hole, of->slots, has_result, of->constant)) {
             wj_fill_hole(e, e->count + hole->offset, hole, of->slots, has_result, of->constant, of->target);
         }
     }
@@ -341,14 +351,14 @@ void wj_copy_stencil(stencil_emitter *e, const stencil_row *of, const uint8_t *p
 
 void wj_emit_row(stencil_emitter *e, stencil_row *of)
 {
-    uint8_t places[4] = {IN_FRAME};
-    bool has_result = stencil_operations[of->number].has_result;
+    uint8_t places[MOST_PLACES] = {IN_FRAME};
+    const wj_stencil_operation *operation = &stencil_operations[of->number];
+    bool has_result = operation->has_result;
     find_operands(e, of, places);
     if (has_result) {
         places[0] = place_result(e, of, places);
     }
     uint8_t place = places[0];
-    const wj_stencil_operation *operation = &stencil_operations[of->number];
     uint32_t position = position_of(operation, places);
     if (position == 0) { /* there is one with all in the frame */
         for (uint32_t i = has_result; i < operation->operand_count; i++) {
@@ -366,7 +376,7 @@ void wj_emit_row(stencil_emitter *e, stencil_row *of)
     }
     if (has_result) {
         finish_result(e, of->slots[0], place);
-        wj_note_narrow(e, of->slots[0], stencil_operations[of->number].is_narrow != 0);
+        wj_note_narrow(e, of->slots[0], operation->is_narrow != 0);
     }
 }
 
@@ -398,7 +408,7 @@ void wj_emit_constant(stencil_emitter *e, uint32_t slot, uint64_t value)
         return;
     }
     uint32_t number = value > UINT32_MAX ? WJ_STENCIL_CONSTANT_64 : WJ_STENCIL_CONSTANT;
-    wj_copy_stencil(e, &(stencil_row){.number = number, .slots = &slot, .constant = value}, &e->registers[slot]);
+    wj_copy_stencil(e, &(stencil_row){.number = number, .slots = &slot, .constant = value}, (const uint8_t[MOST_PLACES]){e->registers[slot]});
     wj_note_narrow(e, slot, value <= UINT32_MAX);
 }
 
@@ -443,7 +453,7 @@ static void emit_copy(stencil_emitter *e, uint32_t to, uint32_t from)
         emit_constant(e, to, value);
         return;
     }
-    uint8_t places[2] = {IN_FRAME, e->registers[from]};
+    uint8_t places[MOST_PLACES] = {IN_FRAME, e->registers[from]};
     bool is_float = is_in_float(e, from);
     bool narrow = wj_is_narrow(e, from);
     if (wj_is_operand(e, from)) {
@@ -755,7 +765,9 @@ static void emit_branch(stencil_emitter *e, const stencil_instruction *found, co
 
 static void emit_instruction(stencil_emitter *e, const stencil_instruction *found, const uint32_t *word)
 {
-    if ((found->flags & HAS_TARGET) != 0 && *word != WJ_OP_BRANCH) {
+    if ((found->flags & ~HAS_CONSTANT) == 0 && found->stencil != 0 && found->loose == 0) { /* most of them */
+        emit_row(e, found->stencil - 1, found->slots, constant_of(found), 0);
+    } else if ((found->flags & HAS_TARGET) != 0 && *word != WJ_OP_BRANCH) {
         emit_branch(e, found, word);
     } else if ((found->flags & DIVIDES) != 0) {
         emit_division(e, found, word, 0);
@@ -779,12 +791,9 @@ static void emit_instruction(stencil_emitter *e, const stencil_instruction *foun
 }
 
 /* Before a word: where control comes from elsewhere too, or goes to another region. */
-static void begin_word(stencil_emitter *e, uint32_t at, bool is_reached)
+static void begin_block(stencil_emitter *e, uint32_t at, bool is_reached)
 {
     uint32_t region = region_at(e, at);
-    if (region == e->region && (e->marks[at] & TARGET_MARK) == 0 && is_reached) {
-        return;
-    }
     if (is_reached) {
         wj_use_home_memory(e);
         wj_store_operands(e, NULL, 0, false);
@@ -806,7 +815,7 @@ static uint32_t float_branch(const stencil_emitter *e, const uint32_t *word, uin
 #undef WJ_X
     };
     const uint32_t *branch = e->body->words + next;
-    if (!is_between(*word, WJ_OP_F32_LT, WJ_OP_F64_GE) || (*branch != WJ_OP_BRANCH_IF && *branch != WJ_OP_BRANCH_UNLESS) ||
+    if ((*branch != WJ_OP_BRANCH_IF && *branch != WJ_OP_BRANCH_UNLESS) ||
         branch[1] != word[1] || !wj_is_operand(e, word[1]) || (e->marks[next] & TARGET_MARK) != 0) {
         return NO_STENCIL;
     }
@@ -819,7 +828,7 @@ static uint32_t float_branch(const stencil_emitter *e, const uint32_t *word, uin
 static uint32_t returned_local(const stencil_emitter *e, const uint32_t *word, uint32_t next)
 {
     const uint32_t *other = e->body->words + next;
-    bool is_it = *word == WJ_OP_COPY && *other == WJ_OP_RETURN && other[1] == word[1] && e->signature->result_slots == 1 &&
+    bool is_it = *other == WJ_OP_RETURN && other[1] == word[1] && e->signature->result_slots == 1 &&
                  wj_is_operand(e, word[1]) && !wj_is_operand(e, word[2]) && (e->marks[next] & TARGET_MARK) == 0;
     return is_it ? word[2] : NO_SLOT;
 }
@@ -829,6 +838,7 @@ void wj_emit_body(stencil_emitter *e)
     const wj_body_words *f = e->body;
     const uint32_t(*offsets)[2] = wj_offsets_of(f);
     uint32_t site = 0;
+    uint32_t next_site = f->offset_count != 0 ? offsets[0][0] : UINT32_MAX;
     bool is_reached = true;
     for (uint32_t at = 0; at < f->word_count && !e->failed;) {
         const uint32_t *word = f->words + at;
@@ -836,13 +846,17 @@ void wj_emit_body(stencil_emitter *e)
         if (wj_this_thread.pending != 0) {
             e->failed = e->is_interrupted = true; /* the interpreter looks at that */
         }
-        begin_word(e, at, is_reached);
+        if (e->marks[at] != e->region || !is_reached) { /* or it has TARGET_MARK */
+            begin_block(e, at, is_reached);
+        }
         e->places[at] = (uint32_t)e->count;
-        if (site < f->offset_count && offsets[site][0] == at) {
+        if (at == next_site) {
             e->module_offset = offsets[site++][1];
+            next_site = site < f->offset_count ? offsets[site][0] : UINT32_MAX;
             wj_note_site(e, (uint32_t)e->count, e->module_offset);
         }
-        uint32_t both = float_branch(e, word, at + found.length);
+        uint32_t both = is_between(*word, WJ_OP_F32_LT, WJ_OP_F64_GE) ? float_branch(e, word, at + found.length) : NO_STENCIL;
+        is_reached = (found.flags & ENDS) == 0;
         if ((found.flags & (HAS_TARGET | ENDS)) != 0 || both != NO_STENCIL) {
             wj_use_home_memory(e);
         }
@@ -851,17 +865,16 @@ void wj_emit_body(stencil_emitter *e)
             wj_store_operands(e, &word[2], 2, true);
             emit_row(e, both, &word[2], 0, edge_to(e, branch[2]));
             found.length += WJ_WORDS_BRANCH_IF;
-        } else if (returned_local(e, word, at + found.length) != NO_SLOT) {
+        } else if (*word == WJ_OP_COPY && returned_local(e, word, at + found.length) != NO_SLOT) {
             wj_emit_return(e, word[2]);
-            at += found.length;
-            found.length = WJ_WORDS_RETURN;
+            found.length += WJ_WORDS_RETURN;
+            is_reached = false;
         } else {
             emit_instruction(e, &found, word);
             if (e->check_count != 0) {
                 wj_forget_checks_of(e, &found);
             }
         }
-        is_reached = (wj_forms[f->words[at]].flags & ENDS) == 0;
         at += found.length;
     }
 }

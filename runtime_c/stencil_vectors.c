@@ -139,7 +139,7 @@ static void emit_copy(stencil_emitter *e, const stencil_instruction *found)
 {
     uint32_t to = found->slots[0];
     uint32_t from = found->slots[1];
-    uint8_t places[2] = {IN_FRAME, e->registers[from]};
+    uint8_t places[MOST_PLACES] = {IN_FRAME, e->registers[from]};
     drop_if_operand(e, from);
     places[0] = place_vector(e, to, places[1]);
     if (places[0] != places[1] || places[0] == IN_FRAME) {

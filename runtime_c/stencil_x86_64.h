@@ -244,7 +244,7 @@ static inline uint32_t saved_bytes(const stencil_emitter *e)
 /* From rbp to a slot. */
 static inline int32_t slot_at(const stencil_emitter *e, uint32_t slot)
 {
-    return -(int32_t)(e->saved_bytes + slots_bytes(e)) + 8 * (int32_t)slot;
+    return e->slots_at + 8 * (int32_t)slot;
 }
 
 static inline bool survives_calls(uint8_t where)

@@ -177,6 +177,7 @@ static void count_call(stencil_emitter *e)
 void wj_emit_prologue(stencil_emitter *e)
 {
     e->saved_bytes = saved_bytes(e);
+    e->slots_at = -(int32_t)(e->saved_bytes + slots_bytes(e));
     BYTES(e, 0x55, 0x48, 0x89, 0xe5); /* push %rbp; mov %rsp, %rbp */
     /* Before anything is written below: recursion would run off the thread's stack, whatever lies there. */
     BYTES(e, 0x48, 0x8d, 0x85); /* lea -frame(%rbp), %rax */
