@@ -223,7 +223,7 @@ def main(options: list[str]) -> dict[str, Any]:
         runs = {api.__name__: _loops(api, directory) for api in packages}
         print(f"{'':32}" + "".join(f"{package:>16}" for package in runs) + "    times faster")
         for number, case in enumerate(CASES):
-            turns = max(1, case.turns // 20) if quick else case.turns
+            turns = max(1, case.turns // 100) if quick else case.turns
             samples: dict[str, list[Sample]] = {package: [] for package in runs}
             for _ in range(1 if quick else ROUNDS):
                 for package, run in runs.items():

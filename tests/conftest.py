@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
@@ -42,7 +43,17 @@ def pytest_collection() -> None:
     gc.disable()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks most cases of tests of which `make test` runs a part as slow: the same ones each time, from all over."""
+    for item in items:
+        marker = item.get_closest_marker("part")
+        if marker and zlib.crc32(item.nodeid.encode()) % marker.args[0]:
+            item.add_marker(pytest.mark.slow)
+
+
 def pytest_collection_finish() -> None:
+    gc.freeze()
     gc.enable()
 
 

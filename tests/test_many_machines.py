@@ -128,6 +128,7 @@ def in_threads(count: int, work: Callable[[int], None]) -> None:
         raise failures[0]
 
 
+@pytest.mark.part(2)
 @pytest.mark.parametrize("sum_to", SUMS)
 @pytest.mark.parametrize("arrive", [by_pickle, by_deserialize, by_file, by_copy, by_reference])
 def test_one_module_in_many_stores_and_threads(

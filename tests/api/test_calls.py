@@ -22,7 +22,7 @@ I32, I64, F32, F64 = ValType.i32(), ValType.i64(), ValType.f32(), ValType.f64()
 EXTERNREF, FUNCREF = ValType.externref(), ValType.funcref()
 NAMES = {I32: "i32", I64: "i64", F32: "f32", F64: "f64", EXTERNREF: "externref", FUNCREF: "funcref"}
 # Half of them, losing 32 bytes each, the least that malloc gives, lose more than tests allow.
-many_calls = pytest.mark.parametrize("calls", [300_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
+many_calls = pytest.mark.parametrize("calls", [100_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
 
 Path = Callable[[Func, Store], Callable[..., Any]]
 PATHS: dict[str, Path] = {

@@ -31,6 +31,7 @@ def test_random_tail_calls_behave_as_in_wasmtime(options: dict[str, object], uni
         assert not compare(seed, Config(**options), unit_bytes, counts, deep), seed
 
 
+@pytest.mark.part(2)
 @SEEDS
 @pytest.mark.parametrize("budget", [NEVER, 1, 3, 20])
 @pytest.mark.parametrize("options", [{}, {"consume_fuel": True}], ids=["plain", "fuel"])

@@ -134,7 +134,7 @@ SLOW = pytest.mark.slow
         ("auto", False),
         pytest.param("baseline", False, marks=SLOW),  # whose types are where they are in tier "optimized"
         pytest.param("optimized", False, marks=SLOW),
-        ("optimized", True),
+        pytest.param("optimized", True, marks=SLOW),
     ],
 )
 def test_type_leak(tier: str, through_artifact: bool) -> None:
@@ -143,7 +143,7 @@ def test_type_leak(tier: str, through_artifact: bool) -> None:
     assert sizes[-1] - sizes[2] < 9, sizes
 
 
-@pytest.mark.parametrize(("tier", "through_artifact"), [("auto", False), ("optimized", True)])
+@pytest.mark.parametrize(("tier", "through_artifact"), [pytest.param("auto", False, marks=SLOW), ("optimized", True)])
 def test_type_leak_of_exported_functions(tier: str, through_artifact: bool) -> None:
     """With an Engine for all: its trampolines."""
     sizes = resident(tier, through_artifact, 6, 5_000, 25)

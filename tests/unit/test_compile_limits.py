@@ -115,6 +115,7 @@ def large_shape(name: str) -> tuple[bytes, frozenset[int]]:
     return wasm, frozenset(unit_of(wasm).tangled)
 
 
+@pytest.mark.part(2)
 @pytest.mark.parametrize("name", TANGLED)
 def test_tangled_shapes_are_left_as_they_are(name: str) -> None:
     assert 0 in large_shape(name)[1]
@@ -140,6 +141,7 @@ ENDLESS = (
 )
 
 
+@pytest.mark.part(2)
 @pytest.mark.parametrize("name", [name for name in TANGLED if name not in (*ENDLESS, "memory_sizes")])
 def test_what_is_left_as_it_is_does_the_same(name: str) -> None:
     wasm, tangled = large_shape(name)

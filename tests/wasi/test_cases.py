@@ -193,6 +193,7 @@ def run_on_host(engines: Engines, api: Any, area: str, name: str, template: Path
 NOT_IN_MEMORY = {"escapes.readlink_absolute", "files.allocate_never_shrinks"}
 
 
+@pytest.mark.part(2)
 @pytest.mark.parametrize("case", CASES)
 def test_case(engines: Engines, template: Path, tmp_path: Path, case: str, done_in: str) -> None:
     """As in wasmtime; and a MemoryFS behaves as a directory of the host, files left behind included."""

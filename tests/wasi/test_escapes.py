@@ -626,6 +626,7 @@ RACED: dict[str, Callable[[Guest], Errno]] = {
 
 # What calls preview 1 is run twice (conftest.py), and with each resolver: all together race for a tenth of a second, or
 # for as long as MIN_ROUNDS take.
+@pytest.mark.part(3)
 @pytest.mark.parametrize("seconds", [0.025, pytest.param(0.5, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("racer", RACERS)
 @pytest.mark.parametrize("operation", RACED)

@@ -104,6 +104,7 @@ DOCUMENTS = [
 ]  # fmt: skip
 
 
+@pytest.mark.part(3)
 @pytest.mark.parametrize("document", DOCUMENTS, ids=range(len(DOCUMENTS)))
 @pytest.mark.parametrize("options", [[], ["-c"], ["-i", "0"]], ids=["pretty", "compact", "zero"])
 def test_json(both: Both, document: bytes, options: list[str]) -> None:
