@@ -4,8 +4,8 @@
 
 As `bench.stencils`, with the programs and tasks of ``make realworld`` that the wasmtime package can run: a figure is
 the least processor time of N (5) executions. Functions are translated at their first call, in the first execution. What
-that came to is in the results, too: bytes of code and tables, and of what is kept of the words that the interpreter would
-run, by those of the wasm.
+that came to is in the results, too: bytes of code and tables, and of what is kept of the words that the interpreter
+would run, by those of the wasm.
 """
 
 from __future__ import annotations
