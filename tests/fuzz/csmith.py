@@ -8,13 +8,14 @@ with `--kernels` the loops of `loops_c.py`. Several are one C file, compiled by 
 wasm module; each is called, and checksums, traps and in the end all of memory compared. Tiers and CPUs are those of
 `tests.fuzz.loops`. A disagreement leaves the C file and the module in `--out`; exit code 1. With `--triple` modules
 are compiled for another machine, and not run: under qemu, `tools/aarch64.py -m tests.fuzz.csmith --modules DIRECTORY`
-runs those that `--keep` left there, since zig does not run there.
+runs those that `--keep` left there, since zig does not run there, and compares with what wasmtime did here.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -200,9 +201,14 @@ class Comparer:
             return first
         return run(wasmtime, self.engine, module, ending) if ending else None
 
-    def compare(self, wasm: bytes, unit: Unit, level: str) -> None:
-        """Compares a module under every configuration."""
-        expected = self.expected(wasm, unit)
+    def compare(self, wasm: bytes, unit: Unit, level: str, kept: Path | None = None) -> None:
+        """Compares a module under every configuration; what is expected is read from `kept`, or else written there."""
+        if kept is not None and kept.exists():
+            expected = pickle.loads(kept.read_bytes())
+        else:
+            expected = self.expected(wasm, unit)
+            if kept is not None:
+                kept.write_bytes(pickle.dumps(expected))
         if expected is None:
             return
         self.modules += 1
@@ -251,7 +257,7 @@ def run_modules(directory: Path, comparer: Comparer) -> None:
         name, _, level = path.stem.partition("@")
         kernels = name.startswith("kernels")
         unit = Unit(name, "", KERNELS if kernels else PROGRAMS, loops_c.CALLS if kernels else (0,))
-        comparer.compare(path.read_bytes(), unit, level)
+        comparer.compare(path.read_bytes(), unit, level, path.with_suffix(".expected"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -288,13 +294,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if time.monotonic() - started > options.seconds:
                 break
             wasm = compile_unit(unit, level, options.out / "work")
+            expected = None
             if options.keep:
                 options.keep.mkdir(parents=True, exist_ok=True)
-                (options.keep / f"{unit.name}@{level}.wasm").write_bytes(wasm)
+                kept = options.keep / f"{unit.name}@{level}.wasm"
+                kept.write_bytes(wasm)
+                expected = kept.with_suffix(".expected")
+                expected.unlink(missing_ok=True)
             if abroad is not None:
                 wasmjit.Module(abroad, wasm)
             else:
-                comparer.compare(wasm, unit, level)
+                comparer.compare(wasm, unit, level, expected)
         if time.monotonic() - reported > 60:
             reported = time.monotonic()
             print(f"[{seed}] {comparer.summary()}", flush=True)

@@ -2,13 +2,15 @@
 
     python -m tests.fuzz.loops [--count FUNCTIONS] [--seconds S] [--seed S] [--tiers speed,hot,...] [--cpu A,B]
         [--calls N] [--out DIRECTORY] [--reduce-seconds S] [--most-saved N]
-        [--do-not-save KINDS] [--triple TRIPLE] [--show SEED]
+        [--do-not-save KINDS] [--triple TRIPLE] [--show SEED] [--record FILE | --recorded FILE]
 
 A module has 50 functions; each is called with 40 sets of arguments, and memory is set anew before each call. `--tiers`
 names configurations of `loops_run.CONFIGURATIONS` (`all` is all); `--cpu` those of LLVM's processors that optimised
 code is made for, and run: all have to run here. With `--triple` modules are compiled for another machine, and not run.
 A disagreement is saved, as text, as it was made and reduced (`reduce.py`), with what was expected; its head says how
-to get it again. `--show 7:12` prints function 12 of module 7. The exit code is 1 if there was a disagreement.
+to get it again. `--show 7:12` prints function 12 of module 7. `--record` writes what wasmtime does, and `--recorded`
+compares with that, under emulation (`loops_recorded.py`), with the same seed and number of calls. The exit code is 1 if
+there was a disagreement.
 
 What is made (`loops_make.py`): nests of one to three loops; counters of both integer types, also narrow ones (8 and 16
 bits, extended or masked), that go up, down, in strides, from and to places where they wrap; loops whose test comes
@@ -27,10 +29,11 @@ show. Loops of more than some 50,000 iterations are not compared (`loops_run.FUE
 from __future__ import annotations
 
 import argparse
+import functools
 import random
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,8 +42,9 @@ import wasmtime
 import wasmjit
 from tests.processors import runnable
 
+from . import loops_recorded
 from .loops_make import Arguments, make_arguments, make_function, make_image
-from .loops_run import CONFIGURATIONS, NOT_OPTIMISED, Batch, Configuration, Disagreement, Subject
+from .loops_run import CONFIGURATIONS, NOT_OPTIMISED, Batch, Configuration, Disagreement, Reference, Subject, Theirs
 from .loops_tree import PARAMS, Function, MemoryShape, binary, const, size, text
 from .reduce import reduce
 
@@ -165,12 +169,16 @@ class Session:
         self.distinct: set[str] = set()
         self.saved: dict[str, int] = {}
         self.unsaved: tuple[str, ...] = ()
+        self.recordings: dict[int, loops_recorded.Recording] | None = None
 
     def run(self, seed: int, calls: int) -> None:
         """Makes and compares the module of a seed."""
         made = make(seed, calls)
+        theirs: Callable[[bytes, MemoryShape], Reference] = Theirs
+        if self.recordings is not None:
+            theirs = functools.partial(loops_recorded.Replay, self.recordings[seed])
         try:
-            batch = Batch(made.subjects, made.memory, self.chosen)
+            batch = Batch(made.subjects, made.memory, self.chosen, theirs)
         except wasmjit.WasmError:
             made, refused = self._without_refused(made)
         else:
@@ -264,6 +272,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--do-not-save", default="", help="kinds: lost-trap, wrong, false-trap, endless")
     parser.add_argument("--triple", default="")
     parser.add_argument("--show", default="")
+    parser.add_argument("--record", type=Path)
+    parser.add_argument("--recorded", type=Path)
     options = parser.parse_args(arguments)
     cpus = [cpu for cpu in options.cpu.split(",") if cpu]
     if options.show:
@@ -274,13 +284,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.triple:
         compile_only(options.triple, options.seed, options.count, cpus)
         return 0
+    seeds = range(options.seed, options.seed + -(-options.count // FUNCTIONS))
+    if options.record:
+        loops_recorded.write(
+            options.record, {seed: loops_recorded.record(*make(seed, options.calls)) for seed in seeds}
+        )
+        return 0
     tiers = list(CONFIGURATIONS) if options.tiers == "all" else options.tiers.split(",")
     if cpus and not (cpus := runnable(cpus)):
         return 0
     session = Session(configurations(tiers, cpus), options.out, options.reduce_seconds, options.most_saved)
     session.unsaved = tuple(options.do_not_save.split(","))
+    session.recordings = loops_recorded.read(options.recorded) if options.recorded else None
     started = reported = time.monotonic()
-    for seed in range(options.seed, options.seed + -(-options.count // FUNCTIONS)):
+    for seed in seeds:
         if time.monotonic() - started > options.seconds:
             break
         session.run(seed, options.calls)

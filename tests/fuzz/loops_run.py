@@ -12,8 +12,8 @@ import ctypes
 import struct
 import time
 import zlib
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import wasmtime
 from wasmtime import _bindings as bindings
@@ -115,20 +115,35 @@ def become_eager() -> None:
     thresholds.HAND_OVER_PERIOD = 16
 
 
-class _Theirs:
+class Reference(Protocol):
+    """An instance whose behaviour is expected; `memory` is where its memory lies."""
+
+    memory: int
+
+    def call(self, name: str, arguments: Arguments) -> int | str:
+        """The result, or the trap's name."""
+
+    def spent(self) -> int:
+        """The fuel that the last call took."""
+
+    def close(self) -> None:
+        """Frees the instance."""
+
+
+class Theirs:
     """An instance under wasmtime, called without its Python layers."""
 
     engine: wasmtime.Engine | None = None
 
     def __init__(self, wasm: bytes, memory: MemoryShape) -> None:
-        if _Theirs.engine is None:
+        if Theirs.engine is None:
             config = wasmtime.Config()
             config.consume_fuel = True
             config.parallel_compilation = False
-            _Theirs.engine = wasmtime.Engine(config)
-        self.store = wasmtime.Store(_Theirs.engine)
+            Theirs.engine = wasmtime.Engine(config)
+        self.store = wasmtime.Store(Theirs.engine)
         self.store.set_fuel(FUEL)
-        self.exports = wasmtime.Instance(self.store, wasmtime.Module(_Theirs.engine, wasm), []).exports(self.store)
+        self.exports = wasmtime.Instance(self.store, wasmtime.Module(Theirs.engine, wasm), []).exports(self.store)
         pointer = self.exports["m"].data_ptr(self.store)  # type: ignore[union-attr]
         self.memory = ctypes.addressof(pointer.contents)
         self.context = self.store._context()
@@ -138,6 +153,10 @@ class _Theirs:
     def spent(self) -> int:
         """The fuel that the last call took."""
         return FUEL - self.store.get_fuel()
+
+    def close(self) -> None:
+        """Frees the instance."""
+        self.store.close()
 
     def call(self, name: str, arguments: Arguments) -> int | str:
         """The result, or the trap's name."""
@@ -257,12 +276,16 @@ class Batch:
     """Subjects in one module, under wasmtime and under all configurations that take it."""
 
     def __init__(
-        self, subjects: Sequence[Subject], memory: MemoryShape, configurations: Sequence[Configuration]
+        self,
+        subjects: Sequence[Subject],
+        memory: MemoryShape,
+        configurations: Sequence[Configuration],
+        theirs: Callable[[bytes, MemoryShape], Reference] = Theirs,
     ) -> None:
         self.subjects = subjects
         self.size = memory.pages * PAGE_BYTES
         wasm = binary([subject.function for subject in subjects], memory)
-        self.theirs = _Theirs(wasm, memory)
+        self.theirs = theirs(wasm, memory)
         self.ours = [_Ours(c, wasm, len(subjects)) for c in configurations if c.takes(memory)]
         self.counts = Counts(0, 0, 0)
 
@@ -327,4 +350,4 @@ class Batch:
             ours.view.release()
             ours.calls.clear()
             ours.kept[0].close()
-        self.theirs.store.close()
+        self.theirs.close()

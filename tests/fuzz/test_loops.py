@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import time
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,7 @@ pytest.importorskip("wasmtime")
 
 import wasmtime
 
+from tests.fuzz import loops_recorded
 from tests.fuzz.loops import compile_only, configurations, investigate, make
 from tests.fuzz.loops_make import Arguments, make_arguments, make_function
 from tests.fuzz.loops_run import CHANGED, CONFIGURATIONS, Batch, Subject
@@ -113,6 +116,25 @@ def test_a_difference_is_seen() -> None:
     wrong = Batch([Subject(masked_index(4), calls, bytes(65536))], PAGE, configurations(["baseline"], []))
     batch.ours = wrong.ours
     assert [found.expected[:7] for found in batch.disagreements()] == ["memory["]
+
+
+def test_what_wasmtime_did_can_be_compared_with_later(tmp_path: Path) -> None:
+    """Under emulation, where wasmtime takes too long."""
+    made = make(2, calls=6, functions=12)
+    loops_recorded.write(tmp_path / "recorded", {2: loops_recorded.record(made.subjects, made.memory)})
+    recording = loops_recorded.read(tmp_path / "recorded")[2]
+    assert {type(outcome.result) for outcome in recording.outcomes} == {int, str}
+    changed = next(
+        i for i, outcome in enumerate(recording.outcomes) if outcome.changes and isinstance(outcome.result, int)
+    )
+    wrong = [*recording.outcomes]
+    wrong[changed] = wrong[changed]._replace(changes=b"")
+    for outcomes, count in ((recording.outcomes, 0), (wrong, 1)):
+        theirs = functools.partial(loops_recorded.Replay, recording._replace(outcomes=outcomes))
+        batch = Batch(made.subjects, made.memory, configurations(["stencils-fuel"], []), theirs)
+        assert len(list(batch.disagreements())) == count
+        assert batch.counts.executions > 40
+        batch.close()
 
 
 def test_loops_compile_for_aarch64() -> None:
