@@ -490,12 +490,28 @@ void wj_interrupt_after_fork_in_child(void)
     pthread_mutex_unlock(&live_lock);
 }
 
+/* qemu, which runs programs of other processors, keeps the highest signals for itself: it takes a handler, and sends none. */
+static bool can_be_sent(int number)
+{
+    struct sigevent event;
+    memset(&event, 0, sizeof event);
+    event.sigev_notify = SIGEV_SIGNAL;
+    event.sigev_signo = number;
+    timer_t timer;
+    if (timer_create(CLOCK_MONOTONIC, &event, &timer) != 0) {
+        return errno != EINVAL;
+    }
+    (void)timer_delete(timer);
+    return true;
+}
+
 /* The highest real-time signal below `below` that nobody uses, or 0. */
 static int free_signal(int below)
 {
     for (int number = below - 1; number >= SIGRTMIN; number--) {
         struct sigaction found;
-        if (sigaction(number, NULL, &found) == 0 && (found.sa_flags & SA_SIGINFO) == 0 && found.sa_handler == SIG_DFL) {
+        if (sigaction(number, NULL, &found) == 0 && (found.sa_flags & SA_SIGINFO) == 0 && found.sa_handler == SIG_DFL &&
+            can_be_sent(number)) {
             return number;
         }
     }

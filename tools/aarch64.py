@@ -96,7 +96,6 @@ SPEC = "(none-guard- and not none-guard-artifact)"
 FIRST_TIER = "(auto-guard- and not auto-guard-replaced)"
 # What fails by the emulation, or takes too long in it. A -k of one's own takes the place of this.
 LEFT_OUT = {
-    "interrupt or timeouts": "timers and signals to threads do not arrive",
     "reservation_that_fails": "RLIMIT_AS is not applied to the emulated program",
     "huge_pages": "madvise is not passed on",
     "fault_outside_of_every_memory": "a fault at a non-canonical address is reported as one at 0",

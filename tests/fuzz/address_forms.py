@@ -571,9 +571,10 @@ def check_model(layouts: Sequence[Layout], choose: Callable[[Layout], list[Funct
                     for place in places:
                         wanted ^= access.loaded(contents.at(place, access.access_bytes))
                 elif access.kind == "store":
-                    for place in places:
-                        if layout.has(place, access.access_bytes):
-                            exports["memory"].write(store, contents.at(place, access.access_bytes), place)
+                    for place in places:  # of one that traps AArch64 may have stored what lies inside
+                        inside = min(access.access_bytes, layout.size_bytes - place)
+                        if inside > 0:
+                            exports["memory"].write(store, contents.at(place, inside), place)
                 same = trapped != fits and (trapped or access.kind == "store" or found & (1 << 64) - 1 == wanted)
                 if not same:
                     wrong.append(f"wasmtime {layout.name}: {function.text(layout)} {case.arguments}")
