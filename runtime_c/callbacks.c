@@ -83,6 +83,45 @@ void wj_store_set_epoch_callback(wj_store *store, uintptr_t callable)
     PyGILState_Release(state);
 }
 
+/* ---- the end of calls ---- */
+
+void wj_store_set_call_ended(wj_store *store, uintptr_t callable)
+{
+    PyGILState_STATE state = PyGILState_Ensure();
+    PyObject *old = store->call_ended;
+    store->call_ended = Py_XNewRef((PyObject *)callable);
+    Py_XDECREF(old);
+    PyGILState_Release(state);
+}
+
+bool wj_tell_call_ended(wj_store *store, const void *func_ref)
+{
+    PyObject *type;
+    PyObject *value;
+    PyObject *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback != NULL) {
+        (void)PyException_SetTraceback(value, traceback);
+    }
+    PyObject *callback = Py_NewRef((PyObject *)store->call_ended);
+    PyObject *answer = PyObject_CallFunction(callback, "KO", (unsigned long long)(uintptr_t)func_ref,
+                                             value == NULL ? Py_None : value);
+    Py_DECREF(callback);
+    if (answer == Py_None) {
+        PyErr_Restore(type, value, traceback);
+    } else {
+        Py_XDECREF(type);
+        Py_XDECREF(value);
+        Py_XDECREF(traceback);
+        if (answer != NULL) {
+            PyErr_SetObject((PyObject *)Py_TYPE(answer), answer);
+        }
+    }
+    Py_XDECREF(answer);
+    return PyErr_Occurred() == NULL;
+}
+
 /* ---- limits ---- */
 
 void wj_store_set_limiter(wj_store *store, uintptr_t callable)

@@ -276,13 +276,20 @@ static void set_refusal(int refusal)
 
 /* ---- calls from Python ---- */
 
+/* Tells who wants to know that the outermost call is over; whether the call failed, or does now. */
+static uint32_t __attribute__((noinline)) call_ended(const wj_target *target, uint32_t failed)
+{
+    wj_store *store = target->store;
+    return store->depth != 0 ? failed : wj_tell_call_ended(store, target->func_ref) ? 0 : 1;
+}
+
 uint32_t wj_boundary_begin(void *target_pointer, void *entry_pointer)
 {
     wj_target *target = target_pointer;
     wj_entry *entry = entry_pointer;
     if (UNLIKELY(target->store->failure != NULL)) {
         raise_failure(target->store);
-        return 1;
+        return target->store->call_ended != NULL ? call_ended(target, 1) : 1;
     }
     int status = enter(target, entry, NULL);
     if (LIKELY(status == WJ_STATUS_OK)) {
@@ -297,12 +304,11 @@ uint32_t wj_boundary_begin(void *target_pointer, void *entry_pointer)
     }
     leave(entry);
     set_exception(entry, status);
-    return 1;
+    return target->store->call_ended != NULL ? call_ended(target, 1) : 1;
 }
 
 uint32_t wj_boundary_end(void *target, void *entry_pointer)
 {
-    (void)target;
     wj_entry *entry = entry_pointer;
     entry->host_fp = (uintptr_t)entry; /* not in wasm code any more */
     if (entry->thread_state != NULL) {
@@ -310,7 +316,7 @@ uint32_t wj_boundary_end(void *target, void *entry_pointer)
     }
     leave(entry);
     if (LIKELY(entry->status == WJ_STATUS_OK)) {
-        return 0;
+        return UNLIKELY(entry->store->call_ended != NULL) ? call_ended(target, 0) : 0;
     }
     int status = entry->status;
     wj_interpreter_stack_trim(entry->store);
@@ -318,7 +324,7 @@ uint32_t wj_boundary_end(void *target, void *entry_pointer)
         status = PyErr_CheckSignals() != 0 ? WJ_STATUS_EXCEPTION : WJ_STATUS_TRAP;
     }
     set_exception(entry, status);
-    return 1;
+    return entry->store->call_ended != NULL ? call_ended(target, 1) : 1;
 }
 
 uint32_t wj_run_frame(wj_target *target, const void *code, uint64_t stack_slots, wj_frame *frame)

@@ -41,12 +41,15 @@ static void drop_callables(wj_store *store)
     }
     PyObject *epoch_callback = store->epoch_callback;
     PyObject *limiter = store->limiter;
+    PyObject *call_ended = store->call_ended;
     PyObject *failure = store->failure;
     store->epoch_callback = NULL;
     store->limiter = NULL;
+    store->call_ended = NULL;
     store->failure = NULL;
     Py_XDECREF(epoch_callback);
     Py_XDECREF(limiter);
+    Py_XDECREF(call_ended);
     Py_XDECREF(failure);
     wj_store_unpin(store);
 }
@@ -57,6 +60,15 @@ void wj_store_set_record(wj_store *store, uintptr_t reference)
     PyObject *old = store->record_reference;
     store->record_reference = Py_XNewRef((PyObject *)reference);
     Py_XDECREF(old);
+    PyGILState_Release(state);
+}
+
+void wj_store_set_failure(wj_store *store, uintptr_t exception)
+{
+    PyGILState_STATE state = PyGILState_Ensure();
+    if (store->failure == NULL && !store->closed) {
+        store->failure = Py_NewRef((PyObject *)exception);
+    }
     PyGILState_Release(state);
 }
 
@@ -81,9 +93,11 @@ static int roots_traverse(PyObject *self, visitproc visit, void *arg)
     const wj_store *store = ((roots_object *)self)->store;
     PyObject *epoch_callback = store->epoch_callback;
     PyObject *limiter = store->limiter;
+    PyObject *call_ended = store->call_ended;
     PyObject *failure = store->failure;
     Py_VISIT(epoch_callback);
     Py_VISIT(limiter);
+    Py_VISIT(call_ended);
     Py_VISIT(failure);
     for (wj_host_func *host = store->host_funcs; host != NULL; host = host->next) {
         PyObject *callable = host->callable;

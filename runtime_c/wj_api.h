@@ -60,9 +60,14 @@ void wj_store_set_timeout(wj_store *store, int64_t timeout_ns);
 int wj_wait(uintptr_t descriptors, uint64_t count, int64_t timeout_ns);
 /* PyObject of a callable() -> ticks, or 0: called when the epoch deadline is reached; what it raises passes through wasm.
  * PyObject of a callable(is_table, current, desired, maximum) -> bool, or 0: asked when wasm grows a memory (bytes) or
- * table (elements); no maximum is UINT64_MAX. References are taken. */
+ * table (elements); no maximum is UINT64_MAX.
+ * PyObject of a callable(address of the func-ref, exception or None) -> exception or None, or 0: told when an outermost call
+ * from Python is over; what it returns or raises is raised in place of the exception or the result. References are taken. */
 void wj_store_set_epoch_callback(wj_store *store, uintptr_t callable);
 void wj_store_set_limiter(wj_store *store, uintptr_t callable);
+void wj_store_set_call_ended(wj_store *store, uintptr_t callable);
+/* The next call from Python raises this exception, unless another one waits for that already. A reference is taken. */
+void wj_store_set_failure(wj_store *store, uintptr_t exception);
 /* Adds 1 to an engine's epoch. */
 void wj_epoch_increment(uint64_t *epoch);
 

@@ -94,6 +94,9 @@ WJ_INTERNAL void wj_call_frame(const void *code, wj_frame *frame, uint64_t stack
 
 /* ---- callbacks.c ---- */
 
+/* Tells store->call_ended that a call is over, which failed if an exception is set; whether none is set now. */
+WJ_INTERNAL bool wj_tell_call_ended(wj_store *store, const void *func_ref);
+
 /* Puts the entry's wasm frames into the traceback of the current exception. */
 WJ_INTERNAL void wj_add_traceback(const wj_entry *entry);
 

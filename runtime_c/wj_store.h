@@ -35,6 +35,7 @@ struct wj_store {
     wj_wasi *wasi;         /* what WASI in C may do, or NULL; atomic */
     void *epoch_callback;  /* PyObjects, owned, or NULL; guarded by the GIL */
     void *limiter;
+    void *call_ended;      /* who is told when an outermost call from Python is over; as they */
     uint64_t max_wasm_stack_bytes;
     uint8_t *interpreter_stack; /* NULL before something is interpreted */
     uint64_t interpreter_stack_bytes;

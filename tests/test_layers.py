@@ -45,7 +45,7 @@ ALLOWED: dict[str, set[str]] = {
     "driver": WASM | {"abi", "target", "link", "artifact", "cache", "compile", "processes"},
     "tiers": WASM | {"abi", "artifact", "cache", "compile", "driver", "processes"},
     "runtime": WASM | {"abi", "target", "elf", "artifact", "profiling", "processes", "reading", "driver", "tiers"},
-    "wasi": {"errors", "config", "runtime"},
+    "wasi": {"errors", "config", "runtime", "wasm"},
     "component": WASM | {"runtime"},
     "public": WASM | {"runtime", "wasi", "component"},
     "cli": {"public", "errors", "inspection", "cache", "reading", "stopwatch"},

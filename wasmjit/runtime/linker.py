@@ -57,6 +57,8 @@ class _HostDefinition:
     access_caller: bool
     unchecked: bool = False  # the function works on raw slots
 
+    starts_threads = False
+
     def current_type(self) -> wt.ExternType:
         """Its type."""
         return self.type
@@ -79,6 +81,8 @@ class AddressDefinition:
     """
 
     __slots__ = ()
+
+    starts_threads = False  # by it instances start threads, which need instances of the same module
 
     def current_type(self) -> wt.FuncType:
         """Its type."""
@@ -110,6 +114,8 @@ class _ForeignDefinition:
     address: int
     keep_alive: object
 
+    starts_threads = False
+
     def current_type(self) -> wt.ExternType:
         """Its type."""
         return self.type
@@ -131,6 +137,8 @@ class _StoreDefinition:
     record: StoreRecord
     bound: Item
 
+    starts_threads = False
+
     def current_type(self) -> wt.ExternType:
         """Its type at present: memories and tables grow."""
         native = self.record.open()  # kept: another thread may close the store
@@ -149,6 +157,8 @@ class _SharedDefinition:
     """A shared memory, which any store can have."""
 
     memory: SharedMemory
+
+    starts_threads = False
 
     def current_type(self) -> wt.ExternType:
         """Its type at present: it grows."""
@@ -453,11 +463,21 @@ class Linker(Handle):
             raise LinkError(f"cannot make an alias of module `{module}`: nothing is defined in it")
         self._insert_all(((as_module, name), definition) for name, definition in found)
 
-    def define_wasi(self) -> None:
-        """Defines the functions of WASI preview 1; they work on what `Store.set_wasi` was given."""
+    def define_wasi(self, *, threads: bool = False) -> None:
+        """Defines the functions of WASI preview 1; they work on what `Store.set_wasi` was given.
+
+        With `threads` also ``wasi::thread-spawn``: a module that imports a shared memory and exports
+        ``wasi_thread_start`` can then start threads, at most `WasiConfig.max_threads` at a time. Each has a Store with
+        the settings of the one that started it, and an instance of the same module, made with the definitions of this
+        Linker. A trap, an exception or ``proc_exit`` in one of them ends all, and the call into the Store, which raises
+        it; so does the end of ``_start``. Functions that you define are called in all of these threads, at once.
+
+        >>> from wasmjit import Config
+        >>> Linker(Engine(Config(shared_memory=True))).define_wasi(threads=True)
+        """
         self._check_open()
         # The WASI part stands on this one, so it is looked up only here, when somebody asks for it.
-        importlib.import_module("wasmjit.wasi.definitions").add_to_linker(self)
+        importlib.import_module("wasmjit.wasi.definitions").add_to_linker(self, threads)
 
     def define_unknown_imports_as_traps(self, module: Module) -> None:
         """Defines the functions that `module` imports and that have no definition: they raise when called."""
@@ -627,11 +647,36 @@ class InstancePre(Handle):
         return instance
 
 
+class Blueprint:
+    """What instances for further threads are made of. Refers to no store."""
+
+    def __init__(self, module: Module, resolved: list[tuple[str, _Definition]]) -> None:
+        # Imports that no other store can have. With one there will be no threads.
+        self.of_one_store = [name for name, definition in resolved if isinstance(definition, _StoreDefinition)]
+        self.module = module
+        self._resolved = [] if self.of_one_store else resolved
+
+    def instantiate(self, store: Storelike) -> Instance:
+        """Makes an instance, of code that is there already."""
+        return _instantiate(record_of(store), self.module, self._resolved)
+
+
 def _instantiate(record: StoreRecord, module: Module, resolved: list[tuple[str, _Definition]]) -> Instance:
     loaded = checked_load(record, module)
+    if any(definition.starts_threads for _, definition in resolved):
+        record.blueprints[loaded] = Blueprint(module, resolved)
     return Instance._wrap(
         record, instantiate(record, loaded, [definition.item(record, name) for name, definition in resolved])
     )
+
+
+def definition_of(item: object, type: wt.ExternType) -> _Definition:
+    """What defines an import of this type for any store: a SharedMemory or a function of Python. Raises TypeError."""
+    if isinstance(item, SharedMemory):
+        return _SharedDefinition(item)
+    if callable(item) and not isinstance(item, Func) and isinstance(type, wt.FuncType):
+        return _HostDefinition(type, item, False)
+    raise TypeError(f"an import for several Stores must be a SharedMemory or a function, not {item.__class__.__name__}")
 
 
 def _exported(record: StoreRecord, item: Item) -> _Definition:

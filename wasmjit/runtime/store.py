@@ -108,6 +108,9 @@ class StoreRecord:
         self._wasi_table: Any = None
         # Both, where they were replaced while code ran, on some thread, that may still use them.
         self._former_wasi: list[tuple[Any, Any]] = []
+        self.blueprints: dict[object, Any] = {}  # of modules whose instances start threads (linker.py), by LoadedModule
+        self.group: Any = None  # of the threads that run beside this store (wasi/threads.py)
+        self.epoch_callback: Callable[[], int] | None = None
         self.linker_functions: dict[object, Any] = {}  # a Linker's Store-independent definition -> FuncItem here
         # The handles there are of functions, by func-ref address: at most one entry a func-ref, which lives as long.
         self.functions: dict[int, weakref.ref[FuncBase]] = {}
@@ -151,9 +154,13 @@ class StoreRecord:
         return native is not None and native.is_running()
 
     def interrupt(self) -> bool:
-        """Ends the outermost call that runs now; False if none does. From any thread, at any time."""
+        """Ends the outermost call that runs now, or threads that go on after one; False if there are none. From any
+        thread, at any time."""
         native = self.native
-        return native is not None and bool(lib.wj_store_interrupt(native.pointer))
+        if native is None:
+            return False
+        group = self.group
+        return bool(lib.wj_store_interrupt(native.pointer)) or (group is not None and group.interrupt_beside(self))
 
     def close(self) -> None:
         """Lets go of everything. Raises WasmError while wasm code of this store runs, BufferError as `Store.close`."""
@@ -161,6 +168,8 @@ class StoreRecord:
         if native is None:
             return
         if not native.is_running():
+            if self.group is not None:
+                self.group.interrupt_beside(self)
             release_views(native)
         if lib.wj_store_close(native.pointer):
             raise WasmError("store cannot be closed while its code is running")
@@ -170,7 +179,8 @@ class StoreRecord:
         self.slow_functions.clear()
         if self.externrefs is not None:
             self.externrefs.clear()
-        self.data = self.wasi = self.limiter = None
+        self.blueprints.clear()
+        self.data = self.wasi = self.limiter = self.group = self.epoch_callback = None
         self._former_wasi.clear()
 
     def set_wasi(self, wasi: Any, table: Any = None, *, instead_of: Any = None) -> bool:
@@ -531,6 +541,7 @@ class Store(Handle):
     def epoch_deadline_trap(self) -> None:
         """At the deadline code ends with a Trap of code INTERRUPT: the default."""
         native = self._record.open()
+        self._record.epoch_callback = None
         lib.wj_store_set_epoch_callback(native.pointer, 0)
 
     def epoch_deadline_callback(self, callback: Callable[[], int]) -> None:
@@ -545,6 +556,7 @@ class Store(Handle):
         if not callable(callback):
             raise TypeError("expected a callable")
         native = self._record.open()
+        self._record.epoch_callback = callback
         lib.wj_store_set_epoch_callback(native.pointer, id(callback))
         native.keep_roots(self._record)
 

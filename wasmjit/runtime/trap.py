@@ -129,6 +129,12 @@ class Trap(Closable, Exception):
         self._reason = message
         self._code: int | None = None
         self._frames: tuple[Frame, ...] = ()
+        self._thread_id: int | None = None
+
+    def _name_thread(self, thread_id: int) -> None:
+        """Says in which thread of a program it happened."""
+        self._thread_id = thread_id
+        self._message = f"in thread {thread_id} of the program: {self._message}"
 
     @classmethod
     def _from_code(cls, code: int, frames: Iterable[Frame] = ()) -> Trap:
@@ -166,6 +172,12 @@ class Trap(Closable, Exception):
     def trap_code(self) -> TrapCode | None:
         """Why it happened; None if it was made by hand."""
         return None if self._code is None else TrapCode(self._code)
+
+    @property
+    def thread_id(self) -> int | None:
+        """The thread in which it happened, where that was started by ``wasi::thread-spawn``; its message begins with
+        it. None in the thread of the Store that was called."""
+        return self._thread_id
 
     def __str__(self) -> str:
         return self._message

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..errors import WasmError
 from .clocks import HostClock, VirtualClock, clock_from, random_from
 from .constants import CLOCK_REALTIME
-from .context import WasiContext
+from .context import DEFAULT_MAX_THREADS, WasiContext
 from .descriptors import Access, Descriptor, DescriptorTable, DirPerms, FilePerms, default_max_descriptors
 from .files import PLAIN_VIEW, HostDirectory, HostView, StableHostView
 from .fsspec_fs import FsspecFS, looks_like_fsspec
@@ -89,8 +89,8 @@ class WasiConfig:
     and its output is discarded. `stdin` takes ``bytes``, ``str`` or a readable file object; `stdout` and `stderr` a
     writable one (binary, or text: then output is decoded as UTF-8), a function of the bytes written, or a
     ``logging.Logger``, which gets a record for each line. With `deterministic` a program that gets the same input sees
-    the same in every run (see the property); `clock`, `random`, `max_output_bytes` and `max_descriptors` are those of
-    the properties.
+    the same in every run (see the property); `clock`, `random`, `max_output_bytes`, `max_descriptors` and `max_threads`
+    are those of the properties.
 
     >>> import io
     >>> output = io.BytesIO()
@@ -111,6 +111,7 @@ class WasiConfig:
         deterministic: bool = False,
         max_output_bytes: int | None = None,
         max_descriptors: int | None = None,
+        max_threads: int | None = None,
     ) -> None:
         self._arguments: list[bytes] = []
         self._environment: list[bytes] = []
@@ -127,6 +128,7 @@ class WasiConfig:
         self.env = env
         self.max_output_bytes = max_output_bytes
         self.max_descriptors = max_descriptors
+        self.max_threads = max_threads
         self.clock = clock
         self.random = random
         self.deterministic = deterministic
@@ -226,6 +228,19 @@ class WasiConfig:
     @max_descriptors.setter
     def max_descriptors(self, count: int | None) -> None:
         self._max_descriptors = _count_or_none(count, "max_descriptors")
+
+    @property
+    def max_threads(self) -> int | None:
+        """How many threads besides the first the program may have at once (`Linker.define_wasi`): one more is refused
+        with the error AGAIN. None (the default): 256.
+
+        >>> config = WasiConfig(max_threads=4)
+        """
+        return self._max_threads
+
+    @max_threads.setter
+    def max_threads(self, count: int | None) -> None:
+        self._max_threads = _count_or_none(count, "max_threads")
 
     @property
     def argv(self) -> list[str]:
@@ -478,7 +493,8 @@ class WasiConfig:
             raise
         most = default_max_descriptors() if self._max_descriptors is None else self._max_descriptors
         table = DescriptorTable(descriptors, most)
-        return WasiContext(list(self._arguments), list(self._environment), table, clock, random)
+        threads = DEFAULT_MAX_THREADS if self._max_threads is None else self._max_threads
+        return WasiContext(list(self._arguments), list(self._environment), table, clock, random, threads)
 
     def _bound_output(self, streams: list[Descriptor]) -> None:
         """Sets what the program may write."""

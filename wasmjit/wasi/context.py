@@ -19,8 +19,15 @@ if TYPE_CHECKING:
             """Code of this instance means this ``wj_memory *``."""
 
 
+DEFAULT_MAX_THREADS = 256
+
+
 class WasiContext:
-    """The state of one running WASI program, made by `WasiConfig.build`. Closes its descriptors when it goes."""
+    """The state of one running WASI program, made by `WasiConfig.build`. Closes its descriptors when it goes.
+
+    Where a program has threads each has one, with descriptors that they share (thread_descriptors.py): those are closed
+    with that of the first thread.
+    """
 
     def __init__(
         self,
@@ -29,16 +36,19 @@ class WasiContext:
         descriptors: DescriptorTable,
         clock: HostClock,
         random: RandomSource,
+        max_threads: int = 0,
     ) -> None:
         self.arguments = arguments
         self.environment = environment
         self.descriptors = descriptors
         self.clock = clock
         self.random = random
+        self.max_threads = max_threads
+        self.threads: Any = None  # the descriptors, where threads share them (thread_descriptors.py)
         # Kept by `definitions`: instance address -> where C keeps the size of its memory, and the memory's bytes.
         self.views: dict[int, tuple[ctypes.c_uint64, memoryview]] = {}
         self.known_to_c: KnownToC | None = None
-        self.close = weakref.finalize(self, _finish, descriptors)
+        self.close: Any = weakref.finalize(self, _finish, descriptors)
 
 
 def _finish(descriptors: DescriptorTable) -> None:

@@ -56,9 +56,10 @@ def _new_view(
         item, view = memory._item, memoryview(memory.get_buffer_ptr(caller)).cast("B")
     else:
         raise WasmError(f"WASI's {function.name}: the calling module exports no memory named `memory`")
+    store = record.open()
     if context.known_to_c is not None:
         context.known_to_c.add_memory(instance_address, item.pointer)
-    return item.size_counter(record.open()), view
+    return item.size_counter(store), view
 
 
 class _Definition(AddressDefinition):
@@ -91,7 +92,10 @@ class _Definition(AddressDefinition):
             known = context.views.get(instance_address)
             if known is None or known[0].value != len(known[1]):
                 known = context.views[instance_address] = _new_view(record, context, instance_address, function)
-            code = call(function, context, known[1], arguments)
+            if context.threads is None:
+                code = call(function, context, known[1], arguments)
+            else:
+                code = context.threads.call(call, function, context, known[1], arguments)
             return code if function.results else None
 
         return host
@@ -102,12 +106,18 @@ def _type_of(params: str, results: str) -> Any:
     return FuncType(*([_VALUE_TYPES[letter]() for letter in letters] for letters in (params, results)))._type
 
 
-def add_to_linker(linker: Linker) -> None:
-    """Defines every preview 1 function in `linker`; each call uses the WASI configuration of the calling Store.
+def add_to_linker(linker: Linker, threads: bool = False) -> None:
+    """Defines every preview 1 function in `linker`; each call uses the WASI configuration of the calling Store. With
+    `threads` that of wasi-threads too.
 
     Raises WasmError if one of the names is defined already and shadowing is not allowed.
     """
-    linker._insert_all(_definitions())
+    definitions = _definitions()
+    if threads:
+        from .threads import NAMES, ThreadSpawn
+
+        definitions = [*definitions, (NAMES, ThreadSpawn(_context_of))]
+    linker._insert_all(definitions)
 
 
 @functools.cache

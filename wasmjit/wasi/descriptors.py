@@ -7,8 +7,9 @@ import enum
 import os
 import resource
 import struct
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from .constants import Errno, FileType, WasiError, directory_rights, file_type_from_mode
 from .listing import FIRST_COOKIE
@@ -131,6 +132,11 @@ class Descriptor:
     # Rights taken away by fd_fdstat_set_rights, as bits of `Rights`.
     lost = 0
     lost_inheriting = 0
+    # Where threads share it: how many of their calls use it now, whether it is closed as far as the guest knows, and
+    # what a call has to have meanwhile (None: any number may use it at once).
+    users = 0
+    is_left = False
+    lock: Any = None
 
     def rights(self) -> tuple[int, int]:
         """(base, inheriting) to report, as long as none is lost."""
@@ -329,12 +335,21 @@ class DescriptorTable:
         self._descriptors: dict[int, Descriptor] = dict(enumerate(descriptors))
         self._lowest_free = len(descriptors)
         self._mirror: Mirror | None = None
+        self.lock = threading.RLock()  # of what closes, and of all where threads share the table
 
     def show_in(self, mirror: Mirror) -> None:
         """From now on `mirror` has what is here."""
         self._mirror = mirror
         for number, descriptor in self._descriptors.items():
             mirror.write(number, descriptor)
+
+    def hide(self) -> None:
+        """From now on no mirror is told; what it knew the host knows."""
+        mirror, self._mirror = self._mirror, None
+        if mirror is not None:
+            for number in self._descriptors:
+                mirror.settle(number)
+            mirror.clear()
 
     def changed(self, number: int) -> None:
         """To be called whenever the answer of a descriptor's `host_operations`, its flags or its rights may differ."""
@@ -360,6 +375,14 @@ class DescriptorTable:
             raise WasiError(Errno.NOTDIR if descriptor.file_type is FileType.REGULAR_FILE else Errno.BADF)
         return descriptor
 
+    def look(self, number: int, right: int = 0) -> Descriptor:
+        """As `get`, for what only looks at it, and may take long."""
+        return self.get(number, right)
+
+    def all(self) -> list[Descriptor]:
+        """What is open."""
+        return list(self._descriptors.values())
+
     def check_room(self) -> None:
         """Raises MFILE if no further descriptor can be added."""
         if len(self._descriptors) >= self._max_descriptors:
@@ -376,33 +399,56 @@ class DescriptorTable:
 
     def close(self, number: int) -> None:
         """Closes one; BADF if it is not open."""
+        descriptor = self.take(number)
+        descriptor.flush()
+        descriptor.close()
+
+    def take(self, number: int) -> Descriptor:
+        """Takes one out; BADF if it is not open."""
         descriptor = self.get(number)
         del self._descriptors[number]
         self.changed(number)
         self._lowest_free = min(self._lowest_free, number)
-        descriptor.flush()
-        descriptor.close()
+        return descriptor
 
     def renumber(self, number: int, to_number: int) -> None:
         """Moves `number` to `to_number`, which must be open too and is closed."""
+        replaced = self.move(number, to_number)
+        if replaced is not None:
+            replaced.flush()
+            replaced.close()
+
+    def move(self, number: int, to_number: int) -> Descriptor | None:
+        """As `renumber`; what stood there before, still open."""
         descriptor = self.get(number)
         replaced = self.get(to_number)
         if number == to_number:
-            return
+            return None
         del self._descriptors[number]
         self._descriptors[to_number] = descriptor
         self.changed(number)
         self.changed(to_number)
         self._lowest_free = min(self._lowest_free, number)
-        replaced.flush()
-        replaced.close()
+        return replaced
+
+    def let_go(self, descriptor: Descriptor) -> None:
+        """Closes what was taken out, or lets the last call that uses it do so."""
+        with self.lock:
+            descriptor.is_left = True
+            if descriptor.users:
+                return
+        descriptor.close()
+
+    def flush(self, descriptor: Descriptor) -> None:
+        """Hands on what one keeps back."""
+        descriptor.flush()
 
     def flush_all(self) -> None:
         """Hands on what streams keep back. Raises what the objects behind them raise, an OSError at the end."""
         failure: OSError | None = None
-        for descriptor in list(self._descriptors.values()):
+        for descriptor in self.all():
             try:
-                descriptor.flush()
+                self.flush(descriptor)
             except OSError as error:
                 failure = failure or error
         if failure is not None:
@@ -412,12 +458,13 @@ class DescriptorTable:
         """Closes everything."""
         if self._mirror is not None:
             self._mirror.clear()
-        descriptors = list(self._descriptors.values())
-        self._descriptors.clear()
-        self._lowest_free = 0
+        with self.lock:
+            descriptors = self.all()
+            self._descriptors.clear()
+            self._lowest_free = 0
         for descriptor in descriptors:
             with contextlib.suppress(OSError):  # the others are to be closed as well
-                descriptor.close()
+                self.let_go(descriptor)
 
 
 Kind = TypeVar("Kind", bound=Descriptor)

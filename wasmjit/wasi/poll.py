@@ -85,7 +85,7 @@ class _Poll:
         count = 1
         if subscription.event_type == EVENTTYPE_FD_READ:
             try:
-                count = self._context.descriptors.get(subscription.subject).available_bytes()
+                count = self._context.descriptors.look(subscription.subject).available_bytes()
             except OSError:  # not of a kind that tells
                 count = 1
         self._fire(subscription, count=count, flags=flags)
@@ -94,7 +94,7 @@ class _Poll:
         if subscription.event_type == EVENTTYPE_CLOCK:
             self._deadlines.append((self._deadline_ns(subscription, now_ns), subscription))
         elif subscription.event_type in (EVENTTYPE_FD_READ, EVENTTYPE_FD_WRITE):
-            host_fd = self._context.descriptors.get(subscription.subject, _POLL_RIGHT).host_fd
+            host_fd = self._context.descriptors.look(subscription.subject, _POLL_RIGHT).host_fd
             if host_fd is None:
                 self._fire_ready(subscription)
             else:
