@@ -18,6 +18,7 @@ from .artifact import Artifact, detect
 from .config import Config
 from .errors import ArtifactError, WasmError
 from .target import Target
+from .wasm import types as wt
 from .wasm.text import find_wasm_tools
 
 __all__ = [
@@ -83,6 +84,18 @@ def functions(artifact: bytes) -> list[FunctionPlace]:
         )
         for i, body in enumerate(module.bodies)
     ]
+
+
+def shared_memories(artifact: bytes) -> list[str]:
+    """A line about each shared memory of a serialized module. Raises ArtifactError."""
+    module = Artifact.from_bytes(artifact).module
+    imported = [f"{item.module}::{item.name}" for item in module.imports if item.kind == wt.MEMORY]
+    lines = []
+    for index, memory in enumerate(module.memories):
+        if memory.shared:
+            whence = f"imported as {imported[index]}" if index < len(imported) else "defined"
+            lines.append(f"memory {index}: shared, {memory.limits.min} to {memory.limits.max} pages, {whence}")
+    return lines
 
 
 def compile_target(config: Config) -> Target:

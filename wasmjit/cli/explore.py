@@ -81,6 +81,7 @@ def explore(arguments: SimpleNamespace) -> int:
     form = "ir" if arguments.generated_ir else "optimised"
     views = inspection.side_by_side(wasm, artifact, config, wanted, form)
     title = f"{Path(arguments.file).name} for {inspection.compile_target(config).triple}"
+    title = "; ".join([title, *inspection.shared_memories(artifact)])
     made = page(title, views, module.tier_report(), watch.seconds, run)
     write_output(arguments, ".explore.html", made.encode())
     return 0

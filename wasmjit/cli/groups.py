@@ -136,6 +136,9 @@ def _wasi() -> dict[str, Choice]:
         "cli": Choice("run.wasi", "Provide WASI preview 1", None, "y"),
         "common": Choice("run.wasi", "older name of cli", None, "y"),
         "inherit-env": Choice("run.inherit_env", "The program sees our environment; --env adds to it", None, "n"),
+        "threads": Choice(
+            "run.threads", "wasi-threads: the program may start threads; makes its shared memory", None, "n"
+        ),
         "deterministic": Choice("run.deterministic", "Clocks and random numbers are the same in each run", None, "n"),
         "tcplisten": Choice("run.tcplisten", "Gives a socket that listens there: HOST:PORT; may be repeated", _address),
     }
@@ -184,7 +187,6 @@ _MISSING: dict[str, dict[str, str]] = {
         "cli-exit-with-code": _PREVIEW_2,
         "nn": "there is no wasi-nn",
         "nn-graph": "there is no wasi-nn",
-        "threads": "there is no wasi-threads",
         "http": _PREVIEW_2,
         "http-": _PREVIEW_2,
         "config": _PREVIEW_2,

@@ -72,6 +72,8 @@ def objdump(arguments: SimpleNamespace) -> int:
     wanted = None if arguments.function is None else find_function(places, arguments.function, arguments.file)
     if form is None:
         print_table(places if wanted is None else [wanted])
+        for line in inspection.shared_memories(artifact) if wanted is None else ():
+            show(printable(line, newlines=False))
     elif form == "code":
         show(inspection.disassemble(artifact, wanted), end="")
     elif form == "assembly" and wanted is not None:

@@ -16,11 +16,15 @@ from .. import (
     Engine,
     Func,
     FuncType,
+    ImportType,
     Linker,
+    MemoryType,
     Module,
+    SharedMemory,
     Store,
     Trap,
     TrapCode,
+    UnknownImportError,
     ValType,
     WasiConfig,
     WasmError,
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
 # The widest range a literal may have: signed or unsigned.
 INTEGER_BITS = {"i32": 32, "i64": 64}
 # Arguments that settings of option groups and of the configuration file stand for.
+THREAD_SPAWN = ("wasi", "thread-spawn")
 _LIMIT_NAMES = ("memory_size", "table_elements", "instances", "tables", "memories")
 
 EPILOG = (
@@ -83,6 +88,9 @@ def _run(arguments: SimpleNamespace, timing: RunTiming | None) -> int:
     config = config_from(arguments, cached=settings.get("cache", True), tier=tier)
     fuel = _first(arguments.fuel, settings.get("fuel"))
     config.consume_fuel = fuel is not None
+    has_threads = settings.get("threads", False)
+    if has_threads:
+        config.shared_memory = True
     if arguments.profile is not None:
         config.profiler = arguments.profile
     timeout = _first(arguments.timeout, settings.get("timeout"))
@@ -115,7 +123,9 @@ def _run(arguments: SimpleNamespace, timing: RunTiming | None) -> int:
             for address in (value for name, value in settings_of(arguments) if name == "run.tcplisten"):
                 _listen(wasi, *address)
             store.set_wasi(wasi)
-            linker.define_wasi()
+            linker.define_wasi(threads=has_threads)
+        elif has_threads:
+            raise WasmError("-S threads: wasi-threads is part of WASI, which -S cli=n leaves out")
         if settings.get("unknown_exports_allow", False):
             linker.allow_unknown_exports = True
         with _default_interrupt():
@@ -125,6 +135,10 @@ def _run(arguments: SimpleNamespace, timing: RunTiming | None) -> int:
                 linker.define_unknown_imports_as_traps(module)
             if settings.get("unknown_imports_default", False):
                 linker.define_unknown_imports_as_default_values(store, module)
+            if has_threads:
+                _share_memories(linker, store, module)
+            else:
+                _check_threads(linker, store, module)
             with stopwatch.phase(stopwatch.INSTANTIATION):
                 exports = linker.instantiate(store, module).exports(store)
             with stopwatch.phase(stopwatch.EXECUTION):
@@ -134,6 +148,29 @@ def _run(arguments: SimpleNamespace, timing: RunTiming | None) -> int:
                 else:
                     _start(exports, store, arguments.file)
     return 0
+
+
+def _share_memories(linker: Linker, store: Store, module: Module) -> None:
+    """Makes the shared memories that a program with threads imports and that nobody else has."""
+    for item in module.imports:
+        kind = item.type
+        if isinstance(kind, MemoryType) and kind.is_shared and not _is_defined(linker, store, item):
+            linker.define(store, item.module, item.name or "", SharedMemory(store.engine, kind))
+
+
+def _check_threads(linker: Linker, store: Store, module: Module) -> None:
+    """Raises WasmError, saying which option it takes, for a program that starts threads."""
+    for item in module.imports:
+        if (item.module, item.name) == THREAD_SPAWN and not _is_defined(linker, store, item):
+            raise WasmError("the program starts threads (it imports `wasi::thread-spawn`): allow that with -S threads")
+
+
+def _is_defined(linker: Linker, store: Store, item: ImportType) -> bool:
+    try:
+        linker.get_by_import(store, item)
+    except UnknownImportError:
+        return False
+    return True
 
 
 def _load(engine: Engine, config: Config, arguments: SimpleNamespace, timing: RunTiming | None) -> Module:
@@ -168,7 +205,11 @@ def _default_interrupt() -> Iterator[None]:
 
 def wasi_config(arguments: SimpleNamespace, inherit_env: bool = False) -> WasiConfig:
     """The program's view of the system. Raises WasmError for a bad ``--dir`` or ``--env``."""
-    wasi = WasiConfig(max_output_bytes=arguments.max_output, max_descriptors=arguments.max_descriptors)
+    wasi = WasiConfig(
+        max_output_bytes=arguments.max_output,
+        max_descriptors=arguments.max_descriptors,
+        max_threads=arguments.max_threads,
+    )
     wasi.inherit_stdin()
     wasi.inherit_stdout(exit_on_broken_pipe=True)
     wasi.inherit_stderr(exit_on_broken_pipe=True)

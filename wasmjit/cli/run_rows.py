@@ -74,6 +74,13 @@ ROWS = (
         help="how many files, directories and sockets it may have open (default: 1024, and half of what we may)",
         section=_LIMITS,
     ),
+    Row(
+        "--max-threads",
+        kind=integer,
+        metavar="N",
+        help="how many threads it may have besides the first, with -S threads (default: 256)",
+        section=_LIMITS,
+    ),
     WASI_ROW,
     *ENGINE_ROWS,
 )
