@@ -31,6 +31,7 @@ from .runtime.instance import Instance, InstanceExports
 from .runtime.linker import InstancePre, Linker
 from .runtime.module import FunctionTier, Module, ModuleExport, ModuleFunction, ResourcesRequired, wat2wasm
 from .runtime.store import Store, Storelike
+from .runtime.thread_pool import ThreadPool
 from .runtime.trap import ExitTrap, Frame, Trap, TrapCode
 from .runtime.typed import TypedFunc
 from .runtime.values import (
@@ -102,6 +103,7 @@ __all__ = [
     "TableType",
     "Tag",
     "TagType",
+    "ThreadPool",
     "Trap",
     "TrapCode",
     "TypedFunc",
