@@ -72,6 +72,24 @@ def what_there_is_is_no_garbage() -> None:
 
 
 @pytest.fixture(autouse=True, scope="module")
+def what_programs_left_ends(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Programs that tests ran have optimisers finish for the cache, for two minutes of processor time each: beside the
+    tests of other files nobody waits for that."""
+    yield
+    marks = [f"PYTEST_CURRENT_TEST={request.node.nodeid}::".encode()]
+    if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+        marks.append(f"PYTEST_XDIST_WORKER={worker}\0".encode())
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended, or is another user's
+            if b"optimiser_process" not in (process / "cmdline").read_bytes():
+                continue
+            environment = (process / "environ").read_bytes()
+            parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent != os.getpid() and all(mark in environment for mark in marks):
+                os.kill(int(process.name), signal.SIGKILL)
+
+
+@pytest.fixture(autouse=True, scope="module")
 def trap_factory(request: pytest.FixtureRequest) -> None:
     """Tests of the C runtime by itself make traps of a kind of their own; there is one factory per process."""
     if "test_native" in request.module.__name__:
