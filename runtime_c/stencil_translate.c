@@ -117,31 +117,31 @@ const stencil_form wj_forms[WJ_OPERATION_COUNT] = {
     OTHER(EPOCH, 0, METERS),
 #undef OTHER
 #define WJ_X(opcode, name, form, ...) [WJ_OP_##name] = WJ_FORM_##form,
-#define WJ_FORM_UNARY {WJ_WORDS_VECTOR_UNARY, 2, VECTORS}
-#define WJ_FORM_BINARY {WJ_WORDS_VECTOR_BINARY, 3, VECTORS}
-#define WJ_FORM_TERNARY {WJ_WORDS_VECTOR_TERNARY, 4, VECTORS}
-#define WJ_FORM_UNARY_LANE {WJ_WORDS_VECTOR_UNARY_LANE, 2, HAS_CONSTANT | VECTORS}
-#define WJ_FORM_BINARY_LANE {WJ_WORDS_VECTOR_BINARY_LANE, 3, HAS_CONSTANT | VECTORS}
-#define WJ_FORM_SHUFFLE {WJ_WORDS_VECTOR_SHUFFLE, 3, VECTORS}
+#define WJ_FORM_UNARY {WJ_WORDS_VECTOR_UNARY, 2, VECTORS, 0}
+#define WJ_FORM_BINARY {WJ_WORDS_VECTOR_BINARY, 3, VECTORS, 0}
+#define WJ_FORM_TERNARY {WJ_WORDS_VECTOR_TERNARY, 4, VECTORS, 0}
+#define WJ_FORM_UNARY_LANE {WJ_WORDS_VECTOR_UNARY_LANE, 2, HAS_CONSTANT | VECTORS, 0}
+#define WJ_FORM_BINARY_LANE {WJ_WORDS_VECTOR_BINARY_LANE, 3, HAS_CONSTANT | VECTORS, 0}
+#define WJ_FORM_SHUFFLE {WJ_WORDS_VECTOR_SHUFFLE, 3, VECTORS, 0}
     WJ_VECTOR_ROWS(WJ_X)
 #undef WJ_X
-#define WJ_X(opcode, name, ...) [WJ_OP_##name] = {WJ_WORDS_UNARY, 2, 0},
+#define WJ_X(opcode, name, ...) [WJ_OP_##name] = {WJ_WORDS_UNARY, 2, 0, 0},
     WJ_UNARY_ROWS(WJ_X)
 #undef WJ_X
-#define WJ_X(opcode, name, ...) [WJ_OP_##name] = {WJ_WORDS_ACCESS, 2, HAS_CONSTANT | ACCESSES},
+#define WJ_X(opcode, name, ...) [WJ_OP_##name] = {WJ_WORDS_ACCESS, 2, HAS_CONSTANT | ACCESSES, 0},
     WJ_LOAD_ROWS(WJ_X) WJ_STORE_ROWS(WJ_X)
 #undef WJ_X
-#define WJ_X(opcode, name, ...) [WJ_OP_##name##_CHECKED] = {WJ_WORDS_CHECKED_ACCESS, 2, ACCESSES},
+#define WJ_X(opcode, name, ...) [WJ_OP_##name##_CHECKED] = {WJ_WORDS_CHECKED_ACCESS, 2, ACCESSES, 0},
     WJ_LOAD_ROWS(WJ_X) WJ_STORE_ROWS(WJ_X)
 #undef WJ_X
-#define WJ_X(opcode, name, ...) [WJ_OP_##name] = {WJ_WORDS_BINARY, 3, 0},
+#define WJ_X(opcode, name, ...) [WJ_OP_##name] = {WJ_WORDS_BINARY, 3, 0, 0},
     WJ_FLOAT_BINARY_ROWS(WJ_X) WJ_INTEGER_BINARY_ROWS(WJ_X)
 #undef WJ_X
 #define DIVISION(name) ((name) >= WJ_OP_I32_DIV_S ? DIVIDES : 0)
 #define WJ_X(opcode, name, ...)                                                                                     \
-    [WJ_OP_##name##_IMMEDIATE] = {WJ_WORDS_BINARY, 2, HAS_CONSTANT | DIVISION(WJ_OP_##name)},                       \
-    [WJ_OP_BRANCH_##name] = {WJ_WORDS_BINARY, 2, HAS_TARGET},                                                       \
-    [WJ_OP_BRANCH_##name##_IMMEDIATE] = {WJ_WORDS_BINARY, 1, HAS_CONSTANT | HAS_TARGET | DIVISION(WJ_OP_##name)},
+    [WJ_OP_##name##_IMMEDIATE] = {WJ_WORDS_BINARY, 2, HAS_CONSTANT | DIVISION(WJ_OP_##name), 0},                    \
+    [WJ_OP_BRANCH_##name] = {WJ_WORDS_BINARY, 2, HAS_TARGET, 0},                                                    \
+    [WJ_OP_BRANCH_##name##_IMMEDIATE] = {WJ_WORDS_BINARY, 1, HAS_CONSTANT | HAS_TARGET | DIVISION(WJ_OP_##name), 0},
     WJ_INTEGER_BINARY_ROWS(WJ_X)
 #undef WJ_X
 #undef DIVISION

@@ -42,7 +42,7 @@ import wasmtime
 import wasmjit
 from tests.processors import runnable
 
-from . import loops_recorded
+from . import loops_recorded, loops_run
 from .loops_make import Arguments, make_arguments, make_function, make_image
 from .loops_run import CONFIGURATIONS, NOT_OPTIMISED, Batch, Configuration, Disagreement, Reference, Subject, Theirs
 from .loops_tree import PARAMS, Function, MemoryShape, binary, const, size, text
@@ -52,6 +52,7 @@ FUNCTIONS = 50
 CALLS = 40
 OUT = Path("build/loops")
 IMAGES = 8
+EMULATED_HANG_SECONDS = 300  # there calls wait for LLVM, which takes long
 
 
 class Made(NamedTuple):
@@ -295,7 +296,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     session = Session(configurations(tiers, cpus), options.out, options.reduce_seconds, options.most_saved)
     session.unsaved = tuple(options.do_not_save.split(","))
-    session.recordings = loops_recorded.read(options.recorded) if options.recorded else None
+    if options.recorded:
+        session.recordings = loops_recorded.read(options.recorded)
+        loops_run.HANG_SECONDS = EMULATED_HANG_SECONDS
     started = reported = time.monotonic()
     for seed in seeds:
         if time.monotonic() - started > options.seconds:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import itertools
 import struct
+import subprocess
+import sys
+import sysconfig
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -154,3 +158,21 @@ def test_branches(name: str) -> None:
     for index, (word, wanted) in enumerate(zip(made, after, strict=True)):
         keep = 0xFF00001F if 4 * index in places else 0xFFFFFFFF
         assert word & keep == wanted & keep
+
+
+def test_the_translator_compiles_for_aarch64_without_warnings(tmp_path: Path, root: Path) -> None:
+    """By clang, which warns of what gcc does not: `make test-aarch64` takes warnings for errors."""
+    pytest.importorskip("ziglang")
+    runtime = root / "runtime_c"
+    if not (root / "build" / "wj_stencils_aarch64.h").exists():  # this machine's has the same names
+        (tmp_path / "wj_stencils_aarch64.h").write_text(f'#include "{root / "build" / "wj_stencils.h"}"\n')
+    sources = [
+        runtime / f"stencil_{name}.c" for name in ("translate", "emit", "vectors", "aarch64_calls", "aarch64_frame")
+    ]
+    command = [sys.executable, "-m", "ziglang", "cc", "-target", "aarch64-linux-gnu.2.36", "-std=gnu11", "-DNDEBUG"]
+    command += ["-Wall", "-Wextra", "-Werror", "-c", "-O0"]
+    command += [f"-I{runtime}", f"-I{root / 'build'}", f"-I{tmp_path}", "-isystem", sysconfig.get_path("include")]
+    done = subprocess.run([*command, *map(str, sources)], capture_output=True, text=True, check=False, cwd=tmp_path)
+    if "pyconfig.h' file not found" in done.stderr:
+        pytest.skip("Python's headers are for one machine only")
+    assert done.returncode == 0, done.stderr
