@@ -763,18 +763,17 @@ static void emit_branch(stencil_emitter *e, const stencil_instruction *found, co
     }
 }
 
-static void emit_instruction(stencil_emitter *e, const stencil_instruction *found, const uint32_t *word)
+/* False: the stencil of its row is all there is to it. */
+static bool emit_irregular(stencil_emitter *e, const stencil_instruction *found, const uint32_t *word)
 {
-    if ((found->flags & ~HAS_CONSTANT) == 0 && found->stencil != 0 && found->loose == 0) { /* most of them */
-        emit_row(e, found->stencil - 1, found->slots, constant_of(found), 0);
-    } else if ((found->flags & HAS_TARGET) != 0 && *word != WJ_OP_BRANCH) {
+    if ((found->flags & HAS_TARGET) != 0 && *word != WJ_OP_BRANCH) {
         emit_branch(e, found, word);
     } else if ((found->flags & DIVIDES) != 0) {
         emit_division(e, found, word, 0);
     } else if ((found->flags & METERS) != 0) {
         wj_emit_metering(e, word);
     } else if ((found->flags & VECTORS) != 0 && wj_emit_vector(e, found, word)) {
-        return;
+        return true;
     } else if (found->stencil == 0) {
         emit_other(e, word);
     } else if (*word == WJ_OP_SELECT) {
@@ -786,6 +785,15 @@ static void emit_instruction(stencil_emitter *e, const stencil_instruction *foun
     } else if ((found->flags & ACCESSES) != 0) {
         wj_emit_access(e, found, word);
     } else {
+        return false;
+    }
+    return true;
+}
+
+static void emit_instruction(stencil_emitter *e, const stencil_instruction *found, const uint32_t *word)
+{
+    bool is_plain = (found->flags & ~HAS_CONSTANT) == 0 && found->stencil != 0 && found->loose == 0; /* most of them */
+    if (is_plain || !emit_irregular(e, found, word)) {
         emit_row(e, found->stencil - 1, found->slots, constant_of(found), 0);
     }
 }
