@@ -15,11 +15,15 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCE_DIRECTORIES = ("examples", "bench/kernels", "tests/wasi", "tests/wasi/programs")
+SOURCE_DIRECTORIES = ("examples", "bench/kernels", "tests/wasi", "tests/wasi/programs", "tests/threads")
 
 # lime1 is the WebAssembly 2.0 subset that tools agree on (bulk memory, sign extension, saturating truncation,
 # multi-value, mutable globals, extended constants): no SIMD, no exceptions, no tail calls.
 FLAGS = ["-target", "wasm32-wasi", "-mcpu=lime1", "-O2", "-s", "-Wall", "-Wextra"]
+# Programs with threads have a memory that their instances share, and no C library.
+WITH_THREADS = ["-target", "wasm32-freestanding", "-mcpu=generic+atomics+bulk_memory", "-O2", "-s", "-Wall", "-Wextra"]
+WITH_THREADS += ["-Wno-unused-parameter", "-nostdlib", "-Wl,--no-entry", "-Wl,--shared-memory", "-Wl,--import-memory"]
+WITH_THREADS += ["-Wl,--export-memory", "-Wl,--max-memory=4194304"]
 # Cases of preview 1 call it directly: no C library, nothing but what they ask for.
 WITHOUT_LIBRARY = ["-nostdlib", "-ffreestanding", "-Wl,-z,stack-size=65536"]
 
@@ -29,7 +33,8 @@ def command(source: Path, target: str) -> list[str]:
     is_cpp = source.suffix == ".cpp"
     language = ["c++", "-std=c++17", "-fno-exceptions", "-fno-rtti"] if is_cpp else ["cc", "-std=c11", "-D_GNU_SOURCE"]
     extra = WITHOUT_LIBRARY if source.parent.name == "programs" else []
-    return [sys.executable, "-m", "ziglang", language[0], *FLAGS, *language[1:], *extra, source.name, "-o", target]
+    flags = WITH_THREADS if source.parent.name == "threads" else FLAGS
+    return [sys.executable, "-m", "ziglang", language[0], *flags, *language[1:], *extra, source.name, "-o", target]
 
 
 def rebuild(source: Path, target: Path) -> None:

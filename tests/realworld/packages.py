@@ -165,3 +165,12 @@ SVG_FLATTEN = Package(
     "svg_flatten_wasi-3.1.9-py3-none-any.whl",
     "2a88adafa94075a03a06e9303020bbfb36a0a38f2eb870c3cebd19a64e7e486b",
 )
+# Extensions of Node in Rust, which import the memory that their threads share.
+THREADED = tuple(
+    Package("npm", f"@node-rs/{name}-wasm32-wasi", version, f"node-rs-{name}-wasm32-wasi-{version}.tgz", sha256)
+    for name, version, sha256 in (
+        ("argon2", "2.2.1", "8e5d8eac88cfbc1084831918e18aff01dd199287c53f6156b5c1af07b6f5ffc9"),
+        ("crc32", "1.10.6", "162150268e2f0cf65574df88424926bb0de44b328fd1d6879c5efa8ead7c981b"),
+        ("xxhash", "1.7.6", "df9c0e8980b96627af9e794a19035bbd532931ed15e9ab3c777a32a781fe535a"),
+    )
+)

@@ -299,14 +299,14 @@ def test_rebuilding_gives_the_same_files(
 ) -> None:
     """Also from another directory and without the compiler's cache."""
     pytest.importorskip("ziglang")
-    for part in ("examples", "bench/kernels", "tests/wasi", "tests/wasi/programs"):
+    for part in ("examples", "bench/kernels", "tests/wasi", "tests/wasi/programs", "tests/threads"):
         (tmp_path / part).mkdir(parents=True)
         for source in (root / part).iterdir():
             if source.suffix in (".c", ".cpp", ".h") or source.name == "rebuild.py":
                 shutil.copy(source, tmp_path / part)
     monkeypatch.setenv("ZIG_LOCAL_CACHE_DIR", str(tmp_path / "cache"))
     cases = sorted(source.stem for source in (root / "tests/wasi/programs").glob("*.c"))
-    names = ["fib", "mandelbrot", "sha256", "probe", *cases] if with_library else cases
+    names = ["programs", *cases] if not with_library else ["fib", "mandelbrot", "sha256", "probe", "programs", *cases]
     for name in names:
         subprocess.run([sys.executable, tmp_path / "examples" / "rebuild.py", name], check=True, capture_output=True)
     built = list(tmp_path.rglob("*.wasm"))
