@@ -123,6 +123,15 @@ def test_threads_start_threads_and_numbers_go_round(monkeypatch: pytest.MonkeyPa
     assert {program.number(32 + 4 * i) for i in range(1, 6)} == {1, 2}
 
 
+def test_run_runs_programs_with_threads() -> None:
+    """In one call, which makes the memory; without being asked it lets them start none."""
+    compiled = module(LINES)
+    result = wasmjit.run(compiled, threads=True, max_threads=1)
+    assert result.exit_code == 0 and result.stdout.count(b"a" * 15 + b"\n") == 100 and len(result.stdout) == 3200
+    with pytest.raises(wasmjit.UnknownImportError):
+        wasmjit.run(compiled)
+
+
 def test_there_is_a_most_of_threads() -> None:
     """Beyond it the program gets an error, and a thread that ends makes room."""
     body = f"""(func (export "spawn") (param i32) (result i32) (call $spawn (local.get 0)))

@@ -16,11 +16,8 @@ from .. import (
     Engine,
     Func,
     FuncType,
-    ImportType,
     Linker,
-    MemoryType,
     Module,
-    SharedMemory,
     Store,
     Trap,
     TrapCode,
@@ -136,7 +133,7 @@ def _run(arguments: SimpleNamespace, timing: RunTiming | None) -> int:
             if settings.get("unknown_imports_default", False):
                 linker.define_unknown_imports_as_default_values(store, module)
             if has_threads:
-                _share_memories(linker, store, module)
+                linker.define_shared_memories(module)
             else:
                 _check_threads(linker, store, module)
             with stopwatch.phase(stopwatch.INSTANTIATION):
@@ -150,27 +147,15 @@ def _run(arguments: SimpleNamespace, timing: RunTiming | None) -> int:
     return 0
 
 
-def _share_memories(linker: Linker, store: Store, module: Module) -> None:
-    """Makes the shared memories that a program with threads imports and that nobody else has."""
-    for item in module.imports:
-        kind = item.type
-        if isinstance(kind, MemoryType) and kind.is_shared and not _is_defined(linker, store, item):
-            linker.define(store, item.module, item.name or "", SharedMemory(store.engine, kind))
-
-
 def _check_threads(linker: Linker, store: Store, module: Module) -> None:
     """Raises WasmError, saying which option it takes, for a program that starts threads."""
     for item in module.imports:
-        if (item.module, item.name) == THREAD_SPAWN and not _is_defined(linker, store, item):
-            raise WasmError("the program starts threads (it imports `wasi::thread-spawn`): allow that with -S threads")
-
-
-def _is_defined(linker: Linker, store: Store, item: ImportType) -> bool:
-    try:
-        linker.get_by_import(store, item)
-    except UnknownImportError:
-        return False
-    return True
+        if (item.module, item.name) == THREAD_SPAWN:
+            try:
+                linker.get_by_import(store, item)
+            except UnknownImportError:
+                message = "the program starts threads (it imports `wasi::thread-spawn`): allow that with -S threads"
+                raise WasmError(message) from None
 
 
 def _load(engine: Engine, config: Config, arguments: SimpleNamespace, timing: RunTiming | None) -> Module:

@@ -29,7 +29,7 @@ from .instance import Instance, check_imports, checked_load, instantiate
 from .module import Module
 from .shared_memory import SharedMemory
 from .store import Storelike, StoreRecord, allocate, record_of
-from .values import FuncType, ImportType, wrap_extern_type
+from .values import FuncType, ImportType, MemoryType, wrap_extern_type
 
 if TYPE_CHECKING:
     from dataclasses import dataclass
@@ -478,6 +478,20 @@ class Linker(Handle):
         self._check_open()
         # The WASI part stands on this one, so it is looked up only here, when somebody asks for it.
         importlib.import_module("wasmjit.wasi.definitions").add_to_linker(self, threads)
+
+    def define_shared_memories(self, module: Module) -> None:
+        """Makes the shared memories that `module` imports and that have no definition, of the type that it imports.
+
+        Raises WasmError if one cannot be had.
+
+        >>> from wasmjit import Config
+        >>> engine = Engine(Config(shared_memory=True))
+        >>> linker = Linker(engine)
+        >>> linker.define_shared_memories(Module(engine, '(module (import "env" "memory" (memory 1 4 shared)))'))
+        """
+        for key, type in self._unknown_imports(module):
+            if isinstance(type, wt.MemoryType) and type.shared:
+                self._insert(*key, _SharedDefinition(SharedMemory(self.engine, MemoryType._wrap(type))))
 
     def define_unknown_imports_as_traps(self, module: Module) -> None:
         """Defines the functions that `module` imports and that have no definition: they raise when called."""

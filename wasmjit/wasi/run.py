@@ -40,7 +40,7 @@ class Result(NamedTuple):
 @functools.lru_cache(maxsize=2)
 def _default_engine(process: int, consume_fuel: bool) -> Engine:
     """The Engine of programs that are given as files: compiled code is kept on disk."""
-    return Engine(Config(cache=True, consume_fuel=consume_fuel))
+    return Engine(Config(cache=True, consume_fuel=consume_fuel, shared_memory=True))
 
 
 def run(
@@ -59,6 +59,8 @@ def run(
     max_table_elements: int | None = None,
     max_output: int | None = None,
     max_descriptors: int | None = None,
+    threads: bool = False,
+    max_threads: int | None = None,
     clock: Any = None,
     random: Any = None,
     deterministic: bool = False,
@@ -73,8 +75,9 @@ def run(
     `timeout` (seconds) bounds it from here on, reading and compiling the module included.
     `fuel` and `max_memory` (bytes of all memories and tables) bound it as they do a `Store`;
     `max_table_elements` holds for each table. `max_output` is how many bytes it may write to stdout and stderr
-    together, by default 256 MiB of what is collected; beyond that the run ends with a WasmError. `max_descriptors`,
-    `clock`, `random` and `deterministic` are those of `WasiConfig`. Nothing else of the host can be seen.
+    together, by default 256 MiB of what is collected; beyond that the run ends with a WasmError. With `threads` it may
+    start threads (see `Linker.define_wasi`). `max_descriptors`, `max_threads`, `clock`, `random` and `deterministic`
+    are those of `WasiConfig`. Nothing else of the host can be seen.
 
     Without an `engine`, compiled code is kept in the on-disk cache, and the program starts at once, in code that gets
     better while it runs (`Config.tier`). Raises Trap if it traps or its time is over, WasmError for a program that
@@ -107,13 +110,14 @@ def run(
         deterministic=deterministic,
         max_output_bytes=max_output,
         max_descriptors=max_descriptors,
+        max_threads=max_threads,
     ) as config:
         _preopen(config, dirs)
         with Store(module.engine, fuel=fuel, timeout=timeout, max_memory=max_memory) as store:
             if max_table_elements is not None:
                 store.set_limits(table_elements=max_table_elements)
             store.set_wasi(config)
-            exit_code = _run_command(store, module, None if timeout is None else began + timeout)
+            exit_code = _run_command(store, module, None if timeout is None else began + timeout, threads)
     return Result(exit_code, *(output.getvalue() for output in outputs))
 
 
@@ -126,9 +130,11 @@ def _leave_time(store: Store, deadline: float | None) -> None:
         store.timeout = left
 
 
-def _run_command(store: Store, module: Module, deadline: float | None) -> int:
+def _run_command(store: Store, module: Module, deadline: float | None, threads: bool) -> int:
     linker = Linker(module.engine)
-    linker.define_wasi()
+    linker.define_wasi(threads=threads)
+    if threads:
+        linker.define_shared_memories(module)
     try:
         _leave_time(store, deadline)
         start = linker.instantiate(store, module).exports(store).get("_start")
