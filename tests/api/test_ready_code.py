@@ -101,6 +101,16 @@ def test_a_second_worker_is_not_started_at_once_on_two_processors(
     code._pending.clear()
 
 
+def test_a_question_begins_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there were two, one of which imported what the other waited for, the program waited for both to begin."""
+    begun: list[Callable[[], None]] = []
+    monkeypatch.setattr(lazy, "num_processors", lambda: 2)
+    monkeypatch.setattr(lazy, "start_thread", begun.append)
+    monkeypatch.setattr(lazy._Imports, "_are_to_be_begun", lambda self: True)
+    lazy_code(Module(Engine(Config(tier="auto")), MANY)).hot(1, 0, abi.ASKED_BY_STENCILS)
+    assert len(begun) == 1
+
+
 def test_waiting_for_code_keeps_no_module(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(thresholds, "LOOK_AT_CODE_SECONDS", 0.01)
     monkeypatch.setattr(LazyCode, "_ready", lambda self, timeout_seconds: [])  # it takes long

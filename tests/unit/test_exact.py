@@ -27,6 +27,14 @@ def finished(body: str) -> str:
     return text
 
 
+def test_what_goes_nowhere_tells_of_its_loads_as_what_is_compiled() -> None:
+    text = (
+        "define void @f(ptr %p) {\n  %x = load i32, ptr %p, align 1, !dbg !3\n  ret void\n}\n"
+        "!3 = !DILocation(line: 7, column: 1, scope: !2)\n"
+    )
+    assert exact.located(text, WITHOUT) == exact.finish(text, WITHOUT)[1] == {"f": exact.Located({7}, set())}
+
+
 # LLVM numbers what has no name, and nothing can be added to a number.
 @pytest.mark.parametrize("names", [("%x", "%w"), ("%1", "%2"), ("%x", "%1")])
 def test_all_lanes_of_an_extension_are_used(names: tuple[str, str]) -> None:

@@ -176,24 +176,44 @@ def finish(text: str, registers: VectorRegisters) -> tuple[str, dict[str, Locate
 
     Raises nothing.
     """
-    lines = {name: int(number) for name, number in _LOCATION.findall(text)}
-    located = {}
     parts = _DEFINITION.split(text)
-    for index, part in enumerate(parts):
-        name = _FUNCTION_NAME.match(part)
-        if name and (" align 1" in part or _ANNOTATION in part):
-            function = _Function(part, registers)
-            parts[index] = function.text()
-            sets = (function.complete(), function.complete(function.joined))
-            present, joined = ({lines[mark] for mark in marks if mark in lines} for marks in sets)
-            located[name[1]] = Located(present, joined - present)
-    return "".join(parts), located
+    found = {index: _Function(parts[index], registers) for index in _with_accesses(parts)}
+    for index, function in found.items():
+        parts[index] = function.text()
+    return "".join(parts), _located(text, found.values())
+
+
+def located(text: str, registers: VectorRegisters) -> dict[str, Located]:
+    """The second of these, of a module that goes nowhere."""
+    parts = _DEFINITION.split(text)
+    return _located(text, [_Function(parts[index], registers) for index in _with_accesses(parts)])
+
+
+def _with_accesses(parts: list[str]) -> list[int]:
+    """The indices of functions that have accesses to memory."""
+    return [
+        index
+        for index, part in enumerate(parts)
+        if (" align 1" in part or _ANNOTATION in part) and _FUNCTION_NAME.match(part)
+    ]
+
+
+def _located(text: str, functions: Iterable[_Function]) -> dict[str, Located]:
+    lines = {name: int(number) for name, number in _LOCATION.findall(text)}
+    found = {}
+    for function in functions:
+        sets = (function.complete(), function.complete(function.joined))
+        present, joined = ({lines[mark] for mark in marks if mark in lines} for marks in sets)
+        found[function.name] = Located(present, joined - present)
+    return found
 
 
 class _Function:
     """A function of an optimised module: which of its values use what of which."""
 
     def __init__(self, text: str, registers: VectorRegisters) -> None:
+        name = _FUNCTION_NAME.match(text)
+        self.name = name[1] if name else ""
         self.lines = text.split("\n")
         self.register_bits = registers.bits
         self.may_mask = registers.have_masks and _MAY_MASK.search(text) is not None
@@ -221,7 +241,8 @@ class _Function:
         is_joined = False  # whether LLVM made one load of several
         for index, line in enumerate(self.lines):
             if line[:2] != "  ":
-                self._count(marked, located, is_joined)
+                if marked or located:
+                    self._count(marked, located, is_joined)
                 is_joined = False
                 continue
             if _ANNOTATION in line:
@@ -257,7 +278,7 @@ class _Function:
         self._count(marked, located, is_joined)
 
     def _count(self, marked: Counter[str], located: Counter[str], is_joined: bool) -> None:
-        """At the end of a block: adds what is marked in it, and located, which it then forgets.
+        """At the end of a block that has some: adds what is marked in it, and located, which it then forgets.
 
         A vectorised loop has one marker for several loads, which say nothing about those that are not in its rest.
         """

@@ -246,7 +246,7 @@ def optimise_exactly(
             # Those that are part of a vector now cannot be told from those that are lost, but without vectors they can.
             scalar = parse(text, machine)
             optimise(scalar, machine, opt_level, speed_level, vectorise=False)
-            elsewhere = exact.finish(str(scalar), registers)[1]
+            elsewhere = exact.located(str(scalar), registers)
             located = {name: own.as_in(elsewhere.get(name, own)) for name, own in located.items()}
             lost = exact.missing(text, located)
         if not lost:

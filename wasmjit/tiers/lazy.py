@@ -100,10 +100,6 @@ def _nothing() -> None:
     pass
 
 
-def _hold_nothing(seconds: float) -> None:
-    pass
-
-
 class _Imports:
     """What asking a compiler takes of imports, done by a thread: running wasm does not wait for them (30 ms)."""
 
@@ -122,18 +118,11 @@ class _Imports:
         self._is_done = pipeline is not None and not getattr(pipeline.__spec__, "_initializing", False)
         return not self._is_done
 
-    def are_done(self, hold_questions: Callable[[float], None] = _hold_nothing) -> bool:
-        """Whether there is nothing to wait for; else there will not be soon. Has questions held as long as it takes."""
-
-        def do() -> None:
-            time.sleep(thresholds.BEFORE_ASKING_SECONDS)
-            hold_questions(thresholds.LONGEST_HOLD_SECONDS)
-            self._do()
-            hold_questions(0)
-
+    def are_done(self) -> bool:
+        """Whether there is nothing to wait for; else there will not be soon."""
         if self._are_to_be_begun():
             try:
-                start_thread(do)
+                start_thread(self._do)
             except (RuntimeError, MemoryError):  # then whoever asks waits
                 self._is_done = True
         return self._is_done
@@ -415,11 +404,8 @@ class LazyCode:
 
     def _answer(self, position: int, loop_offset: int, asked_by: int) -> int:
         """As `hot`: of code that there is. Asks for code that is missing."""
-        if not thresholds.INTERPRETER_IS_PATIENT:
-            if not _imports.are_done():
-                return 0
-        elif num_processors() > 1:  # else when they are needed
-            _imports.are_done(self._machine.hold_questions)
+        if not thresholds.INTERPRETER_IS_PATIENT and not _imports.are_done():  # else the thread that asks does them
+            return 0
         function = position + self._first
         address = None
         if asked_by != abi.ASKED_BY_WATCH:
