@@ -28,7 +28,7 @@ PAGES: dict[str, tuple[str, list[str]]] = {
     "engine": ("Engine and Config", ["Config", "Engine"]),
     "store": ("Store", ["Store"]),
     "module": ("Module", ["Module", "FunctionTier", "ModuleExport", "ModuleFunction", "ResourcesRequired", "wat2wasm"]),
-    "linker": ("Linker and Instance", ["Linker", "InstancePre", "Instance", "InstanceExports"]),
+    "linker": ("Linker and Instance", ["Linker", "InstancePre", "Instance", "InstanceExports", "ThreadPool"]),
     "func": ("Func and Caller", ["Func", "Caller"]),
     "externs": ("Memory, Table, Global", ["Memory", "SharedMemory", "Table", "Global", "Tag"]),
     "values": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import gc
 import io
@@ -190,6 +191,38 @@ def test_the_end_of_one_thread_ends_all(place: str, end: str) -> None:
                 threading.Thread(target=write_when_ended, args=(program, writing)).start()
                 program.call()
     assert getattr(caught.value, "thread_id", 1) == 1 and not wasi_threads()
+
+
+WAYS: dict[str, Any] = {
+    "typed": lambda program, start: start.typed(program.store)(),
+    "with the GIL": lambda program, start: start.typed(program.store, nogil=False)(),
+    "call_async": lambda program, start: asyncio.run(start.call_async(program.store)),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_whatever_calls_it_raises_what_ended_the_program(way: str) -> None:
+    program = Program(
+        f"""(func (export "_start") (drop (call $spawn (i32.const 0))) {WAIT})
+          (func (export "wasi_thread_start") (param i32 i32) (call $exit (i32.const 9)))"""
+    )
+    with pytest.raises(ExitTrap) as caught:
+        WAYS[way](program, program.exports["_start"])
+    assert caught.value.code == 9 and not wasi_threads()
+
+
+def test_a_cancelled_call_ends_its_threads() -> None:
+    async def cancel() -> None:
+        program = Program(WAITING)
+        task = asyncio.ensure_future(program.exports["_start"].call_async(program.store))
+        while not program.number(16):
+            await asyncio.sleep(0.005)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not wasi_threads()
+
+    asyncio.run(cancel())
 
 
 @pytest.mark.parametrize("place", ["code", "wait", "poll"])

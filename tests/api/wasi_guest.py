@@ -26,7 +26,7 @@ def text_of(
         parts.append(f'(import "{module}" "{function.name}" (func ${function.name} {params} {result}))')
         parts.append(f'(func (export "{function.name}") {params} {result} (call ${function.name} {arguments}))')
     imports, wrappers = parts[::2], parts[1::2]
-    memory = f'(memory (export "memory") {pages} {f"{pages} shared" if shared else ""})'
+    memory = f'(memory (export "memory") {pages}{f" {pages} shared" if shared else ""})'
     return f"(module {' '.join(imports)} {memory} {' '.join(wrappers)})"
 
 
