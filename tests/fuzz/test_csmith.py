@@ -30,8 +30,8 @@ def test_random_loops_in_c_behave_as_in_wasmtime(tmp_path: Path) -> None:
     comparer.compare(wasm, unit, "O2", tmp_path / "kept")
     assert not comparer.found
     assert comparer.executions == 2 * 8 * len(unit.calls)
-    kept = pickle.loads((tmp_path / "kept").read_bytes())
-    (tmp_path / "kept").write_bytes(pickle.dumps(kept._replace(memory=b"")))
+    results, memory = pickle.loads((tmp_path / "kept").read_bytes())
+    (tmp_path / "kept").write_bytes(pickle.dumps((results, bytes(len(memory)))))
     comparer.compare(wasm, unit, "O2", tmp_path / "kept")  # with what was written, as under emulation
     assert set(comparer.found) == {"speed", "baseline"}
     assert wasmjit.Module(wasmjit.Engine(wasmjit.Config(target="aarch64-unknown-linux-gnu")), wasm).serialize()
