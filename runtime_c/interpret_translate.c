@@ -540,17 +540,6 @@ static void other(translator *t, uint8_t opcode, const uint8_t *at)
     case 0x1b:
         select_operands(t);
         break;
-    case 0x20:
-        push_local(t, place_of_local(t, read_index(t)));
-        break;
-    case 0x21:
-        set_local(t, place_of_local(t, read_index(t)));
-        break;
-    case 0x22:
-        index = place_of_local(t, read_index(t));
-        set_local(t, index);
-        push_local(t, index);
-        break;
     case 0x23:
         global(t, read_index(t), false);
         break;
@@ -575,9 +564,6 @@ static void other(translator *t, uint8_t opcode, const uint8_t *at)
     case 0x40:
         index = read_index(t);
         call_runtime(t, WJ_OP_MEMORY_GROW, true, (operands){&index, 1, 1}, is_wide_memory(t, index), 1, at);
-        break;
-    case 0x41:
-        push_constant(t, (uint32_t)read_signed(t));
         break;
     case 0x42:
         push_constant(t, (uint64_t)read_signed(t));
@@ -686,6 +672,30 @@ static void skip(translator *t, uint8_t opcode, const char *immediates)
     }
 }
 
+/* Half of all instructions. None makes words of its own that are charged for, so fuel may be counted behind it. */
+static inline bool frequent(translator *t, uint8_t opcode)
+{
+    uint32_t place;
+    switch (opcode) {
+    case 0x20:
+        push_local(t, place_of_local(t, read_index(t)));
+        return true;
+    case 0x21:
+        set_local(t, place_of_local(t, read_index(t)));
+        return true;
+    case 0x22:
+        place = place_of_local(t, read_index(t));
+        set_local(t, place);
+        push_local(t, place);
+        return true;
+    case 0x41:
+        push_constant(t, (uint32_t)read_signed(t));
+        return true;
+    default:
+        return false;
+    }
+}
+
 static bool takes_fuel(uint8_t opcode)
 {
     switch (opcode) {
@@ -728,6 +738,10 @@ static void instruction(translator *t)
         if (UNLIKELY(t->of->plan.canonical_nans != 0) && makes_nans(opcode)) {
             make_canonical(t, opcode);
         }
+        return;
+    }
+    if (LIKELY(t->live) && frequent(t, opcode)) {
+        t->cost += t->of->plan.counts_fuel != 0 && takes_fuel(opcode);
         return;
     }
     const char *immediates = immediates_of(t, opcode);
