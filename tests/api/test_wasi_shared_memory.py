@@ -19,7 +19,7 @@ from wasmjit.wasi.constants import Errno
 PAGES = 2
 END = PAGES << 16
 IOVEC, RESULT, PATH, DATA = 64, 128, 256, 4096
-ROUNDS = 2000
+ROUNDS = 800
 FAULT, SUCCESS, NOENT = Errno.FAULT.value, 0, Errno.NOENT.value
 
 

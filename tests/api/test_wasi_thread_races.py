@@ -86,7 +86,7 @@ def outside_files(path: Path) -> Iterator[None]:
     assert path.read_bytes() == b"outside" * 100
 
 
-@pytest.mark.parametrize("rounds", [300, pytest.param(30_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rounds", [150, pytest.param(30_000, marks=pytest.mark.slow)])
 def test_threads_use_and_close_the_same_descriptors(tmp_path: Path, rounds: int) -> None:
     """Files of the host get the numbers that are free meanwhile: nothing is written to them."""
     (tmp_path / "root").mkdir()

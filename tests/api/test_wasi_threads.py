@@ -507,7 +507,7 @@ if sys.argv[1] == "call":
 """
 
 
-@pytest.mark.parametrize("how", ["exit", "call"])
+@pytest.mark.parametrize("how", [pytest.param("exit", marks=pytest.mark.slow), "call"])
 def test_a_process_ends_with_its_threads(how: str) -> None:
     command = [sys.executable, "-c", SCRIPT, how]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
