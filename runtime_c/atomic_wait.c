@@ -16,7 +16,8 @@
 #define FUTEX_WAKE_HERE (1 | 128)
 
 #define QUEUES 256u
-enum { WOKEN, NOT_EQUAL, TIMED_OUT };
+enum { WOKEN, NOT_EQUAL, TIMED_OUT, ENDED }; /* the last: the call of wasm that Python's wait is in has to end */
+#define LOOK_NS 20000000 /* between looks at signals for Python, whose handlers know nothing of `wake` */
 
 typedef struct waiter {
     struct waiter *next, *previous;
@@ -96,6 +97,27 @@ static void enter_again(queue *in, waiter *entering)
     pthread_mutex_unlock(&in->lock);
 }
 
+/* That a call waits: Store.close may end it. */
+static void note_waiting(const wj_entry *entry, bool begins)
+{
+    for (; entry != NULL; entry = entry->outer) {
+        (void)__atomic_add_fetch(&entry->store->waiting, begins ? 1 : UINT32_MAX, __ATOMIC_SEQ_CST);
+    }
+}
+
+static int64_t end_of(int64_t timeout_ns)
+{
+    int64_t now_ns = wj_now_ns(CLOCK_MONOTONIC);
+    return timeout_ns < 0 || timeout_ns > INT64_MAX - now_ns ? INT64_MAX : now_ns + timeout_ns;
+}
+
+/* Negative: for ever. */
+static int64_t left_until(int64_t end_ns)
+{
+    int64_t now_ns = wj_now_ns(CLOCK_MONOTONIC);
+    return end_ns == INT64_MAX ? -1 : end_ns > now_ns ? end_ns - now_ns : 0;
+}
+
 static void go_on(wj_entry *entry, bool released)
 {
     if (released) {
@@ -109,8 +131,8 @@ static uint64_t wait_in(queue *in, waiter *waiting, int64_t timeout_ns, void *fr
 {
     wj_thread *thread = waiting->thread;
     wj_entry *entry = thread->entry;
-    int64_t now_ns = wj_now_ns(CLOCK_MONOTONIC);
-    int64_t end_ns = timeout_ns < 0 || timeout_ns > INT64_MAX - now_ns ? INT64_MAX : now_ns + timeout_ns;
+    int64_t end_ns = end_of(timeout_ns);
+    note_waiting(entry, true); /* before the first look: who ends it looks at this first */
     bool released = entry->thread_state == NULL; /* the code runs with the GIL */
     if (released) {
         entry->thread_state = PyEval_SaveThread();
@@ -137,14 +159,15 @@ static uint64_t wait_in(queue *in, waiter *waiting, int64_t timeout_ns, void *fr
             status = WJ_STATUS_TRAP;
             break;
         }
-        int64_t left_ns = end_ns == INT64_MAX ? -1 : end_ns - wj_now_ns(CLOCK_MONOTONIC);
-        if (end_ns != INT64_MAX && left_ns <= 0) {
+        int64_t left_ns = left_until(end_ns);
+        if (left_ns == 0) {
             is_timed_out = true;
             continue;
         }
         sleep_on(&thread->wake, left_ns);
     }
     bool is_notified = end_wait(in, waiting);
+    note_waiting(entry, false);
     if (status == WJ_STATUS_EXCEPTION) { /* which holds the GIL */
         wj_unwind(entry, WJ_STATUS_EXCEPTION);
     }
@@ -157,6 +180,24 @@ static uint64_t wait_in(queue *in, waiter *waiting, int64_t timeout_ns, void *fr
 
 /* ---- the builtins ---- */
 
+/* Puts it into the queue if what is in memory is what is expected. */
+static bool enter_if_equal(queue *in, waiter *waiting, bool is_wide, uint64_t expected)
+{
+    const void *at = waiting->address;
+    pthread_mutex_lock(&in->lock);
+    (void)__atomic_add_fetch(&in->count, 1, __ATOMIC_SEQ_CST); /* before the look: see `notify` */
+    uint64_t found = is_wide ? __atomic_load_n((const uint64_t *)at, __ATOMIC_SEQ_CST)
+                             : __atomic_load_n((const uint32_t *)at, __ATOMIC_SEQ_CST);
+    bool is_equal = found == expected;
+    if (is_equal) {
+        enter_queue(in, waiting);
+    } else {
+        (void)__atomic_sub_fetch(&in->count, 1, __ATOMIC_SEQ_CST);
+    }
+    pthread_mutex_unlock(&in->lock);
+    return is_equal;
+}
+
 static uint64_t begin_wait(const wj_memory *memory, const uint8_t *at, bool is_wide, uint64_t expected, uint64_t timeout_ns,
                            void *frame)
 {
@@ -165,17 +206,7 @@ static uint64_t begin_wait(const wj_memory *memory, const uint8_t *at, bool is_w
     }
     waiter waiting = {.address = at, .thread = &wj_this_thread};
     queue *in = queue_of(at);
-    pthread_mutex_lock(&in->lock);
-    (void)__atomic_add_fetch(&in->count, 1, __ATOMIC_SEQ_CST); /* before the look: see wj_builtin_memory_notify */
-    uint64_t found = is_wide ? __atomic_load_n((const uint64_t *)(const void *)at, __ATOMIC_SEQ_CST)
-                             : __atomic_load_n((const uint32_t *)(const void *)at, __ATOMIC_SEQ_CST);
-    bool is_equal = found == expected;
-    if (is_equal) {
-        enter_queue(in, &waiting);
-    } else {
-        (void)__atomic_sub_fetch(&in->count, 1, __ATOMIC_SEQ_CST);
-    }
-    pthread_mutex_unlock(&in->lock);
+    bool is_equal = enter_if_equal(in, &waiting, is_wide, expected);
     uint64_t result = is_equal ? wait_in(in, &waiting, (int64_t)timeout_ns, frame) : NOT_EQUAL;
     wj_resume(&wj_this_thread, frame);
     return result;
@@ -198,9 +229,15 @@ uint64_t wj_builtin_memory_wait64(void *vmctx, uint32_t memory, uint64_t address
 }
 
 /* Wakes those that wait at an address, the first first; how many. */
-static uint64_t notify(queue *in, const uint8_t *at, uint32_t most)
+static uint64_t notify(const uint8_t *at, uint32_t most)
 {
     uint64_t woken = 0;
+    queue *in = queue_of(at);
+    /* What the thread has stored comes before this look, and a waiter's counting before its look at what is stored. */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&in->count, __ATOMIC_SEQ_CST) == 0) {
+        return 0;
+    }
     pthread_mutex_lock(&in->lock);
     for (waiter *waiting = in->first, *next; waiting != NULL && woken < most; waiting = next) {
         next = waiting->next;
@@ -221,13 +258,103 @@ uint64_t wj_builtin_memory_notify(void *vmctx, uint32_t memory, uint64_t address
 {
     const wj_memory *in = wj_memory_of(vmctx, memory);
     const uint8_t *at = wj_atomic_place(in, address, offset, sizeof(uint32_t));
-    queue *waiting = queue_of(at);
-    uint64_t woken = 0;
-    /* What the thread has stored comes before this look, and a waiter's counting before its look at what is stored. */
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    if (in->is_shared && __atomic_load_n(&waiting->count, __ATOMIC_SEQ_CST) != 0) {
-        woken = notify(waiting, at, (uint32_t)most);
-    }
+    uint64_t woken = in->is_shared ? notify(at, (uint32_t)most) : 0;
     wj_resume(&wj_this_thread, __builtin_frame_address(0));
     return woken;
+}
+
+/* ---- from Python (SharedMemory) ---- */
+
+int wj_memory_notify(const wj_memory *memory, uint64_t address, uint32_t most, uint64_t *woken)
+{
+    int error = wj_atomic_error(memory, address, sizeof(uint32_t));
+    if (error == 0) {
+        *woken = notify(memory->base + address, most);
+    }
+    return error;
+}
+
+/* With the GIL held, which it gives away. -1 with what a signal handler raised. */
+static int sleep_for_python(queue *in, waiter *waiting, int64_t timeout_ns)
+{
+    wj_thread *thread = waiting->thread;
+    int64_t end_ns = end_of(timeout_ns);
+    bool is_main = syscall(SYS_gettid) == getpid();
+    int result = TIMED_OUT;
+    note_waiting(thread->entry, true);
+    PyThreadState *state = PyEval_SaveThread();
+    for (;;) {
+        __atomic_store_n(&thread->wake, 0, __ATOMIC_SEQ_CST); /* before looking at what comes with it */
+        int64_t left_ns = left_until(end_ns);
+        if (thread->entry != NULL && wj_trap_is_pending(thread)) {
+            result = ENDED;
+            break;
+        }
+        if (__atomic_load_n(&waiting->is_notified, __ATOMIC_ACQUIRE) || left_ns == 0) {
+            break;
+        }
+        sleep_on(&thread->wake, is_main && (left_ns < 0 || left_ns > LOOK_NS) ? LOOK_NS : left_ns);
+        if (is_main) {
+            PyEval_RestoreThread(state);
+            result = PyErr_CheckSignals() != 0 ? -1 : result;
+            state = PyEval_SaveThread();
+            if (waiting->fork_generation != wj_fork_generation) {
+                enter_again(in, waiting);
+            }
+        }
+        if (result < 0) {
+            break;
+        }
+    }
+    bool is_notified = end_wait(in, waiting);
+    PyEval_RestoreThread(state);
+    note_waiting(thread->entry, false);
+    return is_notified && result == TIMED_OUT ? WOKEN : result;
+}
+
+/* Address of a memory that the caller keeps, address in it, whether the word has 64 bits, what is expected, nanoseconds. A
+ * negative error number where there is no such word. */
+static PyObject *wait_for_python(PyObject *self, PyObject *arguments)
+{
+    unsigned long long memory_address;
+    unsigned long long address;
+    unsigned long long expected;
+    long long timeout_ns;
+    int is_wide;
+    (void)self;
+    if (!PyArg_ParseTuple(arguments, "KKpKL", &memory_address, &address, &is_wide, &expected, &timeout_ns)) {
+        return NULL;
+    }
+    const wj_memory *memory = (const wj_memory *)(uintptr_t)memory_address;
+    int error = wj_atomic_error(memory, address, is_wide ? sizeof(uint64_t) : sizeof(uint32_t));
+    if (error != 0) {
+        return PyLong_FromLong(-error);
+    }
+    waiter waiting = {.address = memory->base + address, .thread = &wj_this_thread};
+    queue *in = queue_of(waiting.address);
+    int result = NOT_EQUAL;
+    if (enter_if_equal(in, &waiting, is_wide, expected)) {
+        result = sleep_for_python(in, &waiting, timeout_ns);
+    }
+    return result < 0 ? NULL : PyLong_FromLong(result);
+}
+
+uintptr_t wj_memory_waiter(void)
+{
+    static PyMethodDef method = {"wait", wait_for_python, METH_VARARGS, NULL};
+    PyGILState_STATE state = PyGILState_Ensure();
+    PyObject *made = PyCFunction_New(&method, NULL);
+    if (made == NULL) {
+        PyErr_Clear(); /* cffi cannot pass it on; 0 tells */
+    }
+    PyGILState_Release(state);
+    return (uintptr_t)made;
+}
+
+/* ---- Store.close ---- */
+
+int wj_store_end_wait(wj_store *store)
+{
+    bool is_own = store->thread == &wj_this_thread;
+    return !is_own && __atomic_load_n(&store->waiting, __ATOMIC_SEQ_CST) != 0 && wj_store_interrupt(store);
 }

@@ -3,66 +3,64 @@
 #include "atomics.h"
 #include "interpret.h"
 
-#define ATOMIC(name, bytes)                                                                                               \
+#include <errno.h>
+
+/* At a place that was checked, and as functions of wasm. What is in memory and narrower than an operand or result is its low
+ * bits; above those of a result there are zeros. NOLINTBEGIN(bugprone-macro-parentheses): a type stands in none */
+#define ATOMIC(name, bytes, type, expression)                                                                         \
+    static uint64_t name##_at_##bytes(void *place, uint64_t operand, uint64_t replacement)                            \
+    {                                                                                                                 \
+        type *at = place;                                                                                             \
+        (void)operand;                                                                                                \
+        (void)replacement;                                                                                            \
+        return expression;                                                                                            \
+    }                                                                                                                 \
     static uint64_t name##_##bytes(void *vmctx, uint32_t memory, uint64_t offset, uint64_t address, uint64_t operand, \
-                                   uint64_t replacement)
-#define PLACE(type) ((type *)(void *)wj_atomic_place(wj_memory_of(vmctx, memory), address, offset, sizeof(type)))
-#define FINISH(value)                                          \
-    wj_resume(&wj_this_thread, __builtin_frame_address(0)); \
-    (void)operand;                                          \
-    (void)replacement;                                      \
-    return value
-
-#define READ_AND_WRITE(name, bytes, type, builtin)                                        \
-    ATOMIC(name, bytes)                                                                   \
-    {                                                                                     \
-        uint64_t before = builtin(PLACE(type), (type)operand, __ATOMIC_SEQ_CST);          \
-        FINISH(before);                                                                   \
+                                   uint64_t replacement)                                                              \
+    {                                                                                                                 \
+        uint8_t *place = wj_atomic_place(wj_memory_of(vmctx, memory), address, offset, bytes);                        \
+        uint64_t result = name##_at_##bytes(place, operand, replacement);                                             \
+        wj_resume(&wj_this_thread, __builtin_frame_address(0));                                                       \
+        return result;                                                                                                \
     }
-
-/* What is in memory and narrower than an operand or result is its low bits; above those of a result there are zeros. */
-#define ALL_OF(bytes, type)                                                                                        \
-    ATOMIC(load, bytes)                                                                                            \
-    {                                                                                                              \
-        uint64_t found = __atomic_load_n(PLACE(type), __ATOMIC_SEQ_CST);                                           \
-        FINISH(found);                                                                                             \
-    }                                                                                                              \
-    ATOMIC(store, bytes)                                                                                           \
-    {                                                                                                              \
-        __atomic_store_n(PLACE(type), (type)operand, __ATOMIC_SEQ_CST);                                            \
-        FINISH(0);                                                                                                 \
-    }                                                                                                              \
-    ATOMIC(cmpxchg, bytes)                                                                                         \
-    {                                                                                                              \
-        type found = (type)operand;                                                                                \
-        (void)__atomic_compare_exchange_n(PLACE(type), &found, (type)replacement, false, __ATOMIC_SEQ_CST,         \
-                                          __ATOMIC_SEQ_CST);                                                       \
-        FINISH(found);                                                                                             \
-    }                                                                                                              \
-    READ_AND_WRITE(add, bytes, type, __atomic_fetch_add)                                                           \
-    READ_AND_WRITE(sub, bytes, type, __atomic_fetch_sub)                                                           \
-    READ_AND_WRITE(and, bytes, type, __atomic_fetch_and)                                                           \
-    READ_AND_WRITE(or, bytes, type, __atomic_fetch_or)                                                             \
-    READ_AND_WRITE(xor, bytes, type, __atomic_fetch_xor)                                                           \
-    READ_AND_WRITE(xchg, bytes, type, __atomic_exchange_n)
+/* NOLINTEND(bugprone-macro-parentheses) */
+#define COMPARE_AND_EXCHANGE(type)                                                                              \
+    ({                                                                                                          \
+        type found = (type)operand;                                                                             \
+        (void)__atomic_compare_exchange_n(at, &found, (type)replacement, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); \
+        found;                                                                                                  \
+    })
+#define ALL_OF(bytes, type)                                                                                \
+    ATOMIC(load, bytes, type, __atomic_load_n(at, __ATOMIC_SEQ_CST))                                       \
+    ATOMIC(store, bytes, type, (__atomic_store_n(at, (type)operand, __ATOMIC_SEQ_CST), 0))                 \
+    ATOMIC(cmpxchg, bytes, type, COMPARE_AND_EXCHANGE(type))                                               \
+    ATOMIC(add, bytes, type, __atomic_fetch_add(at, (type)operand, __ATOMIC_SEQ_CST))                      \
+    ATOMIC(sub, bytes, type, __atomic_fetch_sub(at, (type)operand, __ATOMIC_SEQ_CST))                      \
+    ATOMIC(and, bytes, type, __atomic_fetch_and(at, (type)operand, __ATOMIC_SEQ_CST))                      \
+    ATOMIC(or, bytes, type, __atomic_fetch_or(at, (type)operand, __ATOMIC_SEQ_CST))                        \
+    ATOMIC(xor, bytes, type, __atomic_fetch_xor(at, (type)operand, __ATOMIC_SEQ_CST))                      \
+    ATOMIC(xchg, bytes, type, __atomic_exchange_n(at, (type)operand, __ATOMIC_SEQ_CST))
 
 ALL_OF(1, uint8_t)
 ALL_OF(2, uint16_t)
 ALL_OF(4, uint32_t)
 ALL_OF(8, uint64_t)
 
-ATOMIC(notify, 4)
+#define CALLS(name, bytes)                                                                                            \
+    static uint64_t name##_##bytes(void *vmctx, uint32_t memory, uint64_t offset, uint64_t address, uint64_t operand, \
+                                   uint64_t replacement)
+CALLS(notify, 4)
 {
     (void)replacement;
     return wj_builtin_memory_notify(vmctx, memory, address, offset, operand);
 }
 
-ATOMIC(wait, 4)
+CALLS(wait, 4)
 {
     return wj_builtin_memory_wait32(vmctx, memory, address, offset, operand, replacement);
 }
 
-ATOMIC(wait, 8)
+CALLS(wait, 8)
 {
     return wj_builtin_memory_wait64(vmctx, memory, address, offset, operand, replacement);
 }
@@ -77,4 +75,26 @@ void wj_atomic_fence(void *vmctx)
 {
     (void)vmctx;
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+/* ---- from Python (SharedMemory) ---- */
+
+int wj_memory_atomic(const wj_memory *memory, uint32_t operation, uint32_t size_bytes, uint64_t address, uint64_t operand,
+                     uint64_t replacement, uint64_t *result)
+{
+    enum { OPERATIONS = 4, SIZES = 9 };
+    typedef uint64_t access(void *place, uint64_t operand, uint64_t replacement);
+    static access *const accesses[OPERATIONS][SIZES] = {
+#define SIZES_OF(name) {[1] = name##_at_1, [2] = name##_at_2, [4] = name##_at_4, [8] = name##_at_8}
+        SIZES_OF(load), SIZES_OF(store), SIZES_OF(add), SIZES_OF(cmpxchg)
+#undef SIZES_OF
+    };
+    if (operation >= OPERATIONS || size_bytes >= SIZES || accesses[operation][size_bytes] == NULL) {
+        return EINVAL;
+    }
+    int error = wj_atomic_error(memory, address, size_bytes);
+    if (error == 0) {
+        *result = accesses[operation][size_bytes](memory->base + address, operand, replacement);
+    }
+    return error;
 }

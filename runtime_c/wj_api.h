@@ -49,6 +49,8 @@ uint64_t wj_store_total_bytes(wj_store *store);
 
 /* Ends the outermost call that runs now with an INTERRUPT trap; from any thread. 0 if none runs, else 1. */
 int wj_store_interrupt(wj_store *store);
+/* As that, if the call waits in a memory or its host functions do, on another thread; else 0. */
+int wj_store_end_wait(wj_store *store);
 /* Whether the wasm calls of this thread are to end: what a host function that blocks has to look at. */
 int wj_is_interrupted(void);
 /* On the thread that runs the store, outside of its wasm: takes an interrupt back, so that the call that runs goes on. */
@@ -100,6 +102,14 @@ uint64_t wj_memory_grow(wj_memory *memory, uint64_t delta_pages);
 uintptr_t wj_mapping_new(wj_memory *memory);
 /* A new reference to the list of those mapping objects behind `Memory.view` that somebody uses; 0 on failure. */
 uintptr_t wj_store_mappings(wj_store *store);
+/* Sequentially consistent: load, store, add and compare-and-exchange (0 to 3) of so many bytes; `result`: what was there. 0,
+ * or an errno value: EFAULT, outside; EINVAL, the address is no multiple of the size. */
+int wj_memory_atomic(const wj_memory *memory, uint32_t operation, uint32_t size_bytes, uint64_t address, uint64_t operand,
+                     uint64_t replacement, uint64_t *result);
+/* memory.atomic.notify; errors as above. */
+int wj_memory_notify(const wj_memory *memory, uint64_t address, uint32_t most, uint64_t *woken);
+/* A new reference to the function that waits (atomic_wait.c); 0 on failure. */
+uintptr_t wj_memory_waiter(void);
 /* A new reference to the type that Memory is based on (memory_object.c); 0 on failure. */
 uintptr_t wj_memory_base_type(void);
 /* memcpy into / out of memory with bounds check: 0, or 1 if out of bounds (then nothing is written). */

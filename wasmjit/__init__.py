@@ -30,6 +30,7 @@ from .runtime.handle import Handle as Managed
 from .runtime.instance import Instance, InstanceExports
 from .runtime.linker import InstancePre, Linker
 from .runtime.module import FunctionTier, Module, ModuleExport, ModuleFunction, ResourcesRequired, wat2wasm
+from .runtime.shared_memory import WaitResult
 from .runtime.store import Store, Storelike
 from .runtime.thread_pool import ThreadPool
 from .runtime.trap import ExitTrap, Frame, Trap, TrapCode
@@ -113,6 +114,7 @@ __all__ = [
     "ValType",
     "ValidationError",
     "VirtualClock",
+    "WaitResult",
     "WasiConfig",
     "WasmError",
     "WasmtimeError",

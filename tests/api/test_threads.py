@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -15,7 +16,22 @@ from typing import Any
 import pytest
 
 import wasmjit
-from wasmjit import Config, Engine, Instance, Limits, Linker, MemoryType, Module, SharedMemory, Store, Trap, WasmError
+from wasmjit import (
+    Config,
+    Engine,
+    FuncType,
+    Instance,
+    Limits,
+    Linker,
+    MemoryType,
+    Module,
+    SharedMemory,
+    Store,
+    Trap,
+    TrapCode,
+    WaitResult,
+    WasmError,
+)
 from wasmjit.runtime.native import ffi, lib
 
 TEXT = """(module (import "host" "memory" (memory 1 4 shared)) (export "memory" (memory 0))
@@ -302,17 +318,146 @@ def test_other_threads_have_the_gil_meanwhile(world: World) -> None:
     assert results == [OK]
 
 
-def test_a_store_is_not_closed_under_it(world: World) -> None:
-    store = Store(world.engine)
-    call = world.instance(store)
-    threads = started(lambda: call("wait", 8, 0, FOR_EVER))
-    while not store._record.is_running():
-        time.sleep(0.001)
-    with pytest.raises(WasmError, match="store cannot be closed while its code is running"):
-        store.close()
-    world.wait_for_waiters(8)
+def is_waiting(store: Store) -> bool:
+    """Whether a call of the store is at a wait, or on its way there."""
+    return store._record.is_running()
+
+
+def ended_by(end: Callable[[Store], object], wait: Callable[[Store], object], engine: Engine) -> None:
+    """`wait` is called in another thread, and has to end with an interrupt after `end`."""
+    store = Store(engine)
+
+    def work() -> None:
+        with pytest.raises(Trap) as caught:
+            wait(store)
+        assert caught.value.trap_code is TrapCode.INTERRUPT
+
+    failures: list[BaseException] = []
+
+    def caught_work() -> None:
+        try:
+            work()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = started(caught_work)
+    while not is_waiting(store):
+        time.sleep(0.0005)
+    end(store)
     joined(threads)
+    assert not failures, failures
+
+
+def close(store: Store) -> None:
+    """Of one that may not be at its wait yet, where it cannot be closed."""
+    while store._record.native is not None:
+        with contextlib.suppress(WasmError):
+            store.close()
+
+
+def in_host_function(world: World, store: Store) -> object:
+    """A call whose host function waits, by a method of the memory."""
+    linker = Linker(world.engine)
+    linker.define_func("", "wait", FuncType([], []), lambda: void(world.memory.atomic_wait32(8, 0)))
+    module = Module(world.engine, '(module (import "" "wait" (func $w)) (func (export "f") (call $w)))')
+    return linker.instantiate(store, module).exports(store)["f"](store)
+
+
+def void(_: object) -> None:
+    """For functions without a result."""
+
+
+@pytest.mark.parametrize("end", [close, lambda store: store.interrupt()], ids=["close", "interrupt"])
+@pytest.mark.parametrize("place", ["wasm", "host function"])
+def test_a_wait_of_another_thread_is_ended(world: World, place: str, end: Callable[[Store], object]) -> None:
+    def wait(store: Store) -> object:
+        if place == "host function":
+            return in_host_function(world, store)
+        return world.instance(store)("wait", 8, 0, FOR_EVER)
+
+    ended_by(end, wait, world.engine)
+    assert world.memory.atomic_notify(8) == 0, "it is in nobody's queue"
+
+
+def test_a_timeout_ends_a_wait_in_a_host_function(world: World) -> None:
+    with pytest.raises(Trap) as caught:
+        in_host_function(world, Store(world.engine, timeout=0.02))
+    assert caught.value.trap_code is TrapCode.INTERRUPT
+
+
+def test_a_thread_does_not_close_the_store_that_it_waits_in(world: World) -> None:
+    """In a signal handler: it would wait for itself."""
+    store, seen = Store(world.engine), []
+    call = world.instance(store)
+
+    def handler(*_: object) -> None:
+        try:
+            store.close()
+        except WasmError as error:
+            seen.append(str(error))
+        world.memory.atomic_notify(8)
+
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        threads = started(lambda: (wait_until(lambda: is_waiting(store)), os.kill(os.getpid(), signal.SIGINT)))
+        # It may come before the wait begins.
+        assert call("wait", 8, 0, 2_000_000_000) in (OK, TIMED_OUT)
+        joined(threads)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert seen == ["store cannot be closed while its code is running"]
     store.close()
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.0005)
+
+
+def test_python_and_wasm_wake_each_other(world: World) -> None:
+    memory = world.memory
+    results: list[object] = []
+    threads = started(
+        lambda: results.append(memory.atomic_wait32(8, 0)),
+        lambda: results.append(memory.atomic_wait64(8, 0, 60)),
+        lambda: results.append(world.instance()("wait", 16, 0, FOR_EVER)),
+    )
+    world.wait_for_waiters(8, 2)
+    wait_until(lambda: memory.atomic_notify(16, 1))
+    joined(threads)
+    assert results == [WaitResult.OK] * 3 == [OK] * 3
+
+
+def test_signal_handlers_run_while_python_waits(world: World) -> None:
+    """One that returns changes nothing; one that raises ends it."""
+    memory, seen = world.memory, threading.Event()
+    before = signal.signal(signal.SIGINT, lambda *_: seen.set())
+    try:
+
+        def interrupt() -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            seen.wait(20)
+            wait_until(lambda: memory.atomic_notify(8))
+
+        threads = started(interrupt)
+        assert memory.atomic_wait32(8, 0, 60) is WaitResult.OK
+        joined(threads)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with pytest.raises(KeyboardInterrupt):
+        threads = started(lambda: os.kill(os.getpid(), signal.SIGINT))
+        memory.atomic_wait32(8, 0, 60)
+    joined(threads)
+    assert memory.atomic_notify(8) == 0
+
+
+def test_counts_of_python_and_wasm_get_lost_nowhere(world: World) -> None:
+    calls = [world.instance() for _ in range(2)]
+    adds = [lambda: [world.memory.add(64, 3) for _ in range(500)]] * 2
+    joined(started(*[lambda call=call: call("count", 64, 20_000) for call in calls], *adds))
+    assert world.memory.load(64) == 43_000
 
 
 def test_messages_arrive_in_order(world: World) -> None:
@@ -342,11 +487,14 @@ def test_messages_arrive_in_order(world: World) -> None:
 def test_a_program_ends_with_threads_that_wait() -> None:
     program = f"""
 import threading, time
-from tests.api.test_threads import World
+from tests.api.test_threads import Store, World
 world = World(tier="baseline")
-for _ in range(3):
-    threading.Thread(target=lambda: world.instance()("wait", 8, 0, -1), daemon=True).start()
-time.sleep(0.2)
+stores = [Store(world.engine) for _ in range(3)]
+for store in stores:
+    threading.Thread(target=world.instance(store), args=("wait", 8, 0, -1), daemon=True).start()
+threading.Thread(target=world.memory.atomic_wait32, args=(8, 0), daemon=True).start()
+while not all(store._record.is_running() for store in stores):
+    time.sleep(0.001)
 print("end", {len(TEXT)})
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)

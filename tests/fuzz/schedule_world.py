@@ -396,6 +396,18 @@ def native_call(world: World, choose: random.Random) -> Callable[[], Any]:
     return call
 
 
+def wait_call(name: str) -> Callable[[World, random.Random], Callable[[], Any]]:
+    """For a short time: nobody may be there to wake it."""
+
+    def prepare(world: World, choose: random.Random) -> Callable[[], Any]:
+        memory = world.one(SharedMemory, choose)
+        return functools.partial(
+            getattr(memory, name), choose.choice((0, 8, 4, 1, 1 << 17)), 0, choose.choice((0, 0.002))
+        )
+
+    return prepare
+
+
 # What takes more than arguments by name.
 CALLS: dict[str, Callable[[World, random.Random], Callable[[], Any]]] = {
     "Func.__call__": func_call,
@@ -410,6 +422,8 @@ CALLS: dict[str, Callable[[World, random.Random], Callable[[], Any]]] = {
     "Linker.define_native": lambda world, choose: functools.partial(
         world.linker.define_native, "c", "abs", FuncType([I32], [I32]), ABS
     ),
+    "SharedMemory.atomic_wait32": wait_call("atomic_wait32"),
+    "SharedMemory.atomic_wait64": wait_call("atomic_wait64"),
     "Engine.close": lambda world, choose: Engine().close,
     "Linker.close": lambda world, choose: copy.copy(world.linker).close,
     "Module.close": lambda world, choose: copy.copy(world.module).close,
@@ -565,6 +579,14 @@ BY_METHOD: dict[str, Callable[[World, random.Random], Any]] = {
         f"Memory.write_{sign}{bits}.value": one_of(int.from_bytes(b"Z" * (bits // 8), "little"))
         for sign in "iu"
         for bits in (8, 16, 32, 64)
+    },
+    **{
+        f"SharedMemory.{name}.type": one_of("i32", "u8", "i64", "u16")
+        for name in ("load", "store", "add", "compare_exchange")
+    },
+    **{
+        f"SharedMemory.{name}.value": one_of(int.from_bytes(b"ZZZZ", "little"), -1, 1 << 70)
+        for name in ("store", "add")
     },
     "Store.set_fuel.fuel": one_of(1000, MOST_FUEL),
     "Global.set_value.val": give_value,

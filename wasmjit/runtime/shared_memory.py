@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import enum
+import errno
+import operator
 import os
-from typing import Any
+from typing import Any, Literal
 
 from ..abi import REFUSED
 from ..errors import ClosedError, WasmError
@@ -14,8 +17,24 @@ from .handle import Handle
 from .memory import MemoryItem, check_sharing, memory_layout
 from .native import ffi, lib, take_object
 from .native_store import NativeStore
-from .store import StoreRecord
+from .store import MAX_TIMEOUT_SECONDS, StoreRecord
+from .trap import Trap, TrapCode
 from .values import MemoryType
+
+IntegerType = Literal["i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64"]
+
+_BYTES = {f"{letter}{bits}": bits // 8 for letter in "iu" for bits in (8, 16, 32, 64)}
+_LOAD, _STORE, _ADD, _COMPARE_EXCHANGE = range(4)  # of runtime_c/atomics.c
+_EVERYBODY = 0xFFFFFFFF
+_ENDED = 3  # of runtime_c/atomic_wait.c, behind the WaitResults
+
+
+class WaitResult(enum.IntEnum):
+    """Why a wait ended, as numbers that the instructions give, too."""
+
+    OK = 0  # notified
+    MISMATCH = 1  # there was something else in memory than what was expected
+    TIMED_OUT = 2
 
 
 class SharedMemory(Handle):
@@ -142,5 +161,128 @@ class SharedMemory(Handle):
         memory = self._open()
         return memoryview(take_object(lib.wj_mapping_new(memory)))
 
+    # ---- atomic accesses, in one order with those of all threads ----
 
-__all__ = ["SharedMemory"]
+    def load(self, address: int, type: IntegerType = "i32") -> int:
+        """Reads a number. `type` says its bits, and whether it is signed.
+
+        This and the methods below raise IndexError outside of the memory, ValueError for an address that is no multiple
+        of the number's size or a `type` that there is not, TypeError for what is no integer, and OverflowError for a
+        value that does not fit the type, read as signed or unsigned.
+
+        >>> from wasmjit import Config, Limits
+        >>> memory = SharedMemory(Engine(Config(shared_memory=True)), MemoryType(Limits(1, 1), shared=True))
+        >>> memory.store(8, -1)
+        >>> memory.load(8, "u8"), memory.add(8, 3), memory.compare_exchange(8, 2, 70), memory.load(8)
+        (255, -1, 2, 70)
+        """
+        return self._access(_LOAD, address, type)
+
+    def store(self, address: int, value: int, type: IntegerType = "i32") -> None:
+        """Writes a number."""
+        self._access(_STORE, address, type, value)
+
+    def add(self, address: int, value: int, type: IntegerType = "i32") -> int:
+        """Adds to a number, which wraps; returns what was there."""
+        return self._access(_ADD, address, type, value)
+
+    def compare_exchange(self, address: int, expected: int, replacement: int, type: IntegerType = "i32") -> int:
+        """Writes `replacement` if `expected` is there; returns what was there."""
+        return self._access(_COMPARE_EXCHANGE, address, type, expected, replacement)
+
+    def _access(self, operation: int, address: int, type: str, value: int = 0, replacement: int = 0) -> int:
+        size_bytes = _BYTES.get(type)
+        if size_bytes is None:
+            raise ValueError(f"expected a type from i8 to u64, not {type!r}")
+        operands = _bits(value, type), _bits(replacement, type)
+        found = ffi.new("uint64_t *")
+        place = _address(address)
+        _check(lib.wj_memory_atomic(self._open(), operation, size_bytes, place, *operands, found), address, size_bytes)
+        bits = 8 * size_bytes
+        before = int(found[0])
+        return before - (1 << bits) if type[0] == "i" and before >> (bits - 1) else before
+
+    def atomic_notify(self, address: int, count: int = _EVERYBODY) -> int:
+        """Wakes at most `count` of those that wait at the address, in wasm or Python; returns how many.
+
+        Errors as of `load`, for a number of 4 bytes.
+        """
+        woken = ffi.new("uint64_t *")
+        most, place = operator.index(count), _address(address)
+        if not 0 <= most <= _EVERYBODY:
+            raise OverflowError(f"count: {count} does not fit u32")
+        _check(lib.wj_memory_notify(self._open(), place, most, woken), address, 4)
+        return int(woken[0])
+
+    def atomic_wait32(self, address: int, expected: int, timeout: float | None = None) -> WaitResult:
+        """Waits until the address is notified, if the 32 bits there are `expected`; at most `timeout` seconds.
+
+        Other threads have the GIL meanwhile. In the main thread signal handlers run, and what they raise (Ctrl-C) ends
+        it. In a host function it ends with the call of wasm: by a Trap of code INTERRUPT. Other errors are as of
+        `load`.
+
+        >>> from wasmjit import Config, Limits
+        >>> memory = SharedMemory(Engine(Config(shared_memory=True)), MemoryType(Limits(1, 1), shared=True))
+        >>> memory.atomic_wait32(8, 1).name, memory.atomic_wait32(8, 0, timeout=0.001).name, memory.atomic_notify(8)
+        ('MISMATCH', 'TIMED_OUT', 0)
+        """
+        return self._wait(address, _bits(expected, "i32"), timeout, 4)
+
+    def atomic_wait64(self, address: int, expected: int, timeout: float | None = None) -> WaitResult:
+        """As `atomic_wait32`, with 64 bits."""
+        return self._wait(address, _bits(expected, "i64"), timeout, 8)
+
+    def _wait(self, address: int, expected: int, timeout: float | None, size_bytes: int) -> WaitResult:
+        timeout_ns = _nanoseconds(timeout)
+        place = _address(address)
+        pointer = self._open()  # which is kept until it is over
+        result = _waiter()(int(ffi.cast("uintptr_t", pointer)), place, size_bytes == 8, expected, timeout_ns)
+        if result == _ENDED:
+            raise Trap._from_code(TrapCode.INTERRUPT.value)
+        _check(-result if result < 0 else 0, address, size_bytes)
+        return WaitResult(result)
+
+
+_waiters: list[Any] = []
+
+
+def _waiter() -> Any:
+    """What waits: C, since it calls signal handlers."""
+    if not _waiters:
+        _waiters.append(take_object(lib.wj_memory_waiter()))
+    return _waiters[0]
+
+
+def _address(address: int) -> int:
+    """What no memory has, for what is negative or too large."""
+    number = operator.index(address)
+    return number if 0 <= number < 1 << 63 else (1 << 64) - 1
+
+
+def _bits(value: int, type: str) -> int:
+    """The number as an unsigned one of 64 bits."""
+    number, bits = operator.index(value), 8 * _BYTES[type]
+    if not -(1 << (bits - 1)) <= number < 1 << bits:
+        raise OverflowError(f"value: {number} does not fit {type}")
+    return number % (1 << bits)
+
+
+def _nanoseconds(timeout: float | None) -> int:
+    """-1: for ever."""
+    if timeout is None:
+        return -1
+    if not isinstance(timeout, (int, float)):
+        raise TypeError("expected a number of seconds")
+    if not timeout >= 0:
+        raise ValueError("a timeout must not be negative")
+    return -1 if timeout > MAX_TIMEOUT_SECONDS else round(timeout * 1e9)
+
+
+def _check(error: int, address: int, size_bytes: int) -> None:
+    if error == errno.EFAULT:
+        raise IndexError("index out of range")
+    if error:
+        raise ValueError(f"address {address} is no multiple of {size_bytes}")
+
+
+__all__ = ["SharedMemory", "WaitResult"]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import time
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Union
@@ -38,6 +39,9 @@ else:
 NO_MEMORY_MAXIMUM = (1 << 32, UNLIMITED)
 # Longer ones are as good as none, and overflow a 64-bit count of nanoseconds.
 MAX_TIMEOUT_SECONDS = 1e9
+# How long Store.close gives a call that waits for its way out, where exception handlers of host functions may be. How
+# often it looks, and after how many looks it ends the call again.
+_END_OF_WAIT_SECONDS, _LOOK_SECONDS, _LOOKS = 5.0, 0.0005, 20
 # Generated code counts fuel down in a signed 64-bit integer.
 MAX_FUEL = (1 << 63) - 1
 _FUEL = abi.STORE["fuel"]
@@ -84,6 +88,18 @@ def _ask_from_code(limiter: _Limiter, is_table: int, current: int, desired: int,
 
 
 _WASI_LOCK = processes.lock()  # of all stores: it is held for a moment, in which a signal's handler may come
+
+
+def _end_wait(native: NativeStore) -> None:
+    """Ends a call that waits in a shared memory, on another thread, and waits until that has left the store."""
+    if not lib.wj_store_end_wait(native.pointer):
+        return
+    looked, give_up = 0, time.monotonic() + _END_OF_WAIT_SECONDS
+    while native.is_running() and time.monotonic() < give_up:
+        time.sleep(_LOOK_SECONDS)
+        looked += 1
+        if looked % _LOOKS == 0:  # it may wait again
+            lib.wj_store_end_wait(native.pointer)
 
 
 class StoreRecord:
@@ -163,10 +179,15 @@ class StoreRecord:
         return bool(lib.wj_store_interrupt(native.pointer)) or (group is not None and group.interrupt_beside(self))
 
     def close(self) -> None:
-        """Lets go of everything. Raises WasmError while wasm code of this store runs, BufferError as `Store.close`."""
+        """Lets go of everything. Ends a call that waits on another thread.
+
+        Raises WasmError while other wasm code of this store runs, BufferError as `Store.close`.
+        """
         native = self.native
         if native is None:
             return
+        if native.is_running():
+            _end_wait(native)
         if not native.is_running():
             if self.group is not None:
                 self.group.interrupt_beside(self)
@@ -358,7 +379,8 @@ class Store(Handle):
 
         Later use of the store and of what belongs to it raises ClosedError. Memoryviews from `Memory.view` are
         released: their later use is a ValueError. Raises BufferError, and closes nothing, while something that cannot
-        be released uses one (a numpy array, a slice of it), and WasmError while code of the store is running.
+        be released uses one (a numpy array, a slice of it), and WasmError while code of the store is running. But a
+        call on another thread that waits for a shared memory to change ends with a Trap of code INTERRUPT first.
 
         >>> from wasmjit import Limits, Memory, MemoryType, Store
         >>> store = Store()
