@@ -30,7 +30,11 @@ _ENDED = 3  # of runtime_c/atomic_wait.c, behind the WaitResults
 
 
 class WaitResult(enum.IntEnum):
-    """Why a wait ended, as numbers that the instructions give, too."""
+    """Why a wait ended, as numbers that the instructions give, too.
+
+    >>> WaitResult(2).name
+    'TIMED_OUT'
+    """
 
     OK = 0  # notified
     MISMATCH = 1  # there was something else in memory than what was expected
@@ -197,7 +201,9 @@ class SharedMemory(Handle):
         operands = _bits(value, type), _bits(replacement, type)
         found = ffi.new("uint64_t *")
         place = _address(address)
-        _check(lib.wj_memory_atomic(self._open(), operation, size_bytes, place, *operands, found), address, size_bytes)
+        pointer = self._open()
+        error = lib.wj_memory_atomic(pointer, operation, size_bytes, place, *operands, found)
+        _check(error, address, size_bytes)
         bits = 8 * size_bytes
         before = int(found[0])
         return before - (1 << bits) if type[0] == "i" and before >> (bits - 1) else before
@@ -211,7 +217,8 @@ class SharedMemory(Handle):
         most, place = operator.index(count), _address(address)
         if not 0 <= most <= _EVERYBODY:
             raise OverflowError(f"count: {count} does not fit u32")
-        _check(lib.wj_memory_notify(self._open(), place, most, woken), address, 4)
+        pointer = self._open()
+        _check(lib.wj_memory_notify(pointer, place, most, woken), address, 4)
         return int(woken[0])
 
     def atomic_wait32(self, address: int, expected: int, timeout: float | None = None) -> WaitResult:
