@@ -4,7 +4,8 @@
     python examples/dask_map.py tcp://10.0.0.1:8786   # uses yours; wasmjit must be installed on its machines
 
 The module is compiled once, here. Each worker process receives the artifact (native code) once, under the hash of its
-contents; tasks carry a reference to it. Workers compile nothing and load no compiler.
+contents; tasks carry a reference to it. Workers compile nothing and load no compiler. (Dask's Active Memory Manager,
+where it is on, takes copies away that no task waits for: the next task brings them again.)
 """
 
 from __future__ import annotations

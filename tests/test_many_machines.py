@@ -314,9 +314,12 @@ def arrivals(key: str, dask_worker: Any = None) -> dict[str, Any]:
 
 
 def test_dask(dask_map: ModuleType, program: Module, expected: list[int]) -> None:
+    import dask
     from distributed import Client, LocalCluster
 
     with (
+        # It takes copies away that no task waits for at the moment it looks, every two seconds.
+        dask.config.set({"distributed.scheduler.active-memory-manager.start": False}),
         LocalCluster(n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None) as cluster,
         Client(cluster) as client,
     ):
