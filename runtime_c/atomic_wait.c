@@ -16,7 +16,6 @@
 #define FUTEX_WAKE_HERE (1 | 128)
 
 #define QUEUES 256u
-enum { WOKEN, NOT_EQUAL, TIMED_OUT, ENDED }; /* the last: the call of wasm that Python's wait is in has to end */
 #define LOOK_NS 20000000 /* between looks at signals for Python, whose handlers know nothing of `wake` */
 
 typedef struct waiter {
@@ -175,7 +174,7 @@ static uint64_t wait_in(queue *in, waiter *waiting, int64_t timeout_ns, void *fr
     if (status == WJ_STATUS_TRAP) {
         wj_trap(WJ_TRAP_INTERRUPT, 0);
     }
-    return is_notified ? WOKEN : TIMED_OUT;
+    return is_notified ? WJ_WAIT_OK : WJ_WAIT_TIMED_OUT;
 }
 
 /* ---- the builtins ---- */
@@ -207,7 +206,7 @@ static uint64_t begin_wait(const wj_memory *memory, const uint8_t *at, bool is_w
     waiter waiting = {.address = at, .thread = &wj_this_thread};
     queue *in = queue_of(at);
     bool is_equal = enter_if_equal(in, &waiting, is_wide, expected);
-    uint64_t result = is_equal ? wait_in(in, &waiting, (int64_t)timeout_ns, frame) : NOT_EQUAL;
+    uint64_t result = is_equal ? wait_in(in, &waiting, (int64_t)timeout_ns, frame) : WJ_WAIT_MISMATCH;
     wj_resume(&wj_this_thread, frame);
     return result;
 }
@@ -280,14 +279,14 @@ static int sleep_for_python(queue *in, waiter *waiting, int64_t timeout_ns)
     wj_thread *thread = waiting->thread;
     int64_t end_ns = end_of(timeout_ns);
     bool is_main = syscall(SYS_gettid) == getpid();
-    int result = TIMED_OUT;
+    int result = WJ_WAIT_TIMED_OUT;
     note_waiting(thread->entry, true);
     PyThreadState *state = PyEval_SaveThread();
     for (;;) {
         __atomic_store_n(&thread->wake, 0, __ATOMIC_SEQ_CST); /* before looking at what comes with it */
         int64_t left_ns = left_until(end_ns);
         if (thread->entry != NULL && wj_trap_is_pending(thread)) {
-            result = ENDED;
+            result = WJ_WAIT_ENDED;
             break;
         }
         if (__atomic_load_n(&waiting->is_notified, __ATOMIC_ACQUIRE) || left_ns == 0) {
@@ -309,7 +308,7 @@ static int sleep_for_python(queue *in, waiter *waiting, int64_t timeout_ns)
     bool is_notified = end_wait(in, waiting);
     PyEval_RestoreThread(state);
     note_waiting(thread->entry, false);
-    return is_notified && result == TIMED_OUT ? WOKEN : result;
+    return is_notified && result == WJ_WAIT_TIMED_OUT ? WJ_WAIT_OK : result;
 }
 
 /* Address of a memory that the caller keeps, address in it, whether the word has 64 bits, what is expected, nanoseconds. A
@@ -332,7 +331,7 @@ static PyObject *wait_for_python(PyObject *self, PyObject *arguments)
     }
     waiter waiting = {.address = memory->base + address, .thread = &wj_this_thread};
     queue *in = queue_of(waiting.address);
-    int result = NOT_EQUAL;
+    int result = WJ_WAIT_MISMATCH;
     if (enter_if_equal(in, &waiting, is_wide, expected)) {
         result = sleep_for_python(in, &waiting, timeout_ns);
     }

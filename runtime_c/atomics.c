@@ -82,11 +82,14 @@ void wj_atomic_fence(void *vmctx)
 int wj_memory_atomic(const wj_memory *memory, uint32_t operation, uint32_t size_bytes, uint64_t address, uint64_t operand,
                      uint64_t replacement, uint64_t *result)
 {
-    enum { OPERATIONS = 4, SIZES = 9 };
+    enum { OPERATIONS = WJ_ATOMIC_COMPARE_EXCHANGE + 1, SIZES = 9 };
     typedef uint64_t access(void *place, uint64_t operand, uint64_t replacement);
     static access *const accesses[OPERATIONS][SIZES] = {
 #define SIZES_OF(name) {[1] = name##_at_1, [2] = name##_at_2, [4] = name##_at_4, [8] = name##_at_8}
-        SIZES_OF(load), SIZES_OF(store), SIZES_OF(add), SIZES_OF(cmpxchg)
+        [WJ_ATOMIC_LOAD] = SIZES_OF(load),
+        [WJ_ATOMIC_STORE] = SIZES_OF(store),
+        [WJ_ATOMIC_ADD] = SIZES_OF(add),
+        [WJ_ATOMIC_COMPARE_EXCHANGE] = SIZES_OF(cmpxchg),
 #undef SIZES_OF
     };
     if (operation >= OPERATIONS || size_bytes >= SIZES || accesses[operation][size_bytes] == NULL) {

@@ -74,24 +74,25 @@ void wj_builtin_epoch_deadline_reached(void *vmctx)
     wj_resume(thread, frame);
 }
 
-void wj_store_set_epoch_callback(wj_store *store, uintptr_t callable)
+static void set_callable(void **place, uintptr_t callable)
 {
     PyGILState_STATE state = PyGILState_Ensure();
-    PyObject *old = store->epoch_callback;
-    store->epoch_callback = Py_XNewRef((PyObject *)callable);
+    PyObject *old = *place;
+    *place = Py_XNewRef((PyObject *)callable);
     Py_XDECREF(old);
     PyGILState_Release(state);
+}
+
+void wj_store_set_epoch_callback(wj_store *store, uintptr_t callable)
+{
+    set_callable(&store->epoch_callback, callable);
 }
 
 /* ---- the end of calls ---- */
 
 void wj_store_set_call_ended(wj_store *store, uintptr_t callable)
 {
-    PyGILState_STATE state = PyGILState_Ensure();
-    PyObject *old = store->call_ended;
-    store->call_ended = Py_XNewRef((PyObject *)callable);
-    Py_XDECREF(old);
-    PyGILState_Release(state);
+    set_callable(&store->call_ended, callable);
 }
 
 bool wj_tell_call_ended(wj_store *store, const void *func_ref)
@@ -126,11 +127,7 @@ bool wj_tell_call_ended(wj_store *store, const void *func_ref)
 
 void wj_store_set_limiter(wj_store *store, uintptr_t callable)
 {
-    PyGILState_STATE state = PyGILState_Ensure();
-    PyObject *old = store->limiter;
-    store->limiter = Py_XNewRef((PyObject *)callable);
-    Py_XDECREF(old);
-    PyGILState_Release(state);
+    set_callable(&store->limiter, callable);
 }
 
 bool wj_limiter_allows(wj_store *store, int is_table, uint64_t current, uint64_t desired, uint64_t maximum, void *fp)

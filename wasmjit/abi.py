@@ -51,6 +51,10 @@ LOOP_FRAME_SLOT_BYTES = SLOT_BYTES
 # runs, or, with the offset of such a one, to wait until that begins. No address has this bit.
 ASKED_BY_INTERPRETER, ASKED_BY_BASELINE, ASKED_BY_STENCILS, ASKED_BY_WATCH = range(4)
 ANSWER_WATCH, ANSWER_AWAIT = 1, 1 << 62
+# What Python does to a number in a shared memory (runtime_c/atomics.c), and why a wait ended: the first three as the
+# instructions say it, the last where the call of wasm that Python's wait is in has to end.
+ATOMIC_LOAD, ATOMIC_STORE, ATOMIC_ADD, ATOMIC_COMPARE_EXCHANGE = range(4)
+WAIT_OK, WAIT_MISMATCH, WAIT_TIMED_OUT, WAIT_ENDED = range(4)
 # What a bulk instruction of 64 bits is charged for at most: more than any memory has, and what is left must not wrap.
 MOST_CHARGED = 1 << 40
 
@@ -357,6 +361,14 @@ def _numbers() -> dict[str, int | str]:
         "ASKED_BY_WATCH": ASKED_BY_WATCH,
         "ANSWER_WATCH": ANSWER_WATCH,
         "ANSWER_AWAIT": ANSWER_AWAIT,
+        "ATOMIC_LOAD": ATOMIC_LOAD,
+        "ATOMIC_STORE": ATOMIC_STORE,
+        "ATOMIC_ADD": ATOMIC_ADD,
+        "ATOMIC_COMPARE_EXCHANGE": ATOMIC_COMPARE_EXCHANGE,
+        "WAIT_OK": WAIT_OK,
+        "WAIT_MISMATCH": WAIT_MISMATCH,
+        "WAIT_TIMED_OUT": WAIT_TIMED_OUT,
+        "WAIT_ENDED": WAIT_ENDED,
         "MOST_CHARGED": MOST_CHARGED,
         "ENTRY_BYTES": ENTRY_BYTES,
         "STATUS_OK": STATUS_OK,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -106,6 +107,21 @@ def exports_of(api: Any, config: Any, text: str) -> Any:
     return lambda name, *arguments: exports[name](store, *arguments)
 
 
+def compute_alike(ours: Any, theirs: Any, rows: Sequence[Op], tried: Sequence[int]) -> None:
+    """Each access, in a program of both engines, with each combination of operands."""
+    for op in rows:
+        for values in itertools.product(tried, repeat=len(op.params) - 1):
+            arguments = [cut(value, t) for value, t in zip(values, op.params[1:], strict=True)]
+            for expected in (None, cut(BEFORE, 64)) if op.lowering == "cmpxchg" else (None,):
+                if expected is not None:  # what is there, and more
+                    arguments[0] = cut(BEFORE, op.params[1])
+                found = []
+                for call in (ours, theirs):
+                    call("set", cut(BEFORE, 64))
+                    found.append((call(op.name, 8, *arguments), call("get")))
+                assert found[0] == found[1], (op.name, arguments)
+
+
 @pytest.mark.parametrize(
     "options",
     [{"tier": "optimized"}, {"tier": "baseline", "signals_based_traps": False}],
@@ -118,17 +134,7 @@ def test_every_access_computes_as_wasmtime(step: int, memory: str, options: dict
     text = program(rows, memory)
     ours = exports_of(wasmjit, Config(cache=False, **options), text)
     theirs = exports_of(wasmtime, wasmtime.Config(), text)
-    for op in rows:
-        for values in itertools.product(VALUES, repeat=len(op.params) - 1):
-            arguments = [cut(value, t) for value, t in zip(values, op.params[1:], strict=True)]
-            for expected in (None, cut(BEFORE, 64)) if op.lowering == "cmpxchg" else (None,):
-                if expected is not None:  # what is there, and more
-                    arguments[0] = cut(BEFORE, op.params[1])
-                found = []
-                for call in (ours, theirs):
-                    call("set", cut(BEFORE, 64))
-                    found.append((call(op.name, 8, *arguments), call("get")))
-                assert found[0] == found[1], (op.name, arguments)
+    compute_alike(ours, theirs, rows, VALUES)
 
 
 @pytest.mark.parametrize(

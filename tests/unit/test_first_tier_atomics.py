@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import wasmjit
-from tests.unit.test_atomics import ACCESSES, BEFORE, ROWS, VALUES, cut, exports_of, program
+from tests.unit.test_atomics import ACCESSES, ROWS, VALUES, compute_alike, exports_of, program
 from tests.unit.test_first_tier import no_compiler as no_compiler
 from wasmjit import Config, thresholds
 from wasmjit.cli.wast import WastOptions, run_file
@@ -58,17 +58,7 @@ def test_every_access_computes_as_wasmtime(options: dict[str, Any], memory: str)
     text = program(ACCESSES, memory)
     ours = started(options, text)
     theirs = exports_of(wasmtime, wasmtime.Config(), text)
-    for op in ACCESSES:
-        for values in itertools.product(VALUES[1:3], repeat=len(op.params) - 1):
-            arguments = [cut(value, t) for value, t in zip(values, op.params[1:], strict=True)]
-            for expected in (None, cut(BEFORE, 64)) if op.lowering == "cmpxchg" else (None,):
-                if expected is not None:  # what is there, and more
-                    arguments[0] = cut(BEFORE, op.params[1])
-                found = []
-                for call in (ours, theirs):
-                    call("set", cut(BEFORE, 64))
-                    found.append((call(op.name, 8, *arguments), call("get")))
-                assert found[0] == found[1], (op.name, arguments)
+    compute_alike(ours, theirs, ACCESSES, VALUES[1:3])
 
 
 @pytest.mark.parametrize("memory", MEMORIES.values(), ids=MEMORIES)

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 # The widest range a literal may have: signed or unsigned.
 INTEGER_BITS = {"i32": 32, "i64": 64}
+THREAD_SPAWN = ("wasi", "thread-spawn")  # as wasmjit/wasi/threads.py has it, which only programs with threads load
 # Arguments that settings of option groups and of the configuration file stand for.
-THREAD_SPAWN = ("wasi", "thread-spawn")
 _LIMIT_NAMES = ("memory_size", "table_elements", "instances", "tables", "memories")
 
 EPILOG = (

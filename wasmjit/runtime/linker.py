@@ -57,8 +57,6 @@ class _HostDefinition:
     access_caller: bool
     unchecked: bool = False  # the function works on raw slots
 
-    starts_threads = False
-
     def current_type(self) -> wt.ExternType:
         """Its type."""
         return self.type
@@ -114,8 +112,6 @@ class _ForeignDefinition:
     address: int
     keep_alive: object
 
-    starts_threads = False
-
     def current_type(self) -> wt.ExternType:
         """Its type."""
         return self.type
@@ -137,8 +133,6 @@ class _StoreDefinition:
     record: StoreRecord
     bound: Item
 
-    starts_threads = False
-
     def current_type(self) -> wt.ExternType:
         """Its type at present: memories and tables grow."""
         native = self.record.open()  # kept: another thread may close the store
@@ -157,8 +151,6 @@ class _SharedDefinition:
     """A shared memory, which any store can have."""
 
     memory: SharedMemory
-
-    starts_threads = False
 
     def current_type(self) -> wt.ExternType:
         """Its type at present: it grows."""
@@ -677,7 +669,7 @@ class Blueprint:
 
 def _instantiate(record: StoreRecord, module: Module, resolved: list[tuple[str, _Definition]]) -> Instance:
     loaded = checked_load(record, module)
-    if any(definition.starts_threads for _, definition in resolved):
+    if any(isinstance(definition, AddressDefinition) and definition.starts_threads for _, definition in resolved):
         record.blueprints[loaded] = Blueprint(module, resolved)
     return Instance._wrap(
         record, instantiate(record, loaded, [definition.item(record, name) for name, definition in resolved])

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ctypes
 import enum
 import errno
+import functools
 import operator
 import os
 from typing import Any, Literal
 
-from ..abi import REFUSED
+from .. import abi
 from ..errors import ClosedError, WasmError
 from ..wasm import types as wt
 from .engine import Engine
@@ -24,9 +25,7 @@ from .values import MemoryType
 IntegerType = Literal["i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64"]
 
 _BYTES = {f"{letter}{bits}": bits // 8 for letter in "iu" for bits in (8, 16, 32, 64)}
-_LOAD, _STORE, _ADD, _COMPARE_EXCHANGE = range(4)  # of runtime_c/atomics.c
 _EVERYBODY = 0xFFFFFFFF
-_ENDED = 3  # of runtime_c/atomic_wait.c, behind the WaitResults
 
 
 class WaitResult(enum.IntEnum):
@@ -36,9 +35,9 @@ class WaitResult(enum.IntEnum):
     'TIMED_OUT'
     """
 
-    OK = 0  # notified
-    MISMATCH = 1  # there was something else in memory than what was expected
-    TIMED_OUT = 2
+    OK = abi.WAIT_OK  # notified
+    MISMATCH = abi.WAIT_MISMATCH  # there was something else in memory than what was expected
+    TIMED_OUT = abi.WAIT_TIMED_OUT
 
 
 class SharedMemory(Handle):
@@ -138,8 +137,8 @@ class SharedMemory(Handle):
             raise TypeError("expected an int for the delta")
         if delta < 0:
             raise WasmError("cannot grow by negative amount")
-        previous = lib.wj_memory_grow(pointer, delta) if delta < REFUSED else REFUSED
-        if previous == REFUSED:
+        previous = lib.wj_memory_grow(pointer, delta) if delta < abi.REFUSED else abi.REFUSED
+        if previous == abi.REFUSED:
             raise WasmError(f"failed to grow memory by `{delta}`")
         return int(previous)
 
@@ -180,19 +179,19 @@ class SharedMemory(Handle):
         >>> memory.load(8, "u8"), memory.add(8, 3), memory.compare_exchange(8, 2, 70), memory.load(8)
         (255, -1, 2, 70)
         """
-        return self._access(_LOAD, address, type)
+        return self._access(abi.ATOMIC_LOAD, address, type)
 
     def store(self, address: int, value: int, type: IntegerType = "i32") -> None:
         """Writes a number."""
-        self._access(_STORE, address, type, value)
+        self._access(abi.ATOMIC_STORE, address, type, value)
 
     def add(self, address: int, value: int, type: IntegerType = "i32") -> int:
         """Adds to a number, which wraps; returns what was there."""
-        return self._access(_ADD, address, type, value)
+        return self._access(abi.ATOMIC_ADD, address, type, value)
 
     def compare_exchange(self, address: int, expected: int, replacement: int, type: IntegerType = "i32") -> int:
         """Writes `replacement` if `expected` is there; returns what was there."""
-        return self._access(_COMPARE_EXCHANGE, address, type, expected, replacement)
+        return self._access(abi.ATOMIC_COMPARE_EXCHANGE, address, type, expected, replacement)
 
     def _access(self, operation: int, address: int, type: str, value: int = 0, replacement: int = 0) -> int:
         size_bytes = _BYTES.get(type)
@@ -244,20 +243,16 @@ class SharedMemory(Handle):
         place = _address(address)
         pointer = self._open()  # which is kept until it is over
         result = _waiter()(int(ffi.cast("uintptr_t", pointer)), place, size_bytes == 8, expected, timeout_ns)
-        if result == _ENDED:
+        if result == abi.WAIT_ENDED:
             raise Trap._from_code(TrapCode.INTERRUPT.value)
         _check(-result if result < 0 else 0, address, size_bytes)
         return WaitResult(result)
 
 
-_waiters: list[Any] = []
-
-
+@functools.cache
 def _waiter() -> Any:
     """What waits: C, since it calls signal handlers."""
-    if not _waiters:
-        _waiters.append(take_object(lib.wj_memory_waiter()))
-    return _waiters[0]
+    return take_object(lib.wj_memory_waiter())
 
 
 def _address(address: int) -> int:
