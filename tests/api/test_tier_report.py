@@ -21,6 +21,7 @@ from wasmjit import (
     thresholds,
     wat2wasm,
 )
+from wasmjit.tiers.function_tiers import FunctionTiers, Tier
 
 WAT = """(module
   (import "" "f" (func $f))
@@ -89,6 +90,24 @@ def test_functions_rise(has_stencils: bool, monkeypatch: pytest.MonkeyPatch) -> 
     assert [row.tier for row in report] == ["optimized"] * 4
     assert all(row.compile_seconds is not None and row.compile_seconds > 0 for row in report)
     assert report[0].calls == row.calls, "optimised code counts nothing"
+
+
+def test_what_rises_while_a_report_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row told of code in a tier that it had reached since the report knew what making it took: nothing."""
+    compile_seconds = FunctionTiers.compile_seconds
+
+    def and_rise(tiers: FunctionTiers, *arguments: Any) -> list[float | None]:
+        found = compile_seconds(tiers, *arguments)
+        addresses = {position: tiers.address(position) for position in range(4)}
+        tiers.raise_to(Tier.BASELINE, addresses, [(range(1, 5), 8.0)])
+        return found
+
+    module = Module(Engine(Config(tier="auto", cache=False)), WAT)
+    make(module)
+    monkeypatch.setattr(FunctionTiers, "compile_seconds", and_rise)
+    for tier, has_taken in ("interpreted", False), ("baseline", True):
+        report = module.tier_report()
+        assert {(row.tier, row.compile_seconds is not None) for row in report} == {(tier, has_taken)}
 
 
 def test_sizes() -> None:

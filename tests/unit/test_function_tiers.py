@@ -149,11 +149,14 @@ def test_time_is_divided_by_size() -> None:
     module = decode(bytes(wat2wasm('(module (import "" "f" (func)) (func) (func nop nop nop) (func) (func nop))')))
     tiers = FunctionTiers([Tier.INTERPRETED] * COUNT)
     tiers.raise_to(Tier.BASELINE, {0: 1, 1: 1, 2: 1}, [([1, 3], 2.0), ([2], 5.0)])
-    assert tiers.compile_seconds(module) == [1.0, 5.0, 1.0, None]
+    before = tiers.snapshot()
+    assert tiers.compile_seconds(module, before) == [1.0, 5.0, 1.0, None]
     tiers.raise_to(Tier.OPTIMIZED, {0: 1, 1: 1}, [(range(1, 3), 7.0)])
+    assert tiers.compile_seconds(module, before) == [1.0, 5.0, 1.0, None], "of what ran then"
     sizes = [body.end - body.start for body in module.bodies]
     part = 7.0 / (sizes[0] + sizes[1])
-    assert tiers.compile_seconds(module) == pytest.approx([part * sizes[0], part * sizes[1], 1.0, None])
+    expected = pytest.approx([part * sizes[0], part * sizes[1], 1.0, None])
+    assert tiers.compile_seconds(module, tiers.snapshot()) == expected
 
 
 def test_a_tier_is_seen_with_what_it_took(tiers: FunctionTiers) -> None:

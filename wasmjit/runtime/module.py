@@ -463,7 +463,8 @@ class Module(Handle):
         """
         decoded, tiers, loaded = self._decoded, self._code.tiers(), self._code.loaded
         names, first = decoded.names.functions, decoded.num_imported_functions
-        seconds = tiers.compile_seconds(decoded)
+        standing = tiers.snapshot()  # before all else: another thread that has one rise leaves what it took first
+        seconds = tiers.compile_seconds(decoded, standing)
         sizes = self._code.sizes()
         loops = {} if loaded is None else loaded.entered_loops()
         translations = None if loaded is None else loaded.translations()
@@ -474,7 +475,7 @@ class Module(Handle):
             return best if tier == tier.OPTIMIZED else tier.name.lower()
 
         def report(position: int) -> FunctionTier:
-            tier = tiers.tier(position)
+            tier = standing[position]
             name, taken, size = name_of(tier), seconds[position], sizes[position]
             if translations is not None and tier == tier.INTERPRETED:
                 code_bytes, translate_seconds = translations[position]

@@ -135,6 +135,10 @@ class FunctionTiers:
         """The tier that calls of a function run in."""
         return Tier(self._tiers[position])
 
+    def snapshot(self) -> Sequence[Tier]:
+        """The same of each function, at one moment: what is asked about them afterwards may be of higher tiers."""
+        return [Tier(tier) for tier in bytes(self._tiers)]
+
     def count(self, position: int) -> int:
         """How often a function and its loops began, in code that counts."""
         table = self._table() if self._table is not None else None
@@ -145,15 +149,16 @@ class FunctionTiers:
         table = self._table() if self._table is not None else None
         return () if table is None else table.counts()
 
-    def compile_seconds(self, module: Module) -> list[float | None]:
-        """How long making the code of each function of `module` took: of functions that were compiled together, its
-        part by size. None if it was not made in this process's sight, or there is none."""
+    def compile_seconds(self, module: Module, tiers: Sequence[Tier]) -> list[float | None]:
+        """How long making the code of each function of `module` in its tier of `tiers` (a snapshot) took: of functions
+        that were compiled together, its part by size. None if it was not made in this process's sight, or there is
+        none."""
         found: list[float | None] = [None] * len(self._tiers)
         first = module.num_imported_functions
         for tier, (functions, seconds) in self._made:
             bodies = [module.bodies[function - first] for function in functions]
             unit_bytes = sum(body.end - body.start for body in bodies)
             for function, body in zip(functions, bodies, strict=True):
-                if self._tiers[function - first] == tier:
+                if tiers[function - first] == tier:
                     found[function - first] = seconds * (body.end - body.start) / unit_bytes
         return found
