@@ -44,7 +44,7 @@ LOGGED: list[int] = []
 @pytest.fixture(autouse=True)
 def all_end() -> Any:
     yield
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while any(thread.name.startswith("wasmjit-pool") for thread in threading.enumerate()):
         assert time.monotonic() < deadline
         time.sleep(0.005)

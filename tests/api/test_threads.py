@@ -76,7 +76,7 @@ class World:
 
     def wait_for_waiters(self, address: int, count: int = 1) -> None:
         """Wakes so many, which may still be on their way."""
-        end = time.monotonic() + 20
+        end = time.monotonic() + 120
         while count:
             count -= self.call("notify", address, count)
             assert time.monotonic() < end, "nobody waits"
@@ -410,7 +410,7 @@ def test_a_thread_does_not_close_the_store_that_it_waits_in(world: World) -> Non
 
 
 def wait_until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.0005)

@@ -121,8 +121,9 @@ LOOP = """(module (func (export "f") (param i32) (result i32)
 
 
 def run_until_cached(cache: Path, run: Callable[[], None]) -> None:
-    """Runs it as often as it takes: what goes on behind a run may find that behind another at work."""
-    deadline = time.monotonic() + 120
+    """Runs it as often as it takes: what goes on behind a run may find that behind another at work, and gets little of
+    a busy machine."""
+    deadline = time.monotonic() + 280
     while not modules(cache) and time.monotonic() < deadline:
         run()
         again = time.monotonic() + 2

@@ -27,7 +27,7 @@ from .loops_tree import PAGE_BYTES, Function, MemoryShape, binary
 
 # Of wasmtime's: what a call may use; one that takes more is not compared.
 FUEL = 400_000
-HANG_SECONDS = 3
+HANG_SECONDS = 100  # calls in hot tiers wait for LLVM, on a busy machine long
 NEVER = 1 << 30
 # Baseline code does not ask for better code more often (runtime_c/tiering.c: wj_may_ask).
 ASKING_SECONDS = 0.011
