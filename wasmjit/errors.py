@@ -112,6 +112,10 @@ class LinkError(WasmError):
     """
 
 
+# The import by which a program asks for threads, for who defines it and for who says how it is to be had.
+THREAD_SPAWN = ("wasi", "thread-spawn")
+
+
 class UnknownImportError(LinkError):
     """Nothing is defined under the names of an import: ``module``, ``name``, and the ``type`` that was wanted.
 

@@ -18,7 +18,7 @@ import pytest
 
 import wasmjit
 from wasmjit import Config, Engine, ExitTrap, Limits, Linker, MemoryType, Module, SharedMemory, Store, Trap, WasmError
-from wasmjit.wasi import threads
+from wasmjit.wasi import thread_workers, threads
 from wasmjit.wasi.constants import Errno
 
 HEAD = """(module (import "env" "memory" (memory 1 4 shared)) (export "memory" (memory 0))
@@ -154,6 +154,7 @@ def test_a_system_without_threads_is_an_error(monkeypatch: pytest.MonkeyPatch) -
       (func (export "wasi_thread_start") (param i32 i32))""")
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
+        patch.setattr(thread_workers, "_take_idle", lambda: None)
         assert [program.call("spawn") for _ in range(5)] == [AGAIN] * 5
     assert program.call("spawn") > 0
 

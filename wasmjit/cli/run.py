@@ -27,7 +27,7 @@ from .. import (
     WasmError,
     stopwatch,
 )
-from ..errors import CompileTimeoutError
+from ..errors import THREAD_SPAWN, CompileTimeoutError
 from .options import config_from, keep_cache_small, load_module, settings_of
 from .run_rows import ROWS
 from .settings_file import use_config_file
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 # The widest range a literal may have: signed or unsigned.
 INTEGER_BITS = {"i32": 32, "i64": 64}
-THREAD_SPAWN = ("wasi", "thread-spawn")  # as wasmjit/wasi/threads.py has it, which only programs with threads load
 # Arguments that settings of option groups and of the configuration file stand for.
 _LIMIT_NAMES = ("memory_size", "table_elements", "instances", "tables", "memories")
 

@@ -170,6 +170,35 @@ def instantiate(record: StoreRecord, loaded: LoadedModule, imports: Sequence[Ite
 
     If a segment does not fit or the start function traps, the effects so far stay (spec section 4.5.4).
     """
+    return prepare(record, loaded, imports).finish(record)
+
+
+class PreparedInstance:
+    """An instance in which nothing has been done yet that is seen outside of it, once `prepare` has made it."""
+
+    __slots__ = ("_computed", "_context", "_image", "instance")
+
+    def __init__(self, instance: InstanceRecord, context: Any, image: Any, computed: Sequence[int]) -> None:
+        self.instance = instance
+        self._context = context
+        self._image = image
+        self._computed = computed
+
+    def finish(self, record: StoreRecord) -> InstanceRecord:
+        """Runs data segments and the start function; once, and for the record that it was made for."""
+        instance = self.instance
+        native = record.open()
+        if instance.loaded.plan.num_data:
+            _run_data(native, record, instance, self._context, self._image, self._computed)
+        if instance.loaded.module.start is not None:
+            if record.engine._config.consume_fuel:
+                _spend(native, _START_FUEL)
+            _start_function(native, record, instance)()
+        return instance
+
+
+def prepare(record: StoreRecord, loaded: LoadedModule, imports: Sequence[Item]) -> PreparedInstance:
+    """Makes an instance and fills its tables. Raises what `instantiate` raises."""
     native = record.open()
     check_imports(loaded, [item.current_type(native) for item in imports])
     record.check_new_instance()
@@ -195,13 +224,7 @@ def instantiate(record: StoreRecord, loaded: LoadedModule, imports: Sequence[Ite
             lib.wj_table_set_all(instance.tables[index].pointer, evaluate(native, init, instance, computed))
         if plan.num_elements:
             _run_elements(native, record, instance, context, computed)
-    if plan.num_data:
-        _run_data(native, record, instance, context, image, computed)
-    if loaded.module.start is not None:
-        if record.engine._config.consume_fuel:
-            _spend(native, _START_FUEL)
-        _start_function(native, record, instance)()
-    return instance
+    return PreparedInstance(instance, context, image, computed)
 
 
 def _new_context(native: NativeStore, record: StoreRecord, instance: InstanceRecord) -> Any:
@@ -551,4 +574,4 @@ def checked_load(record: StoreRecord, module: Module) -> LoadedModule:
     return module._load()
 
 
-__all__ = ["Instance", "InstanceExports", "InstanceRecord", "instantiate"]
+__all__ = ["Instance", "InstanceExports", "InstanceRecord", "PreparedInstance", "instantiate", "prepare"]

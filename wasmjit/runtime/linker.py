@@ -25,7 +25,7 @@ from .func import new_address_item, new_foreign_item, new_host_item, new_uncheck
 from .func_item import FuncItem
 from .handle import Handle
 from .hints import function_type
-from .instance import Instance, check_imports, checked_load, instantiate
+from .instance import Instance, PreparedInstance, check_imports, checked_load, instantiate, prepare
 from .module import Module
 from .shared_memory import SharedMemory
 from .store import Storelike, StoreRecord, allocate, record_of
@@ -659,12 +659,24 @@ class Blueprint:
     def __init__(self, module: Module, resolved: list[tuple[str, _Definition]]) -> None:
         # Imports that no other store can have. With one there will be no threads.
         self.of_one_store = [name for name, definition in resolved if isinstance(definition, _StoreDefinition)]
-        self.module = module
+        self._module = module
         self._resolved = [] if self.of_one_store else resolved
+        self.makes_threads = False  # whether it is known that the module can have threads
 
-    def instantiate(self, store: Storelike) -> Instance:
-        """Makes an instance, of code that is there already."""
-        return _instantiate(record_of(store), self.module, self._resolved)
+    def prepare(self, record: StoreRecord) -> PreparedInstance:
+        """Makes an instance, of code that is there already. Raises what `Linker.instantiate` raises."""
+        loaded = checked_load(record, self._module)
+        return prepare(record, loaded, [definition.item(record, name) for name, definition in self._resolved])
+
+    def finish(self, record: StoreRecord, prepared: PreparedInstance) -> None:
+        """Does what is seen outside of the instance, which can start threads from here on. Raises as `prepare`."""
+        record.blueprints[prepared.instance.loaded] = self
+        prepared.finish(record)
+
+    @property
+    def runs_no_code(self) -> bool:
+        """Whether `prepare` runs none of the module."""
+        return self._module._load().plan.constants is None
 
 
 def _instantiate(record: StoreRecord, module: Module, resolved: list[tuple[str, _Definition]]) -> Instance:

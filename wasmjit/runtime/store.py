@@ -435,6 +435,8 @@ class Store(Handle):
                 setattr(record.limits, name, min(value, UNLIMITED))
         limits = record.limits
         lib.wj_store_set_limits(native.pointer, limits.memory_size, limits.table_elements, limits.total_memory)
+        if record.group is not None:
+            record.group.forget_spares()
 
     def set_wasi(self, wasi: Any) -> None:
         """What WASI functions of this store see: a `WasiConfig`. Raises TypeError for anything else."""

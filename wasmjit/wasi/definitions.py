@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..errors import WasmError
+from ..errors import THREAD_SPAWN, WasmError
 from ..runtime.caller import Caller
 from ..runtime.externs import Memory, SharedMemory
 from ..runtime.linker import AddressDefinition
@@ -114,9 +114,9 @@ def add_to_linker(linker: Linker, threads: bool = False) -> None:
     """
     definitions = _definitions()
     if threads:
-        from .threads import NAMES, ThreadSpawn
+        from .threads import ThreadSpawn
 
-        definitions = [*definitions, (NAMES, ThreadSpawn(_context_of))]
+        definitions = [*definitions, (THREAD_SPAWN, ThreadSpawn(_context_of))]
     linker._insert_all(definitions)
 
 

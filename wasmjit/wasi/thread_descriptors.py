@@ -45,6 +45,10 @@ class ThreadDescriptors(DescriptorTable):
         """That of another thread."""
         return ThreadDescriptors(self._table, self._listing)
 
+    def has_table_of(self, other: ThreadDescriptors) -> bool:
+        """Whether both are ways to the same."""
+        return self._table is other._table
+
     def call(self, function: Callable[..., int], *arguments: Any) -> int:
         """Runs a call; what it uses is free when it is over."""
         used, taken = len(self._used), len(self._taken)
@@ -175,10 +179,15 @@ def _guarded(random: RandomSource) -> RandomSource:
     return guarded
 
 
-def context_of_thread(context: WasiContext) -> WasiContext:
-    """That of a further thread of a program. To be called by a thread that runs it."""
+def share_context(context: WasiContext) -> WasiContext:
+    """The context, of which those of further threads can be made from here on. To be called by who runs it."""
     if context.threads is None:
         context.threads = context.descriptors = _share(context)
+    return context
+
+
+def context_of_thread(context: WasiContext) -> WasiContext:
+    """That of a further thread of a program, made from a context that `share_context` has had."""
     descriptors = context.threads.of_thread()
     made = WasiContext(
         context.arguments, context.environment, descriptors, context.clock, context.random, context.max_threads

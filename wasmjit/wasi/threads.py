@@ -10,6 +10,7 @@ A group refers to that Store weakly; when it goes, the threads end.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import threading
 import time
@@ -26,17 +27,18 @@ from ..runtime.store_settings import StoreSettings
 from ..runtime.trap import Trap
 from ..runtime.values import FuncType, ValType
 from ..wasm import types as wt
-from . import native
+from . import thread_workers
 from .constants import Errno
-from .thread_descriptors import context_of_thread
+from .thread_descriptors import share_context
+from .thread_instance import ENTRY, ThreadInstance
 
 if TYPE_CHECKING:
     from .context import WasiContext
 
-NAMES = ("wasi", "thread-spawn")
-ENTRY = "wasi_thread_start"
 MOST_NUMBERS = (1 << 29) - 1  # the proposal's: the others are for errors and for libraries
 _REFUSED = -int(Errno.AGAIN)
+# How many instances a program has for threads to come.
+_MOST_SPARES = 8
 # How long the end of a program waits for threads that are in Python code, and how often they are interrupted meanwhile:
 # one may have been about to start.
 _JOIN_SECONDS = 1.0
@@ -58,6 +60,7 @@ class ThreadGroup:
         self._last_number = 0
         self.has_ended = False
         self._failure: BaseException | None = None
+        self._spares: list[ThreadInstance] = []
         tell_call_ended(main, functools.partial(_call_ended, weakref.ref(self)))
         _groups.add(self)
 
@@ -68,16 +71,41 @@ class ThreadGroup:
                 return _REFUSED
             number = self._free_number()
             settings = StoreSettings(parent)
-            thread = self._threads[number] = _Thread(
-                self, number, settings, context_of_thread(context), blueprint, argument
-            )
+            thread = _Thread(self, number, settings, share_context(context), blueprint, argument)
+            thread.made = self._take_spare(thread)
+            self._threads[number] = thread
         try:
-            thread.start()
+            thread_workers.run(thread.run, f"wasi-thread-{number}")
         except RuntimeError:  # the system has no more
             settings.give_back(parent)
             self.left(number, None)
             return _REFUSED
         return number
+
+    def _take_spare(self, thread: _Thread) -> ThreadInstance | None:
+        while self._spares:
+            spare = self._spares.pop()
+            if spare.fits(thread.settings, thread.context, thread.blueprint):
+                return spare
+        return None
+
+    def make_spare(self, thread: _Thread) -> None:
+        """Makes what a later thread may run in, of what a thread was made of that has left."""
+        if self.has_ended or len(self._spares) >= min(_MOST_SPARES, thread.context.max_threads):
+            return
+        settings = thread.settings
+        if ThreadInstance.can_be_made_in_advance(settings, thread.blueprint):
+            with contextlib.suppress(Exception):  # it is said where one is needed
+                spare = ThreadInstance(settings, thread.context, thread.blueprint, in_advance=True)
+                with self._lock:
+                    if not self.has_ended:
+                        self._spares.append(spare)
+
+    def forget_spares(self) -> None:
+        """Later threads get new ones: other limits hold, or there will be none."""
+        with self._lock:
+            spares, self._spares = self._spares, []
+        del spares
 
     def _free_number(self) -> int:
         while True:
@@ -100,6 +128,7 @@ class ThreadGroup:
                 return False
             self.has_ended = True
             self._failure = failure
+        self.forget_spares()
         self._interrupt()
         main = self._main()
         if number and failure is not None and main is not None:
@@ -178,17 +207,15 @@ class _Thread:
         blueprint: Blueprint,
         argument: int,
     ) -> None:
+        """`context` is that of who starts it."""
         self._group = group
         self._number = number
-        self._settings = settings
-        self._context = context
-        self._blueprint = blueprint
+        self.settings = settings
+        self.context = context
+        self.blueprint = blueprint
         self._argument = argument
+        self.made: ThreadInstance | None = None
         self._record: StoreRecord | None = None
-
-    def start(self) -> None:
-        """Raises RuntimeError if the system has no more threads."""
-        threading.Thread(target=self._run, name=f"wasi-thread-{self._number}", daemon=True).start()
 
     def interrupt(self) -> None:
         """Ends its call, if there is one."""
@@ -197,30 +224,31 @@ class _Thread:
         if native is not None:
             lib.wj_store_interrupt(native.pointer)
 
-    def _run(self) -> None:
+    def run(self) -> thread_workers.Later | None:
+        """What the thread does; returns what can be done for later ones."""
         failure: BaseException | None = None
         try:
-            with self._settings.make_store() as store:
-                self._run_in(store)
+            self._run()
         except BaseException as error:
             failure = error
+        thread_workers.lose_name()
         self._group.left(self._number, failure)
+        return None if failure is not None else functools.partial(self._group.make_spare, self)
 
-    def _run_in(self, store: Any) -> None:
-        record = self._record = store._record
-        context = self._context
-        if native.enabled:
-            context.known_to_c = native.HostTable(context)
-        record.set_wasi(context, context.known_to_c)
-        record.group = self._group
-        try:
-            if not self._group.has_ended:
-                entry = self._blueprint.instantiate(store).get_func(store, ENTRY)
-                assert entry is not None, "see _checked"
+    def _run(self) -> None:
+        made, self.made = self.made, None
+        if made is None:
+            made = ThreadInstance(self.settings, self.context, self.blueprint)
+        with made.store:
+            record = self._record = made.record
+            record.group = self._group
+            try:
                 if not self._group.has_ended:
-                    entry(store, self._number, self._argument)
-        finally:
-            record.group = None  # whose end that of this store is not
+                    made.finish(self.settings)
+                    if not self._group.has_ended:
+                        made.run(self._number, self._argument)
+            finally:
+                record.group = None  # whose end that of this store is not
 
 
 # ---- the function ----
@@ -278,11 +306,17 @@ def spawn(record: StoreRecord, context: WasiContext, instance_address: int, argu
 
 def _checked(instance: Any, blueprint: Blueprint | None) -> Blueprint:
     """The blueprint, if the instance's module can have threads. Raises WasmError, saying what is missing."""
-    loaded = instance.loaded
     if blueprint is None:
         raise WasmError("wasi::thread-spawn: the calling instance was not made by a Linker, which knows its imports")
-    if blueprint.of_one_store:
-        names = ", ".join(f"`{name}`" for name in blueprint.of_one_store)
+    if not blueprint.makes_threads:
+        _check(instance.loaded, blueprint.of_one_store)
+        blueprint.makes_threads = True
+    return blueprint
+
+
+def _check(loaded: Any, of_one_store: list[str]) -> None:
+    if of_one_store:
+        names = ", ".join(f"`{name}`" for name in of_one_store)
         raise WasmError(
             f"wasi::thread-spawn: threads have Stores of their own, and {names} of the Linker belongs to one Store"
         )
@@ -291,7 +325,6 @@ def _checked(instance: Any, blueprint: Blueprint | None) -> Blueprint:
     entry = loaded.exports.get(ENTRY)
     if entry is None or entry.kind != wt.FUNCTION or loaded.module.function_type(entry.index) != _ENTRY_TYPE:
         raise WasmError(f"wasi::thread-spawn: the module exports no function `{ENTRY}` of two i32")
-    return blueprint
 
 
 @atexit.register
