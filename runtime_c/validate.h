@@ -92,7 +92,7 @@ static inline bool wj_check_match(const wj_checker *c, uint32_t found, uint32_t 
 /* Whether it is certainly a reference: types that are not values' as yet are none. */
 static inline bool wj_is_reference(uint32_t type)
 {
-    return type >= WJ_TYPE_NON_NULL || type == WJ_TYPE_FUNCREF || type == WJ_TYPE_EXTERNREF;
+    return type >= WJ_TYPE_NON_NULL || (type >= WJ_FIRST_REFERENCE && type <= WJ_LAST_REFERENCE);
 }
 
 static inline bool wj_check_work(wj_checker *c, size_t count)

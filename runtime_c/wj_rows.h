@@ -4,6 +4,8 @@
 enum {
     WJ_TYPE_UNKNOWN = 0x0,
     WJ_TYPE_NON_NULL = 0x100,
+    WJ_FIRST_REFERENCE = 0x69,
+    WJ_LAST_REFERENCE = 0x74,
     WJ_TYPE_CONCRETE = 0x200,
     WJ_TYPE_INDEX_SHIFT = 0xa,
     WJ_MAX_LOCALS = 0xc350,
@@ -32,7 +34,7 @@ enum {
     WJ_FEATURE_STACK_SWITCHING = 0x8000,
     WJ_FEATURE_COMPONENT_MODEL = 0x10000,
 };
-enum { WJ_ROWS_CHECKSUM = 0x3afe9419 };
+enum { WJ_ROWS_CHECKSUM = 0x2708cf21 };
 /* The rows that are special, by opcode, behind a prefix if they have one. */
 enum {
     WJ_ROW_UNREACHABLE = 0x00,
@@ -71,9 +73,41 @@ enum {
     WJ_ROW_REF_NULL = 0xd0,
     WJ_ROW_REF_IS_NULL = 0xd1,
     WJ_ROW_REF_FUNC = 0xd2,
+    WJ_ROW_REF_EQ = 0xd3,
     WJ_ROW_REF_AS_NON_NULL = 0xd4,
     WJ_ROW_BR_ON_NULL = 0xd5,
     WJ_ROW_BR_ON_NON_NULL = 0xd6,
+    WJ_ROW_STRUCT_NEW = 0xfb00,
+    WJ_ROW_STRUCT_NEW_DEFAULT = 0xfb01,
+    WJ_ROW_STRUCT_GET = 0xfb02,
+    WJ_ROW_STRUCT_GET_S = 0xfb03,
+    WJ_ROW_STRUCT_GET_U = 0xfb04,
+    WJ_ROW_STRUCT_SET = 0xfb05,
+    WJ_ROW_ARRAY_NEW = 0xfb06,
+    WJ_ROW_ARRAY_NEW_DEFAULT = 0xfb07,
+    WJ_ROW_ARRAY_NEW_FIXED = 0xfb08,
+    WJ_ROW_ARRAY_NEW_DATA = 0xfb09,
+    WJ_ROW_ARRAY_NEW_ELEM = 0xfb0a,
+    WJ_ROW_ARRAY_GET = 0xfb0b,
+    WJ_ROW_ARRAY_GET_S = 0xfb0c,
+    WJ_ROW_ARRAY_GET_U = 0xfb0d,
+    WJ_ROW_ARRAY_SET = 0xfb0e,
+    WJ_ROW_ARRAY_LEN = 0xfb0f,
+    WJ_ROW_ARRAY_FILL = 0xfb10,
+    WJ_ROW_ARRAY_COPY = 0xfb11,
+    WJ_ROW_ARRAY_INIT_DATA = 0xfb12,
+    WJ_ROW_ARRAY_INIT_ELEM = 0xfb13,
+    WJ_ROW_REF_TEST = 0xfb14,
+    WJ_ROW_REF_TEST_NULL = 0xfb15,
+    WJ_ROW_REF_CAST = 0xfb16,
+    WJ_ROW_REF_CAST_NULL = 0xfb17,
+    WJ_ROW_BR_ON_CAST = 0xfb18,
+    WJ_ROW_BR_ON_CAST_FAIL = 0xfb19,
+    WJ_ROW_ANY_CONVERT_EXTERN = 0xfb1a,
+    WJ_ROW_EXTERN_CONVERT_ANY = 0xfb1b,
+    WJ_ROW_REF_I31 = 0xfb1c,
+    WJ_ROW_I31_GET_S = 0xfb1d,
+    WJ_ROW_I31_GET_U = 0xfb1e,
     WJ_ROW_MEMORY_INIT = 0xfc08,
     WJ_ROW_DATA_DROP = 0xfc09,
     WJ_ROW_MEMORY_COPY = 0xfc0a,
@@ -280,6 +314,7 @@ enum {
     X(0xd0, SPECIAL, 0, 0, 0, 0, "", 0, 0, 0x4, 0) \
     X(0xd1, SPECIAL, 0, 0, 0, 0, "", 0, 0, 0x4, 0) \
     X(0xd2, SPECIAL, 0, 0, 0, 0, "", 0, 0, 0x4, 0) \
+    X(0xd3, SPECIAL, 0, 0, 0, 0, "", 0, 0, 0x800, 1) \
     X(0xd4, SPECIAL, 0, 0, 0, 0, "", 0, 0, 0x400, 0) \
     X(0xd5, SPECIAL, 0, 0, 0, 0, "", 0, 0, 0x400, 0) \
     X(0xd6, SPECIAL, 0, 0, 0, 0, "", 0, 0, 0x400, 0)

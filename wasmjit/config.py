@@ -61,13 +61,16 @@ class Features:
     component_model: bool = True
 
     def check(self, name: str, offset: int | None = None) -> None:
-        """Raises UnsupportedError, naming `offset`, unless proposal `name` is both supported and on."""
-        if name not in SUPPORTED_FEATURES:
+        """Raises UnsupportedError, naming `offset`, unless proposal `name` is both supported and on.
+
+        What is only validated is let through: `wasm.module.Module.left_out` is for that.
+        """
+        if name not in SUPPORTED_FEATURES and name not in VALIDATED_FEATURES:
             raise UnsupportedError(f"feature {name} is not supported yet", offset=offset)
         self.check_is_on(name, offset)
 
     def check_is_on(self, name: str, offset: int | None = None) -> None:
-        """As `check`, of what this version has of the proposal: for garbage collection, types that nothing has."""
+        """As `check`, of what this version has of the proposal."""
         if not getattr(self, name):
             raise UnsupportedError(
                 f"feature {name} is off in the Config (wasm_{name}; `-W {name.replace('_', '-')}=y`)", offset=offset
@@ -92,6 +95,9 @@ SUPPORTED_FEATURES = frozenset(
         "threads",
     }
 )
+
+# What is decoded and validated, but has no code yet: a module that uses it is refused once it is known to be valid.
+VALIDATED_FEATURES = frozenset({"gc"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ from wasmjit import (
     UnsupportedError,
     ValidationError,
     ValType,
+    inspection,
     metadata,
 )
 from wasmjit.runtime import type_ids
@@ -257,6 +258,7 @@ INVALID = {
         "no f",
     ),
     "call by reference": ("(type $a (struct)) (func unreachable call_ref $a)", "no function type"),
+    "function of a structure": ("(type $a (struct)) (func (type $a))", "no function type"),
     "block of a structure": ("(type $a (struct)) (func (block (type $a)))", "no function type"),
     "another group": (
         """(rec (type $a (func)) (type (struct))) (rec (type (struct)) (type $b (func)))
@@ -293,19 +295,33 @@ VALUES = {
       (func (type $f))""",
     "call with a structure of its group": """(rec (type $s (struct)) (type $f (func (result (ref null $s)))))
       (table 1 funcref) (func (drop (call_indirect (type $f) (i32.const 0))))""",
-    "function of a structure": "(type $a (struct)) (func (type $a))",
     "import": '(type $s (struct)) (import "" "" (func (param (ref $s))))',
     "table": "(table 1 eqref)",
     "global": "(type $a (array i8)) (global (ref null $a) (ref.null $a))",
     "segment": "(elem i31ref)",
+    "instruction": "(type $s (struct)) (func nop (drop (struct.new $s)))",
+    "comparison": "(func unreachable ref.eq drop)",
+    "constant expression": "(type $s (struct)) (global i32 (i32.const 0)) (elem anyref (struct.new $s))",
+    "constant without a type": "(global externref (extern.convert_any (any.convert_extern (ref.null extern))))",
 }
+VALUES_IN_BODIES = frozenset(
+    """local|local of a structure|block|block by type|call|call by reference|tail call|null|null of a structure|
+    call with a structure of its group|instruction|comparison""".replace("\n    ", "").split("|")
+)
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_values_of_garbage_collection_are_refused_by_name(name: str) -> None:
-    with pytest.raises(UnsupportedError, match=r"feature (gc|garbage collection) is not supported yet") as raised:
-        validate(decode(wat2wasm(f"(module {VALUES[name]})")))
-    assert raised.value.offset is not None
+def test_values_of_garbage_collection_are_validated_and_refused_by_name(name: str) -> None:
+    wasm = wat2wasm(f"(module {VALUES[name]})")
+    Module.validate(Engine(), wasm)
+    for tier in ("auto", "baseline", "optimized"):
+        config = Config(tier=tier, parallel_compilation=False)
+        with pytest.raises(UnsupportedError, match=r"feature gc is not supported yet: .*not compiled") as raised:
+            Module(Engine(config), wasm)
+        assert raised.value.offset is not None
+        assert (raised.value.function is None) == (name not in VALUES_IN_BODIES)
+        with pytest.raises(UnsupportedError, match="feature gc is not supported yet"):
+            inspection.llvm_text(wasm, config, "ir")
 
 
 def test_what_needs_the_feature() -> None:

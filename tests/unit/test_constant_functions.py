@@ -138,7 +138,7 @@ def claimed(body: bytes) -> DecodedModule:
 
 def test_what_is_computed_begins_in_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Constant functions are run there: an instruction that it does not know could not be one of theirs."""
-    assert {OPS[code].first_tier for code in CONSTANT_FEATURES} == {INTERPRETED}
+    assert {OPS[code].first_tier for code, feature in CONSTANT_FEATURES.items() if feature != "gc"} == {INTERPRETED}
     monkeypatch.setattr(
         constant_walk.ConstantWalker, "note", lambda self, row: setattr(self, "is_interpretable", False)
     )

@@ -418,7 +418,10 @@ class Module(Handle):
 
     @classmethod
     def validate(cls, engine: Engine, wasm: bytes | bytearray) -> None:
-        """Checks a binary module without compiling it. Raises WasmError if it is malformed or invalid."""
+        """Checks a binary module without compiling it. Raises WasmError if it is malformed or invalid.
+
+        What is valid and has no code yet (garbage collection) is refused when a Module is made of it.
+        """
         from ..wasm.decode import decode
         from ..wasm.validate import validate
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..config import VALIDATED_FEATURES
 from ..errors import MalformedError, UnsupportedError, ValidationError
 from .body import LOOK_BYTES, BodyWalker
 from .body_facts import BodyFacts
@@ -15,7 +16,7 @@ from .module import ConstantFunction, Module
 from .ops import CONSTANT_FEATURES, OP_BY_NAME
 from .types import UNKNOWN
 
-_END, _SIMD_PREFIX = 0x0B, 0xFD
+_END, _GC_PREFIX, _SIMD_PREFIX = 0x0B, 0xFB, 0xFD
 
 
 def check_constant_functions(module: Module) -> None:
@@ -30,7 +31,8 @@ def check_constant_functions(module: Module) -> None:
         index = first + position
         if position:
             walker.go_on(index, functions[position])
-        if not walker.walk().is_interpretable:
+        facts = walker.walk()
+        if not facts.is_interpretable and facts.needed.isdisjoint(VALIDATED_FEATURES):
             raise UnsupportedError(f"the {module.function_name(index)} has what is compiled only")
 
 
@@ -60,6 +62,8 @@ class ConstantWalker(BodyWalker):
         self.types.clear()
         self.frame = Frame(FUNCTION_BODY, (), self.type.results, 0, False)
         self.done = False
+        self.needed.clear()
+        self.is_interpretable = True
 
     def walk(self) -> BodyFacts:
         """As `run`, with errors that name what the expression is of."""
@@ -98,6 +102,12 @@ class ConstantWalker(BodyWalker):
             return self.refuse(at)
         return self.op_prefix_fd(at)
 
+    def op_constant_prefix_fb(self, at: int) -> int:
+        sub, _ = read_u32(self.wasm, at)
+        if sub >= 1 << 8 or (_GC_PREFIX << 8) + sub not in CONSTANT_FEATURES:
+            return self.refuse(at)
+        return self.op_prefix_fb(at)
+
 
 def _methods() -> list[Method]:
     methods: list[Method] = [
@@ -106,6 +116,7 @@ def _methods() -> list[Method]:
     ]
     methods[OP_BY_NAME["global.get"].code] = ConstantWalker.op_constant_global_get
     methods[_SIMD_PREFIX] = ConstantWalker.op_constant_vector
+    methods[_GC_PREFIX] = ConstantWalker.op_constant_prefix_fb
     return methods
 
 

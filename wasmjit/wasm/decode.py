@@ -7,8 +7,9 @@ What later proposals add to the sections is parsed too, as far as it takes to te
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
-from ..config import Features
+from ..config import VALIDATED_FEATURES, Features
 from ..errors import MalformedError, ValidationError
 from .binary import Reader
 from .const_expr import CALL, GLOBAL_GET, I32_CONST, I64_CONST, PLAIN, REF_FUNC
@@ -91,10 +92,7 @@ _HAS_MAX, _SHARED, _IS_64, _PAGE_SIZE = 1, 2, 4, 8
 _END = 0x0B
 _NO_OPCODE = -1
 _BYTES_OF_BITS = {"bytes4": 4, "bytes8": 8, "bits": 16}  # immediates that are the bits of a value
-_GC_PREFIX, _MISC_PREFIX, _SIMD_PREFIX, _ATOMIC_PREFIX = 0xFB, 0xFC, 0xFD, 0xFE
-# Constant instructions of the GC proposal -> how many indices follow:
-# struct.new, struct.new_default, array.new, array.new_default, array.new_fixed, any/extern conversions, ref.i31
-_GC_CONSTANTS = {0: 1, 1: 1, 6: 1, 7: 1, 8: 2, 26: 0, 27: 0, 28: 0}
+_GC_PREFIX, _MISC_PREFIX, _SIMD_PREFIX, _ATOMIC_PREFIX = _PREFIXES = 0xFB, 0xFC, 0xFD, 0xFE
 
 
 def decode(wasm: bytes | bytearray | memoryview, features: Features | None = None) -> Module:
@@ -164,6 +162,8 @@ class _Decoder(TypeDecoder):
             self.features.check_is_on(feature, offset)
         for feature, offset in self.used.items():
             self.features.check(feature, offset)
+            if feature in VALIDATED_FEATURES:
+                module.leave_out(feature, offset)
         return module
 
     def header(self, wasm: bytes | memoryview) -> None:
@@ -573,15 +573,15 @@ class _Decoder(TypeDecoder):
         reader = self.reader
         at = reader.at - 1
         code = opcode
-        if opcode == _SIMD_PREFIX:
+        if opcode in (_SIMD_PREFIX, _GC_PREFIX):
+            bits = 12 if opcode == _SIMD_PREFIX else 8
             sub = reader.unsigned()
-            code = (opcode << 12) + sub if sub < 1 << 12 else _NO_OPCODE
+            code = (opcode << bits) + sub if sub < 1 << bits else _NO_OPCODE
         from .ops import CONSTANT_FEATURES, OPS  # here: nearly all constant expressions are one of `PLAIN`
 
         feature = CONSTANT_FEATURES.get(code)
         if feature is None:
-            self.later_const_instruction(opcode, at)
-            return opcode, 0
+            self.refuse_const_instruction(opcode, at)
         if feature:
             self.use(feature, at)
         immediate = 0
@@ -602,19 +602,14 @@ class _Decoder(TypeDecoder):
         start = reader.skip(size_bytes)
         return int.from_bytes(reader.data[start : reader.at], "little")
 
-    def later_const_instruction(self, opcode: int, at: int) -> None:
-        """Steps over a constant instruction of a later proposal and notes it; raises for any other."""
+    def refuse_const_instruction(self, opcode: int, at: int) -> NoReturn:
+        """Raises ValidationError for an instruction that is not constant, else MalformedError."""
         from .ops import OPS, UNSUPPORTED_OPCODES
 
         reader = self.reader
-        if opcode == _GC_PREFIX and (indices := _GC_CONSTANTS.get(reader.unsigned())) is not None:
-            for _ in range(indices):
-                reader.unsigned()
-            self.use("gc", at)
-        elif opcode in OPS or opcode in UNSUPPORTED_OPCODES or opcode in (_MISC_PREFIX, _SIMD_PREFIX, _ATOMIC_PREFIX):
+        if opcode in OPS or opcode in UNSUPPORTED_OPCODES or opcode in _PREFIXES:
             raise ValidationError("constant expression required: not a constant instruction", offset=reader.base + at)
-        else:
-            raise reader.error(f"illegal opcode {opcode:#04x} in a constant expression", at)
+        raise reader.error(f"illegal opcode {opcode:#04x} in a constant expression", at)
 
     # ---- custom sections (spec section 5.5.3) ----
 

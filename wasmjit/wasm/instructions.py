@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import MalformedError, UnsupportedError
-from .atomics import AtomicInstructions
+from .garbage_collection import GarbageCollectionInstructions
 from .leb128 import read_signed, read_u32
 from .lowering import BLOCK, ELSE, IF, LOOP, Frame
 from .ops import INTERPRETED, OP_BY_NAME, OPS, SPECIAL
@@ -39,7 +39,7 @@ def _count_type(to: int, from_: int) -> int:
     return I64 if to == from_ == I64 else I32
 
 
-class Instructions(AtomicInstructions):
+class Instructions(GarbageCollectionInstructions):
     """See the module's docstring."""
 
     def enter(self, opcode: int, at: int) -> int:
@@ -111,12 +111,6 @@ class Instructions(AtomicInstructions):
         self.frame = self.frames.pop()
         self.live = not frame.dead
         return at
-
-    def target(self, depth: int) -> Frame:
-        """The frame a branch depth names."""
-        if depth > len(self.frames):
-            self.invalid(f"unknown label {depth}")
-        return self.frame if depth == 0 else self.frames[-depth]
 
     def op_br(self, at: int) -> int:
         depth, at = self.read_index(at)
@@ -505,6 +499,15 @@ class Instructions(AtomicInstructions):
         self.bulk("memory_grow", (memory,), (address,), address)
         return at
 
+    def op_prefix_fb(self, at: int) -> int:
+        sub, at = read_u32(self.wasm, at)
+        method = _FB_METHODS[sub] if sub < len(_FB_METHODS) else None
+        if method is None:
+            raise MalformedError(f"illegal opcode 0xfb {sub:#04x}", offset=self.op_at)
+        self.note(OPS[0xFB00 | sub])
+        self.need("gc")
+        return method(self, at)
+
     def op_prefix_fc(self, at: int) -> int:
         sub, at = read_u32(self.wasm, at)
         row = OPS.get(0xFC00 | sub) if sub < 0x100 else None
@@ -530,22 +533,6 @@ class Instructions(AtomicInstructions):
             self.types.append(result)
         if self.live and self.lowering is not None:
             self.lowering.builtin(name, indices, params, result, self.op_at)
-
-    def data_index(self, at: int) -> tuple[int, int]:
-        """A data segment index, checked against the data count section."""
-        index, at = self.read_index(at)
-        if self.module.data_count is None:
-            raise MalformedError("data count section required", offset=self.op_at)
-        if index >= self.module.data_count:
-            self.invalid(f"unknown data segment {index}")
-        return index, at
-
-    def element_index(self, at: int) -> tuple[int, int]:
-        """An element segment index, checked."""
-        index, at = self.read_index(at)
-        if index >= len(self.module.elements):
-            self.invalid(f"unknown elem segment {index}")
-        return index, at
 
     def op_memory_init(self, at: int) -> int:
         self.need("bulk_memory")
@@ -681,9 +668,11 @@ def _first_methods() -> list[Method]:
 
 
 METHODS = _first_methods()
+METHODS[0xFB] = Instructions.op_prefix_fb
 METHODS[0xFC] = Instructions.op_prefix_fc
 METHODS[0xFD] = Instructions.op_prefix_fd
 METHODS[0xFE] = Instructions.op_prefix_fe
+_FB_METHODS = _methods(0xFB)
 _FC_METHODS = _methods(0xFC)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
+from ..config import VALIDATED_FEATURES
 from ..errors import MalformedError, UnsupportedError, ValidationError
 from .leb128 import read_signed, read_u32, read_unsigned
 from .lowering import FUNCTION_BODY, Frame, Lowering
@@ -12,6 +13,7 @@ from .ops import INTERPRETED, LOAD, OPS, STORE, UNSUPPORTED_OPCODES, Op
 from .types import (
     EXTERNREF,
     FUNCREF,
+    GC_TYPE_NAMES,
     NON_NULL,
     NUMERIC_TYPES,
     REFERENCE_TYPES,
@@ -28,6 +30,7 @@ from .types import (
 
 _EMPTY: tuple[int, ...] = ()
 _REF, _REF_NULL = 0x64, 0x63  # (ref ht), (ref null ht): followed by a heap type
+_EXCEPTION_TYPES = frozenset((0x69, 0x74))  # exnref, nullexnref
 _SINGLE = {t: (t,) for t in (*NUMERIC_TYPES, V128, FUNCREF, EXTERNREF)}
 
 
@@ -71,6 +74,10 @@ class Operands:
         """As `need`, of what is at an offset."""
         self.module.features.check(feature, at)
         self.needed.add(feature)
+        if feature in VALIDATED_FEATURES:
+            self.module.leave_out(feature, at, self.function_index)
+            if self.lowering is not None:
+                self.module.require_code()
 
     def note(self, row: Op) -> None:
         """Notes in which tier a body with this instruction can begin, and its feature; rows on the fast path begin in
@@ -101,6 +108,8 @@ class Operands:
         if first >= self.frame.height and tuple(types[first:]) == expected:
             del types[first:]
             return
+        if first < self.frame.height and self.frame.unreachable:  # only what is there has to be looked at
+            expected = expected[self.frame.height - first :]
         for valtype in reversed(expected):
             self.pop(valtype)
 
@@ -123,12 +132,34 @@ class Operands:
         del self.types[self.frame.height :]
         self.live = False
 
+    def target(self, depth: int) -> Frame:
+        """The frame a branch depth names."""
+        if depth > len(self.frames):
+            self.invalid(f"unknown label {depth}")
+        return self.frame if depth == 0 else self.frames[-depth]
+
     def read_index(self, at: int) -> tuple[int, int]:
         """An index immediate."""
         index = self.wasm[at]
         if index < 0x80:
             return index, at + 1
         return read_u32(self.wasm, at)
+
+    def data_index(self, at: int) -> tuple[int, int]:
+        """A data segment index, checked against the data count section."""
+        index, at = self.read_index(at)
+        if self.module.data_count is None:
+            raise MalformedError("data count section required", offset=self.op_at)
+        if index >= self.module.data_count:
+            self.invalid(f"unknown data segment {index}")
+        return index, at
+
+    def element_index(self, at: int) -> tuple[int, int]:
+        """An element segment index, checked."""
+        index, at = self.read_index(at)
+        if index >= len(self.module.elements):
+            self.invalid(f"unknown elem segment {index}")
+        return index, at
 
     def pop_reference(self) -> int:
         """Pops a reference; returns its type, NON_NULL where nothing is known of it."""
@@ -183,6 +214,9 @@ class Operands:
         if code == V128:
             self.check_feature("simd", at)
             return code, at + 1
+        if code in GC_TYPE_NAMES:
+            self.check_feature("gc", at)
+            return code, at + 1
         self.refuse_type(code, at)
 
     def heap_type(self, at: int) -> tuple[int, int]:
@@ -191,7 +225,10 @@ class Operands:
         if code in REFERENCE_TYPES:
             return code, at + 1
         if 0x40 <= code < 0x80:
-            self.refuse_type(code, at)
+            if code not in GC_TYPE_NAMES:
+                self.refuse_type(code, at)
+            self.check_feature("gc", at)
+            return code, at + 1
         index, after = read_signed(self.wasm, at, 33)
         if index < 0:
             raise MalformedError("malformed heap type", offset=at)
@@ -199,7 +236,7 @@ class Operands:
         if index >= len(self.module.types):
             self.invalid(f"unknown type {index}", at)
         if index in self.module.gc_types and not isinstance(self.module.types[index], FuncType):
-            self.module.features.check("gc", at)
+            self.check_feature("gc", at)
         return self.module.reference(index, nullable=True), after
 
     def function_type(self, index: int, at: int | None = None) -> FuncType:
@@ -210,13 +247,13 @@ class Operands:
         if not isinstance(found, FuncType):
             self.invalid(f"type mismatch: type {index} is no function type", at)
         if index in self.module.gc_types:
-            self.module.features.check("gc", self.op_at if at is None else at)
+            self.check_feature("gc", self.op_at if at is None else at)
         return found
 
     def refuse_type(self, code: int, at: int) -> NoReturn:
         """A type code that is not Wasm 2.0's."""
-        if 0x60 < code < 0x78 and code not in REFERENCE_TYPES:
-            raise UnsupportedError(f"feature garbage collection is not supported yet (offset {at})", offset=at)
+        if code in _EXCEPTION_TYPES:
+            raise UnsupportedError(f"feature exceptions is not supported yet (offset {at})", offset=at)
         raise MalformedError(f"malformed value type {code:#x}", offset=at)
 
     # ---- regular instructions off the fast path: unreachable code, or an error to report ----

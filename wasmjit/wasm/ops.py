@@ -238,6 +238,7 @@ c4 i64.extend32_s         i - i64 -> i64       {r}t = trunc i64 {a} to i32; {r} 
 d0 ref.null               i reference_types heaptype      special
 d1 ref.is_null            i reference_types               special
 d2 ref.func               i reference_types function      special
+d3 ref.eq                 c gc                            special
 d4 ref.as_non_null        i function_references           special
 d5 br_on_null             i function_references label     special
 d6 br_on_non_null         i function_references label     special
@@ -264,6 +265,38 @@ fc13 i64.add128           i wide_arithmetic               special
 fc14 i64.sub128           i wide_arithmetic               special
 fc15 i64.mul_wide_s       i wide_arithmetic               special
 fc16 i64.mul_wide_u       i wide_arithmetic               special
+
+fb00 struct.new           c gc type                       special
+fb01 struct.new_default   c gc type                       special
+fb02 struct.get           c gc type field                 special
+fb03 struct.get_s         c gc type field                 special
+fb04 struct.get_u         c gc type field                 special
+fb05 struct.set           c gc type field                 special
+fb06 array.new            c gc type                       special
+fb07 array.new_default    c gc type                       special
+fb08 array.new_fixed      c gc type count                 special
+fb09 array.new_data       c gc type data                  special
+fb0a array.new_elem       c gc type elem                  special
+fb0b array.get            c gc type                       special
+fb0c array.get_s          c gc type                       special
+fb0d array.get_u          c gc type                       special
+fb0e array.set            c gc type                       special
+fb0f array.len            c gc                            special
+fb10 array.fill           c gc type                       special
+fb11 array.copy           c gc type type                  special
+fb12 array.init_data      c gc type data                  special
+fb13 array.init_elem      c gc type elem                  special
+fb14 ref.test             c gc heaptype                   special
+fb15 ref.test_null        c gc heaptype                   special
+fb16 ref.cast             c gc heaptype                   special
+fb17 ref.cast_null        c gc heaptype                   special
+fb18 br_on_cast           c gc castflags label heaptype heaptype  special
+fb19 br_on_cast_fail      c gc castflags label heaptype heaptype  special
+fb1a any.convert_extern   c gc                            special
+fb1b extern.convert_any   c gc                            special
+fb1c ref.i31              c gc                            special
+fb1d i31.get_s            c gc                            special
+fb1e i31.get_u            c gc                            special
 
 fe00 memory.atomic.notify       i threads atomic i32 i32 -> i32      atomic notify i32 i32
 fe01 memory.atomic.wait32       i threads atomic i32 i32 i64 -> i32  atomic wait i32 i32
@@ -607,20 +640,19 @@ UNSUPPORTED_OPCODES: dict[int, str] = {
     0x18: "legacy exceptions",
     0x19: "legacy exceptions",
     0x1F: "exceptions",
-    0xD3: "garbage collection",
     0xE0: "stack switching",
     0xE1: "stack switching",
     0xE2: "stack switching",
     0xE3: "stack switching",
     0xE4: "stack switching",
     0xE5: "stack switching",
-    0xFB: "garbage collection",
 }
 
 # What follows an opcode -> how it is encoded: x an index or number in LEB128; 4, 8 so many bytes; m a memory argument;
 # b a block type; l labels of br_table; t value types, counted; h a heap type; 1 a byte, w 16 of them, of vector rows.
 IMMEDIATES: dict[str, str] = {
     **dict.fromkeys(("label", "function", "type", "table", "memory", "global", "local", "data", "elem", "signed"), "x"),
+    **dict.fromkeys(("field", "count"), "x"),
     "bytes4": "4",
     "bytes8": "8",
     "memarg": "m",
@@ -630,6 +662,7 @@ IMMEDIATES: dict[str, str] = {
     "labels": "l",
     "types": "t",
     "heaptype": "h",
+    "castflags": "1",
     "lane": "1",
     "lanes": "w",
     "bits": "w",
@@ -776,6 +809,8 @@ _CONSTANT = {
     "": "i32.const i64.const f32.const f64.const global.get ref.null ref.func",
     "simd": "v128.const",
     "extended_const": "i32.add i32.sub i32.mul i64.add i64.sub i64.mul",
+    "gc": "struct.new struct.new_default array.new array.new_default array.new_fixed ref.i31 any.convert_extern "
+    "extern.convert_any",
 }
 # Opcode -> that feature.
 CONSTANT_FEATURES: dict[int, str] = {

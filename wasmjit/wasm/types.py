@@ -33,6 +33,7 @@ ANYREF, EQREF, I31REF, STRUCTREF, ARRAYREF, NULLREF, NULLFUNCREF, NULLEXTERNREF 
     0x6E, 0x6D, 0x6C, 0x6B, 0x6A, 0x71, 0x73, 0x72,
 )  # fmt: skip
 I16, I8 = 0x77, 0x78  # packed types: of fields only
+FIRST_REFERENCE, LAST_REFERENCE = 0x69, 0x74  # all codes of reference types, those of exceptions too, are between these
 UNKNOWN = 0  # the validator's bottom type: an operand of unreachable code
 # Added to the code of a nullable reference type: the one without null. By itself a reference, of unreachable code, that
 # is not null and of which no more is known.
@@ -53,7 +54,7 @@ VALTYPE_NAMES: dict[int, str] = {
 VALTYPE_CODES: dict[str, int] = {name: code for code, name in VALTYPE_NAMES.items() if code}
 NUMERIC_TYPES = frozenset((I32, I64, F32, F64))
 REFERENCE_TYPES = frozenset((FUNCREF, EXTERNREF))  # those of the first proposal
-# The others of one byte. There are no values of them yet: they occur within types of the type section.
+# The others of one byte. There are no values of them yet: what has them is validated, and not compiled.
 GC_TYPE_NAMES: dict[int, str] = {
     ANYREF: "anyref",
     EQREF: "eqref",
@@ -85,6 +86,8 @@ _ABOVE: dict[int, frozenset[int]] = {
     NULLEXTERNREF: frozenset((EXTERNREF,)),
 }
 
+_TOPS = {FUNCREF: FUNCREF, NULLFUNCREF: FUNCREF, EXTERNREF: EXTERNREF, NULLEXTERNREF: EXTERNREF}
+
 # One letter a value type, as the C runtime's signatures have it (runtime_c/wj_api.h) and names of trampolines.
 SIGNATURE_LETTERS: dict[int, str] = {I32: "i", I64: "I", F32: "f", F64: "F", V128: "V", FUNCREF: "u", EXTERNREF: "e"}
 
@@ -113,6 +116,32 @@ def needs_gc(valtype: int) -> bool:
     if isinstance(valtype, TypeReference):
         return not isinstance(valtype.type, FuncType)
     return valtype & ~NON_NULL in GC_TYPE_NAMES
+
+
+def top(valtype: int) -> int:
+    """The nullable type of all references that have a supertype with these: any, func or extern.
+
+    >>> valtype_name(top(reference_to(FuncType((), ()), nullable=False)))
+    'funcref'
+    """
+    if isinstance(valtype, TypeReference):
+        return FUNCREF if isinstance(valtype.type, FuncType) else ANYREF
+    return _TOPS.get(valtype & ~NON_NULL, ANYREF)
+
+
+def difference(from_: int, to: int) -> int:
+    """The type of references of type `from_` that a cast to `to` fails for (spec section 3.1.4)."""
+    return from_ if not is_defaultable(to) else non_null(from_)
+
+
+def is_packed(storage: int) -> bool:
+    """Whether it is a storage type that values do not have: they are i32."""
+    return storage in (I8, I16)
+
+
+def unpacked(storage: int) -> int:
+    """The type of values that are stored so."""
+    return I32 if is_packed(storage) else storage
 
 
 def is_externref(valtype: int) -> bool:

@@ -27,6 +27,8 @@ from .vectors import LANES
 _CONSTANTS = {
     "TYPE_UNKNOWN": wt.UNKNOWN,  # those of value types are the ABI's
     "TYPE_NON_NULL": wt.NON_NULL,
+    "FIRST_REFERENCE": wt.FIRST_REFERENCE,
+    "LAST_REFERENCE": wt.LAST_REFERENCE,
     "TYPE_CONCRETE": CONCRETE,
     "TYPE_INDEX_SHIFT": INDEX_SHIFT,
     "MAX_LOCALS": MAX_LOCALS,
