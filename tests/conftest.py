@@ -39,8 +39,13 @@ def pytest_collect_file() -> Iterator[None]:
 
 
 def pytest_collection() -> None:
-    """Nothing of what is collected is garbage."""
+    """Nothing of what is collected is garbage. And hypothesis is not to read all modules for constants to try, those of
+    all tests among them: that takes seconds of each process, and our strategies name the values that matter."""
     gc.disable()
+    with contextlib.suppress(ImportError, AttributeError):
+        from hypothesis.internal.conjecture import providers
+
+        providers._get_local_constants = lambda known=providers._local_constants: known  # type: ignore[assignment, misc]
 
 
 @pytest.hookimpl(tryfirst=True)
