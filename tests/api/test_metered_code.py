@@ -188,10 +188,10 @@ def test_an_epoch_ends_a_loop(export: str) -> None:
     thread.start()
     with pytest.raises(Trap) as caught:
         exports[export](store)
-    ended = time.monotonic()
+    advanced_before = len(advanced)
     thread.join()
     assert caught.value.trap_code is TrapCode.INTERRUPT
-    assert len(advanced) == 2 and ended < advanced[1] + 5, "it ended at the deadline"
+    assert advanced_before == 2, "it ended at the deadline"
     assert caught.value.frames[0].func_index == (0 if export == "spin" else 1)
     assert tiers(module) == {"stencil"}
 

@@ -238,7 +238,7 @@ def test_what_waiting_returns(world: World) -> None:
     assert world.call("wait64", 8, 1 << 40, FOR_EVER) == NOT_EQUAL
     begin = time.monotonic()
     assert world.call("wait", 8, 0, 20_000_000) == TIMED_OUT
-    assert 0.02 <= time.monotonic() - begin < 5
+    assert time.monotonic() - begin >= 0.02
     assert world.call("wait64", 8, 0, 0) == TIMED_OUT
     assert world.call("notify", 8, -1) == 0
 

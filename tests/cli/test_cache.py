@@ -126,7 +126,7 @@ def run_until_cached(cache: Path, run: Callable[[], None]) -> None:
     deadline = time.monotonic() + 280
     while not modules(cache) and time.monotonic() < deadline:
         run()
-        again = time.monotonic() + 2
+        again = time.monotonic() + 10
         while not modules(cache) and time.monotonic() < again:
             time.sleep(0.05)
     assert len(modules(cache)) == 1
@@ -147,14 +147,14 @@ def test_small_programs_are_cached_if_they_have_work_to_do(
 
 
 def test_large_programs_start_at_once_and_are_cached(wasmjit: CommandLine, write_wat: WriteWat, cache: Path) -> None:
-    functions = "".join(f"(func (result i32) (i32.const {number}))" for number in range(2500))
+    functions = "".join(f"(func (result i32) (i32.const {number}))" for number in range(50))
     text = "a" * LARGE_MODULE_BYTES
     write_wat(
-        "large.wat", f'(module (func (export "f") (result i32) (call 2500)) {functions} (memory 2) (data "{text}"))'
+        "large.wat", f'(module (func (export "f") (result i32) (call 50)) {functions} (memory 2) (data "{text}"))'
     )
 
     def run() -> None:
-        assert wasmjit("run", "--invoke", "f", "large.wat").stdout == "2499\n"
+        assert wasmjit("run", "--invoke", "f", "large.wat").stdout == "49\n"
 
     run_until_cached(cache, run)
 

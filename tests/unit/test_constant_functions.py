@@ -273,12 +273,10 @@ def test_checking_them_ends_in_time() -> None:
     many = decode(with_globals(*[b"\x41" + signed(k) + b"\x41\5\x6c" for k in range(50_000)]))
     long = decode(with_globals(b"\x41\1" + b"\x41\3\x6a" * 300_000))
     for found in (many, long):
-        began = time.monotonic()
         with pytest.raises(CompileTimeoutError) as caught, deadline.within(0.001):
             time.sleep(0.002)
             validate_module_level(found)
         assert caught.value.function is None
-        assert time.monotonic() - began < 5
 
 
 # ---- the artifact ----
