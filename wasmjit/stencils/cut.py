@@ -98,13 +98,15 @@ class _Emitted(NamedTuple):
     is_cut: bool  # a constant of 32 bits that is meant to be sign-extended is not, or one of 64 bits has 32
 
 
-# As many registers as an operation has operands at the most, which tell all three bits of a field apart. Those that
-# code may not be the same for are among them: a base that is r12 or r13 takes another form of address. All are tested.
-# Those of floats are such that every instruction has a REX prefix, where the fourth bit is.
+# Registers that are tried in the place of each operand; the last of them only where an operation has as many operands.
+# Those that code may not be the same for come first: a base that is r12 or r13 takes another form of address. All are
+# tested. Those of floats are such that every instruction has a REX prefix, where the fourth bit is. The bits of two are
+# not the same in any of three places.
 _TRIED = {
     "x86_64": {"i": ("r12", "r13", "r9", "r15"), "f": ("xmm9", "xmm10", "xmm13", "xmm14")},
-    "aarch64": {"i": ("r20", "r11", "r24", "r13"), "f": ("v1", "v2", "v4", "v6")},
+    "aarch64": {"i": ("r20", "r11", "r24", "r13"), "f": ("v1", "v6", "v2", "v5")},
 }
+_LEAST_TRIED = {"x86_64": 3, "aarch64": 2}
 
 
 # The same for forms with vectors, which are many: two of each are enough to find a field, if all bits of theirs differ.
@@ -120,9 +122,11 @@ def _variants(form: Form) -> list[tuple[str, ...]]:
     """Registers for all operands, in which each has each of `_TRIED`, or two. Those of operands in slots are ""."""
     if "v" in form.letters and form.operation not in _ADDRESSING:
         return list(dict.fromkeys(_few_variants(form)))
-    tried = _TRIED[current().name]
+    operands = sum(letter != "m" for letter in form.letters) - len(form.equal)
+    count = max(_LEAST_TRIED[current().name], operands)
+    tried = {kind: registers[:count] for kind, registers in _TRIED[current().name].items()}
     found = []
-    for first in range(len(tried["i"])):
+    for first in range(count):
         chosen: list[str] = []
         given = {"i": first, "f": first}
         for position, letter in enumerate(form.letters):
