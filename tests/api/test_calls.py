@@ -404,9 +404,9 @@ def test_the_gil_is_kept_or_released_as_chosen(store: Store) -> None:
             tries = []
             for _ in range(3):  # the other thread may have a turn just before or after
                 before = turns
-                call(200_000_000)  # long beside a time slice of the other thread, which it may get before and after
+                call(60_000_000)  # long beside a time slice of the other thread, which it may get before and after
                 tries.append(turns - before)
-            found[nogil] = min(tries)
+            found[nogil] = max(tries) if nogil else min(tries)  # another process may have its processor
     finally:
         running = False
         thread.join()

@@ -427,6 +427,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
 """
 
 
+@pytest.mark.part(2)
 @pytest.mark.parametrize("name", HOSTILE)
 def test_translation_takes_memory_in_proportion(name: str) -> None:
     """A table of 20,000 entries that carry 1000 operands, 23 kB, took 240 MB, for ever."""

@@ -557,6 +557,7 @@ _BLOCKED = """
 """
 
 
+@pytest.mark.part(2)
 @pytest.mark.parametrize("tier", ["optimized", "auto"])
 @pytest.mark.parametrize("where", ["thread", "main", "between calls"])
 def test_threads_that_block_all_signals(tier: str, where: str) -> None:

@@ -240,6 +240,7 @@ TRAPS = {
 }
 
 
+@pytest.mark.part(3)
 @pytest.mark.parametrize("opt_level", ["none", "speed"])
 @pytest.mark.parametrize("guarded", [True, False])
 @pytest.mark.parametrize("trap", TRAPS)

@@ -46,7 +46,7 @@ from wasmjit.tiers import messages
 from wasmjit.tiers import optimiser as client
 
 # As long as the stress test may take; the full run sets minutes.
-STRESS_SECONDS = float(os.environ.get("WASMJIT_STRESS_SECONDS", "1"))
+STRESS_SECONDS = float(os.environ.get("WASMJIT_STRESS_SECONDS", "0.5"))
 SEED = int(os.environ.get("WASMJIT_STRESS_SEED", "1"))
 MANY = " ".join(f"(param $p{i} i64)" for i in range(12))
 TWELVE = " ".join(f"(local.get {i})" for i in range(12))

@@ -101,6 +101,7 @@ def test_paths(both: Both, name: str, before: tuple[int, ...]) -> None:
     assert ours == theirs
 
 
+@pytest.mark.part(3)
 @pytest.mark.parametrize("follow", [0, 1])
 @pytest.mark.parametrize("oflags", [0, CREAT, DIRECTORY, TRUNC, CREAT | EXCL, DIRECTORY | CREAT, EXCL])
 @pytest.mark.parametrize("rights", [0, READ, WRITE, READ | WRITE])

@@ -32,7 +32,7 @@ def test_one_kernel_in_pairs(tmp_path: Path) -> None:
     assert f"| bytecode | branches | {1e3 * row['wasmjit_s']:.1f} |" in (tmp_path / "README.md").read_text()
 
 
-@pytest.mark.parametrize("time", ["wall", "processor"])
+@pytest.mark.parametrize("time", [pytest.param("wall", marks=pytest.mark.slow), "processor"])
 def test_a_kernel_of_one_length(time: str, tmp_path: Path) -> None:
     words = ["--lengths", "0.01,0.02", "--runs", "1", "--processors", "1", "--output", str(tmp_path), "json"]
     words += ["--time", time]

@@ -35,7 +35,7 @@ LINES = {
 WRONG = {"a trap": "run --invoke f trap.wat", "no file": "validate missing", "no command": "unknown", "no words": ""}
 
 
-@pytest.mark.part(2)
+@pytest.mark.part(4)
 @pytest.mark.parametrize("line", [LINES.get(command, "") for command in COMMANDS] + list(WRONG.values()))
 def test_forked_processes_do_as_others(wasmjit: CommandLine, forks: Forks, tmp_path: Path, line: str) -> None:
     for name, text in FILES.items():

@@ -60,6 +60,7 @@ def command(*words: str, closed: tuple[int, ...] = (), **options: Any) -> subpro
     )
 
 
+@pytest.mark.part(2)
 @pytest.mark.parametrize("closed", [tuple(fd for fd in range(3) if bits[fd]) for bits in product((0, 1), repeat=3)])
 def test_closed_streams(write: Callable[[str], str], closed: tuple[int, ...]) -> None:
     done = command("run", write(NOTHING), closed=closed)

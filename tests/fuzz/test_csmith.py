@@ -23,13 +23,14 @@ def _patient_again(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(owner, name, getattr(owner, name))
 
 
-def test_random_loops_in_c_behave_as_in_wasmtime(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [3, pytest.param(8, marks=pytest.mark.slow)])
+def test_random_loops_in_c_behave_as_in_wasmtime(tmp_path: Path, count: int) -> None:
     comparer = Comparer(configurations(["speed", "baseline"], []), tmp_path)
-    unit = kernel_unit(1, 8)
+    unit = kernel_unit(1, count)
     wasm = compile_unit(unit, "O2", tmp_path)
     comparer.compare(wasm, unit, "O2", tmp_path / "kept")
     assert not comparer.found
-    assert comparer.executions == 2 * 8 * len(unit.calls)
+    assert comparer.executions == 2 * count * len(unit.calls)
     results, memory = pickle.loads((tmp_path / "kept").read_bytes())
     (tmp_path / "kept").write_bytes(pickle.dumps((results, bytes(len(memory)))))
     comparer.compare(wasm, unit, "O2", tmp_path / "kept")  # with what was written, as under emulation

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("wasmtime")
 
 
-@pytest.mark.parametrize("count", [8, pytest.param(80, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [3, pytest.param(80, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "tiers",
     [

@@ -278,7 +278,7 @@ _CALLS_BACK = """(module (import "" "" (func $host (param i32) (result i32)))
         (i32x4.splat (call $v (i32.sub (local.get 0) (i32.const 1))))))))))"""
 
 
-@pytest.mark.part(2)
+@pytest.mark.part(3)
 @pytest.mark.parametrize("tier", TIERS)
 @pytest.mark.parametrize(("stack_kib", "parentheses"), [(64, 0), (128, 10), (1024, 60), (0, 150)])
 def test_python_finds_room_below_the_deepest_wasm(stack_kib: int, parentheses: int, tier: str) -> None:
@@ -359,7 +359,7 @@ HUGE = f"""(module (import "" "" (func $ask (param i32) (result i32)))
              (i32.sub (local.get 0) (call $f (i32.sub (local.get 0) (i32.const 1)))))))"""
 
 
-@pytest.mark.part(2)
+@pytest.mark.part(3)
 @pytest.mark.parametrize("stack_kib", [64, 256, 1024, 0])
 @pytest.mark.parametrize("tier", TIERS)
 def test_huge_frames_end_in_a_trap(tier: str, stack_kib: int) -> None:

@@ -77,8 +77,9 @@ def test_a_finalizer_closes_the_store_while_externrefs_are_swept() -> None:
     assert run_alone(source) == "ok"
 
 
+@pytest.mark.parametrize("seconds", [0.3, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("what", ["gc", "fuel", "settings"])
-def test_another_thread_closes_the_store(what: str) -> None:
+def test_another_thread_closes_the_store(what: str, seconds: float) -> None:
     source = """
         import sys, threading, time
         from wasmjit import ClosedError, Config, Engine, Instance, Module, Store, WasmError
@@ -87,7 +88,7 @@ def test_another_thread_closes_the_store(what: str) -> None:
         engine = Engine(Config(consume_fuel=what == "fuel"))
         module = Module(engine, '(module (table (export "t") 600 2000 externref) (func (export "f")))')
         odd = set()
-        until = time.monotonic() + 0.7
+        until = time.monotonic() + float(sys.argv[2])
         def use(stores):
             for store, function in stores:
                 try:
@@ -127,7 +128,7 @@ def test_another_thread_closes_the_store(what: str) -> None:
             [thread.join() for thread in threads]
         print(odd or "ok")
     """
-    assert run_alone(source, what) == "ok"
+    assert run_alone(source, what, str(seconds)) == "ok"
 
 
 def test_a_call_between_the_two_steps_of_close_says_that_the_store_is_closed(engine: Engine) -> None:
@@ -456,7 +457,8 @@ def test_host_functions_that_are_the_last_to_keep_their_store() -> None:
     assert run_alone(source) == "ok"
 
 
-def test_c_callers_without_the_gil_while_the_store_is_closed() -> None:
+@pytest.mark.parametrize("seconds", [0.4, pytest.param(4, marks=pytest.mark.slow)])
+def test_c_callers_without_the_gil_while_the_store_is_closed(seconds: float) -> None:
     """They looked whether it was closed, and entered, while another thread closed it and freed it."""
     source = """
         import ctypes, sys, threading, time
@@ -473,7 +475,7 @@ def test_c_callers_without_the_gil_while_the_store_is_closed() -> None:
                     odd.update({found} - {0})
                     if ends.is_set():
                         break
-        until = time.monotonic() + 1
+        until = time.monotonic() + float(sys.argv[1])
         while time.monotonic() < until and not odd:
             store = Store(engine)
             function = Instance(store, module, []).exports(store)["f"]
@@ -491,7 +493,7 @@ def test_c_callers_without_the_gil_while_the_store_is_closed() -> None:
             [thread.join() for thread in threads]
         print(odd or "ok")
     """
-    assert run_alone(source) == "ok"
+    assert run_alone(source, str(seconds)) == "ok"
 
 
 def test_two_c_callers_without_the_gil_do_not_run_in_one_store(engine: Engine) -> None:

@@ -139,7 +139,9 @@ def left_names(module: Module) -> set[str | None]:
     return {names[function] for function in module._artifact.interpreted}
 
 
-@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize(
+    "tier", ["optimized", *(pytest.param(tier, marks=pytest.mark.slow) for tier in ("baseline", "auto"))]
+)
 def test_they_do_what_compiled_ones_do(tier: str) -> None:
     module = Module(Engine(Config(tier=tier, cache=False)), much(WAT, _MANY))
     check(module)

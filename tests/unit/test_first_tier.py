@@ -394,6 +394,7 @@ def test_only_operands_in_proportion_to_the_bytes_are_interpreted(calls: int, mo
     assert found.is_interpretable == interpretable
 
 
+@pytest.mark.part(2)
 @pytest.mark.usefixtures("no_compiler")
 def test_every_regular_row_computes_in_the_interpreter_what_it_does_in_wasmtime(
     first_code: dict[str, Any], monkeypatch: pytest.MonkeyPatch
@@ -441,6 +442,7 @@ def test_every_regular_row_computes_in_the_interpreter_what_it_does_in_wasmtime(
 CONSTANTS = (0, 1, -1, 2, 7, 31, 63, 127, 128, -128, 255, 65535, 2**31 - 1, -(2**31), 2**31, 2**40, 2**63 - 1, -(2**63))
 
 
+@pytest.mark.part(2)
 @pytest.mark.usefixtures("no_compiler")
 def test_every_integer_row_with_a_constant_computes_what_it_does_in_wasmtime(
     first_code: dict[str, Any], monkeypatch: pytest.MonkeyPatch

@@ -63,6 +63,7 @@ def differences(mine: list[bytes], others: list[bytes], rows: bytes, with_nans: 
     return found
 
 
+@pytest.mark.part(2)
 @pytest.mark.parametrize("canonical", [False, True], ids=["", "canonical"])
 @pytest.mark.parametrize("deterministic", [False, True], ids=["", "deterministic"])
 def test_every_row_computes_as_wasmtime(first_tier: bool, deterministic: bool, canonical: bool) -> None:

@@ -229,7 +229,7 @@ POLICIES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.part(2)
+@pytest.mark.part(4)
 @pytest.mark.parametrize("options", POLICIES.values(), ids=POLICIES)
 @pytest.mark.parametrize("wat", MODULES.values(), ids=MODULES)
 def test_every_loop_can_be_entered(wat: str, options: dict[str, Any]) -> None:

@@ -92,6 +92,7 @@ def test_traps_work_after_faulthandler_came_or_went(root: Path, steps: str) -> N
     passes(root, "import faulthandler; faulthandler.enable()", PRELUDE, "check()", steps)
 
 
+@pytest.mark.part(3)
 @pytest.mark.parametrize(
     "steps",
     [
@@ -202,6 +203,7 @@ def test_handler_that_gives_the_fault_back_does_not_loop_for_ever(root: Path) ->
     assert done.returncode == -signal.SIGSEGV
 
 
+@pytest.mark.part(2)
 @pytest.mark.parametrize(
     "parts",
     [

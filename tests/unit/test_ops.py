@@ -94,6 +94,7 @@ def _is_nan(bits: int, valtype: int) -> bool:
     return valtype == F64 and math.isnan(struct.unpack("<d", struct.pack("<q", bits))[0])
 
 
+@pytest.mark.part(2)
 @pytest.mark.parametrize("canonical", [False, True], ids=["", "canonical NaNs"])
 @pytest.mark.parametrize("level", ["speed", "none"])
 def test_every_row_computes_as_wasmtime(level: str, canonical: bool) -> None:

@@ -42,6 +42,7 @@ def cost(wasm: bytes, replaceable: bool) -> tuple[int, float]:
     return size, best
 
 
+@pytest.mark.part(2)
 @pytest.mark.parametrize("name", TANGLED)
 def test_text_is_generated_in_proportion(name: str) -> None:
     make = shapes.SHAPES[name]
@@ -53,6 +54,7 @@ def test_text_is_generated_in_proportion(name: str) -> None:
     assert large_seconds < 4 * growth * small_seconds  # it was above 5 times, for all of these
 
 
+@pytest.mark.part(3)
 @pytest.mark.parametrize("name", sorted(shapes.SHAPES))
 def test_no_shape_makes_text_out_of_proportion(name: str) -> None:
     make = shapes.SHAPES[name]
@@ -72,7 +74,7 @@ def test_branches_that_carry_too_much_are_refused() -> None:
         text_of(wasm, False)
 
 
-@pytest.mark.parametrize("name", ["tail_calls", "tail_calls_indirect"])
+@pytest.mark.parametrize("name", ["tail_calls", pytest.param("tail_calls_indirect", marks=pytest.mark.slow)])
 def test_very_many_tail_calls_of_one_function_are_refused(name: str) -> None:
     """LLVM takes half a gigabyte for a megabyte of them. In tier auto the interpreter makes them."""
     make = shapes.SHAPES[name]

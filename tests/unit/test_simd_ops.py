@@ -254,6 +254,7 @@ def without_nans(op: Op, output: bytes) -> list[Any]:
     return [None if lane != lane else lane for lane in lanes]
 
 
+@pytest.mark.part(2)
 @pytest.mark.parametrize("canonical", [False, True], ids=["", "canonical"])
 @pytest.mark.parametrize("deterministic", [False, True], ids=["", "deterministic"])
 @pytest.mark.parametrize("level", ["speed", "none"])

@@ -40,8 +40,9 @@ def made_for(names: tuple[str, ...]) -> cut.Blob:
 
 
 def test_stencils_are_the_same_each_time() -> None:
-    operations = [OPERATIONS[name] for name in SOME]
-    assert header.render(operations, made_for(SOME)) == header.render(operations, made_for(SOME))
+    some = SOME[::3]
+    operations = [OPERATIONS[name] for name in some]
+    assert header.render(operations, made_for(some)) == header.render(operations, made_for(some))
 
 
 def registers(letters: str, equal: tuple[int, ...]) -> list[tuple[str, ...]]:
