@@ -151,6 +151,9 @@ def checked(wasm: bytes) -> DecodedModule:
 @for_each(list(RIGHT))
 def test_right_bodies_are_validated_and_left_out(name: str) -> None:
     found = checked(in_function(RIGHT[name]))
+    if name == "test of functions":  # which has code
+        assert found.left_out is None
+        return
     assert found.left_out is not None and found.left_out.feature == "gc"
     with pytest.raises(UnsupportedError, match="feature gc is not supported yet"):
         found.require_code()

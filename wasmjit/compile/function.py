@@ -467,6 +467,16 @@ class FunctionLowering(TailCallingEmitter, HandingEmitter, VectorEmitter, Atomic
         self.branch_if(frame)
         self.values.pop()
 
+    def ref_test(self, from_: int, target: int, at: int) -> None:
+        references.test(self, from_, target, at)
+
+    def ref_cast(self, from_: int, target: int, at: int) -> None:
+        references.cast(self, from_, target, at)
+
+    def branch_on_cast(self, frame: Frame, from_: int, target: int, is_on_failure: bool, at: int) -> None:
+        self.values.append(references.fits(self, from_, target, at, is_negated=is_on_failure))
+        self.branch_if(frame)
+
     def ref_func(self, function: int) -> None:
         self.values.append(calls.func_ref(self, function))
 

@@ -418,10 +418,7 @@ class Module(Handle):
 
     @classmethod
     def validate(cls, engine: Engine, wasm: bytes | bytearray) -> None:
-        """Checks a binary module without compiling it. Raises WasmError if it is malformed or invalid.
-
-        What is valid and has no code yet (garbage collection) is refused when a Module is made of it.
-        """
+        """Checks a binary module, also for what cannot be compiled yet. Raises WasmError if malformed or invalid."""
         from ..wasm.decode import decode
         from ..wasm.validate import validate
 

@@ -1,7 +1,8 @@
 """The instructions of garbage collection (prefix 0xFB, and ref.eq): their immediates and types (spec section 3.4.6-8).
 
-They are validated, and have no code yet: `op_prefix_fb` and `need` note them in `Module.left_out`, and a walk that
-lowers ends there. So none of these methods lowers anything.
+All are validated. Casts of references to functions, and to something of the host, have code. What else there is has
+none yet: `op_prefix_fb`, `need` and `heap_type` note it in `Module.left_out`, and a walk that lowers ends there. So no
+other method here lowers anything.
 """
 
 from __future__ import annotations
@@ -277,29 +278,37 @@ class GarbageCollectionInstructions(AtomicInstructions):
 
     # ---- casts ----
 
-    def cast_operand(self, at: int) -> tuple[int, int]:
-        """Reads the heap type of a cast and pops its operand: (nullable type of references to it, next offset)."""
+    def test(self, at: int, is_nullable: bool) -> int:
+        """Reads the heap type of a test, and checks and lowers it."""
         target, at = self.heap_type(at)
-        self.pop(top(target))
-        return target, at
+        from_ = self.pop(top(target))
+        self.types.append(I32)
+        if self.live and self.lowering is not None:
+            self.lowering.ref_test(from_, target if is_nullable else non_null(target), self.op_at)
+        return at
 
     def op_ref_test(self, at: int) -> int:
-        _, at = self.cast_operand(at)
-        self.types.append(I32)
-        return at
+        return self.test(at, is_nullable=False)
 
     def op_ref_test_null(self, at: int) -> int:
-        return self.op_ref_test(at)
+        return self.test(at, is_nullable=True)
+
+    def cast(self, at: int, is_nullable: bool) -> int:
+        """Reads the heap type of a cast, and checks and lowers it."""
+        target, at = self.heap_type(at)
+        if not is_nullable:
+            target = non_null(target)
+        from_ = self.pop(top(target))
+        self.types.append(target)
+        if self.live and self.lowering is not None:
+            self.lowering.ref_cast(from_, target, self.op_at)
+        return at
 
     def op_ref_cast(self, at: int) -> int:
-        target, at = self.cast_operand(at)
-        self.types.append(non_null(target))
-        return at
+        return self.cast(at, is_nullable=False)
 
     def op_ref_cast_null(self, at: int) -> int:
-        target, at = self.cast_operand(at)
-        self.types.append(target)
-        return at
+        return self.cast(at, is_nullable=True)
 
     def branch_on_cast(self, at: int, is_on_failure: bool) -> int:
         """Both branches: the label has one of the two types that the cast may give, what goes on the other one."""
@@ -313,7 +322,8 @@ class GarbageCollectionInstructions(AtomicInstructions):
         to = to if flags & _TO_NULLABLE else non_null(to)
         if not matches(to, from_):
             self.invalid(f"type mismatch: a cast of {valtype_name(from_)} to {valtype_name(to)}")
-        label_types = self.target(depth).label_types
+        frame = self.target(depth)
+        label_types = frame.label_types
         branched, kept = difference(from_, to), to
         if not is_on_failure:
             branched, kept = kept, branched
@@ -323,8 +333,10 @@ class GarbageCollectionInstructions(AtomicInstructions):
             self.invalid(f"type mismatch: expected {valtype_name(label_types[-1])}, found {valtype_name(branched)}")
         self.pop(from_)
         self.pop_all(label_types[:-1])
-        self.types.extend(label_types[:-1])
-        self.types.append(kept)
+        self.types.extend(label_types)
+        if self.live and self.lowering is not None:
+            self.lowering.branch_on_cast(frame, from_, to, is_on_failure, self.op_at)
+        self.types[-1] = kept
         return at
 
     def op_br_on_cast(self, at: int) -> int:

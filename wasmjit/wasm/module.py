@@ -209,6 +209,7 @@ class Module:
     has_tail_calls: bool = False  # whether a body that was validated makes any
     tail_callers: frozenset[int] | None = None  # the functions that make some, where all bodies have been validated
     references: dict[int, TypeReference] = field(default_factory=dict)  # what `reference` has made
+    reference_indices: dict[int, int] = field(default_factory=dict)  # of those that are nullable, the type index
     left_out: LeftOut | None = None  # the first of what has no code
     interpretable: bytes = b""  # by position: 1 for bodies that are valid and that the interpreter can take
     # Behind `functions` in the function index space, for constant expressions alone: no other index reaches them.
@@ -297,7 +298,13 @@ class Module:
         found = self.references.get(key)
         if found is None:
             found = self.references[key] = reference_to(self.types[type_index], nullable)
+            if nullable:
+                self.reference_indices[found] = type_index
         return found
+
+    def index_of_reference(self, valtype: TypeReference) -> int:
+        """The index of a type that what this refers to has, where the nullable type of references to it was read."""
+        return self.reference_indices[reference_to(valtype.type, nullable=True)]
 
     def func_ref_functions(self) -> list[int]:
         """The defined functions that have a func-ref slot in the instance context, in slot order."""

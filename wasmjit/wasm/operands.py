@@ -70,11 +70,11 @@ class Operands:
         """Raises UnsupportedError at the current instruction unless `feature` (of `Features`) may be used."""
         self.check_feature(feature, self.op_at)
 
-    def check_feature(self, feature: str, at: int) -> None:
-        """As `need`, of what is at an offset."""
+    def check_feature(self, feature: str, at: int, *, has_code: bool = False) -> None:
+        """As `need`, of what is at an offset; `has_code` says that this has some though not all of the feature has."""
         self.module.features.check(feature, at)
         self.needed.add(feature)
-        if feature in VALIDATED_FEATURES:
+        if feature in VALIDATED_FEATURES and not has_code:
             self.module.leave_out(feature, at, self.function_index)
             if self.lowering is not None:
                 self.module.require_code()
