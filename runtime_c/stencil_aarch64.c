@@ -211,6 +211,25 @@ void wj_move_slots(stencil_emitter *e, uint32_t to, uint32_t from, uint32_t coun
     word(e, 0x54ffffa1); /* b.ne, back to the first */
 }
 
+/* What an instruction of this processor would do better, it does not yet. */
+uint32_t wj_emit_fused_select(stencil_emitter *e, const uint32_t *word, const uint32_t *select)
+{
+    (void)e, (void)word, (void)select;
+    return 0;
+}
+
+bool wj_emit_mask(stencil_emitter *e, const uint32_t *word)
+{
+    (void)e, (void)word;
+    return false;
+}
+
+bool wj_emit_zero(stencil_emitter *e, uint8_t place)
+{
+    (void)e, (void)place;
+    return false;
+}
+
 /* ---- jumps ---- */
 
 void wj_emit_jump(stencil_emitter *e, uint32_t target)

@@ -277,6 +277,11 @@ WJ_INTERNAL void wj_fill_hole(stencil_emitter *e, size_t place, const wj_stencil
                               bool has_result, uint64_t constant, uint32_t target);
 /* Has an instruction that reads a slot at a hole read a constant instead. */
 WJ_INTERNAL void wj_fill_with_constant(stencil_emitter *e, size_t place, uint64_t value);
+/* What the processor does better than stencils. A comparison and the next word, a select that nothing else leads to: how many words
+ * that has; 0: there is no instruction for both. The low bits of a value; 0 in a register of integers: false, if there is none. */
+WJ_INTERNAL uint32_t wj_emit_fused_select(stencil_emitter *e, const uint32_t *word, const uint32_t *select);
+WJ_INTERNAL bool wj_emit_mask(stencil_emitter *e, const uint32_t *word);
+WJ_INTERNAL bool wj_emit_zero(stencil_emitter *e, uint8_t place);
 /* Loads a constant into a register of floats. */
 WJ_INTERNAL void wj_emit_float_constant(stencil_emitter *e, uint8_t where, uint64_t value);
 /* Between the register of a place and the frame, where the slot is. */
@@ -302,6 +307,8 @@ WJ_INTERNAL void wj_emit_tail_call(stencil_emitter *e, const wj_callee *callee, 
 /* The result, if it has one, goes to the slot `result`, its low half unless it `is_wide`. */
 WJ_INTERNAL void wj_emit_builtin(stencil_emitter *e, const void *function, uint32_t result, bool is_wide,
                                  const wj_argument *arguments, size_t count);
+/* An operation that a function of the runtime does, and no stencil. (stencil_builtins.c) */
+WJ_INTERNAL void wj_emit_runtime_call(stencil_emitter *e, const uint32_t *word);
 WJ_INTERNAL void wj_emit_trap(stencil_emitter *e, int trap);
 /* An operation of fuel or epochs (METERS). */
 WJ_INTERNAL void wj_emit_metering(stencil_emitter *e, const uint32_t *word);

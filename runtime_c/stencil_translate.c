@@ -407,6 +407,10 @@ void wj_emit_constant(stencil_emitter *e, uint32_t slot, uint64_t value)
         wj_emit_float_constant(e, e->registers[slot], value);
         return;
     }
+    if (value == 0 && e->registers[slot] != IN_FRAME && wj_emit_zero(e, e->registers[slot])) {
+        wj_note_narrow(e, slot, true);
+        return;
+    }
     uint32_t number = value > UINT32_MAX ? WJ_STENCIL_CONSTANT_64 : WJ_STENCIL_CONSTANT;
     wj_copy_stencil(e, &(stencil_row){.number = number, .slots = &slot, .constant = value}, (const uint8_t[MOST_PLACES]){e->registers[slot]});
     wj_note_narrow(e, slot, value <= UINT32_MAX);
@@ -535,121 +539,6 @@ static void emit_reference_call(stencil_emitter *e, const uint32_t *word, call_e
     emit(e, &(wj_callee){.kind = CALLEE_REFERENCE}, e->of->plan.types[word[1]], word[3]);
 }
 
-static void emit_atomic(stencil_emitter *e, const uint32_t *w)
-{
-    bool is_wide = w[3] % 2 != 0;
-    wj_argument arguments[] = {
-        {ARGUMENT_NUMBER, w[3] / 2},
-        {ARGUMENT_NUMBER, w[4]},
-        {is_wide ? ARGUMENT_WIDE_SLOT : ARGUMENT_NARROW_SLOT, w[6]},
-        {ARGUMENT_WIDE_SLOT, w[7]},
-        {ARGUMENT_WIDE_SLOT, w[8]},
-    };
-    if (w[5] != 0) { /* an offset that no argument here has room for: the interpreter's */
-        e->failed = true;
-        return;
-    }
-    wj_emit_builtin(e, (const void *)wj_atomic_functions[w[2]], w[1], true, arguments, sizeof arguments / sizeof *arguments);
-}
-
-/* What the runtime does. */
-static void emit_builtin(stencil_emitter *e, const uint32_t *w)
-{
-    wj_store_operands(e, NULL, 0, false);
-#define CALL_FOR(name, result, is_wide, ...)                                                           \
-    wj_emit_builtin(e, (const void *)wj_builtin_##name, result, is_wide, (wj_argument[]){__VA_ARGS__}, \
-                    sizeof((wj_argument[]){__VA_ARGS__}) / sizeof(wj_argument))
-#define CALL(name, result, ...) CALL_FOR(name, result, false, __VA_ARGS__)
-#define CALL_WIDE(name, result, ...) CALL_FOR(name, result, true, __VA_ARGS__)
-#define NUMBER(word) {ARGUMENT_NUMBER, w[word]}
-#define NARROW_SLOT(word) {ARGUMENT_NARROW_SLOT, w[word]}
-#define WIDE_SLOT(word) {ARGUMENT_WIDE_SLOT, w[word]}
-    switch (w[0]) {
-    case WJ_OP_TABLE_GROW:
-        CALL(table_grow, w[1], NUMBER(2), WIDE_SLOT(3), NARROW_SLOT(4));
-        break;
-    case WJ_OP_TABLE_GROW_WIDE:
-        CALL_WIDE(table_grow, w[1], NUMBER(2), WIDE_SLOT(3), WIDE_SLOT(4));
-        break;
-    case WJ_OP_TABLE_FILL:
-        CALL(table_fill, NO_SLOT, NUMBER(1), NARROW_SLOT(2), WIDE_SLOT(3), NARROW_SLOT(4));
-        break;
-    case WJ_OP_TABLE_FILL_WIDE:
-        CALL(table_fill, NO_SLOT, NUMBER(1), WIDE_SLOT(2), WIDE_SLOT(3), WIDE_SLOT(4));
-        break;
-    case WJ_OP_TABLE_COPY:
-        CALL(table_copy, NO_SLOT, NUMBER(1), NUMBER(2), NARROW_SLOT(3), NARROW_SLOT(4), NARROW_SLOT(5));
-        break;
-    case WJ_OP_TABLE_COPY_WIDE:
-        CALL(table_copy, NO_SLOT, NUMBER(1), NUMBER(2), WIDE_SLOT(3), WIDE_SLOT(4), WIDE_SLOT(5));
-        break;
-    case WJ_OP_TABLE_INIT:
-        CALL(table_init, NO_SLOT, NUMBER(1), NUMBER(2), NARROW_SLOT(3), NARROW_SLOT(4), NARROW_SLOT(5));
-        break;
-    case WJ_OP_TABLE_INIT_WIDE:
-        CALL(table_init, NO_SLOT, NUMBER(1), NUMBER(2), WIDE_SLOT(3), WIDE_SLOT(4), WIDE_SLOT(5));
-        break;
-    case WJ_OP_ELEM_DROP:
-        CALL(elem_drop, NO_SLOT, NUMBER(1));
-        break;
-    case WJ_OP_MEMORY_SIZE:
-        wj_emit_builtin(e, (const void *)wj_native_memory_size, w[1], true, (wj_argument[]){NUMBER(2)}, 1);
-        break;
-    case WJ_OP_MEMORY_GROW:
-        CALL(memory_grow, w[1], NUMBER(2), NARROW_SLOT(3));
-        break;
-    case WJ_OP_MEMORY_GROW_WIDE:
-        CALL_WIDE(memory_grow, w[1], NUMBER(2), WIDE_SLOT(3));
-        break;
-    case WJ_OP_MEMORY_FILL:
-        CALL(memory_fill, NO_SLOT, NUMBER(1), NARROW_SLOT(2), NARROW_SLOT(3), NARROW_SLOT(4));
-        break;
-    case WJ_OP_MEMORY_FILL_WIDE:
-        CALL(memory_fill, NO_SLOT, NUMBER(1), WIDE_SLOT(2), NARROW_SLOT(3), WIDE_SLOT(4));
-        break;
-    case WJ_OP_MEMORY_COPY:
-        CALL(memory_copy, NO_SLOT, NUMBER(1), NUMBER(2), NARROW_SLOT(3), NARROW_SLOT(4), NARROW_SLOT(5));
-        break;
-    case WJ_OP_MEMORY_COPY_WIDE:
-        CALL(memory_copy, NO_SLOT, NUMBER(1), NUMBER(2), WIDE_SLOT(3), WIDE_SLOT(4), WIDE_SLOT(5));
-        break;
-    case WJ_OP_MEMORY_INIT:
-        CALL(memory_init, NO_SLOT, NUMBER(1), NUMBER(2), NARROW_SLOT(3), NARROW_SLOT(4), NARROW_SLOT(5));
-        break;
-    case WJ_OP_MEMORY_INIT_WIDE:
-        CALL(memory_init, NO_SLOT, NUMBER(1), NUMBER(2), WIDE_SLOT(3), WIDE_SLOT(4), WIDE_SLOT(5));
-        break;
-    case WJ_OP_DATA_DROP:
-        CALL(data_drop, NO_SLOT, NUMBER(1));
-        break;
-    case WJ_OP_ATOMIC:
-        emit_atomic(e, w);
-        break;
-    case WJ_OP_ATOMIC_FENCE:
-        wj_emit_builtin(e, (const void *)wj_atomic_fence, NO_SLOT, false, NULL, 0);
-        break;
-    default:
-        e->failed = true;
-        break;
-    }
-#undef CALL
-#undef CALL_WIDE
-#undef CALL_FOR
-#undef NUMBER
-#undef NARROW_SLOT
-#undef WIDE_SLOT
-}
-
-_Static_assert(WJ_NO_RESULT == NO_SLOT, "of stores");
-
-uint64_t wj_native_memory_size(void *vmctx, uint32_t index)
-{
-    const wj_vmcontext *context = vmctx;
-    const wj_memory_slot *slots = (const void *)((const uint8_t *)vmctx + context->instance->memories);
-    const wj_memory *memory = slots[index].memory;
-    return __atomic_load_n(&memory->size_bytes, __ATOMIC_RELAXED) >> memory->page_size_log2;
-}
-
 static void emit_table(stencil_emitter *e, uint32_t slot, uint32_t count, const uint32_t *words)
 {
     uint32_t *targets = malloc((count + (size_t)1) * sizeof *targets);
@@ -734,7 +623,7 @@ static void emit_other(stencil_emitter *e, const uint32_t *w)
         wj_emit_check(e, 0, w[1], (uint64_t)w[2] + w[3], false);
         break;
     default:
-        emit_builtin(e, w);
+        wj_emit_runtime_call(e, w);
         break;
     }
 }
@@ -790,8 +679,16 @@ static bool emit_irregular(stencil_emitter *e, const stencil_instruction *found,
     return true;
 }
 
+static bool is_mask(uint32_t operation)
+{
+    return operation == WJ_OP_I32_AND_IMMEDIATE || operation == WJ_OP_I64_AND_IMMEDIATE;
+}
+
 static void emit_instruction(stencil_emitter *e, const stencil_instruction *found, const uint32_t *word)
 {
+    if (is_mask(*word) && wj_emit_mask(e, word)) {
+        return;
+    }
     bool is_plain = (found->flags & ~HAS_CONSTANT) == 0 && found->stencil != 0 && found->loose == 0; /* most of them */
     if (is_plain || !emit_irregular(e, found, word)) {
         emit_row(e, found->stencil - 1, found->slots, constant_of(found), 0);
@@ -832,6 +729,44 @@ static uint32_t float_branch(const stencil_emitter *e, const uint32_t *word, uin
     return found == 0 ? NO_STENCIL : found;
 }
 
+static bool is_comparison(uint32_t operation)
+{
+    return is_between(operation, WJ_OP_I32_EQ, WJ_OP_I64_GE_U) || is_between(operation, WJ_OP_I32_EQ_IMMEDIATE, WJ_OP_I64_GE_U_IMMEDIATE) ||
+           operation == WJ_OP_I32_EQZ || operation == WJ_OP_I64_EQZ;
+}
+
+/* Whether a constant goes to an operand that a comparison has nothing to do with. */
+static bool is_constant_beside(const stencil_emitter *e, const uint32_t *word, const uint32_t *comparison)
+{
+    return (*word == WJ_OP_CONSTANT || *word == WJ_OP_CONSTANT_64) && wj_is_operand(e, word[1]) && word[1] != comparison[1] &&
+           word[1] != comparison[2] && (wj_forms[*comparison].slot_count != 3 || word[1] != comparison[3]);
+}
+
+/* A comparison and the select that looks at its result, between which there are the constants that are selected: all that
+ * they do. Returns how many words are behind the comparison's; 0: there is no instruction for it. */
+static uint32_t emit_fused(stencil_emitter *e, const uint32_t *word, uint32_t next)
+{
+    uint32_t at = next;
+    const uint32_t *words = e->body->words;
+    while (e->marks[at] == e->region && is_constant_beside(e, words + at, word)) {
+        at += wj_forms[words[at]].words;
+    }
+    const uint32_t *select = words + at;
+    if (e->marks[at] != e->region || *select != WJ_OP_SELECT || select[4] != word[1]) {
+        return 0;
+    }
+    for (uint32_t constant = next; constant != at; constant += wj_forms[words[constant]].words) {
+        const uint32_t *of = words + constant;
+        emit_constant(e, of[1], *of == WJ_OP_CONSTANT ? of[2] : of[2] | (uint64_t)of[3] << 32);
+    }
+    uint32_t length = wj_emit_fused_select(e, word, select); /* else these are done again */
+    if (length != 0 && e->check_count != 0) {
+        stencil_instruction found = wj_decode(select);
+        wj_forget_checks_of(e, &found);
+    }
+    return length == 0 ? 0 : at - next + length;
+}
+
 /* A copy of a local that the next word, a return, takes: the return takes the local. */
 static uint32_t returned_local(const stencil_emitter *e, const uint32_t *word, uint32_t next)
 {
@@ -864,6 +799,7 @@ void wj_emit_body(stencil_emitter *e)
             wj_note_site(e, (uint32_t)e->count, e->module_offset);
         }
         uint32_t both = is_between(*word, WJ_OP_F32_LT, WJ_OP_F64_GE) ? float_branch(e, word, at + found.length) : NO_STENCIL;
+        uint32_t fused = is_comparison(*word) ? emit_fused(e, word, at + found.length) : 0;
         is_reached = (found.flags & ENDS) == 0;
         if ((found.flags & (HAS_TARGET | ENDS)) != 0 || both != NO_STENCIL) {
             wj_use_home_memory(e);
@@ -877,6 +813,8 @@ void wj_emit_body(stencil_emitter *e)
             wj_emit_return(e, word[2]);
             found.length += WJ_WORDS_RETURN;
             is_reached = false;
+        } else if (fused != 0) {
+            found.length += fused;
         } else {
             emit_instruction(e, &found, word);
             if (e->check_count != 0) {
