@@ -18,11 +18,15 @@ enum {
     INTEGER_REGISTERS = 9,
     SAVED_REGISTERS = 5,
     FLOAT_REGISTERS = 7,
+    COUNTS_IN_FRAME = 0,
+    ALIASES_ARGUMENTS = 0,
     FILLER = 0, /* no instruction: what is between code and constants */
 #else
     INTEGER_REGISTERS = 8,
     SAVED_REGISTERS = 4,
     FLOAT_REGISTERS = 11,
+    COUNTS_IN_FRAME = 1,   /* iterations, where a register would be stored and loaded around calls in all loops */
+    ALIASES_ARGUMENTS = 1, /* locals are passed from where they are, not copied to an operand first */
     FILLER = 0xcc,
 #endif
     STACK_ALIGNMENT_BYTES = 16,
@@ -33,6 +37,7 @@ enum {
 enum { WJ_UPPER_HALF = 2 };
 enum { MOST_PLACES = 4 }; /* of a row's result and operands */
 enum { STENCIL_CANDIDATES = 12, MOST_CONSTANTS = 8 };
+enum { MOST_ALIASES = 8 };
 enum { MOST_CHECKS = 4, COUNTED_MEMORIES = 4 };
 enum { TARGET_MARK = 0x8000 }; /* of a word that something jumps to */
 /* Targets of jumps are words, or stubs. */
@@ -97,7 +102,9 @@ typedef struct {
     const wj_body_words *body;             /* its words */
     const wj_signature *signature;
     bool failed, is_interrupted, is_refused; /* the last: the system gives no memory for the code */
-    bool uses_memory, has_loops, uses_pool, calls_through_tables, has_scratch_slot;
+    bool uses_memory, has_loops, uses_pool, calls_through_tables, has_scratch_slot, has_vectors;
+    bool is_begun;                         /* a region has been set */
+    bool counts_in_frame;                  /* iterations: in all loops something is called */
     uint32_t saved_bytes;                  /* of the frame, above the slots */
     uint32_t scratch_slot;
     uint32_t home_memory;                  /* the one that is used most */
@@ -113,14 +120,12 @@ typedef struct {
     uint8_t *is_float;                     /* by local */
     uint8_t *is_narrow;                    /* by local: see stencil_narrow.c */
     uint8_t *is_vector;                    /* by slot of a local: the first of a v128, or its upper half (WJ_UPPER_HALF) */
-    bool has_vectors;
     uint32_t vectors;                      /* a bit for each register of an operand */
     uint32_t narrow;                       /* a bit for each register of an operand */
     uint16_t *marks;                       /* by word: its region, and TARGET_MARK */
     stencil_region *regions;
     uint32_t region_count, region_room;
     uint32_t region;                       /* of the code now */
-    bool is_begun;                         /* it has been set */
     uint32_t saved_mask;                   /* of the registers that calls leave alone: those that are used */
     int32_t slots_at;                      /* where the first slot is, from the register of the frame */
     uint64_t random;
@@ -134,6 +139,11 @@ typedef struct {
         uint64_t value;
     } constants[MOST_CONSTANTS];           /* operands that are NOWHERE */
     uint32_t constant_count;
+    struct {
+        uint32_t slot, local;
+    } aliases[MOST_ALIASES];               /* operands that the next call takes, which are what a local is */
+    uint32_t alias_count;
+    uint32_t next_word;                    /* the one behind that which is emitted */
     uint32_t *places;                      /* of words, in the code */
     uint32_t module_offset;                /* of the instruction that is translated, if it may trap or call */
     uint32_t loop_offset;                  /* of the loop that begins, where code counts fuel */

@@ -488,6 +488,10 @@ bool wj_choose_registers(stencil_emitter *e)
             choose(e, i);
         }
     }
+    e->counts_in_frame = COUNTS_IN_FRAME && e->has_loops && !wj_counts_fuel(e);
+    for (uint32_t i = 1; i < e->region_count; i++) {
+        e->counts_in_frame = e->counts_in_frame && (e->regions[i].calls != 0 || e->regions[i].has_inner_calls);
+    }
     done = !e->failed;
 end:
     free(ends);

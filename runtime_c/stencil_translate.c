@@ -448,6 +448,42 @@ static void copy_places(stencil_emitter *e, uint32_t to, uint32_t from, const ui
     wj_copy_stencil(e, &(stencil_row){.number = number, .slots = (uint32_t[]){to, from}}, places);
 }
 
+/* The words of arguments, from the one that is emitted now on, up to the call that takes them: whether the copy of a local is
+ * one of them. */
+static bool is_argument_only(const stencil_emitter *e, uint32_t to, uint32_t from)
+{
+    if (!ALIASES_ARGUMENTS || e->alias_count == MOST_ALIASES || wj_is_operand(e, from) || !wj_is_operand(e, to) || e->has_vectors) {
+        return false;
+    }
+    const wj_interpreter_plan *plan = &e->of->plan;
+    const uint32_t *words = e->body->words;
+    for (uint32_t at = e->next_word, n = 0; n < MOST_ALIASES && at < e->body->word_count && e->marks[at] == e->region; n++) {
+        const uint32_t *word = words + at;
+        switch (*word) {
+        case WJ_OP_COPY:
+        case WJ_OP_CONSTANT:
+        case WJ_OP_CONSTANT_64:
+            if (!wj_is_operand(e, word[1]) || word[1] == to || (*word == WJ_OP_COPY && word[2] == to)) {
+                return false;
+            }
+            at += wj_forms[*word].words;
+            break;
+        case WJ_OP_CALL:
+        case WJ_OP_CALL_IMPORT: {
+            const wj_signature *type = plan->types[plan->function_types[word[1]]];
+            return type != NULL && to >= word[2] && to - word[2] < type->param_slots;
+        }
+        case WJ_OP_CALL_INDIRECT: {
+            const wj_signature *type = plan->types[word[1]];
+            return type != NULL && to >= word[4] && to - word[4] < type->param_slots;
+        }
+        default:
+            return false;
+        }
+    }
+    return false;
+}
+
 static void emit_copy(stencil_emitter *e, uint32_t to, uint32_t from)
 {
     const uint64_t *constant = wj_constant_of(e, from);
@@ -455,6 +491,12 @@ static void emit_copy(stencil_emitter *e, uint32_t to, uint32_t from)
         uint64_t value = *constant;
         wj_drop_operand(e, from);
         emit_constant(e, to, value);
+        return;
+    }
+    if (is_argument_only(e, to, from)) {
+        wj_drop_operand(e, to);
+        e->aliases[e->alias_count].slot = to;
+        e->aliases[e->alias_count++].local = from;
         return;
     }
     uint8_t places[MOST_PLACES] = {IN_FRAME, e->registers[from]};
@@ -798,6 +840,7 @@ void wj_emit_body(stencil_emitter *e)
             next_site = site < f->offset_count ? offsets[site][0] : UINT32_MAX;
             wj_note_site(e, (uint32_t)e->count, e->module_offset);
         }
+        e->next_word = at + found.length;
         uint32_t both = is_between(*word, WJ_OP_F32_LT, WJ_OP_F64_GE) ? float_branch(e, word, at + found.length) : NO_STENCIL;
         uint32_t fused = is_comparison(*word) ? emit_fused(e, word, at + found.length) : 0;
         is_reached = (found.flags & ENDS) == 0;

@@ -116,14 +116,14 @@ void wj_load_place(stencil_emitter *e, uint8_t place, uint32_t slot, bool is_vec
 
 void wj_save_count(stencil_emitter *e)
 {
-    if (has_count(e)) {
+    if (has_count(e) && !e->counts_in_frame) {
         store(e, RDI, RBP, count_at(e));
     }
 }
 
 void wj_load_count(stencil_emitter *e)
 {
-    if (has_count(e)) {
+    if (has_count(e) && !e->counts_in_frame) {
         load(e, RDI, RBP, count_at(e));
     }
 }

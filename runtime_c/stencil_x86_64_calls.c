@@ -8,6 +8,19 @@ typedef struct {
     int32_t displacement;
 } argument_area;
 
+/* The slot that an argument is taken from: its own, or that of the local it is a copy of. */
+static uint32_t source_of(const stencil_emitter *e, uint32_t slot)
+{
+    for (uint32_t i = 0; i < e->alias_count; i++) {
+        if (e->aliases[i].slot == slot) {
+            return e->aliases[i].local;
+        }
+    }
+    return slot;
+}
+
+static bool goes_straight(const stencil_emitter *e, const wj_signature *type, uint32_t place, uint32_t slot);
+
 /* A v128, which is in a register of its class or the frame. Those in memory are passed first: xmm0 is free. */
 static void pass_vector(stencil_emitter *e, uint32_t place, uint32_t slot, argument_area area)
 {
@@ -26,9 +39,12 @@ static void pass_vector(stencil_emitter *e, uint32_t place, uint32_t slot, argum
 }
 
 /* Loads an argument into the register or the place in memory that the convention wants. Changes rax. */
-static void pass(stencil_emitter *e, uint32_t place, uint32_t slot, argument_area area)
+static void pass(stencil_emitter *e, const wj_signature *type, uint32_t place, uint32_t slot, argument_area area)
 {
-    uint8_t where = e->registers[slot];
+    uint32_t source = source_of(e, slot);
+    /* A local whose register may be overwritten, or is no more: it is in the frame, too. */
+    uint8_t where = source == slot || goes_straight(e, type, place, source) ? e->registers[source] : IN_FRAME;
+    slot = source;
     const uint64_t *constant = wj_constant_of(e, slot);
     uint8_t number = where == IN_FRAME || constant != NULL ? RAX : wj_register_number(where);
     if (is_stack_place(place)) {
@@ -69,7 +85,11 @@ static void pass_all(stencil_emitter *e, const wj_signature *type, uint32_t firs
 {
     for (uint32_t i = 0, slot = first; i < type->param_count; slot += wj_slots_of(type->places[i++].letter)) {
         if (is_stack_place(type->places[i].slot) == in_memory) {
-            (type->places[i].letter == WJ_LETTER_V128 ? pass_vector : pass)(e, type->places[i].slot, slot, area);
+            if (type->places[i].letter == WJ_LETTER_V128) {
+                pass_vector(e, type->places[i].slot, slot, area);
+            } else {
+                pass(e, type, type->places[i].slot, slot, area);
+            }
         }
     }
 }
@@ -210,6 +230,7 @@ void wj_emit_call(stencil_emitter *e, const wj_callee *callee, const wj_signatur
         load(e, RDI, RAX, WJ_FUNC_REF_VMCTX);
         call_memory(e, RAX, WJ_FUNC_REF_CODE);
     }
+    e->alias_count = 0;
     wj_drop_operands(e);
     take_results(e, type, first);
     wj_load_registers(e);

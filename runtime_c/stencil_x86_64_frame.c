@@ -133,7 +133,18 @@ static void take_parameters(stencil_emitter *e)
     }
 }
 
-enum { MOST_SINGLE_LOCALS = 16 };
+enum { MOST_SINGLE_LOCALS = 32 };
+
+/* Slots of the frame, two at once where there are two: parameters are out of xmm0. */
+static void clear_slots(stencil_emitter *e, uint32_t first, uint32_t end)
+{
+    if (first < end) {
+        register_form(e, 0, false, 0x0f57, 0, 0); /* xorps */
+    }
+    for (uint32_t i = first; i < end; i += 2) {
+        (end - i == 1 ? store_float : store_vector)(e, 0, RBP, slot_at(e, i));
+    }
+}
 
 /* Locals begin as zeros. */
 static void clear_locals(stencil_emitter *e)
@@ -147,30 +158,44 @@ static void clear_locals(stencil_emitter *e)
         load_number(e, RCX, end - first);
         BYTES(e, 0xf3, 0x48, 0xab); /* rep stosq */
     }
+    uint32_t cleared = are_many ? end : first;
     for (uint32_t i = first; i < end; i++) {
         uint8_t where = e->registers[i];
         uint8_t number = where == IN_FRAME ? 0 : wj_register_number(where);
         if (where != IN_FRAME) { /* xor, or xorps */
             register_form(e, 0, false, where >= FIRST_FLOAT ? 0x0f57 : 0x31, number, number);
-        } else if (!are_many) {
-            memory_form(e, 0, true, 0xc7, 0, RBP, slot_at(e, i)); /* movq $0 */
-            word(e, 0);
         }
+    }
+    while (cleared < end) {
+        uint32_t from = cleared;
+        for (; from < end && e->registers[from] != IN_FRAME; from++) {
+        }
+        for (cleared = from; cleared < end && e->registers[cleared] == IN_FRAME; cleared++) {
+        }
+        clear_slots(e, from, cleared);
     }
 }
 
-/* How often the function was called: a report when it was often enough (wj_native_hot). */
+/* The low bits of a count of calls that are 0 once for so many, or some fewer. */
+static uint32_t mask_of(int32_t budget)
+{
+    return budget <= 1 ? 0 : (1u << (31 - (uint32_t)__builtin_clz((uint32_t)budget))) - 1;
+}
+
+/* How often the function was called: a report whenever it was often enough (wj_native_hot). */
 static void count_call(stencil_emitter *e)
 {
     const wj_interpreter_plan *plan = &e->of->plan;
     uint32_t position = e->function->function_index - plan->imported_function_count;
     load(e, RAX, RBX, WJ_VMCONTEXT_FUNCTIONS);
     int64_t counter = 8 * ((int64_t)WJ_COUNTERS * plan->function_count + position);
-    memory_form(e, 0, true, 0xff, 0, RAX, (int32_t)counter); /* incq */
-    load_address(e, &e->function->budget);
-    BYTES(e, 0x83, 0x28, 0x01); /* subl $1, (%rax) */
+    load(e, RCX, RAX, (int32_t)counter);
+    BYTES(e, 0x48, 0xff, 0xc1); /* inc %rcx */
+    store(e, RCX, RAX, (int32_t)counter);
+    BYTES(e, 0xf7, 0xc1); /* test $often, %ecx */
+    word(e, mask_of(plan->budget));
     uint32_t stub = wj_add_stub(e, STUB_HOT, 0);
-    jump_if(e, 0x8e, STUB_TARGET | stub); /* jle */
+    jump_if(e, 0x84, STUB_TARGET | stub); /* je */
     wj_return_here(e, stub);
 }
 
@@ -204,7 +229,10 @@ void wj_emit_prologue(stencil_emitter *e)
     clear_locals(e);
     count_call(e);
     load_base(e);
-    if (e->has_loops && !wj_counts_fuel(e)) {
+    if (e->counts_in_frame) {
+        memory_form(e, 0, false, 0xc7, 0, RBP, count_at(e)); /* movl */
+        word(e, (uint32_t)e->of->plan.budget);
+    } else if (e->has_loops && !wj_counts_fuel(e)) {
         load_number(e, RDI, (uint32_t)e->of->plan.budget);
     }
 }
@@ -215,7 +243,11 @@ void wj_count_iteration(stencil_emitter *e, uint32_t loop_offset)
         e->loop_offset = loop_offset;
         return;
     }
-    BYTES(e, 0xff, 0xcf); /* decl %edi */
+    if (e->counts_in_frame) {
+        memory_form(e, 0, false, 0xff, 1, RBP, count_at(e)); /* decl */
+    } else {
+        BYTES(e, 0xff, 0xcf); /* decl %edi */
+    }
     uint32_t stub = wj_add_stub(e, STUB_HOT, loop_offset);
     jump_if(e, 0x84, STUB_TARGET | stub); /* je */
     wj_return_here(e, stub);
@@ -260,7 +292,9 @@ void wj_emit_hot(stencil_emitter *e, const stencil_stub *stub, bool is_loop)
             e->code[hole] = (uint8_t)(e->count - hole - 1);
         }
     }
-    if (is_loop && !has_fuel) {
+    if (is_loop && e->counts_in_frame) {
+        memory_form(e, 0, false, 0x89, RDX, RBP, count_at(e));
+    } else if (is_loop && !has_fuel) {
         move(e, RDI, RDX); /* wj_hot_answer.budget, of which the lower half counts */
     }
     wj_load_registers(e);
