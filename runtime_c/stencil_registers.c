@@ -277,6 +277,10 @@ static void merge(allocator *a, uint32_t region)
             continue;
         }
         bool is_operand = at.slot >= local_count;
+        if (is_operand) { /* whoever uses it waits until it is made, and stored: a local was, often, long before */
+            at.weights[INTEGER] += at.weights[INTEGER] / 2;
+            at.weights[FLOAT] += at.weights[FLOAT] / 2;
+        }
         bool is_float = at.weights[FLOAT] > at.weights[INTEGER] || (!is_operand && a->e->is_vector[at.slot] != 0);
         if (is_operand || at.weights[INTEGER] / MIXED_SHARE >= at.weights[FLOAT]) {
             uint32_t weight = at.weights[INTEGER] + (is_float || is_operand ? 0 : at.weights[EITHER]);
