@@ -176,6 +176,13 @@ CASES = {
     ),
 }
 CPUS = ["x86-64-v2", "haswell", "skylake-avx512", None] if host_machine() == "x86_64" else ["generic", None]
+# Two settings of two each: both of each run, all pairs of them where there is time.
+DIAGONAL = [
+    (CPUS[0], "speed"),
+    (CPUS[-1], "speed_and_size"),
+    pytest.param(CPUS[0], "speed_and_size", marks=pytest.mark.slow),
+    pytest.param(CPUS[-1], "speed", marks=pytest.mark.slow),
+]
 CONFIGS = {
     **{f"speed-{cpu}": {"cpu": cpu} for cpu in CPUS},
     "size": {"opt_level": "speed_and_size"},
@@ -265,8 +272,7 @@ TWO_COUNTERS_INTEGERS = {
 }
 
 
-@pytest.mark.parametrize("opt_level", ["speed", "speed_and_size"])
-@pytest.mark.parametrize("cpu", [CPUS[0], CPUS[-1]])
+@pytest.mark.parametrize(("cpu", "opt_level"), DIAGONAL)
 def test_equal_addresses_that_the_code_generator_finds_lose_no_trap(cpu: str | None, opt_level: str) -> None:
     """Two counters of one loop: it makes them one, after `exact` has looked, and takes accesses for one access."""
     functions, sizes = [], {}
@@ -343,8 +349,7 @@ EQUAL_COUNTERS = {
 }
 
 
-@pytest.mark.parametrize("opt_level", ["speed", "speed_and_size"])
-@pytest.mark.parametrize("cpu", [CPUS[0], CPUS[-1]])
+@pytest.mark.parametrize(("cpu", "opt_level"), DIAGONAL)
 def test_choices_of_equal_counters_lose_no_trap(cpu: str | None, opt_level: str) -> None:
     """The code generator finds that both are the same, and that it need not load what decides between them."""
     functions, names = [], []
@@ -400,8 +405,7 @@ COPIED = {
 }
 
 
-@pytest.mark.parametrize("opt_level", ["speed", "speed_and_size"])
-@pytest.mark.parametrize("cpu", [CPUS[0], CPUS[-1]])
+@pytest.mark.parametrize(("cpu", "opt_level"), DIAGONAL)
 def test_copies_of_loops_that_branch_lose_no_trap(cpu: str | None, opt_level: str) -> None:
     functions = [
         f'(func (export "{name}") (param $n i32) (param $a i32) (local $i i32) (local $q i32) (local $x i32)'
@@ -636,15 +640,7 @@ STORES = {
 _TIMEOUT_SECONDS = 5.0  # of a loop that should trap at once
 
 
-@pytest.mark.parametrize(
-    ("cpu", "opt_level"),
-    [
-        (CPUS[0], "speed"),
-        (CPUS[-1], "speed_and_size"),
-        pytest.param(CPUS[0], "speed_and_size", marks=pytest.mark.slow),
-        pytest.param(CPUS[-1], "speed", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize(("cpu", "opt_level"), DIAGONAL)
 def test_stores_of_loops_without_end_trap(cpu: str | None, opt_level: str) -> None:
     """LLVM stores once, behind the loop, what each iteration stores at the same address (`promotion`)."""
     bodies = {}
@@ -676,9 +672,10 @@ def test_stores_of_loops_without_end_trap(cpu: str | None, opt_level: str) -> No
     assert not lost, lost
 
 
-def test_random_functions_trap_as_wasmtime_says() -> None:
+@pytest.mark.parametrize("count", [500, pytest.param(1500, marks=pytest.mark.slow)])
+def test_random_functions_trap_as_wasmtime_says(count: int) -> None:
     """A short run of `python -m tests.fuzz.lost_traps`."""
-    assert lost_traps.run(1500, 5, ["optimized"], runnable(lost_traps.CPUS)[-1:], 100) == []
+    assert lost_traps.run(count, 5, ["optimized"], runnable(lost_traps.CPUS)[-1:], 100) == []
 
 
 @pytest.mark.parametrize("opt_level", ["speed", "speed_and_size"])
