@@ -307,6 +307,7 @@ OPERANDS = """(module
 )"""
 
 
+@pytest.mark.part(2)
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [("swap", (1, 2))]

@@ -64,6 +64,7 @@ OFFSETS = (0, 1, 8, PAGE - 8, PAGE, 2 * GIB - 8, 2 * GIB - 7, 2 * GIB, 4 * GIB -
 WIDE_OFFSETS = (4 * GIB, 1 << 40, 1 << 47, 1 << 63, (1 << 64) - PAGE, (1 << 64) - 8, (1 << 64) - 1)
 
 
+@pytest.mark.part(2)
 @pytest.mark.parametrize("memory", ["1 2", "i64 1 2", "5 (pagesize 1)", "i64 5 (pagesize 1)", "0", "i64 0"])
 def test_every_access_ends_where_the_memory_does(config: Config, memory: str) -> None:
     bits = 64 if "i64" in memory else 32

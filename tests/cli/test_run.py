@@ -83,6 +83,7 @@ def test_wrong_invocations_are_explained(
     assert "Traceback" not in done.stderr and done.stdout == ""
 
 
+@pytest.mark.part(2)
 @pytest.mark.parametrize(
     "policy", [[], ["--explicit-checks"], ["-O0"], ["-O", "s"]], ids=["guard", "explicit", "O0", "Os"]
 )

@@ -88,6 +88,7 @@ def reference_engine() -> Any:
     return engine_of(wasmtime)
 
 
+@pytest.mark.part(2)
 @pytest.mark.parametrize(("tier", "guarded"), TIERS, ids=["optimized", "baseline", "auto", "explicit checks"])
 def test_bulk_instructions_look_before_the_first_byte(reference_engine: Any, tier: str, guarded: bool) -> None:
     """300 fills of 65 MB ran to their end on 100 units of fuel: only loops and calls looked at what was charged."""
@@ -197,6 +198,7 @@ def test_what_is_left_after_a_trap_does_not_depend_on_the_tier(name: str) -> Non
     assert left[0] == left[1] == left[2]
 
 
+@pytest.mark.part(2)
 @pytest.mark.parametrize("tier", ["optimized", "baseline", "auto"])
 @pytest.mark.parametrize("name", START_FUNCTIONS)
 def test_a_start_function_takes_what_it_takes_with_wasmtime(reference_engine: Any, tier: str, name: str) -> None:

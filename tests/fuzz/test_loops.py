@@ -87,6 +87,7 @@ def test_random_loops_behave_as_in_wasmtime(tier: str) -> None:
     batch.close()
 
 
+@pytest.mark.part(2)
 @pytest.mark.parametrize("kind", ["hot", "hot-fuel", "hot-epoch", "hot-explicit", "hot-canonical", *STENCILS])
 def test_loops_go_on_in_other_code_in_the_middle(kind: str) -> None:
     made = make(5, calls=8, functions=16)

@@ -17,6 +17,7 @@ from wasmjit.compile import tail_calls
 SEEDS = pytest.mark.parametrize("num_seeds", [2, pytest.param(16, marks=pytest.mark.slow)])
 
 
+@pytest.mark.part(3)
 @SEEDS
 @pytest.mark.parametrize("unit_bytes", [300, 96 << 10])
 @pytest.mark.parametrize(

@@ -91,6 +91,7 @@ class Bodies:
 CONFIGS = [("none", None), *(("speed", cpu) for cpu in CPUS)]
 
 
+@pytest.mark.part(2)
 @pytest.mark.parametrize(
     "part",
     [pytest.param(None, marks=pytest.mark.slow), *range(len(CONFIGS))],

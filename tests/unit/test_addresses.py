@@ -184,6 +184,7 @@ def mistakes(tree: ast.Module, file: str) -> list[str]:
 ATTRIBUTES_OF_OTHERS = {("_Interpreter.find", "_native")}
 
 
+@pytest.mark.part(2)
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_addresses_of_stores_are_used_in_one_way(path: Path) -> None:
     file = f"{path.parent.name}/{path.name}"

@@ -141,7 +141,7 @@ ENDLESS = (
 )
 
 
-@pytest.mark.part(2)
+@pytest.mark.part(4)
 @pytest.mark.parametrize("name", [name for name in TANGLED if name not in (*ENDLESS, "memory_sizes")])
 def test_what_is_left_as_it_is_does_the_same(name: str) -> None:
     wasm, tangled = large_shape(name)
@@ -352,6 +352,7 @@ def test_a_signal_handler_makes_modules_while_code_is_made_that_nobody_wants(tie
             deadline.check()
 
 
+@pytest.mark.part(2)
 @pytest.mark.parametrize("tier", ["auto", "baseline", "optimized"])
 @pytest.mark.parametrize("name", ["additions", "switch", "data_segments", "element_entries"])
 def test_validation_and_generation_look_at_the_clock(monkeypatch: pytest.MonkeyPatch, tier: str, name: str) -> None:

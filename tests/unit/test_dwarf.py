@@ -40,6 +40,7 @@ def readelf_rows(path: Path) -> list[tuple[int, int]]:
     return rows
 
 
+@pytest.mark.part(2)
 @pytest.mark.skipif(shutil.which("readelf") is None, reason="readelf is missing")
 @pytest.mark.parametrize(("machine", "version", "opt"), CASES)
 def test_agrees_with_readelf(objects: Any, machine: str, version: int, opt: int, tmp_path: Path) -> None:

@@ -327,6 +327,7 @@ def both(options: dict[str, Any], text: str, calls: Sequence[Call]) -> tuple[lis
     return ours, expected(text, tuple(calls), fuel, "nan_canonicalization" in options)
 
 
+@pytest.mark.part(2)
 @pytest.mark.usefixtures("no_compiler")
 def test_every_special_row_does_in_the_interpreter_what_it_does_in_wasmtime(first_code: dict[str, Any]) -> None:
     wasm = wat2wasm(REACHED)

@@ -79,8 +79,15 @@ def test_every_row_computes_as_wasmtime(first_tier: bool, deterministic: bool, c
     assert not different, "\n".join(different)
 
 
-@pytest.mark.parametrize("cpu", [None, *(["x86-64-v2"] if IS_X86 else [])])
-@pytest.mark.parametrize("deterministic", [False, True], ids=["", "deterministic"])
+@pytest.mark.parametrize(
+    ("deterministic", "cpu"),
+    [
+        (True, None),
+        (False, "x86-64-v2" if IS_X86 else None),
+        pytest.param(True, "x86-64-v2" if IS_X86 else None, marks=pytest.mark.slow),
+        pytest.param(False, None, marks=pytest.mark.slow),
+    ],
+)
 def test_every_row_computes_as_in_optimised_code(deterministic: bool, cpu: str | None, monkeypatch: Any) -> None:
     """Relaxed rows included, on whatever processor: an engine has one result for them."""
     monkeypatch.setattr(thresholds, "INTERPRETER_BUDGET", NEVER)

@@ -473,6 +473,7 @@ def test_code_to_stay_in_has_a_copy_for_each_loop_around(loop: int) -> None:
     assert len(re.findall(r"^start\.\d:$", text, re.MULTILINE)) == [0, 2, 2, 2, 2, 4][loop]
 
 
+@pytest.mark.part(2)
 @LEVELS
 @OPTIMISED
 @pytest.mark.parametrize("loop", [0, 1, 2])

@@ -70,6 +70,7 @@ def test_opcode_is_the_one_wasm_tools_writes(op: Op) -> None:
     assert code(op).startswith(bytes([0xFD, sub]) if sub < 0x80 else bytes([0xFD, sub & 0x7F | 0x80, sub >> 7]))
 
 
+@pytest.mark.part(3)
 @pytest.mark.parametrize("target", [None, "x86_64-linux-gnu", "aarch64-linux-gnu"])
 @pytest.mark.parametrize("level", ["none", "speed"])
 @pytest.mark.parametrize("deterministic", [False, True])

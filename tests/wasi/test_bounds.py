@@ -201,6 +201,7 @@ def directory(request: pytest.FixtureRequest, tmp_path: Path, module: Module) ->
     return program_of(module, config), names, lambda name: (tmp_path / name).touch(), remove
 
 
+@pytest.mark.part(2)
 @pytest.mark.parametrize("directory", KINDS, indirect=True)
 @pytest.mark.parametrize("size", [100, 300, 4096, 60_000])
 def test_reading_on_gives_each_entry_once(directory: Any, size: int) -> None:

@@ -292,6 +292,7 @@ WAYS_TO_A_FILE = {
 }
 
 
+@pytest.mark.part(2)
 @pytest.mark.parametrize("way", WAYS_TO_A_FILE)
 def test_no_name_is_a_file_outside(guest: Guest, place: Path, way: str) -> None:
     path, code = WAYS_TO_A_FILE[way]
@@ -535,6 +536,7 @@ CHANGES_OF_A_FILE: dict[str, Callable[[Guest, int], Errno]] = {
 }
 
 
+@pytest.mark.part(2)
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_read_only_directory_stays_as_it_is(guest: Guest, place: Path, change: str) -> None:
     before = fingerprint(place, but=())
