@@ -77,6 +77,8 @@ def initialise(all_targets: bool) -> None:
     llvm.initialize_native_asmparser()
 
 
+# To look at this machine takes a tenth of what a small function takes.
+@functools.lru_cache(maxsize=32)
 def resolve_target(triple: str | None, cpu: str | None, features: str | None) -> tuple[str, str, str]:
     """The triple, CPU name and feature string that a Config's options mean on this machine."""
     if triple is None:
