@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from .. import abi
 from ..errors import TRAPS, CompileError
 from ..wasm.types import FuncType
-from . import limits
+from . import fetched, limits
 from .unit_state import UnitState
 
 TRAP_NUMBERS = {trap.name: trap.number for trap in TRAPS}
@@ -79,6 +79,7 @@ class Emitter:
 
         Where memories are shared it is a copy that LLVM knows nothing of. It may have come from a load of shared
         memory, and LLVM might load it once more behind the check, when another thread has written something else.
+        What comes from no load loses it at the end (`fetched`).
         """
         if not self.unit.shares_memory or value[0] != "%":
             return value
@@ -86,17 +87,17 @@ class Emitter:
         if known is not None:
             return known[0]
         name = self.fresh()
-        self.lines.append(f'  {name} = call {llvm} asm "", "=r,0"({llvm} {value}) #2')
+        self.lines.append(f'  {name} = call {llvm} asm "", "=r,0"({llvm} {value}) #2 {fetched.MARK}')
         self.fetched[value] = self.fetched[name] = (name, len(self.lines) - 1)
         return name
 
     def forget_fetched(self, mark: int) -> None:
         """Forgets those copies that were made from line `mark` on."""
-        fetched = self.fetched
-        while fetched:  # in the order of their lines
-            value, entry = fetched.popitem()
+        known = self.fetched
+        while known:  # in the order of their lines
+            value, entry = known.popitem()
             if entry[1] < mark:
-                fetched[value] = entry
+                known[value] = entry
                 break
 
     # ---- what gets too large ----

@@ -13,7 +13,21 @@ from ..wasm.body_facts import BodyFacts
 from ..wasm.lowering import IF, LOOP, Frame
 from ..wasm.ops import MAKES_NANS, Op
 from ..wasm.types import F32, F64, V128, llvm_type
-from . import atomics, calls, hand_over, landings, limits, lower, memory, metering, references, simd, tables, tail_calls
+from . import (
+    atomics,
+    calls,
+    fetched,
+    hand_over,
+    landings,
+    limits,
+    lower,
+    memory,
+    metering,
+    references,
+    simd,
+    tables,
+    tail_calls,
+)
 from .atomics import AtomicEmitter
 from .emit import phi
 from .hand_over import HandingEmitter
@@ -560,6 +574,8 @@ class FunctionLowering(TailCallingEmitter, HandingEmitter, VectorEmitter, Atomic
             head.append(self.stack_check(locals_bytes if large else 0))
         head.extend(self.prologue.values())
         text = self.assembled("\n".join(head), num_locals=len(used))
+        if self.unit.shares_memory:
+            text = fetched.without_needless_copies(text)
         if len(used) * self.num_edges <= MAX_PROMOTED:
             return text
         self.lines.clear()  # as much memory as that takes

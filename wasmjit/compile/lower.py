@@ -166,8 +166,10 @@ def divide(lowering: NumericEmitter, row: Op, a: str, b: str, at: int) -> str:
     operation = {"div_s": "sdiv", "div_u": "udiv", "rem_s": "srem", "rem_u": "urem"}[row.name[4:]]
     lowering.anchor_values((a,), row.params)  # all behind the checks is dead if LLVM finds that they always trap
     lowering.anchor_waiting(operands=1)
-    a, b = lowering.fetched_once(a, llvm), lowering.fetched_once(b, llvm)  # the processor traps by itself, too
+    b = lowering.fetched_once(b, llvm)  # the processor traps by itself, too
     constant = None if b[0] == "%" or b == "poison" else int(b)
+    if operation == "sdiv" and constant in (None, -1):
+        a = lowering.fetched_once(a, llvm)
     if constant is None or constant == 0:
         zero = lowering.fresh()
         lowering.lines.append(f"  {zero} = icmp eq {llvm} {b}, 0")

@@ -1,0 +1,1 @@
+"""What threads and shared memories give and cost."""
