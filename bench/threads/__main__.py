@@ -4,7 +4,7 @@
 
 PART is `parallel` (throughput of two threads, time to start one: by the clock, so they take two processors that nobody
 else uses, or `chrt -f 1` in front), `atomics` and `kernels` (processor time; NAMEs are kernels). What is measured takes
-the place of what was there in ``results.json`` and ``README.md`` of DIRECTORY (bench/results/threads).
+the place of what was there in ``results.json`` and ``README.md`` of DIRECTORY (bench/results/threads), by kernels.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _UNITS = {"turn": "us"}
 _KERNEL_RATIOS = ("shared_by_own", "ratio", "shared_ratio")
 
 
-def _parallel(rounds: int, _: list[str]) -> dict[str, Any]:
+def _parallel(rounds: int) -> dict[str, Any]:
     ratios = parallel.throughput(rounds)
     quartiles = {name: statistics.quantiles(values, n=4) for name, values in ratios.items()}
     return {"throughput": quartiles, "spawn_us": parallel.spawn_microseconds()}
 
 
-def _atomics(rounds: int, _: list[str]) -> dict[str, Any]:
+def _atomics(rounds: int) -> dict[str, Any]:
     apis = {name: importlib.import_module(name) for name in atomics.PACKAGES}
     taken = atomics.measure(rounds, apis)
     return {
@@ -43,15 +43,15 @@ def _atomics(rounds: int, _: list[str]) -> dict[str, Any]:
     }
 
 
-def _kernels(rounds: int, names: list[str]) -> dict[str, Any]:
+def _kernels(rounds: int, names: list[str], before: list[dict[str, Any]]) -> dict[str, Any]:
     apis = {name: importlib.import_module(name) for name in atomics.PACKAGES}
-    rows = []
+    rows = {row["kernel"]: row for row in before}
     for row in kernels.measure(names, rounds, apis):
-        rows.append(row)
+        rows[row["kernel"]] = {**row, "rounds": rounds}
         print(
             f"{row['kernel']:<13} {row['shared_by_own']:.3f} {row['ratio']:.2f} {row['shared_ratio']:.2f}", flush=True
         )
-    return {"rows": rows}
+    return {"rows": [rows[name] for name in sorted(rows)]}
 
 
 def _taken(part: dict[str, Any]) -> str:
@@ -100,17 +100,18 @@ def _kernels_lines(part: dict[str, Any]) -> list[str]:
         if chosen:
             own, ratio, shared = (figures.geometric_mean(row[key] for row in chosen) for key in _KERNEL_RATIOS)
             name = "vectorisable" if wanted else "others"
-            means.append(f"| {name} ({len(chosen)}) | {own:.3f} | {ratio:.2f} | {shared:.2f} |")
+            means.append(f"| {name} ({len(chosen)}) | {own:.3f} | {ratio:.2f} | {shared:.2f} | |")
     return [
         *lines,
         "Least processor time of each. The module with its memory shared, by the module as it is; and wasmjit by"
         " wasmtime, without and with a shared memory. Layout moves branchy kernels by 10 % and more, either way.",
         "",
-        "| kernel | shared by own | by wasmtime | both shared |",
-        "|---|---:|---:|---:|",
+        "| kernel | shared by own | by wasmtime | both shared | rounds |",
+        "|---|---:|---:|---:|---:|",
         *means,
         *(
             f"| {row['kernel']} | {row['shared_by_own']:.3f} | {row['ratio']:.2f} | {row['shared_ratio']:.2f} |"
+            f" {row['rounds']} |"
             for row in rows
         ),
         "",
@@ -143,12 +144,14 @@ def main(arguments: Sequence[str]) -> int:
     for name in options.parts.split(","):
         part = {**occasion("threads", arguments), "rounds": options.rounds}
         if name == "atomics":
-            part["ns"] = _atomics(options.rounds, options.names)
+            part["ns"] = _atomics(options.rounds)
+        elif name == "parallel":
+            part.update(_parallel(options.rounds))
         else:
-            part.update((_parallel if name == "parallel" else _kernels)(options.rounds, options.names))
+            part.update(_kernels(options.rounds, options.names, results.get(name, {}).get("rows", [])))
         results[name] = part
         file.write_text(figures.text(results))
-        (options.output / "README.md").write_text(report(results))
+        (options.output / "README.md").write_text(report(json.loads(file.read_text())))
         if name != "kernels":
             print("\n".join(_PAGES[name](part)))
     return 0
