@@ -224,6 +224,12 @@ bool wj_emit_mask(stencil_emitter *e, const uint32_t *word)
     return false;
 }
 
+bool wj_emit_division_by(stencil_emitter *e, const uint32_t *word)
+{
+    (void)e, (void)word;
+    return false;
+}
+
 bool wj_emit_zero(stencil_emitter *e, uint8_t place)
 {
     (void)e, (void)place;

@@ -288,9 +288,11 @@ WJ_INTERNAL void wj_fill_hole(stencil_emitter *e, size_t place, const wj_stencil
 /* Has an instruction that reads a slot at a hole read a constant instead. */
 WJ_INTERNAL void wj_fill_with_constant(stencil_emitter *e, size_t place, uint64_t value);
 /* What the processor does better than stencils. A comparison and the next word, a select that nothing else leads to: how many words
- * that has; 0: there is no instruction for both. The low bits of a value; 0 in a register of integers: false, if there is none. */
+ * that has; 0: there is no instruction for both. The low bits of a value; a division by a constant;
+ * 0 in a register of integers: false, if there is none. */
 WJ_INTERNAL uint32_t wj_emit_fused_select(stencil_emitter *e, const uint32_t *word, const uint32_t *select);
 WJ_INTERNAL bool wj_emit_mask(stencil_emitter *e, const uint32_t *word);
+WJ_INTERNAL bool wj_emit_division_by(stencil_emitter *e, const uint32_t *word);
 WJ_INTERNAL bool wj_emit_zero(stencil_emitter *e, uint8_t place);
 /* Loads a constant into a register of floats. */
 WJ_INTERNAL void wj_emit_float_constant(stencil_emitter *e, uint8_t where, uint64_t value);
@@ -351,6 +353,8 @@ WJ_INTERNAL uint32_t wj_random(stencil_emitter *e);
 WJ_INTERNAL void wj_set_region(stencil_emitter *e, uint32_t region);
 /* Where an operand will be that is made now: a register if one is free, rather the one that is `wanted` (0: none). */
 WJ_INTERNAL uint8_t wj_place_operand(stencil_emitter *e, uint32_t slot, bool is_float, uint8_t wanted);
+/* A register that nothing is in, and is not `taken`; then it is. IN_FRAME: there is none. */
+WJ_INTERNAL uint8_t wj_free_place(stencil_emitter *e, bool is_float, uint32_t *taken);
 static inline bool wj_is_operand(const stencil_emitter *e, uint32_t slot)
 {
     return slot >= e->function->local_count;

@@ -62,6 +62,17 @@ static uint32_t free_registers(const stencil_emitter *e, bool is_float)
     return usable & ~e->occupied;
 }
 
+uint8_t wj_free_place(stencil_emitter *e, bool is_float, uint32_t *taken)
+{
+    uint32_t free = free_registers(e, is_float) & ~*taken;
+    if (free == 0 || (e->of->plan.register_seed != 0 && wj_random(e) % 4 == 0)) {
+        return IN_FRAME;
+    }
+    uint32_t found = first_of(free);
+    *taken |= 1u << found;
+    return place_of(found);
+}
+
 /* A register of a class that is free, rather `wanted`, or that has a copy; NO_SLOT. */
 static uint32_t find_register(stencil_emitter *e, bool is_float, uint8_t wanted)
 {

@@ -178,6 +178,22 @@ static bool takes_pooled(uint32_t number)
     return is_between(number, WJ_STENCIL_F32_ADD, WJ_STENCIL_F32_DIV) || is_between(number, WJ_STENCIL_F64_ADD, WJ_STENCIL_F64_DIV);
 }
 
+/* What is in a register of one class, for an instruction that wants the other: where it is then, which is free once more
+ * behind that instruction; IN_FRAME. */
+static uint8_t other_class(stencil_emitter *e, uint32_t slot, uint32_t *taken)
+{
+    uint8_t from = e->registers[slot];
+    uint8_t to = e->has_vectors ? IN_FRAME : wj_free_place(e, from < FIRST_FLOAT, taken);
+    if (to == IN_FRAME) {
+        wj_store_register(e, slot);
+    } else {
+        uint32_t number = from < FIRST_FLOAT ? WJ_STENCIL_COPY_TO_FLOAT : WJ_STENCIL_COPY_FROM_FLOAT;
+        uint32_t slots[] = {slot, slot};
+        wj_copy_stencil(e, &(stencil_row){.number = number, .slots = slots}, (const uint8_t[MOST_PLACES]){to, from});
+    }
+    return to;
+}
+
 /* Where the operands of a row are: a register's place for each that is in one of its class; IN_FRAME. */
 static void find_operands(stencil_emitter *e, stencil_row *of, uint8_t *places)
 {
@@ -185,6 +201,7 @@ static void find_operands(stencil_emitter *e, stencil_row *of, uint8_t *places)
     uint32_t first = operation->has_result;
     uint32_t count = operation->operand_count;
     uint32_t floats = operation->floats;
+    uint32_t taken = 0; /* registers */
     for (uint32_t i = first; i < count && e->constant_count != 0; i++) {
         if (e->registers[of->slots[i]] != NOWHERE) {
             continue;
@@ -201,8 +218,7 @@ static void find_operands(stencil_emitter *e, stencil_row *of, uint8_t *places)
         bool is_float = (floats >> i & 1) != 0;
         places[i] = e->registers[of->slots[i]];
         if (places[i] != IN_FRAME && is_float != (places[i] >= FIRST_FLOAT)) {
-            wj_store_register(e, of->slots[i]);
-            places[i] = IN_FRAME;
+            places[i] = other_class(e, of->slots[i], &taken);
         }
     }
     for (uint32_t i = first; i < count && of->uses; i++) {
@@ -534,6 +550,9 @@ static void emit_move(stencil_emitter *e, uint32_t to, uint32_t from, uint32_t c
 static void emit_division(stencil_emitter *e, const stencil_instruction *found, const uint32_t *word, uint32_t target)
 {
     bool branches = *word >= WJ_OP_BRANCH_I32_EQ;
+    if (!branches && wj_emit_division_by(e, word)) {
+        return;
+    }
     uint32_t plain = branches ? *word - WJ_OP_BRANCH_I32_EQ_IMMEDIATE : *word - WJ_OP_I32_EQ_IMMEDIATE;
     bool is_wide = is_between(plain, WJ_OP_I64_DIV_S - WJ_OP_I32_EQ, WJ_OP_I64_REM_U - WJ_OP_I32_EQ);
     uint64_t value = is_wide ? (uint64_t)(int64_t)(int32_t)found->constant : found->constant;

@@ -188,6 +188,112 @@ bool wj_emit_mask(stencil_emitter *e, const uint32_t *word)
     return true;
 }
 
+/* ---- division by a constant: multiplication by its inverse ---- */
+
+typedef enum { DIV_S, DIV_U, REM_S, REM_U } division; /* in the order of the rows */
+_Static_assert(WJ_OP_I32_DIV_U - WJ_OP_I32_DIV_S == DIV_U && WJ_OP_I32_REM_S - WJ_OP_I32_DIV_S == REM_S &&
+                   WJ_OP_I32_REM_U - WJ_OP_I32_DIV_S == REM_U && WJ_OP_I64_DIV_S - WJ_OP_I32_DIV_S == REM_U + 1,
+               "as those");
+
+/* mov $, %rax; mul %rcx; and the quotient is in rdx, shifted. */
+static void multiply_high(stencil_emitter *e, uint64_t factor, uint8_t shift)
+{
+    BYTES(e, 0x48, 0xb8);
+    bytes(e, &factor, sizeof factor);
+    BYTES(e, 0x48, 0xf7, 0xe1);
+    if (shift != 0) {
+        BYTES(e, 0x48, 0xc1, 0xea, shift); /* shr $, %rdx */
+    }
+}
+
+/* The factor whose product with any number of 64 bits has the quotient above its low 64 + `shift` bits: it is above
+ * 2^(64 + shift) / divisor by less than 2^shift / divisor. False: it would have more than 64 bits. */
+static bool wide_inverse(uint64_t divisor, uint64_t *factor, uint8_t *shift)
+{
+    for (*shift = 0; *shift < 32; ++*shift) {
+        unsigned __int128 power = (unsigned __int128)1 << (64 + *shift);
+        unsigned __int128 found = power / divisor + 1;
+        if (found > UINT64_MAX) {
+            return false;
+        }
+        if (found * divisor - power <= (uint64_t)1 << *shift) {
+            *factor = (uint64_t)found;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What is in rcx, of 32 bits with its sign in all 64, by a divisor of at least 2; the quotient is in eax. The factor is above
+ * 2^(31 + log) / divisor by no more than 2^log / divisor, where 2^log is at least the divisor: so that product, rounded down, is
+ * right for what is not negative, and 1 too low for what is. It has less than 63 bits and a sign. */
+static void divide_signed(stencil_emitter *e, uint32_t divisor)
+{
+    uint8_t log = (uint8_t)(32 - __builtin_clz(divisor - 1));
+    uint32_t factor = (uint32_t)(((uint64_t)1 << (31 + log)) / divisor + 1);
+    load_number(e, RAX, factor);
+    register_form(e, 0, true, 0x0faf, RAX, RCX);          /* imul */
+    BYTES(e, 0x48, 0xc1, 0xf8, (uint8_t)(31 + log));      /* sar $, %rax */
+    register_form(e, 0, false, 0x89, RCX, RDX);           /* mov */
+    BYTES(e, 0xc1, 0xea, 31);                             /* shr $31, %edx */
+    register_form(e, 0, false, 0x01, RDX, RAX);           /* add */
+}
+
+/* Takes so many times the quotient, in a register, away from what is in rcx. */
+static void take_away(stencil_emitter *e, bool is_wide, uint8_t quotient, int32_t divisor)
+{
+    register_form(e, 0, is_wide, 0x69, quotient, quotient); /* imul */
+    word(e, (uint32_t)divisor);
+    register_form(e, 0, is_wide, 0x29, quotient, RCX); /* sub */
+}
+
+bool wj_emit_division_by(stencil_emitter *e, const uint32_t *word)
+{
+    uint32_t number = *word - WJ_OP_I32_DIV_S_IMMEDIATE;
+    bool is_wide = number > REM_U;
+    division kind = (division)(number % (REM_U + 1));
+    bool is_signed = kind == DIV_S || kind == REM_S;
+    int32_t divisor = (int32_t)word[3];
+    uint64_t factor = 0;
+    uint8_t shift = 0;
+    if (number > 2 * REM_U + 1 || divisor == INT32_MIN || (divisor >= -1 && divisor <= 1) || (is_wide && (is_signed || divisor < 0)) ||
+        (is_wide && !wide_inverse((uint64_t)divisor, &factor, &shift)) || is_in_float_register(e, word[2]) ||
+        (wj_is_pinned(e, word[1]) && is_in_float_register(e, word[1]))) {
+        return false;
+    }
+    wj_load_constant(e, word[2], false);
+    uint8_t from = e->registers[word[2]];
+    uint32_t opcode = is_signed ? 0x63 : 0x8b; /* movslq, mov */
+    if (from == IN_FRAME) {
+        memory_form(e, 0, is_wide || is_signed, opcode, RCX, RBP, slot_at(e, word[2]));
+    } else {
+        register_form(e, 0, is_wide || is_signed, opcode, RCX, wj_register_number(from));
+    }
+    use(e, word[2]);
+    uint8_t place = place_for(e, word[1], wj_is_operand(e, word[2]) ? from : IN_FRAME);
+    uint8_t quotient = RDX;
+    if (is_signed) {
+        divide_signed(e, divisor < 0 ? (uint32_t)-divisor : (uint32_t)divisor);
+        quotient = RAX;
+        if (divisor < 0) {
+            BYTES(e, 0xf7, 0xd8); /* neg %eax */
+        }
+    } else if (is_wide) {
+        multiply_high(e, factor, shift);
+    } else { /* above 2^64 / divisor by at most 1, so that less than 1 / divisor is added to the quotient of 32 bits */
+        multiply_high(e, UINT64_MAX / (uint32_t)divisor + 1, 0);
+    }
+    bool is_rest = kind == REM_S || kind == REM_U;
+    if (is_rest) {
+        take_away(e, is_wide, quotient, divisor);
+    }
+    uint8_t to = place == IN_FRAME ? RAX : wj_register_number(place);
+    register_form(e, 0, is_wide, 0x89, is_rest ? RCX : quotient, to); /* mov; what is above 32 bits becomes zeros */
+    finish(e, word[1], place);
+    wj_note_narrow(e, word[1], !is_wide);
+    return true;
+}
+
 bool wj_emit_zero(stencil_emitter *e, uint8_t place)
 {
     uint8_t number = wj_register_number(place);

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -140,3 +140,78 @@ def test_low_bits_of_a_value_are_right(seed: int, monkeypatch: pytest.MonkeyPatc
             for name in ("0", "1", "0 set", "1 set"):
                 for value in (signed(each, bits) for each in INTERESTING):
                     assert exports[f"{letter} {mask} {name}"](store, value) == value & mask, (letter, mask, name, value)
+
+
+DIVISORS = (
+    2,
+    3,
+    5,
+    6,
+    7,
+    8,
+    10,
+    11,
+    100,
+    641,
+    1000,
+    65535,
+    65537,
+    1 << 20,
+    1000000007,
+    (1 << 31) - 1,
+    -2,
+    -3,
+    -10,
+    -65537,
+    1,
+    -1,
+)
+
+
+def quotient(a: int, b: int, bits: int, is_signed: bool, is_rest: bool) -> int:
+    if not is_signed:
+        a, b = unsigned(a, bits), unsigned(b, bits)
+        return signed(a % b if is_rest else a // b, bits)
+    found = abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
+    return a - b * found if is_rest else found
+
+
+def check_divisions(divisors: Sequence[int], count: int, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thresholds, "REGISTER_SEED", seed)
+    some = random.Random(seed)
+    texts = []
+    cases = []
+    for letter, bits in BITS.items():
+        for divisor in divisors:
+            for kind in ("div_s", "div_u", "rem_s", "rem_u"):
+                name = f"{letter} {kind} {divisor}"
+                value = f"({letter}.{kind} (local.get $a) ({letter}.const {divisor}))"
+                if some.randrange(2):
+                    value = f"(local.set $z {value.replace('(local.get $a)', '(local.get $z)')}) (local.get $z)"
+                    value = f"(local.set $z ({letter}.add (local.get $a) ({letter}.const 0))) {value}"
+                texts.append(
+                    f'(func (export "{name}") (param $a {letter}) (result {letter}) (local $z {letter}) {value})'
+                )
+                cases.append((name, bits, divisor, kind))
+    store, exports = exports_of("(module " + "\n".join(texts) + ")")
+    for name, bits, divisor, kind in cases:
+        near = [divisor * some.randrange(-9, 9) + more for more in (-1, 0, 1)]
+        for value in (*INTERESTING, *near, *(some.getrandbits(bits) for _ in range(count))):
+            a = signed(value, bits)
+            if divisor == -1 and a == -1 << (bits - 1):
+                continue
+            expected = quotient(a, divisor, bits, kind[-1] == "s", kind[:3] == "rem")
+            assert exports[name](store, a) == expected, (name, a)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_divisions_by_constants_are_right(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_divisions(DIVISORS, 5, seed, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10))
+def test_divisions_by_many_constants_are_right(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    some = random.Random(seed)
+    divisors = {some.getrandbits(some.randrange(1, 31)) + 1 for _ in range(100)}
+    check_divisions(sorted(divisors | {-each for each in divisors}), 300, seed, monkeypatch)
