@@ -33,7 +33,8 @@ PAGES: dict[str, tuple[str, list[str]]] = {
     "externs": ("Memory, Table, Global", ["Memory", "SharedMemory", "Table", "Global", "Tag"]),
     "values": (
         "Values and types",
-        "Val ValType FuncType GlobalType MemoryType TableType TagType Limits ImportType ExportType".split(),
+        "Val ValType FuncType GlobalType MemoryType TableType TagType Limits ImportType ExportType"
+        " HeapType StructType ArrayType FieldType".split(),
     ),
     "wasi": (
         "WASI",

@@ -35,9 +35,9 @@ from .runtime.store import Store, Storelike
 from .runtime.thread_pool import ThreadPool
 from .runtime.trap import ExitTrap, Frame, Trap, TrapCode
 from .runtime.typed import TypedFunc
+from .runtime.value_types import ArrayType, FieldType, FuncType, HeapType, StructType, ValType
 from .runtime.values import (
     ExportType,
-    FuncType,
     GlobalType,
     ImportType,
     Limits,
@@ -45,7 +45,6 @@ from .runtime.values import (
     TableType,
     TagType,
     Val,
-    ValType,
 )
 from .version import VERSION as __version__
 from .wasi.clocks import VirtualClock
@@ -60,6 +59,7 @@ WasmtimeError = WasmError
 StoreContext = Caller
 
 __all__ = [
+    "ArrayType",
     "ArtifactError",
     "Caller",
     "ClosedError",
@@ -70,6 +70,7 @@ __all__ = [
     "Engine",
     "ExitTrap",
     "ExportType",
+    "FieldType",
     "FilePerms",
     "Frame",
     "FsspecFS",
@@ -78,6 +79,7 @@ __all__ = [
     "FunctionTier",
     "Global",
     "GlobalType",
+    "HeapType",
     "ImportType",
     "Instance",
     "InstanceExports",
@@ -100,6 +102,7 @@ __all__ = [
     "Store",
     "StoreContext",
     "Storelike",
+    "StructType",
     "Table",
     "TableType",
     "Tag",

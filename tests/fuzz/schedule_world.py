@@ -18,13 +18,16 @@ import numpy
 
 import wasmjit
 from wasmjit import (
+    ArrayType,
     Caller,
     Config,
     Engine,
+    FieldType,
     Func,
     FuncType,
     Global,
     GlobalType,
+    HeapType,
     Instance,
     Limits,
     Linker,
@@ -34,6 +37,7 @@ from wasmjit import (
     Module,
     SharedMemory,
     Store,
+    StructType,
     Table,
     TableType,
     Tag,
@@ -47,6 +51,7 @@ from wasmjit import (
 from wasmjit.wasi.constants import WasiError
 
 I32, I64, F64, EXTERNREF, FUNCREF = (getattr(ValType, name)() for name in ("i32", "i64", "f64", "externref", "funcref"))
+BYTES = ArrayType(FieldType("i8"), None, False)
 MARK = 0x5A  # all bytes in memories are this or 0
 NUMBERS = (41, 42, 43)  # all that is in globals of i32
 MOST_FUEL = 1_000_000
@@ -190,6 +195,10 @@ class World:
             MemoryType: [MemoryType(Limits(1, 2))],
             TagType: [TagType(FuncType([I32], []))],
             ValType: [I32],
+            HeapType: [HeapType("any"), HeapType(BYTES)],
+            FieldType: [FieldType(I32), FieldType("i8")],
+            StructType: [StructType([FieldType(I32)], None, False)],
+            ArrayType: [BYTES],
             wasmjit.ImportType: list(self.module.imports),
             wasmjit.ExportType: list(self.module.exports),
             wasmjit.ModuleExport: [self.module.get_export_index("add")],
@@ -263,6 +272,7 @@ class World:
 
 
 COPIED = {ValType, FuncType, GlobalType, TableType, MemoryType, TagType, wasmjit.ImportType, wasmjit.ExportType}
+COPIED |= {HeapType, FieldType, StructType, ArrayType}
 
 
 def check_bytes(value: Any, what: str) -> None:
@@ -477,6 +487,13 @@ BY_ANNOTATION: dict[str, Callable[[World, random.Random], Any]] = {
     "MemoryType": handle(MemoryType),
     "TagType": handle(TagType),
     "ValType": one_of(I32, EXTERNREF, FUNCREF),
+    "ValType | str": one_of(I32, "i8", "i32"),
+    "HeapType": handle(HeapType),
+    "FieldType": handle(FieldType),
+    "Iterable[FieldType]": one_of((FieldType(I32),), ()),
+    "StructType | None": handle(StructType),
+    "ArrayType | None": handle(ArrayType),
+    "str | FuncType | StructType | ArrayType": one_of("any", "no kind", BYTES),
     "Limits": one_of(Limits(1), Limits(1, 2)),
     "ImportType": handle(wasmjit.ImportType),
     "ModuleExport": handle(wasmjit.ModuleExport),

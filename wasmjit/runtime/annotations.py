@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from .func import Func
-from .values import ValType
+from .value_types import ValType
 
 i32 = Annotated[int, ValType.i32()]
 i64 = Annotated[int, ValType.i64()]

@@ -133,6 +133,7 @@ class Table:
         record = record_of(store)
         if not isinstance(ty, TableType):
             raise TypeError("expected a TableType")
+        wt.require_values(ty._type.element)
         self._owner = record
         with record.open():  # keeps the reference until the table has it
             self._item = new_table_item(record, ty._type, python_to_bits(record, ty._type.element, init))
@@ -221,6 +222,7 @@ class Global:
         if not isinstance(ty, GlobalType):
             raise TypeError("expected a GlobalType")
         type = ty._type
+        wt.require_values(type.content)
         native = record.open()
         with native:  # keeps the reference until the global is a root
             bits = python_to_bits(record, type.content, val)
@@ -289,6 +291,7 @@ class Tag:
             raise TypeError("expected a TagType")
         if ty.functype.results:
             raise WasmError("the type of a tag for exceptions has no results")
+        wt.require_values(*ty.functype._type.params)
         self._owner = record
         self._type = ty._type
 

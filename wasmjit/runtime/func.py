@@ -29,7 +29,8 @@ from .store import Storelike, StoreRecord, address_of, check_store, record_of
 from .trampolines import ENTER, HOST, NATIVE, REVERSE, Trampoline
 from .type_ids import signature_of, type_of_id
 from .typed import TypedFunc
-from .values import FuncType, Val, bits_to_number, number_to_bits
+from .value_types import FuncType
+from .values import Val, bits_to_number, number_to_bits
 
 _PYTHON_TYPES: dict[int, type] = {wt.I32: int, wt.I64: int, wt.F32: float, wt.F64: float}
 _VALTYPES = {letter: valtype for valtype, letter in wt.SIGNATURE_LETTERS.items()}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..wasm import types as wt
-from .values import FuncType, ValType
+from .value_types import FuncType, ValType
 
 # A bare Python type stands for the widest wasm type of its kind, so no value changes on its way.
 _BARE = {int: wt.I64, float: wt.F64}

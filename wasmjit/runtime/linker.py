@@ -29,7 +29,8 @@ from .instance import Instance, PreparedInstance, check_imports, checked_load, i
 from .module import Module
 from .shared_memory import SharedMemory
 from .store import Storelike, StoreRecord, allocate, record_of
-from .values import FuncType, ImportType, MemoryType, wrap_extern_type
+from .value_types import FuncType
+from .values import ImportType, MemoryType, wrap_extern_type
 
 if TYPE_CHECKING:
     from dataclasses import dataclass

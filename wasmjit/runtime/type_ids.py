@@ -23,6 +23,7 @@ from ..wasm.types import (
     is_defaultable,
     non_null,
     reference_to,
+    require_values,
     signature_letters,
 )
 from .native import (
@@ -61,6 +62,7 @@ def _made(pointer: Any) -> Signature:
 # Types of host functions come again with each Store. Looked up by tuples: hashing a FuncType takes three times as long.
 @functools.lru_cache(maxsize=128)
 def _signature(params: tuple[int, ...], results: tuple[int, ...]) -> Signature:
+    require_values(*params, *results)
     if max((*params, *results), default=0) < NON_NULL:
         return _made(signature(signature_letters(params), signature_letters(results)))
     return _SignatureMaker().of(FuncType(params, results))
@@ -170,8 +172,11 @@ def _refers_to(node: FuncType | RecursionGroup) -> Iterator[FuncType | Recursion
 
 
 def signature_of(type: FuncType) -> Signature:
-    """The signature of `type`. Raises MemoryError, WasmError."""
-    return _signature(type.params, type.results) if type.definition is None else _SignatureMaker().of(type)
+    """The signature of `type`, which functions have. Raises MemoryError, WasmError."""
+    if type.definition is None:
+        return _signature(type.params, type.results)
+    require_values(*type.params, *type.results)
+    return _SignatureMaker().of(type)
 
 
 def type_of_id(id: int) -> FuncType:

@@ -12,7 +12,7 @@ from .. import abi
 from ..wasm import types as wt
 from .native import KEEP_GIL, UNCHECKED, TypedBase, finish_callable_class
 from .trampolines import MAP, Trampoline
-from .values import FuncType
+from .value_types import FuncType
 
 if TYPE_CHECKING:
     from .func_item import FuncItem

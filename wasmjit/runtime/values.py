@@ -1,4 +1,4 @@
-"""The public type classes (ValType, FuncType, ...), Val, and numbers <-> raw 64-bit slots.
+"""The public classes of types of externs (GlobalType, ...), Val, and numbers <-> raw 64-bit slots.
 
 The classes wrap the plain records of `wasmjit.wasm.types`; `_wrap`/`_type` convert.
 """
@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import WasmError, printable
 from ..wasm import types as wt
 from .handle import Handle
+from .value_types import FuncType, TypeHandle, ValType
 
 if TYPE_CHECKING:
     from dataclasses import dataclass
@@ -70,137 +70,7 @@ def bits_to_number(valtype: int, bits: int) -> int | float | bytes:
     return number
 
 
-class ValType(Handle):
-    """A value type, made by `ValType.i32()` and so on; equal by value and hashable.
-
-    >>> ValType.i32(), ValType.i32() == ValType.i64()
-    (i32, False)
-    """
-
-    _code: int
-
-    def __init__(self) -> None:
-        raise WasmError("cannot construct directly")
-
-    @classmethod
-    def _wrap(cls, code: int) -> ValType:
-        self = cls.__new__(cls)
-        self._code = code
-        return self
-
-    @classmethod
-    def i32(cls) -> ValType:
-        """32-bit integer."""
-        return cls._wrap(wt.I32)
-
-    @classmethod
-    def i64(cls) -> ValType:
-        """64-bit integer."""
-        return cls._wrap(wt.I64)
-
-    @classmethod
-    def f32(cls) -> ValType:
-        """32-bit float."""
-        return cls._wrap(wt.F32)
-
-    @classmethod
-    def f64(cls) -> ValType:
-        """64-bit float."""
-        return cls._wrap(wt.F64)
-
-    @classmethod
-    def v128(cls) -> ValType:
-        """128-bit vector: in Python 16 bytes, in the order they have in memory; an int is taken too."""
-        return cls._wrap(wt.V128)
-
-    @classmethod
-    def externref(cls) -> ValType:
-        """Nullable reference to any Python object."""
-        return cls._wrap(wt.EXTERNREF)
-
-    @classmethod
-    def funcref(cls) -> ValType:
-        """Nullable reference to a function."""
-        return cls._wrap(wt.FUNCREF)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, ValType):
-            return False
-        self._check_open()
-        other._check_open()
-        return self._code == other._code
-
-    def __hash__(self) -> int:
-        return hash(self._code)
-
-    def __str__(self) -> str:
-        """``i32`` and so on; ``anyref`` for an externref, as the wasmtime package prints it: programs compare it."""
-        self._check_open()
-        return "anyref" if self._code == wt.EXTERNREF else wt.valtype_name(self._code)
-
-    __repr__ = __str__
-
-
-def _codes(types: Iterable[ValType]) -> tuple[int, ...]:
-    codes = []
-    for valtype in types:
-        if not isinstance(valtype, ValType):
-            raise TypeError("expected ValType")
-        valtype._check_open()
-        codes.append(valtype._code)
-    return tuple(codes)
-
-
-class _TypeHandle(Handle):
-    """What the composite types share: equality, hash and text follow the wrapped record."""
-
-    _record_type: Any
-
-    @property
-    def _type(self) -> Any:
-        self._check_open()
-        return self._record_type
-
-    def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self._type == other._type
-
-    def __hash__(self) -> int:
-        return hash(self._type)
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._record_type}>"
-
-
-class FuncType(_TypeHandle):
-    """A function type: parameter types to result types.
-
-    >>> FuncType([ValType.i32()], [ValType.f64()]).results
-    [f64]
-    """
-
-    _record_type: wt.FuncType
-
-    def __init__(self, params: Iterable[ValType], results: Iterable[ValType]) -> None:
-        self._record_type = wt.FuncType(_codes(params), _codes(results))
-
-    @classmethod
-    def _wrap(cls, type: wt.FuncType) -> FuncType:
-        self = cls.__new__(cls)
-        self._record_type = type
-        return self
-
-    @property
-    def params(self) -> list[ValType]:
-        """The parameter types."""
-        return [ValType._wrap(code) for code in self._type.params]
-
-    @property
-    def results(self) -> list[ValType]:
-        """The result types."""
-        return [ValType._wrap(code) for code in self._type.results]
-
-
-class GlobalType(_TypeHandle):
+class GlobalType(TypeHandle):
     """A global's content type and mutability.
 
     >>> GlobalType(ValType.f64(), mutable=True).content
@@ -250,7 +120,7 @@ def _check_limits(limits: Limits, what: str) -> None:
             raise WasmError(f"{what}: {name} {value!r} is not a size")
 
 
-class TableType(_TypeHandle):
+class TableType(TypeHandle):
     """A table's element type, limits in elements, and whether its indices have 64 bits.
 
     >>> TableType(ValType.funcref(), Limits(10)).element
@@ -296,7 +166,7 @@ class TableType(_TypeHandle):
         return bool(self._type.is_64)
 
 
-class MemoryType(_TypeHandle):
+class MemoryType(TypeHandle):
     """A linear memory's limits, in pages of ``1 << page_size_log2`` bytes, and its address type.
 
     >>> memory = MemoryType(Limits(1, 16))
@@ -355,7 +225,7 @@ class MemoryType(_TypeHandle):
         return int(self._type.page_size_log2)
 
 
-class TagType(_TypeHandle):
+class TagType(TypeHandle):
     """The type of a tag: a function type whose parameters are what an exception carries.
 
     >>> TagType(FuncType([ValType.i32()], [])).functype.params

@@ -13,7 +13,7 @@ from ..runtime.caller import Caller
 from ..runtime.externs import Memory, SharedMemory
 from ..runtime.linker import AddressDefinition
 from ..runtime.store import StoreRecord
-from ..runtime.values import FuncType, ValType
+from ..runtime.value_types import FuncType, ValType
 from . import native
 from .config import WasiConfig
 from .context import WasiContext

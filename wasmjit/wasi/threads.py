@@ -25,7 +25,7 @@ from ..runtime.native import lib
 from ..runtime.store import StoreRecord
 from ..runtime.store_settings import StoreSettings
 from ..runtime.trap import Trap
-from ..runtime.values import FuncType, ValType
+from ..runtime.value_types import FuncType, ValType
 from ..wasm import types as wt
 from . import thread_workers
 from .constants import Errno

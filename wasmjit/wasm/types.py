@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ..errors import UnsupportedError
 from ..weak_values import WeakValues
 
 if TYPE_CHECKING:
@@ -157,6 +158,20 @@ def is_defaultable(valtype: int) -> bool:
 def non_null(valtype: int) -> int:
     """The reference type without null."""
     return reference_to(valtype.type, nullable=False) if isinstance(valtype, TypeReference) else valtype | NON_NULL
+
+
+def nullable(valtype: int) -> int:
+    """The reference type with null."""
+    return reference_to(valtype.type, nullable=True) if isinstance(valtype, TypeReference) else valtype & ~NON_NULL
+
+
+def require_values(*valtypes: int) -> None:
+    """Raises UnsupportedError if there are no values of one of these types yet."""
+    for valtype in valtypes:
+        if needs_gc(valtype):
+            raise UnsupportedError(
+                f"feature gc is not supported yet: there are no values of type {valtype_name(valtype)}"
+            )
 
 
 def basic(valtype: int) -> int:
