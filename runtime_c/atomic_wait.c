@@ -62,6 +62,9 @@ void wj_waits_after_fork_in_child(void)
     for (uint32_t i = 0; i < QUEUES; i++) {
         queues[i] = (queue){.lock = PTHREAD_MUTEX_INITIALIZER};
     }
+    for (const wj_entry *entry = wj_this_thread.entry; entry != NULL; entry = entry->outer) {
+        entry->store->waiting_generation = wj_fork_generation;
+    }
 }
 
 /* ---- one thread ---- */
@@ -100,6 +103,7 @@ static void enter_again(queue *in, waiter *entering)
 static void note_waiting(const wj_entry *entry, bool begins)
 {
     for (; entry != NULL; entry = entry->outer) {
+        __atomic_store_n(&entry->store->waiting_generation, wj_fork_generation, __ATOMIC_RELAXED);
         (void)__atomic_add_fetch(&entry->store->waiting, begins ? 1 : UINT32_MAX, __ATOMIC_SEQ_CST);
     }
 }
@@ -355,5 +359,7 @@ uintptr_t wj_memory_waiter(void)
 int wj_store_end_wait(wj_store *store)
 {
     bool is_own = store->thread == &wj_this_thread;
-    return !is_own && __atomic_load_n(&store->waiting, __ATOMIC_SEQ_CST) != 0 && wj_store_interrupt(store);
+    bool waits = __atomic_load_n(&store->waiting, __ATOMIC_SEQ_CST) != 0 &&
+                 __atomic_load_n(&store->waiting_generation, __ATOMIC_RELAXED) == wj_fork_generation;
+    return !is_own && waits && wj_store_interrupt(store);
 }

@@ -30,6 +30,7 @@ struct wj_store {
     uint64_t call_id;      /* of the outermost call, odd while it runs; atomic */
     uint64_t interrupt_id; /* the call that is to be ended: equal to call_id if it is the present one; atomic */
     uint32_t waiting;      /* waits of its calls, or of those that they made (atomic_wait.c); atomic */
+    uint32_t waiting_generation; /* of forks: who waited in a parent does not in its child; atomic */
     uint32_t frozen;       /* > 0: memories may not move now */
     bool lent;             /* the thread waits in a host function, others may act for it; guarded by `lock` */
     int64_t timeout_ns;    /* for each outermost call; 0: none */

@@ -515,6 +515,46 @@ def test_a_child_of_a_fork_waits_and_wakes(world: World) -> None:
     joined(threads)
 
 
+FORKED_IN_A_HANDLER = """
+import os, signal, sys, threading
+from tests.api.test_threads import *
+from wasmjit.runtime import store as store_module
+world = World(tier="baseline")
+own, other = Store(world.engine), Store(world.engine)
+threading.Thread(target=world.instance(other), args=("wait", 8, 0, FOR_EVER), daemon=True).start()
+while not is_waiting(other):
+    time.sleep(0.001)
+store_module._END_OF_WAIT_SECONDS = 3600  # so long it would wait for a thread that the child has not got
+signal.signal(signal.SIGALRM, signal.SIG_DFL)
+children = []
+
+def fork(*_):
+    children.append(os.fork())
+    if not children[0]:
+        signal.alarm(20)
+        try:
+            other.close()
+        except WasmError:
+            children.append("running")
+
+signal.signal(signal.SIGUSR1, fork)
+call = world.instance(own)
+threading.Timer(0.02, lambda: os.kill(os.getpid(), signal.SIGUSR1)).start()
+ended = call("wait", 16, 0, 100_000_000)
+wait_until(lambda: children)
+if not children[0]:
+    own.close()
+    os._exit(0 if (ended, children) == (TIMED_OUT, [0, "running"]) else 1)
+other.close()
+os._exit(os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]))
+"""
+
+
+def test_a_child_that_a_handler_forked_knows_who_waits() -> None:
+    """It goes on waiting itself, and does not wait for a thread that it does not have."""
+    assert subprocess.run([sys.executable, "-c", FORKED_IN_A_HANDLER], timeout=60).returncode == 0
+
+
 FORKS = """
 import os, signal, sys, threading
 from wasmjit import *
