@@ -47,7 +47,7 @@ CLANG_TIDY := $(VENV)/.clang-tidy
 DEPENDENCIES := $(VENV)/.dependencies
 NATIVE := $(VENV)/.native
 
-.PHONY: help venv demo test test-slow test-stencils test-words check check-slow format bench realworld docs examples abi spec spec-matrix fuzz fuzz-loops fuzz-csmith fuzz-validators schedules limits mutate asan soak test-aarch64 clean distclean
+.PHONY: help venv demo test test-slow test-stencils test-words check check-slow format bench realworld docs examples abi spec spec-matrix fuzz fuzz-loops fuzz-csmith fuzz-validators schedules limits mutate asan tsan soak test-aarch64 clean distclean
 
 help:
 	@echo "make venv         the environment: dependencies and the C runtime, built in place"
@@ -74,6 +74,7 @@ help:
 	@echo "make schedules    two threads and finalizers on every method of every handle (SCHEDULES=10000 rounds)"
 	@echo "make limits       descriptors, processes, memory, stack, disk ... run out at each point (LIMITS=\"--tiers auto --phases hot\")"
 	@echo "make asan         tests of the boundary with the C runtime under AddressSanitizer"
+	@echo "make tsan         tests of threads with the C runtime under ThreadSanitizer"
 	@echo "make soak         100,000 runs of a small WASI program in 30 minutes: memory and descriptors stay flat (SOAK=\"--cycles 4000 --minutes 1\")"
 	@echo "make test-aarch64 what is particular to AArch64, under qemu; ARGS='tests/api -k trap' for other tests"
 	@echo "make clean        remove build outputs (distclean: the environment too)"
@@ -238,6 +239,11 @@ asan: venv
 	$(PY) tools/asan.py -m tests.fuzz.signatures --count 1000
 	$(PY) tools/asan.py -m tests.fuzz.schedules --rounds 300
 	$(PY) tools/asan.py -m tests.fuzz.validators --count 100000
+
+# Minutes. What is looked at is the C runtime, not the code that it runs.
+tsan: venv
+	$(PY) tools/tsan.py
+	$(PY) tools/tsan.py -m tests.threads.growth --seconds 20
 
 soak: venv
 	$(PY) tools/soak.py $(SOAK)

@@ -5,6 +5,7 @@
  * for interrupts (interrupt.c), so a signal that comes right before it sleeps is not missed. It stays in its queue while
  * Python's signal handlers run, and leaves it before it leaves its code. */
 #include "atomics.h"
+#include "sanitizer.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -72,8 +73,12 @@ void wj_waits_after_fork_in_child(void)
 /* Nanoseconds; a negative timeout: for ever. */
 static void sleep_on(const uint32_t *word, int64_t timeout_ns)
 {
+#ifdef __SANITIZE_THREAD__
+    wj_sleep_sanitized(word, timeout_ns);
+#else
     struct timespec timeout = {timeout_ns / WJ_NS_PER_SECOND, timeout_ns % WJ_NS_PER_SECOND};
     (void)syscall(SYS_futex, word, FUTEX_WAIT_HERE, 0, timeout_ns < 0 ? NULL : &timeout, NULL, 0);
+#endif
 }
 
 /* Takes what waits out of its queue; whether it was notified before. */

@@ -9,6 +9,7 @@
  * Python's signal handlers have to run in the middle of wasm, since they may return and the program then goes on. The
  * first handler runs on the small alternate stack, so it raises a second signal, which is delivered at the same
  * instruction on the thread's own stack; there it is safe to take the GIL and run Python code. */
+#include "sanitizer.h"
 #include "wj.h"
 
 #include <errno.h>
@@ -205,10 +206,8 @@ static bool interrupt_here(wj_thread *thread, wj_entry *entry, ucontext_t *conte
 
 static bool stand_in_front(void);
 
-static void on_interrupt(int signal_number, siginfo_t *info, void *context)
+static void interrupt(void *context)
 {
-    (void)signal_number;
-    (void)info;
     int saved_errno = errno;
     wj_thread *thread = &wj_this_thread;
     wj_entry *entry = thread->entry;
@@ -230,12 +229,18 @@ static void on_interrupt(int signal_number, siginfo_t *info, void *context)
     errno = saved_errno;
 }
 
-static void on_python_signal(int signal_number, siginfo_t *info, void *context_pointer)
+static WJ_UNSANITIZED void on_interrupt(int signal_number, siginfo_t *info, void *context)
 {
     (void)signal_number;
     (void)info;
+    if (wj_handler_may_act(context)) {
+        interrupt(context);
+    }
+}
+
+static void let_python_handle(ucontext_t *context)
+{
     int saved_errno = errno;
-    ucontext_t *context = context_pointer;
     wj_thread *thread = &wj_this_thread;
     wj_entry *entry = thread->entry;
     wj_registers at = wj_context_registers(context);
@@ -253,6 +258,15 @@ static void on_python_signal(int signal_number, siginfo_t *info, void *context_p
         }
     }
     errno = saved_errno;
+}
+
+static WJ_UNSANITIZED void on_python_signal(int signal_number, siginfo_t *info, void *context)
+{
+    (void)signal_number;
+    (void)info;
+    if (wj_handler_may_act(context)) {
+        let_python_handle(context);
+    }
 }
 
 /* ---- Ctrl-C ---- */
@@ -510,7 +524,7 @@ static int free_signal(int below)
 {
     for (int number = below - 1; number >= SIGRTMIN; number--) {
         struct sigaction found;
-        if (sigaction(number, NULL, &found) == 0 && (found.sa_flags & SA_SIGINFO) == 0 && found.sa_handler == SIG_DFL &&
+        if (wj_sigaction(number, NULL, &found) == 0 && (found.sa_flags & SA_SIGINFO) == 0 && found.sa_handler == SIG_DFL &&
             can_be_sent(number)) {
             return number;
         }
@@ -521,7 +535,7 @@ static int free_signal(int below)
 static bool has_handler(int number, void (*handler)(int, siginfo_t *, void *))
 {
     struct sigaction found;
-    return sigaction(number, NULL, &found) == 0 && (found.sa_flags & SA_SIGINFO) != 0 && found.sa_sigaction == handler;
+    return wj_sigaction(number, NULL, &found) == 0 && (found.sa_flags & SA_SIGINFO) != 0 && found.sa_sigaction == handler;
 }
 
 bool wj_interrupt_is_ours(int *number)
@@ -545,12 +559,12 @@ int wj_interrupt_init(void)
     action.sa_sigaction = on_python_signal;
     action.sa_flags = SA_SIGINFO | SA_RESTART;
     sigaddset(&action.sa_mask, interrupt_signal);
-    if (sigaction(python_signal, &action, NULL) != 0) {
+    if (wj_sigaction(python_signal, &action, NULL) != 0) {
         return errno;
     }
     sigemptyset(&action.sa_mask);
     sigaddset(&action.sa_mask, python_signal);
     action.sa_sigaction = on_interrupt;
     action.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
-    return sigaction(interrupt_signal, &action, NULL) == 0 ? 0 : errno;
+    return wj_sigaction(interrupt_signal, &action, NULL) == 0 ? 0 : errno;
 }

@@ -4,6 +4,7 @@
  * in registered code, and the address or instruction is one that generated code faults at on purpose. It then rewrites
  * the interrupted registers to the entry's landing point (wj_enter), so no C or Python frame is ever skipped.
  * Everything else goes to the handler that was there before ours. */
+#include "sanitizer.h"
 #include "stencil.h"
 
 #include <errno.h>
@@ -431,11 +432,11 @@ static int install(void)
     pthread_mutex_lock(&registry_lock);
     for (size_t slot = 0; slot < OUR_SIGNAL_COUNT && error == 0; slot++) {
         struct sigaction found;
-        if (sigaction(our_signals[slot], NULL, &found) != 0) {
+        if (wj_sigaction(our_signals[slot], NULL, &found) != 0) {
             error = errno;
         } else if (!is_ours(&found)) {
             error = remember(slot, &found); /* before ours can run */
-            if (error == 0 && sigaction(our_signals[slot], &ours, NULL) != 0) {
+            if (error == 0 && wj_sigaction(our_signals[slot], &ours, NULL) != 0) {
                 error = errno;
             }
         }
@@ -452,7 +453,7 @@ static void die_by_default(int signal_number, const siginfo_t *info)
     memset(&action, 0, sizeof action);
     action.sa_handler = SIG_DFL;
     sigemptyset(&action.sa_mask);
-    (void)sigaction(signal_number, &action, NULL);
+    (void)wj_sigaction(signal_number, &action, NULL);
     if (info->si_code <= 0) {
         (void)raise(signal_number);
     }
@@ -684,7 +685,7 @@ bool wj_thread_prepare(wj_thread *thread)
     }
     /* Another library may have installed its handler over ours since the last call (faulthandler does). */
     struct sigaction found;
-    if (sigaction(SIGSEGV, NULL, &found) == 0 && is_ours(&found)) {
+    if (wj_sigaction(SIGSEGV, NULL, &found) == 0 && is_ours(&found)) {
         return true;
     }
     return install() == 0 && ensure_alternate_stack(thread);

@@ -18,12 +18,13 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
+EXTENSION_NAME = "_native" + sysconfig.get_config_var("EXT_SUFFIX")
 ROOT = Path(__file__).resolve().parent.parent
 BUILT = ROOT / "build" / "asan"
-EXTENSION = BUILT / ("_native" + sysconfig.get_config_var("EXT_SUFFIX"))
 FLAGS = ["-Werror", "-fsanitize=address", "-fno-common", "-g", "-O1"]
 FOUND = 97  # exit code
 OPTIONS = {
@@ -57,7 +58,7 @@ from wasmjit.runtime._native import ffi, lib
 table = lib.wj_table_new(lib.wj_store_new(1 << 20), 100, 100, 0, ffi.new("int *"))
 lib.wj_table_write(table, 0, ffi.new("uint64_t[1]"), 100)
 """
-REDIRECT = '''"""Made by tools/asan.py: loads the C runtime that was built with AddressSanitizer."""
+REDIRECT = '''"""Made by tools/asan.py: loads the C runtime that was built with a sanitizer."""
 
 import importlib.util
 import sys
@@ -84,30 +85,31 @@ def build_script() -> ModuleType:
     return module
 
 
-def build() -> None:
-    """Builds the extension unless it is newer than every source."""
+def build(built: Path, flags: list[str]) -> None:
+    """Builds the extension into a directory of its own unless it is newer than every source."""
+    extension = built / EXTENSION_NAME
     newest = max(path.stat().st_mtime for path in (ROOT / "runtime_c").iterdir() if path.is_file())
-    BUILT.mkdir(parents=True, exist_ok=True)
-    with (BUILT / "lock").open("w") as lock:
+    built.mkdir(parents=True, exist_ok=True)
+    with (built / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        (BUILT / "sitecustomize.py").write_text(REDIRECT.format(extension=str(EXTENSION)))
-        if EXTENSION.exists() and EXTENSION.stat().st_mtime > newest:
+        (built / "sitecustomize.py").write_text(REDIRECT.format(extension=str(extension)))
+        if extension.exists() and extension.stat().st_mtime > newest:
             return
-        directory = BUILT / "work"
+        directory = built / "work"
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir()
         script = build_script()
         script.make_code(script.own_machine())
-        os.replace(script.make_ffibuilder(str(ROOT / "runtime_c"), FLAGS).compile(tmpdir=directory), EXTENSION)
+        os.replace(script.make_ffibuilder(str(ROOT / "runtime_c"), flags).compile(tmpdir=directory), extension)
 
 
-def libasan() -> str:
-    """The path of the C compiler's libasan. Raises SystemExit if it has none."""
+def library(name: str) -> str:
+    """The path of a sanitizer's library, of the C compiler's. Raises SystemExit if it has none."""
     compiler = os.environ.get("CC", "gcc")
-    found = subprocess.run([compiler, "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
+    found = subprocess.run([compiler, f"-print-file-name={name}"], capture_output=True, text=True, check=True)
     path = Path(found.stdout.strip())
     if not path.is_absolute():
-        sys.exit(f"{compiler} has no libasan.so")
+        sys.exit(f"{compiler} has no {name}")
     return str(path.resolve())
 
 
@@ -117,21 +119,21 @@ def environment() -> dict[str, str]:
     paths = [str(BUILT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {
         **os.environ,
-        "LD_PRELOAD": libasan(),
+        "LD_PRELOAD": library("libasan.so"),
         "ASAN_OPTIONS": options,
         "PYTHONPATH": os.pathsep.join(paths),
         "PYTHONMALLOC": "malloc",  # Python's objects get red zones too
     }
 
 
-def tests() -> list[str]:
-    """The files that TESTS names."""
-    return [str(path.relative_to(ROOT)) for pattern in TESTS for path in sorted(ROOT.glob(pattern))]
+def files(patterns: Sequence[str]) -> list[str]:
+    """Those that patterns name."""
+    return [str(path.relative_to(ROOT)) for pattern in patterns for path in sorted(ROOT.glob(pattern))]
 
 
 def main(arguments: list[str]) -> int:
     """Builds, makes sure that the sanitizer is at work, runs pytest or a module."""
-    build()
+    build(BUILT, FLAGS)
     settings = environment()
     planted = [sys.executable, "-c", PLANTED]
     seen = subprocess.run(planted, env=settings, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -139,7 +141,7 @@ def main(arguments: list[str]) -> int:
         print(seen.stderr, "the sanitizer does not find an error that was planted", sep="\n", file=sys.stderr)
         return 1
     pytest = ["-m", "pytest", "-p", "no:cacheprovider", "-k", LEFT_OUT]
-    command = [sys.executable, *([] if arguments[:1] == ["-m"] else pytest), *(arguments or tests())]
+    command = [sys.executable, *([] if arguments[:1] == ["-m"] else pytest), *(arguments or files(TESTS))]
     return subprocess.run(command, env=settings, cwd=ROOT, check=False).returncode
 
 
