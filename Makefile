@@ -214,7 +214,7 @@ mutate: venv
 	$(PY) tools/mutate_checks.py $(MUTATE)
 
 fuzz-loops: venv
-	$(PY) -m tests.fuzz.loops --tiers exact,baseline,auto,explicit,fuel,epoch,artifact,canonical,size,hot --count 1000 $(LOOPS)
+	$(PY) -m tests.fuzz.loops --tiers exact,baseline,auto,explicit,fuel,epoch,artifact,canonical,size,hot,shared,shared_exact --count 1000 $(LOOPS)
 	$(PY) -m tests.fuzz.loops --cpu x86-64-v2,haswell,skylake-avx512,znver4 --count 5000 $(LOOPS)
 	$(PY) -m tests.fuzz.loops --triple aarch64-unknown-linux-gnu --count 500
 

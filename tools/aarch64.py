@@ -93,6 +93,8 @@ TESTS = (
     "tests/hazards/test_litmus.py",
     "tests/unit/test_atomics.py",
     "tests/api/test_interrupt.py",
+    "tests/api/test_threads.py",
+    "tests/threads/test_*.py",
     "tests/spec",
 )
 # Of the conformance scripts the representative ones, unoptimised, and in code from stencils.

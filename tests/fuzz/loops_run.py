@@ -54,6 +54,13 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "epoch": {"epoch_interruption": True},
     "canonical": {"nan_canonicalization": True},
 }
+# Their memories are shared: LLVM is told less of what is loaded, and code from stencils other things.
+_SHARED: dict[str, dict[str, Any]] = {
+    "shared": {},
+    "shared_exact": {"exact_traps": True},
+    "shared_explicit": _OPTIONS["explicit"],
+}
+_OPTIONS |= {name: {"shared_memory": True, **options} for name, options in _SHARED.items()}
 CONFIGURATIONS |= {name: {"tier": "optimized", **options} for name, options in _OPTIONS.items()}
 CONFIGURATIONS |= {
     f"{manner}-{name}": {"tier": "auto", **options} for manner in FIRST_TIERS for name, options in _OPTIONS.items()
@@ -62,7 +69,8 @@ NOT_OPTIMISED = (
     "baseline",
     *(name for name in CONFIGURATIONS if name.partition("-")[0] in ("auto", "stencils")),
 )
-EXACT = ("exact", "explicit")  # a check stands in front of each access: what was stored before is there
+# A check stands in front of each access: what was stored before is there.
+EXACT = ("exact", "explicit", "shared_exact", "shared_explicit")
 MUCH_FUEL = 1 << 62
 
 
@@ -198,6 +206,11 @@ class Configuration:
         return not (memory.is_64 and self.kind.endswith("explicit"))
 
 
+def is_shared(kind: str) -> bool:
+    """Whether memories are, in a configuration."""
+    return "shared_memory" in CONFIGURATIONS[kind]
+
+
 class _Ours:
     def __init__(self, configuration: Configuration, wasm: bytes, functions: int) -> None:
         self.kind = configuration.kind
@@ -225,7 +238,7 @@ class _Ours:
         self.kept = store, module
         self.calls: list[Any] = [exports[f"f{i}"].typed(store) for i in range(functions)]  # type: ignore[union-attr]
         memory: Any = exports["m"]
-        self.view = memory.view(store)
+        self.view = memory.view(*[] if is_shared(self.kind) else [store])
         self.memory = ctypes.addressof((ctypes.c_char * len(self.view)).from_buffer(self.view))
 
     def call(self, index: int, arguments: Arguments) -> int | str:
@@ -286,7 +299,12 @@ class Batch:
         self.size = memory.pages * PAGE_BYTES
         wasm = binary([subject.function for subject in subjects], memory)
         self.theirs = theirs(wasm, memory)
-        self.ours = [_Ours(c, wasm, len(subjects)) for c in configurations if c.takes(memory)]
+        functions = [subject.function for subject in subjects]
+        self.ours = [
+            _Ours(c, binary(functions, memory, is_shared=True) if is_shared(c.kind) else wasm, len(subjects))
+            for c in configurations
+            if c.takes(memory)
+        ]
         self.counts = Counts(0, 0, 0)
 
     def disagreements(self) -> Iterator[Disagreement]:

@@ -193,7 +193,7 @@ def _body(function: Function) -> bytes:
     return unsigned(len(code)) + code
 
 
-def binary(functions: list[Function], memory: MemoryShape) -> bytes:
+def binary(functions: list[Function], memory: MemoryShape, is_shared: bool = False) -> bytes:
     """A module that exports the functions as f0, f1, ... and its memory as m."""
     functype = b"\x60" + vector(*[VALTYPES[t] for t in PARAMS.values()]) + vector(VALTYPES[RESULT])
     pages = unsigned(memory.pages)
@@ -204,7 +204,7 @@ def binary(functions: list[Function], memory: MemoryShape) -> bytes:
     return module(
         section(TYPE, vector(functype)),
         section(FUNCTION, vector(*[b"\0"] * len(functions))),
-        section(MEMORY, vector(bytes([1 | 4 * memory.is_64]) + pages + pages)),
+        section(MEMORY, vector(bytes([1 | 2 * is_shared | 4 * memory.is_64]) + pages + pages)),
         section(GLOBAL, vector(*[VALTYPES[t] + b"\1" + zeros[t] for t in GLOBALS.values()])),
         section(EXPORT, vector(*exports)),
         section(CODE, vector(*map(_body, functions))),

@@ -30,6 +30,7 @@ EXACT_TIERS += (
     "stencils-epoch",
     "stencils-explicit",
     "stencils-canonical",
+    "shared_exact",
 )
 # Soon hot, from code of stencils.
 STENCILS = (
