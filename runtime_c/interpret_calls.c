@@ -52,7 +52,7 @@ void ABANDONED wj_enter_loop(const context *c, uint64_t code, const wj_signature
 uint64_t wj_hot(const context *c, wj_interpreted *function, uint32_t loop_offset)
 {
     const wj_interpreter_plan *plan = &c->interpreter->plan;
-    function->budget = plan->budget;
+    __atomic_store_n(&function->budget, plan->budget, __ATOMIC_RELAXED);
     uint32_t position = function->function_index - plan->imported_function_count;
     if (loop_offset == 0 && plan->has_stencils != 0) { /* the system gave no memory for it when it was called first, perhaps */
         (void)native_of(c, position, function);

@@ -146,7 +146,7 @@ wj_hot_answer wj_report_native(void *vmctx, uint32_t position, uint32_t loop_off
     wj_interpreted *function = interpreter->functions[position];
     wj_hot_answer answer = {0, (uint32_t)interpreter->plan.budget};
     if (loop_offset == 0) {
-        function->budget = interpreter->plan.budget;
+        __atomic_store_n(&function->budget, interpreter->plan.budget, __ATOMIC_RELAXED);
     }
     if (loop_offset != 0 && watch.function == function) {
         if (!is_watched(loop_offset)) {

@@ -109,6 +109,8 @@ LEFT_OUT = {
     "our_signal_is_noticed or signal_that_is_in_use": "they are signals that it has not",
     "store and buffering": "a load (ldar) may come before a store (stlr) there, which no processor may do",
     "every_address_form or canary_sees": "what lies around a memory is not free to be mapped",
+    "a_program_ends_with or a_child_that or a_child_uses": "they start Python, which takes longer than they wait",
+    "leads_nowhere and optimized": "objdump is this machine's",
     "million": "takes minutes",
     "100000000": "takes minutes",
 }
