@@ -226,6 +226,18 @@ __asm__("    .text\n"
         "    .cfi_endproc\n"
         "    .size wj_codeless_stub, . - wj_codeless_stub\n");
 
+/* void wj_land(uintptr_t pc x0, uintptr_t sp x1, uintptr_t fp x2) */
+__asm__("    .text\n"
+        "    .p2align 4\n"
+        "    .globl wj_land\n"
+        "    .hidden wj_land\n"
+        "    .type wj_land, %function\n"
+        "wj_land:\n"
+        "    mov sp, x1\n"
+        "    mov x29, x2\n"
+        "    br x0\n"
+        "    .size wj_land, . - wj_land\n");
+
 /* void wj_call_frame(const void *code x0, wj_frame *frame x1, uint64_t stack_slots x2): as wj_enter, without a landing
  * point. */
 __asm__("    .text\n"

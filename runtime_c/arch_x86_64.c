@@ -162,6 +162,18 @@ __asm__("    .text\n"
         "    jmpq *" WJ_TEXT(WJ_ENTRY_LANDING_PC) "(%rdi)\n"
         "    .size wj_unwind, . - wj_unwind\n");
 
+/* void wj_land(uintptr_t pc %rdi, uintptr_t sp %rsi, uintptr_t fp %rdx) */
+__asm__("    .text\n"
+        "    .p2align 4\n"
+        "    .globl wj_land\n"
+        "    .hidden wj_land\n"
+        "    .type wj_land, @function\n"
+        "wj_land:\n"
+        "    movq %rsi, %rsp\n"
+        "    movq %rdx, %rbp\n"
+        "    jmpq *%rdi\n"
+        "    .size wj_land, . - wj_land\n");
+
 /* The code of every host func-ref: lays a wj_frame over the stack, so that its link is the saved %rbp and return
  * address and its stack slots are the caller's stack arguments. */
 __asm__("    .text\n"

@@ -137,6 +137,8 @@ WJ_INTERNAL uint32_t wj_run_frame(wj_target *target, const void *code, uint64_t 
 WJ_INTERNAL void wj_target_set(wj_target *target, wj_store *store, PyObject *record, wj_func_ref *func_ref,
                                const wj_signature *signature, wj_enter_function *enter, uint32_t flags);
 WJ_INTERNAL void wj_target_clear(wj_target *target);
+/* The program counters that the entry recorded; NULL with an exception. */
+WJ_INTERNAL PyObject *wj_backtrace_tuple(const wj_entry *entry);
 
 static inline wj_where wj_parameter_of(const wj_target *target, uint32_t position)
 {

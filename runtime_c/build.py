@@ -29,6 +29,7 @@ SOURCES = [
     "callbacks.c",
     "code.c",
     "enter.c",
+    "exceptions.c",
     "externrefs.c",
     "host.c",
     "huge.c",

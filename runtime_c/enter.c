@@ -19,7 +19,7 @@ void wj_set_trap_factory(uintptr_t callable)
     PyGILState_Release(state);
 }
 
-static PyObject *backtrace_tuple(const wj_entry *entry)
+PyObject *wj_backtrace_tuple(const wj_entry *entry)
 {
     PyObject *pcs = PyTuple_New(entry->pc_count);
     for (uint32_t i = 0; pcs != NULL && i < entry->pc_count; i++) {
@@ -40,7 +40,7 @@ static void set_trap(const wj_entry *entry)
         PyErr_Format(PyExc_RuntimeError, "wasm trap %d", entry->trap_code);
         return;
     }
-    PyObject *pcs = backtrace_tuple(entry);
+    PyObject *pcs = wj_backtrace_tuple(entry);
     if (pcs == NULL) {
         return;
     }
@@ -63,6 +63,8 @@ static void set_exception(const wj_entry *entry, int status)
 {
     if (status == WJ_STATUS_TRAP) {
         set_trap(entry);
+    } else if (status == WJ_STATUS_THROWN) {
+        wj_set_thrown(entry);
     }
     wj_add_traceback(entry);
 }
@@ -230,6 +232,9 @@ static inline __attribute__((always_inline)) void leave(wj_entry *entry)
     uint32_t depth = store->depth - 1;
     if (depth == 0) {
         __atomic_store_n(&store->call_id, store->call_id + 1, __ATOMIC_RELEASE);
+        if (UNLIKELY(store->exceptions != NULL)) {
+            wj_exceptions_sweep(store);
+        }
     }
     __atomic_store_n(&thread->entry, entry->outer, __ATOMIC_RELEASE);
     if (UNLIKELY(entry->deadline_ns != 0 || thread->pending != 0)) {

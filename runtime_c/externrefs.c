@@ -56,8 +56,14 @@ static void mark_all(sweep *of, const uint64_t *references, uint64_t count)
     }
 }
 
+static void mark_payload(void *of, const uint64_t *words, uint64_t count)
+{
+    mark_all(of, words, count);
+}
+
 static void mark_roots(sweep *of, wj_store *store)
 {
+    wj_exceptions_mark(store, mark_payload, of); /* numbers that look like one keep an object, too */
     wj_lock_take(&store->lock); /* new ones are pushed without the GIL */
     for (const wj_table *table = store->tables; table != NULL; table = table->next) {
         if (table->has_externrefs) {

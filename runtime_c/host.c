@@ -44,6 +44,7 @@ void wj_leave_with_exception(void)
 {
     wj_thread *thread = &wj_this_thread;
     wj_entry *entry = thread->entry;
+    wj_throw_from_host(thread, entry);
     wj_record_frames(thread, entry, 0, entry->host_fp);
     wj_unwind(entry, WJ_STATUS_EXCEPTION);
 }

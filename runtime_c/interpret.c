@@ -129,7 +129,7 @@ function:
 call: {
     wj_activation *made = activation - 1;
     gap_bytes = gap_of(made, callee, operands);
-    *made = (wj_activation){activation, callee->words, callee, operands, c->vmctx, false};
+    *made = (wj_activation){activation, callee->words, callee, operands, c->vmctx, false, 0, 0};
     __atomic_store_n(&entry->activation, made, __ATOMIC_RELEASE); /* an interrupt finds it whole or not at all */
     is_other = activation->vmctx != c->vmctx;
     activation = made;

@@ -31,7 +31,8 @@ static inline wj_activation *begin(wj_store *store, wj_entry *entry, const wj_in
     wj_activation *below = innermost(store, entry);
     uint64_t *slots = below == NULL ? wj_interpreter_slots(store) : below->slots + below->function->slot_count;
     wj_activation *activation = (below == NULL ? wj_interpreter_activations(store) : below) - 1;
-    *activation = (wj_activation){entry->activation, function->words, function, slots, vmctx, true};
+    *activation = (wj_activation){entry->activation, function->words, function, slots, vmctx, true,
+                                  store->stack_limit, store->stencil_limit};
     int64_t gap_bytes = gap_of(activation, function, slots);
     __atomic_store_n(&entry->activation, activation, __ATOMIC_RELEASE);
     if (UNLIKELY(here < end + STACK_SLACK_BYTES ||

@@ -575,6 +575,7 @@ void wj_store_release(wj_store *store)
         end_membership(membership);
     }
     wj_tables_free(store);
+    wj_exceptions_free(store);
     for (wj_allocation *allocation = store->allocations, *next; allocation != NULL; allocation = next) {
         next = allocation->next;
         free(allocation);

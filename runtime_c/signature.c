@@ -9,7 +9,8 @@
 #include <string.h>
 
 _Static_assert(WJ_LETTER_I32 == 'i' && WJ_LETTER_I64 == 'I' && WJ_LETTER_F32 == 'f' && WJ_LETTER_F64 == 'F' &&
-                   WJ_LETTER_V128 == 'V' && WJ_LETTER_FUNCREF == 'u' && WJ_LETTER_EXTERNREF == 'e',
+                   WJ_LETTER_V128 == 'V' && WJ_LETTER_FUNCREF == 'u' && WJ_LETTER_EXTERNREF == 'e' &&
+                   WJ_LETTER_EXNREF == 'x' && WJ_LETTER_NULLEXNREF == 'y',
                "letters of value types");
 
 /* The group that both are of, if any, counts for both. */
@@ -26,7 +27,7 @@ static uint64_t *counter_of(wj_signature *signature)
 static bool letters_are_valid(const char *letters, size_t most)
 {
     size_t count = strlen(letters);
-    return count <= most && strspn(letters, "iIfFVrue") == count;
+    return count <= most && strspn(letters, "iIfFVruexy") == count;
 }
 
 /* The platform's C convention: integer and float registers are counted apart, what does not fit goes to the stack. */

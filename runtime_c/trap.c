@@ -37,42 +37,43 @@ static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* ---- registered code: an immutable sorted array behind an atomic pointer ---- */
 
-typedef struct {
-    uintptr_t start, end;
-} code_range;
-
 typedef struct code_ranges {
     struct code_ranges *next_retired;
     size_t count;
-    code_range ranges[];
+    wj_code_range ranges[];
 } code_ranges;
 
 static code_ranges *current_ranges;
 static uint32_t active_readers;
 static code_ranges *retired_ranges; /* replaced, but a reader was active at the time */
 
-/* The end of the registered range that holds pc, or 0. Async-signal-safe. */
-static uintptr_t registered_end(uintptr_t pc)
+/* The registered range that holds pc, or an empty one. Async-signal-safe. */
+static wj_code_range registered_range(uintptr_t pc)
 {
-    uintptr_t end = 0;
+    wj_code_range found = {0, 0};
     __atomic_add_fetch(&active_readers, 1, __ATOMIC_SEQ_CST);
     const code_ranges *ranges = __atomic_load_n(&current_ranges, __ATOMIC_SEQ_CST);
     size_t low = 0;
     size_t high = ranges == NULL ? 0 : ranges->count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        const code_range *range = &ranges->ranges[middle];
+        const wj_code_range *range = &ranges->ranges[middle];
         if (pc < range->start) {
             high = middle;
         } else if (pc >= range->end) {
             low = middle + 1;
         } else {
-            end = range->end;
+            found = (wj_code_range){range->start, __atomic_load_n(&range->end, __ATOMIC_RELAXED)};
             break;
         }
     }
     __atomic_sub_fetch(&active_readers, 1, __ATOMIC_SEQ_CST);
-    return end;
+    return found;
+}
+
+static uintptr_t registered_end(uintptr_t pc)
+{
+    return registered_range(pc).end;
 }
 
 /* Replaces the array; needs registry_lock. A reader that starts after the exchange sees the new array, so once no
@@ -97,7 +98,7 @@ static int register_locked(uintptr_t start, uintptr_t end)
 {
     const code_ranges *old = current_ranges;
     size_t count = old == NULL ? 0 : old->count;
-    code_ranges *ranges = malloc(sizeof *ranges + (count + 1) * sizeof(code_range));
+    code_ranges *ranges = malloc(sizeof *ranges + (count + 1) * sizeof(wj_code_range));
     if (ranges == NULL) {
         return ENOMEM;
     }
@@ -110,10 +111,10 @@ static int register_locked(uintptr_t start, uintptr_t end)
         return EEXIST;
     }
     if (count != 0) {
-        memcpy(ranges->ranges, old->ranges, at * sizeof(code_range));
-        memcpy(ranges->ranges + at + 1, old->ranges + at, (count - at) * sizeof(code_range));
+        memcpy(ranges->ranges, old->ranges, at * sizeof(wj_code_range));
+        memcpy(ranges->ranges + at + 1, old->ranges + at, (count - at) * sizeof(wj_code_range));
     }
-    ranges->ranges[at] = (code_range){start, end};
+    ranges->ranges[at] = (wj_code_range){start, end};
     ranges->count = count + 1;
     publish_ranges(ranges);
     return 0;
@@ -147,10 +148,10 @@ void wj_code_unregister(uintptr_t start)
         at++;
     }
     if (at < count) {
-        code_ranges *ranges = malloc(sizeof *ranges + count * sizeof(code_range));
+        code_ranges *ranges = malloc(sizeof *ranges + count * sizeof(wj_code_range));
         if (ranges != NULL) {
-            memcpy(ranges->ranges, old->ranges, at * sizeof(code_range));
-            memcpy(ranges->ranges + at, old->ranges + at + 1, (count - at - 1) * sizeof(code_range));
+            memcpy(ranges->ranges, old->ranges, at * sizeof(wj_code_range));
+            memcpy(ranges->ranges + at, old->ranges + at + 1, (count - at - 1) * sizeof(wj_code_range));
             ranges->count = count - 1;
             publish_ranges(ranges);
         } else {
@@ -231,6 +232,11 @@ static void capture(const wj_thread *thread, wj_entry *entry, uintptr_t pc, uint
     walk_frames(thread, entry, activation, fp, entry->landing_fp, readable_from);
     entry->own_pc_count = entry->pc_count;
     capture_outer(thread, entry, readable_from);
+}
+
+wj_code_range wj_code_range_of(uintptr_t pc)
+{
+    return registered_range(pc);
 }
 
 bool wj_code_is_registered(uintptr_t pc)

@@ -39,6 +39,10 @@ const char *wj_letter_name(char letter)
         return "funcref";
     case 'e':
         return "externref";
+    case 'x':
+        return "exnref";
+    case 'y':
+        return "nullexnref";
     default:
         return "reference";
     }

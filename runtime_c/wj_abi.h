@@ -35,6 +35,8 @@
 #define WJ_TAIL_ARGUMENTS_BYTES 16016
 #define WJ_SPARE_ARGUMENTS 2
 #define WJ_THUNK_BYTES 16
+#define WJ_EXCEPTION_REFERENCED 1
+#define WJ_EXCEPTION_HELD 2
 #define WJ_CODES 0
 #define WJ_REGISTER_ENTRIES 1
 #define WJ_REGISTER_ENTRY_STUB 0x80000000u
@@ -67,6 +69,8 @@
 #define WJ_TYPE_V128 123
 #define WJ_TYPE_FUNCREF 112
 #define WJ_TYPE_EXTERNREF 111
+#define WJ_TYPE_EXNREF 105
+#define WJ_TYPE_NULLEXNREF 116
 #define WJ_LETTER_I32 'i'
 #define WJ_LETTER_I64 'I'
 #define WJ_LETTER_F32 'f'
@@ -74,6 +78,8 @@
 #define WJ_LETTER_V128 'V'
 #define WJ_LETTER_FUNCREF 'u'
 #define WJ_LETTER_EXTERNREF 'e'
+#define WJ_LETTER_EXNREF 'x'
+#define WJ_LETTER_NULLEXNREF 'y'
 #define WJ_FUNC_REF_CODE 0
 #define WJ_FUNC_REF_VMCTX 8
 #define WJ_FUNC_REF_TYPE_ID 16
@@ -92,10 +98,19 @@
 #define WJ_STORE_EPOCH 24
 #define WJ_STORE_EPOCH_DEADLINE 32
 #define WJ_STORE_TAIL_ARGUMENTS 40
-#define WJ_STORE_SIZEOF 48
+#define WJ_STORE_EXCEPTION 48
+#define WJ_STORE_SIZEOF 56
 #define WJ_TAIL_ARGUMENTS_CODE 0
 #define WJ_TAIL_ARGUMENTS_VMCTX 8
 #define WJ_TAIL_ARGUMENTS_SIZEOF 16
+#define WJ_TAG_PAYLOAD_BYTES 0
+#define WJ_TAG_SIZEOF 8
+#define WJ_EXCEPTION_TAG 0
+#define WJ_EXCEPTION_FLAGS 8
+#define WJ_EXCEPTION_PAYLOAD_BYTES 12
+#define WJ_EXCEPTION_NEXT 16
+#define WJ_EXCEPTION_PREVIOUS 24
+#define WJ_EXCEPTION_SIZEOF 32
 #define WJ_FUNCTION_TABLE_HEADER_FUNCTION_COUNT 0
 #define WJ_FUNCTION_TABLE_HEADER_INTERPRETER 8
 #define WJ_FUNCTION_TABLE_HEADER_REPORTER 16
@@ -207,7 +222,10 @@
   X(type_matches) \
   X(memory_wait32) \
   X(memory_wait64) \
-  X(memory_notify)
+  X(memory_notify) \
+  X(exception_new) \
+  X(exception_throw) \
+  X(exception_release)
 #define WJ_BOUNDARY(X) \
   X(gate) \
   X(begin) \
@@ -253,6 +271,9 @@ uint64_t wj_builtin_type_matches(void *vmctx, uint32_t, uint32_t);
 uint64_t wj_builtin_memory_wait32(void *vmctx, uint32_t, uint64_t, uint64_t, uint64_t, uint64_t);
 uint64_t wj_builtin_memory_wait64(void *vmctx, uint32_t, uint64_t, uint64_t, uint64_t, uint64_t);
 uint64_t wj_builtin_memory_notify(void *vmctx, uint32_t, uint64_t, uint64_t, uint64_t);
+void *wj_builtin_exception_new(void *vmctx, void *);
+void wj_builtin_exception_throw(void *vmctx, void *);
+void wj_builtin_exception_release(void *vmctx, void *);
 typedef struct { uint64_t bits, succeeded; } wj_converted;
 void wj_boundary_gate(void);
 uint32_t wj_boundary_begin(void *, void *);

@@ -128,6 +128,16 @@ void wj_table_set_all(wj_table *table, uint64_t reference);
 /* Copies `count` references from `source` to table[start...]: 0, or 1 if out of bounds (then nothing is written). */
 int wj_table_write(wj_table *table, uint64_t start, const uint64_t *source, uint64_t count);
 
+/* ---- exceptions (exceptions.c) ---- */
+/* PyObjects: the class of those exceptions of Python that wasm catches; a callable(record, one of those) -> address of an
+ * exception, or None if it is not of this store; a callable(record, tag, address of what it carries, pcs) -> one of them. */
+void wj_set_exception_hooks(uintptr_t class_object, uintptr_t to_wasm, uintptr_t to_python);
+/* An exception with a tag (abi.TAG), on the thread that is in the store; 0: no memory for it. */
+uintptr_t wj_exception_new(wj_store *store, uintptr_t tag);
+/* From now on globals or tables may refer to exceptions. */
+void wj_store_keep_exceptions(wj_store *store);
+uint64_t wj_store_exception_bytes(wj_store *store);
+
 /* ---- externrefs (externrefs.c) ---- */
 /* A new reference to what knows the objects of the store's externrefs (always the same one). Keep it as an attribute of
  * the record, so that the garbage collector sees the objects. 0 on failure. */

@@ -38,6 +38,8 @@ typedef struct wj_view wj_view;
 typedef struct wj_membership wj_membership;
 typedef struct wj_externref_root wj_externref_root;
 typedef struct wj_interpreted wj_interpreted;
+typedef struct wj_tag wj_tag;
+typedef struct wj_exception wj_exception;
 
 #define WJ_ASSERT_OFFSET(type, field, offset) \
     _Static_assert(offsetof(type, field) == (offset), #type "." #field " differs from wasmjit/abi.py")

@@ -6,7 +6,7 @@
 #include "wj_contract.h"
 
 /* How wj_enter returns. */
-enum { WJ_STATUS_TRAP = WJ_STATUS_OK + 1, WJ_STATUS_EXCEPTION, WJ_STATUS_SIGNALS };
+enum { WJ_STATUS_TRAP = WJ_STATUS_OK + 1, WJ_STATUS_EXCEPTION, WJ_STATUS_SIGNALS, WJ_STATUS_THROWN };
 
 /* A running function of the interpreter; in the store's interpreter stack (interpret.h). */
 typedef struct wj_activation {
@@ -15,7 +15,8 @@ typedef struct wj_activation {
     const wj_interpreted *function;
     uint64_t *slots;
     void *vmctx;
-    bool is_first; /* of those that one C function on the native stack (`run`) goes through */
+    bool is_first; /* of those that one C function on the native stack (`run`) goes through; has what follows */
+    uint64_t stack_limit, stencil_limit; /* of the store, before the interpreter lowered them */
 } wj_activation;
 
 /* The registers and stack slots of one call, in either direction. Argument and result places are slot numbers here
@@ -87,10 +88,20 @@ WJ_INTERNAL void wj_enter(wj_entry *entry, wj_frame *frame);
 /* Leaves wasm code (and the C code it called) for the landing point of `entry`. */
 WJ_INTERNAL void wj_unwind(wj_entry *entry, int status) __attribute__((noreturn));
 WJ_INTERNAL void wj_host_stub(void);
+/* Goes on at pc, with these stack and frame pointers. */
+WJ_INTERNAL void wj_land(uintptr_t pc, uintptr_t sp, uintptr_t fp) __attribute__((noreturn));
 /* Called by wj_host_stub. */
 WJ_INTERNAL void wj_host_dispatch(wj_host_func *host, wj_frame *frame);
 /* Calls wasm code with the registers and stack slots (an even number) of `frame`, and stores the results there. */
 WJ_INTERNAL void wj_call_frame(const void *code, wj_frame *frame, uint64_t stack_slots);
+
+/* ---- exceptions.c ---- */
+
+/* Has the exception of Python that is set caught by wasm, if it is one of wasm and is caught: with the GIL held, in a host
+ * function. Returns otherwise. */
+WJ_INTERNAL void wj_throw_from_host(wj_thread *thread, wj_entry *entry);
+/* Sets the exception that left the entry. With the GIL held. */
+WJ_INTERNAL void wj_set_thrown(const wj_entry *entry);
 
 /* ---- callbacks.c ---- */
 

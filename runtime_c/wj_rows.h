@@ -34,7 +34,7 @@ enum {
     WJ_FEATURE_STACK_SWITCHING = 0x8000,
     WJ_FEATURE_COMPONENT_MODEL = 0x10000,
 };
-enum { WJ_ROWS_CHECKSUM = 0x2708cf21 };
+enum { WJ_ROWS_CHECKSUM = 0x73ce53b0 };
 /* The rows that are special, by opcode, behind a prefix if they have one. */
 enum {
     WJ_ROW_UNREACHABLE = 0x00,
@@ -43,6 +43,8 @@ enum {
     WJ_ROW_LOOP = 0x03,
     WJ_ROW_IF = 0x04,
     WJ_ROW_ELSE = 0x05,
+    WJ_ROW_THROW = 0x08,
+    WJ_ROW_THROW_REF = 0x0a,
     WJ_ROW_END = 0x0b,
     WJ_ROW_BR = 0x0c,
     WJ_ROW_BR_IF = 0x0d,
@@ -57,6 +59,7 @@ enum {
     WJ_ROW_DROP = 0x1a,
     WJ_ROW_SELECT = 0x1b,
     WJ_ROW_SELECT_TYPED = 0x1c,
+    WJ_ROW_TRY_TABLE = 0x1f,
     WJ_ROW_LOCAL_GET = 0x20,
     WJ_ROW_LOCAL_SET = 0x21,
     WJ_ROW_LOCAL_TEE = 0x22,
@@ -133,6 +136,8 @@ enum {
     X(0x03, SPECIAL, 0, 0, 0, 0, "", 0, 0, 0x0, 0) \
     X(0x04, SPECIAL, 0, 0, 0, 0, "", 0, 0, 0x0, 0) \
     X(0x05, SPECIAL, 0, 0, 0, 0, "", 0, 0, 0x0, 0) \
+    X(0x08, SPECIAL, 0, 0, 0, 0, "", 0, 0, 0x200, 1) \
+    X(0x0a, SPECIAL, 0, 0, 0, 0, "", 0, 0, 0x200, 1) \
     X(0x0b, SPECIAL, 0, 0, 0, 0, "", 0, 0, 0x0, 0) \
     X(0x0c, SPECIAL, 0, 0, 0, 0, "", 0, 0, 0x0, 0) \
     X(0x0d, SPECIAL, 0, 0, 0, 0, "", 0, 0, 0x0, 0) \
@@ -147,6 +152,7 @@ enum {
     X(0x1a, SPECIAL, 0, 0, 0, 0, "", 0, 0, 0x0, 0) \
     X(0x1b, SPECIAL, 0, 0, 0, 0, "", 0, 0, 0x0, 0) \
     X(0x1c, SPECIAL, 0, 0, 0, 0, "", 0, 0, 0x4, 0) \
+    X(0x1f, SPECIAL, 0, 0, 0, 0, "", 0, 0, 0x200, 1) \
     X(0x20, SPECIAL, 0, 0, 0, 0, "", 0, 0, 0x0, 0) \
     X(0x21, SPECIAL, 0, 0, 0, 0, "", 0, 0, 0x0, 0) \
     X(0x22, SPECIAL, 0, 0, 0, 0, "", 0, 0, 0x0, 0) \

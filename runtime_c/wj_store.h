@@ -19,6 +19,7 @@ struct wj_store {
     uint64_t epoch;
     uint64_t epoch_deadline;
     uint8_t *tail_arguments; /* behind this record */
+    wj_exception *exception; /* on its way to where it is caught */
     /* C's own */
     uint64_t stencil_limit; /* as stack_limit, of code from stencils: half of the stack is left for compiled code */
     uint32_t references; /* atomic: one for wj_store_free, one for each callable */
@@ -60,8 +61,11 @@ struct wj_store {
     void *record_reference;   /* PyObject, owned: a weakref to the StoreRecord; guarded by the GIL */
     void *failure; /* PyObject, owned: the exception of a call that C made, or NULL; guarded by the GIL */
     void *externrefs; /* borrowed PyObject, see externrefs.c; guarded by the GIL */
+    wj_exception *exceptions; /* all that there are; of the thread that is in the store */
+    uint64_t exception_bytes; /* that they take */
     uint32_t held;    /* who has references in hands that no root has (yet): nothing is swept; guarded by the GIL */
     bool sweep_due;   /* guarded by the GIL */
+    bool keeps_exceptions; /* there are globals or tables that may have references to some */
 };
 
 WJ_ASSERT_OFFSET(struct wj_store, stack_limit, WJ_STORE_STACK_LIMIT);
@@ -70,6 +74,7 @@ WJ_ASSERT_OFFSET(struct wj_store, fuel, WJ_STORE_FUEL);
 WJ_ASSERT_OFFSET(struct wj_store, epoch, WJ_STORE_EPOCH);
 WJ_ASSERT_OFFSET(struct wj_store, epoch_deadline, WJ_STORE_EPOCH_DEADLINE);
 WJ_ASSERT_OFFSET(struct wj_store, tail_arguments, WJ_STORE_TAIL_ARGUMENTS);
+WJ_ASSERT_OFFSET(struct wj_store, exception, WJ_STORE_EXCEPTION);
 
 /* Makes the store this thread's, if nobody is in it: until wj_store_unclaim nothing enters it, not even a C caller without
  * the GIL. With the GIL held. */
@@ -80,6 +85,14 @@ WJ_INTERNAL void wj_store_release_record(wj_store *store);
 
 /* Gives up one pin; with the last, everything of the store but its record is freed. */
 WJ_INTERNAL void wj_store_unpin(wj_store *store);
+
+/* ---- exceptions.c ---- */
+
+/* Forgets the exceptions that nothing can refer to, while no code of the store runs. */
+WJ_INTERNAL void wj_exceptions_sweep(wj_store *store);
+WJ_INTERNAL void wj_exceptions_free(wj_store *store);
+/* Calls `mark` with `into` and the words of each exception, among which are those of externrefs. */
+WJ_INTERNAL void wj_exceptions_mark(const wj_store *store, void (*mark)(void *, const uint64_t *, uint64_t), void *into);
 
 /* ---- memory.c ---- */
 

@@ -55,6 +55,12 @@ extern WJ_INTERNAL uint32_t wj_fork_generation;
 
 /* Async-signal-safe. */
 WJ_INTERNAL bool wj_code_is_registered(uintptr_t pc);
+/* Code that was registered together, from `start` up to `end`. */
+typedef struct {
+    uintptr_t start, end;
+} wj_code_range;
+/* That which holds pc, or an empty one. Async-signal-safe. */
+WJ_INTERNAL wj_code_range wj_code_range_of(uintptr_t pc);
 /* Records a trap of code that was interrupted at these registers. Async-signal-safe. */
 WJ_INTERNAL void wj_record_trap(const wj_thread *thread, wj_entry *entry, int code, wj_registers at);
 /* Records the wasm frames of this entry from pc (0: none) and the frame record fp on, for wj_add_traceback. */

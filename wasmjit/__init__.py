@@ -25,6 +25,7 @@ from .errors import (
 from .runtime.annotations import externref, f32, f64, funcref, i32, i64, v128
 from .runtime.caller import Caller
 from .runtime.engine import Engine
+from .runtime.exceptions import WasmException
 from .runtime.externs import Func, Global, Memory, SharedMemory, Table, Tag
 from .runtime.handle import Handle as Managed
 from .runtime.instance import Instance, InstanceExports
@@ -120,6 +121,7 @@ __all__ = [
     "WaitResult",
     "WasiConfig",
     "WasmError",
+    "WasmException",
     "WasmtimeError",
     "__version__",
     "externref",

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 from .errors import TRAPS
 from .wasm import types as wt
 from .wasm.module import ACTIVE, DECLARATIVE, PASSIVE, Module
-from .wasm.types import MAX_PARAMS, MAX_RESULTS, SIGNATURE_LETTERS, VALTYPE_NAMES, FuncType
+from .wasm.types import MAX_PARAMS, MAX_RESULTS, SIGNATURE_LETTERS, FuncType, valtype_name
 
 if TYPE_CHECKING:
     from dataclasses import dataclass
@@ -109,13 +109,37 @@ def table_mask(elements: int) -> int:
 # Config.consume_fuel it keeps what is left in `fuel` (signed). With Config.epoch_interruption `epoch` points to the
 # engine's counter, which is compared with `epoch_deadline`. `tail_arguments` points to a buffer of
 # TAIL_ARGUMENTS_BYTES for a tail call's arguments that do not fit in registers; it holds something only from the jump
-# to the callee's first instructions.
+# to the callee's first instructions. `exception` is the one that is on its way to where it is caught.
 STORE = _fields(
-    ("stack_limit", 8), ("caller", 8), ("fuel", 8), ("epoch", 8), ("epoch_deadline", 8), ("tail_arguments", 8)
+    ("stack_limit", 8),
+    ("caller", 8),
+    ("fuel", 8),
+    ("epoch", 8),
+    ("epoch_deadline", 8),
+    ("tail_arguments", 8),
+    ("exception", 8),
 )
 # What is at `tail_arguments`: the code and the context that an adapter calls, then the arguments.
 TAIL_ARGUMENTS = _fields(("code", 8), ("vmctx", 8))
 TAIL_ARGUMENTS_BYTES = TAIL_ARGUMENTS["sizeof"] + 16 * MAX_PARAMS
+
+# What tells exceptions apart, by its address; `payload_bytes` are what one with it carries.
+TAG = _fields(("payload_bytes", 8))
+# An exception, before what it carries: a slot for each value, two for a v128.
+EXCEPTION = _fields(("tag", 8), ("flags", 4), ("payload_bytes", 4), ("next", 8), ("previous", 8))
+# Flags: wasm has a reference to it; the runtime has.
+EXCEPTION_REFERENCED, EXCEPTION_HELD = 1, 2
+
+
+def payload_offsets(types: Iterable[int]) -> list[int]:
+    """The offset in an exception of each value, in bytes, and that of what is behind them.
+
+    >>> payload_offsets([wt.I32, wt.V128, wt.I64])
+    [32, 40, 56, 64]
+    """
+    slots = [2 if valtype == wt.V128 else 1 for valtype in types]
+    return [EXCEPTION["sizeof"] + SLOT_BYTES * slot for slot in itertools.accumulate(slots, initial=0)]
+
 
 # The function table of a module: arrays of 8-byte words, one behind the other, with a word for each function that the
 # module *defines*. CODES: addresses of code; REGISTER_ENTRIES: those for tail calls, 0 where there is none
@@ -205,6 +229,7 @@ class VMContextLayout:
     data_segments: int  # array of SEGMENT_SLOT
     element_segments: int  # array of SEGMENT_SLOT
     func_refs: int  # array of FUNC_REF: the module's own functions that may become references, in ascending order
+    tags: int  # array of pointers to TAG, imported first
     size_bytes: int
 
 
@@ -218,6 +243,7 @@ def layout(
     data_segments: int,
     element_segments: int,
     func_refs: int,
+    tags: int = 0,
 ) -> VMContextLayout:
     """The context layout of a module with these counts."""
     at = VMCONTEXT["sizeof"]
@@ -231,6 +257,7 @@ def layout(
         (data_segments, SEGMENT_SLOT["sizeof"], 8),
         (element_segments, SEGMENT_SLOT["sizeof"], 8),
         (func_refs, FUNC_REF["sizeof"], 8),
+        (tags, POINTER_BYTES, 8),
     ):
         at = -(-at // align) * align
         starts.append(at)
@@ -250,6 +277,7 @@ def module_layout(module: Module) -> VMContextLayout:
         data_segments=len(module.data),
         element_segments=len(module.elements),
         func_refs=len(module.func_ref_functions()),
+        tags=len(module.tags),
     )
 
 
@@ -289,6 +317,9 @@ BUILTINS: tuple[Builtin, ...] = (
     Builtin("memory_wait32", "i64", ("i32", "i64", "i64", "i64", "i64")),
     Builtin("memory_wait64", "i64", ("i32", "i64", "i64", "i64", "i64")),
     Builtin("memory_notify", "i64", ("i32", "i64", "i64", "i64")),  # memory, address, offset, most -> how many it woke
+    Builtin("exception_new", "ptr", ("ptr",)),  # tag -> exception, whose values are to be stored
+    Builtin("exception_throw", "void", ("ptr",)),  # goes on where it is caught, in another function
+    Builtin("exception_release", "void", ("ptr",)),  # it was caught, by who takes no reference
 )
 BUILTIN_INDEX: dict[str, int] = {b.name: i for i, b in enumerate(BUILTINS)}
 
@@ -375,6 +406,8 @@ def _numbers() -> dict[str, int | str]:
         "TAIL_ARGUMENTS_BYTES": TAIL_ARGUMENTS_BYTES,
         "SPARE_ARGUMENTS": SPARE_ARGUMENTS,
         "THUNK_BYTES": THUNK_BYTES,
+        "EXCEPTION_REFERENCED": EXCEPTION_REFERENCED,
+        "EXCEPTION_HELD": EXCEPTION_HELD,
         "CODES": CODES,
         "REGISTER_ENTRIES": REGISTER_ENTRIES,
         "REGISTER_ENTRY_STUB": REGISTER_ENTRY_STUB,
@@ -400,8 +433,8 @@ def _numbers() -> dict[str, int | str]:
         "NO_FUNCTION": NO_FUNCTION,
         "REFUSED": REFUSED,
         "UNLIMITED": UNLIMITED,
-        **{f"TYPE_{VALTYPE_NAMES[code].upper()}": code for code in SIGNATURE_LETTERS},
-        **{f"LETTER_{VALTYPE_NAMES[code].upper()}": letter for code, letter in SIGNATURE_LETTERS.items()},
+        **{f"TYPE_{valtype_name(code).upper()}": code for code in SIGNATURE_LETTERS},
+        **{f"LETTER_{valtype_name(code).upper()}": letter for code, letter in SIGNATURE_LETTERS.items()},
     }
 
 
@@ -426,6 +459,8 @@ def render_header() -> str:
         ("TABLE", TABLE),
         ("STORE", STORE),
         ("TAIL_ARGUMENTS", TAIL_ARGUMENTS),
+        ("TAG", TAG),
+        ("EXCEPTION", EXCEPTION),
         ("FUNCTION_TABLE_HEADER", FUNCTION_TABLE_HEADER),
         ("VMCONTEXT", VMCONTEXT),
         ("MEMORY_SLOT", MEMORY_SLOT),

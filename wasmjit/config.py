@@ -93,6 +93,7 @@ SUPPORTED_FEATURES = frozenset(
         "tail_call",
         "function_references",
         "threads",
+        "exceptions",
     }
 )
 

@@ -570,9 +570,12 @@ def thread_number() -> wasmjit.i32:
     return threading.get_native_id()
 
 
-def test_tags_are_refused_clearly(linker: Linker, engine: Engine, store: Store) -> None:
+def test_tags_are_defined_and_matched(linker: Linker, engine: Engine, store: Store) -> None:
     tag = wasmjit.Tag(store, wasmjit.TagType(NOTHING))
-    with pytest.raises(wasmjit.UnsupportedError, match="Tag cannot be an import"):
-        linker.define(store, "m", "n", tag)
-    with pytest.raises(wasmjit.UnsupportedError, match="Tag cannot be an import"):
+    linker.define(store, "m", "n", tag)
+    found = linker.instantiate(store, Module(engine, '(module (import "m" "n" (tag)) (export "t" (tag 0)))'))
+    assert found.exports(store)["t"].eq(store, tag)  # type: ignore[union-attr]
+    with pytest.raises(wasmjit.LinkError, match="incompatible import type"):
+        linker.instantiate(store, Module(engine, '(module (import "m" "n" (tag (param i32))))'))
+    with pytest.raises(wasmjit.LinkError, match="incompatible import type"):
         Instance(store, Module(engine, USES_HOST), [tag])

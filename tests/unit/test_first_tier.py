@@ -22,6 +22,7 @@ from tests.wasm_bytes import (
     GLOBAL,
     MEMORY,
     TABLE,
+    TAG,
     TYPE,
     name,
     section,
@@ -58,6 +59,7 @@ IMMEDIATES = {
     "t": (b"\x01\x7f", b"\x81\x00\x6f", b"\x01\x63\x70"),
     "h": (b"\x70", b"\x6f"),
     "1": (b"\0",),
+    "c": (b"\0", b"\1\2\x0b"),
 }
 VECTOR_IMMEDIATES = {"memarg": b"\0\x0b", "lane": b"\0", "lanes": b"\x0b" * 16, "bits": b"\x0b" * 16}
 FEATURES = {"wasm_wide_arithmetic": True}
@@ -115,10 +117,11 @@ def module(*bodies: bytes) -> bytes:
     entries += [unsigned(4) + b"\0\x41\x07\x0b"] * (count - len(bodies))
     passive = [b"\x01\x00\x00"] * MANY
     return module_of(
-        section(TYPE, vector(*[b"\x60\0\1\x7f"] * MANY)),
+        section(TYPE, vector(*[b"\x60\0\1\x7f"] * MANY, b"\x60\0\0")),
         section(FUNCTION, vector(*[b"\0"] * count)),
         section(TABLE, vector(*[b"\x70\0\1"] * MANY)),
         section(MEMORY, vector(b"\0\1")),
+        section(TAG, vector(*[b"\0" + unsigned(MANY)] * MANY)),
         section(GLOBAL, vector(*[b"\x7f\1\x41\0\x0b"] * MANY)),
         section(EXPORT, vector(*[name(str(i)) + b"\0" + unsigned(i) for i in range(len(bodies))])),
         section(ELEMENT, vector(b"\x03\0" + vector(b"\x0b", b"\x8b\x01"), *passive[1:])),
@@ -146,7 +149,8 @@ def test_header_is_up_to_date() -> None:
 def test_every_row_has_immediates_feature_and_first_tier() -> None:
     features = set(Features.__dataclass_fields__)
     assert {op.feature for op in OPS.values()} <= features | {""}
-    assert {op.first_tier for op in OPS.values() if op.feature not in VALIDATED_FEATURES} == {INTERPRETED}
+    compiled = {op.feature for op in OPS.values() if op.first_tier != INTERPRETED}
+    assert compiled == {"exceptions", *VALIDATED_FEATURES}
     assert OP_BY_NAME["call_indirect"].immediates == ("type", "table")
     assert OP_BY_NAME["i64.load"].immediates == ("memarg",)
 

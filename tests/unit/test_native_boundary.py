@@ -212,7 +212,7 @@ def test_wrong_argument_counts() -> None:
 
 
 def test_invalid_signature_letters_are_refused() -> None:
-    for letters in (b"x", b"i i", b"i" * 1001):
+    for letters in (b"z", b"i i", b"i" * 1001):
         assert lib.wj_signature_hold(letters, b"") == ffi.NULL
         assert lib.wj_signature_hold(b"", letters) == ffi.NULL
     with Instance() as instance:

@@ -39,6 +39,7 @@ from .. import (
     Val,
     ValType,
     WasmError,
+    WasmException,
     wat2wasm,
 )
 from ..inspection import find_wasm_tools
@@ -382,6 +383,14 @@ class ScriptRunner:
 
     assert_exhaustion = assert_trap
 
+    def assert_exception(self, command: Command) -> None:
+        """An exception leaves the action."""
+        try:
+            self._run(command["action"], None)
+        except WasmException:
+            return
+        raise CommandFailed("no exception left it")
+
     def assert_uninstantiable(self, command: Command) -> None:
         """Instantiation traps with this message."""
         module = self._compile(command)
@@ -432,7 +441,7 @@ _MOST_SCRIPT_BYTES = 64 << 20
 
 COMMANDS = frozenset(
     """module module_definition module_instance register action assert_return assert_trap assert_exhaustion
-    assert_uninstantiable assert_unlinkable assert_invalid assert_malformed""".split()
+    assert_uninstantiable assert_unlinkable assert_invalid assert_malformed assert_exception""".split()
 )
 
 

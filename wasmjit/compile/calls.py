@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 from .. import abi
 from ..wasm.types import I32, V128, FuncType, llvm_type
-from . import metering, tables
-from .metering import MeteredEmitter
+from . import invoke, metering, tables
+from .invoke import InvokingEmitter, Operand
 from .unit_state import UnitState
 
 # More, and calls count towards what makes a function too large.
 _FEW_OPERANDS = 16
 
 
-class CallingEmitter(MeteredEmitter):
+class CallingEmitter(InvokingEmitter):
     """The text of a function, and what its calls carry."""
 
     def __init__(self, unit: UnitState, function_index: int, scope: int, tangled: bool = False) -> None:
@@ -81,23 +81,18 @@ def emit_call(lowering: CallingEmitter, functype: FuncType, callee: str, context
         metering.save_fuel(lowering)
     results = functype.results
     slots = area_slots(results)
-    operands = [f"ptr {context}"]
+    operands: list[Operand] = [("ptr", context)]
     if slots:
         lowering.results_area_bytes = max(lowering.results_area_bytes, slots[-1][1] + 2 * abi.SLOT_BYTES)
-        operands.append("ptr %area")
-    operands += [f"{llvm_type(t)} {value}" for t, value in zip(functype.params, arguments, strict=True)]
-    call = f"call {return_type(results)} {callee}({', '.join(operands)}){lowering.debug(at)}"
-    name = lowering.fresh()
-    lowering.lines.append(f"  {name} = {call}" if results else f"  {call}")
+        operands.append(("ptr", "%area"))
+    operands += [(llvm_type(t), value) for t, value in zip(functype.params, arguments, strict=True)]
+    if lowering.tries:
+        in_registers = results[: abi.MAX_REGISTER_RESULTS]
+        names = invoke.emit(lowering, return_type(results), in_registers, callee, operands, at)
+    else:
+        names = _plain_call(lowering, results, callee, operands, at)
     if lowering.fuel:
         metering.load_fuel(lowering)
-    if not results:
-        return
-    names = [name]
-    if len(results) > 1:
-        pair = return_type(results)
-        lowering.lines.append(f"  {name}a = extractvalue {pair} {name}, 0\n  {name}b = extractvalue {pair} {name}, 1")
-        names = [f"{name}a", f"{name}b"]
     for position, offset in slots:
         result = lowering.fresh()
         lowering.lines.append(
@@ -106,6 +101,23 @@ def emit_call(lowering: CallingEmitter, functype: FuncType, callee: str, context
         )
         names.append(result)
     values.extend(names)
+
+
+def _plain_call(
+    lowering: CallingEmitter, results: tuple[int, ...], callee: str, operands: Sequence[Operand], at: int
+) -> list[str]:
+    """Calls, and returns what comes back in registers."""
+    arguments = ", ".join([f"{llvm} {value}" for llvm, value in operands])
+    call = f"call {return_type(results)} {callee}({arguments}){lowering.debug(at)}"
+    name = lowering.fresh()
+    lowering.lines.append(f"  {name} = {call}" if results else f"  {call}")
+    if not results:
+        return []
+    if len(results) == 1:
+        return [name]
+    pair = return_type(results)
+    lowering.lines.append(f"  {name}a = extractvalue {pair} {name}, 0\n  {name}b = extractvalue {pair} {name}, 1")
+    return [f"{name}a", f"{name}b"]
 
 
 def call(lowering: CallingEmitter, function: int, at: int) -> None:

@@ -10,12 +10,13 @@ import struct
 
 from .. import abi
 from ..wasm.body_facts import BodyFacts
-from ..wasm.lowering import IF, LOOP, Frame
+from ..wasm.lowering import IF, LOOP, TRY_TABLE, Frame
 from ..wasm.ops import MAKES_NANS, Op
 from ..wasm.types import F32, F64, V128, llvm_type
 from . import (
     atomics,
     calls,
+    exceptions,
     fetched,
     hand_over,
     landings,
@@ -30,8 +31,8 @@ from . import (
 )
 from .atomics import AtomicEmitter
 from .emit import phi
+from .exceptions import CatchingEmitter
 from .hand_over import HandingEmitter
-from .landings import BranchingEmitter
 from .liveness import Block
 from .simd import VectorEmitter
 from .tail_calls import TailCallingEmitter
@@ -54,7 +55,7 @@ class _Stores(dict[int, str]):
         return text
 
 
-class FunctionLowering(TailCallingEmitter, HandingEmitter, VectorEmitter, AtomicEmitter, BranchingEmitter):
+class FunctionLowering(TailCallingEmitter, HandingEmitter, VectorEmitter, AtomicEmitter, CatchingEmitter):
     """One function on its way to text; implements `wasm.lowering.Lowering`."""
 
     def __init__(self, unit: UnitState, function_index: int, scope: int, tangled: bool = False) -> None:
@@ -312,6 +313,8 @@ class FunctionLowering(TailCallingEmitter, HandingEmitter, VectorEmitter, Atomic
             if not fallthrough:
                 self.dead_end(frame)
             return
+        if frame.opcode == TRY_TABLE and frame.catches:
+            fallthrough = self.end_try_table(frame, fallthrough)
         if frame.opcode == IF:  # no else: the parameters are the results
             self.else_(frame, fallthrough)
             fallthrough = True
@@ -323,6 +326,32 @@ class FunctionLowering(TailCallingEmitter, HandingEmitter, VectorEmitter, Atomic
             self.dead_end(frame)
             return
         self.join(frame)
+
+    def try_table(self, frame: Frame) -> None:
+        self.block(frame)
+        if frame.catches:
+            exceptions.begin(self, frame)
+
+    def end_try_table(self, frame: Frame, fallthrough: bool) -> bool:
+        """The landing, if something branches there. Whether what comes next is what follows the body."""
+        self.tries.pop()
+        if not frame.has_landing:
+            return fallthrough
+        if fallthrough:
+            self.jump(frame)
+        del self.values[frame.value_height :]
+        self.start_label(frame.else_label)
+        self.filter_cache(frame.mark)
+        self.open_block(frame.otherwise)
+        exceptions.land(self, frame, self.body_start)
+        self.close_block()
+        return False
+
+    def throw(self, tag: int, at: int) -> None:
+        exceptions.throw(self, tag, at)
+
+    def throw_ref(self, at: int) -> None:
+        exceptions.throw_ref(self, at)
 
     def join(self, frame: Frame) -> None:
         """Starts the block that a frame's branches meet in."""
@@ -568,6 +597,7 @@ class FunctionLowering(TailCallingEmitter, HandingEmitter, VectorEmitter, Atomic
         if self.hand_overs:
             head.append(hand_over.frame_definition(self))
             self.cold.append(hand_over.text(self))
+        head.extend(self.invoke_definitions())
         head.extend(self.local_definition(index) for index in sorted(used))
         # The allocas come first: LLVM promotes only those of the entry block.
         if not self.leaf or large:

@@ -43,6 +43,7 @@ def can_offer(lowering: HandingEmitter) -> bool:
     return (
         not lowering.values
         and not _may_tail_call(lowering)
+        and lowering.function_index not in lowering.unit.catching
         and len(lowering.local_types) <= thresholds.MOST_HAND_OVER_LOCALS
     )
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from ..wasm.ops import ATOMIC, COMPARISON, CONDITION, LOAD, MAKES_NANS, OPS, SPECIAL, STORE, VECTOR, Op
-from ..wasm.types import EXTERNREF, F32, F64, FUNCREF, I32, I64, V128, by_type, llvm_type
+from ..wasm.types import EXNREF, EXTERNREF, F32, F64, FUNCREF, I32, I64, NULLEXNREF, V128, by_type, llvm_type
 from .anchors import AnchoringEmitter
 from .patterns import late
 from .unit_state import UnitState
@@ -22,6 +22,8 @@ zero: Callable[[int], str] = by_type(
         V128: "zeroinitializer",
         FUNCREF: "null",
         EXTERNREF: "null",
+        EXNREF: "null",
+        NULLEXNREF: "null",
     }
 )
 

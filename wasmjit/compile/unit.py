@@ -14,6 +14,7 @@ from . import calls, limits
 from .anchors import TangledError
 from .emit import TRAP_NUMBERS, LeftError
 from .function import FunctionLowering
+from .invoke import spreads
 from .tail_calls import entries
 from .unit_state import CodePolicy, UnitState
 from .walk import lower_body
@@ -130,6 +131,7 @@ class Unit(UnitState):
             (
                 *parts,
                 *entries(self),
+                *spreads(self),
                 *constants(self.constants),
                 f"@wj_functions_{self.functions[0]} = constant [{len(self.functions)} x ptr] [{table}]",
                 f"attributes #0 = {{ {_ATTRIBUTES}{size} }}",

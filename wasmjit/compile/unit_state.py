@@ -104,6 +104,10 @@ class UnitState:
         self.tail_called: set[int] = set()
         self.tail_adapters: dict[FuncType, int] = {}
         self.register_prototypes: dict[FuncType, Any] = {}
+        # Exceptions (invoke.py): functions that catch some, and the functions that calls with many operands take, with
+        # their numbers, by return type and the types of operands.
+        self.catching: set[int] = set()
+        self.spreads: dict[tuple[str, tuple[str, ...]], int] = {}
 
     def calls_directly(self, function: int) -> bool:
         """Whether code of this unit calls a defined function by its symbol, not through the function table."""

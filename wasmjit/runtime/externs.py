@@ -10,8 +10,9 @@ import ctypes
 import os
 from typing import TYPE_CHECKING, Any
 
+from .. import abi
 from ..abi import MAX_TABLE_ELEMENTS, REFUSED
-from ..errors import TRAPS, UnsupportedError, WasmError
+from ..errors import TRAPS, WasmError
 from ..wasm import types as wt
 from ..wasm.const_expr import MASK_64
 from .func import Func, bits_to_python, python_to_bits
@@ -56,6 +57,29 @@ class GlobalItem:
         return self.type
 
 
+@dataclass(slots=True, eq=False)
+class TagItem:
+    """A tag of one store: the address by which code tells it from others."""
+
+    address: int
+    type: wt.TagType
+
+    def current_type(self, _native: NativeStore) -> wt.TagType:
+        """Its type."""
+        return self.type
+
+
+def new_tag_item(record: StoreRecord, type: wt.TagType) -> TagItem:
+    """Makes a tag. Raises MemoryError."""
+    native = record.open()
+    native.keep_roots(record)  # C asks the record what an exception is that leaves wasm
+    address = allocate(native, abi.TAG["sizeof"])
+    payload_bytes = abi.payload_offsets(type.functype.params)[-1] - abi.EXCEPTION["sizeof"]
+    ctypes.c_uint64.from_address(address + abi.TAG["payload_bytes"]).value = payload_bytes
+    item = record.tags[address] = TagItem(address, type)
+    return item
+
+
 def new_table_item(record: StoreRecord, type: wt.TableType, init_bits: int) -> TableItem:
     """Makes a table filled with a raw reference. Raises WasmError if it cannot be had."""
     native = record.open()
@@ -72,6 +96,8 @@ def new_table_item(record: StoreRecord, type: wt.TableType, init_bits: int) -> T
     record.num_tables += 1
     if wt.is_externref(type.element):
         lib.wj_table_set_has_externrefs(pointer)
+    if wt.is_exnref(type.element):
+        lib.wj_store_keep_exceptions(native.pointer)
     return TableItem(pointer, type)
 
 
@@ -81,6 +107,8 @@ def new_global_item(record: StoreRecord, type: wt.GlobalType, address: int) -> G
         native = record.open()
         if lib.wj_store_add_externref_root(native.pointer, address, 0):
             raise MemoryError("no memory for a global")
+    if wt.is_exnref(type.content):
+        lib.wj_store_keep_exceptions(record.open().pointer)
     return GlobalItem(address, type)
 
 
@@ -272,8 +300,7 @@ class Global:
 class Tag:
     """A tag in a store: what tells the exceptions of WebAssembly apart.
 
-    This version cannot compile modules with exceptions, so a Tag can be made, compared and asked for its type, and its
-    use as an import raises UnsupportedError.
+    An exception has one, which says what values it carries. Modules import and export tags; see `WasmException`.
 
     >>> from wasmjit import FuncType, Store, ValType
     >>> store = Store()
@@ -282,7 +309,7 @@ class Tag:
     [i32]
     """
 
-    __slots__ = ("__weakref__", "_owner", "_type")
+    __slots__ = ("__weakref__", "_item", "_owner")
 
     def __init__(self, store: Storelike, ty: TagType) -> None:
         """Makes a new tag, which equals no other. Raises TypeError or, for a type with results, WasmError."""
@@ -293,12 +320,19 @@ class Tag:
             raise WasmError("the type of a tag for exceptions has no results")
         wt.require_values(*ty.functype._type.params)
         self._owner = record
-        self._type = ty._type
+        self._item = new_tag_item(record, ty._type)
+
+    @classmethod
+    def _wrap(cls, record: StoreRecord, item: TagItem) -> Tag:
+        self = cls.__new__(cls)
+        self._owner = record
+        self._item = item
+        return self
 
     def type(self, store: Storelike) -> TagType:
         """Its type."""
         check_store(store, self._owner, "tag")
-        return TagType._wrap(self._type)
+        return TagType._wrap(self._item.type)
 
     def eq(self, store: Storelike, other: Tag) -> bool:
         """Whether `other` is the same tag, not just one of equal type. Raises WasmError for another Store's tag."""
@@ -306,10 +340,10 @@ class Tag:
         if not isinstance(other, Tag):
             raise TypeError("expected a Tag")
         check_store(store, other._owner, "tag")
-        return self is other
+        return self._item is other._item
 
 
-Item = FuncItem | MemoryItem | TableItem | GlobalItem
+Item = FuncItem | MemoryItem | TableItem | GlobalItem | TagItem
 AsExtern = Func | Memory | Table | Global | SharedMemory | Tag
 
 
@@ -323,19 +357,19 @@ def wrap_item(record: StoreRecord, item: Item) -> AsExtern:
         return Memory._wrap(record, item)
     if isinstance(item, TableItem):
         return Table._wrap(record, item)
+    if isinstance(item, TagItem):
+        return Tag._wrap(record, item)
     return Global._wrap(record, item)
 
 
 def item_of(extern: Any, record: StoreRecord) -> Item:
     """The item behind a handle of this store.
 
-    Raises TypeError for anything else, WasmError for another Store's, UnsupportedError for a Tag.
+    Raises TypeError for anything else, WasmError for another Store's.
     """
     if isinstance(extern, SharedMemory):
         return extern._join(record)
-    if isinstance(extern, Tag):
-        raise UnsupportedError("a Tag cannot be an import: exception handling is not supported yet")
-    if not isinstance(extern, (Func, Memory, Table, Global)):
+    if not isinstance(extern, (Func, Memory, Table, Global, Tag)):
         raise TypeError("expected a Func, Global, Memory, SharedMemory, Tag, or Table")
     if extern._owner is not record:
         raise WasmError(f"{type(extern).__name__.lower()} belongs to another Store than the one given")
@@ -354,10 +388,12 @@ __all__ = [
     "Table",
     "TableItem",
     "Tag",
+    "TagItem",
     "item_of",
     "new_global_item",
     "new_memory_item",
     "new_table_item",
+    "new_tag_item",
     "read_bits",
     "wrap_item",
     "write_bits",

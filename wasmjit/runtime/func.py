@@ -68,6 +68,10 @@ def python_to_bits(record: StoreRecord, valtype: int, value: Any) -> int:
         raise TypeError(f"None is no {wt.valtype_name(valtype)}: expected a reference that is not null")
     if wt.is_externref(valtype):
         return record.externref_handle(value)
+    if wt.is_exnref(valtype):
+        if value is None:
+            return 0
+        raise TypeError(f"no value but None can be given as {wt.valtype_name(valtype)}: Python has no exnrefs")
     if wt.is_reference(valtype):
         if value is None:
             return 0
@@ -87,6 +91,10 @@ def bits_to_python(record: StoreRecord, valtype: int, bits: int) -> Any:
     """The Python value in a raw slot."""
     if wt.is_externref(valtype):
         return record.externref_value(bits)
+    if wt.is_exnref(valtype):
+        if bits:
+            raise WasmError("an exnref that is not null cannot be given to Python")
+        return None
     if wt.is_reference(valtype):
         return Func._from_address(record, bits) if bits else None
     return bits_to_number(valtype, bits)

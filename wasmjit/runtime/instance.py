@@ -24,10 +24,12 @@ from .externs import (
     MemoryItem,
     Table,
     TableItem,
+    TagItem,
     item_of,
     new_global_item,
     new_memory_item,
     new_table_item,
+    new_tag_item,
     read_bits,
     wrap_item,
 )
@@ -45,7 +47,13 @@ _FUEL = abi.STORE["fuel"]
 _PIECE_BYTES = 2 << 20
 _ITEMS_BETWEEN_LOOKS = 1 << 12
 _START_FUEL = 2  # what calling the start function costs with the wasmtime package: a function of its own, and the call
-_KIND_ITEMS = {wt.FUNCTION: FuncItem, wt.TABLE: TableItem, wt.MEMORY: MemoryItem, wt.GLOBAL: GlobalItem}
+_KIND_ITEMS = {
+    wt.FUNCTION: FuncItem,
+    wt.TABLE: TableItem,
+    wt.MEMORY: MemoryItem,
+    wt.GLOBAL: GlobalItem,
+    wt.TAG: TagItem,
+}
 
 
 # ---- import matching (spec section 3.4, "Matching") ----
@@ -119,7 +127,7 @@ def evaluate(native: NativeStore, expression: ConstExpr, instance: InstanceRecor
 class InstanceRecord:
     """One instance of a store: its context (abi.VMCONTEXT) and its index spaces. Refers to no handle."""
 
-    __slots__ = ("_functions", "address", "globals", "imported_func_refs", "loaded", "memories", "tables")
+    __slots__ = ("_functions", "address", "globals", "imported_func_refs", "loaded", "memories", "tables", "tags")
 
     def __init__(self, loaded: LoadedModule, imports: Sequence[Item]) -> None:
         self.loaded = loaded
@@ -128,6 +136,7 @@ class InstanceRecord:
         self.memories: list[MemoryItem] = []
         self.tables: list[TableItem] = []
         self.globals: list[GlobalItem] = []
+        self.tags: list[TagItem] = []
         self.imported_func_refs: list[int] = []
         for item in imports:
             if isinstance(item, FuncItem):
@@ -137,6 +146,8 @@ class InstanceRecord:
                 self.memories.append(item)
             elif isinstance(item, TableItem):
                 self.tables.append(item)
+            elif isinstance(item, TagItem):
+                self.tags.append(item)
             else:
                 self.globals.append(item)
 
@@ -154,7 +165,12 @@ class InstanceRecord:
         """The item that is exported."""
         if export.kind == wt.FUNCTION:
             return self._functions.get(export.index) or self.function(export.index)
-        spaces: dict[int, Sequence[Item]] = {wt.TABLE: self.tables, wt.MEMORY: self.memories, wt.GLOBAL: self.globals}
+        spaces: dict[int, Sequence[Item]] = {
+            wt.TABLE: self.tables,
+            wt.MEMORY: self.memories,
+            wt.GLOBAL: self.globals,
+            wt.TAG: self.tags,
+        }
         return spaces[export.kind][export.index]
 
     def function(self, index: int) -> FuncItem:
@@ -215,6 +231,8 @@ def prepare(record: StoreRecord, loaded: LoadedModule, imports: Sequence[Item]) 
     for table_type in plan.table_types:
         instance.tables.append(new_table_item(record, table_type, 0))
     context = _new_context(native, record, instance)
+    if loaded.module.tags:
+        _make_tags(native, record, instance, context)
     computed: Sequence[int] = ()
     with native:  # keeps the externrefs that constant expressions take from globals
         _make_globals(record, instance)
@@ -318,6 +336,15 @@ def _make_globals(record: StoreRecord, instance: InstanceRecord) -> None:
     for definition in instance.loaded.module.global_definitions:
         instance.globals.append(new_global_item(record, definition.type, at))
         at += abi.GLOBAL_BYTES
+
+
+def _make_tags(native: NativeStore, record: StoreRecord, instance: InstanceRecord, context: Any) -> None:
+    """The tags that the instance defines, and where its code finds all of them."""
+    module = instance.loaded.module
+    for index in module.tags[module.num_imported_tags :]:
+        instance.tags.append(new_tag_item(record, wt.TagType(module.called_type(index))))
+    words = _words(native, instance, context)
+    _put(native, words, instance.loaded.layout.tags, [item.address for item in instance.tags])
 
 
 def _evaluate_elements(

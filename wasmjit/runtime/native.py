@@ -77,6 +77,15 @@ def set_frame_describer(
     lib.wj_set_frame_describer(id(describer), id(exit_class))
 
 
+def set_exception_hooks(
+    exception_class: type[BaseException],
+    to_wasm: Callable[[Any, Any], int | None],
+    to_python: Callable[[Any, int, int, tuple[int, ...]], BaseException],
+) -> None:
+    """Sets the class of exceptions that wasm catches, and what makes those of wasm of them, and the other way."""
+    lib.wj_set_exception_hooks(id(exception_class), id(to_wasm), id(to_python))
+
+
 def is_interrupted() -> bool:
     """Whether the wasm calls of this thread are to end: what a host function that blocks has to look at."""
     return bool(lib.wj_is_interrupted())

@@ -133,6 +133,7 @@ class StoreRecord:
         self.slow_functions: list[FuncItem] = []  # host functions without a trampoline
         self.num_memories = 0
         self.num_tables = 0
+        self.tags: dict[int, Any] = {}  # TagItems, by address
         self.externrefs: Any = None  # what knows their objects; None before there are any
 
     def speed_up(self) -> None:

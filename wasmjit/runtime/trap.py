@@ -214,6 +214,12 @@ def _frame_at(pc: int) -> Frame | None:
     return Frame(function, module.function_name(function), module.names.module, offset, offset - start)
 
 
+def frames_at(pcs: tuple[int, ...]) -> tuple[Frame, ...]:
+    """The wasm activations among these."""
+    frames = [frame for frame in map(_frame_at, pcs) if frame is not None]
+    return (*frames,)
+
+
 def _make_trap(code: int, fault_address: int, pcs: tuple[int, ...]) -> Trap:
     """What the C runtime raises for a trap; `pcs` innermost first."""
     return Trap._from_code(code, (frame for frame in map(_frame_at, pcs) if frame is not None))

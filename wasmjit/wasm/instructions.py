@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import MalformedError, UnsupportedError
+from .exceptions import ExceptionInstructions
 from .garbage_collection import GarbageCollectionInstructions
 from .leb128 import read_signed, read_u32
 from .lowering import BLOCK, ELSE, IF, LOOP, Frame
@@ -39,7 +40,7 @@ def _count_type(to: int, from_: int) -> int:
     return I64 if to == from_ == I64 else I32
 
 
-class Instructions(GarbageCollectionInstructions):
+class Instructions(GarbageCollectionInstructions, ExceptionInstructions):
     """See the module's docstring."""
 
     def enter(self, opcode: int, at: int) -> int:
@@ -697,6 +698,6 @@ def _leaving(method: Method) -> Method:
 
 # For functions some of whose locals have no initial value: others do not pay for it.
 TRACKING_METHODS = list(METHODS)
-for _tracking, _names in ((_entering, ("block", "loop", "if")), (_leaving, ("else", "end"))):
+for _tracking, _names in ((_entering, ("block", "loop", "if", "try_table")), (_leaving, ("else", "end"))):
     for _name in _names:
         TRACKING_METHODS[OP_BY_NAME[_name].code] = _tracking(getattr(Instructions, "op_" + _name))

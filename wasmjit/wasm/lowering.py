@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
 from .ops import LOAD, OPS, SPECIAL, STORE, Op
 from .types import I32, I64, UNKNOWN
 
 # Opcodes that open a control frame; a function body is the outermost one.
-BLOCK, LOOP, IF, ELSE, FUNCTION_BODY = 0x02, 0x03, 0x04, 0x05, 0x00
+BLOCK, LOOP, IF, ELSE, TRY_TABLE, FUNCTION_BODY = 0x02, 0x03, 0x04, 0x05, 0x1F, 0x00
+
+
+class Catch(NamedTuple):
+    """A clause of a try_table. Without a tag it takes every exception."""
+
+    tag: int | None
+    takes_reference: bool
+    frame: Frame  # whose label it branches to
 
 
 class Frame:
@@ -26,6 +35,8 @@ class Frame:
     landing: tuple[list[str], str] | None = None  # the operands of the last branch to it, and where they land
     conditions: list[tuple[int, str]] | None = None  # branches to the label on a tainted condition
     target: Any = None  # liveness block of the label
+    catches: Sequence[Catch] = ()  # a try_table's
+    has_landing = False  # a try_table: something within it may throw
     otherwise: Any = None  # liveness block of an `else`
     unreachable = False
 
@@ -73,6 +84,9 @@ class Lowering(Protocol):
     def block(self, frame: Frame) -> None: ...
     def loop(self, frame: Frame, at: int) -> None: ...
     def if_(self, frame: Frame) -> None: ...
+    def try_table(self, frame: Frame) -> None: ...
+    def throw(self, tag: int, at: int) -> None: ...
+    def throw_ref(self, at: int) -> None: ...
     def else_(self, frame: Frame, fallthrough: bool) -> None: ...
     def end(self, frame: Frame, fallthrough: bool) -> None: ...
     def finish(self, frame: Frame, fallthrough: bool) -> None: ...

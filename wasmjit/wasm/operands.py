@@ -11,6 +11,7 @@ from .lowering import FUNCTION_BODY, Frame, Lowering
 from .module import Module
 from .ops import INTERPRETED, LOAD, OPS, STORE, UNSUPPORTED_OPCODES, Op
 from .types import (
+    EXCEPTION_TYPES,
     EXTERNREF,
     FUNCREF,
     GC_TYPE_NAMES,
@@ -217,12 +218,18 @@ class Operands:
         if code in GC_TYPE_NAMES:
             self.check_feature("gc", at)
             return code, at + 1
+        if code in EXCEPTION_TYPES:
+            self.check_feature("exceptions", at)
+            return code, at + 1
         self.refuse_type(code, at)
 
     def heap_type(self, at: int) -> tuple[int, int]:
         """A heap type, as the nullable reference type to it, and the next offset."""
         code = self.wasm[at]
         if code in REFERENCE_TYPES:
+            return code, at + 1
+        if code in EXCEPTION_TYPES:
+            self.check_feature("exceptions", at)
             return code, at + 1
         if 0x40 <= code < 0x80:
             if code not in GC_TYPE_NAMES:

@@ -50,6 +50,8 @@ _TABLE = """
 03 loop                   i -               blocktype     special
 04 if                     i -               blocktype     special
 05 else                   i -                             special
+08 throw                  c exceptions      tag           special
+0a throw_ref              c exceptions                    special
 0b end                    i -                             special
 0c br                     i -               label         special
 0d br_if                  i -               label         special
@@ -64,6 +66,7 @@ _TABLE = """
 1a drop                   i -                             special
 1b select                 i -                             special
 1c select_typed           i reference_types types         special
+1f try_table              c exceptions      blocktype catches special
 20 local.get              i -               local         special
 21 local.set              i -               local         special
 22 local.tee              i -               local         special
@@ -634,12 +637,9 @@ fd113 i32x4.relaxed_dot_i8x16_i7x16_add_s v128 v128 v128 -> v128        i8x16>i3
 UNSUPPORTED_OPCODES: dict[int, str] = {
     0x06: "legacy exceptions",
     0x07: "legacy exceptions",
-    0x08: "exceptions",
     0x09: "legacy exceptions",
-    0x0A: "exceptions",
     0x18: "legacy exceptions",
     0x19: "legacy exceptions",
-    0x1F: "exceptions",
     0xE0: "stack switching",
     0xE1: "stack switching",
     0xE2: "stack switching",
@@ -649,9 +649,12 @@ UNSUPPORTED_OPCODES: dict[int, str] = {
 }
 
 # What follows an opcode -> how it is encoded: x an index or number in LEB128; 4, 8 so many bytes; m a memory argument;
-# b a block type; l labels of br_table; t value types, counted; h a heap type; 1 a byte, w 16 of them, of vector rows.
+# b a block type; l labels of br_table; c clauses of try_table; t value types, counted; h a heap type; 1 a byte, w 16
+# of them, of vector rows.
 IMMEDIATES: dict[str, str] = {
-    **dict.fromkeys(("label", "function", "type", "table", "memory", "global", "local", "data", "elem", "signed"), "x"),
+    **dict.fromkeys(
+        ("label", "function", "type", "table", "memory", "global", "local", "data", "elem", "signed", "tag"), "x"
+    ),
     **dict.fromkeys(("field", "count"), "x"),
     "bytes4": "4",
     "bytes8": "8",
@@ -660,6 +663,7 @@ IMMEDIATES: dict[str, str] = {
     "zero": "1",
     "blocktype": "b",
     "labels": "l",
+    "catches": "c",
     "types": "t",
     "heaptype": "h",
     "castflags": "1",

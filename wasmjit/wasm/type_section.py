@@ -12,6 +12,7 @@ from .deadline import each
 from .module import Module
 from .recursion import ARRAY, FUNC, MAX_SUBTYPING_DEPTH, STRUCT, Member, defined, supertype_error, within
 from .types import (
+    EXCEPTION_TYPES,
     EXTERNREF,
     F32,
     F64,
@@ -37,7 +38,6 @@ MAX_FIELDS = 10_000
 # Value types of one byte that need no feature check.
 _PLAIN_VALTYPES = bytes((I32, I64, F32, F64, FUNCREF))
 _REF, _REF_NULL = 0x64, 0x63  # (ref ht), (ref null ht): followed by a heap type
-_EXCEPTION_HEAP_TYPES = frozenset((0x69, 0x74))  # exn, noexn
 _FUNC, _STRUCT, _ARRAY, _SUB, _SUB_FINAL, _REC = 0x60, 0x5F, 0x5E, 0x50, 0x4F, 0x4E
 
 
@@ -134,10 +134,10 @@ class TypeDecoder:
         if code in GC_TYPE_NAMES:
             self.use_gc_type(at)
             return code
-        if code not in _EXCEPTION_HEAP_TYPES:
+        if code not in EXCEPTION_TYPES:
             raise self.reader.error(f"{error} {code:#04x}", at)
         self.use("exceptions", at)
-        return FUNCREF
+        return code
 
     def use_gc_type(self, at: int) -> None:
         """Notes a type of the GC proposal: where types are defined, or where something would have it."""

@@ -33,6 +33,7 @@ EXTERNREF = 0x6F
 ANYREF, EQREF, I31REF, STRUCTREF, ARRAYREF, NULLREF, NULLFUNCREF, NULLEXTERNREF = (
     0x6E, 0x6D, 0x6C, 0x6B, 0x6A, 0x71, 0x73, 0x72,
 )  # fmt: skip
+EXNREF, NULLEXNREF = 0x69, 0x74  # of exceptions
 I16, I8 = 0x77, 0x78  # packed types: of fields only
 FIRST_REFERENCE, LAST_REFERENCE = 0x69, 0x74  # all codes of reference types, those of exceptions too, are between these
 UNKNOWN = 0  # the validator's bottom type: an operand of unreachable code
@@ -50,6 +51,8 @@ VALTYPE_NAMES: dict[int, str] = {
     V128: "v128",
     FUNCREF: "funcref",
     EXTERNREF: "externref",
+    EXNREF: "exnref",
+    NULLEXNREF: "nullexnref",
     UNKNOWN: "unknown",
 }
 VALTYPE_CODES: dict[str, int] = {name: code for code, name in VALTYPE_NAMES.items() if code}
@@ -66,7 +69,8 @@ GC_TYPE_NAMES: dict[int, str] = {
     NULLFUNCREF: "nullfuncref",
     NULLEXTERNREF: "nullexternref",
 }
-_HEAP_NAMES = {FUNCREF: "func", EXTERNREF: "extern", 0: "unknown"} | {
+EXCEPTION_TYPES = frozenset((EXNREF, NULLEXNREF))
+_HEAP_NAMES = {FUNCREF: "func", EXTERNREF: "extern", 0: "unknown", EXNREF: "exn", NULLEXNREF: "noexn"} | {
     ANYREF: "any",
     EQREF: "eq",
     I31REF: "i31",
@@ -85,12 +89,16 @@ _ABOVE: dict[int, frozenset[int]] = {
     NULLREF: frozenset((I31REF, STRUCTREF, ARRAYREF, EQREF, ANYREF)),
     NULLFUNCREF: frozenset((FUNCREF,)),
     NULLEXTERNREF: frozenset((EXTERNREF,)),
+    NULLEXNREF: frozenset((EXNREF,)),
 }
 
 _TOPS = {FUNCREF: FUNCREF, NULLFUNCREF: FUNCREF, EXTERNREF: EXTERNREF, NULLEXTERNREF: EXTERNREF}
 
 # One letter a value type, as the C runtime's signatures have it (runtime_c/wj_api.h) and names of trampolines.
-SIGNATURE_LETTERS: dict[int, str] = {I32: "i", I64: "I", F32: "f", F64: "F", V128: "V", FUNCREF: "u", EXTERNREF: "e"}
+SIGNATURE_LETTERS: dict[int, str] = {
+    I32: "i", I64: "I", F32: "f", F64: "F", V128: "V", FUNCREF: "u", EXTERNREF: "e", EXNREF: "x",
+    NULLEXNREF: "y",
+}  # fmt: skip
 
 # Kinds of imports and exports (spec section 5.5.5), by their binary code.
 FUNCTION, TABLE, MEMORY, GLOBAL, TAG = range(5)
@@ -109,7 +117,7 @@ MAX_ELEMENTS_32 = (1 << 32) - 1  # that of a 32-bit table
 
 def is_reference(valtype: int) -> bool:
     """Whether it is a reference type."""
-    return valtype >= NON_NULL or valtype in REFERENCE_TYPES or valtype in GC_TYPE_NAMES
+    return valtype >= NON_NULL or valtype in REFERENCE_TYPES or valtype in GC_TYPE_NAMES or valtype in EXCEPTION_TYPES
 
 
 def needs_gc(valtype: int) -> bool:
@@ -150,6 +158,11 @@ def is_externref(valtype: int) -> bool:
     return valtype & ~NON_NULL == EXTERNREF
 
 
+def is_exnref(valtype: int) -> bool:
+    """Whether it is a reference to an exception, with or without null."""
+    return valtype & ~NON_NULL in EXCEPTION_TYPES
+
+
 def is_defaultable(valtype: int) -> bool:
     """Whether variables of this type have an initial value: zero or null."""
     return not valtype & NON_NULL
@@ -175,7 +188,9 @@ def require_values(*valtypes: int) -> None:
 
 
 def basic(valtype: int) -> int:
-    """The type of one byte that has the same representation: of references, funcref or externref."""
+    """The type of one byte that has the same representation: of references, funcref, externref, exnref, nullexnref."""
+    if is_exnref(valtype):
+        return valtype & ~NON_NULL
     return (
         valtype
         if valtype < NON_NULL and valtype not in GC_TYPE_NAMES
@@ -435,6 +450,8 @@ llvm_type: Callable[[int], str] = by_type(
         V128: "<2 x i64>",  # passed and returned in one vector register
         FUNCREF: "ptr",
         EXTERNREF: "ptr",
+        EXNREF: "ptr",
+        NULLEXNREF: "ptr",
     }
 )
 
@@ -450,7 +467,7 @@ def trampoline_name(kind: str, type: FuncType) -> str:
     >>> trampoline_name("enter", FuncType((I32, FUNCREF), (F64,)))
     'wj_enter_ir_F'
     """
-    params, results = (re.sub("[ue]", "r", signature_letters(types)) for types in (type.params, type.results))
+    params, results = (re.sub("[uexy]", "r", signature_letters(types)) for types in (type.params, type.results))
     return f"wj_{kind}_{params}_{results}"
 
 
