@@ -251,6 +251,7 @@ soak: venv
 # Needs apt-get and dpkg-deb; downloads some 200 MB into build/aarch64 at first use.
 test-aarch64: venv
 	$(PY) tools/aarch64.py $(ARGS)
+	$(if $(ARGS),,WASMJIT_SPEC=matrix $(PY) tools/aarch64.py tests/spec -k "proposals-threads and (none-guard-prop or auto-guard-prop)")
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
