@@ -24,7 +24,7 @@ _Static_assert(offsetof(wj_tag, payload_bytes) == WJ_TAG_PAYLOAD_BYTES, "tag lay
 struct wj_exception {
     const wj_tag *tag;
     uint32_t flags;
-    uint32_t payload_bytes;
+    uint32_t holds; /* atomic: calls that it left, and whose callers are yet to be told */
     wj_exception *next, *previous; /* in store->exceptions */
     uint64_t payload[];
 };
@@ -36,7 +36,7 @@ WJ_ASSERT_OFFSET(struct wj_exception, payload, WJ_EXCEPTION_SIZEOF);
 
 static uint64_t bytes_of(const wj_exception *exception)
 {
-    return sizeof *exception + exception->payload_bytes;
+    return sizeof *exception + exception->tag->payload_bytes;
 }
 
 /* NULL: no memory, or too much of it. */
@@ -52,7 +52,6 @@ static wj_exception *make(wj_store *store, const wj_tag *tag)
     }
     memset(made, 0, size_bytes);
     made->tag = tag;
-    made->payload_bytes = (uint32_t)tag->payload_bytes;
     made->next = store->exceptions;
     if (made->next != NULL) {
         made->next->previous = made;
@@ -80,7 +79,7 @@ void wj_exceptions_sweep(wj_store *store)
 {
     for (wj_exception *exception = store->exceptions, *next; exception != NULL; exception = next) {
         next = exception->next;
-        if (!store->keeps_exceptions && (exception->flags & WJ_EXCEPTION_HELD) == 0) {
+        if (!store->keeps_exceptions && __atomic_load_n(&exception->holds, __ATOMIC_ACQUIRE) == 0) {
             unmake(store, exception);
         }
     }
@@ -99,7 +98,7 @@ void wj_exceptions_free(wj_store *store)
 void wj_exceptions_mark(const wj_store *store, void (*mark)(void *, const uint64_t *, uint64_t), void *into)
 {
     for (const wj_exception *exception = store->exceptions; exception != NULL; exception = exception->next) {
-        mark(into, exception->payload, exception->payload_bytes / sizeof(uint64_t));
+        mark(into, exception->payload, exception->tag->payload_bytes / sizeof(uint64_t));
     }
 }
 
@@ -130,7 +129,7 @@ void *wj_builtin_exception_new(void *vmctx, void *tag)
 void wj_builtin_exception_release(void *vmctx, void *exception_pointer)
 {
     wj_exception *exception = exception_pointer;
-    if (exception->flags == 0) {
+    if (exception->flags == 0 && __atomic_load_n(&exception->holds, __ATOMIC_ACQUIRE) == 0) {
         unmake(((wj_vmcontext *)vmctx)->store, exception);
     }
 }
@@ -229,8 +228,10 @@ void wj_builtin_exception_throw(void *vmctx, void *exception_pointer)
     if (find_landing(thread, entry, (uintptr_t)frame, &at)) {
         land(entry, exception, &at);
     }
-    exception->flags |= WJ_EXCEPTION_HELD;
-    entry->store->exception = exception;
+    /* When the caller is told, others may be in the store, or it may be closed. */
+    __atomic_add_fetch(&exception->holds, 1, __ATOMIC_RELAXED);
+    wj_store_pin(entry->store);
+    entry->thrown = exception;
     wj_record_frames(thread, entry, 0, (uintptr_t)frame);
     wj_unwind(entry, WJ_STATUS_THROWN);
 }
@@ -314,8 +315,7 @@ void wj_throw_from_host(wj_thread *thread, wj_entry *entry)
 void wj_set_thrown(const wj_entry *entry)
 {
     wj_store *store = entry->store;
-    wj_exception *exception = store->exception;
-    store->exception = NULL;
+    wj_exception *exception = entry->thrown;
     PyObject *record = wj_record_of((wj_where){store, NULL, WJ_RESULT, 0});
     PyObject *pcs = record == NULL ? NULL : wj_backtrace_tuple(entry);
     PyObject *made = NULL;
@@ -325,7 +325,8 @@ void wj_set_thrown(const wj_entry *entry)
     }
     Py_XDECREF(pcs);
     Py_XDECREF(record);
-    exception->flags &= ~(uint32_t)WJ_EXCEPTION_HELD;
+    __atomic_sub_fetch(&exception->holds, 1, __ATOMIC_RELEASE); /* a sweep may free it now */
+    wj_store_unpin(store);
     if (made != NULL) {
         PyErr_SetObject((PyObject *)Py_TYPE(made), made);
         Py_DECREF(made);

@@ -12,6 +12,11 @@ void wj_store_release_record(wj_store *store)
     }
 }
 
+void wj_store_pin(wj_store *store)
+{
+    __atomic_add_fetch(&store->pins, 1, __ATOMIC_RELAXED);
+}
+
 void wj_store_unpin(wj_store *store)
 {
     if (__atomic_sub_fetch(&store->pins, 1, __ATOMIC_ACQ_REL) == 0) {
@@ -33,7 +38,7 @@ void wj_store_unclaim(wj_store *store)
 static void drop_callables(wj_store *store)
 {
     /* What goes with a callable may be the last that keeps the store: the list stays until we are through it. */
-    __atomic_add_fetch(&store->pins, 1, __ATOMIC_RELAXED);
+    wj_store_pin(store);
     for (wj_host_func *host = store->host_funcs; host != NULL; host = host->next) {
         PyObject *callable = host->callable;
         host->callable = NULL;

@@ -54,6 +54,7 @@ struct wj_entry {
     void *caller;
     int64_t deadline_ns; /* CLOCK_MONOTONIC, of the call's timeout; 0: none */
     wj_activation *activation; /* the innermost function that is interpreted, or NULL */
+    wj_exception *thrown; /* what it was left with: WJ_STATUS_THROWN */
     int trap_code;
     uint32_t own_pc_count; /* how many of pcs belong to this entry; the rest to outer ones */
     uint32_t pc_count;

@@ -83,6 +83,8 @@ WJ_INTERNAL void wj_store_unclaim(wj_store *store);
 /* Gives up one reference on the record. */
 WJ_INTERNAL void wj_store_release_record(wj_store *store);
 
+/* Keeps everything of the store. By who is in it, or has the GIL and knows that it is open. */
+WJ_INTERNAL void wj_store_pin(wj_store *store);
 /* Gives up one pin; with the last, everything of the store but its record is freed. */
 WJ_INTERNAL void wj_store_unpin(wj_store *store);
 

@@ -126,9 +126,8 @@ TAIL_ARGUMENTS_BYTES = TAIL_ARGUMENTS["sizeof"] + 16 * MAX_PARAMS
 # What tells exceptions apart, by its address; `payload_bytes` are what one with it carries.
 TAG = _fields(("payload_bytes", 8))
 # An exception, before what it carries: a slot for each value, two for a v128.
-EXCEPTION = _fields(("tag", 8), ("flags", 4), ("payload_bytes", 4), ("next", 8), ("previous", 8))
-# Flags: wasm has a reference to it; the runtime has.
-EXCEPTION_REFERENCED, EXCEPTION_HELD = 1, 2
+EXCEPTION = _fields(("tag", 8), ("flags", 4), ("holds", 4), ("next", 8), ("previous", 8))
+EXCEPTION_REFERENCED = 1  # a flag: wasm has a reference to it
 
 
 def payload_offsets(types: Iterable[int]) -> list[int]:
@@ -407,7 +406,6 @@ def _numbers() -> dict[str, int | str]:
         "SPARE_ARGUMENTS": SPARE_ARGUMENTS,
         "THUNK_BYTES": THUNK_BYTES,
         "EXCEPTION_REFERENCED": EXCEPTION_REFERENCED,
-        "EXCEPTION_HELD": EXCEPTION_HELD,
         "CODES": CODES,
         "REGISTER_ENTRIES": REGISTER_ENTRIES,
         "REGISTER_ENTRY_STUB": REGISTER_ENTRY_STUB,

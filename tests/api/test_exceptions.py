@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -363,3 +365,17 @@ def test_globals_of_python_have_no_exnref(store: Store) -> None:
     with pytest.raises(TypeError, match="exnref"):
         made["g"].set_value(store, object())
     made["g"].set_value(store, None)
+
+
+def test_callers_of_c_on_many_threads(store: Store) -> None:
+    """Each waits for the GIL to be told what left its call, and another one throws in the store meanwhile."""
+    text = """(module (tag $t (param i32)) (func (export "f") (param i32) (throw $t (local.get 0))))"""
+    thrown = exports(store, text)["f"]
+    called = ctypes.CFUNCTYPE(None, ctypes.c_int32)(thrown.native_address(store))
+    threads = [threading.Thread(target=lambda: [called(7) for _ in range(300)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with pytest.raises((WasmException, WasmError)):
+        store.check_native_calls()
