@@ -14,6 +14,7 @@ from tests.wasm_bytes import (
     MEMORY,
     START,
     TABLE,
+    TAG,
     TYPE,
     module,
     name,
@@ -25,6 +26,7 @@ from tests.wasm_bytes import (
 from wasmjit.wasm.const_expr import CALL, V128_CONST
 from wasmjit.wasm.module import ACTIVE, PASSIVE, ConstExpr, DataSegment, ElementSegment, FunctionItems, Module
 from wasmjit.wasm.types import PAGE_SIZE_LOG2, GlobalType, Limits, MemoryType, TableType
+from wasmjit.wasm.types import TAG as TAG_KIND
 
 
 def _expression(decoded: Module, expression: ConstExpr) -> bytes:
@@ -90,11 +92,15 @@ def encode(decoded: Module) -> bytes:
         b"\x60" + vector(*[bytes([t]) for t in functype.params]) + vector(*[bytes([t]) for t in functype.results])
         for functype in decoded.types
     ]
-    imports = [name(i.module) + name(i.name) + bytes([i.kind]) + _extern_type(i.type) for i in decoded.imports]
+    imports = [
+        name(i.module) + name(i.name) + bytes([i.kind]) + (b"\0" if i.kind == TAG_KIND else b"") + _extern_type(i.type)
+        for i in decoded.imports
+    ]
     defined = {
         FUNCTION: [unsigned(index) for index in decoded.functions[decoded.num_imported_functions :]],
         TABLE: [_extern_type(table) for table in decoded.tables[decoded.num_imported_tables :]],
         MEMORY: [_extern_type(memory) for memory in decoded.memories[decoded.num_imported_memories :]],
+        TAG: [b"\0" + unsigned(tag) for tag in decoded.tags[decoded.num_imported_tags :]],
         GLOBAL: [_extern_type(g.type) + _expression(decoded, g.init) for g in decoded.global_definitions],
         EXPORT: [name(e.name) + bytes([e.kind]) + unsigned(e.index) for e in decoded.exports],
     }

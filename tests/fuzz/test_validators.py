@@ -55,11 +55,14 @@ def test_bodies_that_are_put_together_again_are_the_same(bases: list[Base]) -> N
     def whole(body: Body) -> tuple[int, bytes]:
         return body.position, body.head + b"".join(body.code)
 
+    accepted = left = 0
     for base in bases:
         module, first = with_bodies(base.module, [whole(body) for body in base.bodies])
         tally = Tally()
         compare(module, tally, first)
-        assert (tally.accepted, tally.refused, tally.missed) == (len(base.bodies), 0, 0)
+        assert (tally.accepted + tally.left, tally.refused, tally.missed) == (len(base.bodies), 0, 0)
+        accepted, left = accepted + tally.accepted, left + tally.left
         for number, body in enumerate(base.bodies):
             original, again = base.module.bodies[body.position], module.bodies[first + number]
             assert base.module.wasm[original.start : original.end] == module.wasm[again.start : again.end]
+    assert accepted > 10 * left, "only bodies with exceptions are left to the walker"

@@ -108,6 +108,11 @@ def _skip(code: bytes, at: int, letter: str) -> int:
     if letter in BYTES:
         return at + BYTES[letter]
     repeats = 1
+    if letter == "c":
+        clauses, at = read_unsigned(code, at, 32)
+        for _ in range(clauses):
+            at = _skip_numbers(code, at + 1, 2 if code[at] < 2 else 1)  # with a tag, or for every exception
+        return at
     if letter == "m":
         flags, at = read_unsigned(code, at, 32)
         repeats = 2 if flags & 0x40 else 1
@@ -117,6 +122,12 @@ def _skip(code: bytes, at: int, letter: str) -> int:
     for _ in range(repeats):
         if letter in ("b", "t", "h") and code[at] in (0x63, 0x64):
             at += 1
+        at = _skip_numbers(code, at, 1)
+    return at
+
+
+def _skip_numbers(code: bytes, at: int, count: int) -> int:
+    for _ in range(count):
         while code[at] >= 0x80:
             at += 1
         at += 1
