@@ -142,8 +142,8 @@ called:
     }
     function = callee;
     clear_locals(function, s);
-    ++*counter_of(c, function->function_index - c->interpreter->plan.imported_function_count);
-    if (UNLIKELY(--function->budget <= 0)) {
+    uint32_t position = function->function_index - c->interpreter->plan.imported_function_count;
+    if (UNLIKELY(count_one(counter_of(c, position), function) <= 0)) {
         (void)wj_hot(c, function, 0);
     }
     if (UNLIKELY(is_other)) {
@@ -366,8 +366,7 @@ label_I64_MUL_WIDE_U: {
     NEXT(I64_MUL_WIDE_U);
 }
 label_LOOP:
-    ++*counter;
-    if (UNLIKELY(--function->budget <= 0)) {
+    if (UNLIKELY(count_one(counter, function) <= 0)) {
         activation->ip = ip;
         uint64_t code = wj_hot(c, function, ip[1]);
         if (code != 0) {

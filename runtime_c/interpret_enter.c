@@ -72,15 +72,6 @@ static uint64_t resolve_register_entry(const context *c, uint32_t position, wj_f
     return __atomic_load_n(wj_function_words(c->functions, WJ_REGISTER_ENTRIES, count) + position, __ATOMIC_ACQUIRE);
 }
 
-/* What is left of its budget. Threads share both numbers, and may lose some. */
-static int32_t count_call(uint64_t *calls, wj_interpreted *function)
-{
-    __atomic_store_n(calls, __atomic_load_n(calls, __ATOMIC_RELAXED) + 1, __ATOMIC_RELAXED);
-    int32_t left = __atomic_load_n(&function->budget, __ATOMIC_RELAXED) - 1;
-    __atomic_store_n(&function->budget, left, __ATOMIC_RELAXED);
-    return left;
-}
-
 uint64_t ABANDONED wj_interpret(uint32_t position, wj_frame *frame)
 {
     const wj_thread *thread = &wj_this_thread;
@@ -120,7 +111,7 @@ uint64_t ABANDONED wj_interpret(uint32_t position, wj_frame *frame)
     }
     uint64_t *area = (uint64_t *)(uintptr_t)frame->ints[1];
     clear_locals(function, slots);
-    if (UNLIKELY(count_call(counter_of(&c, position), function) <= 0)) {
+    if (UNLIKELY(count_one(counter_of(&c, position), function) <= 0)) {
         (void)wj_hot(&c, function, 0);
     }
     wj_run_interpreted(&c, store, entry, activation);

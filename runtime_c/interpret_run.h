@@ -36,6 +36,15 @@ static inline uint64_t *counter_of(const context *c, uint32_t position)
     return wj_function_words(c->functions, WJ_COUNTERS, c->interpreter->plan.function_count) + position;
 }
 
+/* A call, or an iteration of a loop: says what is left of the budget. Threads share both numbers, and may lose some. */
+static inline int32_t count_one(uint64_t *count, wj_interpreted *function)
+{
+    __atomic_store_n(count, __atomic_load_n(count, __ATOMIC_RELAXED) + 1, __ATOMIC_RELAXED);
+    int32_t left = __atomic_load_n(&function->budget, __ATOMIC_RELAXED) - 1;
+    __atomic_store_n(&function->budget, left, __ATOMIC_RELAXED);
+    return left;
+}
+
 /* The function at a position, if it is interpreted, and known to be: it has words then. */
 static inline wj_interpreted *interpreted_at(const context *c, uint32_t position)
 {

@@ -43,6 +43,8 @@ OPTIONS = {
 SUPPRESSED = """
 # The C library frees what an ended thread had, under a lock of its own that the sanitizer does not see.
 race:_dl_deallocate_tls
+# Python closes descriptors without its lock: the pipe of the optimiser's thread at the end, whose reader is gone.
+race:internal_close
 # What a program does in its memories by plain accesses: other threads of it may do so at the same time.
 race:wj_builtin_memory_copy
 race:wj_builtin_memory_fill
