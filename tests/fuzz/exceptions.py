@@ -50,7 +50,10 @@ class Generator:
             if pick < 0.6 and depth < 2 and self.budget > 0:
                 return self.call()
             if pick < 0.604:
-                return f"(i32.div_s {self.value('i32', 3)} {self.value('i32', 3)})"
+                divisor = self.value("i32", 3)  # seldom 0: a trap ends all that would come
+                if not self.chance(0.03):
+                    divisor = f"(i32.or {divisor} (i32.const 1))"
+                return f"(i32.div_s {self.value('i32', 3)} {divisor})"
             if pick < 0.85:
                 return f"(local.get {self.local('i32')})"
             return f"(i32.const {self.random.choice((0, 1, -1, 2, 7, 100))})"
