@@ -500,6 +500,7 @@ def test_the_cache_is_filled_behind_programs_that_end_early(moment: str, tmp_pat
     """Else a program that is always quicker than the optimiser would never be cached."""
     program = (
         "import sys\nfrom wasmjit import thresholds\nfrom wasmjit.tiers import optimiser\n"
+        "thresholds.OPTIMISER_NICENESS = thresholds.BACKGROUND_NICENESS = 0\n"  # a busy machine would keep it waiting
         "thresholds.INTERPRETS = False\n"  # what is interpreted is not made before it is used
         "engine = Engine(Config(tier='auto', cache=sys.argv[1]))\n"
         "Module(engine, WAT)\n"  # nobody has it any more

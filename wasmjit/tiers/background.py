@@ -81,13 +81,14 @@ def keep_within(budget: dict[str, Any], turn: int) -> None:
     _lower(resource.RLIMIT_CPU, limit)
     _lower(resource.RLIMIT_AS, int(budget["memory_bytes"]))
     signal.setitimer(signal.ITIMER_REAL, seconds * thresholds.BACKGROUND_WALL_SECONDS_A_CPU_SECOND)
-    for name in os.listdir("/proc/self/task") if os.path.isdir("/proc/self/task") else ["0"]:
-        thread = int(name)
+    niceness = int(budget.get("niceness", thresholds.BACKGROUND_NICENESS))  # of an earlier version: not told
+    tasks = os.listdir("/proc/self/task") if os.path.isdir("/proc/self/task") else ["0"]
+    for thread in map(int, tasks if niceness else ()):
         with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, thread, thresholds.BACKGROUND_NICENESS)
+            os.setpriority(os.PRIO_PROCESS, thread, niceness)
         with contextlib.suppress(OSError, AttributeError):
             os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
-    processes.give_way(thresholds.BACKGROUND_NICENESS)
+    processes.give_way(niceness)
     with contextlib.suppress(OSError):
         os.chdir("/")  # nobody is to be kept from unmounting where the program was
 

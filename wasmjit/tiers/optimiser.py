@@ -452,6 +452,7 @@ def _budget(jobs: Sequence[Optimisation]) -> dict[str, int]:
     return {
         "cpu_seconds": max(job.config.background_cpu_seconds for job in jobs),
         "memory_bytes": max(job.config.background_memory for job in jobs),
+        "niceness": thresholds.BACKGROUND_NICENESS,
     }
 
 
