@@ -20,11 +20,7 @@ from .calls import CallingEmitter
 from .liveness import Block
 
 
-class CatchingEmitter(CallingEmitter):
-    """The text of a function that may throw and catch."""
-
-
-def begin(lowering: CatchingEmitter, frame: Frame) -> None:
+def begin(lowering: CallingEmitter, frame: Frame) -> None:
     """At a try_table with clauses, whose frame has its labels."""
     if lowering.unit.policy.machine != "x86_64":
         raise UnsupportedError("try_table is not supported on this architecture yet", offset=lowering.body_start)
@@ -37,7 +33,7 @@ def begin(lowering: CatchingEmitter, frame: Frame) -> None:
     lowering.tries.append(frame)
 
 
-def throw(lowering: CatchingEmitter, tag: int, at: int) -> None:
+def throw(lowering: CallingEmitter, tag: int, at: int) -> None:
     """Pops what the exception carries."""
     params = lowering.module.called_type(lowering.module.tags[tag]).params
     values = lowering.values
@@ -60,7 +56,7 @@ def throw(lowering: CatchingEmitter, tag: int, at: int) -> None:
     _raise(lowering, name, at)
 
 
-def throw_ref(lowering: CatchingEmitter, at: int) -> None:
+def throw_ref(lowering: CallingEmitter, at: int) -> None:
     """Pops the reference, which must not be null."""
     value = lowering.values.pop()
     _settle(lowering)
@@ -71,7 +67,7 @@ def throw_ref(lowering: CatchingEmitter, at: int) -> None:
     _raise(lowering, value, at)
 
 
-def _settle(lowering: CatchingEmitter) -> None:
+def _settle(lowering: CallingEmitter) -> None:
     """Before something that does not come back."""
     lowering.anchor_waiting()
     if lowering.fuel:
@@ -79,7 +75,7 @@ def _settle(lowering: CatchingEmitter) -> None:
         metering.save_fuel(lowering)
 
 
-def _raise(lowering: CatchingEmitter, exception: str, at: int) -> None:
+def _raise(lowering: CallingEmitter, exception: str, at: int) -> None:
     """Ends the block: an exception goes to the innermost try_table of the function, or leaves it."""
     if lowering.tries:
         lowering.lines.append(f"  store ptr {exception}, ptr {_pending(lowering)}, align 8, !tbaa !2")
@@ -90,24 +86,24 @@ def _raise(lowering: CatchingEmitter, exception: str, at: int) -> None:
     lowering.close_block()
 
 
-def _leave(lowering: CatchingEmitter, exception: str, at: int) -> None:
+def _leave(lowering: CallingEmitter, exception: str, at: int) -> None:
     lowering.lines.append(
         f"  call void {lowering.builtin_pointer('exception_throw')}(ptr %vmctx, ptr {exception})"
         f"{lowering.debug(at)}\n  unreachable"
     )
 
 
-def _tag(lowering: CatchingEmitter, index: int) -> str:
+def _tag(lowering: CallingEmitter, index: int) -> str:
     """The address of a tag, by which tags are told apart."""
     return lowering.invariant(f"%tag{index}", "%vmctx", lowering.unit.layout.tags + abi.POINTER_BYTES * index)
 
 
-def _pending(lowering: CatchingEmitter) -> str:
+def _pending(lowering: CallingEmitter) -> str:
     """The place of the exception that is on its way."""
     return lowering.address("%exception.p", lowering.store_record(), abi.STORE["exception"])
 
 
-def land(lowering: CatchingEmitter, frame: Frame, at: int) -> None:
+def land(lowering: CallingEmitter, frame: Frame, at: int) -> None:
     """The landing of a try_table, which is not open any more. The caller has begun its block."""
     if lowering.fuel:
         metering.load_fuel(lowering)
@@ -137,7 +133,7 @@ def land(lowering: CatchingEmitter, frame: Frame, at: int) -> None:
         _leave(lowering, exception, at)
 
 
-def _take(lowering: CatchingEmitter, clause: Catch, exception: str, at: int) -> None:
+def _take(lowering: CallingEmitter, clause: Catch, exception: str, at: int) -> None:
     """Branches to a clause's label, with what the exception carries."""
     height = len(lowering.values)
     lowering.work(1 + len(clause.frame.label_types))

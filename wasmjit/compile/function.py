@@ -31,7 +31,6 @@ from . import (
 )
 from .atomics import AtomicEmitter
 from .emit import phi
-from .exceptions import CatchingEmitter
 from .hand_over import HandingEmitter
 from .liveness import Block
 from .simd import VectorEmitter
@@ -55,7 +54,7 @@ class _Stores(dict[int, str]):
         return text
 
 
-class FunctionLowering(TailCallingEmitter, HandingEmitter, VectorEmitter, AtomicEmitter, CatchingEmitter):
+class FunctionLowering(TailCallingEmitter, HandingEmitter, VectorEmitter, AtomicEmitter):
     """One function on its way to text; implements `wasm.lowering.Lowering`."""
 
     def __init__(self, unit: UnitState, function_index: int, scope: int, tangled: bool = False) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import WasmError
 from ..wasm import recursion
@@ -126,10 +126,19 @@ def _codes(types: Iterable[ValType]) -> tuple[int, ...]:
     return tuple(codes)
 
 
+_Wrapped = TypeVar("_Wrapped", bound="TypeHandle")
+
+
 class TypeHandle(Handle):
     """What the composite types share: equality, hash and text follow the wrapped record."""
 
     _record_type: Any
+
+    @classmethod
+    def _wrap(cls: type[_Wrapped], record: Any) -> _Wrapped:
+        self = cls.__new__(cls)
+        self._record_type = record
+        return self
 
     @property
     def _type(self) -> Any:
@@ -157,12 +166,6 @@ class FuncType(TypeHandle):
 
     def __init__(self, params: Iterable[ValType], results: Iterable[ValType]) -> None:
         self._record_type = wt.FuncType(_codes(params), _codes(results))
-
-    @classmethod
-    def _wrap(cls, type: wt.FuncType) -> FuncType:
-        self = cls.__new__(cls)
-        self._record_type = type
-        return self
 
     @property
     def params(self) -> list[ValType]:
@@ -200,12 +203,6 @@ class FieldType(TypeHandle):
             code = found[0]
         self._record_type = wt.FieldType(code, bool(mutable))
 
-    @classmethod
-    def _wrap(cls, type: wt.FieldType) -> FieldType:
-        self = cls.__new__(cls)
-        self._record_type = type
-        return self
-
     @property
     def storage(self) -> ValType | str:
         """What it holds."""
@@ -237,12 +234,6 @@ def _defined(kind: str, fields: tuple[wt.FieldType, ...], above: _DefinedType | 
 
 class _DefinedType(TypeHandle):
     """What structure and array types share."""
-
-    @classmethod
-    def _wrap(cls, type: Any) -> Any:
-        self = cls.__new__(cls)
-        self._record_type = type
-        return self
 
     @property
     def supertype(self) -> StructType | ArrayType | None:
@@ -357,12 +348,6 @@ class HeapType(TypeHandle):
             self._record_type = wt.reference_to(kind._type, nullable=True)
         else:
             raise TypeError("expected a name, FuncType, StructType or ArrayType")
-
-    @classmethod
-    def _wrap(cls, valtype: int) -> HeapType:
-        self = cls.__new__(cls)
-        self._record_type = valtype
-        return self
 
     @property
     def name(self) -> str | None:

@@ -85,12 +85,6 @@ class GlobalType(TypeHandle):
         valtype._check_open()
         self._record_type = wt.GlobalType(valtype._code, bool(mutable))
 
-    @classmethod
-    def _wrap(cls, type: wt.GlobalType) -> GlobalType:
-        self = cls.__new__(cls)
-        self._record_type = type
-        return self
-
     @property
     def content(self) -> ValType:
         """The type of its value."""
@@ -144,12 +138,6 @@ class TableType(TypeHandle):
             raise WasmError("maximum table size cannot be smaller than the minimum table size")
         self._record_type = wt.TableType(valtype._code, wt.Limits(limits.min, limits.max), bool(is_64))
 
-    @classmethod
-    def _wrap(cls, type: wt.TableType) -> TableType:
-        self = cls.__new__(cls)
-        self._record_type = type
-        return self
-
     @property
     def element(self) -> ValType:
         """The type of its elements."""
@@ -193,12 +181,6 @@ class MemoryType(TypeHandle):
             raise WasmError("shared memories must have a maximum size")
         self._record_type = wt.MemoryType(wt.Limits(limits.min, limits.max), bool(is_64), bool(shared), page_size_log2)
 
-    @classmethod
-    def _wrap(cls, type: wt.MemoryType) -> MemoryType:
-        self = cls.__new__(cls)
-        self._record_type = type
-        return self
-
     @property
     def limits(self) -> Limits:
         """Its limits, in pages."""
@@ -238,12 +220,6 @@ class TagType(TypeHandle):
         if not isinstance(functype, FuncType):
             raise TypeError("expected a FuncType")
         self._record_type = wt.TagType(functype._type)
-
-    @classmethod
-    def _wrap(cls, type: wt.TagType) -> TagType:
-        self = cls.__new__(cls)
-        self._record_type = type
-        return self
 
     @property
     def functype(self) -> FuncType:
