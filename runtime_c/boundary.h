@@ -140,6 +140,16 @@ WJ_INTERNAL void wj_target_clear(wj_target *target);
 /* The program counters that the entry recorded; NULL with an exception. */
 WJ_INTERNAL PyObject *wj_backtrace_tuple(const wj_entry *entry);
 
+/* As PyErr_Fetch; the value, if there is one, is an instance that knows its traceback. */
+static inline void wj_fetch_exception(PyObject **type, PyObject **value, PyObject **traceback)
+{
+    PyErr_Fetch(type, value, traceback);
+    PyErr_NormalizeException(type, value, traceback);
+    if (*value != NULL && *traceback != NULL) {
+        (void)PyException_SetTraceback(*value, *traceback);
+    }
+}
+
 static inline wj_where wj_parameter_of(const wj_target *target, uint32_t position)
 {
     return (wj_where){target->store, target->record, WJ_PARAMETER, position};

@@ -100,11 +100,7 @@ bool wj_tell_call_ended(wj_store *store, const void *func_ref)
     PyObject *type;
     PyObject *value;
     PyObject *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    PyErr_NormalizeException(&type, &value, &traceback);
-    if (traceback != NULL) {
-        (void)PyException_SetTraceback(value, traceback);
-    }
+    wj_fetch_exception(&type, &value, &traceback);
     PyObject *callback = Py_NewRef((PyObject *)store->call_ended);
     PyObject *answer = PyObject_CallFunction(callback, "KO", (unsigned long long)(uintptr_t)func_ref,
                                              value == NULL ? Py_None : value);

@@ -481,11 +481,7 @@ static void keep_failure(wj_store *store)
     PyObject *type;
     PyObject *value;
     PyObject *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    PyErr_NormalizeException(&type, &value, &traceback);
-    if (value != NULL && traceback != NULL) {
-        (void)PyException_SetTraceback(value, traceback);
-    }
+    wj_fetch_exception(&type, &value, &traceback);
     if (value != NULL && store->failure == NULL && !store->closed) {
         store->failure = Py_NewRef(value);
     }

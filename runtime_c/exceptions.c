@@ -269,11 +269,7 @@ static wj_exception *from_python(wj_store *store)
     PyObject *type;
     PyObject *value;
     PyObject *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    PyErr_NormalizeException(&type, &value, &traceback);
-    if (traceback != NULL) {
-        (void)PyException_SetTraceback(value, traceback);
-    }
+    wj_fetch_exception(&type, &value, &traceback);
     PyObject *address = PyObject_CallFunctionObjArgs(to_wasm, record, value, NULL);
     Py_DECREF(record);
     wj_exception *made = NULL;
