@@ -50,7 +50,13 @@ struct wj_signature {
 /* One more reference, for somebody who is given the address by one that holds it. */
 WJ_INTERNAL void wj_signature_hold_again(const wj_signature *signature);
 
-/* Whether functions of a type may be used where those of `wanted` are: it is that type or was declared to be below it. */
+/* Whether references with this letter may be to what has one type. */
+static inline bool wj_has_type(char letter)
+{
+    return letter == WJ_LETTER_FUNCREF || letter == WJ_LETTER_ANYREF;
+}
+
+/* Whether functions or objects of a type may be used where those of `wanted` are: it is that type or was declared to be below it. */
 static inline bool wj_signature_takes(const wj_signature *wanted, uint32_t found)
 {
     return found == wanted->id || (!wanted->is_final && wj_type_matches(found, wanted->id));

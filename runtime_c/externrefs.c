@@ -226,7 +226,8 @@ static PyObject *get_handle(PyObject *self_object, PyObject *object)
             return handle != NULL ? handle : get_handle(self_object, object);
         }
     }
-    handle = PyLong_FromUnsignedLongLong(++self->last_handle);
+    self->last_handle += 4; /* words with these low bits are neither objects nor i31s (wj_gc.h) */
+    handle = PyLong_FromUnsignedLongLong(self->last_handle);
     if (handle != NULL && (PyDict_SetItem(self->objects, handle, object) != 0)) {
         Py_CLEAR(handle);
     }
@@ -344,7 +345,7 @@ static PyObject *new_externrefs(wj_store *store)
     }
     __atomic_add_fetch(&store->references, 1, __ATOMIC_RELAXED);
     self->store = store;
-    self->last_handle = 0;
+    self->last_handle = 2;
     self->sweep_at = FIRST_SWEEP_HANDLES;
     self->objects = PyDict_New();
     self->handles = PyDict_New();

@@ -181,8 +181,12 @@ void ABANDONED wj_constants_run(wj_constants *constants)
             value[0] = (uint64_t)(uintptr_t)from;
             break;
         default: /* WJ_CONSTANT_COMPUTED: of the function at a position */
-            constants->failed = !compute(constants, step->from, value);
-            constants->results[step->from - constants->interpreter->plan.first_constant] = value[0];
+            if (constants->objects != NULL) {
+                wj_gc_constant(constants->objects, context, step->from - constants->first_constant, value);
+            } else {
+                constants->failed = !compute(constants, step->from, value);
+            }
+            constants->results[step->from - constants->first_constant] = value[0];
             wj_resume(&wj_this_thread, __builtin_frame_address(0));
             break;
         }

@@ -117,6 +117,16 @@ static inline uint8_t read_value_type(translator *t)
     case WJ_TYPE_V128:
     case WJ_TYPE_FUNCREF:
     case WJ_TYPE_EXTERNREF:
+    case WJ_TYPE_EXNREF:
+    case WJ_TYPE_NULLEXNREF:
+    case WJ_TYPE_NULLFUNCREF:
+    case WJ_TYPE_NULLEXTERNREF:
+    case WJ_TYPE_ANYREF:
+    case WJ_TYPE_EQREF:
+    case WJ_TYPE_I31REF:
+    case WJ_TYPE_STRUCTREF:
+    case WJ_TYPE_ARRAYREF:
+    case WJ_TYPE_NULLREF:
         break;
     case 0x63: /* (ref null ht), (ref ht) */
     case 0x64:

@@ -1,5 +1,6 @@
 /* Linear memories, and the allocations of a store. No Python here. */
 #include "address_space.h"
+#include "wj_gc.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -576,6 +577,7 @@ void wj_store_release(wj_store *store)
     }
     wj_tables_free(store);
     wj_exceptions_free(store);
+    wj_gc_heap_free(store);
     for (wj_allocation *allocation = store->allocations, *next; allocation != NULL; allocation = next) {
         next = allocation->next;
         free(allocation);

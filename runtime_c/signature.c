@@ -10,7 +10,10 @@
 
 _Static_assert(WJ_LETTER_I32 == 'i' && WJ_LETTER_I64 == 'I' && WJ_LETTER_F32 == 'f' && WJ_LETTER_F64 == 'F' &&
                    WJ_LETTER_V128 == 'V' && WJ_LETTER_FUNCREF == 'u' && WJ_LETTER_EXTERNREF == 'e' &&
-                   WJ_LETTER_EXNREF == 'x' && WJ_LETTER_NULLEXNREF == 'y',
+                   WJ_LETTER_EXNREF == 'x' && WJ_LETTER_NULLEXNREF == 'y' && WJ_LETTER_NULLFUNCREF == 'v' &&
+                   WJ_LETTER_NULLEXTERNREF == 'w' && WJ_LETTER_ANYREF == 'a' && WJ_LETTER_EQREF == 'q' &&
+                   WJ_LETTER_I31REF == 'j' && WJ_LETTER_STRUCTREF == 's' && WJ_LETTER_ARRAYREF == 'k' &&
+                   WJ_LETTER_NULLREF == 'n',
                "letters of value types");
 
 /* The group that both are of, if any, counts for both. */
@@ -27,7 +30,7 @@ static uint64_t *counter_of(wj_signature *signature)
 static bool letters_are_valid(const char *letters, size_t most)
 {
     size_t count = strlen(letters);
-    return count <= most && strspn(letters, "iIfFVruexy") == count;
+    return count <= most && strspn(letters, "iIfFVruexyvwaqjskn") == count;
 }
 
 /* The platform's C convention: integer and float registers are counted apart, what does not fit goes to the stack. */
@@ -84,7 +87,7 @@ static wj_signature *make(const char *params, const char *results)
         made->is_final = true;
         made->param_count = (uint32_t)strlen(params);
         made->result_count = (uint32_t)strlen(results);
-        made->has_externrefs = strchr(params, 'e') != NULL || strchr(results, 'e') != NULL;
+        made->has_externrefs = strpbrk(params, "eaqjskn") != NULL || strpbrk(results, "eaqjskn") != NULL;
         place_params(made, params);
         place_results(made, results);
     }
@@ -266,7 +269,7 @@ wj_signature *wj_signature_hold_of(const char *params, const char *results, wj_s
     }
     for (uint32_t i = 0; i < made->param_count + made->result_count; i++) {
         wj_place *place = &made->places[i];
-        if (types[i] != NULL && place->letter == WJ_LETTER_FUNCREF) {
+        if (types[i] != NULL && wj_has_type(place->letter)) {
             wj_signature_hold_again(types[i]);
             place->type = types[i];
         }
@@ -356,7 +359,7 @@ static void connect(wj_group *group, const wj_group_member *of)
         wj_signature *made = group->members[i];
         for (uint32_t j = 0; j < made->param_count + made->result_count; j++) {
             wj_place *place = &made->places[j];
-            if (place->letter == WJ_LETTER_FUNCREF) {
+            if (wj_has_type(place->letter)) {
                 place->type = referred_to(group, of[i].siblings[j], of[i].types[j]);
             }
             place->non_null = of[i].non_null[j] != 0;
@@ -448,6 +451,11 @@ bool wj_type_matches(uint32_t found, uint32_t wanted)
         __atomic_store_n(known, pair, __ATOMIC_RELAXED);
     }
     return present != NULL;
+}
+
+int wj_type_matches_id(uint32_t found, uint32_t wanted)
+{
+    return wj_type_matches(found, wanted);
 }
 
 int wj_signatures_hold(const char *letters, uint64_t count, wj_signature **signatures, uint32_t *ids)

@@ -43,6 +43,22 @@ const char *wj_letter_name(char letter)
         return "exnref";
     case 'y':
         return "nullexnref";
+    case 'v':
+        return "nullfuncref";
+    case 'w':
+        return "nullexternref";
+    case 'a':
+        return "anyref";
+    case 'q':
+        return "eqref";
+    case 'j':
+        return "i31ref";
+    case 's':
+        return "structref";
+    case 'k':
+        return "arrayref";
+    case 'n':
+        return "nullref";
     default:
         return "reference";
     }
@@ -303,6 +319,14 @@ static bool reference_fits(PyObject *value, const wj_place *place, uint64_t bits
     if (where.store != NULL && where.store->closed) { /* by the conversion: the func-ref is gone, and no call follows */
         return true;
     }
+    if (place->type != NULL && place->letter == WJ_LETTER_ANYREF) {
+        uint32_t id = 0;
+        bool is_object = where.store != NULL && (bits & 3) == 0 && wj_gc_type_of(where.store, bits, &id) != 0;
+        if (!is_object || !wj_signature_takes(place->type, id)) {
+            return refuse_value(value, place->letter, "an object of another type", where);
+        }
+        return true;
+    }
     const wj_func_ref *func_ref = (const wj_func_ref *)(uintptr_t)bits;
     if (place->type != NULL && !wj_signature_takes(place->type, func_ref->type_id)) {
         return refuse_value(value, place->letter, "a function of another type", where);
@@ -352,7 +376,7 @@ static PyObject *from_reference(uint64_t bits, char letter, wj_where where)
     if (bits == 0) {
         Py_RETURN_NONE;
     }
-    if (letter == 'e' && where.store != NULL && where.store->externrefs != NULL) {
+    if (letter == 'e' && (bits & 3) == 2 && where.store != NULL && where.store->externrefs != NULL) {
         return wj_externref_value(where.store, bits);
     }
     PyObject *record = from_bits_hook == NULL ? NULL : wj_record_of(where);

@@ -59,6 +59,14 @@
 #define WJ_NULL_REFERENCE 0xffffffffu
 #define WJ_IMPORTED_REFERENCE 1
 #define WJ_NO_FUNCTION 0xffffffffu
+#define WJ_GC_OBJECT_ALIGNMENT 8
+#define WJ_GC_DISPLAY_ENTRIES 64
+#define WJ_GC_TRACED 276
+#define WJ_GC_STRUCT 1
+#define WJ_GC_ARRAY 2
+#define WJ_GC_TRACED_ANYREF 0
+#define WJ_GC_TRACED_EXTERNREF 1
+#define WJ_GC_TRACED_EXNREF 2
 #define WJ_REFUSED UINT64_C(0xffffffffffffffff)
 #define WJ_UNLIMITED UINT64_C(0xffffffffffffffff)
 #define WJ_TYPE_I32 127
@@ -70,6 +78,14 @@
 #define WJ_TYPE_EXTERNREF 111
 #define WJ_TYPE_EXNREF 105
 #define WJ_TYPE_NULLEXNREF 116
+#define WJ_TYPE_NULLFUNCREF 115
+#define WJ_TYPE_NULLEXTERNREF 114
+#define WJ_TYPE_ANYREF 110
+#define WJ_TYPE_EQREF 109
+#define WJ_TYPE_I31REF 108
+#define WJ_TYPE_STRUCTREF 107
+#define WJ_TYPE_ARRAYREF 106
+#define WJ_TYPE_NULLREF 113
 #define WJ_LETTER_I32 'i'
 #define WJ_LETTER_I64 'I'
 #define WJ_LETTER_F32 'f'
@@ -79,6 +95,14 @@
 #define WJ_LETTER_EXTERNREF 'e'
 #define WJ_LETTER_EXNREF 'x'
 #define WJ_LETTER_NULLEXNREF 'y'
+#define WJ_LETTER_NULLFUNCREF 'v'
+#define WJ_LETTER_NULLEXTERNREF 'w'
+#define WJ_LETTER_ANYREF 'a'
+#define WJ_LETTER_EQREF 'q'
+#define WJ_LETTER_I31REF 'j'
+#define WJ_LETTER_STRUCTREF 's'
+#define WJ_LETTER_ARRAYREF 'k'
+#define WJ_LETTER_NULLREF 'n'
 #define WJ_FUNC_REF_CODE 0
 #define WJ_FUNC_REF_VMCTX 8
 #define WJ_FUNC_REF_TYPE_ID 16
@@ -98,7 +122,10 @@
 #define WJ_STORE_EPOCH_DEADLINE 32
 #define WJ_STORE_TAIL_ARGUMENTS 40
 #define WJ_STORE_EXCEPTION 48
-#define WJ_STORE_SIZEOF 56
+#define WJ_STORE_GC_HEAP 56
+#define WJ_STORE_GC_CURSOR 64
+#define WJ_STORE_GC_LIMIT 72
+#define WJ_STORE_SIZEOF 80
 #define WJ_TAIL_ARGUMENTS_CODE 0
 #define WJ_TAIL_ARGUMENTS_VMCTX 8
 #define WJ_TAIL_ARGUMENTS_SIZEOF 16
@@ -110,6 +137,16 @@
 #define WJ_EXCEPTION_NEXT 16
 #define WJ_EXCEPTION_PREVIOUS 24
 #define WJ_EXCEPTION_SIZEOF 32
+#define WJ_GC_OBJECT_DESCRIPTOR 0
+#define WJ_GC_OBJECT_LENGTH 4
+#define WJ_GC_OBJECT_SIZEOF 8
+#define WJ_GC_DESCRIPTOR_TYPE_ID 0
+#define WJ_GC_DESCRIPTOR_KIND 4
+#define WJ_GC_DESCRIPTOR_DEPTH 8
+#define WJ_GC_DESCRIPTOR_SIZE_BYTES 12
+#define WJ_GC_DESCRIPTOR_REFERENCES 16
+#define WJ_GC_DESCRIPTOR_DISPLAY 20
+#define WJ_GC_DESCRIPTOR_SIZEOF 24
 #define WJ_FUNCTION_TABLE_HEADER_FUNCTION_COUNT 0
 #define WJ_FUNCTION_TABLE_HEADER_INTERPRETER 8
 #define WJ_FUNCTION_TABLE_HEADER_REPORTER 16
@@ -224,7 +261,14 @@
   X(memory_notify) \
   X(exception_new) \
   X(exception_throw) \
-  X(exception_release)
+  X(exception_release) \
+  X(gc_allocate) \
+  X(gc_kind) \
+  X(gc_move) \
+  X(gc_init_data) \
+  X(gc_init_elem) \
+  X(gc_new_data) \
+  X(gc_new_elem)
 #define WJ_BOUNDARY(X) \
   X(gate) \
   X(begin) \
@@ -273,6 +317,13 @@ uint64_t wj_builtin_memory_notify(void *vmctx, uint32_t, uint64_t, uint64_t, uin
 void *wj_builtin_exception_new(void *vmctx, void *);
 void wj_builtin_exception_throw(void *vmctx, void *);
 void wj_builtin_exception_release(void *vmctx, void *);
+uint64_t wj_builtin_gc_allocate(void *vmctx, uint32_t, uint64_t, uint64_t);
+uint64_t wj_builtin_gc_kind(void *vmctx, uint64_t);
+void wj_builtin_gc_move(void *vmctx, uint64_t, uint64_t, uint64_t);
+void wj_builtin_gc_init_data(void *vmctx, uint32_t, uint64_t, uint64_t, uint64_t, uint64_t);
+void wj_builtin_gc_init_elem(void *vmctx, uint32_t, uint64_t, uint64_t, uint64_t, uint64_t);
+uint64_t wj_builtin_gc_new_data(void *vmctx, uint32_t, uint32_t, uint64_t, uint64_t, uint64_t);
+uint64_t wj_builtin_gc_new_elem(void *vmctx, uint32_t, uint32_t, uint64_t, uint64_t, uint64_t);
 typedef struct { uint64_t bits, succeeded; } wj_converted;
 void wj_boundary_gate(void);
 uint32_t wj_boundary_begin(void *, void *);

@@ -344,6 +344,38 @@ void wj_interpreter_translate_all(wj_interpreter *interpreter, wj_translated_mod
 /* The function that an address of a backtrace belongs to, and the offset in the module; UINT32_MAX: none. */
 uint32_t wj_interpreter_find(wj_interpreter *interpreter, uintptr_t pc, uint32_t *offset);
 
+/* ---- types of objects (wasmjit/runtime/object_types.py) ---- */
+/* A type: its kind (abi.GC_STRUCT, GC_ARRAY, 0: of functions), the index of its supertype, UINT32_MAX: none; and what it has
+ * of arrays of the module. */
+typedef struct {
+    uint32_t kind, supertype, size_bytes;
+    uint32_t first_traced, traced_count;
+    uint32_t first_field, field_count;
+} wj_gc_layout;
+/* What is the same for all instances of a module. The rest is for its constant functions, whose code begins with an
+ * offset each; `stack` has room for the operands of one. */
+typedef struct {
+    const uint32_t *type_ids;
+    const wj_gc_layout *layouts;
+    const uint32_t *traced;       /* abi.GC_TRACED_... */
+    const uint32_t (*fields)[2];  /* offset and size, in bytes */
+    uint32_t type_count;
+    uint32_t imported_global_count, globals_offset, imported_globals_offset;
+    const uint8_t *global_bytes;  /* of their values */
+    uint32_t imported_function_count;
+    const uint32_t *func_ref_offsets; /* by function; of an import, of its address */
+    const uint8_t *code;
+    const uint32_t *starts;
+    uint64_t *stack;
+} wj_gc_module;
+/* The kind of the object that a reference is to, and its type's id. */
+uint32_t wj_gc_type_of(const wj_store *store, uint64_t word, uint32_t *type_id);
+/* Whether the type with an id is the other one, or was declared to be below it. */
+int wj_type_matches_id(uint32_t found, uint32_t wanted);
+/* Makes the heap of the store, and gives an instance the descriptors of its types. 0 or an errno value. */
+int wj_gc_describe_types(wj_store *store, void *context, const wj_gc_module *module);
+void wj_gc_constant(const wj_gc_module *module, void *context, uint32_t position, uint64_t *value);
+
 /* ---- what takes evaluation when an instance is made (wasmjit/runtime/constant_code.py) ---- */
 /* A value, of a kind of abi.py (CONSTANT_...), and the offset in the instance context of the global that gets it; 0: none. */
 typedef struct {
@@ -356,6 +388,8 @@ typedef struct {
     uint64_t count, done; /* in order */
     uint64_t *results;    /* of the constant functions, of which none gives a vector, from the interpreter's `first_constant` on */
     uint64_t failed;      /* 1: no memory */
+    const wj_gc_module *objects; /* not NULL: of a module whose constant functions make objects */
+    uint32_t first_constant;     /* position of the first of them; the interpreter's, where there is one */
 } wj_constants;
 void wj_constants_run(wj_constants *constants);
 /* As code of a function without parameters and results, whose context is a wj_constants: so it has to be called if a value is

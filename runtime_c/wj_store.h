@@ -20,6 +20,9 @@ struct wj_store {
     uint64_t epoch_deadline;
     uint8_t *tail_arguments; /* behind this record */
     wj_exception *exception; /* on its way to where it is caught */
+    uint64_t gc_heap;        /* address; 0: there is none yet. See wj_gc.h */
+    uint64_t gc_cursor;      /* offset of the hole that objects are put into, which is all zeros */
+    uint64_t gc_limit;       /* and of its end */
     /* C's own */
     uint64_t stencil_limit; /* as stack_limit, of code from stencils: half of the stack is left for compiled code */
     uint32_t references; /* atomic: one for wj_store_free, one for each callable */
@@ -65,6 +68,7 @@ struct wj_store {
     uint64_t exception_bytes; /* that they take */
     uint32_t held;    /* who has references in hands that no root has (yet): nothing is swept; guarded by the GIL */
     bool sweep_due;   /* guarded by the GIL */
+    uint32_t gc_descriptors_end; /* offset in the heap */
     bool keeps_exceptions; /* there are globals or tables that may have references to some */
 };
 
@@ -75,6 +79,9 @@ WJ_ASSERT_OFFSET(struct wj_store, epoch, WJ_STORE_EPOCH);
 WJ_ASSERT_OFFSET(struct wj_store, epoch_deadline, WJ_STORE_EPOCH_DEADLINE);
 WJ_ASSERT_OFFSET(struct wj_store, tail_arguments, WJ_STORE_TAIL_ARGUMENTS);
 WJ_ASSERT_OFFSET(struct wj_store, exception, WJ_STORE_EXCEPTION);
+WJ_ASSERT_OFFSET(struct wj_store, gc_heap, WJ_STORE_GC_HEAP);
+WJ_ASSERT_OFFSET(struct wj_store, gc_cursor, WJ_STORE_GC_CURSOR);
+WJ_ASSERT_OFFSET(struct wj_store, gc_limit, WJ_STORE_GC_LIMIT);
 
 /* Makes the store this thread's, if nobody is in it: until wj_store_unclaim nothing enters it, not even a C caller without
  * the GIL. With the GIL held. */

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 from .errors import TRAPS
 from .wasm import types as wt
 from .wasm.module import ACTIVE, DECLARATIVE, PASSIVE, Module
-from .wasm.types import MAX_PARAMS, MAX_RESULTS, SIGNATURE_LETTERS, FuncType, valtype_name
+from .wasm.types import MAX_PARAMS, MAX_RESULTS, SIGNATURE_LETTERS, FuncType, StructType, is_anyref, valtype_name
 
 if TYPE_CHECKING:
     from dataclasses import dataclass
@@ -118,6 +118,9 @@ STORE = _fields(
     ("epoch_deadline", 8),
     ("tail_arguments", 8),
     ("exception", 8),
+    ("gc_heap", 8),
+    ("gc_cursor", 8),
+    ("gc_limit", 8),
 )
 # What is at `tail_arguments`: the code and the context that an adapter calls, then the arguments.
 TAIL_ARGUMENTS = _fields(("code", 8), ("vmctx", 8))
@@ -138,6 +141,39 @@ def payload_offsets(types: Iterable[int]) -> list[int]:
     """
     slots = [2 if valtype == wt.V128 else 1 for valtype in types]
     return [EXCEPTION["sizeof"] + SLOT_BYTES * slot for slot in itertools.accumulate(slots, initial=0)]
+
+
+# Objects of garbage collection, in the heap of a store: the descriptor's offset, and the length of an array. Arrays
+# have elements from the end of this on, structures fields from `length` on.
+GC_OBJECT = _fields(("descriptor", 4), ("length", 4))
+GC_OBJECT_ALIGNMENT = 8
+# What the heap knows of a type: `type_id` is the process-wide one, `size_bytes` that of a structure or of an element.
+# `references` are the fields that are traced (of arrays 1 if the elements are). `display` has the descriptors of the
+# supertypes by depth, the type's own at its depth, 0 behind; behind it there is a word for each traced field.
+GC_DISPLAY_ENTRIES = 64
+GC_DESCRIPTOR = _fields(("type_id", 4), ("kind", 4), ("depth", 4), ("size_bytes", 4), ("references", 4), ("display", 4))
+GC_TRACED = GC_DESCRIPTOR["display"] + 4 * GC_DISPLAY_ENTRIES
+GC_STRUCT, GC_ARRAY = 1, 2
+GC_TRACED_ANYREF, GC_TRACED_EXTERNREF, GC_TRACED_EXNREF = range(3)
+_STORAGE_BYTES = {wt.I8: 1, wt.I16: 2, wt.I32: 4, wt.F32: 4, wt.V128: 16}
+
+
+def storage_bytes(storage: int) -> int:
+    """What a field or an element of a storage type takes in an object."""
+    return _STORAGE_BYTES.get(storage) or (4 if is_anyref(storage) else 8)
+
+
+def struct_layout(type: StructType) -> tuple[list[int], int]:
+    """The offsets of the fields in an object, and its size. A subtype's layout begins with its supertype's."""
+    at = GC_OBJECT["length"]
+    offsets = []
+    for field in type.fields:
+        size_bytes = storage_bytes(field.storage)
+        alignment = min(size_bytes, GC_OBJECT_ALIGNMENT)
+        at = -(-at // alignment) * alignment
+        offsets.append(at)
+        at += size_bytes
+    return offsets, -(-at // GC_OBJECT_ALIGNMENT) * GC_OBJECT_ALIGNMENT
 
 
 # The function table of a module: arrays of 8-byte words, one behind the other, with a word for each function that the
@@ -319,6 +355,16 @@ BUILTINS: tuple[Builtin, ...] = (
     Builtin("exception_new", "ptr", ("ptr",)),  # tag -> exception, whose values are to be stored
     Builtin("exception_throw", "void", ("ptr",)),  # goes on where it is caught, in another function
     Builtin("exception_release", "void", ("ptr",)),  # it was caught, by who takes no reference
+    # Objects are offsets in the store's heap. Descriptor, length, size of the object in bytes -> the object
+    Builtin("gc_allocate", "i64", ("i32", "i64", "i64")),
+    Builtin("gc_kind", "i64", ("i64",)),  # of a reference's word: GC_STRUCT, GC_ARRAY, 0: it is no object
+    Builtin("gc_move", "void", ("i64", "i64", "i64")),  # to, from, n bytes: all within arrays
+    # Segment, where to, position in the segment, n elements, bytes of each
+    Builtin("gc_init_data", "void", ("i32", "i64", "i64", "i64", "i64")),
+    Builtin("gc_init_elem", "void", ("i32", "i64", "i64", "i64", "i64")),
+    # Segment, descriptor, position in the segment, n elements, bytes of each -> the object
+    Builtin("gc_new_data", "i64", ("i32", "i32", "i64", "i64", "i64")),
+    Builtin("gc_new_elem", "i64", ("i32", "i32", "i64", "i64", "i64")),
 )
 BUILTIN_INDEX: dict[str, int] = {b.name: i for i, b in enumerate(BUILTINS)}
 
@@ -429,6 +475,14 @@ def _numbers() -> dict[str, int | str]:
         "NULL_REFERENCE": NULL_REFERENCE,
         "IMPORTED_REFERENCE": IMPORTED_REFERENCE,
         "NO_FUNCTION": NO_FUNCTION,
+        "GC_OBJECT_ALIGNMENT": GC_OBJECT_ALIGNMENT,
+        "GC_DISPLAY_ENTRIES": GC_DISPLAY_ENTRIES,
+        "GC_TRACED": GC_TRACED,
+        "GC_STRUCT": GC_STRUCT,
+        "GC_ARRAY": GC_ARRAY,
+        "GC_TRACED_ANYREF": GC_TRACED_ANYREF,
+        "GC_TRACED_EXTERNREF": GC_TRACED_EXTERNREF,
+        "GC_TRACED_EXNREF": GC_TRACED_EXNREF,
         "REFUSED": REFUSED,
         "UNLIMITED": UNLIMITED,
         **{f"TYPE_{valtype_name(code).upper()}": code for code in SIGNATURE_LETTERS},
@@ -459,6 +513,8 @@ def render_header() -> str:
         ("TAIL_ARGUMENTS", TAIL_ARGUMENTS),
         ("TAG", TAG),
         ("EXCEPTION", EXCEPTION),
+        ("GC_OBJECT", GC_OBJECT),
+        ("GC_DESCRIPTOR", GC_DESCRIPTOR),
         ("FUNCTION_TABLE_HEADER", FUNCTION_TABLE_HEADER),
         ("VMCONTEXT", VMCONTEXT),
         ("MEMORY_SLOT", MEMORY_SLOT),

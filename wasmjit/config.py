@@ -94,11 +94,12 @@ SUPPORTED_FEATURES = frozenset(
         "function_references",
         "threads",
         "exceptions",
+        "gc",
     }
 )
 
 # What is decoded and validated, but has no code yet: a module that uses it is refused once it is known to be valid.
-VALIDATED_FEATURES = frozenset({"gc"})
+VALIDATED_FEATURES: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,6 @@ from .wasm.types import (
     StructType,
     TableType,
     TypeReference,
-    basic,
     is_defaultable,
     is_reference,
     reference_to,
@@ -265,6 +264,7 @@ def _decode_module(data: dict[str, _Json], indices: _Indices, wasm: bytes | memo
         num_imported_memories=memories,
         num_imported_globals=globals_,
         num_imported_tags=tags,
+        gc_types={index for index, type in enumerate(types.types) if not isinstance(type, FuncType)},
         global_definitions=[
             GlobalDefinition(GlobalType(types.value(content), mutable), _decode_expression(init, types), at)
             for content, mutable, init, at in data["global_definitions"]
@@ -405,7 +405,7 @@ class _TypeReader:
             if not 0 <= index < len(self.types):
                 raise ValueError(f"type {index} of {len(self.types)}")
             return reference_to(self.types[index], bool(nullable))
-        if not data or basic(data & ~NON_NULL) not in VALTYPE_NAMES or (data & NON_NULL and not is_reference(data)):
+        if not data or data & ~NON_NULL not in _VALTYPES or (data & NON_NULL and not is_reference(data)):
             raise ValueError(f"value type {data}")
         return int(data)
 

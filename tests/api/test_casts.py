@@ -120,16 +120,20 @@ def test_externrefs(config: str) -> None:
         exports["g"](store, None)
 
 
-def test_what_has_no_code_is_still_refused() -> None:
-    for text in (
-        "(func (param funcref) (drop (ref.test (ref nofunc) (local.get 0))))",
-        "(func (param externref) (drop (ref.cast (ref null noextern) (local.get 0))))",
-        "(func (drop (ref.test (ref i31) (ref.null any))))",
-        "(type $s (struct)) (func unreachable ref.cast (ref $s) drop)",
-        "(func (block (result anyref) (unreachable) (br_on_cast 0 anyref (ref any))) drop)",
-    ):
-        for tier in ("auto", "optimized"):
-            with pytest.raises(UnsupportedError, match="feature gc is not supported yet"):
-                Module(Engine(Config(tier=tier, parallel_compilation=False)), f"(module {text})")
+@pytest.mark.parametrize("config", CONFIGS)
+def test_bottom_types(config: str) -> None:
+    text = """(module (func (export "func") (param funcref) (result i32 i32)
+        (ref.test (ref nofunc) (local.get 0)) (ref.test (ref null nofunc) (local.get 0)))
+      (func (export "extern") (param externref) (result externref)
+        (ref.cast (ref null noextern) (local.get 0)))
+      (func (export "dead") (result i32) (return (i32.const 1)) (ref.cast (ref i31) (unreachable)) drop))"""
+    store, exports = begun(config, text)
+    assert exports["func"](store, exports["dead"]) == [0, 0] and exports["func"](store, None) == [0, 1]
+    assert exports["extern"](store, None) is None
+    with pytest.raises(Trap, match="cast failure"):
+        exports["extern"](store, "some")
+
+
+def test_casts_are_part_of_a_feature() -> None:
     with pytest.raises(UnsupportedError, match="gc is off"):
         Module(Engine(Config(wasm_gc=False)), "(module (func (drop (ref.test (ref func) (ref.null func)))))")

@@ -27,7 +27,7 @@ from wasmjit import (
     TableType,
     Tag,
     TagType,
-    UnsupportedError,
+    Val,
     ValType,
     WasmError,
 )
@@ -141,32 +141,33 @@ def test_names_and_closed_ones() -> None:
         ValType.ref(closed)
 
 
-WITHOUT_VALUES = [
+OF_OBJECTS = [
     ValType.ref(HeapType(kind), nullable=is_nullable)
     for kind in ("any", "eq", "i31", "struct", "array", "none", "nofunc", "noextern", SHAPE, BYTES)
     for is_nullable in (True, False)
 ]
 
 
-@for_each(WITHOUT_VALUES)
-def test_what_has_no_values_is_refused(valtype: ValType) -> None:
-    """Each way to a function, global, table or tag with them."""
+@for_each(OF_OBJECTS)
+def test_what_has_types_of_objects(valtype: ValType) -> None:
+    """Each way to a function, global, table or tag with them, and null."""
     store = Store()
     linker = Linker(store.engine)
+    assert Func(store, FuncType([valtype], []), print).type(store).params == [valtype]
+    assert Func(store, FuncType([I32], [I32, valtype]), print).type(store).results == [I32, valtype]
+    linker.define_func("a", "b", FuncType([valtype], []), print)
+    linker.define_func("a", "c", FuncType([], [valtype]), print, access_caller=True)
+    assert Tag(store, TagType(FuncType([valtype], []))).type(store).functype.params == [valtype]
     ways = [
-        lambda: Func(store, FuncType([valtype], []), print),
-        lambda: Func(store, FuncType([I32], [I32, valtype]), print),
-        lambda: linker.define_func("a", "b", FuncType([valtype], []), print),
-        lambda: linker.define_func("a", "c", FuncType([], [valtype]), print, access_caller=True),
-        lambda: Global(store, GlobalType(valtype, mutable=True), None),
-        lambda: Table(store, TableType(valtype, Limits(1, None)), None),
-        lambda: Tag(store, TagType(FuncType([valtype], []))),
+        lambda: Global(store, GlobalType(valtype, mutable=True), None).value(store),
+        lambda: Table(store, TableType(valtype, Limits(1, None)), None).get(store, 0),
     ]
     for way in ways:
-        with pytest.raises(UnsupportedError, match="feature gc is not supported yet: there are no values of type"):
-            way()
-            for name in "bc":
-                linker.instantiate(store, Module(store.engine, f'(module (import "a" "{name}" (func)))'))
+        if valtype.is_nullable:
+            assert way() == Val.ref_null(valtype)
+        else:
+            with pytest.raises(TypeError, match="expected a reference that is not null"):
+                way()
 
 
 def test_functions_of_references_to_one_type() -> None:

@@ -68,7 +68,6 @@ def test_wrong_arguments(engine: Engine) -> None:
         ("(module", MalformedError, "line 1"),
         ("(module (func i32.add))", ValidationError, "function 0, offset 0x17"),
         ("(module (func $f (result i32) f32.const 0))", ValidationError, "function 0"),
-        ("(module (func (drop (ref.i31 (i32.const 0)))))", UnsupportedError, "function 0"),
     ],
 )
 def test_bad_modules(engine: Engine, source: Any, error: type[Exception], message: str) -> None:

@@ -30,7 +30,7 @@ from tests.fuzz.mutate import INTERESTING_BYTES, INTERESTING_NUMBERS, damage, ta
 from tests.fuzz.tail_calls import Program
 from tests.wasm_bytes import unsigned
 from wasmjit.cli.wast import convert
-from wasmjit.config import SUPPORTED_FEATURES, VALIDATED_FEATURES, Features
+from wasmjit.config import SUPPORTED_FEATURES, Features
 from wasmjit.errors import WasmError
 from wasmjit.runtime.validator import body_facts
 from wasmjit.wasm.body import walk_body
@@ -47,7 +47,7 @@ from wasmjit.wasm.vectors import ROWS as VECTOR_ROWS
 ROOT = Path(__file__).resolve().parents[2]
 SUITE = Path(os.environ.get("WASMJIT_TESTSUITE") or ROOT.parent / "shared" / "spec" / "testsuite")
 FEATURES = Features(wide_arithmetic=True, custom_page_sizes=True)
-LEFT_TO_THE_WALKER = VALIDATED_FEATURES | {"exceptions"}  # bodies with these are no misses
+LEFT_TO_THE_WALKER = frozenset({"exceptions", "gc"})  # bodies with these are no misses
 MUTANTS_A_BATCH = 200  # of one module, which has to be made ready for C
 MOST_BODY_BYTES = 1500  # of what is mutated: the walker is slow
 VECTOR_LETTERS = {"memarg": "m", "lane": "1", "lanes": "v", "bits": "v"}
@@ -387,7 +387,7 @@ def compare(module: Module, tally: Tally, first: int = 0) -> None:
             tally.reasons[said.partition(" (")[0][:40]] += 1
             if found is not None:
                 tally.disagreements.append(f"C takes what the walker refuses ({said}): {shown}")
-        elif found is None and (not LEFT_TO_THE_WALKER.isdisjoint(said.needed) or is_left_out(module)):
+        elif found is None and (not LEFT_TO_THE_WALKER.isdisjoint(said.needed) or module.gc_types):
             tally.left += 1
         elif found is None:
             tally.missed += 1
@@ -396,11 +396,6 @@ def compare(module: Module, tally: Tally, first: int = 0) -> None:
             tally.disagreements.append(f"C says {found}, the walker {said}: {shown}")
         else:
             tally.accepted += 1
-
-
-def is_left_out(module: Module) -> bool:
-    """Whether it is refused when it is valid, whatever its bodies are: C need not know it well."""
-    return module.left_out is not None and module.left_out.function is None
 
 
 def fuzz(bases: Sequence[Base], seed: int) -> Iterator[Tally]:

@@ -336,11 +336,13 @@ def test_a_stale_externref_is_an_error_and_no_other_object(engine: Engine) -> No
     take(store, Thing())
     store.gc()
     take(store, Thing())
-    with pytest.raises(WasmError, match="externref 1 stands for no object"):
-        store._record.externref_value(1)
-    with pytest.raises(WasmError, match="externref 99 stands for no object"):
+    with pytest.raises(WasmError, match="externref 6 stands for no object"):
+        store._record.externref_value(6)
+    with pytest.raises(WasmError, match="externref 98 stands for no object"):
         Func(store, FuncType([], [EXTERNREF]), lambda: None).call_unchecked(store, [])
-        take.call_unchecked(store, [99])
+        take.call_unchecked(store, [98])
+    with pytest.raises(WasmError, match="reference 96 is to no object"):
+        take.call_unchecked(store, [96])
 
 
 def test_two_threads_with_externrefs_of_one_store(engine: Engine) -> None:

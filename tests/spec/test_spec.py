@@ -40,6 +40,7 @@ LEVELS = [
         "recursive-types.txt",
         "threads.txt",
         "exceptions.txt",
+        "garbage-collection.txt",
     )
 ]
 KNOWN_FAILURES: dict[str, str] = tomllib.loads((Path(__file__).parent / "known_failures.toml").read_text())["failures"]
@@ -68,7 +69,8 @@ REPRESENTATIVES = frozenset(
     memory_copy memory_init memory_trap ref_func skip-stack-guard-page start store switch table_copy table_grow
     table_set traps unwind simd_conversions simd_lane simd_load simd_load_extend simd_address
     simd_store8_lane relaxed_madd_nmadd address64 memory64 memory_trap64 memory_grow64 table_copy_mixed linking1
-    try_table call_ref return_call_ref br_on_null br_on_non_null local_init ref_as_non_null
+    try_table array array_copy struct i31 br_on_cast ref_test
+    call_ref return_call_ref br_on_null br_on_non_null local_init ref_as_non_null
     proposals-threads-atomic
     proposals-custom-page-sizes-custom-page-sizes proposals-wide-arithmetic-wide-arithmetic""".split()
 )

@@ -67,6 +67,7 @@ def definition_head(functype: FuncType, function: int, scope: int, inputs: Seque
 def emit_call(lowering: CallingEmitter, functype: FuncType, callee: str, context: str, at: int) -> None:
     """Pops the arguments, calls, pushes the results."""
     lowering.leaf = False
+    lowering.note_collection()
     values = lowering.values
     count = len(functype.params)
     if count + len(functype.results) > _FEW_OPERANDS:
@@ -242,6 +243,7 @@ def builtin(
         if params:  # the last operand is a count, or a growth
             metering.charge_count(lowering, arguments[-1], params[-1])
         metering.save_fuel(lowering)
+    lowering.note_collection()  # growth may ask a limiter in Python
     call_text = f"call {row.result} {pointer}({', '.join(operands)}){lowering.debug(at)}"
     if row.result == "void":
         lowering.lines.append(f"  {call_text}")

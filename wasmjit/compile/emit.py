@@ -49,6 +49,7 @@ class Emitter:
         self.fetched: dict[str, tuple[str, int]] = {}  # values -> `fetched_once` of them, and its line
         self.current = "start"  # label of the LLVM block being written, for phi edges
         self.leaf = True  # no calls but tail calls, which leave no frame
+        self.collections: list[int] = []  # lines at which the collector may run (visible.py)
         body = unit.module.body(function_index)
         self.body_start = body.start
         self.body_bytes = body.end - body.start
@@ -71,6 +72,10 @@ class Emitter:
         self.lines.append(f"{label}:")
         self.current = label
         self.check_length()
+
+    def note_collection(self) -> None:
+        """Notes that what is called here may make objects, so that the collector runs."""
+        self.collections.append(len(self.lines))
 
     # ---- what is checked and then trusted ----
 

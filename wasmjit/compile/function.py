@@ -28,9 +28,11 @@ from . import (
     simd,
     tables,
     tail_calls,
+    visible,
 )
 from .atomics import AtomicEmitter
 from .emit import phi
+from .garbage_collection import ObjectEmitter
 from .hand_over import HandingEmitter
 from .liveness import Block
 from .simd import VectorEmitter
@@ -54,7 +56,7 @@ class _Stores(dict[int, str]):
         return text
 
 
-class FunctionLowering(TailCallingEmitter, HandingEmitter, VectorEmitter, AtomicEmitter):
+class FunctionLowering(TailCallingEmitter, HandingEmitter, VectorEmitter, AtomicEmitter, ObjectEmitter):
     """One function on its way to text; implements `wasm.lowering.Lowering`."""
 
     def __init__(self, unit: UnitState, function_index: int, scope: int, tangled: bool = False) -> None:
@@ -305,6 +307,7 @@ class FunctionLowering(TailCallingEmitter, HandingEmitter, VectorEmitter, Atomic
         if frame.opcode == LOOP:
             self.lines[frame.header] = self.phis(frame, frame.params, frame.label)
             self.end_loop(frame)
+            visible.end_loop(self, frame)
             if fallthrough:
                 after = Block()
                 self.successors.append(after)
@@ -549,6 +552,7 @@ class FunctionLowering(TailCallingEmitter, HandingEmitter, VectorEmitter, Atomic
                 self.lines.append(phis)
             self.return_([f"%return.{position}" for position in range(len(frame.results))])
         tail_calls.emit_shared(self)
+        visible.finish(self)
         self.finish_anchors()
 
     def return_(self, values: list[str]) -> None:

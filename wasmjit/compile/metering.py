@@ -113,6 +113,14 @@ def charge_count(lowering: MeteredEmitter, count: str, count_type: int) -> None:
     )
 
 
+def charge_count64(lowering: MeteredEmitter, count: str) -> None:
+    """As `charge_count`, of an i64 below 2^32."""
+    name = lowering.fresh()
+    lowering.lines.append(
+        f"  {name} = load i64, ptr %fuel\n  {name}r = sub i64 {name}, {count}\n  store i64 {name}r, ptr %fuel"
+    )
+
+
 def check_fuel(lowering: MeteredEmitter, at: int) -> None:
     """Traps if nothing is left."""
     name = lowering.fresh()
@@ -142,4 +150,5 @@ def check_epoch(lowering: MeteredEmitter, at: int) -> None:
         f"  br i1 {name}r, label %{reached}, label %{on}, !prof !3\n{on}:"
     )
     lowering.current = on
+    lowering.note_collection()  # what the callback does may run code that makes objects
     lowering.cold.append(f"{reached}:\n  call void {callee}(ptr %vmctx){lowering.debug(at)}\n  br label %{on}")

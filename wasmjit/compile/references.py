@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from .. import abi
-from ..wasm.types import TypeReference, is_defaultable, matches, non_null
-from . import calls, tail_calls
+from ..wasm.types import ANYREF, TypeReference, is_defaultable, matches, non_null, top
+from . import calls, casts, tail_calls
 from .anchors import AnchoringEmitter
 from .calls import CallingEmitter
 from .tail_calls import TailCallingEmitter
@@ -35,7 +35,7 @@ def as_non_null(lowering: AnchoringEmitter, at: int) -> None:
     lowering.trap_if(comparison_with_null(lowering, "eq", lowering.values[-1]), "NULL_REFERENCE", at)
 
 
-# ---- casts, within the types of functions or of what is of the host ----
+# ---- casts ----
 
 
 def test(lowering: CallingEmitter, from_: int, target: int, at: int) -> None:
@@ -63,12 +63,19 @@ def fits(lowering: CallingEmitter, from_: int, target: int, at: int, *, is_negat
     reference = lowering.values[-1]
     name = lowering.fresh()
     condition = f"%c{name[1:]}"
+    if top(target) == ANYREF:
+        found = casts.fits(lowering, reference, from_, target)
+        lowering.lines.append(f"  {condition} = xor i1 {found}, {str(is_negated).lower()}")
+        if reference in lowering.tainted:
+            lowering.tainted.add(condition)
+        return condition
     lines = [f"  {name}n = icmp eq ptr {reference}, null"]
     null = f"i1 {str(is_defaultable(target)).lower()}"
     if matches(non_null(from_), target):  # if it is not null, it is one
         lines.append(f"  {name}m = select i1 {name}n, {null}, i1 true")
+    elif not isinstance(target, TypeReference):  # a bottom type
+        lines.append(f"  {name}m = select i1 {name}n, {null}, i1 false")
     else:
-        assert isinstance(target, TypeReference)
         found = _type_matches(lowering, name, reference, target, at, lines)
         lines.append(f"  {name}m = select i1 {name}n, {null}, i1 {found}")
     lines.append(f"  {condition} = xor i1 {name}m, {str(is_negated).lower()}")

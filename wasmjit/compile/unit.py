@@ -10,7 +10,7 @@ from .. import abi, thresholds
 from ..wasm.body import walk_body
 from ..wasm.module import Module
 from ..wasm.types import llvm_type
-from . import calls, limits
+from . import calls, heap, limits
 from .anchors import TangledError
 from .emit import TRAP_NUMBERS, LeftError
 from .function import FunctionLowering
@@ -138,6 +138,7 @@ class Unit(UnitState):
                 "attributes #1 = { nomerge noreturn nounwind }",
                 "attributes #2 = { nounwind willreturn memory(none) }",
                 _METADATA,
+                *([heap.tags()] if self.has_object_code else ()),
                 *scopes,
                 "",
             )

@@ -82,6 +82,9 @@ class UnitState:
             for index, kind in enumerate(module.memories)
             if policy.guard_pages and not kind.is_64 and has_guard_pages(kind)
         )
+        # Whether there are types of objects, so that there is a heap; and whether code uses it (heap.py).
+        self.has_objects = any(not isinstance(module.types[index], FuncType) for index in module.gc_types)
+        self.has_object_code = False
         self.shares_memory = any(kind.shared for kind in module.memories)
         self.wide_memories = frozenset(index for index, kind in enumerate(module.memories) if kind.is_64)
         self.volatile = "volatile " if policy.exact_traps else ""

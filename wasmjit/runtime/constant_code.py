@@ -18,6 +18,7 @@ from .func_item import FuncItem
 from .interpreter import ConstantInterpreter
 from .native import ffi, lib
 from .native_store import NativeStore
+from .object_types import ObjectTypes
 from .store import StoreRecord
 from .trampolines import ENTER
 from .type_ids import signature_of
@@ -36,8 +37,10 @@ class ConstantCode:
         layout: abi.VMContextLayout,
         func_ref_offsets: Mapping[int, int],
         dynamic_globals: Sequence[int],
+        objects: ObjectTypes | None,
     ) -> None:
-        """`dynamic_globals`: positions, among the defined globals, of those without a constant value.
+        """`dynamic_globals`: positions, among the defined globals, of those without a constant value. With `objects`,
+        that evaluates the constant functions.
 
         Raises MemoryError, and ArtifactError for what no module has.
         """
@@ -55,8 +58,12 @@ class ConstantCode:
         rest = [position for position in range(behind_imports, behind_imports + count) if position not in done]
         steps += [(abi.CONSTANT_COMPUTED, position, 0) for position in rest]
         self._steps = ffi.new("wj_constant[]", steps)
-        self._interpreter = ConstantInterpreter(module, layout, func_ref_offsets) if count else None
+        self._objects = objects
+        self._interpreter = None
+        if count and objects is None:
+            self._interpreter = ConstantInterpreter(module, layout, func_ref_offsets)
         self._job = ffi.new("wj_constants *", {"steps": self._steps, "count": len(steps)})  # but for the instance
+        self._job.first_constant = behind_imports
         if self._interpreter is not None:
             self._job.interpreter = ffi.cast("wj_interpreter *", self._interpreter.address)
 
@@ -93,10 +100,13 @@ class ConstantCode:
         """Sets the globals of an instance; the values of the constant functions. Raises Trap, MemoryError."""
         job = ffi.new("wj_constants *", self._job[0])
         job.context = ffi.cast("void *", context)
-        if self._interpreter is None:
+        count = len(self._functions)
+        if not count:
             lib.wj_constants_run(job)
             return ()
-        count = len(self._functions)
+        if self._objects is not None:
+            kept = self._objects.evaluator()
+            job.objects = kept[0]
         job.results = results = ffi.new("uint64_t[]", count)
         self._call(native, record, job)
         if job.failed:

@@ -94,7 +94,7 @@ def new_table_item(record: StoreRecord, type: wt.TableType, init_bits: int) -> T
     if pointer == ffi.NULL:
         raise WasmError(f"cannot allocate a table of {type.limits.min} elements: {os.strerror(error[0])}")
     record.num_tables += 1
-    if wt.is_externref(type.element):
+    if wt.is_collected(type.element):
         lib.wj_table_set_has_externrefs(pointer)
     if wt.is_exnref(type.element):
         lib.wj_store_keep_exceptions(native.pointer)
@@ -103,7 +103,7 @@ def new_table_item(record: StoreRecord, type: wt.TableType, init_bits: int) -> T
 
 def new_global_item(record: StoreRecord, type: wt.GlobalType, address: int) -> GlobalItem:
     """Describes the global whose value lies at `address`. Raises MemoryError."""
-    if wt.is_externref(type.content):
+    if wt.is_collected(type.content):
         native = record.open()
         if lib.wj_store_add_externref_root(native.pointer, address, 0):
             raise MemoryError("no memory for a global")
@@ -161,7 +161,6 @@ class Table:
         record = record_of(store)
         if not isinstance(ty, TableType):
             raise TypeError("expected a TableType")
-        wt.require_values(ty._type.element)
         self._owner = record
         with record.open():  # keeps the reference until the table has it
             self._item = new_table_item(record, ty._type, python_to_bits(record, ty._type.element, init))
@@ -250,7 +249,6 @@ class Global:
         if not isinstance(ty, GlobalType):
             raise TypeError("expected a GlobalType")
         type = ty._type
-        wt.require_values(type.content)
         native = record.open()
         with native:  # keeps the reference until the global is a root
             bits = python_to_bits(record, type.content, val)
@@ -318,7 +316,6 @@ class Tag:
             raise TypeError("expected a TagType")
         if ty.functype.results:
             raise WasmError("the type of a tag for exceptions has no results")
-        wt.require_values(*ty.functype._type.params)
         self._owner = record
         self._item = new_tag_item(record, ty._type)
 

@@ -25,6 +25,7 @@ from .native import (
     native_target_new,
     set_converters,
 )
+from .object_reference import AnyRef, object_word, python_to_word, word_to_python
 from .store import Storelike, StoreRecord, address_of, check_store, record_of
 from .trampolines import ENTER, HOST, NATIVE, REVERSE, Trampoline
 from .type_ids import signature_of, type_of_id
@@ -67,11 +68,13 @@ def python_to_bits(record: StoreRecord, valtype: int, value: Any) -> int:
     if value is None and not wt.is_defaultable(valtype):
         raise TypeError(f"None is no {wt.valtype_name(valtype)}: expected a reference that is not null")
     if wt.is_externref(valtype):
-        return record.externref_handle(value)
+        return object_word(record, valtype, value) if isinstance(value, AnyRef) else record.externref_handle(value)
     if wt.is_exnref(valtype):
         if value is None:
             return 0
         raise TypeError(f"no value but None can be given as {wt.valtype_name(valtype)}: Python has no exnrefs")
+    if wt.is_anyref(valtype):
+        return 0 if value is None else python_to_word(record, valtype, value)
     if wt.is_reference(valtype):
         if value is None:
             return 0
@@ -89,8 +92,8 @@ def python_to_bits(record: StoreRecord, valtype: int, value: Any) -> int:
 
 def bits_to_python(record: StoreRecord, valtype: int, bits: int) -> Any:
     """The Python value in a raw slot."""
-    if wt.is_externref(valtype):
-        return record.externref_value(bits)
+    if wt.is_collected(valtype):
+        return word_to_python(record, bits)
     if wt.is_exnref(valtype):
         if bits:
             raise WasmError("an exnref that is not null cannot be given to Python")

@@ -231,6 +231,8 @@ def prepare(record: StoreRecord, loaded: LoadedModule, imports: Sequence[Item]) 
     for table_type in plan.table_types:
         instance.tables.append(new_table_item(record, table_type, 0))
     context = _new_context(native, record, instance)
+    if plan.objects is not None:
+        plan.objects.describe(native, context)
     if loaded.module.tags:
         _make_tags(native, record, instance, context)
     computed: Sequence[int] = ()
@@ -369,7 +371,7 @@ def _evaluate_elements(
         address = allocate(native, 8 * len(references))
         ctypes.memmove(address, references.buffer_info()[0], 8 * len(references))
         _put(native, context, at, [address, len(references)])
-        if wt.is_externref(segment.element) and lib.wj_store_add_externref_root(
+        if wt.is_collected(segment.element) and lib.wj_store_add_externref_root(
             native.pointer, instance.address + at, 1
         ):
             raise MemoryError("no memory for element segments")

@@ -763,7 +763,9 @@ class LoadedModule:
                 self._lazy.expect(first.index)
         if complete is not None:
             self.replace_code(load(complete))
-        self.plan = InstancePlan(module, self.layout, self.func_ref_offsets, self._make_template(), self._data)
+        self.plan = InstancePlan(
+            module, self.layout, self.func_ref_offsets, self._make_template(), self._data, self.types.ids
+        )
         keep_at_exit(self)
 
     def _entry_positions(self, registered: Sequence[int]) -> list[int]:

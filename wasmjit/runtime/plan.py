@@ -20,6 +20,7 @@ from ..wasm.initial_data import DROPPED
 from ..wasm.module import ACTIVE, ConstExpr, ElementSegment, FunctionItems, Module
 from .constant_code import ConstantCode
 from .native import ffi, lib
+from .object_types import ObjectTypes, has_objects
 
 # Less than this is copied for the first instance, which is often the only one: an image costs some system calls and a
 # file descriptor. Where contents are mapped from the file they are in (MIN_MAPPED_BYTES), there is nothing to make.
@@ -62,6 +63,7 @@ class InstancePlan:
         func_ref_offsets: Mapping[int, int],
         template: bytearray,
         data: InitialData,
+        type_ids: array[int],
     ) -> None:
         self._module = module
         self._data = data
@@ -70,9 +72,12 @@ class InstancePlan:
         self.table_types = module.tables[module.num_imported_tables :]
         self.table_inits = module.table_inits
         dynamic_globals = _put_constant_globals(module, layout, template)
+        self.objects: ObjectTypes | None = None
+        if has_objects(module):
+            self.objects = ObjectTypes(module, type_ids, layout, func_ref_offsets)
         self.constants: ConstantCode | None = None
         if dynamic_globals or module.constant_functions:
-            self.constants = ConstantCode(module, layout, func_ref_offsets, dynamic_globals)
+            self.constants = ConstantCode(module, layout, func_ref_offsets, dynamic_globals, self.objects)
         self.elements = self._plan_elements(module.elements, layout, func_ref_offsets)
         self.data, self.num_data = _plan_data(data)
         self.num_elements = len(module.elements)

@@ -134,6 +134,7 @@ class StoreRecord:
         self.num_memories = 0
         self.num_tables = 0
         self.tags: dict[int, Any] = {}  # TagItems, by address
+        self.reference_places: list[int] = []  # of references in Python (object_reference.py), to be used again
         self.externrefs: Any = None  # what knows their objects; None before there are any
 
     def speed_up(self) -> None:

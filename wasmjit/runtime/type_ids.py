@@ -19,11 +19,9 @@ from ..wasm.types import (
     FuncType,
     RecursionGroup,
     TypeReference,
-    basic,
     is_defaultable,
     non_null,
     reference_to,
-    require_values,
     signature_letters,
 )
 from .native import (
@@ -40,9 +38,7 @@ from .native import (
 )
 
 _VALTYPES = {letter: valtype for valtype, letter in SIGNATURE_LETTERS.items()}
-_LETTERS = bytes(
-    ord(SIGNATURE_LETTERS.get(basic(code), "\0")) for code in range(256)
-)  # of value types, for bytes.translate
+_LETTERS = bytes(ord(SIGNATURE_LETTERS.get(code, "\0")) for code in range(256))  # of value types, for bytes.translate
 # How many types C is given at a time: Ctrl-C is looked at in between.
 _PIECE = 4096
 
@@ -62,7 +58,6 @@ def _made(pointer: Any) -> Signature:
 # Types of host functions come again with each Store. Looked up by tuples: hashing a FuncType takes three times as long.
 @functools.lru_cache(maxsize=128)
 def _signature(params: tuple[int, ...], results: tuple[int, ...]) -> Signature:
-    require_values(*params, *results)
     if max((*params, *results), default=0) < NON_NULL:
         return _made(signature(signature_letters(params), signature_letters(results)))
     return _SignatureMaker().of(FuncType(params, results))
@@ -106,7 +101,7 @@ class _SignatureMaker:
 
     def _pointer(self, valtype: int) -> Any:
         """Of what a reference is to; NULL for any other value type."""
-        type = _function_type_of(valtype)
+        type = _type_of(valtype)
         return ffi.NULL if type is None else self._found(type).pointer
 
     def _make(self, type: FuncType) -> Signature:
@@ -119,13 +114,13 @@ class _SignatureMaker:
         return [_made(pointer) for pointer in group_signatures(group.serial, [self._member(t) for t in group.types])]
 
     def _member(self, type: DefinedType) -> GroupMember:
-        """Of types of other kinds than functions C knows that they are there: nothing has them yet."""
+        """Of types of other kinds than functions C knows that they are there, and their supertypes."""
         definition = type.definition
         assert definition is not None
         group, above = definition.group, definition.supertype
         params, results = (type.params, type.results) if isinstance(type, FuncType) else ((), ())
         values = (*params, *results)
-        siblings = [_position_in(group, _function_type_of(t)) for t in values]
+        siblings = [_position_in(group, _type_of(t)) for t in values]
         super_sibling = _position_in(group, above)
         return GroupMember(
             signature_letters(params),
@@ -147,9 +142,9 @@ def _node(type: DefinedType) -> FuncType | RecursionGroup:
     return type
 
 
-def _function_type_of(valtype: int) -> FuncType | None:
-    """The type of the functions that a reference is to, if it is one type."""
-    return valtype.type if isinstance(valtype, TypeReference) and isinstance(valtype.type, FuncType) else None
+def _type_of(valtype: int) -> DefinedType | None:
+    """The type of what a reference is to, if it is one type."""
+    return valtype.type if isinstance(valtype, TypeReference) else None
 
 
 def _position_in(group: RecursionGroup, type: DefinedType | None) -> int:
@@ -163,7 +158,7 @@ def _refers_to(node: FuncType | RecursionGroup) -> Iterator[FuncType | Recursion
     """What has to be made before."""
     for type in node.types if isinstance(node, RecursionGroup) else (node,):
         values = (*type.params, *type.results) if isinstance(type, FuncType) else ()
-        for inner in map(_function_type_of, values):
+        for inner in map(_type_of, values):
             if inner is not None and _node(inner) is not node:
                 yield _node(inner)
         above = None if type.definition is None else type.definition.supertype
@@ -175,17 +170,23 @@ def signature_of(type: FuncType) -> Signature:
     """The signature of `type`, which functions have. Raises MemoryError, WasmError."""
     if type.definition is None:
         return _signature(type.params, type.results)
-    require_values(*type.params, *type.results)
     return _SignatureMaker().of(type)
+
+
+def is_of_type(id: int, type: DefinedType) -> bool:
+    """Whether the type with an id, which somebody holds, is `type` or was declared to be below it."""
+    return bool(lib.wj_type_matches_id(id, _SignatureMaker().of(type).id))
 
 
 def type_of_id(id: int) -> FuncType:
     """The type with the `id` in a func-ref, whose owner holds it, and keeps types of recursion groups."""
     root = signature_of_id(id)
-    made: dict[int, FuncType] = {}  # by address, which what is held above keeps
+    made: dict[int, DefinedType] = {}  # by address, which what is held above keeps
     for present in _inner_first(root, _parts_referred_to, lambda pointer: _address(pointer) in made):
         made[_address(present)] = _type_of_parts(present, made)
-    return made[_address(root)]
+    found = made[_address(root)]
+    assert isinstance(found, FuncType)
+    return found
 
 
 def _parts_referred_to(pointer: Any) -> list[Any]:
@@ -194,12 +195,10 @@ def _parts_referred_to(pointer: Any) -> list[Any]:
     return [inner for inner in signature_parts(pointer)[2] if inner != ffi.NULL]
 
 
-def _type_of_parts(pointer: Any, made: Mapping[int, FuncType]) -> FuncType:
+def _type_of_parts(pointer: Any, made: Mapping[int, DefinedType]) -> DefinedType:
     serial, position = signature_group(pointer)
     if serial:
-        found = group_of_serial(serial).types[position]
-        assert isinstance(found, FuncType)
-        return found
+        return group_of_serial(serial).types[position]
     letters, param_count, types, never_null = signature_parts(pointer)
     values = [
         _valtype(letter, None if t == ffi.NULL else made[_address(t)], flag)
@@ -212,7 +211,7 @@ def _address(pointer: Any) -> int:
     return int(ffi.cast("uintptr_t", pointer))
 
 
-def _valtype(letter: str, type: FuncType | None, never_null: bool) -> int:
+def _valtype(letter: str, type: DefinedType | None, never_null: bool) -> int:
     if type is not None:
         return reference_to(type, nullable=not never_null)
     return non_null(_VALTYPES[letter]) if never_null else _VALTYPES[letter]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..config import VALIDATED_FEATURES
 from ..errors import MalformedError, UnsupportedError, ValidationError
 from .body import LOOK_BYTES, BodyWalker
 from .body_facts import BodyFacts
@@ -22,7 +21,8 @@ _END, _GC_PREFIX, _SIMD_PREFIX = 0x0B, 0xFB, 0xFD
 def check_constant_functions(module: Module) -> None:
     """Validates all constant functions. Raises what `walk_body` raises, which says what the expression is of.
 
-    What is valid here the interpreter takes: constant expressions run there, in every tier.
+    What is valid here the interpreter takes, or what makes objects (runtime_c/gc_constants.c): constant expressions run
+    there, in every tier.
     """
     functions, first = module.constant_functions, len(module.functions)
     walker = ConstantWalker(module, first, None) if functions else None
@@ -32,7 +32,7 @@ def check_constant_functions(module: Module) -> None:
         if position:
             walker.go_on(index, functions[position])
         facts = walker.walk()
-        if not facts.is_interpretable and facts.needed.isdisjoint(VALIDATED_FEATURES):
+        if not facts.is_interpretable and "gc" not in facts.needed:
             raise UnsupportedError(f"the {module.function_name(index)} has what is compiled only")
 
 

@@ -1,8 +1,6 @@
 """The instructions of garbage collection (prefix 0xFB, and ref.eq): their immediates and types (spec section 3.4.6-8).
 
-All are validated. Casts of references to functions, and to something of the host, have code. What else there is has
-none yet: `op_prefix_fb`, `need` and `heap_type` note it in `Module.left_out`, and a walk that lowers ends there. So no
-other method here lowers anything.
+Lowering is told whether a reference may be null, as its type says.
 """
 
 from __future__ import annotations
@@ -68,13 +66,13 @@ class GarbageCollectionInstructions(AtomicInstructions):
             self.invalid(f"type mismatch: type {index} is no array type")
         return index, found.element, at
 
-    def field_index(self, at: int) -> tuple[int, FieldType, int]:
-        """The indices of a structure type and of one of its fields: (that of the type, the field, next offset)."""
+    def field_index(self, at: int) -> tuple[int, int, FieldType, int]:
+        """The indices of a structure type and of one of its fields: (those, the field, next offset)."""
         index, type, at = self.struct_index(at)
         position, at = self.read_index(at)
         if position >= len(type.fields):
             self.invalid(f"unknown field {position} of type {index}")
-        return index, type.fields[position], at
+        return index, position, type.fields[position], at
 
     def mutable_array(self, at: int) -> tuple[int, FieldType, int]:
         """As `array_index`, of one whose elements can be written."""
@@ -89,9 +87,9 @@ class GarbageCollectionInstructions(AtomicInstructions):
         """The result of what makes an object."""
         self.types.append(self.module.reference(index, nullable=False))
 
-    def pop_object(self, index: int) -> None:
-        """The reference to the object that is read or written."""
-        self.pop(self.module.reference(index, nullable=True))
+    def pop_object(self, index: int) -> bool:
+        """The reference to the object that is read or written; whether it may be null."""
+        return is_defaultable(self.pop(self.module.reference(index, nullable=True)))
 
     def pop_same(self, valtype: int, count: int) -> None:
         """`count` operands of a type: of those that unreachable code would have, no more than there are."""
@@ -123,6 +121,8 @@ class GarbageCollectionInstructions(AtomicInstructions):
         index, type, at = self.struct_index(at)
         self.pop_all(self.field_types(index, type))
         self.push_new(index)
+        if self.live and self.lowering is not None:
+            self.lowering.struct_new(index, False, self.op_at)
         return at
 
     def field_types(self, index: int, type: StructType) -> tuple[int, ...]:
@@ -139,30 +139,36 @@ class GarbageCollectionInstructions(AtomicInstructions):
                 self.need_default(field.storage)
             self.with_default.add(index)
         self.push_new(index)
+        if self.live and self.lowering is not None:
+            self.lowering.struct_new(index, True, self.op_at)
         return at
 
-    def struct_get(self, at: int, is_extended: bool) -> int:
+    def struct_get(self, at: int, is_extended: bool, is_signed: bool = False) -> int:
         """All that read a field."""
-        index, field, at = self.field_index(at)
-        self.pop_object(index)
+        index, position, field, at = self.field_index(at)
+        may_be_null = self.pop_object(index)
         self.push_field(field, is_extended)
+        if self.live and self.lowering is not None:
+            self.lowering.struct_get(index, position, may_be_null, is_signed, self.op_at)
         return at
 
     def op_struct_get(self, at: int) -> int:
         return self.struct_get(at, is_extended=False)
 
     def op_struct_get_s(self, at: int) -> int:
-        return self.struct_get(at, is_extended=True)
+        return self.struct_get(at, is_extended=True, is_signed=True)
 
     def op_struct_get_u(self, at: int) -> int:
         return self.struct_get(at, is_extended=True)
 
     def op_struct_set(self, at: int) -> int:
-        index, field, at = self.field_index(at)
+        index, position, field, at = self.field_index(at)
         if not field.mutable:
             self.invalid("immutable field: struct.set needs a mutable field")
         self.pop(unpacked(field.storage))
-        self.pop_object(index)
+        may_be_null = self.pop_object(index)
+        if self.live and self.lowering is not None:
+            self.lowering.struct_set(index, position, may_be_null, self.op_at)
         return at
 
     # ---- arrays ----
@@ -172,6 +178,8 @@ class GarbageCollectionInstructions(AtomicInstructions):
         self.pop(I32)
         self.pop(unpacked(element.storage))
         self.push_new(index)
+        if self.live and self.lowering is not None:
+            self.lowering.array_new(index, False, self.op_at)
         return at
 
     def op_array_new_default(self, at: int) -> int:
@@ -179,6 +187,8 @@ class GarbageCollectionInstructions(AtomicInstructions):
         self.need_default(element.storage)
         self.pop(I32)
         self.push_new(index)
+        if self.live and self.lowering is not None:
+            self.lowering.array_new(index, True, self.op_at)
         return at
 
     def op_array_new_fixed(self, at: int) -> int:
@@ -190,44 +200,52 @@ class GarbageCollectionInstructions(AtomicInstructions):
             raise MalformedError(message, offset=count_at)
         self.pop_same(unpacked(element.storage), count)
         self.push_new(index)
+        if self.live and self.lowering is not None:
+            self.lowering.array_new_fixed(index, count, self.op_at)
         return at
 
     def op_array_new_data(self, at: int) -> int:
         index, element, at = self.array_index(at)
         self.need_numbers(element)
-        _, at = self.data_index(at)
+        segment, at = self.data_index(at)
         self.pop_all((I32, I32))
         self.push_new(index)
+        if self.live and self.lowering is not None:
+            self.lowering.array_new_from("gc_new_data", index, segment, self.op_at)
         return at
 
     def op_array_new_elem(self, at: int) -> int:
         index, element, at = self.array_index(at)
-        at = self.elements_of(element, at)
+        segment, at = self.elements_of(element, at)
         self.pop_all((I32, I32))
         self.push_new(index)
+        if self.live and self.lowering is not None:
+            self.lowering.array_new_from("gc_new_elem", index, segment, self.op_at)
         return at
 
-    def elements_of(self, element: FieldType, at: int) -> int:
-        """The index of an element segment whose elements an array can have; returns the next offset."""
+    def elements_of(self, element: FieldType, at: int) -> tuple[int, int]:
+        """The index of an element segment whose elements an array can have, and the next offset."""
         segment, at = self.element_index(at)
         found = self.module.elements[segment].element
         if not matches(found, element.storage):
             self.invalid(f"type mismatch: elements of {valtype_name(found)} for {valtype_name(element.storage)}")
-        return at
+        return segment, at
 
-    def array_get(self, at: int, is_extended: bool) -> int:
+    def array_get(self, at: int, is_extended: bool, is_signed: bool = False) -> int:
         """All that read an element."""
         index, element, at = self.array_index(at)
         self.pop(I32)
         self.pop_object(index)
         self.push_field(element, is_extended)
+        if self.live and self.lowering is not None:
+            self.lowering.array_get(index, is_signed, self.op_at)
         return at
 
     def op_array_get(self, at: int) -> int:
         return self.array_get(at, is_extended=False)
 
     def op_array_get_s(self, at: int) -> int:
-        return self.array_get(at, is_extended=True)
+        return self.array_get(at, is_extended=True, is_signed=True)
 
     def op_array_get_u(self, at: int) -> int:
         return self.array_get(at, is_extended=True)
@@ -237,17 +255,23 @@ class GarbageCollectionInstructions(AtomicInstructions):
         self.pop(unpacked(element.storage))
         self.pop(I32)
         self.pop_object(index)
+        if self.live and self.lowering is not None:
+            self.lowering.array_set(index, self.op_at)
         return at
 
     def op_array_len(self, at: int) -> int:
-        self.pop(ARRAYREF)
+        may_be_null = is_defaultable(self.pop(ARRAYREF))
         self.types.append(I32)
+        if self.live and self.lowering is not None:
+            self.lowering.array_len(may_be_null, self.op_at)
         return at
 
     def op_array_fill(self, at: int) -> int:
         index, element, at = self.mutable_array(at)
         self.pop_all((I32, unpacked(element.storage), I32))
-        self.pop_object(index)
+        may_be_null = self.pop_object(index)
+        if self.live and self.lowering is not None:
+            self.lowering.array_fill(index, may_be_null, self.op_at)
         return at
 
     def op_array_copy(self, at: int) -> int:
@@ -256,24 +280,30 @@ class GarbageCollectionInstructions(AtomicInstructions):
         if not matches(from_element.storage, to_element.storage):
             self.invalid("type mismatch: array types do not match")
         self.pop_all((I32, I32))
-        self.pop_object(from_)
+        from_null = self.pop_object(from_)
         self.pop(I32)
-        self.pop_object(to)
+        to_null = self.pop_object(to)
+        if self.live and self.lowering is not None:
+            self.lowering.array_copy(to, from_, (to_null, from_null), self.op_at)
         return at
 
     def op_array_init_data(self, at: int) -> int:
         index, element, at = self.mutable_array(at)
         self.need_numbers(element)
-        _, at = self.data_index(at)
+        segment, at = self.data_index(at)
         self.pop_all((I32, I32, I32))
-        self.pop_object(index)
+        may_be_null = self.pop_object(index)
+        if self.live and self.lowering is not None:
+            self.lowering.array_init("gc_init_data", index, segment, may_be_null, self.op_at)
         return at
 
     def op_array_init_elem(self, at: int) -> int:
         index, element, at = self.mutable_array(at)
-        at = self.elements_of(element, at)
+        segment, at = self.elements_of(element, at)
         self.pop_all((I32, I32, I32))
-        self.pop_object(index)
+        may_be_null = self.pop_object(index)
+        if self.live and self.lowering is not None:
+            self.lowering.array_init("gc_init_elem", index, segment, may_be_null, self.op_at)
         return at
 
     # ---- casts ----
@@ -351,6 +381,8 @@ class GarbageCollectionInstructions(AtomicInstructions):
         self.need("gc")
         self.pop_all((EQREF, EQREF))
         self.types.append(I32)
+        if self.live and self.lowering is not None:
+            self.lowering.ref_eq()
         return at
 
     def convert(self, from_: int, to: int) -> None:
@@ -362,6 +394,8 @@ class GarbageCollectionInstructions(AtomicInstructions):
 
     def op_any_convert_extern(self, at: int) -> int:
         self.convert(EXTERNREF, ANYREF)
+        if self.live and self.lowering is not None:
+            self.lowering.any_convert_extern(self.op_at)
         return at
 
     def op_extern_convert_any(self, at: int) -> int:
@@ -371,12 +405,20 @@ class GarbageCollectionInstructions(AtomicInstructions):
     def op_ref_i31(self, at: int) -> int:
         self.pop(I32)
         self.types.append(I31REF | NON_NULL)
+        if self.live and self.lowering is not None:
+            self.lowering.ref_i31()
+        return at
+
+    def i31_get(self, at: int, is_signed: bool) -> int:
+        """Both that read an i31."""
+        may_be_null = is_defaultable(self.pop(I31REF))
+        self.types.append(I32)
+        if self.live and self.lowering is not None:
+            self.lowering.i31_get(may_be_null, is_signed, self.op_at)
         return at
 
     def op_i31_get_s(self, at: int) -> int:
-        self.pop(I31REF)
-        self.types.append(I32)
-        return at
+        return self.i31_get(at, is_signed=True)
 
     def op_i31_get_u(self, at: int) -> int:
-        return self.op_i31_get_s(at)
+        return self.i31_get(at, is_signed=False)

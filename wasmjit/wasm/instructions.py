@@ -506,7 +506,7 @@ class Instructions(GarbageCollectionInstructions, ExceptionInstructions):
         if method is None:
             raise MalformedError(f"illegal opcode 0xfb {sub:#04x}", offset=self.op_at)
         self.note(OPS[0xFB00 | sub])
-        self.check_feature("gc", self.op_at, has_code=sub in _FIRST_CASTS)
+        self.need("gc")
         return method(self, at)
 
     def op_prefix_fc(self, at: int) -> int:
@@ -674,8 +674,6 @@ METHODS[0xFC] = Instructions.op_prefix_fc
 METHODS[0xFD] = Instructions.op_prefix_fd
 METHODS[0xFE] = Instructions.op_prefix_fe
 _FB_METHODS = _methods(0xFB)
-# Tests, casts and branches on casts have code, of functions and externrefs: their heap types say what has none.
-_FIRST_CASTS = range(0x14, 0x1A)
 _FC_METHODS = _methods(0xFC)
 
 

@@ -14,7 +14,6 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..errors import UnsupportedError
 from ..weak_values import WeakValues
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ VALTYPE_NAMES: dict[int, str] = {
 VALTYPE_CODES: dict[str, int] = {name: code for code, name in VALTYPE_NAMES.items() if code}
 NUMERIC_TYPES = frozenset((I32, I64, F32, F64))
 REFERENCE_TYPES = frozenset((FUNCREF, EXTERNREF))  # those of the first proposal
-# The others of one byte. There are no values of them yet: what has them is validated, and not compiled.
+# The others of one byte.
 GC_TYPE_NAMES: dict[int, str] = {
     ANYREF: "anyref",
     EQREF: "eqref",
@@ -92,12 +91,16 @@ _ABOVE: dict[int, frozenset[int]] = {
     NULLEXNREF: frozenset((EXNREF,)),
 }
 
-_TOPS = {FUNCREF: FUNCREF, NULLFUNCREF: FUNCREF, EXTERNREF: EXTERNREF, NULLEXTERNREF: EXTERNREF}
+_TOPS = {
+    FUNCREF: FUNCREF, NULLFUNCREF: FUNCREF, EXTERNREF: EXTERNREF, NULLEXTERNREF: EXTERNREF, EXNREF: EXNREF,
+    NULLEXNREF: EXNREF,
+}  # fmt: skip
 
 # One letter a value type, as the C runtime's signatures have it (runtime_c/wj_api.h) and names of trampolines.
 SIGNATURE_LETTERS: dict[int, str] = {
     I32: "i", I64: "I", F32: "f", F64: "F", V128: "V", FUNCREF: "u", EXTERNREF: "e", EXNREF: "x",
-    NULLEXNREF: "y",
+    NULLEXNREF: "y", NULLFUNCREF: "v", NULLEXTERNREF: "w", ANYREF: "a", EQREF: "q", I31REF: "j", STRUCTREF: "s",
+    ARRAYREF: "k", NULLREF: "n",
 }  # fmt: skip
 
 # Kinds of imports and exports (spec section 5.5.5), by their binary code.
@@ -121,14 +124,14 @@ def is_reference(valtype: int) -> bool:
 
 
 def needs_gc(valtype: int) -> bool:
-    """Whether it is a type of the garbage collection proposal, of which there are no values yet."""
+    """Whether it is a type of the garbage collection proposal."""
     if isinstance(valtype, TypeReference):
         return not isinstance(valtype.type, FuncType)
     return valtype & ~NON_NULL in GC_TYPE_NAMES
 
 
 def top(valtype: int) -> int:
-    """The nullable type of all references that have a supertype with these: any, func or extern.
+    """The nullable type of all references that have a supertype with these: any, func, extern or exn.
 
     >>> valtype_name(top(reference_to(FuncType((), ()), nullable=False)))
     'funcref'
@@ -158,6 +161,16 @@ def is_externref(valtype: int) -> bool:
     return valtype & ~NON_NULL == EXTERNREF
 
 
+def is_anyref(valtype: int) -> bool:
+    """Whether it is a reference to what is below `any`: a structure, an array, an i31, or what was of the host."""
+    return is_reference(valtype) and top(valtype) == ANYREF
+
+
+def is_collected(valtype: int) -> bool:
+    """Whether such references keep something alive that is looked for from the roots of a store."""
+    return is_externref(valtype) or is_anyref(valtype)
+
+
 def is_exnref(valtype: int) -> bool:
     """Whether it is a reference to an exception, with or without null."""
     return valtype & ~NON_NULL in EXCEPTION_TYPES
@@ -178,26 +191,14 @@ def nullable(valtype: int) -> int:
     return reference_to(valtype.type, nullable=True) if isinstance(valtype, TypeReference) else valtype & ~NON_NULL
 
 
-def require_values(*valtypes: int) -> None:
-    """Raises UnsupportedError if there are no values of one of these types yet."""
-    for valtype in valtypes:
-        if needs_gc(valtype):
-            raise UnsupportedError(
-                f"feature gc is not supported yet: there are no values of type {valtype_name(valtype)}"
-            )
-
-
 def basic(valtype: int) -> int:
-    """The type of one byte that has the same representation: of references, funcref, externref, exnref, nullexnref."""
-    if is_exnref(valtype):
-        return valtype & ~NON_NULL
-    return (
-        valtype
-        if valtype < NON_NULL and valtype not in GC_TYPE_NAMES
-        else EXTERNREF
-        if is_externref(valtype)
-        else FUNCREF
-    )
+    """The type of one byte that has the same representation: of references the nullable one, and of those to what has
+    one type, funcref or anyref."""
+    if valtype < NON_NULL:
+        return valtype
+    if isinstance(valtype, TypeReference):
+        return top(valtype)
+    return valtype & ~NON_NULL or FUNCREF
 
 
 def matches(found: int, wanted: int) -> bool:
@@ -427,12 +428,16 @@ def _reference(type: DefinedType, number: _Number) -> TypeReference:
 
 
 class _ByType(dict[int, str]):
-    """A text for each value type; all references to functions have the same, as have all to something of the host."""
+    """A text for each value type; references to what has one type have that of funcref or anyref.
+
+    Those that are not told apart have funcref's.
+    """
 
     def __missing__(self, valtype: int) -> str:
         if not is_reference(valtype):
             raise KeyError(valtype)
-        return self[basic(valtype)]
+        representation = basic(valtype)
+        return self.get(representation) or self[FUNCREF]
 
 
 def by_type(texts: dict[int, str]) -> Callable[[int], str]:
@@ -452,6 +457,7 @@ llvm_type: Callable[[int], str] = by_type(
         EXTERNREF: "ptr",
         EXNREF: "ptr",
         NULLEXNREF: "ptr",
+        **dict.fromkeys(GC_TYPE_NAMES, "ptr"),
     }
 )
 
@@ -467,7 +473,7 @@ def trampoline_name(kind: str, type: FuncType) -> str:
     >>> trampoline_name("enter", FuncType((I32, FUNCREF), (F64,)))
     'wj_enter_ir_F'
     """
-    params, results = (re.sub("[uexy]", "r", signature_letters(types)) for types in (type.params, type.results))
+    params, results = (re.sub("[uexyvwaqjskn]", "r", signature_letters(types)) for types in (type.params, type.results))
     return f"wj_{kind}_{params}_{results}"
 
 

@@ -1,0 +1,264 @@
+/* Constant expressions that make objects, and what an instance needs of its module's types. The collector does not run here:
+ * who makes an instance has references in hands (wj_store.held). */
+#include "wj.h"
+#include "wj_gc.h"
+
+#include <errno.h>
+#include <string.h>
+
+int wj_gc_describe_types(wj_store *store, void *context, const wj_gc_module *module)
+{
+    int number = wj_gc_heap_make(store);
+    uint32_t *ids = number != 0 ? NULL : wj_store_alloc(store, module->type_count * sizeof *ids);
+    if (ids == NULL) {
+        return number != 0 ? number : ENOMEM;
+    }
+    memcpy(ids, module->type_ids, module->type_count * sizeof *ids);
+    for (uint32_t i = 0; i < module->type_count; i++) {
+        const wj_gc_layout *layout = &module->layouts[i];
+        if (layout->kind == 0) {
+            continue;
+        }
+        wj_gc_type type = {
+            .type_id = ids[i],
+            .kind = layout->kind,
+            .supertype = layout->supertype == UINT32_MAX ? 0 : ids[layout->supertype],
+            .size_bytes = layout->size_bytes,
+            .traced_count = layout->traced_count,
+            .traced = module->traced + layout->first_traced,
+        };
+        ids[i] = wj_gc_describe(store, &type);
+        if (ids[i] == 0) {
+            return ENOMEM;
+        }
+    }
+    ((wj_vmcontext *)context)->type_ids = ids;
+    return 0;
+}
+
+uint32_t wj_gc_type_of(const wj_store *store, uint64_t word, uint32_t *type_id)
+{
+    const uint8_t *heap = (const uint8_t *)(uintptr_t)store->gc_heap;
+    *type_id = 0;
+    if (heap == NULL || word >> 32 != 0) {
+        return 0;
+    }
+    const wj_gc_object *object = (const wj_gc_object *)(const void *)(heap + word);
+    const wj_gc_descriptor *descriptor = (const wj_gc_descriptor *)(const void *)(heap + object->descriptor);
+    *type_id = descriptor->type_id;
+    return descriptor->kind;
+}
+
+/* ---- evaluation ---- */
+
+typedef struct {
+    const wj_gc_module *module;
+    void *vmctx;
+    const uint8_t *at;
+    uint64_t (*top)[2]; /* behind the topmost operand */
+} evaluation;
+
+static uint64_t read_leb(evaluation *e, bool is_signed)
+{
+    uint64_t value = 0;
+    uint32_t shift = 0;
+    uint8_t byte;
+    do {
+        byte = *e->at++;
+        value |= (uint64_t)(byte & 0x7f) << shift;
+        shift += 7;
+    } while ((byte & 0x80) != 0);
+    if (is_signed && shift < 64 && (byte & 0x40) != 0) {
+        value |= ~UINT64_C(0) << shift;
+    }
+    return value;
+}
+
+static void push(evaluation *e, uint64_t value)
+{
+    (*e->top)[0] = value;
+    (*e->top)[1] = 0;
+    e->top++;
+}
+
+static void push_bytes(evaluation *e, uint32_t size_bytes)
+{
+    push(e, 0);
+    memcpy(e->top[-1], e->at, size_bytes);
+    e->at += size_bytes;
+}
+
+static uint8_t *object_at(const evaluation *e, uint64_t object)
+{
+    return (uint8_t *)(uintptr_t)((wj_vmcontext *)e->vmctx)->store->gc_heap + object;
+}
+
+static uint64_t allocate(const evaluation *e, uint32_t type, uint64_t length, uint64_t size_bytes)
+{
+    uint32_t descriptor = ((const uint32_t *)((wj_vmcontext *)e->vmctx)->type_ids)[type];
+    return wj_builtin_gc_allocate(e->vmctx, descriptor, length, size_bytes);
+}
+
+static void new_struct(evaluation *e, bool is_default)
+{
+    uint32_t type = (uint32_t)read_leb(e, false);
+    const wj_gc_layout *layout = &e->module->layouts[type];
+    uint64_t made = allocate(e, type, 0, layout->size_bytes);
+    if (!is_default) {
+        e->top -= layout->field_count;
+        const uint32_t(*fields)[2] = e->module->fields + layout->first_field;
+        for (uint32_t i = 0; i < layout->field_count; i++) {
+            memcpy(object_at(e, made) + fields[i][0], e->top[i], fields[i][1]);
+        }
+    }
+    push(e, made);
+}
+
+static uint64_t new_array(const evaluation *e, uint32_t type, uint64_t length)
+{
+    uint64_t size_bytes = sizeof(wj_gc_object) + length * e->module->layouts[type].size_bytes;
+    size_bytes = (size_bytes + WJ_GC_OBJECT_ALIGNMENT - 1) & ~(uint64_t)(WJ_GC_OBJECT_ALIGNMENT - 1);
+    return allocate(e, type, length, size_bytes);
+}
+
+static void put_element(const evaluation *e, uint64_t array, uint32_t type, uint64_t position, const uint64_t *value)
+{
+    uint64_t element_bytes = e->module->layouts[type].size_bytes;
+    memcpy(object_at(e, array) + sizeof(wj_gc_object) + position * element_bytes, value, element_bytes);
+}
+
+static void new_filled_array(evaluation *e, bool is_default)
+{
+    uint32_t type = (uint32_t)read_leb(e, false);
+    uint64_t length = (uint32_t)(*--e->top)[0];
+    uint64_t made = new_array(e, type, length);
+    if (!is_default) {
+        e->top--;
+        for (uint64_t i = 0; i < length; i++) {
+            put_element(e, made, type, i, *e->top);
+        }
+    }
+    push(e, made);
+}
+
+static void new_fixed_array(evaluation *e)
+{
+    uint32_t type = (uint32_t)read_leb(e, false);
+    uint64_t length = read_leb(e, false);
+    uint64_t made = new_array(e, type, length);
+    e->top -= length;
+    for (uint64_t i = 0; i < length; i++) {
+        put_element(e, made, type, i, e->top[i]);
+    }
+    push(e, made);
+}
+
+static void object_instruction(evaluation *e)
+{
+    switch (read_leb(e, false)) {
+    case 0x00:
+        new_struct(e, false);
+        return;
+    case 0x01:
+        new_struct(e, true);
+        return;
+    case 0x06:
+        new_filled_array(e, false);
+        return;
+    case 0x07:
+        new_filled_array(e, true);
+        return;
+    case 0x08:
+        new_fixed_array(e);
+        return;
+    case 0x1a: /* any.convert_extern */
+        if (e->top[-1][0] >> 32 != 0) {
+            wj_trap(WJ_TRAP_ALLOCATION_TOO_LARGE, 0);
+        }
+        return;
+    case 0x1c:
+        e->top[-1][0] = (uint32_t)(e->top[-1][0] << 1 | 1);
+        return;
+    default: /* extern.convert_any */
+        return;
+    }
+}
+
+static void arithmetic(evaluation *e, uint8_t opcode)
+{
+    e->top--;
+    uint64_t a = e->top[-1][0];
+    uint64_t b = e->top[0][0];
+    uint32_t operation = opcode >= 0x7c ? opcode - 0x7cu : opcode - 0x6au; /* i64.add, i32.add, each before sub, mul */
+    uint64_t result = operation == 0 ? a + b : operation == 1 ? a - b : a * b;
+    e->top[-1][0] = opcode >= 0x7c ? result : (uint32_t)result;
+}
+
+static void get_global(evaluation *e)
+{
+    uint32_t index = (uint32_t)read_leb(e, false);
+    const wj_gc_module *module = e->module;
+    const uint8_t *context = e->vmctx;
+    const void *from = context + module->globals_offset + WJ_GLOBAL_BYTES * (uint64_t)(index - module->imported_global_count);
+    if (index < module->imported_global_count) {
+        from = ((const void *const *)(const void *)(context + module->imported_globals_offset))[index];
+    }
+    push(e, 0);
+    memcpy(e->top[-1], from, module->global_bytes[index]);
+}
+
+static void push_function(evaluation *e)
+{
+    uint32_t index = (uint32_t)read_leb(e, false);
+    const uint8_t *place = (const uint8_t *)e->vmctx + e->module->func_ref_offsets[index];
+    uint64_t reference = (uintptr_t)place;
+    if (index < e->module->imported_function_count) {
+        memcpy(&reference, place, sizeof reference);
+    }
+    push(e, reference);
+}
+
+void wj_gc_constant(const wj_gc_module *module, void *context, uint32_t position, uint64_t *value)
+{
+    evaluation e = {module, context, module->code + module->starts[position], (uint64_t(*)[2])module->stack};
+    for (;;) {
+        uint8_t opcode = *e.at++;
+        switch (opcode) {
+        case 0x0b:
+            memcpy(value, e.top[-1], sizeof e.top[-1]);
+            return;
+        case 0x23:
+            get_global(&e);
+            break;
+        case 0x41:
+            push(&e, (uint32_t)read_leb(&e, true));
+            break;
+        case 0x42:
+            push(&e, read_leb(&e, true));
+            break;
+        case 0x43:
+            push_bytes(&e, sizeof(uint32_t));
+            break;
+        case 0x44:
+            push_bytes(&e, sizeof(uint64_t));
+            break;
+        case 0xd0:
+            (void)read_leb(&e, true);
+            push(&e, 0);
+            break;
+        case 0xd2:
+            push_function(&e);
+            break;
+        case 0xfb:
+            object_instruction(&e);
+            break;
+        case 0xfd: /* v128.const */
+            (void)read_leb(&e, false);
+            push_bytes(&e, 2 * sizeof(uint64_t));
+            break;
+        default: /* validation has seen that it is one */
+            arithmetic(&e, opcode);
+            break;
+        }
+    }
+}

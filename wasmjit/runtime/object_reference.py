@@ -1,0 +1,143 @@
+"""Objects of garbage collection as Python has them: opaque references, which keep them alive. An i31 is an int."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+from ..abi import GC_ARRAY, GC_STRUCT
+from ..errors import WasmError
+from ..wasm import types as wt
+from .native import ffi, lib
+from .native_store import NativeStore
+from .store import StoreRecord, allocate, read_u64s
+
+_HOST_BITS = 2  # the low bits of the word of something of the host
+_KINDS = {GC_STRUCT: wt.STRUCTREF, GC_ARRAY: wt.ARRAYREF}
+
+
+class AnyRef:
+    """A reference to a structure or an array. Equal references are to the same object.
+
+    Its word is at a place that the collector looks at, one of the store's, which goes to another reference later.
+    """
+
+    __slots__ = ("__weakref__", "_native", "_owner", "_place")
+
+    _native: NativeStore
+    _owner: StoreRecord
+    _place: int
+
+    def __init__(self) -> None:
+        raise WasmError("cannot construct directly")
+
+    @classmethod
+    def _make(cls, record: StoreRecord, word: int) -> AnyRef:
+        """In ``with native:``, or from a call's conversions: what the word is to stays until the place has it."""
+        native = record.open()
+        self = cls.__new__(cls)
+        self._place = 0
+        if not type_of_object(native, word)[0]:
+            raise WasmError(f"reference {word} is to no object of this Store")
+        self._owner = record
+        self._native = native
+        self._place = record.reference_places.pop() if record.reference_places else _new_place(native)
+        _write(native, self._place, word)
+        return self
+
+    def __del__(self) -> None:
+        if self._place:
+            native = self._native
+            _write(native, self._place, 0)
+            self._owner.reference_places.append(self._place)
+
+    @property
+    def _word(self) -> int:
+        native = self._native
+        return read_u64s(native, self._place, 1)[0]
+
+    @property
+    def kind(self) -> str:
+        """``struct`` or ``array``"""
+        native = self._native
+        kind, _ = type_of_object(native, self._word)
+        return "array" if kind == GC_ARRAY else "struct"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, AnyRef):
+            return NotImplemented
+        return self._owner is other._owner and self._word == other._word
+
+    def __hash__(self) -> int:
+        return hash((id(self._owner), self._word))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._word:#x}>"
+
+
+def _write(_native: NativeStore, place: int, word: int) -> None:
+    ctypes.c_uint64.from_address(place).value = word
+
+
+def _new_place(native: NativeStore) -> int:
+    place = allocate(native, 8)
+    if lib.wj_store_add_externref_root(native.pointer, place, 0):
+        raise MemoryError("no memory for a reference")
+    return place
+
+
+def is_object(word: int) -> bool:
+    """Whether a word of the any hierarchy is an object of the heap."""
+    return word != 0 and word & 3 == 0
+
+
+def word_to_python(record: StoreRecord, word: int) -> Any:
+    """The Python value of a word that is a reference below any, or one to something of the host."""
+    if not word:
+        return None
+    if word & 1:
+        return (word >> 1 ^ 1 << 30) - (1 << 30)
+    if word & 3 == _HOST_BITS:
+        return record.externref_value(word)
+    return AnyRef._make(record, word)
+
+
+def type_of_object(native: NativeStore, word: int) -> tuple[int, int]:
+    """The kind (abi.GC_STRUCT, GC_ARRAY) and the type's id of the object that a word is to."""
+    id = ffi.new("uint32_t *")
+    return int(lib.wj_gc_type_of(native.pointer, word, id)), int(id[0])
+
+
+def object_word(record: StoreRecord, valtype: int, reference: AnyRef) -> int:
+    """The word of a reference that is given as `valtype`. Raises TypeError if it is to something else, WasmError."""
+    if reference._owner is not record:
+        raise WasmError("object belongs to another Store than the one given")
+    native = record.open()
+    word = reference._word
+    kind, id = type_of_object(native, word)
+    if isinstance(valtype, wt.TypeReference):
+        from .type_ids import is_of_type
+
+        fits = is_of_type(id, valtype.type)
+    else:
+        fits = wt.is_externref(valtype) or wt.matches(_KINDS[kind], wt.nullable(valtype))
+    if not fits:
+        raise TypeError(f"{reference!r} is no {wt.valtype_name(valtype)}")
+    return word
+
+
+def python_to_word(record: StoreRecord, valtype: int, value: Any) -> int:
+    """The word of a Python value, which is not None, that is given as `valtype`, of the any hierarchy: an int is an
+    i31, and what is no reference something of the host. Raises TypeError, OverflowError, WasmError."""
+    if isinstance(value, AnyRef):
+        return object_word(record, valtype, value)
+    if type(value) is int and wt.matches(wt.I31REF, wt.nullable(valtype)):
+        if not -(1 << 30) <= value < 1 << 31:
+            raise OverflowError(f"{value!r} does not fit 31 bits")
+        return (value << 1 | 1) & 0xFFFFFFFF
+    if wt.nullable(valtype) == wt.ANYREF:
+        handle = record.externref_handle(value)
+        if handle >> 32:
+            raise WasmError("too many objects of the host for a reference of type anyref")
+        return handle
+    raise TypeError(f"don't know how to convert {value!r} to {wt.valtype_name(valtype)}")
