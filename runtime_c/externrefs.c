@@ -133,7 +133,7 @@ static void sweep_and_unclaim(externrefs_object *self)
 void wj_externrefs_sweep(wj_store *store)
 {
     externrefs_object *self = store->externrefs;
-    if (store->closed || self == NULL) {
+    if (store->closed || self == NULL || store->gc_heap != 0) { /* objects may have some, which nobody looks through yet */
         store->sweep_due = false;
         return;
     }

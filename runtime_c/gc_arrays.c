@@ -66,10 +66,35 @@ static void move_in_pieces(uint8_t *to, const uint8_t *from, uint64_t size_bytes
     }
 }
 
+/* Copies at most four vectors, all of which are read before any is written: two from each end. */
+static inline void move_few(uint8_t *to, const uint8_t *from, uint64_t size_bytes)
+{
+    typedef struct {
+        uint64_t words[2];
+    } vector;
+    const uint64_t vector_bytes = sizeof(vector);
+    vector ends[4];
+    uint64_t second = size_bytes > 2 * vector_bytes ? vector_bytes : 0;
+    uint64_t last = size_bytes - vector_bytes;
+    memcpy(&ends[0], from, vector_bytes);
+    memcpy(&ends[1], from + second, vector_bytes);
+    memcpy(&ends[2], from + last - second, vector_bytes);
+    memcpy(&ends[3], from + last, vector_bytes);
+    memcpy(to, &ends[0], vector_bytes);
+    memcpy(to + second, &ends[1], vector_bytes);
+    memcpy(to + last - second, &ends[2], vector_bytes);
+    memcpy(to + last, &ends[3], vector_bytes);
+}
+
 void wj_builtin_gc_move(void *vmctx, uint64_t to, uint64_t from, uint64_t size_bytes)
 {
-    spend(vmctx, size_bytes);
-    move_in_pieces(heap_of(vmctx) + to, heap_of(vmctx) + from, size_bytes);
+    uint8_t *heap = heap_of(vmctx);
+    if (size_bytes - 16 <= 48) {
+        move_few(heap + to, heap + from, size_bytes);
+    } else {
+        spend(vmctx, size_bytes);
+        move_in_pieces(heap + to, heap + from, size_bytes);
+    }
     resume();
 }
 

@@ -12,6 +12,7 @@
 #define END_OF_DESCRIPTORS UINT32_C(0x10000000)
 #define FIRST_OBJECT UINT64_C(0x20000000)
 #define END_OF_OBJECTS UINT64_C(0xFFF00000)
+#define SMALL_BYTES (UINT64_C(2) << 20) /* heaps up to here take ordinary pages; what comes behind, huge ones */
 
 static uint8_t *heap_of(const wj_store *store)
 {
@@ -40,6 +41,7 @@ int wj_gc_heap_make(wj_store *store)
         (void)munmap(heap, HEAP_BYTES + GUARD_BYTES);
         return number;
     }
+    (void)madvise(heap + FIRST_OBJECT + SMALL_BYTES, END_OF_OBJECTS - FIRST_OBJECT - SMALL_BYTES, MADV_HUGEPAGE);
     store->gc_cursor = FIRST_OBJECT;
     store->gc_limit = END_OF_OBJECTS;
     store->gc_descriptors_end = FIRST_DESCRIPTOR;

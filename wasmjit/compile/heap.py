@@ -17,6 +17,7 @@ from .calls import CallingEmitter, type_id
 # Metadata numbers of accesses: what differs in it does not alias. Debug scopes come before.
 _FIRST_TAG = 1 << 30
 _HEADER = _FIRST_TAG
+_FILL = _FIRST_TAG - 2
 _STORAGES = (I8, I16, I32, I64, F32, F64, V128)
 _ANYREF, _WORD = len(_STORAGES), len(_STORAGES) + 1
 _LLVM_STORAGE = {I8: "i8", I16: "i16"}
@@ -31,6 +32,10 @@ def tags() -> str:
             lines.append(
                 f'!{number} = !{{!{number + 1}, !{number + 1}, i64 0}}\n!{number + 1} = !{{!"{what} {kind}", !7}}'
             )
+    # Most fills are short: what is left behind wide steps would be most of them.
+    lines.append(
+        f'!{_FILL} = distinct !{{!{_FILL}, !{_FILL + 1}}}\n!{_FILL + 1} = !{{!"llvm.loop.interleave.count", i32 1}}'
+    )
     return "\n".join(lines)
 
 
@@ -271,7 +276,7 @@ def fill(lowering: CallingEmitter, first: str, count: str, value: str, storage: 
     lowering.lines.append(
         f"  {name}i = add nuw nsw i64 {name}, 1\n"
         f"  {name}m = icmp ult i64 {name}i, {count}\n"
-        f"  br i1 {name}m, label %{loop}, label %{done}"
+        f"  br i1 {name}m, label %{loop}, label %{done}, !llvm.loop !{_FILL}"
     )
     lowering.start_label(done)
     lowering.num_edges += 2

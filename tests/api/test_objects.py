@@ -1,0 +1,222 @@
+"""Objects of garbage collection: what instructions do beside the suite, and how Python sees them."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import pytest
+
+from wasmjit import (
+    Config,
+    Engine,
+    Instance,
+    LinkError,
+    Module,
+    Store,
+    Trap,
+    TrapCode,
+    WasmError,
+)
+
+TYPES = """
+  (type $point (sub (struct (field $x (mut i32)) (field $host (mut externref)))))
+  (type $dot (sub final $point (struct (field (mut i32)) (field (mut externref)) (field $size i8))))
+  (type $ints (array (mut i32))) (type $longs (array (mut i64))) (type $words (array (mut anyref)))"""
+MODULE = f"""(module {TYPES}
+  (func (export "point") (param i32 externref) (result (ref $point))
+    (struct.new $point (local.get 0) (local.get 1)))
+  (func (export "dot") (param i32) (result anyref) (struct.new $dot (local.get 0) (ref.null extern) (i32.const -1)))
+  (func (export "x") (param (ref $point)) (result i32) (struct.get $point $x (local.get 0)))
+  (func (export "host") (param (ref $point)) (result externref) (struct.get $point $host (local.get 0)))
+  (func (export "is_dot") (param (ref null $point)) (result i32) (ref.test (ref $dot) (local.get 0)))
+  (func (export "any") (param anyref) (result anyref) (local.get 0))
+  (func (export "eq") (param eqref) (result eqref) (local.get 0))
+  (func (export "i31") (param i31ref) (result i32) (i31.get_s (local.get 0)))
+  (func (export "struct") (param structref))
+  (func (export "out") (param anyref) (result externref) (extern.convert_any (local.get 0)))
+  (func (export "in") (param externref) (result anyref) (any.convert_extern (local.get 0)))
+  (func (export "longs") (param i32) (result i32) (array.len (array.new_default $longs (local.get 0))))
+  (func (export "ints") (param i32 i32) (result (ref $ints)) (array.new $ints (local.get 0) (local.get 1)))
+  (func (export "fill") (param (ref $ints) i32 i32 i32)
+    (array.fill $ints (local.get 0) (local.get 1) (local.get 2) (local.get 3)))
+  (func (export "copy") (param (ref $ints) i32 (ref $ints) i32 i32)
+    (array.copy $ints $ints (local.get 0) (local.get 1) (local.get 2) (local.get 3) (local.get 4)))
+  (func (export "get") (param (ref null $ints) i32) (result i32) (array.get $ints (local.get 0) (local.get 1)))
+  (global (export "mine") (mut anyref) (ref.null any))
+  (table (export "all") 2 structref))"""
+
+
+@pytest.fixture(scope="module")
+def module() -> Module:
+    return Module(Engine(Config(tier="optimized")), MODULE)
+
+
+@pytest.fixture
+def store(module: Module) -> Store:
+    return Store(module.engine)
+
+
+@pytest.fixture
+def exports(module: Module, store: Store) -> Any:
+    return Instance(store, module, []).exports(store)
+
+
+def test_objects_are_opaque_and_equal_by_identity(store: Store, exports: Any) -> None:
+    point, other = exports["point"](store, 7, None), exports["point"](store, 7, None)
+    assert point == exports["any"](store, point) != other and point != 7 and len({point, point, other}) == 2
+    assert exports["x"](store, point) == 7 and exports["is_dot"](store, point) == 0
+    dot = exports["dot"](store, 8)
+    assert exports["x"](store, dot) == 8 and exports["is_dot"](store, dot) == 1 and exports["is_dot"](store, None) == 0
+    array = exports["ints"](store, 3, 4)
+    assert (point.kind, dot.kind, array.kind) == ("struct", "struct", "array")
+
+
+def test_types_are_checked_on_the_way_in(store: Store, exports: Any) -> None:
+    array = exports["ints"](store, 3, 4)
+    for name, value in (
+        ("x", array), ("x", 5), ("x", None), ("struct", array), ("struct", 5), ("i31", array), ("eq", "some"),
+    ):  # fmt: skip
+        with pytest.raises(TypeError):
+            exports[name](store, value)
+    with pytest.raises(OverflowError):
+        exports["i31"](store, 1 << 31)
+
+
+def test_integers_are_i31s(store: Store, exports: Any) -> None:
+    for number in (0, 1, -1, (1 << 30) - 1, -(1 << 30)):
+        assert exports["any"](store, number) == exports["eq"](store, number) == exports["i31"](store, number) == number
+    assert exports["any"](store, (1 << 31) - 1) == -1
+    assert exports["out"](store, 5) == 5
+
+
+def test_what_is_of_the_host_goes_through_any(store: Store, exports: Any) -> None:
+    thing = object()
+    assert exports["in"](store, thing) is thing and exports["any"](store, thing) is thing
+    assert exports["out"](store, thing) is thing
+    point = exports["point"](store, 1, thing)
+    outside = exports["out"](store, point)
+    assert outside == point and exports["in"](store, outside) == point
+
+
+def test_objects_keep_what_is_of_the_host(store: Store, exports: Any) -> None:
+    """A sweep of externrefs finds none in objects."""
+    thing = object()
+    point = exports["point"](store, 1, thing)
+    store.gc()
+    gc.collect()
+    assert exports["host"](store, point) is thing
+
+
+def test_globals_and_tables_have_objects(store: Store, exports: Any) -> None:
+    point = exports["point"](store, 1, None)
+    exports["mine"].set_value(store, point)
+    exports["all"].set(store, 1, point)
+    assert exports["mine"].value(store) == point == exports["all"].get(store, 1)
+    exports["mine"].set_value(store, 5)
+    assert exports["mine"].value(store) == 5
+    with pytest.raises(TypeError):
+        exports["all"].set(store, 0, 5)
+
+
+def test_another_store_has_other_objects(store: Store, exports: Any, module: Module) -> None:
+    other = Store(module.engine)
+    made = Instance(other, module, []).exports(other)["point"](other, 1, None)
+    with pytest.raises(WasmError, match="another Store"):
+        exports["x"](store, made)
+
+
+def test_what_is_too_large(store: Store, exports: Any) -> None:
+    for length in (-1, 1 << 29):
+        with pytest.raises(Trap) as raised:
+            exports["longs"](store, length)
+        assert raised.value.trap_code == TrapCode.ALLOCATION_TOO_LARGE
+    assert exports["longs"](store, 1000) == 1000
+
+
+def test_traps_of_arrays(store: Store, exports: Any) -> None:
+    array = exports["ints"](store, 3, 4)
+    for name, operands, code in (
+        ("get", (array, 4), TrapCode.ARRAY_OUT_OF_BOUNDS),
+        ("get", (array, -1), TrapCode.ARRAY_OUT_OF_BOUNDS),
+        ("get", (None, 0), TrapCode.NULL_REFERENCE),
+        ("fill", (array, 4, 0, 1), TrapCode.ARRAY_OUT_OF_BOUNDS),
+        ("fill", (array, -1, 0, -1), TrapCode.ARRAY_OUT_OF_BOUNDS),
+        ("copy", (array, 1, array, 0, 4), TrapCode.ARRAY_OUT_OF_BOUNDS),
+    ):
+        with pytest.raises(Trap) as raised:
+            exports[name](store, *operands)
+        assert raised.value.trap_code == code
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 5, 8, 9, 15, 16, 17, 40])
+def test_copies_overlap(store: Store, exports: Any, count: int) -> None:
+    """Of few elements all are read before one is written."""
+    for to, from_ in ((3, 0), (0, 3), (5, 5), (41, 0)):
+        array = exports["ints"](store, 0, 100)
+        expected = list(range(100))
+        for index in expected:
+            exports["fill"](store, array, index, index, 1)
+        exports["copy"](store, array, to, array, from_, count)
+        expected[to : to + count] = expected[from_ : from_ + count]
+        assert [exports["get"](store, array, index) for index in range(100)] == expected
+
+
+def test_types_that_differ_in_an_abstract_reference_are_different_types() -> None:
+    """Their signatures had the same letters."""
+    store = Store()
+    give = Instance(
+        store, Module(store.engine, '(module (func (export "f") (param eqref) (result i32) (i32.const 1)))'), []
+    ).exports(store)["f"]
+    for wanted in ("anyref", "structref", "i31ref", "(ref eq)"):
+        taker = Module(store.engine, f'(module (import "" "" (func (param {wanted}) (result i32))))')
+        with pytest.raises(LinkError):
+            Instance(store, taker, [give])
+    text = """(module (type $e (func (param eqref) (result i32))) (type $s (func (param structref) (result i32)))
+      (table 1 funcref) (elem (i32.const 0) func $f) (func $f (type $e) (i32.const 1))
+      (func (export "call") (result i32) (call_indirect (type $s) (ref.null none) (i32.const 0))))"""
+    with pytest.raises(Trap) as raised:
+        Instance(store, Module(store.engine, text), []).exports(store)["call"](store)
+    assert raised.value.trap_code == TrapCode.BAD_SIGNATURE
+
+
+def test_bulk_instructions_take_fuel_by_their_count() -> None:
+    store = Store(Engine(Config(consume_fuel=True)))
+    store.set_fuel(1_000_000)
+    exports = Instance(store, Module(store.engine, MODULE), []).exports(store)
+    array = exports["ints"](store, 0, 10_000)
+    before = store.get_fuel()
+    exports["fill"](store, array, 0, 1, 10_000)
+    middle = store.get_fuel()
+    exports["copy"](store, array, 0, array, 0, 10_000)
+    assert before - middle > 10_000 and middle - store.get_fuel() > 10_000
+    store.set_fuel(100)
+    with pytest.raises(Trap) as raised:
+        exports["copy"](store, array, 0, array, 0, 10_000)
+    assert raised.value.trap_code == TrapCode.OUT_OF_FUEL
+
+
+def test_exceptions_carry_objects() -> None:
+    store = Store()
+    text = f"""(module {TYPES} (tag $t (param (ref $point) i64))
+      (func $throw (param i32) (throw $t (struct.new $point (local.get 0) (ref.null extern)) (i64.const 2)))
+      (func (export "f") (param i32) (result i32) (block $caught (result (ref $point) i64)
+        (try_table (catch $t $caught) (call $throw (local.get 0))) (unreachable)) drop struct.get $point $x))"""
+    assert Instance(store, Module(store.engine, text), []).exports(store)["f"](store, 9) == 9
+
+
+def test_modules_without_types_of_objects_test_those_of_others(store: Store, exports: Any) -> None:
+    text = """(module (func (export "f") (param anyref) (result i32 i32 i32 i32)
+        (ref.test (ref struct) (local.get 0)) (ref.test (ref array) (local.get 0))
+        (ref.test (ref i31) (local.get 0)) (ref.test (ref eq) (local.get 0)))
+      (func (export "len") (param arrayref) (result i32) (array.len (local.get 0))))"""
+    other = Store(Engine())
+    found = Instance(other, Module(other.engine, text), []).exports(other)
+    assert found["f"](other, 5) == [0, 0, 1, 1] and found["f"](other, None) == [0, 0, 0, 0]
+    assert found["f"](other, "some") == [0, 0, 0, 0]
+    second = Instance(store, Module(store.engine, text), []).exports(store)
+    assert second["f"](store, exports["point"](store, 1, None)) == [1, 0, 0, 1]
+    array = exports["ints"](store, 1, 3)
+    assert second["f"](store, array) == [0, 1, 0, 1] and second["len"](store, array) == 3
+    with pytest.raises(Trap):
+        second["len"](store, None)

@@ -1,0 +1,76 @@
+"""Random programs with objects of garbage collection, as `differential` runs them: beside the wasmtime package.
+
+    python -m tests.fuzz.objects [--count N] [--seed S] [--tiers speed,none,...]
+
+That package aborts the process when it is asked for a type of references to objects: functions and globals that have
+some are not looked at from outside, but called and read by those that have none.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import wasmjit
+from tests.fuzz import differential
+from wasmjit.wasm.decode import decode
+from wasmjit.wasm.types import EXTERN_KIND_NAMES, FUNCREF, NUMERIC_TYPES, valtype_name
+
+OPTIONS = {
+    "gc-enabled": "true",
+    "simd-enabled": "false",
+    "relaxed-simd-enabled": "false",
+    "min-memories": "0",
+    "max-memories": "1",
+    "memory64-enabled": "false",
+    "min-types": "8",
+    "max-types": "20",
+    "max-instructions": "400",
+    "max-funcs": "12",
+}
+_PLAIN = NUMERIC_TYPES | {FUNCREF}  # of an externref that was an object that package gives None
+
+
+def interface(wasm: bytes, config: wasmjit.Config) -> list[tuple[str, str, list[str]]]:
+    """As in `differential`: without those that have other types."""
+    module = decode(wasm, config.features)
+    found: list[tuple[str, str, list[str]]] = []
+    for export in module.exports:
+        kind = EXTERN_KIND_NAMES[export.kind]
+        params: tuple[int, ...] = ()
+        types: tuple[int, ...] = ()
+        if kind == "function":
+            params = module.function_type(export.index).params
+            types = (*params, *module.function_type(export.index).results)
+        elif kind == "global":
+            types = (module.globals[export.index].content,)
+        elif kind == "table":
+            types = (module.tables[export.index].element,)
+        if _PLAIN.issuperset(types):
+            found.append((export.name, kind, [valtype_name(t) for t in params]))
+    return found
+
+
+Step = differential.Step
+_differences = differential.differences
+
+
+def differences(
+    ours: list[list[Step]], theirs: list[list[Step]], memory_after_trap: bool
+) -> list[tuple[list[Step], list[Step]]]:
+    """As in `differential`; how much memory objects may take is not said."""
+    if any("ALLOCATION_TOO_LARGE" in step for steps in (*ours, *theirs) for step in steps):
+        return []
+    return _differences(ours, theirs, memory_after_trap)
+
+
+def begin() -> None:
+    """Has `differential` make such programs."""
+    differential.differences = differences
+    differential.SMITH_OPTIONS.update(OPTIONS)
+    differential.PROPOSALS = (*differential.PROPOSALS, "wasm_gc", "wasm_function_references")
+    differential.interface = interface
+
+
+if __name__ == "__main__":
+    begin()
+    sys.exit(differential.main())
