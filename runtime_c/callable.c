@@ -1,6 +1,7 @@
 /* The objects that Python calls: bases of TypedFunc (wasm arguments only) and Func (a store first). Vectorcall, so that
  * a call makes no tuple and is not counted against Python's recursion limit: our own stack limit guards the C stack. */
 #include "boundary.h"
+#include "wj_gc.h"
 
 #include <stdlib.h>
 #include <structmember.h>
@@ -41,11 +42,14 @@ static inline PyObject *call_target(callable_object *self, PyObject *const *argu
     }
     wj_store *store = target->store; /* who calls keeps this object, and with it the store, meanwhile */
     bool has_externrefs = of->has_externrefs;
+    wj_gc_holder holder = {wj_gc_holders, store};
     if (UNLIKELY(has_externrefs)) { /* converting one argument, or result, may run code that has references swept */
+        wj_gc_holders = &holder;
         wj_references_hold(store);
     }
     PyObject *result = target->enter(target, arguments);
     if (UNLIKELY(has_externrefs)) {
+        wj_gc_holders = holder.outer;
         wj_references_release(store);
     } else if (UNLIKELY(store->sweep_due)) { /* by what host functions returned */
         wj_externrefs_sweep(store);

@@ -1,6 +1,7 @@
 /* Where wasm code calls Python other than by a host function: Python's signal handlers, the epoch callback, the store's
  * limiter; and the wasm frames that exceptions show in their tracebacks. */
 #include "boundary.h"
+#include "wj_gc.h"
 
 #include <frameobject.h>
 #include <string.h>
@@ -36,7 +37,9 @@ bool wj_python_signals(wj_thread *thread, wj_entry *entry, uintptr_t pc, uintptr
     store->frozen++; /* the code stands anywhere: it may hold a memory's base in a register */
     uint8_t tail_arguments[WJ_TAIL_ARGUMENTS_BYTES]; /* or be about to jump with arguments there */
     memcpy(tail_arguments, store->tail_arguments, sizeof tail_arguments);
+    wj_gc_hole hole = wj_gc_set_aside(store);
     int failed = PyErr_CheckSignals();
+    wj_gc_put_back(store, hole);
     memcpy(store->tail_arguments, tail_arguments, sizeof tail_arguments);
     store->frozen--;
     if (failed) { /* the GIL stays held until the entry returns to the interpreter */

@@ -1,6 +1,7 @@
 /* Into wasm and out again: what every activation does, whoever starts it. The code between wj_boundary_begin and
  * wj_boundary_end is a trampoline that the compiler made for the signature (compile/trampolines.py), or wj_enter_any. */
 #include "stencil.h"
+#include "wj_gc.h"
 
 #include <stdlib.h>
 
@@ -245,6 +246,8 @@ static inline __attribute__((always_inline)) void leave(wj_entry *entry)
     store->caller = entry->caller;
     if (LIKELY(entry->status == WJ_STATUS_OK)) { /* else somebody waits for the end: it takes some 10 ms */
         wj_look_if_due(store); /* while nobody else may use the store */
+    } else {
+        wj_gc_clean(store);
     }
     __atomic_store_n(&store->depth, depth, __ATOMIC_RELEASE); /* another thread may enter at once */
 }

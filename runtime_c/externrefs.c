@@ -7,6 +7,7 @@
  * references may be in registers, frames, results areas, tail arguments, the interpreter's slots) and while somebody has
  * handles in hands (`held`: arguments and results of a call that are being converted). It is made up for after that. */
 #include "boundary.h"
+#include "wj_gc.h"
 
 #include <stdlib.h>
 
@@ -61,8 +62,18 @@ static void mark_payload(void *of, const uint64_t *words, uint64_t count)
     mark_all(of, words, count);
 }
 
-static void mark_roots(sweep *of, wj_store *store)
+static void mark_word(void *of, uint64_t word)
 {
+    mark(of, word);
+}
+
+/* False where it cannot be known what objects of garbage collection refer to. */
+static bool mark_roots(sweep *of, wj_store *store)
+{
+    const wj_gc_visitor visitor = {mark_word, of};
+    if (store->gc != NULL && !(wj_gc_knows_thread() && wj_gc_collect(store, &visitor))) {
+        return false;
+    }
     wj_exceptions_mark(store, mark_payload, of); /* numbers that look like one keep an object, too */
     wj_lock_take(&store->lock); /* new ones are pushed without the GIL */
     for (const wj_table *table = store->tables; table != NULL; table = table->next) {
@@ -79,6 +90,7 @@ static void mark_roots(sweep *of, wj_store *store)
         }
     }
     wj_lock_give(&store->lock);
+    return true;
 }
 
 /* Takes what is not marked out of the dicts, into `dead`; how many. Deleting from a dict with int keys runs no code. */
@@ -116,8 +128,7 @@ static void sweep_and_unclaim(externrefs_object *self)
         while (of.count < size && PyDict_Next(self->objects, &at, &handle, &object)) {
             of.handles[of.count++] = PyLong_AsUnsignedLongLong(handle);
         }
-        mark_roots(&of, self->store);
-        dead = take_dead(self, &of);
+        dead = mark_roots(&of, self->store) ? take_dead(self, &of) : 0;
     }
     wj_store_unclaim(self->store);
     Py_ssize_t twice = 2 * PyDict_GET_SIZE(self->objects);
@@ -133,7 +144,7 @@ static void sweep_and_unclaim(externrefs_object *self)
 void wj_externrefs_sweep(wj_store *store)
 {
     externrefs_object *self = store->externrefs;
-    if (store->closed || self == NULL || store->gc_heap != 0) { /* objects may have some, which nobody looks through yet */
+    if (store->closed || self == NULL) {
         store->sweep_due = false;
         return;
     }

@@ -1,113 +1,403 @@
-/* The heap of a store: makes it, describes types, and hands out what is behind the cursor. */
-#include "wj.h"
+/* The heap of garbage collected objects: making it, types, and room for objects. See wj_gc.h. */
 #include "wj_gc.h"
 
-#include <errno.h>
-#include <string.h>
-#include <sys/mman.h>
+#include "address_space.h"
 
-#define HEAP_BYTES (UINT64_C(1) << 32)
-#define GUARD_BYTES (UINT64_C(64) << 10)
-#define FIRST_DESCRIPTOR UINT32_C(0x10000)
-#define END_OF_DESCRIPTORS UINT32_C(0x10000000)
-#define FIRST_OBJECT UINT64_C(0x20000000)
-#define END_OF_OBJECTS UINT64_C(0xFFF00000)
+#include <stdlib.h>
+#include <string.h>
+
+#define GUARD_BYTES (UINT64_C(1) << 16) /* behind the heap: what is read at an offset that is none stays within */
+#define FIRST_TYPES 64u
 #define SMALL_BYTES (UINT64_C(2) << 20) /* heaps up to here take ordinary pages; what comes behind, huge ones */
 
-static uint8_t *heap_of(const wj_store *store)
+/* For tests: every allocation collects, in heaps that are made from then on. */
+static bool stresses_heaps;
+
+/* ---- the heap ---- */
+
+static uint64_t starts_bytes(void)
 {
-    return (uint8_t *)(uintptr_t)store->gc_heap;
+    return WJ_GC_MOST_BLOCKS * WJ_GC_BLOCK_WORDS * sizeof(uint64_t);
+}
+
+static void *map_zeros(uint64_t size_bytes)
+{
+    void *mapping = mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return mapping == MAP_FAILED ? NULL : mapping;
+}
+
+/* At a multiple of its size; NULL with errno. */
+static uint8_t *map_heap(void)
+{
+    uint64_t wanted = 2 * WJ_GC_HEAP_BYTES + GUARD_BYTES;
+    uint8_t *mapping = reserve(wanted);
+    if (mapping == NULL) {
+        return NULL;
+    }
+    uint8_t *base = (uint8_t *)(uintptr_t)round_up((uintptr_t)mapping, WJ_GC_HEAP_BYTES);
+    uint8_t *end = base + WJ_GC_HEAP_BYTES + GUARD_BYTES;
+    if (base != mapping) {
+        (void)munmap(mapping, (size_t)(base - mapping));
+    }
+    if (end != mapping + wanted) {
+        (void)munmap(end, (size_t)(mapping + wanted - end));
+    }
+    uint8_t *writable = base + WJ_GC_NULL_BYTES;
+    if (mprotect(base, WJ_GC_HEAP_BYTES + GUARD_BYTES, PROT_READ) != 0 ||
+        mprotect(writable, WJ_GC_OBJECTS_END - WJ_GC_NULL_BYTES, PROT_READ | PROT_WRITE) != 0) {
+        int number = errno;
+        (void)munmap(base, WJ_GC_HEAP_BYTES + GUARD_BYTES);
+        errno = number;
+        return NULL;
+    }
+    uint64_t start = WJ_GC_OBJECTS_START + SMALL_BYTES;
+    (void)madvise(base + start, WJ_GC_OBJECTS_END - start, MADV_HUGEPAGE);
+    return base;
+}
+
+static void free_heap(wj_gc_heap *heap)
+{
+    if (heap->base != NULL) {
+        (void)munmap(heap->base, WJ_GC_HEAP_BYTES + GUARD_BYTES);
+    }
+    void *const maps[] = {heap->blocks, heap->starts, heap->marks, heap->grey};
+    const uint64_t sizes[] = {WJ_GC_MOST_BLOCKS * sizeof *heap->blocks, starts_bytes(), starts_bytes(),
+                              heap->grey_length * sizeof *heap->grey};
+    for (size_t i = 0; i < sizeof maps / sizeof maps[0]; i++) {
+        if (maps[i] != NULL) {
+            (void)munmap(maps[i], sizes[i]);
+        }
+    }
+    free(heap->types);
+    free(heap);
 }
 
 int wj_gc_heap_make(wj_store *store)
 {
-    if (store->gc_heap != 0) {
+    if (store->gc != NULL) {
         return 0;
     }
-    uint8_t *start = mmap(NULL, 2 * HEAP_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (start == MAP_FAILED) {
-        return errno;
+    wj_gc_heap *heap = calloc(1, sizeof *heap);
+    if (heap == NULL) {
+        return ENOMEM;
     }
-    uint8_t *heap = (uint8_t *)(((uintptr_t)start + HEAP_BYTES - 1) & ~(uintptr_t)(HEAP_BYTES - 1));
-    uint8_t *end = heap + HEAP_BYTES + GUARD_BYTES;
-    if (heap != start) {
-        (void)munmap(start, (size_t)(heap - start));
+    heap->types = calloc(FIRST_TYPES, sizeof *heap->types);
+    heap->base = map_heap();
+    heap->blocks = map_zeros(WJ_GC_MOST_BLOCKS * sizeof *heap->blocks);
+    heap->starts = map_zeros(starts_bytes());
+    heap->marks = map_zeros(starts_bytes());
+    if (heap->types == NULL || heap->base == NULL || heap->blocks == NULL || heap->starts == NULL || heap->marks == NULL) {
+        free_heap(heap);
+        return ENOMEM;
     }
-    (void)munmap(end, (size_t)(start + 2 * HEAP_BYTES - end));
-    if (mprotect(heap, FIRST_DESCRIPTOR, PROT_READ) != 0 ||
-        mprotect(heap + FIRST_DESCRIPTOR, HEAP_BYTES - FIRST_DESCRIPTOR, PROT_READ | PROT_WRITE) != 0 ||
-        mprotect(heap + HEAP_BYTES, GUARD_BYTES, PROT_READ) != 0) {
-        int number = errno;
-        (void)munmap(heap, HEAP_BYTES + GUARD_BYTES);
-        return number;
-    }
-    (void)madvise(heap + FIRST_OBJECT + SMALL_BYTES, END_OF_OBJECTS - FIRST_OBJECT - SMALL_BYTES, MADV_HUGEPAGE);
-    store->gc_cursor = FIRST_OBJECT;
-    store->gc_limit = END_OF_OBJECTS;
-    store->gc_descriptors_end = FIRST_DESCRIPTOR;
-    store->gc_heap = (uint64_t)(uintptr_t)heap;
+    heap->types_length = FIRST_TYPES;
+    heap->descriptors_end = WJ_GC_NULL_BYTES;
+    heap->collect_at_bytes = WJ_GC_LEAST_GIVEN_BYTES;
+    heap->is_stressed = stresses_heaps;
+    store->gc_heap = (uint64_t)(uintptr_t)heap->base;
+    store->gc = heap;
     return 0;
 }
 
 void wj_gc_heap_free(wj_store *store)
 {
-    if (store->gc_heap != 0) {
-        (void)munmap(heap_of(store), HEAP_BYTES + GUARD_BYTES);
+    if (store->gc != NULL) {
+        free_heap(store->gc);
+        store->gc = NULL;
         store->gc_heap = 0;
     }
 }
 
-static uint32_t bytes_of(const wj_gc_descriptor *descriptor)
+void wj_store_set_gc_limit(wj_store *store, uint64_t most_bytes)
 {
-    uint32_t size_bytes = (uint32_t)sizeof *descriptor + descriptor->references * (uint32_t)sizeof(uint32_t);
-    return (size_bytes + 7) & ~UINT32_C(7);
+    store->gc_most_bytes = most_bytes;
+}
+
+void wj_gc_stress(int is_stressed)
+{
+    stresses_heaps = is_stressed != 0;
+}
+
+/* ---- types ---- */
+
+static wj_gc_known_type *place_of(const wj_gc_heap *heap, uint32_t type_id)
+{
+    uint32_t mask = heap->types_length - 1;
+    uint32_t at = type_id * UINT32_C(0x9E3779B1) & mask;
+    while (heap->types[at].descriptor != 0 && heap->types[at].type_id != type_id) {
+        at = (at + 1) & mask;
+    }
+    return &heap->types[at];
+}
+
+static bool make_room_for_types(wj_gc_heap *heap)
+{
+    if (heap->types_count < heap->types_length / 2) {
+        return true;
+    }
+    wj_gc_known_type *old = heap->types;
+    uint32_t old_length = heap->types_length;
+    wj_gc_known_type *made = calloc(2 * (size_t)old_length, sizeof *made);
+    if (made == NULL) {
+        return false;
+    }
+    heap->types = made;
+    heap->types_length = 2 * old_length;
+    for (uint32_t i = 0; i < old_length; i++) {
+        if (old[i].descriptor != 0) {
+            *place_of(heap, old[i].type_id) = old[i];
+        }
+    }
+    free(old);
+    return true;
 }
 
 uint32_t wj_gc_describe(wj_store *store, const wj_gc_type *type)
 {
-    uint8_t *heap = heap_of(store);
-    uint32_t at = FIRST_DESCRIPTOR;
-    while (at != store->gc_descriptors_end) {
-        const wj_gc_descriptor *known = (const wj_gc_descriptor *)(void *)(heap + at);
-        if (known->type_id == type->type_id) {
-            return at;
-        }
-        at += bytes_of(known);
-    }
-    wj_gc_descriptor *made = (wj_gc_descriptor *)(void *)(heap + at);
-    if (sizeof *made + type->traced_count * sizeof(uint32_t) > END_OF_DESCRIPTORS - at) {
+    wj_gc_heap *heap = store->gc;
+    uint64_t wanted = round_up(sizeof(wj_gc_descriptor) + type->traced_count * sizeof(uint32_t), WJ_GC_OBJECT_ALIGNMENT);
+    if (!make_room_for_types(heap)) {
         return 0;
     }
+    wj_gc_known_type *known = place_of(heap, type->type_id);
+    if (known->descriptor != 0) {
+        return known->descriptor;
+    }
+    if (wanted > WJ_GC_OBJECTS_START - heap->descriptors_end) {
+        return 0;
+    }
+    wj_gc_descriptor *made = (wj_gc_descriptor *)(void *)(heap->base + heap->descriptors_end);
     made->type_id = type->type_id;
     made->kind = type->kind;
     made->size_bytes = type->size_bytes;
     made->references = type->traced_count;
     if (type->supertype != 0) {
-        const wj_gc_descriptor *above = (const wj_gc_descriptor *)(void *)(heap + type->supertype);
+        const wj_gc_descriptor *above = (const wj_gc_descriptor *)(const void *)(heap->base + type->supertype);
         made->depth = above->depth + 1;
         memcpy(made->display, above->display, made->depth * sizeof made->display[0]);
     }
-    made->display[made->depth] = at;
-    if (type->traced_count != 0) {
-        memcpy(made->traced, type->traced, type->traced_count * sizeof made->traced[0]);
+    made->display[made->depth] = heap->descriptors_end;
+    for (uint32_t i = 0; i < type->traced_count; i++) {
+        made->traced[i] = type->traced[i];
+        if ((type->traced[i] & ((1u << WJ_GC_TRACED_SHIFT) - 1)) == WJ_GC_TRACED_EXNREF) {
+            store->keeps_exceptions = true; /* nobody looks for those that objects refer to */
+        }
     }
-    store->gc_descriptors_end = at + bytes_of(made);
-    return at;
+    *known = (wj_gc_known_type){type->type_id, heap->descriptors_end};
+    heap->types_count++;
+    heap->descriptors_end += (uint32_t)wanted;
+    return known->descriptor;
 }
 
-uint64_t wj_builtin_gc_allocate(void *vmctx, uint32_t descriptor, uint64_t length, uint64_t size_bytes)
+/* ---- room ---- */
+
+/* Gives a block that is free a use; it is zeros then. */
+static void take_block(wj_gc_heap *heap, uint64_t block, uint8_t use)
 {
-    wj_store *store = ((wj_vmcontext *)vmctx)->store;
-    uint64_t at = store->gc_cursor;
-    if (size_bytes > END_OF_OBJECTS - at) {
-        wj_trap(WJ_TRAP_ALLOCATION_TOO_LARGE, 0);
+    wj_gc_block *taken = &heap->blocks[block];
+    if (taken->is_touched) {
+        memset(heap->base + wj_gc_block_start(block), 0, WJ_GC_BLOCK_BYTES);
     }
-    wj_gc_object *made = (wj_gc_object *)(void *)(heap_of(store) + at);
+    *taken = (wj_gc_block){.use = use, .is_touched = true};
+    heap->used_blocks++;
+    if (block >= heap->block_end) {
+        heap->block_end = block + 1;
+    }
+}
+
+/* The first of `count` free blocks in a row, or WJ_GC_MOST_BLOCKS. */
+static uint64_t find_free(const wj_store *store, uint64_t count)
+{
+    wj_gc_heap *heap = store->gc;
+    uint64_t run = 0;
+    uint64_t at = heap->first_free;
+    bool is_first = true;
+    for (; at < heap->block_end && run < count; at++) {
+        bool is_free = heap->blocks[at].use == WJ_GC_FREE;
+        run = is_free ? run + 1 : 0;
+        if (is_free && is_first) {
+            heap->first_free = at;
+            is_first = false;
+        }
+    }
+    if (run < count) { /* those behind the last one that was ever used are free, too */
+        at = heap->block_end + (count - run);
+    }
+    if (is_first) {
+        heap->first_free = at - count;
+    }
+    bool fits = at <= WJ_GC_MOST_BLOCKS && (heap->used_blocks + count) * WJ_GC_BLOCK_BYTES <= store->gc_most_bytes;
+    return fits ? at - count : WJ_GC_MOST_BLOCKS;
+}
+
+/* The next hole of a block from `line` on; false if there is none. */
+static bool find_hole(const wj_gc_block *block, uint32_t line, uint32_t *first, uint32_t *end)
+{
+    while (line < WJ_GC_BLOCK_LINES && (wj_gc_has_line(block->live, line) || wj_gc_has_line(block->fresh, line))) {
+        line++;
+    }
+    *first = line;
+    while (line < WJ_GC_BLOCK_LINES && !wj_gc_has_line(block->live, line) && !wj_gc_has_line(block->fresh, line)) {
+        line++;
+    }
+    *end = line;
+    return *first < *end;
+}
+
+static wj_gc_hole give_lines(wj_gc_heap *heap, uint64_t block, uint32_t first, uint32_t end)
+{
+    wj_gc_hole hole = {wj_gc_block_start(block) + first * WJ_GC_LINE_BYTES,
+                       wj_gc_block_start(block) + end * WJ_GC_LINE_BYTES};
+    wj_gc_add_lines(heap->blocks[block].fresh, first, end);
+    heap->blocks[block].is_indexed = false;
+    heap->given_bytes += hole.limit - hole.cursor;
+    return hole;
+}
+
+/* A block to itself; an empty hole if there is none. */
+static wj_gc_hole whole_block(const wj_store *store)
+{
+    wj_gc_heap *heap = store->gc;
+    uint64_t block = find_free(store, 1);
+    if (block == WJ_GC_MOST_BLOCKS) {
+        return (wj_gc_hole){0, 0};
+    }
+    take_block(heap, block, WJ_GC_SMALL);
+    return give_lines(heap, block, 0, WJ_GC_BLOCK_LINES);
+}
+
+/* The next hole, of any size; an empty one if there is none. */
+static wj_gc_hole next_hole(const wj_store *store)
+{
+    wj_gc_heap *heap = store->gc;
+    for (; heap->next_hole < heap->block_end; heap->next_hole++) {
+        wj_gc_block *block = &heap->blocks[heap->next_hole];
+        uint32_t first;
+        uint32_t end;
+        if (block->use == WJ_GC_SMALL && find_hole(block, 0, &first, &end)) {
+            wj_gc_hole hole = give_lines(heap, heap->next_hole, first, end);
+            memset(heap->base + hole.cursor, 0, hole.limit - hole.cursor);
+            return hole;
+        }
+    }
+    return whole_block(store);
+}
+
+/* What is larger than WJ_GC_LARGE_BYTES; 0 if there is no room. */
+static uint32_t allocate_large(const wj_store *store, uint64_t size_bytes)
+{
+    wj_gc_heap *heap = store->gc;
+    uint64_t count = (size_bytes + WJ_GC_BLOCK_BYTES - 1) / WJ_GC_BLOCK_BYTES;
+    uint64_t first = count > WJ_GC_MOST_BLOCKS ? WJ_GC_MOST_BLOCKS : find_free(store, count);
+    if (first == WJ_GC_MOST_BLOCKS) {
+        return 0;
+    }
+    for (uint64_t i = 0; i < count; i++) {
+        take_block(heap, first + i, i == 0 ? WJ_GC_LARGE : WJ_GC_LARGE_REST);
+        heap->blocks[first + i].run_blocks = (uint32_t)(i == 0 ? count : i);
+    }
+    heap->given_bytes += count * WJ_GC_BLOCK_BYTES;
+    uint32_t start = wj_gc_block_start(first);
+    wj_gc_add_start(heap->starts, start);
+    return start;
+}
+
+static uint32_t take_from(wj_gc_hole *hole, uint64_t size_bytes)
+{
+    uint32_t start = hole->cursor;
+    if (size_bytes > hole->limit - start) {
+        return 0;
+    }
+    hole->cursor += (uint32_t)size_bytes;
+    return start;
+}
+
+/* Room for an object; 0 if there is none without a collection. */
+static uint32_t find_room(wj_store *store, uint64_t size_bytes)
+{
+    wj_gc_heap *heap = store->gc;
+    if (size_bytes > WJ_GC_LARGE_BYTES) {
+        return allocate_large(store, size_bytes);
+    }
+    wj_gc_hole hole = {(uint32_t)store->gc_cursor, heap->limit};
+    uint32_t start = take_from(&hole, size_bytes);
+    if (start == 0 && size_bytes > WJ_GC_LINE_BYTES) {
+        start = take_from(&heap->medium, size_bytes);
+        if (start == 0) {
+            heap->medium = whole_block(store);
+            start = take_from(&heap->medium, size_bytes);
+        }
+        return start;
+    }
+    if (start == 0) {
+        hole = next_hole(store);
+        start = take_from(&hole, size_bytes);
+    }
+    store->gc_cursor = hole.cursor;
+    heap->limit = hole.limit;
+    store->gc_limit = heap->is_stressed ? 0 : hole.limit;
+    return start;
+}
+
+uint64_t wj_gc_allocate(wj_store *store, uint32_t descriptor, uint64_t length, uint64_t size_bytes)
+{
+    wj_gc_heap *heap = store->gc;
+    if (size_bytes > WJ_GC_OBJECTS_END - WJ_GC_OBJECTS_START) {
+        return 0;
+    }
+    uint64_t wanted = round_up(size_bytes, WJ_GC_OBJECT_ALIGNMENT);
+    bool is_due = heap->is_stressed || heap->given_bytes + (wanted > WJ_GC_LARGE_BYTES ? wanted : 0) > heap->collect_at_bytes;
+    bool has_collected = is_due && wj_gc_collect(store, NULL);
+    uint32_t start = find_room(store, wanted);
+    if (start == 0 && !has_collected && wj_gc_collect(store, NULL)) {
+        start = find_room(store, wanted);
+    }
+    if (start == 0) {
+        return 0;
+    }
+    wj_gc_object *made = wj_gc_object_at(heap, start);
     made->descriptor = descriptor;
     if (length != 0) {
         made->length = (uint32_t)length;
     }
-    store->gc_cursor = at + size_bytes;
+    return start;
+}
+
+uint64_t wj_builtin_gc_allocate(void *vmctx, uint32_t descriptor, uint64_t length, uint64_t size_bytes)
+{
+    uint64_t made = wj_gc_allocate(((wj_vmcontext *)vmctx)->store, descriptor, length, size_bytes);
+    if (made == 0) {
+        wj_trap(WJ_TRAP_ALLOCATION_TOO_LARGE, 0);
+    }
     wj_resume(&wj_this_thread, __builtin_frame_address(0));
-    return at;
+    return made;
+}
+
+wj_gc_hole wj_gc_set_aside(wj_store *store)
+{
+    if (store->gc == NULL) {
+        return (wj_gc_hole){0, 0};
+    }
+    wj_gc_hole hole = {(uint32_t)store->gc_cursor, store->gc->limit};
+    store->gc_cursor = store->gc_limit = 0;
+    store->gc->limit = 0;
+    return hole;
+}
+
+void wj_gc_put_back(wj_store *store, wj_gc_hole hole)
+{
+    if (store->gc != NULL) {
+        wj_gc_clean(store);
+        store->gc_cursor = hole.cursor;
+        store->gc->limit = hole.limit;
+        store->gc_limit = store->gc->is_stressed ? 0 : hole.limit;
+    }
+}
+
+void wj_gc_clean(wj_store *store)
+{
+    wj_gc_heap *heap = store->gc;
+    if (heap != NULL && store->gc_cursor < heap->limit) {
+        memset(heap->base + store->gc_cursor, 0, heap->limit - store->gc_cursor);
+    }
 }

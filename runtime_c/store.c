@@ -194,6 +194,7 @@ wj_store *wj_store_new(uint64_t max_wasm_stack_bytes)
     store->max_memory_bytes = WJ_UNLIMITED;
     store->max_table_elements = WJ_UNLIMITED;
     store->max_total_bytes = WJ_UNLIMITED;
+    store->gc_most_bytes = WJ_UNLIMITED;
     return store;
 }
 

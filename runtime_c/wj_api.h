@@ -374,6 +374,23 @@ uint32_t wj_gc_type_of(const wj_store *store, uint64_t word, uint32_t *type_id);
 int wj_type_matches_id(uint32_t found, uint32_t wanted);
 /* Makes the heap of the store, and gives an instance the descriptors of its types. 0 or an errno value. */
 int wj_gc_describe_types(wj_store *store, void *context, const wj_gc_module *module);
+/* For objects that Python makes: the descriptor of a type that the store's keepalive holds, and a new object of zeros, with
+ * references held. 0: there is no room, or another thread runs the store, or it is closed, or a signal is being handled. */
+uint32_t wj_gc_describe_type(wj_store *store, uint32_t type_id, uint32_t kind, uint32_t size_bytes, uint32_t supertype,
+                             const uint32_t *traced, uint32_t traced_count);
+uint64_t wj_gc_new(wj_store *store, uint32_t descriptor, uint64_t length, uint64_t size_bytes);
+/* Collects, perhaps only if it is time. 0; EBUSY as above, or EAGAIN: somebody has references in hands. */
+int wj_gc_run(wj_store *store, int is_due_only);
+void wj_store_set_gc_limit(wj_store *store, uint64_t most_bytes);
+typedef struct {
+    uint64_t live_bytes, heap_bytes, most_bytes, collections;
+    int64_t longest_pause_ns;
+} wj_gc_figures;
+void wj_gc_statistics(const wj_store *store, wj_gc_figures *figures);
+/* For tests: has every allocation collect in heaps that are made from now on; and the offset of an object that must not be as
+ * it is, or 0. */
+void wj_gc_stress(int is_stressed);
+uint32_t wj_gc_verify(const wj_store *store);
 void wj_gc_constant(const wj_gc_module *module, void *context, uint32_t position, uint64_t *value);
 
 /* ---- what takes evaluation when an instance is made (wasmjit/runtime/constant_code.py) ---- */

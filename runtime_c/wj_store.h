@@ -68,7 +68,8 @@ struct wj_store {
     uint64_t exception_bytes; /* that they take */
     uint32_t held;    /* who has references in hands that no root has (yet): nothing is swept; guarded by the GIL */
     bool sweep_due;   /* guarded by the GIL */
-    uint32_t gc_descriptors_end; /* offset in the heap */
+    struct wj_gc_heap *gc;   /* what there is to it; NULL: as gc_heap */
+    uint64_t gc_most_bytes;  /* that its objects may take */
     bool keeps_exceptions; /* there are globals or tables that may have references to some */
 };
 

@@ -19,6 +19,8 @@ from .native import ffi, lib
 from .native_store import NativeStore
 
 _NO_TYPE = 0xFFFFFFFF
+if os.environ.get("WASMJIT_GC_STRESS") == "1":  # for tests: every allocation collects
+    lib.wj_gc_stress(1)
 
 
 def has_objects(module: Module) -> bool:

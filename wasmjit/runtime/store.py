@@ -401,8 +401,10 @@ class Store(Handle):
         return self._record.data
 
     def gc(self) -> None:
-        """Drops externref objects that nothing in this store refers to any more; a no-op while its code is running."""
-        self._record.open()
+        """Frees what nothing in this store refers to any more: objects of garbage collection, and those of Python that
+        externrefs were to, these only while no code of the store is running."""
+        native = self._record.open()
+        lib.wj_gc_run(native.pointer, 0)
         self._record.sweep_externrefs()
 
     def set_limits(
