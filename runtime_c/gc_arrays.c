@@ -98,6 +98,54 @@ void wj_builtin_gc_move(void *vmctx, uint64_t to, uint64_t from, uint64_t size_b
     resume();
 }
 
+/* Of elements that 8 bytes have a whole number of. The last store of each size ends where the elements end. */
+static inline void fill_few(uint8_t *to, uint64_t pattern, uint64_t size_bytes)
+{
+    if (size_bytes >= sizeof(uint64_t)) {
+        uint64_t at = 0;
+        for (; at + sizeof pattern <= size_bytes; at += sizeof pattern) {
+            memcpy(to + at, &pattern, sizeof pattern);
+        }
+        memcpy(to + size_bytes - sizeof pattern, &pattern, sizeof pattern);
+    } else if (size_bytes >= sizeof(uint32_t)) {
+        memcpy(to, &pattern, sizeof(uint32_t));
+        memcpy(to + size_bytes - sizeof(uint32_t), &pattern, sizeof(uint32_t));
+    } else if (size_bytes >= sizeof(uint16_t)) {
+        memcpy(to, &pattern, sizeof(uint16_t));
+        memcpy(to + size_bytes - sizeof(uint16_t), &pattern, sizeof(uint16_t));
+    } else if (size_bytes != 0) {
+        *to = (uint8_t)pattern;
+    }
+}
+
+void wj_builtin_gc_fill(void *vmctx, uint64_t to, uint64_t pattern, uint64_t size_bytes)
+{
+    const uint64_t few_bytes = 64;
+    typedef struct {
+        uint64_t words[4];
+    } vector;
+    uint8_t *at = heap_of(vmctx) + to;
+    vector wide = {{pattern, pattern, pattern, pattern}};
+    if (size_bytes <= sizeof wide) {
+        fill_few(at, pattern, size_bytes);
+    } else if (size_bytes <= few_bytes) {
+        memcpy(at, &wide, sizeof wide);
+        memcpy(at + size_bytes - sizeof wide, &wide, sizeof wide);
+    } else {
+        spend(vmctx, size_bytes);
+        uint8_t *end = at + size_bytes;
+        for (uint64_t left = PIECE_BYTES; at + sizeof wide <= end; at += sizeof wide, left -= sizeof wide) {
+            if (left == 0) {
+                left = PIECE_BYTES;
+                resume();
+            }
+            memcpy(at, &wide, sizeof wide);
+        }
+        memcpy(end - sizeof wide, &wide, sizeof wide);
+    }
+    resume();
+}
+
 static const uint8_t *data_at(void *vmctx, uint32_t segment, uint64_t position, uint64_t size_bytes)
 {
     const wj_segment_slot *from = segment_of(vmctx, ((wj_vmcontext *)vmctx)->instance->data_segments, segment);

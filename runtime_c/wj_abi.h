@@ -265,6 +265,7 @@
   X(gc_allocate) \
   X(gc_kind) \
   X(gc_move) \
+  X(gc_fill) \
   X(gc_init_data) \
   X(gc_init_elem) \
   X(gc_new_data) \
@@ -320,6 +321,7 @@ void wj_builtin_exception_release(void *vmctx, void *);
 uint64_t wj_builtin_gc_allocate(void *vmctx, uint32_t, uint64_t, uint64_t);
 uint64_t wj_builtin_gc_kind(void *vmctx, uint64_t);
 void wj_builtin_gc_move(void *vmctx, uint64_t, uint64_t, uint64_t);
+void wj_builtin_gc_fill(void *vmctx, uint64_t, uint64_t, uint64_t);
 void wj_builtin_gc_init_data(void *vmctx, uint32_t, uint64_t, uint64_t, uint64_t, uint64_t);
 void wj_builtin_gc_init_elem(void *vmctx, uint32_t, uint64_t, uint64_t, uint64_t, uint64_t);
 uint64_t wj_builtin_gc_new_data(void *vmctx, uint32_t, uint32_t, uint64_t, uint64_t, uint64_t);

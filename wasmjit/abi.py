@@ -359,6 +359,7 @@ BUILTINS: tuple[Builtin, ...] = (
     Builtin("gc_allocate", "i64", ("i32", "i64", "i64")),
     Builtin("gc_kind", "i64", ("i64",)),  # of a reference's word: GC_STRUCT, GC_ARRAY, 0: it is no object
     Builtin("gc_move", "void", ("i64", "i64", "i64")),  # to, from, n bytes: all within arrays
+    Builtin("gc_fill", "void", ("i64", "i64", "i64")),  # to, 8 bytes of elements, n bytes: within an array
     # Segment, where to, position in the segment, n elements, bytes of each
     Builtin("gc_init_data", "void", ("i32", "i64", "i64", "i64", "i64")),
     Builtin("gc_init_elem", "void", ("i32", "i64", "i64", "i64", "i64")),

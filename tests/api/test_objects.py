@@ -220,3 +220,18 @@ def test_modules_without_types_of_objects_test_those_of_others(store: Store, exp
     assert second["f"](store, array) == [0, 1, 0, 1] and second["len"](store, array) == 3
     with pytest.raises(Trap):
         second["len"](store, None)
+
+
+def test_very_many_types_are_described_in_proportion() -> None:
+    """Each was looked for among all that there were; equal ones of another module are the same."""
+    types = "\n".join(
+        f"(type $t{n} (sub (struct (field {' i32' * (n % 9)}) (field (ref null {n})))))" for n in range(3000)
+    )
+    text = f"""(module {types}
+      (func (export "new") (result anyref) (struct.new_default $t2999))
+      (func (export "is") (param anyref) (result i32 i32)
+        (ref.test (ref $t2999) (local.get 0)) (ref.test (ref $t17) (local.get 0))))"""
+    store = Store(Engine(Config(tier="auto")))
+    module = Module(store.engine, text)
+    first, second = (Instance(store, module, []).exports(store) for _ in range(2))
+    assert first["is"](store, second["new"](store)) == [1, 0]

@@ -222,6 +222,12 @@ class ObjectEmitter(CallingEmitter):
         object = self._checked_array(reference, start, count, at)
         self._charge(count)
         value = heap.stored(self, value, storage)
+        if abi.storage_bytes(storage) <= heap.PATTERN_BYTES:
+            into = self._offset_of_element(reference, start, storage)
+            size = self.fresh()
+            self.lines.append(f"  {size} = mul nuw nsw i64 {count}, {abi.storage_bytes(storage)}")
+            self._call_bulk("gc_fill", f"i64 {into}, i64 {heap.pattern(self, value, storage)}, i64 {size}", at)
+            return
         name = self.fresh()
         first = heap.elements(self, object)
         self.lines.append(f"  {name} = getelementptr {heap.stored_type(storage)}, ptr {first}, i64 {start}")

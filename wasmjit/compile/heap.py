@@ -18,6 +18,7 @@ from .calls import CallingEmitter, type_id
 _FIRST_TAG = 1 << 30
 _HEADER = _FIRST_TAG
 _FILL = _FIRST_TAG - 2
+PATTERN_BYTES = 8
 _STORAGES = (I8, I16, I32, I64, F32, F64, V128)
 _ANYREF, _WORD = len(_STORAGES), len(_STORAGES) + 1
 _LLVM_STORAGE = {I8: "i8", I16: "i16"}
@@ -257,6 +258,23 @@ def object_at(lowering: CallingEmitter, offset: str) -> str:
     """The address of the object at an offset."""
     name = lowering.fresh()
     lowering.lines.append(f"  {name} = getelementptr i8, ptr {base(lowering)}, i64 {offset}")
+    return name
+
+
+def pattern(lowering: CallingEmitter, value: str, storage: int) -> str:
+    """An i64 of as many elements as it has room for, each what `stored` gave."""
+    size_bytes = abi.storage_bytes(storage)
+    llvm = stored_type(storage)
+    name = lowering.fresh()
+    bits = f"i{8 * size_bytes}"
+    if llvm == "ptr":
+        lowering.lines.append(f"  {name}b = ptrtoint ptr {value} to i64")
+    else:
+        lowering.lines.append(f"  {name}b = bitcast {llvm} {value} to {bits}")
+    if size_bytes == PATTERN_BYTES:
+        return f"{name}b"
+    times = sum(1 << 8 * at for at in range(0, PATTERN_BYTES, size_bytes))
+    lowering.lines.append(f"  {name}w = zext {bits} {name}b to i64\n  {name} = mul i64 {name}w, {times}")
     return name
 
 
