@@ -235,3 +235,14 @@ def test_very_many_types_are_described_in_proportion() -> None:
     module = Module(store.engine, text)
     first, second = (Instance(store, module, []).exports(store) for _ in range(2))
     assert first["is"](store, second["new"](store)) == [1, 0]
+
+
+def test_a_fill_in_a_function_of_many_locals() -> None:
+    """The loop's label had the name of a local."""
+    locals_set = " ".join(f"(local.set {n} (local.get 0)) (drop (local.get {n}))" for n in range(1, 60))
+    text = f"""(module (type $a (array (mut i32)))
+      (func (export "f") (param i32) (result i32) (local {"i32 " * 60}) {locals_set}
+        (array.get $a (array.new $a (local.get 0) (i32.const 9)) (i32.const 8))))"""
+    for tier in ("baseline", "optimized"):
+        store = Store(Engine(Config(tier=tier)))
+        assert Instance(store, Module(store.engine, text), []).exports(store)["f"](store, 7) == 7

@@ -90,7 +90,7 @@
 ;;   %x3p = getelementptr i8, ptr %x2, i64 4
 ;;   %x3 = load i32, ptr %x3p, align 4, !tbaa !1073741824
 ;;   %x4 = icmp uge i32 %p1, %x3
-;;   br i1 %x4, label %o5, label %k5, !prof !3
+;;   br i1 %x4, label %outside5, label %k5, !prof !3
 ;; k5:
 
 ;;   %x8 = getelementptr i8, ptr %x2, i64 8
@@ -106,7 +106,7 @@
 ;;   call void asm sideeffect "", "~{memory}"(), !dbg !DILocation(line: 106, scope: !22)
 ;;   call void @llvm.ubsantrap(i8 14) #1, !dbg !DILocation(line: 106, scope: !22)
 ;;   unreachable
-;; o5:
+;; outside5:
 ;;   %x4n = icmp eq ptr %p0, null
 ;;   br i1 %x4n, label %t6, label %t7
 ;; }

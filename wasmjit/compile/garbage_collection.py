@@ -140,7 +140,7 @@ class ObjectEmitter(CallingEmitter):
         name = self.fresh()
         self.lines.append(f"  {name} = icmp uge i32 {index}, {length}")
         self.counter += 1
-        outside, label = f"o{self.counter}", f"k{self.counter}"
+        outside, label = f"outside{self.counter}", f"k{self.counter}"
         null, bounds = self.trap_block("NULL_REFERENCE", at), self.trap_block("ARRAY_OUT_OF_BOUNDS", at)
         self.lines.append(f"  br i1 {name}, label %{outside}, label %{label}, !prof !3\n{label}:")
         self.current = label

@@ -282,7 +282,7 @@ def fill(lowering: CallingEmitter, first: str, count: str, value: str, storage: 
     """Stores what `stored` gave to `count` elements, an i64, from an address on: a loop that LLVM vectorises."""
     name = lowering.fresh()
     lowering.counter += 1
-    loop, done = f"l{lowering.counter}", f"n{lowering.counter}"
+    loop, done = f"fill{lowering.counter}", f"n{lowering.counter}"  # locals have names that begin with l
     before = lowering.current
     lowering.lines.append(f"  {name}z = icmp eq i64 {count}, 0\n  br i1 {name}z, label %{done}, label %{loop}")
     lowering.start_label(loop)
