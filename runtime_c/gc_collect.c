@@ -5,6 +5,7 @@
  * interpreter and exceptions hold. A value that points anywhere into an object keeps it; nothing is ever moved. */
 #include "wj_gc.h"
 
+#include "address_space.h"
 #include "interpret.h"
 #include "sanitizer.h"
 
@@ -408,7 +409,9 @@ bool wj_gc_collect(wj_store *store, const wj_gc_visitor *host_words)
     mark_stack(&of);
     look_through_grey(&of);
     catch_up(&of);
+    uint64_t used_blocks = heap->used_blocks;
     sweep(heap);
+    give_back(store, (used_blocks - heap->used_blocks) * WJ_GC_BLOCK_BYTES);
     forget_holes(store);
     heap->collect_at_bytes = heap->live_bytes > WJ_GC_LEAST_GIVEN_BYTES ? heap->live_bytes : WJ_GC_LEAST_GIVEN_BYTES;
     heap->collections++;

@@ -102,6 +102,7 @@ int wj_gc_heap_make(wj_store *store)
 void wj_gc_heap_free(wj_store *store)
 {
     if (store->gc != NULL) {
+        give_back(store, store->gc->used_blocks * WJ_GC_BLOCK_BYTES);
         free_heap(store->gc);
         store->gc = NULL;
         store->gc_heap = 0;
@@ -205,8 +206,8 @@ static void take_block(wj_gc_heap *heap, uint64_t block, uint8_t use)
     }
 }
 
-/* The first of `count` free blocks in a row, or WJ_GC_MOST_BLOCKS. */
-static uint64_t find_free(const wj_store *store, uint64_t count)
+/* The first of `count` free blocks in a row, which count for the store's limits from then on; or WJ_GC_MOST_BLOCKS. */
+static uint64_t find_free(wj_store *store, uint64_t count)
 {
     wj_gc_heap *heap = store->gc;
     uint64_t run = 0;
@@ -227,7 +228,7 @@ static uint64_t find_free(const wj_store *store, uint64_t count)
         heap->first_free = at - count;
     }
     bool fits = at <= WJ_GC_MOST_BLOCKS && (heap->used_blocks + count) * WJ_GC_BLOCK_BYTES <= store->gc_most_bytes;
-    return fits ? at - count : WJ_GC_MOST_BLOCKS;
+    return fits && take_new(store, 0, &store->gc_most_bytes, count * WJ_GC_BLOCK_BYTES) ? at - count : WJ_GC_MOST_BLOCKS;
 }
 
 /* The next hole of a block from `line` on; false if there is none. */
@@ -255,7 +256,7 @@ static wj_gc_hole give_lines(wj_gc_heap *heap, uint64_t block, uint32_t first, u
 }
 
 /* A block to itself; an empty hole if there is none. */
-static wj_gc_hole whole_block(const wj_store *store)
+static wj_gc_hole whole_block(wj_store *store)
 {
     wj_gc_heap *heap = store->gc;
     uint64_t block = find_free(store, 1);
@@ -267,7 +268,7 @@ static wj_gc_hole whole_block(const wj_store *store)
 }
 
 /* The next hole, of any size; an empty one if there is none. */
-static wj_gc_hole next_hole(const wj_store *store)
+static wj_gc_hole next_hole(wj_store *store)
 {
     wj_gc_heap *heap = store->gc;
     for (; heap->next_hole < heap->block_end; heap->next_hole++) {
@@ -284,7 +285,7 @@ static wj_gc_hole next_hole(const wj_store *store)
 }
 
 /* What is larger than WJ_GC_LARGE_BYTES; 0 if there is no room. */
-static uint32_t allocate_large(const wj_store *store, uint64_t size_bytes)
+static uint32_t allocate_large(wj_store *store, uint64_t size_bytes)
 {
     wj_gc_heap *heap = store->gc;
     uint64_t count = (size_bytes + WJ_GC_BLOCK_BYTES - 1) / WJ_GC_BLOCK_BYTES;

@@ -31,6 +31,8 @@ from .runtime.handle import Handle as Managed
 from .runtime.instance import Instance, InstanceExports
 from .runtime.linker import InstancePre, Linker
 from .runtime.module import FunctionTier, Module, ModuleExport, ModuleFunction, ResourcesRequired, wat2wasm
+from .runtime.object_reference import AnyRef
+from .runtime.objects import ArrayRef, StructRef
 from .runtime.shared_memory import WaitResult
 from .runtime.store import Store, Storelike
 from .runtime.thread_pool import ThreadPool
@@ -60,6 +62,8 @@ WasmtimeError = WasmError
 StoreContext = Caller
 
 __all__ = [
+    "AnyRef",
+    "ArrayRef",
     "ArrayType",
     "ArtifactError",
     "Caller",
@@ -103,6 +107,7 @@ __all__ = [
     "Store",
     "StoreContext",
     "Storelike",
+    "StructRef",
     "StructType",
     "Table",
     "TableType",

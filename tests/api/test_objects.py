@@ -62,7 +62,7 @@ def exports(module: Module, store: Store) -> Any:
     return Instance(store, module, []).exports(store)
 
 
-def test_objects_are_opaque_and_equal_by_identity(store: Store, exports: Any) -> None:
+def test_references_are_equal_by_identity(store: Store, exports: Any) -> None:
     point, other = exports["point"](store, 7, None), exports["point"](store, 7, None)
     assert point == exports["any"](store, point) != other and point != 7 and len({point, point, other}) == 2
     assert exports["x"](store, point) == 7 and exports["is_dot"](store, point) == 0

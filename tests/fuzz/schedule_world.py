@@ -18,6 +18,7 @@ import numpy
 
 import wasmjit
 from wasmjit import (
+    ArrayRef,
     ArrayType,
     Caller,
     Config,
@@ -37,6 +38,7 @@ from wasmjit import (
     Module,
     SharedMemory,
     Store,
+    StructRef,
     StructType,
     Table,
     TableType,
@@ -51,7 +53,8 @@ from wasmjit import (
 from wasmjit.wasi.constants import WasiError
 
 I32, I64, F64, EXTERNREF, FUNCREF = (getattr(ValType, name)() for name in ("i32", "i64", "f64", "externref", "funcref"))
-BYTES = ArrayType(FieldType("i8"), None, False)
+BYTES = ArrayType(FieldType("i8", True), None, False)
+HOLDER = StructType([FieldType(EXTERNREF, True), FieldType(ValType.ref(HeapType("any")), True)])
 MARK = 0x5A  # all bytes in memories are this or 0
 NUMBERS = (41, 42, 43)  # all that is in globals of i32
 MOST_FUEL = 1_000_000
@@ -170,6 +173,8 @@ class World:
         prepared = self.linker.instantiate_pre(self.module)
         pending = Trap("made")
         wasi = WasiConfig()
+        structure = StructRef(self.store, HOLDER, [Marked(), None])
+        array = ArrayRef(self.store, BYTES, b"ZZZZ")
         self.handles: dict[type, list[Any]] = {
             Store: [self.store, self.store, self.store, self.other],
             Instance: [self.instance],
@@ -199,6 +204,9 @@ class World:
             FieldType: [FieldType(I32), FieldType("i8")],
             StructType: [StructType([FieldType(I32)], None, False)],
             ArrayType: [BYTES],
+            StructRef: [structure],
+            ArrayRef: [array],
+            wasmjit.AnyRef: [structure, array],
             wasmjit.ImportType: list(self.module.imports),
             wasmjit.ExportType: list(self.module.exports),
             wasmjit.ModuleExport: [self.module.get_export_index("add")],
@@ -491,6 +499,8 @@ BY_ANNOTATION: dict[str, Callable[[World, random.Random], Any]] = {
     "HeapType": handle(HeapType),
     "FieldType": handle(FieldType),
     "Iterable[FieldType]": one_of((FieldType(I32),), ()),
+    "StructType": one_of(HOLDER, StructType([FieldType(I32)])),
+    "ArrayType": handle(ArrayType),
     "StructType | None": handle(StructType),
     "ArrayType | None": handle(ArrayType),
     "str | FuncType | StructType | ArrayType": one_of("any", "no kind", BYTES),
@@ -525,6 +535,11 @@ BY_NAME: dict[str, Callable[[World, random.Random], Any]] = {
     "delta": one_of(0, 1),
     "init": give_value,
     "val": give_value,
+    "value": give_value,
+    "index": one_of(0, 1, 3, 99),
+    "fields": lambda world, choose: choose.choice(((Marked(), None), (None, world.one(ArrayRef, choose)), (1,), ())),
+    "elements": one_of(b"ZZ", (1, 2, 3), ("no number",), ()),
+    "gc_heap_size": one_of(-1, 1 << 20),
     "fuel": one_of(None, 1000, MOST_FUEL),
     "timeout": one_of(None, 10.0, 0.001),
     "max_memory": one_of(None, 1 << 20),

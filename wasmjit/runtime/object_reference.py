@@ -1,4 +1,4 @@
-"""Objects of garbage collection as Python has them: opaque references, which keep them alive. An i31 is an int."""
+"""References to objects of garbage collection as Python has them, which keep the objects. An i31 is an int."""
 
 from __future__ import annotations
 
@@ -17,9 +17,14 @@ _KINDS = {GC_STRUCT: wt.STRUCTREF, GC_ARRAY: wt.ARRAYREF}
 
 
 class AnyRef:
-    """A reference to a structure or an array. Equal references are to the same object.
+    """A reference to an object of garbage collection, which it keeps: a StructRef or an ArrayRef.
 
-    Its word is at a place that the collector looks at, one of the store's, which goes to another reference later.
+    Equal references are to the same object. Its word is at a place that the collector looks at, one of the store's,
+    which goes to another reference later.
+
+    >>> from wasmjit import ArrayRef, ArrayType, FieldType, Store
+    >>> isinstance(ArrayRef(Store(), ArrayType(FieldType("i8")), b""), AnyRef)
+    True
     """
 
     __slots__ = ("__weakref__", "_native", "_owner", "_place")
@@ -35,18 +40,25 @@ class AnyRef:
     def _make(cls, record: StoreRecord, word: int) -> AnyRef:
         """In ``with native:``, or from a call's conversions: what the word is to stays until the place has it."""
         native = record.open()
-        self = cls.__new__(cls)
-        self._place = 0
-        if not type_of_object(native, word)[0]:
+        kind, _ = type_of_object(native, word)
+        if not kind:
             raise WasmError(f"reference {word} is to no object of this Store")
+        found = classes[kind]
+        self = found.__new__(found)
+        self._take(record, word)
+        return self
+
+    def _take(self, record: StoreRecord, word: int) -> None:
+        """Becomes the reference with this word."""
+        native = record.open()
+        self._place = 0
         self._owner = record
         self._native = native
         self._place = record.reference_places.pop() if record.reference_places else _new_place(native)
         _write(native, self._place, word)
-        return self
 
     def __del__(self) -> None:
-        if self._place:
+        if getattr(self, "_place", 0):  # one that could not be made has none
             native = self._native
             _write(native, self._place, 0)
             self._owner.reference_places.append(self._place)
@@ -73,6 +85,10 @@ class AnyRef:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._word:#x}>"
+
+
+# The classes of references to objects of each kind (objects.py).
+classes: dict[int, type[AnyRef]] = {}
 
 
 def _write(_native: NativeStore, place: int, word: int) -> None:

@@ -29,13 +29,13 @@ def has_objects(module: Module) -> bool:
     return makes_references or any(not isinstance(type, wt.FuncType) for type in module.types)
 
 
-def _traced(storage: int) -> int | None:
-    """How the collector follows a field; None: it need not."""
+def traced_word(storage: int, offset: int) -> int | None:
+    """How the collector follows a field at an offset, as a descriptor has it; None: it need not."""
     if wt.is_anyref(storage):
-        return abi.GC_TRACED_ANYREF
+        return offset << 2 | abi.GC_TRACED_ANYREF
     if wt.is_externref(storage):
-        return abi.GC_TRACED_EXTERNREF
-    return abi.GC_TRACED_EXNREF if wt.is_exnref(storage) else None
+        return offset << 2 | abi.GC_TRACED_EXTERNREF
+    return offset << 2 | abi.GC_TRACED_EXNREF if wt.is_exnref(storage) else None
 
 
 class ObjectTypes:
@@ -92,15 +92,15 @@ class ObjectTypes:
             return
         if isinstance(type, wt.ArrayType):
             kind, size_bytes = abi.GC_ARRAY, abi.storage_bytes(type.element.storage)
-            if (traced := _traced(type.element.storage)) is not None:
-                self._traced_words.append(abi.GC_OBJECT["sizeof"] << 2 | traced)
+            if (traced := traced_word(type.element.storage, abi.GC_OBJECT["sizeof"])) is not None:
+                self._traced_words.append(traced)
         else:
             kind = abi.GC_STRUCT
             offsets, size_bytes = abi.struct_layout(type)
             for field, offset in zip(type.fields, offsets, strict=True):
                 self._fields.append((offset, abi.storage_bytes(field.storage)))
-                if (traced := _traced(field.storage)) is not None:
-                    self._traced_words.append(offset << 2 | traced)
+                if (traced := traced_word(field.storage, offset)) is not None:
+                    self._traced_words.append(traced)
         traced_count, field_count = len(self._traced_words) - first_traced, len(self._fields) - first_field
         self._layouts.append((kind, above, size_bytes, first_traced, traced_count, first_field, field_count))
 

@@ -14,7 +14,7 @@ import functools
 import time
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 from .. import abi, processes
 from ..abi import ELEMENT_BYTES, MAX_TABLE_ELEMENTS, UNLIMITED
@@ -49,6 +49,15 @@ _FUEL = abi.STORE["fuel"]
 DEFAULT_MAX_ITEMS = 10_000
 
 
+class GcStats(NamedTuple):
+    """What `Store.gc_stats` tells."""
+
+    live_bytes: int  # that the last collection found
+    heap_bytes: int  # that are in use now
+    collections: int
+    longest_pause_seconds: float
+
+
 @dataclass(slots=True)
 class StoreLimits:
     """What `Store.set_limits` sets; sizes hold for each memory or table, but for the first."""
@@ -59,6 +68,12 @@ class StoreLimits:
     instances: int = DEFAULT_MAX_ITEMS
     tables: int = DEFAULT_MAX_ITEMS
     memories: int = DEFAULT_MAX_ITEMS
+    gc_heap_size: int = UNLIMITED  # bytes of all objects of garbage collection
+
+    def give_to(self, native: NativeStore) -> None:
+        """Has C know those that it looks at."""
+        lib.wj_store_set_limits(native.pointer, self.memory_size, self.table_elements, self.total_memory)
+        lib.wj_store_set_gc_limit(native.pointer, self.gc_heap_size)
 
 
 class _Limiter:
@@ -407,6 +422,23 @@ class Store(Handle):
         lib.wj_gc_run(native.pointer, 0)
         self._record.sweep_externrefs()
 
+    def gc_stats(self) -> GcStats:
+        """What there is of the objects of garbage collection, and what collecting them took.
+
+        >>> from wasmjit import FieldType, StructRef, StructType, ValType
+        >>> store = Store()
+        >>> kept = StructRef(store, StructType([FieldType(ValType.i32())]), [1])
+        >>> store.gc()
+        >>> store.gc_stats().live_bytes
+        8
+        """
+        native = self._record.open()
+        figures = ffi.new("wj_gc_figures *")
+        lib.wj_gc_statistics(native.pointer, figures)
+        return GcStats(
+            int(figures.live_bytes), int(figures.heap_bytes), int(figures.collections), figures.longest_pause_ns * 1e-9
+        )
+
     def set_limits(
         self,
         memory_size: int = -1,
@@ -416,12 +448,16 @@ class Store(Handle):
         memories: int = -1,
         *,
         total_memory: int = -1,
+        gc_heap_size: int = -1,
     ) -> None:
         """Limits what this store may hold; negative values leave a limit as it is.
 
         `memory_size` (bytes) and `table_elements` hold for each memory and table: creation beyond them is a WasmError,
         growth beyond them fails. `instances`, `tables` and `memories` are counts, 10,000 of each by default.
-        `total_memory` is the `max_memory` of the constructor: bytes of all memories and tables together.
+        `total_memory` is the `max_memory` of the constructor: bytes of all memories, tables
+        and objects of garbage collection together.
+        `gc_heap_size` (bytes) holds for all objects of garbage collection, live or not: what does not fit, though all
+        that can be freed was, is a trap, "allocation size too large". Without it, they may take some 3.9 GB.
         """
         record = self._record
         native = record.open()
@@ -432,13 +468,13 @@ class Store(Handle):
             ("tables", tables),
             ("memories", memories),
             ("total_memory", total_memory),
+            ("gc_heap_size", gc_heap_size),
         ):
             if not isinstance(value, int):
                 raise TypeError(f"expected an int for {name}")
             if value >= 0:
                 setattr(record.limits, name, min(value, UNLIMITED))
-        limits = record.limits
-        lib.wj_store_set_limits(native.pointer, limits.memory_size, limits.table_elements, limits.total_memory)
+        record.limits.give_to(native)
         if record.group is not None:
             record.group.forget_spares()
 

@@ -6,7 +6,6 @@ from operator import attrgetter
 from typing import Any
 
 from .. import abi
-from .native import lib
 from .store import MAX_FUEL, Store, StoreLimits, StoreRecord
 
 _FUEL = abi.STORE["fuel"]
@@ -53,7 +52,7 @@ class StoreSettings:
         record = made._record
         native = record.open()
         limits = record.limits = StoreLimits(**dict(zip(_NAMES, self.limits, strict=True)))
-        lib.wj_store_set_limits(native.pointer, limits.memory_size, limits.table_elements, limits.total_memory)
+        limits.give_to(native)
         if self.limiter is not None:
             record.set_limiter(self.limiter)
         return made

@@ -166,9 +166,9 @@ def _refers_to(node: FuncType | RecursionGroup) -> Iterator[FuncType | Recursion
             yield _node(above)
 
 
-def signature_of(type: FuncType) -> Signature:
-    """The signature of `type`, which functions have. Raises MemoryError, WasmError."""
-    if type.definition is None:
+def signature_of(type: DefinedType) -> Signature:
+    """The signature of `type`, which functions or objects have. Raises MemoryError, WasmError."""
+    if isinstance(type, FuncType) and type.definition is None:
         return _signature(type.params, type.results)
     return _SignatureMaker().of(type)
 
@@ -180,13 +180,18 @@ def is_of_type(id: int, type: DefinedType) -> bool:
 
 def type_of_id(id: int) -> FuncType:
     """The type with the `id` in a func-ref, whose owner holds it, and keeps types of recursion groups."""
+    found = defined_type_of_id(id)
+    assert isinstance(found, FuncType)
+    return found
+
+
+def defined_type_of_id(id: int) -> DefinedType:
+    """As `type_of_id`, of functions and of objects."""
     root = signature_of_id(id)
     made: dict[int, DefinedType] = {}  # by address, which what is held above keeps
     for present in _inner_first(root, _parts_referred_to, lambda pointer: _address(pointer) in made):
         made[_address(present)] = _type_of_parts(present, made)
-    found = made[_address(root)]
-    assert isinstance(found, FuncType)
-    return found
+    return made[_address(root)]
 
 
 def _parts_referred_to(pointer: Any) -> list[Any]:
