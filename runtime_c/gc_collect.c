@@ -44,10 +44,12 @@ static bool make_room_for_grey(wj_gc_heap *heap)
 static inline void mark(collection *of, uint32_t offset)
 {
     wj_gc_heap *heap = of->heap;
-    if (wj_gc_has_start(heap->marks, offset)) {
+    uint64_t *word = &heap->marks[wj_gc_place(offset) / 64];
+    uint64_t bit = UINT64_C(1) << (wj_gc_place(offset) % 64);
+    if ((*word & bit) != 0) {
         return;
     }
-    wj_gc_add_start(heap->marks, offset);
+    *word |= bit;
     if (heap->grey_count == heap->grey_length && !make_room_for_grey(heap)) {
         of->has_overflown = true;
         return;
@@ -82,6 +84,18 @@ static void mark_field(collection *of, const uint8_t *place, uint32_t kind)
     /* A store whose objects refer to exceptions keeps those (wj_store.keeps_exceptions). */
 }
 
+/* How many elements before it is marked the mark of one is asked for. What is read behind an array's end may be anything. */
+#define MARKS_AHEAD 16
+
+static inline void ask_for_mark(const wj_gc_heap *heap, const uint8_t *place, uint32_t kind)
+{
+    uint32_t word;
+    memcpy(&word, place, sizeof word); /* behind the heap there is a guard to read */
+    if (kind == WJ_GC_TRACED_ANYREF && word >= WJ_GC_OBJECTS_START) {
+        __builtin_prefetch(&heap->marks[wj_gc_place(word) / 64], 1);
+    }
+}
+
 /* Marks what an object refers to, and the lines that it is in. */
 static void look_through(collection *of, uint32_t offset)
 {
@@ -106,16 +120,33 @@ static void look_through(collection *of, uint32_t offset)
         const uint8_t *element = bytes + sizeof *object;
         uint32_t kind = type->traced[0] & ((1u << WJ_GC_TRACED_SHIFT) - 1);
         for (uint32_t i = 0; i < object->length; i++, element += type->size_bytes) {
+            ask_for_mark(heap, element + (uint64_t)MARKS_AHEAD * type->size_bytes, kind);
             mark_field(of, element, kind);
         }
     }
 }
 
+/* Each object is asked for some time before it is looked through: most are in no cache. */
 static void look_through_grey(collection *of)
 {
+    enum { AHEAD = 16 };
     wj_gc_heap *heap = of->heap;
-    while (heap->grey_count != 0) {
-        look_through(of, heap->grey[--heap->grey_count]);
+    uint32_t asked[AHEAD];
+    uint32_t first = 0;
+    uint32_t count = 0;
+    for (;;) {
+        for (; count < AHEAD && heap->grey_count != 0; count++) {
+            uint32_t offset = heap->grey[--heap->grey_count];
+            __builtin_prefetch(heap->base + offset);
+            asked[(first + count) % AHEAD] = offset;
+        }
+        if (count == 0) {
+            return;
+        }
+        uint32_t next = asked[first];
+        first = (first + 1) % AHEAD;
+        count--;
+        look_through(of, next);
     }
 }
 
@@ -347,6 +378,15 @@ static void give_back_free(wj_gc_heap *heap)
     }
 }
 
+static bool has_lines(const wj_gc_lines lines)
+{
+    uint64_t all = 0;
+    for (size_t i = 0; i < sizeof(wj_gc_lines) / sizeof lines[0]; i++) {
+        all |= lines[i];
+    }
+    return all != 0;
+}
+
 static void sweep(wj_gc_heap *heap)
 {
     for (uint64_t number = 0; number < heap->block_end; number++) {
@@ -355,18 +395,17 @@ static void sweep(wj_gc_heap *heap)
         block->is_indexed = true;
         if (block->use == WJ_GC_LARGE) {
             sweep_large(heap, number);
-        } else if (block->use == WJ_GC_SMALL && (block->live[0] | block->live[1]) == 0) {
+        } else if (block->use == WJ_GC_SMALL && !has_lines(block->live)) {
             block->use = WJ_GC_FREE;
             heap->used_blocks--;
         }
     }
-    _Static_assert(sizeof heap->blocks->live == 2 * sizeof(uint64_t), "both words are looked at");
     give_back_free(heap);
     uint64_t *starts = heap->starts; /* becomes the marks of the next collection */
     memset(starts, 0, heap->block_end * WJ_GC_BLOCK_WORDS * sizeof *starts);
     heap->starts = heap->marks;
     heap->marks = starts;
-    heap->first_free = heap->next_hole = 0;
+    heap->first_free = heap->next_hole = heap->next_medium = 0;
 }
 
 /* Whether all who have references in hands are on this thread's stack. */

@@ -284,6 +284,25 @@ static wj_gc_hole next_hole(wj_store *store)
     return whole_block(store);
 }
 
+/* The next hole that is large enough for what is longer than a line; an empty one if there is none. Those that are too short
+ * are left to what is not, and not looked at again before the next collection. */
+static wj_gc_hole next_medium_hole(wj_store *store, uint64_t size_bytes)
+{
+    wj_gc_heap *heap = store->gc;
+    for (; heap->next_medium < heap->block_end; heap->next_medium++) {
+        const wj_gc_block *block = &heap->blocks[heap->next_medium];
+        uint32_t first = 0;
+        for (uint32_t end = 0; block->use == WJ_GC_SMALL && find_hole(block, end, &first, &end);) {
+            if ((uint64_t)(end - first) * WJ_GC_LINE_BYTES >= size_bytes) {
+                wj_gc_hole hole = give_lines(heap, heap->next_medium, first, end);
+                memset(heap->base + hole.cursor, 0, hole.limit - hole.cursor);
+                return hole;
+            }
+        }
+    }
+    return whole_block(store);
+}
+
 /* What is larger than WJ_GC_LARGE_BYTES; 0 if there is no room. */
 static uint32_t allocate_large(wj_store *store, uint64_t size_bytes)
 {
@@ -325,7 +344,7 @@ static uint32_t find_room(wj_store *store, uint64_t size_bytes)
     if (start == 0 && size_bytes > WJ_GC_LINE_BYTES) {
         start = take_from(&heap->medium, size_bytes);
         if (start == 0) {
-            heap->medium = whole_block(store);
+            heap->medium = next_medium_hole(store, size_bytes);
             start = take_from(&heap->medium, size_bytes);
         }
         return start;

@@ -24,7 +24,7 @@
 #define WJ_GC_OBJECTS_END UINT64_C(0xFFFF0000)
 
 #define WJ_GC_BLOCK_BYTES UINT32_C(0x8000)
-#define WJ_GC_LINE_BYTES UINT32_C(256)
+#define WJ_GC_LINE_BYTES UINT32_C(128)
 #define WJ_GC_BLOCK_LINES (WJ_GC_BLOCK_BYTES / WJ_GC_LINE_BYTES)
 #define WJ_GC_BLOCK_WORDS (WJ_GC_BLOCK_BYTES / WJ_GC_OBJECT_ALIGNMENT / 64) /* of a bit for each place of an object */
 #define WJ_GC_MOST_BLOCKS ((WJ_GC_OBJECTS_END - WJ_GC_OBJECTS_START) / WJ_GC_BLOCK_BYTES)
@@ -84,7 +84,8 @@ typedef struct wj_gc_heap {
     uint8_t *base; /* of what offsets count from */
     uint64_t used_blocks, block_end; /* how many are in use; the first that never was */
     uint64_t first_free;     /* no block before it is free */
-    uint64_t next_hole;      /* where to look for holes, in blocks */
+    uint64_t next_hole;      /* where to look for holes, in blocks; and for those that are longer than a line */
+    uint64_t next_medium;
     uint64_t given_bytes;    /* since the last collection */
     uint64_t collect_at_bytes; /* when so much was given, one is due */
     uint64_t live_bytes;     /* that the last one found */
@@ -156,9 +157,10 @@ static inline bool wj_gc_has_start(const uint64_t *starts, uint32_t offset)
 /* Sets the bits of lines from `first` up to `end`. */
 static inline void wj_gc_add_lines(wj_gc_lines lines, uint32_t first, uint32_t end)
 {
-    for (uint32_t line = first; line < end; line++) {
+    uint32_t line = first;
+    do { /* nearly always one */
         lines[line / 64] |= UINT64_C(1) << (line % 64);
-    }
+    } while (++line < end);
 }
 
 /* A function of C on this thread that has references of a store in its frame, which collections look at. */
