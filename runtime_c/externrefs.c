@@ -165,6 +165,7 @@ void wj_externrefs_sweep(wj_store *store)
 void wj_references_hold(wj_store *store)
 {
     store->held++;
+    __atomic_add_fetch(&store->holds, 1, __ATOMIC_RELEASE);
 }
 
 void wj_references_release(wj_store *store)

@@ -266,10 +266,15 @@ static void mark_payload(void *of, const uint64_t *words, uint64_t count)
 
 /* ---- roots ---- */
 
+/* Words that are references, or what who calls C without checks says is one. */
 static void mark_words(collection *of, const uint64_t *words, uint64_t count)
 {
     for (uint64_t i = 0; i < count; i++) {
-        mark_word(of, words[i]);
+        if ((words[i] & WJ_WORD_KIND_MASK) == 0) {
+            mark_candidate(of, words[i]);
+        } else {
+            mark_word(of, words[i]);
+        }
     }
 }
 
@@ -415,7 +420,25 @@ static bool sees_all_holders(const wj_store *store)
     for (const wj_gc_holder *holder = wj_gc_holders; holder != NULL; holder = holder->outer) {
         count += holder->store == store;
     }
-    return store->held == count;
+    return __atomic_load_n(&store->held, __ATOMIC_RELAXED) == count;
+}
+
+/* Another thread of Python may have taken a reference from where this looked only afterwards. It has it in a place of its
+ * own by now; or in hands, where nobody sees it: then nothing is freed this time. */
+static void look_again(collection *of)
+{
+    mark_lists(of);
+    look_through_grey(of);
+    catch_up(of);
+    if (sees_all_holders(of->store)) {
+        return;
+    }
+    wj_gc_heap *heap = of->heap;
+    wj_gc_index(heap);
+    heap->live_bytes = 0;
+    memcpy(heap->marks, heap->starts, heap->block_end * WJ_GC_BLOCK_WORDS * sizeof *heap->marks);
+    of->has_overflown = true;
+    catch_up(of);
 }
 
 static void forget_holes(wj_store *store)
@@ -433,6 +456,7 @@ bool wj_gc_collect(wj_store *store, const wj_gc_visitor *host_words)
     uintptr_t here = (uintptr_t)__builtin_frame_address(0);
     /* Else some library switched stacks; or code was interrupted anywhere, and holds references in registers. */
     bool knows_stack = here >= thread->stack_low && here < thread->stack_high && store->frozen == 0;
+    uint64_t holds = __atomic_load_n(&store->holds, __ATOMIC_ACQUIRE);
     if (heap == NULL || !sees_all_holders(store) || !knows_stack) {
         return false;
     }
@@ -448,6 +472,9 @@ bool wj_gc_collect(wj_store *store, const wj_gc_visitor *host_words)
     mark_stack(&of);
     look_through_grey(&of);
     catch_up(&of);
+    if (__atomic_load_n(&store->holds, __ATOMIC_ACQUIRE) != holds) {
+        look_again(&of);
+    }
     uint64_t used_blocks = heap->used_blocks;
     sweep(heap);
     give_back(store, (used_blocks - heap->used_blocks) * WJ_GC_BLOCK_BYTES);

@@ -66,11 +66,12 @@ struct wj_store {
     void *externrefs; /* borrowed PyObject, see externrefs.c; guarded by the GIL */
     wj_exception *exceptions; /* all that there are; of the thread that is in the store */
     uint64_t exception_bytes; /* that they take */
+    uint64_t holds;   /* how often somebody began to have references in hands; atomic */
     uint32_t held;    /* who has references in hands that no root has (yet): nothing is swept; guarded by the GIL */
     bool sweep_due;   /* guarded by the GIL */
+    bool keeps_exceptions; /* there are globals or tables that may have references to some */
     struct wj_gc_heap *gc;   /* what there is to it; NULL: as gc_heap */
     uint64_t gc_most_bytes;  /* that its objects may take */
-    bool keeps_exceptions; /* there are globals or tables that may have references to some */
 };
 
 WJ_ASSERT_OFFSET(struct wj_store, stack_limit, WJ_STORE_STACK_LIMIT);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import random
+import threading
 import weakref
 from collections.abc import Iterator
 
@@ -21,7 +22,7 @@ MODULE = """
   (type $wide (struct (field (mut externref)) (field (mut anyref)) (field v128) (field funcref)))
   (import "host" "call" (func $host))
   (global $kept (mut (ref null $nodes)) (ref.null $nodes))
-  (table $table 4 externref)
+  (table $table (export "table") 4 externref)
   (func $make (export "make") (param $depth i32) (result (ref null $node))
     (if (i32.eqz (local.get $depth)) (then (return (ref.null $node))))
     (struct.new $node (i32.const 1)
@@ -203,3 +204,29 @@ def test_interrupts_leave_a_heap_that_verifies(module: Module, world: World) -> 
         world.verify()
     world.store.timeout = None
     assert world.call("churn", 200, 3) == World(module).call("churn", 200, 3)
+
+
+def test_what_another_thread_takes_out_stays(stressed: World) -> None:
+    """A collection on the thread that runs the store saw it neither where it was nor where it went."""
+    table = stressed.exports["table"]
+    table.set(stressed.store, 0, stressed.call("make", 3))
+    ends = threading.Event()
+
+    def run() -> None:
+        while not ends.is_set():
+            stressed.call("churn", 20, 1)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        for _ in range(3000):
+            taken = table.get(stressed.store, 0)
+            table.set(stressed.store, 0, None)
+            assert taken.field(stressed.store, 0) == 1
+            table.set(stressed.store, 0, taken)
+            del taken
+    finally:
+        ends.set()
+        thread.join()
+    assert stressed.call("count", table.get(stressed.store, 0)) == 7
+    stressed.verify()
