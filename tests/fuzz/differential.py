@@ -182,11 +182,16 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, int) else "reference"
 
 
-def interface(wasm: bytes, config: wasmjit.Config) -> list[tuple[str, str, list[str]]]:
-    """Exports as (name, kind, parameter types), without those that have a v128 in their type.
+def can_be_looked_at(types: tuple[int, ...]) -> bool:
+    """Whether what has these types is looked at from outside.
 
-    The wasmtime package aborts the process when it is asked for such a type.
+    The wasmtime package aborts the process when it is asked for a type with a v128 in it.
     """
+    return V128 not in types
+
+
+def interface(wasm: bytes, config: wasmjit.Config) -> list[tuple[str, str, list[str]]]:
+    """Exports as (name, kind, parameter types): those that can be looked at."""
     module = decode(wasm, config.features)
     found: list[tuple[str, str, list[str]]] = []
     for export in module.exports:
@@ -198,7 +203,9 @@ def interface(wasm: bytes, config: wasmjit.Config) -> list[tuple[str, str, list[
             types = (*params, *module.function_type(export.index).results)
         elif kind == "global":
             types = (module.globals[export.index].content,)
-        if V128 not in types:
+        elif kind == "table":
+            types = (module.tables[export.index].element,)
+        if can_be_looked_at(types):
             found.append((export.name, kind, [valtype_name(t) for t in params]))
     return found
 

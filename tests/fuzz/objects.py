@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import sys
 
-import wasmjit
 from tests.fuzz import differential
-from wasmjit.wasm.decode import decode
-from wasmjit.wasm.types import EXTERN_KIND_NAMES, FUNCREF, NUMERIC_TYPES, valtype_name
+from wasmjit.wasm.types import FUNCREF, NUMERIC_TYPES
 
 OPTIONS = {
     "gc-enabled": "true",
@@ -28,26 +26,6 @@ OPTIONS = {
     "max-funcs": "12",
 }
 _PLAIN = NUMERIC_TYPES | {FUNCREF}  # of an externref that was an object that package gives None
-
-
-def interface(wasm: bytes, config: wasmjit.Config) -> list[tuple[str, str, list[str]]]:
-    """As in `differential`: without those that have other types."""
-    module = decode(wasm, config.features)
-    found: list[tuple[str, str, list[str]]] = []
-    for export in module.exports:
-        kind = EXTERN_KIND_NAMES[export.kind]
-        params: tuple[int, ...] = ()
-        types: tuple[int, ...] = ()
-        if kind == "function":
-            params = module.function_type(export.index).params
-            types = (*params, *module.function_type(export.index).results)
-        elif kind == "global":
-            types = (module.globals[export.index].content,)
-        elif kind == "table":
-            types = (module.tables[export.index].element,)
-        if _PLAIN.issuperset(types):
-            found.append((export.name, kind, [valtype_name(t) for t in params]))
-    return found
 
 
 Step = differential.Step
@@ -68,7 +46,7 @@ def begin() -> None:
     differential.differences = differences
     differential.SMITH_OPTIONS.update(OPTIONS)
     differential.PROPOSALS = (*differential.PROPOSALS, "wasm_gc", "wasm_function_references")
-    differential.interface = interface
+    differential.can_be_looked_at = _PLAIN.issuperset
 
 
 if __name__ == "__main__":
