@@ -61,11 +61,8 @@ class Features:
     component_model: bool = True
 
     def check(self, name: str, offset: int | None = None) -> None:
-        """Raises UnsupportedError, naming `offset`, unless proposal `name` is both supported and on.
-
-        What is only validated is let through: `wasm.module.Module.left_out` is for that.
-        """
-        if name not in SUPPORTED_FEATURES and name not in VALIDATED_FEATURES:
+        """Raises UnsupportedError, naming `offset`, unless proposal `name` is both supported and on."""
+        if name not in SUPPORTED_FEATURES:
             raise UnsupportedError(f"feature {name} is not supported yet", offset=offset)
         self.check_is_on(name, offset)
 
@@ -97,9 +94,6 @@ SUPPORTED_FEATURES = frozenset(
         "gc",
     }
 )
-
-# What is decoded and validated, but has no code yet: a module that uses it is refused once it is known to be valid.
-VALIDATED_FEATURES: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

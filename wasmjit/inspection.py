@@ -119,7 +119,6 @@ def llvm_text(
 
     module = decode(wasm, config.features)
     validate_module_level(module)
-    module.require_code()
     text = render(module, config, form, interprets=interprets)
     if wanted is None or form == "assembly":
         return text

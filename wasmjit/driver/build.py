@@ -81,7 +81,6 @@ def checked(config: Config, wasm: bytes, check: BodyChecker) -> Module:
             pool().warm_up(2)  # they get ready meanwhile
         with stopwatch.phase(stopwatch.VALIDATION):
             validate(module, check)
-        module.require_code()
         return module
 
 
@@ -248,7 +247,6 @@ def _compile(
             with labelled(label):
                 modules.append(_decoded(config, wasm))
                 validate_module_level(modules[-1])
-                modules[-1].require_code()
         wanted = [{trampoline_name(*item): item for item in module_trampolines(module)} for module in modules]
         items = list({name: item for each in wanted for name, item in each.items()}.values())
         begun = trampolines.begin(items) if config.parallel_compilation else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from ..config import VALIDATED_FEATURES, Features
+from ..config import Features
 from ..errors import MalformedError, ValidationError
 from .binary import Reader
 from .const_expr import CALL, GLOBAL_GET, I32_CONST, I64_CONST, PLAIN, REF_FUNC
@@ -162,8 +162,6 @@ class _Decoder(TypeDecoder):
             self.features.check_is_on(feature, offset)
         for feature, offset in self.used.items():
             self.features.check(feature, offset)
-            if feature in VALIDATED_FEATURES:
-                module.leave_out(feature, offset)
         return module
 
     def header(self, wasm: bytes | memoryview) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple, overload
+from typing import TYPE_CHECKING, overload
 
 from ..config import Features
-from ..errors import UnsupportedError
 from .const_expr import CALL, REF_FUNC
 from .const_expr import ConstExpr as ConstExpr
 from .types import (
@@ -152,14 +151,6 @@ class CustomSection:
     end: int
 
 
-class LeftOut(NamedTuple):
-    """What a module uses that is validated and has no code yet: where, and in which function (None: outside of all)."""
-
-    feature: str
-    offset: int
-    function: int | None
-
-
 @dataclass(slots=True)
 class Names:
     """What the name section tells; empty where it is missing or damaged (a bad name section is no error)."""
@@ -210,7 +201,6 @@ class Module:
     tail_callers: frozenset[int] | None = None  # the functions that make some, where all bodies have been validated
     references: dict[int, TypeReference] = field(default_factory=dict)  # what `reference` has made
     reference_indices: dict[int, int] = field(default_factory=dict)  # of those that are nullable, the type index
-    left_out: LeftOut | None = None  # the first of what has no code
     interpretable: bytes = b""  # by position: 1 for bodies that are valid and that the interpreter can take
     # Behind `functions` in the function index space, for constant expressions alone: no other index reaches them.
     constant_functions: list[ConstantFunction] = field(default_factory=list)
@@ -275,22 +265,6 @@ class Module:
     def called_type(self, type_index: int) -> FuncType:
         """The function type with an index that validation has seen."""
         return self.types[type_index]  # type: ignore[return-value]
-
-    def leave_out(self, feature: str, offset: int, function: int | None = None) -> None:
-        """Notes the use of a feature that is validated, but has no code yet."""
-        if self.left_out is None:
-            self.left_out = LeftOut(feature, offset, function)
-
-    def require_code(self) -> None:
-        """Raises UnsupportedError, where it is used, if the module uses what has no code yet."""
-        if self.left_out is None:
-            return
-        feature, offset, function = self.left_out
-        name = None if function is None else self.function_name(function)
-        message = f"feature {feature} is not supported yet: it is validated, and not compiled"
-        if function is not None and function >= len(self.functions):
-            function, message = None, f"{message}, in the {name}"
-        raise UnsupportedError(message, offset=offset, function=function, function_name=name)
 
     def reference(self, type_index: int, nullable: bool) -> TypeReference:
         """The type of references to what has a type of the module."""

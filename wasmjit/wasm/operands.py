@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from ..config import VALIDATED_FEATURES
 from ..errors import MalformedError, UnsupportedError, ValidationError
 from .leb128 import read_signed, read_u32, read_unsigned
 from .lowering import FUNCTION_BODY, Frame, Lowering
@@ -71,14 +70,10 @@ class Operands:
         """Raises UnsupportedError at the current instruction unless `feature` (of `Features`) may be used."""
         self.check_feature(feature, self.op_at)
 
-    def check_feature(self, feature: str, at: int, *, has_code: bool = False) -> None:
-        """As `need`, of what is at an offset; `has_code` says that this has some though not all of the feature has."""
+    def check_feature(self, feature: str, at: int) -> None:
+        """As `need`, of what is at an offset."""
         self.module.features.check(feature, at)
         self.needed.add(feature)
-        if feature in VALIDATED_FEATURES and not has_code:
-            self.module.leave_out(feature, at, self.function_index)
-            if self.lowering is not None:
-                self.module.require_code()
 
     def note(self, row: Op) -> None:
         """Notes in which tier a body with this instruction can begin, and its feature; rows on the fast path begin in
