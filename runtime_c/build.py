@@ -94,6 +94,7 @@ HEADERS = [
     "arch.h",
     "atomics.h",
     "boundary.h",
+    "builtins.h",
     "interpret.h",
     "interpret_limits.h",
     "interpret_run.h",

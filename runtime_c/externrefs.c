@@ -48,18 +48,32 @@ static void mark(sweep *of, uint64_t handle)
     }
 }
 
-static void mark_all(sweep *of, const uint64_t *references, uint64_t count)
+static void mark_words(void *of, const uint64_t *words, uint64_t count)
 {
     for (uint64_t i = 0; i < count; i++) {
-        if (references[i] != 0) {
-            mark(of, references[i]);
+        if (words[i] != 0) {
+            mark(of, words[i]);
         }
     }
 }
 
-static void mark_payload(void *of, const uint64_t *words, uint64_t count)
+void wj_roots_mark(wj_store *store, void (*mark_them)(void *, const uint64_t *, uint64_t), void *into)
 {
-    mark_all(of, words, count);
+    wj_lock_take(&store->lock); /* new ones are pushed without the GIL */
+    for (const wj_table *table = store->tables; table != NULL; table = table->next) {
+        if (table->has_externrefs) {
+            mark_them(into, table->elements, wj_table_length((wj_table *)table));
+        }
+    }
+    for (const wj_externref_root *root = store->externref_roots; root != NULL; root = root->next) {
+        const wj_segment_slot *segment = root->place;
+        if (root->is_segment) {
+            mark_them(into, segment->start, segment->length);
+        } else {
+            mark_them(into, root->place, 1);
+        }
+    }
+    wj_lock_give(&store->lock);
 }
 
 static void mark_word(void *of, uint64_t word)
@@ -74,22 +88,8 @@ static bool mark_roots(sweep *of, wj_store *store)
     if (store->gc != NULL && !(wj_gc_knows_thread() && wj_gc_collect(store, &visitor))) {
         return false;
     }
-    wj_exceptions_mark(store, mark_payload, of); /* numbers that look like one keep an object, too */
-    wj_lock_take(&store->lock); /* new ones are pushed without the GIL */
-    for (const wj_table *table = store->tables; table != NULL; table = table->next) {
-        if (table->has_externrefs) {
-            mark_all(of, table->elements, wj_table_length((wj_table *)table));
-        }
-    }
-    for (const wj_externref_root *root = store->externref_roots; root != NULL; root = root->next) {
-        const wj_segment_slot *segment = root->place;
-        if (root->is_segment) {
-            mark_all(of, segment->start, segment->length);
-        } else {
-            mark_all(of, root->place, 1);
-        }
-    }
-    wj_lock_give(&store->lock);
+    wj_exceptions_mark(store, mark_words, of); /* numbers that look like one keep an object, too */
+    wj_roots_mark(store, mark_words, of);
     return true;
 }
 
@@ -238,7 +238,7 @@ static PyObject *get_handle(PyObject *self_object, PyObject *object)
             return handle != NULL ? handle : get_handle(self_object, object);
         }
     }
-    self->last_handle += 4; /* words with these low bits are neither objects nor i31s (wj_gc.h) */
+    self->last_handle += WJ_WORD_KIND_MASK + 1; /* the low bits stay those of what is of the host */
     handle = PyLong_FromUnsignedLongLong(self->last_handle);
     if (handle != NULL && (PyDict_SetItem(self->objects, handle, object) != 0)) {
         Py_CLEAR(handle);
@@ -357,7 +357,7 @@ static PyObject *new_externrefs(wj_store *store)
     }
     __atomic_add_fetch(&store->references, 1, __ATOMIC_RELAXED);
     self->store = store;
-    self->last_handle = 2;
+    self->last_handle = WJ_WORD_HOST;
     self->sweep_at = FIRST_SWEEP_HANDLES;
     self->objects = PyDict_New();
     self->handles = PyDict_New();

@@ -1,18 +1,7 @@
 /* What instructions do to many elements of arrays at once. Operands are in bounds of arrays; those of segments are looked at
  * here, before anything is written. Objects stay where they are while Python's signal handlers run in between. */
-#include "wj.h"
+#include "builtins.h"
 #include "wj_gc.h"
-
-#include <string.h>
-
-/* Interrupts are looked at between pieces of this size. */
-#define PIECE_BYTES (UINT64_C(2) << 20)
-#define FREE_COUNT 128u /* elements that are handled whatever fuel is left (builtins.c) */
-
-static inline void resume(void)
-{
-    wj_resume(&wj_this_thread, __builtin_frame_address(0));
-}
 
 static inline wj_store *store_of(const void *vmctx)
 {
@@ -24,46 +13,10 @@ static inline uint8_t *heap_of(const void *vmctx)
     return (uint8_t *)(uintptr_t)store_of(vmctx)->gc_heap;
 }
 
-static inline void spend(const void *vmctx, uint64_t count)
-{
-    if (count > FREE_COUNT && (int64_t)store_of(vmctx)->fuel <= 0) {
-        wj_trap(WJ_TRAP_OUT_OF_FUEL, 0);
-    }
-}
-
-static const wj_segment_slot *segment_of(void *vmctx, uint32_t segments, uint32_t index)
-{
-    return (const wj_segment_slot *)(const void *)((const uint8_t *)vmctx + segments) + index;
-}
-
 uint64_t wj_builtin_gc_kind(void *vmctx, uint64_t word)
 {
-    const uint8_t *heap = heap_of(vmctx);
-    if (heap == NULL || word == 0 || (word & 3) != 0) {
-        return 0;
-    }
-    const wj_gc_object *object = (const wj_gc_object *)(const void *)(heap + word);
-    return ((const wj_gc_descriptor *)(const void *)(heap + object->descriptor))->kind;
-}
-
-/* Copies in pieces, the last ones first where something would be overwritten that is still to be copied. */
-static void move_in_pieces(uint8_t *to, const uint8_t *from, uint64_t size_bytes)
-{
-    bool from_the_end = to > from;
-    while (size_bytes > PIECE_BYTES) {
-        size_bytes -= PIECE_BYTES;
-        if (from_the_end) {
-            memmove(to + size_bytes, from + size_bytes, PIECE_BYTES);
-        } else {
-            memmove(to, from, PIECE_BYTES);
-            to += PIECE_BYTES;
-            from += PIECE_BYTES;
-        }
-        resume();
-    }
-    if (size_bytes != 0) {
-        memmove(to, from, size_bytes);
-    }
+    uint32_t type_id;
+    return (word & WJ_WORD_KIND_MASK) != 0 ? 0 : wj_gc_type_of(store_of(vmctx), word, &type_id);
 }
 
 /* Copies at most four vectors, all of which are read before any is written: two from each end. */
@@ -93,7 +46,7 @@ void wj_builtin_gc_move(void *vmctx, uint64_t to, uint64_t from, uint64_t size_b
         move_few(heap + to, heap + from, size_bytes);
     } else {
         spend(vmctx, size_bytes);
-        move_in_pieces(heap + to, heap + from, size_bytes);
+        copy_in_pieces(heap + to, heap + from, size_bytes);
     }
     resume();
 }
@@ -148,7 +101,7 @@ void wj_builtin_gc_fill(void *vmctx, uint64_t to, uint64_t pattern, uint64_t siz
 
 static const uint8_t *data_at(void *vmctx, uint32_t segment, uint64_t position, uint64_t size_bytes)
 {
-    const wj_segment_slot *from = segment_of(vmctx, ((wj_vmcontext *)vmctx)->instance->data_segments, segment);
+    const wj_segment_slot *from = data_segment_of(vmctx, segment);
     if (!wj_in_bounds(position, size_bytes, from->length)) {
         wj_trap(WJ_TRAP_MEMORY_OUT_OF_BOUNDS, 0);
     }
@@ -157,7 +110,7 @@ static const uint8_t *data_at(void *vmctx, uint32_t segment, uint64_t position, 
 
 static const uint64_t *elements_at(void *vmctx, uint32_t segment, uint64_t position, uint64_t count)
 {
-    const wj_segment_slot *from = segment_of(vmctx, ((wj_vmcontext *)vmctx)->instance->element_segments, segment);
+    const wj_segment_slot *from = element_segment_of(vmctx, segment);
     if (!wj_in_bounds(position, count, from->length)) {
         wj_trap(WJ_TRAP_TABLE_OUT_OF_BOUNDS, 0);
     }
@@ -168,7 +121,7 @@ static const uint64_t *elements_at(void *vmctx, uint32_t segment, uint64_t posit
 static void put_references(uint8_t *to, const uint64_t *from, uint64_t count, uint64_t element_bytes)
 {
     if (element_bytes == sizeof(uint64_t)) {
-        move_in_pieces(to, (const uint8_t *)from, count * element_bytes);
+        copy_in_pieces(to, (const uint8_t *)from, count * element_bytes);
         return;
     }
     for (uint64_t i = 0; i < count; i++) {
@@ -184,8 +137,7 @@ void wj_builtin_gc_init_data(void *vmctx, uint32_t segment, uint64_t to, uint64_
 {
     const uint8_t *from = data_at(vmctx, segment, position, count * element_bytes);
     spend(vmctx, count);
-    move_in_pieces(heap_of(vmctx) + to, from, count * element_bytes);
-    resume();
+    copy_in_pieces(heap_of(vmctx) + to, from, count * element_bytes);
 }
 
 void wj_builtin_gc_init_elem(void *vmctx, uint32_t segment, uint64_t to, uint64_t position, uint64_t count,
@@ -199,9 +151,7 @@ void wj_builtin_gc_init_elem(void *vmctx, uint32_t segment, uint64_t to, uint64_
 
 static uint64_t new_array(void *vmctx, uint32_t descriptor, uint64_t count, uint64_t element_bytes)
 {
-    uint64_t size_bytes = sizeof(wj_gc_object) + count * element_bytes;
-    size_bytes = (size_bytes + WJ_GC_OBJECT_ALIGNMENT - 1) & ~(uint64_t)(WJ_GC_OBJECT_ALIGNMENT - 1);
-    return wj_builtin_gc_allocate(vmctx, descriptor, count, size_bytes);
+    return wj_builtin_gc_allocate(vmctx, descriptor, count, wj_gc_array_bytes(count, element_bytes));
 }
 
 uint64_t wj_builtin_gc_new_data(void *vmctx, uint32_t segment, uint32_t descriptor, uint64_t position, uint64_t count,
@@ -210,8 +160,7 @@ uint64_t wj_builtin_gc_new_data(void *vmctx, uint32_t segment, uint32_t descript
     const uint8_t *from = data_at(vmctx, segment, position, count * element_bytes);
     spend(vmctx, count);
     volatile uint64_t made = new_array(vmctx, descriptor, count, element_bytes); /* on the stack: the collector sees it */
-    move_in_pieces(heap_of(vmctx) + made + sizeof(wj_gc_object), from, count * element_bytes);
-    resume();
+    copy_in_pieces(heap_of(vmctx) + made + sizeof(wj_gc_object), from, count * element_bytes);
     return made;
 }
 

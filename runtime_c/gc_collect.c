@@ -1,6 +1,6 @@
 /* The collector: finds what the roots reach, and has everything else be free lines and blocks. See wj_gc.h.
  *
- * Roots are what tables, globals, segments and Python's handles hold, each a reference for sure; and whatever looks like one
+ * Roots are what tables, globals, segments and Python hold, each a reference for sure; and whatever looks like one
  * in places where all kinds of values are: the stack of the thread, with the registers of what called, and what the
  * interpreter and exceptions hold. A value that points anywhere into an object keeps it; nothing is ever moved. */
 #include "wj_gc.h"
@@ -267,7 +267,7 @@ static void mark_payload(void *of, const uint64_t *words, uint64_t count)
 /* ---- roots ---- */
 
 /* Words that are references, or what who calls C without checks says is one. */
-static void mark_words(collection *of, const uint64_t *words, uint64_t count)
+static void mark_words(void *of, const uint64_t *words, uint64_t count)
 {
     for (uint64_t i = 0; i < count; i++) {
         if ((words[i] & WJ_WORD_KIND_MASK) == 0) {
@@ -276,26 +276,6 @@ static void mark_words(collection *of, const uint64_t *words, uint64_t count)
             mark_word(of, words[i]);
         }
     }
-}
-
-static void mark_lists(collection *of)
-{
-    wj_store *store = of->store;
-    wj_lock_take(&store->lock); /* new ones are pushed without the GIL */
-    for (const wj_table *table = store->tables; table != NULL; table = table->next) {
-        if (table->has_externrefs) {
-            mark_words(of, table->elements, wj_table_length((wj_table *)table));
-        }
-    }
-    for (const wj_externref_root *root = store->externref_roots; root != NULL; root = root->next) {
-        const wj_segment_slot *segment = root->place;
-        if (root->is_segment) {
-            mark_words(of, segment->start, segment->length);
-        } else {
-            mark_words(of, root->place, 1);
-        }
-    }
-    wj_lock_give(&store->lock);
 }
 
 /* What is below the innermost activation's last slot. */
@@ -427,7 +407,7 @@ static bool sees_all_holders(const wj_store *store)
  * own by now; or in hands, where nobody sees it: then nothing is freed this time. */
 static void look_again(collection *of)
 {
-    mark_lists(of);
+    wj_roots_mark(of->store, mark_words, of);
     look_through_grey(of);
     catch_up(of);
     if (sees_all_holders(of->store)) {
@@ -466,7 +446,7 @@ bool wj_gc_collect(wj_store *store, const wj_gc_visitor *host_words)
     for (uint64_t number = 0; number < heap->block_end; number++) {
         memset(heap->blocks[number].live, 0, sizeof heap->blocks[number].live);
     }
-    mark_lists(&of);
+    wj_roots_mark(store, mark_words, &of);
     mark_interpreter(&of);
     wj_exceptions_mark(store, mark_payload, &of);
     mark_stack(&of);

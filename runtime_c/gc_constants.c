@@ -116,9 +116,7 @@ static void new_struct(evaluation *e, bool is_default)
 
 static uint64_t new_array(const evaluation *e, uint32_t type, uint64_t length)
 {
-    uint64_t size_bytes = sizeof(wj_gc_object) + length * e->module->layouts[type].size_bytes;
-    size_bytes = (size_bytes + WJ_GC_OBJECT_ALIGNMENT - 1) & ~(uint64_t)(WJ_GC_OBJECT_ALIGNMENT - 1);
-    return allocate(e, type, length, size_bytes);
+    return allocate(e, type, length, wj_gc_array_bytes(length, e->module->layouts[type].size_bytes));
 }
 
 static void put_element(const evaluation *e, uint64_t array, uint32_t type, uint64_t position, const uint64_t *value)

@@ -267,34 +267,17 @@ static wj_gc_hole whole_block(wj_store *store)
     return give_lines(heap, block, 0, WJ_GC_BLOCK_LINES);
 }
 
-/* The next hole, of any size; an empty one if there is none. */
-static wj_gc_hole next_hole(wj_store *store)
+/* The next hole of so many bytes at least, from the block at *number on; an empty one if there is none. Those that are too
+ * short are not looked at again by way of *number before the next collection. */
+static wj_gc_hole next_hole(wj_store *store, uint64_t *number, uint64_t size_bytes)
 {
     wj_gc_heap *heap = store->gc;
-    for (; heap->next_hole < heap->block_end; heap->next_hole++) {
-        wj_gc_block *block = &heap->blocks[heap->next_hole];
-        uint32_t first;
-        uint32_t end;
-        if (block->use == WJ_GC_SMALL && find_hole(block, 0, &first, &end)) {
-            wj_gc_hole hole = give_lines(heap, heap->next_hole, first, end);
-            memset(heap->base + hole.cursor, 0, hole.limit - hole.cursor);
-            return hole;
-        }
-    }
-    return whole_block(store);
-}
-
-/* The next hole that is large enough for what is longer than a line; an empty one if there is none. Those that are too short
- * are left to what is not, and not looked at again before the next collection. */
-static wj_gc_hole next_medium_hole(wj_store *store, uint64_t size_bytes)
-{
-    wj_gc_heap *heap = store->gc;
-    for (; heap->next_medium < heap->block_end; heap->next_medium++) {
-        const wj_gc_block *block = &heap->blocks[heap->next_medium];
+    for (; *number < heap->block_end; ++*number) {
+        const wj_gc_block *block = &heap->blocks[*number];
         uint32_t first = 0;
         for (uint32_t end = 0; block->use == WJ_GC_SMALL && find_hole(block, end, &first, &end);) {
             if ((uint64_t)(end - first) * WJ_GC_LINE_BYTES >= size_bytes) {
-                wj_gc_hole hole = give_lines(heap, heap->next_medium, first, end);
+                wj_gc_hole hole = give_lines(heap, *number, first, end);
                 memset(heap->base + hole.cursor, 0, hole.limit - hole.cursor);
                 return hole;
             }
@@ -344,13 +327,13 @@ static uint32_t find_room(wj_store *store, uint64_t size_bytes)
     if (start == 0 && size_bytes > WJ_GC_LINE_BYTES) {
         start = take_from(&heap->medium, size_bytes);
         if (start == 0) {
-            heap->medium = next_medium_hole(store, size_bytes);
+            heap->medium = next_hole(store, &heap->next_medium, size_bytes);
             start = take_from(&heap->medium, size_bytes);
         }
         return start;
     }
     if (start == 0) {
-        hole = next_hole(store);
+        hole = next_hole(store, &heap->next_hole, size_bytes);
         start = take_from(&hole, size_bytes);
     }
     store->gc_cursor = hole.cursor;

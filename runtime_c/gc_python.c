@@ -87,7 +87,7 @@ void wj_gc_statistics(const wj_store *store, wj_gc_figures *figures)
     const wj_gc_heap *heap = store->gc;
     *figures = (wj_gc_figures){0};
     if (heap != NULL) {
-        *figures = (wj_gc_figures){heap->live_bytes, heap->used_blocks * WJ_GC_BLOCK_BYTES, store->gc_most_bytes,
-                                   heap->collections, heap->longest_pause_ns};
+        *figures = (wj_gc_figures){heap->live_bytes, heap->used_blocks * WJ_GC_BLOCK_BYTES, heap->collections,
+                                   heap->longest_pause_ns};
     }
 }

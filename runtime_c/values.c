@@ -321,7 +321,7 @@ static bool reference_fits(PyObject *value, const wj_place *place, uint64_t bits
     }
     if (place->type != NULL && place->letter == WJ_LETTER_ANYREF) {
         uint32_t id = 0;
-        bool is_object = where.store != NULL && (bits & 3) == 0 && wj_gc_type_of(where.store, bits, &id) != 0;
+        bool is_object = where.store != NULL && (bits & WJ_WORD_KIND_MASK) == 0 && wj_gc_type_of(where.store, bits, &id) != 0;
         if (!is_object || !wj_signature_takes(place->type, id)) {
             return refuse_value(value, place->letter, "an object of another type", where);
         }
@@ -376,7 +376,7 @@ static PyObject *from_reference(uint64_t bits, char letter, wj_where where)
     if (bits == 0) {
         Py_RETURN_NONE;
     }
-    if (letter == 'e' && (bits & 3) == 2 && where.store != NULL && where.store->externrefs != NULL) {
+    if (letter == 'e' && (bits & WJ_WORD_KIND_MASK) == WJ_WORD_HOST && where.store != NULL && where.store->externrefs != NULL) {
         return wj_externref_value(where.store, bits);
     }
     PyObject *record = from_bits_hook == NULL ? NULL : wj_record_of(where);

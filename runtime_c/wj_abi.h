@@ -67,6 +67,9 @@
 #define WJ_GC_TRACED_ANYREF 0
 #define WJ_GC_TRACED_EXTERNREF 1
 #define WJ_GC_TRACED_EXNREF 2
+#define WJ_GC_TRACED_SHIFT 2
+#define WJ_WORD_KIND_MASK 3
+#define WJ_WORD_HOST 2
 #define WJ_REFUSED UINT64_C(0xffffffffffffffff)
 #define WJ_UNLIMITED UINT64_C(0xffffffffffffffff)
 #define WJ_TYPE_I32 127

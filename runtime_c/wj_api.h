@@ -383,7 +383,7 @@ uint64_t wj_gc_new(wj_store *store, uint32_t descriptor, uint64_t length, uint64
 int wj_gc_run(wj_store *store, int is_due_only);
 void wj_store_set_gc_limit(wj_store *store, uint64_t most_bytes);
 typedef struct {
-    uint64_t live_bytes, heap_bytes, most_bytes, collections;
+    uint64_t live_bytes, heap_bytes, collections;
     int64_t longest_pause_ns;
 } wj_gc_figures;
 void wj_gc_statistics(const wj_store *store, wj_gc_figures *figures);

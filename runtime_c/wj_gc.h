@@ -11,11 +11,6 @@
 
 #include <string.h>
 
-/* The low bits of a word that is no i31: an object's, and those of what is of the host. */
-#define WJ_WORD_KIND_MASK UINT64_C(3)
-#define WJ_WORD_HOST UINT64_C(2)
-#define WJ_GC_TRACED_SHIFT 2
-
 /* Offsets in the heap. Where null would be there are zeros to read, so that a type test of null fails by itself; then
  * descriptors; then objects, which begin so far behind that small integers are not taken for references. */
 #define WJ_GC_HEAP_BYTES (UINT64_C(1) << 32)
@@ -39,7 +34,7 @@ typedef struct {
 typedef struct {
     uint32_t type_id, kind, depth, size_bytes, references;
     uint32_t display[WJ_GC_DISPLAY_ENTRIES];
-    uint32_t traced[]; /* offset << 2 | WJ_GC_TRACED_... */
+    uint32_t traced[]; /* offset << WJ_GC_TRACED_SHIFT | WJ_GC_TRACED_... */
 } wj_gc_descriptor;
 
 WJ_ASSERT_OFFSET(wj_gc_object, descriptor, WJ_GC_OBJECT_DESCRIPTOR);
@@ -114,13 +109,16 @@ static inline const wj_gc_descriptor *wj_gc_descriptor_of(const wj_gc_heap *heap
     return (const wj_gc_descriptor *)(const void *)(heap->base + object->descriptor);
 }
 
+/* Of an array; no more than 2^37. */
+static inline uint64_t wj_gc_array_bytes(uint64_t length, uint64_t element_bytes)
+{
+    uint64_t bytes = sizeof(wj_gc_object) + length * element_bytes;
+    return (bytes + WJ_GC_OBJECT_ALIGNMENT - 1) & ~(uint64_t)(WJ_GC_OBJECT_ALIGNMENT - 1);
+}
+
 static inline uint64_t wj_gc_size_of(const wj_gc_object *object, const wj_gc_descriptor *type)
 {
-    if (type->kind == WJ_GC_STRUCT) {
-        return type->size_bytes;
-    }
-    uint64_t bytes = sizeof *object + (uint64_t)object->length * type->size_bytes;
-    return (bytes + WJ_GC_OBJECT_ALIGNMENT - 1) & ~(uint64_t)(WJ_GC_OBJECT_ALIGNMENT - 1);
+    return type->kind == WJ_GC_STRUCT ? type->size_bytes : wj_gc_array_bytes(object->length, type->size_bytes);
 }
 
 static inline uint32_t wj_gc_block_start(uint64_t block)

@@ -5,7 +5,8 @@
 #include "wj_base.h"
 #include "wj_lock.h"
 
-/* Where externrefs can be found besides tables: one in a global, or those of an element segment. */
+/* Where externrefs, and references to objects, can be found besides tables: one in a global or of Python's, or those of an
+ * element segment. */
 struct wj_externref_root {
     wj_externref_root *next; /* in store->externref_roots */
     const void *place;       /* the value, or a wj_segment_slot */
@@ -104,6 +105,11 @@ WJ_INTERNAL void wj_exceptions_sweep(wj_store *store);
 WJ_INTERNAL void wj_exceptions_free(wj_store *store);
 /* Calls `mark` with `into` and the words of each exception, among which are those of externrefs. */
 WJ_INTERNAL void wj_exceptions_mark(const wj_store *store, void (*mark)(void *, const uint64_t *, uint64_t), void *into);
+
+/* ---- externrefs.c ---- */
+
+/* As that, for the words of references that tables, globals and segments have, and what Python has of objects. */
+WJ_INTERNAL void wj_roots_mark(wj_store *store, void (*mark_them)(void *, const uint64_t *, uint64_t), void *into);
 
 /* ---- memory.c ---- */
 

@@ -154,7 +154,12 @@ GC_DISPLAY_ENTRIES = 64
 GC_DESCRIPTOR = _fields(("type_id", 4), ("kind", 4), ("depth", 4), ("size_bytes", 4), ("references", 4), ("display", 4))
 GC_TRACED = GC_DESCRIPTOR["display"] + 4 * GC_DISPLAY_ENTRIES
 GC_STRUCT, GC_ARRAY = 1, 2
+# Of such a word: the kind of reference, and, so many bits higher, the offset.
 GC_TRACED_ANYREF, GC_TRACED_EXTERNREF, GC_TRACED_EXNREF = range(3)
+GC_TRACED_SHIFT = 2
+# The low bits of a reference of the any hierarchy, or an externref, that is no i31 (odd): 0 of an object, WORD_HOST of
+# what is of the host.
+WORD_KIND_MASK, WORD_HOST = 3, 2
 _STORAGE_BYTES = {wt.I8: 1, wt.I16: 2, wt.I32: 4, wt.F32: 4, wt.V128: 16}
 
 
@@ -484,6 +489,9 @@ def _numbers() -> dict[str, int | str]:
         "GC_TRACED_ANYREF": GC_TRACED_ANYREF,
         "GC_TRACED_EXTERNREF": GC_TRACED_EXTERNREF,
         "GC_TRACED_EXNREF": GC_TRACED_EXNREF,
+        "GC_TRACED_SHIFT": GC_TRACED_SHIFT,
+        "WORD_KIND_MASK": WORD_KIND_MASK,
+        "WORD_HOST": WORD_HOST,
         "REFUSED": REFUSED,
         "UNLIMITED": UNLIMITED,
         **{f"TYPE_{valtype_name(code).upper()}": code for code in SIGNATURE_LETTERS},

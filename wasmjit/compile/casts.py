@@ -62,7 +62,7 @@ def _has_bits(lowering: CallingEmitter, reference: str, wanted: int) -> str:
     else:
         assert wanted in (EQREF, ANYREF)  # all but what is of the host
         lowering.lines.append(
-            f"  {name}b = and i64 {value}, 3\n  {name}h = icmp ne i64 {name}b, 2\n"
+            f"  {name}b = and i64 {value}, {abi.WORD_KIND_MASK}\n  {name}h = icmp ne i64 {name}b, {abi.WORD_HOST}\n"
             f"  {name}z = icmp ne i64 {value}, 0\n  {name} = and i1 {name}h, {name}z"
         )
     return name
@@ -75,7 +75,7 @@ def _object_or_null(lowering: CallingEmitter, reference: str, from_: int) -> str
     value = heap.word(lowering, reference)
     name = lowering.fresh()
     lowering.lines.append(
-        f"  {name}b = and i64 {value}, 3\n  {name}o = icmp eq i64 {name}b, 0\n"
+        f"  {name}b = and i64 {value}, {abi.WORD_KIND_MASK}\n  {name}o = icmp eq i64 {name}b, 0\n"
         f"  {name} = select i1 {name}o, ptr {reference}, ptr null"
     )
     return name

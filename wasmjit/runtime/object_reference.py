@@ -5,14 +5,13 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
-from ..abi import GC_ARRAY, GC_STRUCT
+from ..abi import GC_ARRAY, GC_STRUCT, WORD_HOST, WORD_KIND_MASK
 from ..errors import WasmError
 from ..wasm import types as wt
 from .native import ffi, lib
 from .native_store import NativeStore
 from .store import StoreRecord, allocate, read_u64s
 
-_HOST_BITS = 2  # the low bits of the word of something of the host
 _KINDS = {GC_STRUCT: wt.STRUCTREF, GC_ARRAY: wt.ARRAYREF}
 
 
@@ -102,18 +101,13 @@ def _new_place(native: NativeStore) -> int:
     return place
 
 
-def is_object(word: int) -> bool:
-    """Whether a word of the any hierarchy is an object of the heap."""
-    return word != 0 and word & 3 == 0
-
-
 def word_to_python(record: StoreRecord, word: int) -> Any:
     """The Python value of a word that is a reference below any, or one to something of the host."""
     if not word:
         return None
     if word & 1:
         return (word >> 1 ^ 1 << 30) - (1 << 30)
-    if word & 3 == _HOST_BITS:
+    if word & WORD_KIND_MASK == WORD_HOST:
         return record.externref_value(word)
     return AnyRef._make(record, word)
 

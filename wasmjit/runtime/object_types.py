@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .. import abi
@@ -29,13 +29,26 @@ def has_objects(module: Module) -> bool:
     return makes_references or any(not isinstance(type, wt.FuncType) for type in module.types)
 
 
-def traced_word(storage: int, offset: int) -> int | None:
-    """How the collector follows a field at an offset, as a descriptor has it; None: it need not."""
-    if wt.is_anyref(storage):
-        return offset << 2 | abi.GC_TRACED_ANYREF
-    if wt.is_externref(storage):
-        return offset << 2 | abi.GC_TRACED_EXTERNREF
-    return offset << 2 | abi.GC_TRACED_EXNREF if wt.is_exnref(storage) else None
+def layout_of(type: wt.StructType | wt.ArrayType) -> tuple[int, int, list[tuple[int, int]]]:
+    """Kind, size in bytes as a descriptor has it; storage type and offset of each field, or of the first element."""
+    if isinstance(type, wt.ArrayType):
+        storage = type.element.storage
+        return abi.GC_ARRAY, abi.storage_bytes(storage), [(storage, abi.GC_OBJECT["sizeof"])]
+    offsets, size_bytes = abi.struct_layout(type)
+    return abi.GC_STRUCT, size_bytes, [(field.storage, at) for field, at in zip(type.fields, offsets, strict=True)]
+
+
+def traced_words(places: Iterable[tuple[int, int]]) -> list[int]:
+    """How the collector follows those fields that it has to, given storage types and offsets."""
+    words = []
+    for storage, offset in places:
+        if wt.is_anyref(storage):
+            words.append(offset << abi.GC_TRACED_SHIFT | abi.GC_TRACED_ANYREF)
+        elif wt.is_externref(storage):
+            words.append(offset << abi.GC_TRACED_SHIFT | abi.GC_TRACED_EXTERNREF)
+        elif wt.is_exnref(storage):
+            words.append(offset << abi.GC_TRACED_SHIFT | abi.GC_TRACED_EXNREF)
+    return words
 
 
 class ObjectTypes:
@@ -90,17 +103,10 @@ class ObjectTypes:
         if isinstance(type, wt.FuncType):
             self._layouts.append((0, above, 0, first_traced, 0, first_field, 0))
             return
-        if isinstance(type, wt.ArrayType):
-            kind, size_bytes = abi.GC_ARRAY, abi.storage_bytes(type.element.storage)
-            if (traced := traced_word(type.element.storage, abi.GC_OBJECT["sizeof"])) is not None:
-                self._traced_words.append(traced)
-        else:
-            kind = abi.GC_STRUCT
-            offsets, size_bytes = abi.struct_layout(type)
-            for field, offset in zip(type.fields, offsets, strict=True):
-                self._fields.append((offset, abi.storage_bytes(field.storage)))
-                if (traced := traced_word(field.storage, offset)) is not None:
-                    self._traced_words.append(traced)
+        kind, size_bytes, places = layout_of(type)
+        self._traced_words += traced_words(places)
+        if kind == abi.GC_STRUCT:
+            self._fields += [(offset, abi.storage_bytes(storage)) for storage, offset in places]
         traced_count, field_count = len(self._traced_words) - first_traced, len(self._fields) - first_field
         self._layouts.append((kind, above, size_bytes, first_traced, traced_count, first_field, field_count))
 

@@ -14,7 +14,7 @@ from .func import bits_to_python, python_to_bits
 from .native import ffi, lib
 from .native_store import NativeStore
 from .object_reference import AnyRef, classes, type_of_object
-from .object_types import traced_word
+from .object_types import layout_of, traced_words
 from .store import Storelike, StoreRecord, check_store, record_of
 from .type_ids import defined_type_of_id, signature_of
 from .value_types import ArrayType, StructType
@@ -93,14 +93,8 @@ def _descriptor(record: StoreRecord, type: _Type) -> int:
     signature = signature_of(type)
     native.keepalive.add(signature)  # C has the signature, from which `defined_type_of_id` comes back to the type
     native.keepalive.add(type)
-    if isinstance(type, wt.StructType):
-        offsets, size_bytes = abi.struct_layout(type)
-        storages = [field.storage for field in type.fields]
-        kind = abi.GC_STRUCT
-    else:
-        storages, offsets = [type.element.storage], [_ELEMENTS]
-        kind, size_bytes = abi.GC_ARRAY, abi.storage_bytes(type.element.storage)
-    traced = [word for s, at in zip(storages, offsets, strict=True) if (word := traced_word(s, at)) is not None]
+    kind, size_bytes, places = layout_of(type)
+    traced = traced_words(places)
     words = ffi.new("uint32_t[]", traced)
     descriptor = int(
         lib.wj_gc_describe_type(native.pointer, signature.id, kind, size_bytes, supertype, words, len(traced))
