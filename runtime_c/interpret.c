@@ -238,7 +238,7 @@ finished:
     WJ_INTEGER_BINARY_ROWS(WJ_X)
 #undef WJ_X
 /* An address has 32 bits, and an offset too: their sum must not be cut to 32 bits. It ends within the guard, or CHECK stands
- * before the access (interpret_translate.c: check_offset): without it, the sum reaches what the host has there. The fault
+ * before the access (interpret_access.c: check_offset): without it, the sum reaches what the host has there. The fault
  * handler reads activation->ip. */
 #define WJ_X(opcode, name, memory_type, wide)                              \
     label_##name:                                                          \

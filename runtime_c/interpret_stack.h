@@ -534,7 +534,7 @@ static inline bool has_wide_operands(uint32_t operation)
            (operation >= WJ_OP_I64_EQ - WJ_OP_I32_EQ && operation < WJ_OP_I32_ADD - WJ_OP_I32_EQ);
 }
 
-/* ---- accesses (interpret_translate.c), vectors (interpret_vectors.c), atomics (interpret_atomics.c) ---- */
+/* ---- accesses (interpret_access.c), vectors (interpret_vectors.c), atomics (interpret_atomics.c) ---- */
 
 /* A memory argument. */
 typedef struct {

@@ -3,7 +3,7 @@
  * A register has the base of one memory; where blocks begin and end that is the function's home memory. The first memory has
  * guard pages mostly, and so may others: then what lies behind their end faults. Else the end of an access is compared with
  * the size first. Memories never shrink: what was compared once need not be again, as long as the address is the same. */
-#include "stencil_emit.h"
+#include "stencil_translate.h"
 
 #ifdef WJ_HAS_STENCILS
 

@@ -451,54 +451,6 @@ WJ_INTERNAL void wj_load_registers(stencil_emitter *e);
 /* What leads from one region's registers to another's; nothing if they are the same. */
 WJ_INTERNAL void wj_emit_edge(stencil_emitter *e, uint32_t from, uint32_t to);
 
-/* ---- stencil_translate.c ---- */
-
-/* Copies the stencil of an operation whose result and operands are at `places`. */
-WJ_INTERNAL void wj_copy_stencil(stencil_emitter *e, const stencil_row *of, const uint8_t *places);
-/* Whether a local is in a register, and not also in the frame. */
-WJ_INTERNAL bool wj_is_pinned(const stencil_emitter *e, uint32_t slot);
-
-/* What the interpreter's operations consist of. The words of those that one stencil is all of, and of BRANCH: slots, the
- * result's first, then a constant, then a target. */
-enum { HAS_CONSTANT = 1, HAS_TARGET = 2, CALLS = 4, DIVIDES = 8, ENDS = 16, ACCESSES = 32, METERS = 64, VECTORS = 128 };
-typedef struct {
-    uint8_t words; /* 0: no stencils of it; a table of branches has one more for each target but the default's */
-    uint8_t slot_count;
-    uint8_t flags; /* CALLS: it changes the registers that calls do not leave alone; DIVIDES: by a constant; METERS: its words
-                    * are no slots of results; VECTORS: it may have some, or is emitted like those */
-    uint8_t loose; /* so many of the slots have integers or floats; else the stencil says which */
-} stencil_form;
-extern WJ_INTERNAL const stencil_form wj_forms[WJ_OPERATION_COUNT];
-extern WJ_INTERNAL const uint16_t wj_stencils_of[WJ_OPERATION_COUNT]; /* the number of the stencils, and 1; 0: none */
-extern WJ_INTERNAL const wj_stencil_operation *const wj_stencil_operations;
-
-/* The operation at a word. */
-static inline stencil_instruction wj_decode(const uint32_t *at)
-{
-    uint32_t operation = at[0];
-    stencil_form of = wj_forms[operation];
-    stencil_instruction made = {.slots = at + 1, .length = of.words, .slot_count = of.slot_count, .flags = of.flags, .loose = of.loose};
-    if (operation == WJ_OP_BRANCH_TABLE) {
-        made.length += at[2];
-    }
-    if (of.slot_count != 0) { /* those of the others are emitted with more around */
-        made.stencil = wj_stencils_of[operation];
-    }
-    if ((of.flags & HAS_CONSTANT) != 0) {
-        made.constant = at[1 + of.slot_count];
-    }
-    if ((of.flags & HAS_TARGET) != 0) {
-        made.target = at[of.words - 1];
-    }
-    return made;
-}
-
-WJ_INTERNAL void wj_emit_row(stencil_emitter *e, stencil_row *of);
-/* All of a function but what stands before and behind its body. */
-WJ_INTERNAL void wj_emit_body(stencil_emitter *e);
-/* Writes a constant to where the slot is. */
-WJ_INTERNAL void wj_emit_constant(stencil_emitter *e, uint32_t slot, uint64_t value);
-
 /* The constants that stencils read. */
 WJ_INTERNAL const uint8_t *wj_stencil_pool(size_t *size_bytes);
 

@@ -1,5 +1,5 @@
 /* Native code of a function, made when it is first asked for. See stencil.h. */
-#include "stencil_emit.h"
+#include "stencil_translate.h"
 
 #ifdef WJ_HAS_STENCILS
 

@@ -3,7 +3,7 @@
  * A slot has 64 bits, of which those of an i32 are the low ones; what is above is zeros if an instruction wrote it whose
  * result is an i32, but i32.wrap_i64 writes nothing, and what callers and callees give may have anything there. A mistake
  * here lets a function reach what the host has above its memory: whatever is not known to be narrow is not. */
-#include "stencil_emit.h"
+#include "stencil_translate.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -2,7 +2,7 @@
  *
  * An operand is used once after it was made (interpret_stack.h), but for a reference that a branch looks at, and an address
  * that is checked first. So where it was used its register is free. Where control joins or forks all are in the frame. */
-#include "stencil_emit.h"
+#include "stencil_translate.h"
 
 #include <string.h>
 

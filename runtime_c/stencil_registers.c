@@ -5,7 +5,7 @@
  * place there are stored and loaded. Operands are in registers that are left over, from the instruction that makes them to
  * the one that uses them, but not from one block to another: how many registers are left for them, their use decides as that
  * of locals does. */
-#include "stencil_emit.h"
+#include "stencil_translate.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,7 +3,7 @@
  * A v128 is in two slots of the frame, or as a whole in a register that floats are in, whose place its first slot has. A row is a
  * stencil, or where there is none, or the engine's text is another than the stencil's (interpret.h: wj_vector_offsets), a call
  * of the routine that the interpreter calls. */
-#include "stencil_emit.h"
+#include "stencil_translate.h"
 
 #ifdef WJ_HAS_STENCILS
 
@@ -198,7 +198,7 @@ static const void *routine_of(const stencil_emitter *e, const stencil_instructio
     return found->stencil != 0 && is_same ? NULL : (const void *)wj_vector_at(choice, operation);
 }
 
-static void emit_row(stencil_emitter *e, const stencil_instruction *found, const uint32_t *word)
+static void emit_vector_row(stencil_emitter *e, const stencil_instruction *found, const uint32_t *word)
 {
     const void *routine = routine_of(e, found, *word);
     if (routine != NULL) {
@@ -238,7 +238,7 @@ bool wj_emit_vector(stencil_emitter *e, const stencil_instruction *found, const 
         if (*word < WJ_FIRST_VECTOR) {
             return false;
         }
-        emit_row(e, found, word);
+        emit_vector_row(e, found, word);
         break;
     }
     return true;

@@ -1,6 +1,7 @@
 /* The stencil tier on x86-64: what a few instructions of the processor do better than the stencils of its words. */
 #ifdef __x86_64__
 #include "stencil_x86_64.h"
+#include "stencil_translate.h"
 
 /* Of the second byte of a conditional move's opcode, in the order of the rows. */
 static const uint8_t CONDITIONS[] = {0x44, 0x45, 0x4c, 0x42, 0x4f, 0x47, 0x4e, 0x46, 0x4d, 0x43};

@@ -2,5 +2,5 @@
 
 `text` has LLVM's text of each of the interpreter's operations, for each form of its operands, from the rows of the
 instruction table; `cut` has LLVM emit it and cuts the code into stencils with holes; `header` writes them for C
-(``build/wj_stencils.h``), where ``stencil_translate.c`` copies and patches them.
+(``build/wj_stencils.h``), where ``stencil_rows.c`` copies and patches them.
 """

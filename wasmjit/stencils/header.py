@@ -109,6 +109,7 @@ def render(operations: list[Operation], blob: Blob) -> str:
         "enum {",
         *(f"    WJ_STENCIL_{operation.name}," for operation in operations),
         "};",
+        "#ifdef WJ_STENCIL_TABLES /* in the one source that copies */",
         *_array("uint8_t stencil_code[]", code),
         *_array("uint8_t stencil_pool[]", blob.pool),
         *_array("wj_stencil_field stencil_fields[]", fields, 8),
@@ -137,6 +138,7 @@ def render(operations: list[Operation], blob: Blob) -> str:
         ),
         "};",
         "const wj_stencil_operation *const wj_stencil_operations = stencil_operations;",
+        "#endif",
         "#endif",
         "",
     ]
