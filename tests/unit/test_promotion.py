@@ -153,3 +153,9 @@ def test_constant_vectors_meet_in_loops_with_stores() -> None:
     two = f"(local.set $k (i32x4.extract_lane 1 (if (result v128) (local.get $n) (then {vector}) (else {vector}))))"
     for text in (one, two):
         assert kept(WHILE.replace("{}", f"{text} {STORE}")) == 1
+
+
+def test_a_choice_between_nans_is_a_value() -> None:
+    """An operand that is a constant expression was none: compilation ended with an IndexError."""
+    nan = "(if (result f32) (local.get $n) (then (f32.const nan:0x200001)) (else (f32.const -nan:0x300001)))"
+    assert kept(WHILE.format(f"(f32.store (local.get $p) {nan})")) == 1

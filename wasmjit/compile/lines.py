@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from .patterns import late
 
-# An operand of a phi: a constant vector, or one word.
-INCOMING = late(r"\[ (<[^>]*>|[^ ,]+),")
+# An operand of a phi: a constant vector, a constant expression (of a NaN), or one word.
+INCOMING = late(r"\[ (<[^>]*>|\w+ \([^)]*\)|[^ ,]+),")
 LANE_BITS = {"i8": 8, "i16": 16, "i32": 32, "i64": 64, "float": 32, "double": 64}
 # Of an `asm`: no access of ours can tell, but it cannot be left out.
 _EFFECT = "memory(inaccessiblemem: readwrite)"
