@@ -210,6 +210,11 @@ def interface(wasm: bytes, config: wasmjit.Config) -> list[tuple[str, str, list[
     return found
 
 
+def new_store(api: Any, engine: Any) -> Any:
+    """A store for an instance."""
+    return api.Store(engine)
+
+
 Step = tuple[Any, ...]
 
 
@@ -228,7 +233,7 @@ def run(
     for name, kind, params in items:
         if kind != "function":
             continue
-        store = api.Store(engine)
+        store = new_store(api, engine)
         if metered:
             store.set_fuel(MUCH_FUEL)
             store.set_epoch_deadline(1)
@@ -250,6 +255,11 @@ def run(
                 steps.append((name, result, state(store, exports, items), *left))
             except api.Trap as trap:
                 steps.append((name, "trap", trap.trap_code.name, state(store, exports, items)))
+                break
+            except api.WasmtimeError as error:
+                if "GC heap out of memory" not in str(error):
+                    raise
+                steps.append((name, "trap", "ALLOCATION_TOO_LARGE", state(store, exports, items)))
                 break
     return seen
 

@@ -9,7 +9,9 @@ some are not looked at from outside, but called and read by those that have none
 from __future__ import annotations
 
 import sys
+from typing import Any
 
+import wasmjit
 from tests.fuzz import differential
 from wasmjit.wasm.types import FUNCREF, NUMERIC_TYPES
 
@@ -25,6 +27,7 @@ OPTIONS = {
     "max-instructions": "400",
     "max-funcs": "12",
 }
+HEAP_BYTES = 64 << 20  # most that the objects of a store may take, or any of its memories
 _PLAIN = NUMERIC_TYPES | {FUNCREF}  # of an externref that was an object that package gives None
 
 
@@ -41,9 +44,17 @@ def differences(
     return _differences(ours, theirs, memory_after_trap)
 
 
+def new_store(api: Any, engine: Any) -> Any:
+    """As in `differential`; random lengths of arrays would take gigabytes."""
+    store = api.Store(engine)
+    store.set_limits(memory_size=HEAP_BYTES, **({"gc_heap_size": HEAP_BYTES} if api is wasmjit else {}))
+    return store
+
+
 def begin() -> None:
     """Has `differential` make such programs."""
     differential.differences = differences
+    differential.new_store = new_store
     differential.SMITH_OPTIONS.update(OPTIONS)
     differential.PROPOSALS = (*differential.PROPOSALS, "wasm_gc", "wasm_function_references")
     differential.can_be_looked_at = _PLAIN.issuperset
