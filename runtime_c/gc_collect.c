@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 
 #define FIRST_GREY (UINT64_C(1) << 16)
+#define MOST_OF_LARGE UINT64_C(16) /* how far behind its begin what is no address may point and keep a large object */
 #define KEPT_FREE_BLOCKS UINT64_C(1024) /* what is free beyond so many goes back to the system */
 
 typedef struct {
@@ -208,8 +209,9 @@ static uint32_t start_before(const wj_gc_heap *heap, uint32_t offset)
     return (uint32_t)(WJ_GC_OBJECTS_START + found * WJ_GC_OBJECT_ALIGNMENT);
 }
 
-/* Marks the object that an offset points into, if it does. */
-static void mark_candidate(collection *of, uint64_t offset)
+/* Marks the object that an offset points into, if it does. If the object has blocks to itself, to its first `most_large`
+ * bytes. */
+static void mark_candidate(collection *of, uint64_t offset, uint64_t most_large)
 {
     wj_gc_heap *heap = of->heap;
     if (offset < WJ_GC_OBJECTS_START || offset >= wj_gc_block_start(heap->block_end)) {
@@ -218,10 +220,11 @@ static void mark_candidate(collection *of, uint64_t offset)
     uint64_t number = wj_gc_block_of((uint32_t)offset);
     const wj_gc_block *block = &heap->blocks[number];
     uint32_t start;
-    if (block->use == WJ_GC_LARGE) {
-        start = wj_gc_block_start(number);
-    } else if (block->use == WJ_GC_LARGE_REST) {
-        start = wj_gc_block_start(number - block->run_blocks);
+    if (block->use == WJ_GC_LARGE || block->use == WJ_GC_LARGE_REST) {
+        start = wj_gc_block_start(block->use == WJ_GC_LARGE ? number : number - block->run_blocks);
+        if (offset - start >= most_large) {
+            return;
+        }
     } else if (block->use == WJ_GC_SMALL) {
         if (!block->is_indexed) {
             index_block(heap, number);
@@ -239,16 +242,19 @@ static void mark_candidate(collection *of, uint64_t offset)
     }
 }
 
-/* A word of which nothing is known: an address, or one offset, or two. */
+/* A word of which nothing is known: an address, or one offset, or two.
+ *
+ * An offset is a reference, to where an object begins; what LLVM makes of it are addresses. Half of any address may look like
+ * an offset, and would nearly always point into an array that is a good part of the heap. */
 static inline void mark_unknown(collection *of, uint64_t word)
 {
     uint64_t distance = word - (uint64_t)(uintptr_t)of->heap->base;
     if (distance < WJ_GC_HEAP_BYTES) {
-        mark_candidate(of, distance);
+        mark_candidate(of, distance, WJ_GC_HEAP_BYTES);
         return;
     }
-    mark_candidate(of, word & UINT32_MAX);
-    mark_candidate(of, word >> 32);
+    mark_candidate(of, word & UINT32_MAX, MOST_OF_LARGE);
+    mark_candidate(of, word >> 32, MOST_OF_LARGE);
 }
 
 /* Of a stack, where the sanitizers have places that nothing else may read. */
@@ -271,7 +277,7 @@ static void mark_words(void *of, const uint64_t *words, uint64_t count)
 {
     for (uint64_t i = 0; i < count; i++) {
         if ((words[i] & WJ_WORD_KIND_MASK) == 0) {
-            mark_candidate(of, words[i]);
+            mark_candidate(of, words[i], MOST_OF_LARGE);
         } else {
             mark_word(of, words[i]);
         }

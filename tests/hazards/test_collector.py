@@ -74,6 +74,7 @@ MODULE = """
   (func (export "unwrap") (param anyref) (result externref)
     (struct.get $wide 0 (ref.cast (ref $wide) (local.get 0))))
   (func (export "forever") (loop $again (drop (call $make (i32.const 6))) (br $again)))
+  (func (export "huge") (param i32) (drop (array.new_default $bytes (local.get 0))))
   (func (export "too_large") (param i32) (drop (array.new_default $nodes (local.get 0)))))
 """
 
@@ -192,6 +193,13 @@ def test_an_object_that_does_not_fit_is_a_trap(world: World) -> None:
         assert raised.value.trap_code is TrapCode.ALLOCATION_TOO_LARGE
     assert world.call("churn", 100, 2) == world.call("churn", 100, 2)
     world.verify()
+
+
+@pytest.mark.parametrize("length", [0xF7FEFFF8, 0xD0000000])
+def test_an_array_of_most_of_the_heap_is_freed(world: World, length: int) -> None:
+    """The lower halves of nearly all addresses are offsets within it, and kept it."""
+    for _ in range(4):
+        assert world.call("huge", length - (1 << 32)) is None
 
 
 def test_interrupts_leave_a_heap_that_verifies(module: Module, world: World) -> None:
