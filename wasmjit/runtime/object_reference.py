@@ -50,6 +50,8 @@ class AnyRef:
     def _take(self, record: StoreRecord, word: int) -> None:
         """Becomes the reference with this word."""
         native = record.open()
+        if getattr(self, "_place", 0):
+            raise WasmError("this reference is made already")
         self._place = 0
         self._owner = record
         self._native = native
@@ -70,9 +72,12 @@ class AnyRef:
     @property
     def kind(self) -> str:
         """``struct`` or ``array``"""
-        native = self._native
+        native = self._owner.open()
         kind, _ = type_of_object(native, self._word)
         return "array" if kind == GC_ARRAY else "struct"
+
+    def __reduce_ex__(self, protocol: object) -> Any:  # a copy would have the same place
+        raise TypeError(f"cannot pickle or copy {type(self).__name__!r} object")
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, AnyRef):

@@ -68,8 +68,6 @@ class ValType(Handle):
     def ref(cls, heap_type: HeapType, nullable: bool = True) -> ValType:
         """A reference to what has a heap type, null or not, or never null.
 
-        Types of garbage collection can be told of and compared; no function, global or table has them yet.
-
         >>> from wasmjit import HeapType
         >>> ValType.ref(HeapType("func")) == ValType.funcref(), ValType.ref(HeapType("i31"), nullable=False)
         (True, (ref i31))
