@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 from typing import Any
 
 import pytest
 
 from wasmjit import (
+    ArrayRef,
+    ArrayType,
     Config,
     Engine,
+    FieldType,
     Instance,
     LinkError,
     Module,
     Store,
+    StructRef,
+    StructType,
     Trap,
     TrapCode,
+    ValType,
     WasmError,
 )
 
@@ -246,3 +253,48 @@ def test_a_fill_in_a_function_of_many_locals() -> None:
     for tier in ("baseline", "optimized"):
         store = Store(Engine(Config(tier=tier)))
         assert Instance(store, Module(store.engine, text), []).exports(store)["f"](store, 7) == 7
+
+
+BYTES = ArrayType(FieldType("i8", mutable=True))
+
+
+def test_references_are_not_copied(store: Store) -> None:
+    """A copy had the same place, which two later ones got when both were gone."""
+    array = ArrayRef(store, BYTES, b"wasm")
+    for copied in (copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError):
+            copied(array)
+    with pytest.raises(WasmError, match="already"):
+        array.__init__(store, BYTES, b"")  # type: ignore[misc]
+    assert bytes(array) == b"wasm"
+
+
+def test_python_makes_objects_where_garbage_was() -> None:
+    """Nothing was freed before as much as 4 MiB was given out, whatever the limit."""
+    store = Store()
+    store.set_limits(gc_heap_size=1 << 18)
+    wide = StructType([FieldType(ValType.i64())] * 1000)
+    for _ in range(40):
+        last = StructRef(store, wide, range(1000))
+    kept = []
+    with pytest.raises(MemoryError):
+        for _ in range(40):
+            kept.append(StructRef(store, wide, range(1000)))
+    assert len(kept) > 20 and last.field(store, 999) == 999
+
+
+def test_constant_expressions_make_objects_where_garbage_was() -> None:
+    """They were a trap: nothing was collected for them."""
+    store = Store()
+    store.set_limits(gc_heap_size=1 << 20)
+    text = """(module (type $bytes (array i8))
+      (global $g (mut (ref null $bytes)) (array.new_default $bytes (i32.const 400000)))
+      (func (export "drop") (global.set $g (ref.null $bytes))))"""
+    module = Module(store.engine, text)
+    for _ in range(5):
+        Instance(store, module, []).exports(store)["drop"](store)
+    Instance(store, module, [])
+    Instance(store, module, [])
+    with pytest.raises(Trap) as raised:
+        Instance(store, module, [])
+    assert raised.value.trap_code == TrapCode.ALLOCATION_TOO_LARGE

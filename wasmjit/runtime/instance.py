@@ -233,18 +233,33 @@ def prepare(record: StoreRecord, loaded: LoadedModule, imports: Sequence[Item]) 
     context = _new_context(native, record, instance)
     if plan.objects is not None:
         plan.objects.describe(native, context)
+        lib.wj_gc_run(native.pointer, 1)  # it is not done while references are held
     if loaded.module.tags:
         _make_tags(native, record, instance, context)
+    _make_globals(record, instance)
+    try:
+        computed = _run_constants(native, record, instance, context)
+    except Trap as trap:
+        if trap._code != _CODES["ALLOCATION_TOO_LARGE"]:
+            raise
+        lib.wj_gc_run(native.pointer, 0)
+        computed = _run_constants(native, record, instance, context)
+    return PreparedInstance(instance, context, image, computed)
+
+
+def _run_constants(native: NativeStore, record: StoreRecord, instance: InstanceRecord, context: Any) -> Sequence[int]:
+    """Evaluates what is constant, and gives it to globals, tables and segments. Returns the values of the constant
+    functions. Raises what `instantiate` raises; nothing was done then that cannot be done again."""
+    plan = instance.loaded.plan
     computed: Sequence[int] = ()
-    with native:  # keeps the externrefs that constant expressions take from globals
-        _make_globals(record, instance)
+    with native:  # keeps the references that constant expressions take from globals, or make
         if plan.constants is not None:
             computed = plan.constants.run(native, record, instance.address)
         for index, init in plan.table_inits.items():
             lib.wj_table_set_all(instance.tables[index].pointer, evaluate(native, init, instance, computed))
         if plan.num_elements:
             _run_elements(native, record, instance, context, computed)
-    return PreparedInstance(instance, context, image, computed)
+    return computed
 
 
 def _new_context(native: NativeStore, record: StoreRecord, instance: InstanceRecord) -> Any:

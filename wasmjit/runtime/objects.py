@@ -40,18 +40,27 @@ class _ObjectRef(AnyRef):
         """Makes the object with values at places, each an offset and a storage type; the last one ends it."""
         record = record_of(store)
         native = record.open()
-        *fields, (size_bytes, _) = places
         lib.wj_gc_run(native.pointer, 1)  # it is not done while references are held
+        if not self._fit(record, type, places, values):
+            lib.wj_gc_run(native.pointer, 0)
+            if not self._fit(record, type, places, values):
+                raise _refusal(record)
+
+    def _fit(self, record: StoreRecord, type: _Type, places: Sequence[tuple[int, int]], values: Sequence[Any]) -> bool:
+        """As `_fill`; false if there is no room for it."""
+        native = record.open()
+        *fields, (size_bytes, _) = places
         with native:  # keeps what the values are to until the object has it, and the object until the place has that
             bits = [python_to_bits(record, wt.unpacked(s), v) for (_, s), v in zip(fields, values, strict=True)]
             length = len(values) if isinstance(type, wt.ArrayType) else 0
             word = lib.wj_gc_new(native.pointer, _descriptor(record, type), length, size_bytes)
             if not word:
-                raise _refusal(record)
+                return False
             self._take(record, word)
             address = self._address(native)
             for (offset, storage), value in zip(fields, bits, strict=True):
                 _write(native, address + offset, storage, value)
+        return True
 
     def _read(self, offset: int, storage: int) -> Any:
         """What is stored there; without sign, if it is packed."""
