@@ -133,8 +133,8 @@ def test_the_interpreter_masks_every_index_of_a_table(root: Path) -> None:
 
 
 def test_unknown_instructions_in_dead_code_are_not_read_as_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """C is given no bodies with vectors. Were it, the bytes of a constant in code that cannot be reached would be taken
-    for instructions, here `br` and `end`, and the function would end there."""
+    """C is given no bodies with exceptions. Were it, the bytes of immediates in code that cannot be reached would be
+    taken for instructions, here `end`, and the function would end with the block."""
 
     original = validate.validate
 
@@ -145,13 +145,16 @@ def test_unknown_instructions_in_dead_code_are_not_read_as_others(monkeypatch: p
 
     monkeypatch.setattr(validate, "validate", forgetting)
     store = Store(Engine(Config(tier="auto")))
-    bytes_ = "11 " * 16
+    tags = "(tag) " * 11 + "(tag $number_is_opcode_of_end)"
     module = Module(
         store.engine,
-        f'(module (func (export "f") (result i32) (block (br 0) (drop (v128.const i8x16 {bytes_}))) (i32.const 7)))',
+        f"""(module {tags} (global $done (export "g") (mut i32) (i32.const 0))
+          (func (export "f") (block (br 0) (throw $number_is_opcode_of_end)) (global.set $done (i32.const 7))))""",
     )
     assert thresholds.INTERPRETS
-    assert Instance(store, module, []).exports(store)["f"](store) == 7
+    exports = Instance(store, module, []).exports(store)
+    exports["f"](store)
+    assert exports["g"].value(store) == 7
 
 
 # ---- the interpreter ----
