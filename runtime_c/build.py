@@ -112,6 +112,7 @@ HEADERS = [
     "interpret_values.h",
     "memory_object.h",
     "sanitizer.h",
+    "scratch.h",
     "validate.h",
     "stencil.h",
     "stencil_aarch64.h",

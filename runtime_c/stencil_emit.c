@@ -7,8 +7,8 @@
 #ifdef WJ_HAS_STENCILS
 
 /* Code is in proportion to the body, whatever that is: a call of two bytes may pass a thousand arguments, and then the
- * function is interpreted. That of programs takes 4 bytes a word. */
-enum { MOST_SMALL_BYTES = 16 << 10, MOST_BYTES_A_WORD = 64, USUAL_BYTES_A_WORD = 4, CODE_ROOM_BYTES = 256 };
+ * function is interpreted. */
+enum { MOST_SMALL_BYTES = 16 << 10, MOST_BYTES_A_WORD = 64, CODE_ROOM_BYTES = 256 };
 
 /* The array, with room for one more; as it was, and the translation failed, if there is no memory. */
 static void *grown(stencil_emitter *e, void *array, size_t count, size_t *room, size_t more, size_t item_bytes)
@@ -17,7 +17,7 @@ static void *grown(stencil_emitter *e, void *array, size_t count, size_t *room, 
         return array;
     }
     size_t wanted = 2 * *room + more;
-    void *made = realloc(array, wanted * item_bytes);
+    void *made = wj_scratch_resize(&e->scratch, array, count * item_bytes, wanted * item_bytes);
     if (made == NULL) {
         e->failed = true;
         return array;
@@ -35,8 +35,7 @@ void wj_begin_emitter(stencil_emitter *e)
 
 bool wj_make_room(stencil_emitter *e, size_t size_bytes)
 {
-    size_t usual_bytes = e->room == 0 ? USUAL_BYTES_A_WORD * (size_t)e->body->word_count : 0;
-    e->code = grown(e, e->code, e->count, &e->room, size_bytes + CODE_ROOM_BYTES + usual_bytes, 1);
+    e->code = grown(e, e->code, e->count, &e->room, size_bytes + CODE_ROOM_BYTES, 1);
     e->failed = e->failed || e->count > MOST_SMALL_BYTES + MOST_BYTES_A_WORD * (size_t)e->body->word_count;
     return !e->failed;
 }

@@ -2,6 +2,7 @@
 #ifndef WJ_STENCIL_EMIT_H
 #define WJ_STENCIL_EMIT_H
 
+#include "scratch.h"
 #include "stencil.h"
 #include "wj_tiering.h"
 
@@ -39,6 +40,7 @@ enum { MOST_PLACES = 4 }; /* of a row's result and operands */
 enum { STENCIL_CANDIDATES = 12, MOST_CONSTANTS = 8 };
 enum { MOST_ALIASES = 8 };
 enum { MOST_CHECKS = 4, COUNTED_MEMORIES = 4 };
+enum { FIRST_USES_BYTES = 2048, FIRST_REGIONS = 4 };
 enum { TARGET_MARK = 0x8000 }; /* of a word that something jumps to */
 /* Targets of jumps are words, or stubs. */
 #define STUB_TARGET UINT32_C(0x80000000)
@@ -129,6 +131,10 @@ typedef struct {
     uint32_t saved_mask;                   /* of the registers that calls leave alone: those that are used */
     int32_t slots_at;                      /* where the first slot is, from the register of the frame */
     uint64_t random;
+    wj_scratch scratch;                    /* the arrays that are pointed to, as far as they do not grow */
+    uint32_t *ends;                        /* by word that is jumped back to: the last from where, or 0 */
+    uint32_t *latest;                      /* by slot, for stencil_registers.c */
+    uint32_t *narrow_blocks;               /* by slot, for stencil_narrow.c */
     uint32_t held[STENCIL_REGISTERS];      /* what is in each register now, as in stencil_region */
     uint32_t occupied;                     /* a bit for each that something is in */
     uint32_t stored;                       /* a bit for each that is an operand, and in the frame too */
@@ -342,8 +348,8 @@ WJ_INTERNAL void wj_write_frame(stencil_emitter *e);
 
 /* Finds the regions, and what is in which register in each. False: no memory, or something that there are no stencils of. */
 WJ_INTERNAL bool wj_choose_registers(stencil_emitter *e);
-/* Finds the locals that are always narrow. False: no memory. (stencil_narrow.c) */
-WJ_INTERNAL bool wj_find_narrow(stencil_emitter *e);
+/* Finds the locals that are always narrow. (stencil_narrow.c) */
+WJ_INTERNAL void wj_find_narrow(stencil_emitter *e);
 /* For tests: 31 bits of a sequence that is the same each time. */
 WJ_INTERNAL uint32_t wj_random(stencil_emitter *e);
 

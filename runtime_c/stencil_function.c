@@ -73,9 +73,10 @@ static void emit_rest(stencil_emitter *e)
 static const wj_native *translate(stencil_emitter *e, wj_interpreter *interpreter)
 {
     wj_find_vector_parameters(e);
-    if (!wj_choose_registers(e) || !wj_find_narrow(e)) {
+    if (!wj_choose_registers(e)) {
         return NULL;
     }
+    wj_find_narrow(e);
     e->uses_memory = e->uses_memory && interpreter->plan.has_memory != 0;
     wj_set_region(e, 0);
     wj_emit_prologue(e);
@@ -90,32 +91,83 @@ static const wj_native *translate(stencil_emitter *e, wj_interpreter *interprete
     return native;
 }
 
+/* What arrays of a translation have room for at first. Those that grow: about what programs need. */
+typedef struct {
+    size_t slots, locals, words, code_bytes, sites_bytes, jumps, stubs;
+} usual_sizes;
+
+static usual_sizes sizes_of(const wj_interpreted *function, const wj_body_words *body)
+{
+    enum { CODE_BYTES_A_WORD = 4, MORE_CODE_BYTES = 512, WORDS_A_SITE_BYTE = 2, WORDS_A_JUMP = 16, WORDS_A_STUB = 32, MORE = 16 };
+    size_t words = (size_t)body->word_count + 1;
+    return (usual_sizes){
+        .slots = (size_t)function->slot_count + 2,
+        .locals = (size_t)function->local_count + 2,
+        .words = words,
+        .code_bytes = CODE_BYTES_A_WORD * words + MORE_CODE_BYTES,
+        .sites_bytes = words / WORDS_A_SITE_BYTE + MORE,
+        .jumps = words / WORDS_A_JUMP + MORE,
+        .stubs = words / WORDS_A_STUB + MORE,
+    };
+}
+
+/* All arrays, in one block. False: there is no memory. */
+static bool begin_arrays(stencil_emitter *e)
+{
+    const size_t rounding_bytes = (size_t)16 * WJ_SCRATCH_ALIGNMENT; /* as many arrays, at the most */
+    usual_sizes of = sizes_of(e->function, e->body);
+    size_t zeroed_bytes = of.slots * (sizeof *e->registers + sizeof *e->latest + sizeof *e->narrow_blocks) +
+                          of.locals * (sizeof *e->is_float + sizeof *e->is_narrow + sizeof *e->is_vector) +
+                          of.words * (sizeof *e->ends + sizeof *e->marks) + rounding_bytes;
+    size_t size_bytes = zeroed_bytes + of.words * sizeof *e->places + FIRST_USES_BYTES + FIRST_REGIONS * sizeof *e->regions +
+                        of.code_bytes + of.sites_bytes + of.jumps * sizeof *e->jumps + of.stubs * sizeof *e->stubs;
+    if (!wj_scratch_begin(&e->scratch, zeroed_bytes, size_bytes)) {
+        return false;
+    }
+    wj_scratch *from = &e->scratch;
+    e->latest = wj_scratch_take(from, of.slots * sizeof *e->latest);
+    e->narrow_blocks = wj_scratch_take(from, of.slots * sizeof *e->narrow_blocks);
+    e->ends = wj_scratch_take(from, of.words * sizeof *e->ends);
+    e->marks = wj_scratch_take(from, of.words * sizeof *e->marks);
+    e->registers = wj_scratch_take(from, of.slots * sizeof *e->registers);
+    e->is_float = wj_scratch_take(from, of.locals * sizeof *e->is_float);
+    e->is_narrow = wj_scratch_take(from, of.locals * sizeof *e->is_narrow);
+    e->is_vector = wj_scratch_take(from, of.locals * sizeof *e->is_vector);
+    e->places = wj_scratch_take(from, of.words * sizeof *e->places);
+    e->regions = wj_scratch_take(from, FIRST_REGIONS * sizeof *e->regions);
+    e->code = wj_scratch_take(from, of.code_bytes);
+    e->sites = wj_scratch_take(from, of.sites_bytes);
+    e->jumps = wj_scratch_take(from, of.jumps * sizeof *e->jumps);
+    e->stubs = wj_scratch_take(from, of.stubs * sizeof *e->stubs);
+    e->region_room = FIRST_REGIONS;
+    e->room = of.code_bytes;
+    e->sites_room = of.sites_bytes;
+    e->jump_room = of.jumps;
+    e->stub_room = of.stubs;
+    return e->latest != NULL && e->narrow_blocks != NULL && e->ends != NULL && e->marks != NULL && e->registers != NULL &&
+           e->is_float != NULL && e->is_narrow != NULL && e->is_vector != NULL && e->places != NULL && e->regions != NULL &&
+           e->code != NULL && e->sites != NULL && e->jumps != NULL && e->stubs != NULL;
+}
+
+static void end_arrays(stencil_emitter *e)
+{
+    void *const all[] = {e->latest,    e->narrow_blocks, e->ends,    e->marks, e->registers, e->is_float, e->is_narrow,
+                         e->is_vector, e->places,        e->regions, e->code,  e->sites,     e->jumps,    e->stubs};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        wj_scratch_free(&e->scratch, all[i]);
+    }
+    wj_scratch_end(&e->scratch);
+    free(e->pooled);
+}
+
 /* Native code, or WJ_NO_NATIVE; NULL if something is to interrupt this thread, or the system gives no memory for now. */
 static const wj_native *make_of(wj_interpreter *interpreter, const wj_interpreted *function, const wj_body_words *body)
 {
     stencil_emitter e = {.of = interpreter, .function = function, .body = body, .signature = function->signature};
     e.scratch_slot = function->slot_count;
-    e.registers = calloc(function->slot_count + 2, sizeof *e.registers);
-    e.is_float = calloc(function->local_count + 1, sizeof *e.is_float);
-    e.is_narrow = calloc(function->local_count + 1, sizeof *e.is_narrow);
-    e.is_vector = calloc(function->local_count + 2, sizeof *e.is_vector);
-    e.places = calloc(body->word_count + 1, sizeof *e.places);
-    e.marks = calloc(body->word_count + 1, sizeof *e.marks);
     wj_begin_emitter(&e);
-    bool has_room = e.registers != NULL && e.is_float != NULL && e.is_narrow != NULL && e.is_vector != NULL && e.places != NULL && e.marks != NULL;
-    const wj_native *native = has_room ? translate(&e, interpreter) : NULL;
-    free(e.registers);
-    free(e.is_float);
-    free(e.is_narrow);
-    free(e.is_vector);
-    free(e.pooled);
-    free(e.places);
-    free(e.marks);
-    free(e.regions);
-    free(e.code);
-    free(e.sites);
-    free(e.jumps);
-    free(e.stubs);
+    const wj_native *native = begin_arrays(&e) ? translate(&e, interpreter) : NULL;
+    end_arrays(&e);
     return native == NULL && !e.is_interrupted && !e.is_refused ? WJ_NO_NATIVE : native;
 }
 

@@ -5,7 +5,6 @@
  * here lets a function reach what the host has above its memory: whatever is not known to be narrow is not. */
 #include "stencil_translate.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #ifdef WJ_HAS_STENCILS
@@ -96,14 +95,10 @@ static void look_at(narrowness *n, const stencil_instruction *found, const uint3
     }
 }
 
-bool wj_find_narrow(stencil_emitter *e)
+void wj_find_narrow(stencil_emitter *e)
 {
     const wj_body_words *f = e->body;
-    narrowness n = {.e = e, .block = 1, .changed = true};
-    n.blocks = calloc(e->function->slot_count + 1, sizeof *n.blocks);
-    if (n.blocks == NULL) {
-        return false;
-    }
+    narrowness n = {.e = e, .blocks = e->narrow_blocks, .block = 1, .changed = true};
     memset(e->is_narrow, NARROW, e->function->local_count);
     for (uint32_t i = 0, slot = 0; i < e->signature->param_count; i++) {
         e->is_narrow[slot] = e->signature->places[i].letter == 'i';
@@ -122,8 +117,6 @@ bool wj_find_narrow(stencil_emitter *e)
     if (n.changed) {
         memset(e->is_narrow, 0, e->function->local_count);
     }
-    free(n.blocks);
-    return true;
 }
 /* NOLINTEND(clang-analyzer-core.*, clang-analyzer-security.ArrayBound) */
 #endif

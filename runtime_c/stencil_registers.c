@@ -7,7 +7,6 @@
  * of locals does. */
 #include "stencil_translate.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #ifdef WJ_HAS_STENCILS
@@ -48,15 +47,14 @@ static uint32_t sum_of(uint32_t a, uint32_t b)
 enum { INTEGER, FLOAT, EITHER };
 
 /* The first is of no region: slots that nothing was done with have it, and all, if there is no memory. */
-static bool begin_uses(allocator *a, uint32_t slots)
+static bool begin_uses(allocator *a)
 {
-    enum { FIRST_USES = 64 };
-    a->latest = calloc(slots, sizeof *a->latest);
-    a->uses = malloc(FIRST_USES * sizeof *a->uses);
-    if (a->latest == NULL || a->uses == NULL) {
+    a->latest = a->e->latest;
+    a->uses = wj_scratch_take(&a->e->scratch, FIRST_USES_BYTES);
+    if (a->uses == NULL) {
         return false;
     }
-    a->room = FIRST_USES;
+    a->room = FIRST_USES_BYTES / sizeof *a->uses;
     a->uses[0] = (use){.region = UINT32_MAX, .next = NO_USE};
     a->count = 1;
     return true;
@@ -67,7 +65,7 @@ static uint32_t begin_use(allocator *a, uint32_t region, uint32_t slot)
 {
     if (a->count == a->room) {
         size_t room = 2 * a->room + 64;
-        use *grown = realloc(a->uses, room * sizeof *grown);
+        use *grown = wj_scratch_resize(&a->e->scratch, a->uses, a->count * sizeof *grown, room * sizeof *grown);
         if (grown == NULL) {
             a->e->failed = true;
             return 0;
@@ -139,7 +137,7 @@ static uint32_t add_region(stencil_emitter *e, uint32_t parent, uint32_t end)
 {
     if (e->region_count == e->region_room) {
         uint32_t room = 2 * e->region_room + 8;
-        stencil_region *grown = realloc(e->regions, room * sizeof *grown);
+        stencil_region *grown = wj_scratch_resize(&e->scratch, e->regions, e->region_count * sizeof *grown, room * sizeof *grown);
         if (grown == NULL) {
             e->failed = true;
             return parent;
@@ -466,15 +464,13 @@ uint32_t wj_random(stencil_emitter *e)
 
 bool wj_choose_registers(stencil_emitter *e)
 {
-    uint32_t words = e->body->word_count;
-    uint32_t slots = e->function->slot_count + 1;
-    uint32_t *ends = calloc(words, sizeof *ends);
+    uint32_t *ends = e->ends;
     allocator a = {.e = e};
     bool done = false;
-    if (ends == NULL || !begin_uses(&a, slots) || !find_targets(e, ends)) {
+    if (!begin_uses(&a) || !find_targets(e, ends)) {
         goto end;
     }
-    (void)add_region(e, 0, words);
+    (void)add_region(e, 0, e->body->word_count);
     if (e->failed) {
         goto end;
     }
@@ -498,9 +494,7 @@ bool wj_choose_registers(stencil_emitter *e)
     }
     done = !e->failed;
 end:
-    free(ends);
-    free(a.latest);
-    free(a.uses);
+    wj_scratch_free(&e->scratch, a.uses);
     return done;
 }
 /* NOLINTEND(clang-analyzer-core.*, clang-analyzer-security.ArrayBound) */
