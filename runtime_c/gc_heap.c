@@ -1,4 +1,4 @@
-/* The heap of garbage collected objects: making it, types, and room for objects. See wj_gc.h. */
+/* The heap of garbage collected objects: making it, and room for objects. See wj_gc.h. */
 #include "wj_gc.h"
 
 #include "address_space.h"
@@ -7,7 +7,6 @@
 #include <string.h>
 
 #define GUARD_BYTES (UINT64_C(1) << 16) /* behind the heap: what is read at an offset that is none stays within */
-#define FIRST_TYPES 64u
 #define SMALL_BYTES (UINT64_C(2) << 20) /* heaps up to here take ordinary pages; what comes behind, huge ones */
 
 /* For tests: every allocation collects, in heaps that are made from then on. */
@@ -81,7 +80,7 @@ int wj_gc_heap_make(wj_store *store)
     if (heap == NULL) {
         return ENOMEM;
     }
-    heap->types = calloc(FIRST_TYPES, sizeof *heap->types);
+    heap->types = calloc(WJ_GC_FIRST_TYPES, sizeof *heap->types);
     heap->base = map_heap();
     heap->blocks = map_zeros(WJ_GC_MOST_BLOCKS * sizeof *heap->blocks);
     heap->starts = map_zeros(starts_bytes());
@@ -90,7 +89,7 @@ int wj_gc_heap_make(wj_store *store)
         free_heap(heap);
         return ENOMEM;
     }
-    heap->types_length = FIRST_TYPES;
+    heap->types_length = WJ_GC_FIRST_TYPES;
     heap->descriptors_end = WJ_GC_NULL_BYTES;
     heap->collect_at_bytes = WJ_GC_LEAST_GIVEN_BYTES;
     heap->is_stressed = stresses_heaps;
@@ -117,77 +116,6 @@ void wj_store_set_gc_limit(wj_store *store, uint64_t most_bytes)
 void wj_gc_stress(int is_stressed)
 {
     stresses_heaps = is_stressed != 0;
-}
-
-/* ---- types ---- */
-
-static wj_gc_known_type *place_of(const wj_gc_heap *heap, uint32_t type_id)
-{
-    uint32_t mask = heap->types_length - 1;
-    uint32_t at = type_id * UINT32_C(0x9E3779B1) & mask;
-    while (heap->types[at].descriptor != 0 && heap->types[at].type_id != type_id) {
-        at = (at + 1) & mask;
-    }
-    return &heap->types[at];
-}
-
-static bool make_room_for_types(wj_gc_heap *heap)
-{
-    if (heap->types_count < heap->types_length / 2) {
-        return true;
-    }
-    wj_gc_known_type *old = heap->types;
-    uint32_t old_length = heap->types_length;
-    wj_gc_known_type *made = calloc(2 * (size_t)old_length, sizeof *made);
-    if (made == NULL) {
-        return false;
-    }
-    heap->types = made;
-    heap->types_length = 2 * old_length;
-    for (uint32_t i = 0; i < old_length; i++) {
-        if (old[i].descriptor != 0) {
-            *place_of(heap, old[i].type_id) = old[i];
-        }
-    }
-    free(old);
-    return true;
-}
-
-uint32_t wj_gc_describe(wj_store *store, const wj_gc_type *type)
-{
-    wj_gc_heap *heap = store->gc;
-    uint64_t wanted = round_up(sizeof(wj_gc_descriptor) + type->traced_count * sizeof(uint32_t), WJ_GC_OBJECT_ALIGNMENT);
-    if (!make_room_for_types(heap)) {
-        return 0;
-    }
-    wj_gc_known_type *known = place_of(heap, type->type_id);
-    if (known->descriptor != 0) {
-        return known->descriptor;
-    }
-    if (wanted > WJ_GC_OBJECTS_START - heap->descriptors_end) {
-        return 0;
-    }
-    wj_gc_descriptor *made = (wj_gc_descriptor *)(void *)(heap->base + heap->descriptors_end);
-    made->type_id = type->type_id;
-    made->kind = type->kind;
-    made->size_bytes = type->size_bytes;
-    made->references = type->traced_count;
-    if (type->supertype != 0) {
-        const wj_gc_descriptor *above = (const wj_gc_descriptor *)(const void *)(heap->base + type->supertype);
-        made->depth = above->depth + 1;
-        memcpy(made->display, above->display, made->depth * sizeof made->display[0]);
-    }
-    made->display[made->depth] = heap->descriptors_end;
-    for (uint32_t i = 0; i < type->traced_count; i++) {
-        made->traced[i] = type->traced[i];
-        if ((type->traced[i] & ((1u << WJ_GC_TRACED_SHIFT) - 1)) == WJ_GC_TRACED_EXNREF) {
-            store->keeps_exceptions = true; /* nobody looks for those that objects refer to */
-        }
-    }
-    *known = (wj_gc_known_type){type->type_id, heap->descriptors_end};
-    heap->types_count++;
-    heap->descriptors_end += (uint32_t)wanted;
-    return known->descriptor;
 }
 
 /* ---- room ---- */

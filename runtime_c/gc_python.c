@@ -34,14 +34,21 @@ bool wj_gc_knows_thread(void)
     return wj_this_thread.stack_high != 0 || wj_thread_prepare(&wj_this_thread);
 }
 
+int wj_gc_make_heap(wj_store *store)
+{
+    PyGILState_STATE state = PyGILState_Ensure();
+    int number = store->closed ? 0 : wj_gc_heap_make(store);
+    PyGILState_Release(state);
+    return number;
+}
+
 uint32_t wj_gc_describe_type(wj_store *store, uint32_t type_id, uint32_t kind, uint32_t size_bytes, uint32_t supertype,
                              const uint32_t *traced, uint32_t traced_count)
 {
     PyGILState_STATE state = PyGILState_Ensure();
     bool is_claimed = false;
     uint32_t found = 0;
-    bool is_made = store->closed || store->gc != NULL || wj_gc_heap_make(store) == 0;
-    if (is_made && enter_heap(store, &is_claimed)) {
+    if (enter_heap(store, &is_claimed)) {
         const wj_gc_type type = {type_id, kind, supertype, size_bytes, traced_count, traced};
         found = wj_gc_describe(store, &type);
         leave_heap(store, is_claimed);

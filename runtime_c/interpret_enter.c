@@ -1,4 +1,4 @@
-/* Enters the interpreter: from code that calls a function which is interpreted, and for constant functions. */
+/* Enters the interpreter, from code that calls a function which is interpreted. */
 #include "interpret_run.h"
 
 #include <string.h>
@@ -129,74 +129,4 @@ uint64_t ABANDONED wj_interpret(uint32_t position, wj_frame *frame)
     }
     end_of(store, entry, activation);
     return 0;
-}
-
-/* ---- constant functions ---- */
-
-/* The value of the one at a position; false: no memory. */
-static bool ABANDONED compute(const wj_constants *of, uint32_t position, uint64_t *value)
-{
-    const wj_thread *thread = &wj_this_thread;
-    wj_entry *entry = thread->entry;
-    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
-    context c = {.interpreter = of->interpreter, .vmctx = of->context, .native_top = here};
-    c.functions = ((const wj_vmcontext *)of->context)->functions;
-    wj_store *store = store_of(&c);
-    wj_interpreted *function = wj_interpreted_at(c.interpreter, position);
-    if (function == WJ_REFUSED_FUNCTION || !wj_make_words(c.interpreter, function) ||
-        (UNLIKELY(store->interpreter_stack == NULL) && !wj_interpreter_stack_make(store))) {
-        return false;
-    }
-    bool is_known = here >= thread->stack_low && here < thread->stack_high;
-    uintptr_t end = is_known ? thread->stack_low + thread->stack_headroom_bytes : store->stack_limit;
-    c.native_end = is_known ? end : 0;
-    wj_activation *activation = begin(store, entry, function, c.vmctx, here, end);
-    wj_run_interpreted(&c, store, entry, activation);
-    *value = activation->slots[0];
-    end_of(store, entry, activation);
-    return true;
-}
-
-void ABANDONED wj_constants_run(wj_constants *constants)
-{
-    uint8_t *context = constants->context;
-    for (; constants->done < constants->count && constants->failed == 0; constants->done++) {
-        const wj_constant *step = &constants->steps[constants->done];
-        const void *from = context + step->from;
-        uint64_t value[2] = {0, 0};
-        switch (step->kind) {
-        case WJ_CONSTANT_WORD:
-            memcpy(value, from, sizeof value[0]);
-            break;
-        case WJ_CONSTANT_WIDE:
-            memcpy(value, from, sizeof value);
-            break;
-        case WJ_CONSTANT_IMPORTED_WORD:
-            memcpy(value, *(const void *const *)from, sizeof value[0]);
-            break;
-        case WJ_CONSTANT_IMPORTED_WIDE:
-            memcpy(value, *(const void *const *)from, sizeof value);
-            break;
-        case WJ_CONSTANT_ADDRESS:
-            value[0] = (uint64_t)(uintptr_t)from;
-            break;
-        default: /* WJ_CONSTANT_COMPUTED: of the function at a position */
-            if (constants->objects != NULL) {
-                wj_gc_constant(constants->objects, context, step->from - constants->first_constant, value);
-            } else {
-                constants->failed = !compute(constants, step->from, value);
-            }
-            constants->results[step->from - constants->first_constant] = value[0];
-            wj_resume(&wj_this_thread, __builtin_frame_address(0));
-            break;
-        }
-        if (step->to != 0) {
-            memcpy(context + step->to, value, sizeof value);
-        }
-    }
-}
-
-uint64_t wj_constants_code(void)
-{
-    return (uint64_t)(uintptr_t)wj_constants_run;
 }

@@ -54,13 +54,13 @@ static void make_newest(translator *t)
 }
 
 /* The parameters, and the declarations of locals, which are read if there are some. */
-void wj_read_locals(translator *t, bool declares)
+void wj_read_locals(translator *t)
 {
     uint32_t count = t->signature->param_count;
     for (uint32_t i = 0; i < count; i++) {
         add_locals(t, i, 1, t->signature->places[i].letter == WJ_LETTER_V128);
     }
-    uint32_t groups = declares ? read_index(t) : 0;
+    uint32_t groups = read_index(t);
     for (uint32_t i = 0; i < groups; i++) {
         uint32_t more = read_index(t);
         add_locals(t, count, more, read_value_type(t) == WJ_TYPE_V128);

@@ -253,7 +253,7 @@ static wj_body_words *translate(const wj_interpreter *interpreter, uint32_t posi
     t.signature = signature;
     t.live = true;
     t.last = NO_WORD;
-    wj_read_locals(&t, position < plan->first_constant);
+    wj_read_locals(&t);
     make_room(&t);
     if (!t.failed) {
         wj_push_frame(&t, BODY, 0, signature->result_slots)->type = signature;

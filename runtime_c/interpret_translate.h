@@ -38,7 +38,7 @@ static inline uint32_t access_words(const translator *t, uint32_t memory)
 /* ---- interpret_function.c ---- */
 
 /* The parameters, and the declarations of locals, which are read if there are some. */
-WJ_INTERNAL void wj_read_locals(translator *t, bool declares);
+WJ_INTERNAL void wj_read_locals(translator *t);
 /* Copies of what was made, which the translator's go with: the words; what has them, or NULL, and they are freed. */
 WJ_INTERNAL wj_body_words *wj_finish_words(const translator *t);
 WJ_INTERNAL wj_interpreted *wj_finish(const translator *t, wj_body_words *words, uint32_t function_index, uint32_t instruction_count);

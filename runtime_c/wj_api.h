@@ -297,7 +297,6 @@ typedef struct {
     const uint8_t *global_types;       /* value types, imports first */
     const uint32_t *func_ref_offsets;  /* by function index: of its func-ref, or of an import's address of one */
     uint32_t function_count;           /* in the function table */
-    uint32_t first_constant;           /* from this position on they are constant functions: bodies without locals */
     uint32_t imported_function_count, imported_global_count;
     uint32_t imported_functions_offset, imported_globals_offset, globals_offset, memories_offset, tables_offset;
     const uint8_t *memory_kinds;       /* by memory: 1: addresses of 64 bits, 2: accesses are compared with the size */
@@ -352,29 +351,23 @@ typedef struct {
     uint32_t first_traced, traced_count;
     uint32_t first_field, field_count;
 } wj_gc_layout;
-/* What is the same for all instances of a module. The rest is for its constant functions, whose code begins with an
- * offset each; `stack` has room for the operands of one. */
+/* Those of a module, the same for all of its instances. */
 typedef struct {
-    const uint32_t *type_ids;
+    uint32_t count;
+    const uint32_t *ids;
     const wj_gc_layout *layouts;
-    const uint32_t *traced;       /* abi.GC_TRACED_... */
-    const uint32_t (*fields)[2];  /* offset and size, in bytes */
-    uint32_t type_count;
-    uint32_t imported_global_count, globals_offset, imported_globals_offset;
-    const uint8_t *global_bytes;  /* of their values */
-    uint32_t imported_function_count;
-    const uint32_t *func_ref_offsets; /* by function; of an import, of its address */
-    const uint8_t *code;
-    const uint32_t *starts;
-    uint64_t *stack;
-} wj_gc_module;
+    const uint32_t *traced;      /* abi.GC_TRACED_... */
+    const uint32_t (*fields)[2]; /* offset and size, in bytes */
+} wj_gc_types;
 /* The kind of the object that a reference is to, and its type's id. */
 uint32_t wj_gc_type_of(const wj_store *store, uint64_t word, uint32_t *type_id);
 /* Whether the type with an id is the other one, or was declared to be below it. */
 int wj_type_matches_id(uint32_t found, uint32_t wanted);
-/* Makes the heap of the store, and gives an instance the descriptors of its types. 0 or an errno value. */
-int wj_gc_describe_types(wj_store *store, void *context, const wj_gc_module *module);
-/* For objects that Python makes: the descriptor of a type that the store's keepalive holds, and a new object of zeros, with
+/* Makes the heap of a store, if it has none. 0 or an errno value. */
+int wj_gc_make_heap(wj_store *store);
+/* Gives an instance the descriptors of its types, in a store that has a heap. 0 or an errno value. */
+int wj_gc_describe_types(wj_store *store, void *context, const wj_gc_types *types);
+/* For objects that Python makes: the descriptor of a type that the store's keepalive holds (there is a heap), and a new object of zeros, with
  * references held. 0: there is no room, or another thread runs the store, or it is closed, or a signal is being handled. */
 uint32_t wj_gc_describe_type(wj_store *store, uint32_t type_id, uint32_t kind, uint32_t size_bytes, uint32_t supertype,
                              const uint32_t *traced, uint32_t traced_count);
@@ -391,22 +384,29 @@ void wj_gc_statistics(const wj_store *store, wj_gc_figures *figures);
  * it is, or 0. */
 void wj_gc_stress(int is_stressed);
 uint32_t wj_gc_verify(const wj_store *store);
-void wj_gc_constant(const wj_gc_module *module, void *context, uint32_t position, uint64_t *value);
 
 /* ---- what takes evaluation when an instance is made (wasmjit/runtime/constant_code.py) ---- */
 /* A value, of a kind of abi.py (CONSTANT_...), and the offset in the instance context of the global that gets it; 0: none. */
 typedef struct {
     uint32_t kind, from, to;
 } wj_constant;
+/* The constant functions of a module, for all of its instances. */
 typedef struct {
-    wj_interpreter *interpreter;  /* NULL: no value is COMPUTED */
+    const wj_gc_types *types;     /* NULL: of functions only */
+    const uint8_t *bodies;        /* one behind the other, of instructions only, */
+    const uint32_t *starts;       /* which begin there */
+    const uint8_t *global_bytes;  /* of the values of globals, imports first */
+    uint32_t imported_global_count, globals_offset, imported_globals_offset;
+    uint32_t imported_function_count;
+    const uint32_t *func_ref_offsets; /* by function; of an import, of its address */
+} wj_constant_code;
+typedef struct {
+    const wj_constant_code *code; /* NULL: no value is COMPUTED */
     void *context;
     const wj_constant *steps;
     uint64_t count, done; /* in order */
-    uint64_t *results;    /* of the constant functions, of which none gives a vector, from the interpreter's `first_constant` on */
-    uint64_t failed;      /* 1: no memory */
-    const wj_gc_module *objects; /* not NULL: of a module whose constant functions make objects */
-    uint32_t first_constant;     /* position of the first of them; the interpreter's, where there is one */
+    uint64_t *results;    /* of the constant functions, of which none gives a vector */
+    uint64_t *stack;      /* with room for the operands of one, 16 bytes each */
 } wj_constants;
 void wj_constants_run(wj_constants *constants);
 /* As code of a function without parameters and results, whose context is a wj_constants: so it has to be called if a value is

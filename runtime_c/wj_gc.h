@@ -24,6 +24,7 @@
 #define WJ_GC_BLOCK_WORDS (WJ_GC_BLOCK_BYTES / WJ_GC_OBJECT_ALIGNMENT / 64) /* of a bit for each place of an object */
 #define WJ_GC_MOST_BLOCKS ((WJ_GC_OBJECTS_END - WJ_GC_OBJECTS_START) / WJ_GC_BLOCK_BYTES)
 #define WJ_GC_LARGE_BYTES UINT32_C(0x2000)
+#define WJ_GC_FIRST_TYPES 64u /* that there is room for at first */
 #define WJ_GC_LEAST_GIVEN_BYTES (UINT64_C(4) << 20) /* between collections */
 
 typedef struct {
@@ -173,8 +174,6 @@ extern WJ_INTERNAL _Thread_local wj_gc_holder *wj_gc_holders __attribute__((tls_
 
 /* Makes the heap, if there is none. 0 or an errno value. */
 WJ_INTERNAL int wj_gc_heap_make(wj_store *store);
-/* The descriptor of a type, always the same for one; 0: there is no memory. */
-WJ_INTERNAL uint32_t wj_gc_describe(wj_store *store, const wj_gc_type *type);
 WJ_INTERNAL void wj_gc_heap_free(wj_store *store);
 /* An object of zeros with its head; 0 if there is no room for it. Not on a thread that has references where no collection
  * looks: see wj_gc_collect. */
@@ -185,6 +184,11 @@ WJ_INTERNAL void wj_gc_clean(wj_store *store);
 /* Around what runs while code stands anywhere, perhaps in the middle of an allocation: that goes on with its own hole. */
 WJ_INTERNAL wj_gc_hole wj_gc_set_aside(wj_store *store);
 WJ_INTERNAL void wj_gc_put_back(wj_store *store, wj_gc_hole hole);
+
+/* ---- gc_types.c ---- */
+
+/* The descriptor of a type, always the same for one; 0: there is no memory. */
+WJ_INTERNAL uint32_t wj_gc_describe(wj_store *store, const wj_gc_type *type);
 
 /* ---- gc_collect.c ---- */
 

@@ -298,3 +298,29 @@ def test_constant_expressions_make_objects_where_garbage_was() -> None:
     with pytest.raises(Trap) as raised:
         Instance(store, module, [])
     assert raised.value.trap_code == TrapCode.ALLOCATION_TOO_LARGE
+
+
+def test_a_long_fill_in_a_constant_expression_is_interrupted() -> None:
+    """It went on to the end of the array, for minutes."""
+    text = "(module (type $bytes (array i8)) (global (ref $bytes) (array.new $bytes (i32.const 5) (i32.const {}))))"
+    store = Store(timeout=0.01)
+    module = Module(store.engine, text.format(1 << 30))
+    with pytest.raises(Trap) as raised:
+        Instance(store, module, [])
+    assert raised.value.trap_code == TrapCode.INTERRUPT
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 3, 1000, 1 << 20])
+def test_arrays_of_constant_expressions_are_filled(length: int) -> None:
+    store = Store()
+    for storage, value, expected in (
+        ("i8", "(i32.const 0x1fe)", 254), ("i16", "(i32.const -2)", 65534), ("f64", "(f64.const 1.5)", 1.5),
+        ("v128", "(v128.const i64x2 3 4)", (3).to_bytes(8, "little") + (4).to_bytes(8, "little")),
+    ):  # fmt: skip
+        text = f"""(module (type $array (array {storage})) (global (export "g") (ref $array)
+          (array.new $array {value} (i32.const {length}))))"""
+        found = Instance(store, Module(store.engine, text), []).exports(store)["g"].value(store)
+        assert found.len(store) == length
+        for at in {0, 1, length // 3, length - 2, length - 1}:
+            if 0 <= at < length:
+                assert found.get(store, at) == expected

@@ -1,4 +1,5 @@
 """What takes evaluation when an instance is made: globals that begin with no plain constant, and constant functions.
+C does it (runtime_c/constants.c), in every tier.
 
 All of it is done at once, in the order of the module. What comes behind the globals reads immutable ones only, which
 have their values then: nobody can tell that a table's initial value or a segment's offset was computed early.
@@ -6,6 +7,7 @@ have their values then: nobody can tell that a table's initial value or a segmen
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,7 +17,6 @@ from ..wasm import types as wt
 from ..wasm.const_expr import CALL, GLOBAL_GET
 from ..wasm.module import Module
 from .func_item import FuncItem
-from .interpreter import ConstantInterpreter
 from .native import ffi, lib
 from .native_store import NativeStore
 from .object_types import ObjectTypes
@@ -39,33 +40,55 @@ class ConstantCode:
         dynamic_globals: Sequence[int],
         objects: ObjectTypes | None,
     ) -> None:
-        """`dynamic_globals`: positions, among the defined globals, of those without a constant value. With `objects`,
-        that evaluates the constant functions.
+        """`dynamic_globals`: positions, among the defined globals, of those without a constant value. `objects`: the
+        types of those that constant functions may make.
 
-        Raises MemoryError, and ArtifactError for what no module has.
+        Raises ArtifactError for what no module has.
         """
         self._module = module
         self._layout = layout
         self._func_ref_offsets = func_ref_offsets
-        first, count = len(module.functions), len(module.constant_functions)
-        self._functions = range(first, first + count)
+        self._kept: list[Any] = [objects]
+        functions = module.constant_functions
+        first = len(module.functions)
+        self._functions = range(first, first + len(functions))
         try:
             steps = [self._global_step(position) for position in dynamic_globals]
         except (LookupError, ValueError) as error:
             raise ArtifactError(f"the artifact's globals are damaged ({error})") from None
         done = {step[1] for step in steps if step[0] == abi.CONSTANT_COMPUTED}
-        behind_imports = first - module.num_imported_functions
-        rest = [position for position in range(behind_imports, behind_imports + count) if position not in done]
-        steps += [(abi.CONSTANT_COMPUTED, position, 0) for position in rest]
-        self._steps = ffi.new("wj_constant[]", steps)
-        self._objects = objects
-        self._interpreter = None
-        if count and objects is None:
-            self._interpreter = ConstantInterpreter(module, layout, func_ref_offsets)
-        self._job = ffi.new("wj_constants *", {"steps": self._steps, "count": len(steps)})  # but for the instance
-        self._job.first_constant = behind_imports
-        if self._interpreter is not None:
-            self._job.interpreter = ffi.cast("wj_interpreter *", self._interpreter.address)
+        steps += [(abi.CONSTANT_COMPUTED, at, 0) for at in range(len(functions)) if at not in done]
+        self._most_operands = max([function.end - function.start for function in functions], default=0)
+        job = {"steps": self._new("wj_constant[]", steps), "count": len(steps)}
+        if functions:
+            job["code"] = self._code(objects)
+        self._job = ffi.new("wj_constants *", job)  # but for the instance
+
+    def _new(self, type: str, items: Any) -> Any:
+        made = ffi.new(type, items)
+        self._kept.append(made)
+        return made
+
+    def _code(self, objects: ObjectTypes | None) -> Any:
+        module, layout = self._module, self._layout
+        imported = module.num_imported_functions
+        offsets = [layout.imported_functions + abi.POINTER_BYTES * function for function in range(imported)]
+        offsets += [self._func_ref_offsets.get(function, 0) for function in range(imported, len(module.functions))]
+        sizes = [function.end - function.start for function in module.constant_functions]
+        return self._new(
+            "wj_constant_code *",
+            {
+                "types": ffi.NULL if objects is None else objects.native,
+                "bodies": self._new("uint8_t[]", module.bytes_of_constants()),
+                "starts": self._new("uint32_t[]", list(itertools.accumulate(sizes, initial=0))),
+                "global_bytes": self._new("uint8_t[]", [_value_bytes(item.content) for item in module.globals]),
+                "imported_global_count": module.num_imported_globals,
+                "globals_offset": layout.globals,
+                "imported_globals_offset": layout.imported_globals,
+                "imported_function_count": imported,
+                "func_ref_offsets": self._new("uint32_t[]", offsets),
+            },
+        )
 
     def _global_step(self, position: int) -> tuple[int, int, int]:
         """How a global gets its value, as wj_constant."""
@@ -74,11 +97,7 @@ class ConstantCode:
         ((opcode, index),) = definition.init
         to = layout.globals + position * abi.GLOBAL_BYTES
         if opcode == CALL:
-            return (
-                abi.CONSTANT_COMPUTED,
-                self.position(index) + self._functions.start - module.num_imported_functions,
-                to,
-            )
+            return abi.CONSTANT_COMPUTED, self.position(index), to
         if opcode == GLOBAL_GET:
             is_wide = module.globals[index].content == wt.V128
             if index < module.num_imported_globals:
@@ -97,20 +116,17 @@ class ConstantCode:
         return function - self._functions.start
 
     def run(self, native: NativeStore, record: StoreRecord, context: int) -> Sequence[int]:
-        """Sets the globals of an instance; the values of the constant functions. Raises Trap, MemoryError."""
+        """Sets the globals of an instance; the values of the constant functions. Raises Trap."""
         job = ffi.new("wj_constants *", self._job[0])
         job.context = ffi.cast("void *", context)
         count = len(self._functions)
         if not count:
             lib.wj_constants_run(job)
             return ()
-        if self._objects is not None:
-            kept = self._objects.evaluator()
-            job.objects = kept[0]
         job.results = results = ffi.new("uint64_t[]", count)
+        job.stack = stack = ffi.new("uint64_t[]", 2 * self._most_operands)
         self._call(native, record, job)
-        if job.failed:
-            raise MemoryError("no memory for constant expressions")
+        del stack  # until then
         values: list[int] = ffi.unpack(results, count)
         return values
 
@@ -122,3 +138,7 @@ class ConstantCode:
         address = int(ffi.cast("uintptr_t", reference))
         enter = record.engine._trampolines.find(ENTER, _NOTHING)
         TypedFunc._make(record, FuncItem(address, _NOTHING, signature, enter), 0)()
+
+
+def _value_bytes(valtype: int) -> int:
+    return 4 if valtype in (wt.I32, wt.F32) else 16 if valtype == wt.V128 else 8

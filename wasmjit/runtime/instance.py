@@ -37,6 +37,7 @@ from .func_item import FuncItem
 from .module import LoadedModule, Module, ModuleExport
 from .native import ffi, lib
 from .native_store import NativeStore
+from .object_types import make_heap
 from .store import MAX_FUEL, Storelike, StoreRecord, address_of, allocate, record_of
 from .trap import Trap
 from .typed import TypedFunc
@@ -232,6 +233,7 @@ def prepare(record: StoreRecord, loaded: LoadedModule, imports: Sequence[Item]) 
         instance.tables.append(new_table_item(record, table_type, 0))
     context = _new_context(native, record, instance)
     if plan.objects is not None:
+        make_heap(native)
         plan.objects.describe(native, context)
         lib.wj_gc_run(native.pointer, 1)  # it is not done while references are held
     if loaded.module.tags:

@@ -6,7 +6,6 @@ microseconds, and reports functions and loops that are called or iterated often 
 
 from __future__ import annotations
 
-import itertools
 from array import array
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +17,7 @@ from ..wasm import types as wt
 from ..wasm.module import Module
 from ..weak_values import WeakMembers
 from .native import ffi, lib
-from .type_ids import ModuleTypes, signature_of
+from .type_ids import ModuleTypes
 
 
 def _vector_choice(config: Config) -> int:
@@ -32,8 +31,11 @@ def _vector_choice(config: Config) -> int:
 _IS_WIDE, _IS_CHECKED = 1, 2
 
 
-class _Interpreter:
-    """What C makes of a plan."""
+class Interpreter:
+    """Translated functions of one module, for one function table. Thread-safe.
+
+    Must live as long as anything may run in it.
+    """
 
     module: Module
     # What C's struct points to. from_buffer's object holds the bytes in place.
@@ -43,47 +45,6 @@ class _Interpreter:
     _types: array[int]
     _global_types: array[int]
     _func_ref_offsets: array[int]
-
-    def _start(self, layout: abi.VMContextLayout, fields: Mapping[str, object]) -> None:
-        """`fields`: those of the plan that are not the same for both kinds. Raises MemoryError."""
-        plan = ffi.new(
-            "wj_interpreter_plan *",
-            {
-                "wasm": ffi.cast("const uint8_t *", self._wasm),
-                "bodies": _pointer("const uint64_t *", self._bodies),
-                "function_types": _pointer("const uint32_t *", self._function_types),
-                "types": _pointer("const wj_signature *const *", self._types),
-                "global_types": _pointer("const uint8_t *", self._global_types),
-                "func_ref_offsets": _pointer("const uint32_t *", self._func_ref_offsets),
-                "imported_function_count": self.module.num_imported_functions,
-                "imported_global_count": self.module.num_imported_globals,
-                "imported_functions_offset": layout.imported_functions,
-                "imported_globals_offset": layout.imported_globals,
-                "globals_offset": layout.globals,
-                "memories_offset": layout.memories,
-                "tables_offset": layout.tables,
-                **fields,
-            },
-        )
-        native = lib.wj_interpreter_new(plan)
-        if native == ffi.NULL:
-            raise MemoryError
-        self._native = ffi.gc(native, lib.wj_interpreter_free)
-        self.address = int(ffi.cast("uintptr_t", native))
-        _live.add(self)
-
-    def find(self, pc: int) -> tuple[int, int] | None:
-        """The function of a backtrace's address, and the offset in the module; None if it is not one of its."""
-        offset = ffi.new("uint32_t *")
-        function = lib.wj_interpreter_find(self._native, pc, offset)
-        return None if function == abi.NO_FUNCTION else (function, offset[0])
-
-
-class Interpreter(_Interpreter):
-    """Translated functions of one module, for one function table. Thread-safe.
-
-    Must live as long as anything may run in it.
-    """
 
     def __init__(
         self,
@@ -134,7 +95,6 @@ class Interpreter(_Interpreter):
             layout,
             {
                 "function_count": len(module.bodies),
-                "first_constant": len(module.bodies),
                 "memory_kinds": _pointer("const uint8_t *", self._memory_kinds),
                 "table_kinds": _pointer("const uint8_t *", self._table_kinds),
                 "has_memory": bool(module.memories),
@@ -151,6 +111,41 @@ class Interpreter(_Interpreter):
                 "register_seed": thresholds.REGISTER_SEED,
             },
         )
+
+    def _start(self, layout: abi.VMContextLayout, fields: Mapping[str, object]) -> None:
+        """`fields`: of the plan, beside what C is pointed to. Raises MemoryError."""
+        plan = ffi.new(
+            "wj_interpreter_plan *",
+            {
+                "wasm": ffi.cast("const uint8_t *", self._wasm),
+                "bodies": _pointer("const uint64_t *", self._bodies),
+                "function_types": _pointer("const uint32_t *", self._function_types),
+                "types": _pointer("const wj_signature *const *", self._types),
+                "global_types": _pointer("const uint8_t *", self._global_types),
+                "func_ref_offsets": _pointer("const uint32_t *", self._func_ref_offsets),
+                "imported_function_count": self.module.num_imported_functions,
+                "imported_global_count": self.module.num_imported_globals,
+                "imported_functions_offset": layout.imported_functions,
+                "imported_globals_offset": layout.imported_globals,
+                "globals_offset": layout.globals,
+                "memories_offset": layout.memories,
+                "tables_offset": layout.tables,
+                **fields,
+            },
+        )
+        native = lib.wj_interpreter_new(plan)
+        if native == ffi.NULL:
+            raise MemoryError
+        self._native = ffi.gc(native, lib.wj_interpreter_free)
+        self.address = int(ffi.cast("uintptr_t", native))
+        _live.add(self)
+
+    def find(self, pc: int) -> tuple[int, int] | None:
+        """The function of a backtrace's address, and the offset in the module; None if it is not one of its."""
+        native = self._native
+        offset = ffi.new("uint32_t *")
+        function = lib.wj_interpreter_find(native, pc, offset)
+        return None if function == abi.NO_FUNCTION else (function, offset[0])
 
     def tell(self, position: int) -> None:
         """There is code that whoever runs a function goes on in where it asks: not at the next interval, but now."""
@@ -177,51 +172,7 @@ class Interpreter(_Interpreter):
         return {name: int(getattr(total, name)) for name, _ in ffi.typeof("wj_translated_module").fields or ()}
 
 
-class ConstantInterpreter(_Interpreter):
-    """The constant functions of one module, in any tier: `wj_constants_run` runs them. Thread-safe.
-
-    To C they stand behind the functions of the module, which it is given none of.
-    """
-
-    def __init__(self, module: Module, layout: abi.VMContextLayout, func_ref_offsets: Mapping[int, int]) -> None:
-        """Raises MemoryError, and WasmError where there are too many types."""
-        self.module = module
-        functions = module.constant_functions
-        imported, first = module.num_imported_functions, len(module.functions)
-        count = first - imported + len(functions)
-        # 0 is no offset of a body.
-        self._wasm = ffi.from_buffer(b"\0" + module.bytes_of_constants())
-        ends = list(itertools.accumulate([function.end - function.start for function in functions], initial=1))
-        self._bodies = array("Q", bytes(8 * (first - imported)))
-        self._bodies.extend(ends[:-1])
-        results = sorted({function.result for function in functions})
-        self._held_types = [signature_of(wt.FuncType((), (result,))) for result in results]
-        self._types = array("Q", [signature.address for signature in self._held_types])
-        numbers = {result: number for number, result in enumerate(results)}
-        self._function_types = array("I", bytes(4 * first))
-        self._function_types.extend([numbers[function.result] for function in functions])
-        self._global_types = array("B", [wt.basic(item.content) for item in module.globals])
-        self._func_ref_offsets = array("I", bytes(4 * first))
-        for function in range(imported):
-            self._func_ref_offsets[function] = layout.imported_functions + abi.POINTER_BYTES * function
-        for function, offset in func_ref_offsets.items():
-            self._func_ref_offsets[function] = offset
-        self._start(
-            layout,
-            {
-                "function_count": count,
-                "first_constant": first - imported,
-                "budget": (1 << 31) - 1,  # nothing is told of them
-            },
-        )
-
-    def find(self, pc: int) -> tuple[int, int] | None:
-        """As of functions; the offset is that where the expression begins."""
-        found = super().find(pc)
-        return None if found is None else (found[0], 0)
-
-
-_live: WeakMembers[_Interpreter] = WeakMembers()
+_live: WeakMembers[Interpreter] = WeakMembers()
 
 
 def lookup_interpreted(pc: int) -> tuple[Module, int, int] | None:

@@ -1,11 +1,10 @@
-"""What C knows of a module's types of objects, and of constant expressions that make some (runtime_c/gc_constants.c).
+"""What C knows of a module's types of objects (runtime_c/gc_types.c).
 
 An instance has ids of its own for them: offsets of descriptors in the heap of its store.
 """
 
 from __future__ import annotations
 
-import itertools
 import os
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,9 +23,15 @@ if os.environ.get("WASMJIT_GC_STRESS") == "1":  # for tests: every allocation co
 
 
 def has_objects(module: Module) -> bool:
-    """Whether instances need a heap, or its evaluation of constant expressions."""
-    makes_references = any(wt.is_reference(function.result) for function in module.constant_functions)
-    return makes_references or any(not isinstance(type, wt.FuncType) for type in module.types)
+    """Whether instances need a heap."""
+    return any(not isinstance(type, wt.FuncType) for type in module.types)
+
+
+def make_heap(native: NativeStore) -> None:
+    """Makes the heap of a store, if it has none. Raises WasmError if there can be none."""
+    number = lib.wj_gc_make_heap(native.pointer)
+    if number:
+        raise WasmError(f"cannot make a heap for garbage collection: {os.strerror(number)}")
 
 
 def layout_of(type: wt.StructType | wt.ArrayType) -> tuple[int, int, list[tuple[int, int]]]:
@@ -52,11 +57,9 @@ def traced_words(places: Iterable[tuple[int, int]]) -> list[int]:
 
 
 class ObjectTypes:
-    """The types of one module. Thread-safe but for `native`, which one evaluation uses at a time."""
+    """The types of one module. Thread-safe."""
 
-    def __init__(
-        self, module: Module, ids: array[int], layout: abi.VMContextLayout, func_ref_offsets: Mapping[int, int]
-    ) -> None:
+    def __init__(self, module: Module, ids: array[int]) -> None:
         """`ids`: the process-wide ones, which somebody holds."""
         self._kept: list[Any] = [ids]
         self._layouts: list[tuple[int, ...]] = []
@@ -65,29 +68,14 @@ class ObjectTypes:
         indices = {type: index for index, type in reversed(list(enumerate(module.types)))}
         for type in module.types:
             self._add(type, indices)
-        functions = module.constant_functions
-        starts = itertools.accumulate([function.end - function.start for function in functions], initial=0)
-        imported = module.num_imported_functions
-        offsets = [layout.imported_functions + abi.POINTER_BYTES * function for function in range(imported)]
-        offsets += [func_ref_offsets.get(function, 0) for function in range(imported, len(module.functions))]
-        most_operands = max([function.end - function.start for function in functions], default=0) + 1
-        self._stack_words = 2 * most_operands
         self.native = ffi.new(
-            "wj_gc_module *",
+            "wj_gc_types *",
             {
-                "type_ids": ffi.cast("uint32_t *", ids.buffer_info()[0]),
+                "count": len(module.types),
+                "ids": ffi.cast("uint32_t *", ids.buffer_info()[0]),
                 "layouts": self._new("wj_gc_layout[]", self._layouts),
                 "traced": self._new("uint32_t[]", self._traced_words),
                 "fields": self._new("uint32_t[][2]", self._fields),
-                "type_count": len(module.types),
-                "imported_global_count": module.num_imported_globals,
-                "globals_offset": layout.globals,
-                "imported_globals_offset": layout.imported_globals,
-                "global_bytes": self._new("uint8_t[]", [_value_bytes(item.content) for item in module.globals]),
-                "imported_function_count": imported,
-                "func_ref_offsets": self._new("uint32_t[]", offsets),
-                "code": self._new("uint8_t[]", module.bytes_of_constants() if functions else b""),
-                "starts": self._new("uint32_t[]", list(starts)),
             },
         )
 
@@ -111,17 +99,6 @@ class ObjectTypes:
         self._layouts.append((kind, above, size_bytes, first_traced, traced_count, first_field, field_count))
 
     def describe(self, native: NativeStore, context: Any) -> None:
-        """Gives an instance its type ids. Raises WasmError if there can be no heap, MemoryError."""
-        number = lib.wj_gc_describe_types(native.pointer, context, self.native)
-        if number:
-            raise WasmError(f"cannot make a heap for garbage collection: {os.strerror(number)}")
-
-    def evaluator(self) -> tuple[Any, Any]:
-        """A copy that one evaluation has for itself, and what is to be kept for it."""
-        made = ffi.new("wj_gc_module *", self.native[0])
-        made.stack = stack = ffi.new("uint64_t[]", self._stack_words)
-        return made, stack
-
-
-def _value_bytes(valtype: int) -> int:
-    return 4 if valtype in (wt.I32, wt.F32) else 16 if valtype == wt.V128 else 8
+        """Gives an instance its type ids, in a store that has a heap. Raises MemoryError."""
+        if lib.wj_gc_describe_types(native.pointer, context, self.native):
+            raise MemoryError("no memory for types of objects of garbage collection")

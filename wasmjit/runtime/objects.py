@@ -14,7 +14,7 @@ from .func import bits_to_python, python_to_bits
 from .native import ffi, lib
 from .native_store import NativeStore
 from .object_reference import AnyRef, classes, type_of_object
-from .object_types import layout_of, traced_words
+from .object_types import layout_of, make_heap, traced_words
 from .store import Storelike, StoreRecord, check_store, record_of
 from .type_ids import defined_type_of_id, signature_of
 from .value_types import ArrayType, StructType
@@ -96,6 +96,7 @@ def _refusal(record: StoreRecord) -> Exception:
 def _descriptor(record: StoreRecord, type: _Type) -> int:
     """The descriptor of a type in a store, whose heap is made if need be. Raises MemoryError, WasmError."""
     native = record.open()
+    make_heap(native)
     assert type.definition is not None
     above = type.definition.supertype
     supertype = 0 if above is None else _descriptor(record, above)  # type: ignore[arg-type]

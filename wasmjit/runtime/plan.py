@@ -74,7 +74,7 @@ class InstancePlan:
         dynamic_globals = _put_constant_globals(module, layout, template)
         self.objects: ObjectTypes | None = None
         if has_objects(module):
-            self.objects = ObjectTypes(module, type_ids, layout, func_ref_offsets)
+            self.objects = ObjectTypes(module, type_ids)
         self.constants: ConstantCode | None = None
         if dynamic_globals or module.constant_functions:
             self.constants = ConstantCode(module, layout, func_ref_offsets, dynamic_globals, self.objects)

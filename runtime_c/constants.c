@@ -1,58 +1,16 @@
-/* Constant expressions that make objects, and what an instance needs of its module's types. The collector does not run here:
- * who makes an instance has references in hands (wj_store.held). */
-#include "wj.h"
+/* Evaluates constant expressions when an instance is made: all that are no plain constant, in one pass.
+ *
+ * The collector does not run meanwhile: who makes an instance has references in hands (wj_store.held). */
+#include "builtins.h"
 #include "wj_gc.h"
 
-#include <errno.h>
 #include <string.h>
 
-int wj_gc_describe_types(wj_store *store, void *context, const wj_gc_module *module)
-{
-    int number = wj_gc_heap_make(store);
-    uint32_t *ids = number != 0 ? NULL : wj_store_alloc(store, module->type_count * sizeof *ids);
-    if (ids == NULL) {
-        return number != 0 ? number : ENOMEM;
-    }
-    memcpy(ids, module->type_ids, module->type_count * sizeof *ids);
-    for (uint32_t i = 0; i < module->type_count; i++) {
-        const wj_gc_layout *layout = &module->layouts[i];
-        if (layout->kind == 0) {
-            continue;
-        }
-        wj_gc_type type = {
-            .type_id = ids[i],
-            .kind = layout->kind,
-            .supertype = layout->supertype == UINT32_MAX ? 0 : ids[layout->supertype],
-            .size_bytes = layout->size_bytes,
-            .traced_count = layout->traced_count,
-            .traced = module->traced + layout->first_traced,
-        };
-        ids[i] = wj_gc_describe(store, &type);
-        if (ids[i] == 0) {
-            return ENOMEM;
-        }
-    }
-    ((wj_vmcontext *)context)->type_ids = ids;
-    return 0;
-}
-
-uint32_t wj_gc_type_of(const wj_store *store, uint64_t word, uint32_t *type_id)
-{
-    const uint8_t *heap = (const uint8_t *)(uintptr_t)store->gc_heap;
-    *type_id = 0;
-    if (heap == NULL || word >> 32 != 0) {
-        return 0;
-    }
-    const wj_gc_object *object = (const wj_gc_object *)(const void *)(heap + word);
-    const wj_gc_descriptor *descriptor = (const wj_gc_descriptor *)(const void *)(heap + object->descriptor);
-    *type_id = descriptor->type_id;
-    return descriptor->kind;
-}
-
-/* ---- evaluation ---- */
+/* Of what may be left by a trap. */
+#define ABANDONED __attribute__((noinline, no_sanitize_address))
 
 typedef struct {
-    const wj_gc_module *module;
+    const wj_constant_code *code;
     void *vmctx;
     const uint8_t *at;
     uint64_t (*top)[2]; /* behind the topmost operand */
@@ -102,11 +60,11 @@ static uint64_t allocate(const evaluation *e, uint32_t type, uint64_t length, ui
 static void new_struct(evaluation *e, bool is_default)
 {
     uint32_t type = (uint32_t)read_leb(e, false);
-    const wj_gc_layout *layout = &e->module->layouts[type];
+    const wj_gc_layout *layout = &e->code->types->layouts[type];
     uint64_t made = allocate(e, type, 0, layout->size_bytes);
     if (!is_default) {
         e->top -= layout->field_count;
-        const uint32_t(*fields)[2] = e->module->fields + layout->first_field;
+        const uint32_t(*fields)[2] = e->code->types->fields + layout->first_field;
         for (uint32_t i = 0; i < layout->field_count; i++) {
             memcpy(object_at(e, made) + fields[i][0], e->top[i], fields[i][1]);
         }
@@ -116,13 +74,30 @@ static void new_struct(evaluation *e, bool is_default)
 
 static uint64_t new_array(const evaluation *e, uint32_t type, uint64_t length)
 {
-    return allocate(e, type, length, wj_gc_array_bytes(length, e->module->layouts[type].size_bytes));
+    return allocate(e, type, length, wj_gc_array_bytes(length, e->code->types->layouts[type].size_bytes));
 }
 
 static void put_element(const evaluation *e, uint64_t array, uint32_t type, uint64_t position, const uint64_t *value)
 {
-    uint64_t element_bytes = e->module->layouts[type].size_bytes;
+    uint64_t element_bytes = e->code->types->layouts[type].size_bytes;
     memcpy(object_at(e, array) + sizeof(wj_gc_object) + position * element_bytes, value, element_bytes);
+}
+
+/* In pieces, between which it may be interrupted. The array is one that nothing refers to yet. */
+static void fill(const evaluation *e, uint64_t array, uint32_t type, uint64_t length, const uint64_t *value)
+{
+    uint64_t element_bytes = e->code->types->layouts[type].size_bytes;
+    uint8_t *first = object_at(e, array) + sizeof(wj_gc_object);
+    uint64_t size_bytes = length * element_bytes;
+    uint64_t done = size_bytes == 0 ? 0 : element_bytes;
+    memcpy(first, value, done);
+    while (done < size_bytes) { /* what is there is copied behind itself */
+        uint64_t piece = done < PIECE_BYTES ? done : PIECE_BYTES / element_bytes * element_bytes;
+        piece = piece < size_bytes - done ? piece : size_bytes - done;
+        memcpy(first + done, first, piece);
+        done += piece;
+        resume();
+    }
 }
 
 static void new_filled_array(evaluation *e, bool is_default)
@@ -132,9 +107,7 @@ static void new_filled_array(evaluation *e, bool is_default)
     uint64_t made = new_array(e, type, length);
     if (!is_default) {
         e->top--;
-        for (uint64_t i = 0; i < length; i++) {
-            put_element(e, made, type, i, *e->top);
-        }
+        fill(e, made, type, length, *e->top);
     }
     push(e, made);
 }
@@ -195,34 +168,36 @@ static void arithmetic(evaluation *e, uint8_t opcode)
 static void get_global(evaluation *e)
 {
     uint32_t index = (uint32_t)read_leb(e, false);
-    const wj_gc_module *module = e->module;
+    const wj_constant_code *code = e->code;
     const uint8_t *context = e->vmctx;
-    const void *from = context + module->globals_offset + WJ_GLOBAL_BYTES * (uint64_t)(index - module->imported_global_count);
-    if (index < module->imported_global_count) {
-        from = ((const void *const *)(const void *)(context + module->imported_globals_offset))[index];
+    const void *from = context + code->globals_offset + WJ_GLOBAL_BYTES * (uint64_t)(index - code->imported_global_count);
+    if (index < code->imported_global_count) {
+        from = ((const void *const *)(const void *)(context + code->imported_globals_offset))[index];
     }
     push(e, 0);
-    memcpy(e->top[-1], from, module->global_bytes[index]);
+    memcpy(e->top[-1], from, code->global_bytes[index]);
 }
 
 static void push_function(evaluation *e)
 {
     uint32_t index = (uint32_t)read_leb(e, false);
-    const uint8_t *place = (const uint8_t *)e->vmctx + e->module->func_ref_offsets[index];
+    const uint8_t *place = (const uint8_t *)e->vmctx + e->code->func_ref_offsets[index];
     uint64_t reference = (uintptr_t)place;
-    if (index < e->module->imported_function_count) {
+    if (index < e->code->imported_function_count) {
         memcpy(&reference, place, sizeof reference);
     }
     push(e, reference);
 }
 
-void wj_gc_constant(const wj_gc_module *module, void *context, uint32_t position, uint64_t *value)
+/* The value of the constant function at a position. */
+static void ABANDONED evaluate(const wj_constants *of, uint32_t position, uint64_t *value)
 {
-    evaluation e = {module, context, module->code + module->starts[position], (uint64_t(*)[2])module->stack};
+    const wj_constant_code *code = of->code;
+    evaluation e = {code, of->context, code->bodies + code->starts[position], (uint64_t(*)[2])of->stack};
     for (;;) {
         uint8_t opcode = *e.at++;
         switch (opcode) {
-        case 0x0b:
+        case 0x0b: /* end */
             memcpy(value, e.top[-1], sizeof e.top[-1]);
             return;
         case 0x23:
@@ -259,4 +234,46 @@ void wj_gc_constant(const wj_gc_module *module, void *context, uint32_t position
             break;
         }
     }
+}
+
+/* ---- all of an instance ---- */
+
+void ABANDONED wj_constants_run(wj_constants *constants)
+{
+    uint8_t *context = constants->context;
+    for (; constants->done < constants->count; constants->done++) {
+        const wj_constant *step = &constants->steps[constants->done];
+        const void *from = context + step->from;
+        uint64_t value[2] = {0, 0};
+        switch (step->kind) {
+        case WJ_CONSTANT_WORD:
+            memcpy(value, from, sizeof value[0]);
+            break;
+        case WJ_CONSTANT_WIDE:
+            memcpy(value, from, sizeof value);
+            break;
+        case WJ_CONSTANT_IMPORTED_WORD:
+            memcpy(value, *(const void *const *)from, sizeof value[0]);
+            break;
+        case WJ_CONSTANT_IMPORTED_WIDE:
+            memcpy(value, *(const void *const *)from, sizeof value);
+            break;
+        case WJ_CONSTANT_ADDRESS:
+            value[0] = (uint64_t)(uintptr_t)from;
+            break;
+        default: /* WJ_CONSTANT_COMPUTED: of the constant function at a position */
+            evaluate(constants, step->from, value);
+            constants->results[step->from] = value[0];
+            resume();
+            break;
+        }
+        if (step->to != 0) {
+            memcpy(context + step->to, value, sizeof value);
+        }
+    }
+}
+
+uint64_t wj_constants_code(void)
+{
+    return (uint64_t)(uintptr_t)wj_constants_run;
 }
