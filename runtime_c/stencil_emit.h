@@ -56,8 +56,8 @@ typedef struct {
     uint32_t target;
     uint32_t length; /* words */
     uint8_t slot_count;
-    uint8_t flags;
     uint8_t loose;
+    uint16_t flags;
 } stencil_instruction;
 
 /* A slot that a region uses, and how much. */
@@ -103,8 +103,9 @@ typedef struct {
     const wj_interpreted *function;
     const wj_body_words *body;             /* its words */
     const wj_signature *signature;
+    uint32_t local_count;                  /* slots of locals: the others are operands */
     bool failed, is_interrupted, is_refused; /* the last: the system gives no memory for the code */
-    bool uses_memory, has_loops, uses_pool, calls_through_tables, has_scratch_slot, has_vectors;
+    bool uses_memory, has_accesses, has_loops, uses_pool, calls_through_tables, has_scratch_slot, has_vectors;
     bool is_begun;                         /* a region has been set */
     bool counts_in_frame;                  /* iterations: in all loops something is called */
     uint32_t saved_bytes;                  /* of the frame, above the slots */
@@ -226,6 +227,9 @@ static inline bool wj_counts_fuel(const stencil_emitter *e)
 
 /* By place: the processor's numbers. */
 extern WJ_INTERNAL const uint8_t wj_register_numbers[FIRST_FLOAT + FLOAT_REGISTERS];
+#ifndef __aarch64__
+extern WJ_INTERNAL const uint8_t wj_register_bits[2][FIRST_FLOAT + FLOAT_REGISTERS]; /* the three low ones, and the fourth */
+#endif
 
 static inline uint8_t wj_register_number(uint8_t where)
 {
@@ -238,13 +242,14 @@ static inline uint32_t slots_bytes(const stencil_emitter *e)
     return 8 * (e->function->slot_count + e->has_scratch_slot);
 }
 
-/* What of a register's number an instruction has in its field: all of it, or the three low bits. */
-static inline uint8_t wj_low_bits(uint8_t number)
+/* What of the number of a place's register an instruction has in a field: all of it, or the three low bits, or the fourth. */
+static inline uint8_t wj_field_bits(const wj_stencil_field *field, const uint8_t *places)
 {
+    uint8_t place = places[field->operand % WJ_STENCIL_HIGH];
 #ifdef __aarch64__
-    return number;
+    return wj_register_numbers[place];
 #else
-    return number & 7;
+    return wj_register_bits[field->operand / WJ_STENCIL_HIGH][place];
 #endif
 }
 
@@ -363,7 +368,7 @@ WJ_INTERNAL uint8_t wj_place_operand(stencil_emitter *e, uint32_t slot, bool is_
 WJ_INTERNAL uint8_t wj_free_place(stencil_emitter *e, bool is_float, uint32_t *taken);
 static inline bool wj_is_operand(const stencil_emitter *e, uint32_t slot)
 {
-    return slot >= e->function->local_count;
+    return slot >= e->local_count;
 }
 /* Where a local will be, for the rest of the block, that is in no register and is written now, to the frame too. */
 WJ_INTERNAL uint8_t wj_place_copy(stencil_emitter *e, uint32_t slot, bool is_float, uint8_t wanted);

@@ -6,14 +6,20 @@
 /* Words are what interpret_translate.c made, of a body that validation has accepted: every slot and every target is one.
  * NOLINTBEGIN(clang-analyzer-core.*, clang-analyzer-security.ArrayBound) */
 
+#define IS_ZERO(operation) ((operation) == WJ_OP_I32_EQZ || (operation) == WJ_OP_I64_EQZ)
+#define COMPARISON(operation)                                                       \
+    ((operation) >= WJ_OP_I32_EQ && (operation) <= WJ_OP_I64_GE_U ? COMPARES        \
+     : (operation) >= WJ_OP_F32_LT && (operation) <= WJ_OP_F64_GE ? COMPARES_FLOATS \
+                                                                  : 0)
+
 const stencil_form wj_forms[WJ_OPERATION_COUNT] = {
-#define OTHER(name, slots, flags) [WJ_OP_##name] = {WJ_WORDS_##name, slots, flags, 0}
+#define OTHER(name, slots, flags) [WJ_OP_##name] = {WJ_WORDS_##name, slots, 0, flags}
     OTHER(UNREACHABLE, 0, ENDS),
-    [WJ_OP_COPY] = {WJ_WORDS_COPY, 2, 0, 2},
+    [WJ_OP_COPY] = {WJ_WORDS_COPY, 2, 2, 0},
     OTHER(MOVE, 0, 0),
-    [WJ_OP_CONSTANT] = {WJ_WORDS_CONSTANT, 1, HAS_CONSTANT, 1},
+    [WJ_OP_CONSTANT] = {WJ_WORDS_CONSTANT, 1, 1, HAS_CONSTANT},
     OTHER(CONSTANT_64, 0, 0),
-    [WJ_OP_SELECT] = {WJ_WORDS_SELECT, 4, 0, 3},
+    [WJ_OP_SELECT] = {WJ_WORDS_SELECT, 4, 3, 0},
     OTHER(COPY_128, 2, VECTORS),
     OTHER(CONSTANT_128, 0, VECTORS),
     OTHER(SELECT_128, 4, VECTORS),
@@ -92,34 +98,38 @@ const stencil_form wj_forms[WJ_OPERATION_COUNT] = {
     OTHER(EPOCH, 0, METERS),
 #undef OTHER
 #define WJ_X(opcode, name, form, ...) [WJ_OP_##name] = WJ_FORM_##form,
-#define WJ_FORM_UNARY {WJ_WORDS_VECTOR_UNARY, 2, VECTORS, 0}
-#define WJ_FORM_BINARY {WJ_WORDS_VECTOR_BINARY, 3, VECTORS, 0}
-#define WJ_FORM_TERNARY {WJ_WORDS_VECTOR_TERNARY, 4, VECTORS, 0}
-#define WJ_FORM_UNARY_LANE {WJ_WORDS_VECTOR_UNARY_LANE, 2, HAS_CONSTANT | VECTORS, 0}
-#define WJ_FORM_BINARY_LANE {WJ_WORDS_VECTOR_BINARY_LANE, 3, HAS_CONSTANT | VECTORS, 0}
-#define WJ_FORM_SHUFFLE {WJ_WORDS_VECTOR_SHUFFLE, 3, VECTORS, 0}
+#define WJ_FORM_UNARY {WJ_WORDS_VECTOR_UNARY, 2, 0, VECTORS}
+#define WJ_FORM_BINARY {WJ_WORDS_VECTOR_BINARY, 3, 0, VECTORS}
+#define WJ_FORM_TERNARY {WJ_WORDS_VECTOR_TERNARY, 4, 0, VECTORS}
+#define WJ_FORM_UNARY_LANE {WJ_WORDS_VECTOR_UNARY_LANE, 2, 0, HAS_CONSTANT | VECTORS}
+#define WJ_FORM_BINARY_LANE {WJ_WORDS_VECTOR_BINARY_LANE, 3, 0, HAS_CONSTANT | VECTORS}
+#define WJ_FORM_SHUFFLE {WJ_WORDS_VECTOR_SHUFFLE, 3, 0, VECTORS}
     WJ_VECTOR_ROWS(WJ_X)
 #undef WJ_X
-#define WJ_X(opcode, name, ...) [WJ_OP_##name] = {WJ_WORDS_UNARY, 2, 0, 0},
+#define WJ_X(opcode, name, ...) [WJ_OP_##name] = {WJ_WORDS_UNARY, 2, 0, IS_ZERO(WJ_OP_##name) ? COMPARES : 0},
     WJ_UNARY_ROWS(WJ_X)
 #undef WJ_X
-#define WJ_X(opcode, name, ...) [WJ_OP_##name] = {WJ_WORDS_ACCESS, 2, HAS_CONSTANT | ACCESSES, 0},
+#define WJ_X(opcode, name, ...) [WJ_OP_##name] = {WJ_WORDS_ACCESS, 2, 0, HAS_CONSTANT | ACCESSES},
     WJ_LOAD_ROWS(WJ_X) WJ_STORE_ROWS(WJ_X)
 #undef WJ_X
-#define WJ_X(opcode, name, ...) [WJ_OP_##name##_CHECKED] = {WJ_WORDS_CHECKED_ACCESS, 2, ACCESSES, 0},
+#define WJ_X(opcode, name, ...) [WJ_OP_##name##_CHECKED] = {WJ_WORDS_CHECKED_ACCESS, 2, 0, ACCESSES},
     WJ_LOAD_ROWS(WJ_X) WJ_STORE_ROWS(WJ_X)
 #undef WJ_X
-#define WJ_X(opcode, name, ...) [WJ_OP_##name] = {WJ_WORDS_BINARY, 3, 0, 0},
+#define WJ_X(opcode, name, ...) [WJ_OP_##name] = {WJ_WORDS_BINARY, 3, 0, COMPARISON(WJ_OP_##name)},
     WJ_FLOAT_BINARY_ROWS(WJ_X) WJ_INTEGER_BINARY_ROWS(WJ_X)
 #undef WJ_X
-#define DIVISION(name) ((name) >= WJ_OP_I32_DIV_S ? DIVIDES : 0)
+#define DIVISION(operation) ((operation) >= WJ_OP_I32_DIV_S ? DIVIDES : 0)
+#define MASK(operation) ((operation) == WJ_OP_I32_AND || (operation) == WJ_OP_I64_AND ? MASKS : 0)
+#define SPECIAL(operation) (DIVISION(operation) | MASK(operation) | COMPARISON(operation))
 #define WJ_X(opcode, name, ...)                                                                                     \
-    [WJ_OP_##name##_IMMEDIATE] = {WJ_WORDS_BINARY, 2, HAS_CONSTANT | DIVISION(WJ_OP_##name), 0},                    \
-    [WJ_OP_BRANCH_##name] = {WJ_WORDS_BINARY, 2, HAS_TARGET, 0},                                                    \
-    [WJ_OP_BRANCH_##name##_IMMEDIATE] = {WJ_WORDS_BINARY, 1, HAS_CONSTANT | HAS_TARGET | DIVISION(WJ_OP_##name), 0},
+    [WJ_OP_##name##_IMMEDIATE] = {WJ_WORDS_BINARY, 2, 0, HAS_CONSTANT | SPECIAL(WJ_OP_##name)},                     \
+    [WJ_OP_BRANCH_##name] = {WJ_WORDS_BINARY, 2, 0, HAS_TARGET},                                                    \
+    [WJ_OP_BRANCH_##name##_IMMEDIATE] = {WJ_WORDS_BINARY, 1, 0, HAS_CONSTANT | HAS_TARGET | DIVISION(WJ_OP_##name)},
     WJ_INTEGER_BINARY_ROWS(WJ_X)
 #undef WJ_X
 #undef DIVISION
+#undef MASK
+#undef SPECIAL
 };
 /* NOLINTEND(clang-analyzer-core.*, clang-analyzer-security.ArrayBound) */
 #endif

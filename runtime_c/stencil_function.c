@@ -164,6 +164,7 @@ static void end_arrays(stencil_emitter *e)
 static const wj_native *make_of(wj_interpreter *interpreter, const wj_interpreted *function, const wj_body_words *body)
 {
     stencil_emitter e = {.of = interpreter, .function = function, .body = body, .signature = function->signature};
+    e.local_count = function->local_count;
     e.scratch_slot = function->slot_count;
     wj_begin_emitter(&e);
     const wj_native *native = begin_arrays(&e) ? translate(&e, interpreter) : NULL;

@@ -97,6 +97,9 @@ static void look_at(narrowness *n, const stencil_instruction *found, const uint3
 
 void wj_find_narrow(stencil_emitter *e)
 {
+    if (!e->has_accesses) {
+        return; /* nobody asks */
+    }
     const wj_body_words *f = e->body;
     narrowness n = {.e = e, .blocks = e->narrow_blocks, .block = 1, .changed = true};
     memset(e->is_narrow, NARROW, e->function->local_count);

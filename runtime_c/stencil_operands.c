@@ -73,21 +73,11 @@ uint8_t wj_free_place(stencil_emitter *e, bool is_float, uint32_t *taken)
     return place_of(found);
 }
 
-/* A register of a class that is free, rather `wanted`, or that has a copy; NO_SLOT. */
-static uint32_t find_register(stencil_emitter *e, bool is_float, uint8_t wanted)
+/* A register of a class that has a copy, which is forgotten; NO_SLOT. */
+static uint32_t take_from_copy(stencil_emitter *e, bool is_float)
 {
     uint32_t first = is_float ? INTEGER_REGISTERS : 0;
     uint32_t end = is_float ? STENCIL_REGISTERS : INTEGER_REGISTERS;
-    if (e->of->plan.register_seed != 0 && wj_random(e) % 4 == 0) {
-        return NO_SLOT;
-    }
-    uint32_t free = free_registers(e, is_float);
-    if (wanted != IN_FRAME && wanted != NOWHERE && (free >> wj_index_of(wanted) & 1) != 0) {
-        return wj_index_of(wanted);
-    }
-    if (free != 0) {
-        return 31 - (uint32_t)__builtin_clz(free);
-    }
     for (uint32_t n = 0; n < end - first && e->copies != 0; n++) {
         uint32_t i = first + e->next_victim++ % (end - first);
         if ((e->copies >> i & 1) != 0) {
@@ -98,18 +88,31 @@ static uint32_t find_register(stencil_emitter *e, bool is_float, uint8_t wanted)
     return NO_SLOT;
 }
 
-static uint8_t hold(stencil_emitter *e, uint32_t i, uint32_t slot)
+/* A register of a class that is free, rather `wanted`, or that has a copy; NO_SLOT. */
+static inline uint32_t find_register(stencil_emitter *e, bool is_float, uint8_t wanted)
+{
+    if (UNLIKELY(e->of->plan.register_seed != 0) && wj_random(e) % 4 == 0) {
+        return NO_SLOT;
+    }
+    uint32_t free = free_registers(e, is_float);
+    if (wanted != IN_FRAME && wanted != NOWHERE && (free >> wj_index_of(wanted) & 1) != 0) {
+        return wj_index_of(wanted);
+    }
+    return LIKELY(free != 0) ? 31 - (uint32_t)__builtin_clz(free) : take_from_copy(e, is_float);
+}
+
+static inline uint8_t hold(stencil_emitter *e, uint32_t i, uint32_t slot)
 {
     if (i == NO_SLOT) {
         return IN_FRAME;
     }
+    uint32_t bit = 1u << i;
     e->held[i] = slot;
-    e->occupied |= 1u << i;
-    e->stored &= ~(1u << i);
-    e->narrow &= ~(1u << i);
-    e->vectors &= ~(1u << i);
-    e->registers[slot] = place_of(i);
-    return e->registers[slot];
+    e->occupied |= bit;
+    e->stored &= ~bit;
+    e->narrow &= ~bit;
+    e->vectors &= ~bit;
+    return e->registers[slot] = place_of(i);
 }
 
 /* Forgets an operand that was never used, a vector, whose second slot this one is. */

@@ -228,6 +228,7 @@ static void weigh(allocator *a, const uint32_t *ends)
         at += found.length;
     }
     e->has_scratch_slot = e->has_scratch_slot || (flags & DIVIDES) != 0;
+    e->has_accesses = (flags & ACCESSES) != 0;
 }
 
 /* ---- candidates ---- */

@@ -67,15 +67,10 @@ static uint8_t other_class(stencil_emitter *e, uint32_t slot, uint32_t *taken)
     return to;
 }
 
-/* Where the operands of a row are: a register's place for each that is in one of its class; IN_FRAME. */
-static void find_operands(stencil_emitter *e, stencil_row *of, uint8_t *places)
+/* Of the operands of a row that are constants: those that it reads behind the code, and the others in a register. */
+static void load_constants(stencil_emitter *e, stencil_row *of, const wj_stencil_operation *operation)
 {
-    const wj_stencil_operation *operation = &stencil_operations[of->number];
-    uint32_t first = operation->has_result;
-    uint32_t count = operation->operand_count;
-    uint32_t floats = operation->floats;
-    uint32_t taken = 0; /* registers */
-    for (uint32_t i = first; i < count && e->constant_count != 0; i++) {
+    for (uint32_t i = operation->has_result; i < operation->operand_count && e->constant_count != 0; i++) {
         if (e->registers[of->slots[i]] != NOWHERE) {
             continue;
         }
@@ -85,14 +80,24 @@ static void find_operands(stencil_emitter *e, stencil_row *of, uint8_t *places)
             of->values[i] = *value;
             wj_drop_operand(e, of->slots[i]);
         }
-        wj_load_constant(e, of->slots[i], (floats >> i & 1) != 0);
+        wj_load_constant(e, of->slots[i], (operation->floats >> i & 1) != 0);
     }
-    for (uint32_t i = first; i < count; i++) {
-        bool is_float = (floats >> i & 1) != 0;
-        places[i] = e->registers[of->slots[i]];
-        if (places[i] != IN_FRAME && is_float != (places[i] >= FIRST_FLOAT)) {
-            places[i] = other_class(e, of->slots[i], &taken);
-        }
+}
+
+/* Where the operands of a row are: a register's place for each that is in one of its class; IN_FRAME. */
+static inline void find_operands(stencil_emitter *e, stencil_row *of, const wj_stencil_operation *operation, uint8_t *places)
+{
+    uint32_t first = operation->has_result;
+    uint32_t count = operation->operand_count;
+    uint32_t floats = (uint32_t)operation->floats >> first;
+    uint32_t taken = 0; /* registers */
+    if (e->constant_count != 0) {
+        load_constants(e, of, operation);
+    }
+    for (uint32_t i = first; i < count; i++, floats >>= 1) {
+        uint8_t in = e->registers[of->slots[i]];
+        bool is_other = in != IN_FRAME && ((floats ^ (uint32_t)in >> 4) & 1) != 0; /* from FIRST_FLOAT on the bit is set */
+        places[i] = LIKELY(!is_other) ? in : other_class(e, of->slots[i], &taken);
     }
     for (uint32_t i = first; i < count && of->uses; i++) {
         if (wj_is_operand(e, of->slots[i])) {
@@ -107,8 +112,7 @@ bool wj_is_pinned(const stencil_emitter *e, uint32_t slot)
     if (wj_is_operand(e, slot) || in == IN_FRAME) {
         return false;
     }
-    uint32_t i = in >= FIRST_FLOAT ? (uint32_t)in - FIRST_FLOAT + INTEGER_REGISTERS : (uint32_t)in - FIRST_INTEGER;
-    return (e->copies >> i & 1) == 0;
+    return (e->copies >> wj_index_of(in) & 1) == 0;
 }
 
 /* Where the result will be; rather where an operand was. */
@@ -156,7 +160,7 @@ static uint32_t bytes_with_bits(uint32_t bytes)
 }
 
 /* The stencil whose operands are at these places; 0: there is none. */
-static uint32_t position_of(const wj_stencil_operation *operation, const uint8_t *places)
+static inline uint32_t position_of(const wj_stencil_operation *operation, const uint8_t *places)
 {
     uint32_t all;
     memcpy(&all, places, sizeof all); /* those behind the last operand are IN_FRAME */
@@ -202,7 +206,8 @@ static inline void copy_code(uint8_t *to, const wj_stencil *stencil)
     }
 }
 
-static void copy_stencil(stencil_emitter *e, const stencil_row *of, const uint8_t *places, uint32_t position)
+static inline __attribute__((always_inline)) void copy_stencil(stencil_emitter *e, const stencil_row *of,
+                                                                const uint8_t *places, uint32_t position)
 {
     const wj_stencil_operation *operation = &stencil_operations[of->number];
     bool has_result = operation->has_result;
@@ -215,8 +220,7 @@ static void copy_stencil(stencil_emitter *e, const stencil_row *of, const uint8_
     copy_code(to, stencil);
     const wj_stencil_field *fields = &stencil_fields[stencil->fields];
     for (const wj_stencil_field *field = fields, *end = fields + stencil->field_count; field != end; field++) {
-        uint8_t number = wj_register_number(places[field->operand % WJ_STENCIL_HIGH]);
-        wj_fill_field(to, field, field->operand < WJ_STENCIL_HIGH ? wj_low_bits(number) : number >> 3);
+        wj_fill_field(to, field, wj_field_bits(field, places));
     }
     const wj_stencil_hole *holes = &stencil_holes[stencil->holes];
     for (const wj_stencil_hole *hole = holes, *end = holes + stencil->hole_count; hole != end; hole++) {
@@ -243,7 +247,7 @@ void wj_emit_row(stencil_emitter *e, stencil_row *of)
     uint8_t places[MOST_PLACES] = {IN_FRAME};
     const wj_stencil_operation *operation = &stencil_operations[of->number];
     bool has_result = operation->has_result;
-    find_operands(e, of, places);
+    find_operands(e, of, operation, places);
     if (has_result) {
         places[0] = place_result(e, of, places);
     }

@@ -89,18 +89,12 @@ static bool emit_irregular(stencil_emitter *e, const stencil_instruction *found,
     return true;
 }
 
-static bool is_mask(uint32_t operation)
-{
-    return operation == WJ_OP_I32_AND_IMMEDIATE || operation == WJ_OP_I64_AND_IMMEDIATE;
-}
-
 static void emit_instruction(stencil_emitter *e, const stencil_instruction *found, const uint32_t *word)
 {
-    if (is_mask(*word) && wj_emit_mask(e, word)) {
+    if ((found->flags & MASKS) != 0 && wj_emit_mask(e, word)) {
         return;
     }
-    bool is_plain = (found->flags & ~HAS_CONSTANT) == 0 && found->stencil != 0 && found->loose == 0; /* most of them */
-    if (is_plain || !emit_irregular(e, found, word)) {
+    if (!emit_irregular(e, found, word)) {
         emit_row(e, found->stencil - 1, found->slots, constant_of(found), 0);
     }
 }
@@ -139,17 +133,18 @@ static uint32_t float_branch(const stencil_emitter *e, const uint32_t *word, uin
     return found == 0 ? NO_STENCIL : found;
 }
 
-static bool is_comparison(uint32_t operation)
-{
-    return is_between(operation, WJ_OP_I32_EQ, WJ_OP_I64_GE_U) || is_between(operation, WJ_OP_I32_EQ_IMMEDIATE, WJ_OP_I64_GE_U_IMMEDIATE) ||
-           operation == WJ_OP_I32_EQZ || operation == WJ_OP_I64_EQZ;
-}
-
 /* Whether a constant goes to an operand that a comparison has nothing to do with. */
 static bool is_constant_beside(const stencil_emitter *e, const uint32_t *word, const uint32_t *comparison)
 {
     return (*word == WJ_OP_CONSTANT || *word == WJ_OP_CONSTANT_64) && wj_is_operand(e, word[1]) && word[1] != comparison[1] &&
            word[1] != comparison[2] && (wj_forms[*comparison].slot_count != 3 || word[1] != comparison[3]);
+}
+
+static inline void forget_written(stencil_emitter *e, const stencil_instruction *found)
+{
+    if (e->check_count != 0) {
+        wj_forget_checks_of(e, found);
+    }
 }
 
 /* A comparison and the select that looks at its result, between which there are the constants that are selected: all that
@@ -170,9 +165,9 @@ static uint32_t emit_fused(stencil_emitter *e, const uint32_t *word, uint32_t ne
         wj_write_constant(e, of[1], *of == WJ_OP_CONSTANT ? of[2] : of[2] | (uint64_t)of[3] << 32);
     }
     uint32_t length = wj_emit_fused_select(e, word, select); /* else these are done again */
-    if (length != 0 && e->check_count != 0) {
+    if (length != 0) {
         stencil_instruction found = wj_decode(select);
-        wj_forget_checks_of(e, &found);
+        forget_written(e, &found);
     }
     return length == 0 ? 0 : at - next + length;
 }
@@ -184,6 +179,34 @@ static uint32_t returned_local(const stencil_emitter *e, const uint32_t *word, u
     bool is_it = *other == WJ_OP_RETURN && other[1] == word[1] && e->signature->result_slots == 1 &&
                  wj_is_operand(e, word[1]) && !wj_is_operand(e, word[2]) && (e->marks[next] & TARGET_MARK) == 0;
     return is_it ? word[2] : NO_SLOT;
+}
+
+/* What a stencil is not all of, or may be one instruction with the next word: `found` gets the length of all that is
+ * emitted. Returns whether control reaches what is behind it. */
+static bool emit_special(stencil_emitter *e, stencil_instruction *found, const uint32_t *word)
+{
+    uint32_t next = e->next_word;
+    uint32_t both = (found->flags & COMPARES_FLOATS) != 0 ? float_branch(e, word, next) : NO_STENCIL;
+    uint32_t fused = (found->flags & COMPARES) != 0 ? emit_fused(e, word, next) : 0;
+    if ((found->flags & (HAS_TARGET | ENDS)) != 0 || both != NO_STENCIL) {
+        wj_use_home_memory(e);
+    }
+    if (both != NO_STENCIL) {
+        const uint32_t *branch = word + found->length;
+        wj_store_operands(e, &word[2], 2, true);
+        emit_row(e, both, &word[2], 0, edge_to(e, branch[2]));
+        found->length += WJ_WORDS_BRANCH_IF;
+    } else if (*word == WJ_OP_COPY && returned_local(e, word, next) != NO_SLOT) {
+        wj_emit_return(e, word[2]);
+        found->length += WJ_WORDS_RETURN;
+        return false;
+    } else if (fused != 0) {
+        found->length += fused;
+    } else {
+        emit_instruction(e, found, word);
+        forget_written(e, found);
+    }
+    return (found->flags & ENDS) == 0;
 }
 
 void wj_emit_body(stencil_emitter *e)
@@ -209,28 +232,12 @@ void wj_emit_body(stencil_emitter *e)
             wj_note_site(e, (uint32_t)e->count, e->module_offset);
         }
         e->next_word = at + found.length;
-        uint32_t both = is_between(*word, WJ_OP_F32_LT, WJ_OP_F64_GE) ? float_branch(e, word, at + found.length) : NO_STENCIL;
-        uint32_t fused = is_comparison(*word) ? emit_fused(e, word, at + found.length) : 0;
-        is_reached = (found.flags & ENDS) == 0;
-        if ((found.flags & (HAS_TARGET | ENDS)) != 0 || both != NO_STENCIL) {
-            wj_use_home_memory(e);
-        }
-        if (both != NO_STENCIL) {
-            const uint32_t *branch = word + found.length;
-            wj_store_operands(e, &word[2], 2, true);
-            emit_row(e, both, &word[2], 0, edge_to(e, branch[2]));
-            found.length += WJ_WORDS_BRANCH_IF;
-        } else if (*word == WJ_OP_COPY && returned_local(e, word, at + found.length) != NO_SLOT) {
-            wj_emit_return(e, word[2]);
-            found.length += WJ_WORDS_RETURN;
-            is_reached = false;
-        } else if (fused != 0) {
-            found.length += fused;
+        if (LIKELY((found.flags & ~HAS_CONSTANT) == 0 && found.stencil != 0 && found.loose == 0)) {
+            emit_row(e, found.stencil - 1, found.slots, constant_of(&found), 0);
+            forget_written(e, &found);
+            is_reached = true;
         } else {
-            emit_instruction(e, &found, word);
-            if (e->check_count != 0) {
-                wj_forget_checks_of(e, &found);
-            }
+            is_reached = emit_special(e, &found, word);
         }
         at += found.length;
     }

@@ -10,13 +10,15 @@
 
 /* What the interpreter's operations consist of. The words of those that one stencil is all of, and of BRANCH: slots, the
  * result's first, then a constant, then a target. */
-enum { HAS_CONSTANT = 1, HAS_TARGET = 2, CALLS = 4, DIVIDES = 8, ENDS = 16, ACCESSES = 32, METERS = 64, VECTORS = 128 };
+enum { HAS_CONSTANT = 1, HAS_TARGET = 2, CALLS = 4, DIVIDES = 8, ENDS = 16, ACCESSES = 32, METERS = 64, VECTORS = 128,
+       COMPARES = 256, COMPARES_FLOATS = 512, MASKS = 1024 };
 typedef struct {
     uint8_t words; /* 0: no stencils of it; a table of branches has one more for each target but the default's */
     uint8_t slot_count;
-    uint8_t flags; /* CALLS: it changes the registers that calls do not leave alone; DIVIDES: by a constant; METERS: its words
-                    * are no slots of results; VECTORS: it may have some, or is emitted like those */
     uint8_t loose; /* so many of the slots have integers or floats; else the stencil says which */
+    uint16_t flags; /* CALLS: it changes the registers that calls do not leave alone; DIVIDES: by a constant; METERS: its words
+                     * are no slots of results; VECTORS: it may have some, or is emitted like those; COMPARES (integers),
+                     * COMPARES_FLOATS, MASKS: the processor may do better than the stencil */
 } stencil_form;
 extern WJ_INTERNAL const stencil_form wj_forms[WJ_OPERATION_COUNT];
 extern WJ_INTERNAL const uint16_t wj_stencils_of[WJ_OPERATION_COUNT]; /* the number of the stencils, and 1; 0: none */

@@ -10,9 +10,16 @@ bool wj_has_stencils(void)
     return __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("popcnt") && __builtin_cpu_supports("ssse3");
 }
 
-const uint8_t wj_register_numbers[FIRST_FLOAT + FLOAT_REGISTERS] = {
-    [FIRST_INTEGER] = R12, R13, R14, R15, R8, R9, R11, R10, [FIRST_FLOAT] = 1, 2, 3, 4, 5, 6, 7, 9, 10, 13, 14,
-};
+#define REGISTERS(of)                                                                                               \
+    {                                                                                                               \
+        [FIRST_INTEGER] = of(R12), of(R13), of(R14), of(R15), of(R8), of(R9), of(R11), of(R10),                     \
+        [FIRST_FLOAT] = of(1), of(2), of(3), of(4), of(5), of(6), of(7), of(9), of(10), of(13), of(14),             \
+    }
+#define ALL_OF(number) (number)
+#define LOW_OF(number) ((number) & 7)
+#define FOURTH_OF(number) ((number) >> 3)
+const uint8_t wj_register_numbers[FIRST_FLOAT + FLOAT_REGISTERS] = REGISTERS(ALL_OF);
+const uint8_t wj_register_bits[2][FIRST_FLOAT + FLOAT_REGISTERS] = {REGISTERS(LOW_OF), REGISTERS(FOURTH_OF)};
 
 /* ---- slots ---- */
 
