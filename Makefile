@@ -14,9 +14,9 @@ C_HEADERS := $(filter-out runtime_c/_%,$(wildcard runtime_c/*.h))
 C_FLAGS := -std=gnu11 -Iruntime_c -isystem build
 C_CHECKS := build/check
 C_CHECKED := $(C_FILES:runtime_c/%.c=$(C_CHECKS)/%.checked)
-# How many states clang's analyser goes through from a function: a tenth of what it would itself, in half the time.
+# How many states clang's analyser goes through from a function: a fortieth of what it would itself.
 # `make check-slow` gives it the whole.
-STATES := 20000
+STATES := 5000
 # Looked up only where it is used: the environment is made by then.
 PYTHON_HEADERS = -isystem $(shell $(PY) -c 'import sysconfig; print(sysconfig.get_path("include"))')
 PROCESSORS := $(shell nproc)

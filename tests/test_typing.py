@@ -80,13 +80,13 @@ size: str = Module(Engine(), "(module)").exports
 """
 
 
-def mypy(path: Path) -> subprocess.CompletedProcess[str]:
+def mypy(*paths: Path) -> subprocess.CompletedProcess[str]:
     pytest.importorskip("mypy")
     # "silent": what there is to say about wasmjit itself, `make check` says.
-    options = ["--strict", "--config-file=", "--follow-imports=silent", "--cache-dir", str(path.parent / "cache")]
+    options = ["--strict", "--config-file=", "--follow-imports=silent", "--cache-dir", str(paths[0].parent / "cache")]
     return subprocess.run(
-        [sys.executable, "-m", "mypy", *options, str(path)],
-        cwd=path.parent,
+        [sys.executable, "-m", "mypy", *options, *map(str, paths)],
+        cwd=paths[0].parent,
         env={**os.environ, "MYPYPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -95,14 +95,15 @@ def mypy(path: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_user_program_passes_mypy_strict(tmp_path: Path) -> None:
-    path = tmp_path / "program.py"
-    path.write_text(PROGRAM)
-    done = mypy(path)
-    assert (done.stdout.strip(), done.returncode) == ("Success: no issues found in 1 source file", 0)
-    path.write_text(WRONG)
-    done = mypy(path)
+    right, wrong = tmp_path / "right.py", tmp_path / "wrong.py"
+    right.write_text(PROGRAM)
+    wrong.write_text(WRONG)
+    done = mypy(right, wrong)
     assert done.returncode == 1
-    assert [line.partition(":")[2].partition(":")[0] for line in done.stdout.splitlines()[:-1]] == ["4", "5", "6"]
+    *errors, summary = done.stdout.splitlines()
+    found = [line.rpartition("/")[2].split(":")[:2] for line in errors]
+    assert found == [["wrong.py", "4"], ["wrong.py", "5"], ["wrong.py", "6"]]
+    assert "in 1 file (checked 2 source files)" in summary
 
 
 def test_the_user_program_runs() -> None:

@@ -516,8 +516,8 @@ def test_large_copies_are_those_of_one_piece() -> None:
     store = Store(Engine(Config(tier="baseline")))
     exports = Instance(store, Module(store.engine, BULK_WAT), []).exports(store)
     memory, copy = exports["memory"], exports["copy"]
-    pattern = array("I", range(9_000_000)).tobytes()
-    for source, destination in [(5, 0), (0, 5), (0, 17_000_000), (17_000_000, 0), (3, 3)]:
+    pattern = array("I", range(4_500_000)).tobytes()
+    for source, destination in [(5, 0), (0, 5), (0, 17_000_000), (3, 3)]:
         memory.write(store, pattern, source)
         copy(store, destination, source, len(pattern))
         assert memory.read(store, destination, destination + len(pattern)) == pattern

@@ -154,6 +154,7 @@ def test_constant_stack(store: Store, unit_bytes: int) -> None:
         assert exports[name](store, ITERATIONS) == result, name
 
 
+@pytest.mark.part(2)
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("options", [{}, {"consume_fuel": True, "epoch_interruption": True}], ids=["plain", "metered"])
 @pytest.mark.parametrize("name", RESULTS)

@@ -256,7 +256,7 @@ def test_copies_pickles_and_closing(wat: str, engine: Engine) -> None:
 
 def test_waiting_can_time_out() -> None:
     engine = Engine(Config(tier="auto"))
-    module = Module(engine, large(40))
+    module = Module(engine, large(15))
     assert module.wait_optimized(0) is False
     assert module.wait_optimized(timeout=0.001) is False
     with pytest.raises(TypeError):
@@ -285,7 +285,7 @@ def test_what_nobody_has_is_not_made(wat: str, engine: Engine, monkeypatch: pyte
         make_one(optimiser, job)
 
     monkeypatch.setattr(client._Optimiser, "_make", note)
-    first = Module(engine, large(20))
+    first = Module(engine, large(8))
     second = Module(engine, wat)
     gone = weakref.ref(second._code.optimisation)
     del second
@@ -702,7 +702,7 @@ def test_modules_come_and_go_while_their_code_is_made(wat: str, engine: Engine) 
     def work(index: int) -> None:
         order = random.Random(index)
         try:
-            for number in range(4):
+            for number in range(2):
                 module = Module(engine, wat + " " * (4 * index + number))
                 store, exports = make(module)
                 for _ in range(order.randrange(1, 20)):

@@ -111,10 +111,10 @@ def test_bulk_instructions_look_before_the_first_byte(reference_engine: Any, tie
 @pytest.mark.parametrize("tier", ["baseline", "auto"])
 def test_small_and_other_code_stops_where_wasmtime_stops(reference_engine: Any, tier: str) -> None:
     engine = engine_of(wasmjit, tier)
-    small = {f"{name} of {n}": text.format(n=n) for name, text in BULK.items() for n in (0, 10, 128, 129)}
+    small = {f"{name} of {n}": text.format(n=n) for name, text in BULK.items() for n in (0, 128, 129)}
     for name, body in {**OTHERS, **small}.items():
         ours, reference = make(wasmjit, engine, HEAD % body), make(wasmtime, reference_engine, HEAD % body)
-        for fuel in (0, 1, 2, 3, 5, 9, 40, 133, 134, 135, 1000):
+        for fuel in (0, 1, 2, 5, 40, 134, 1000):
             expected, got = outcome(wasmtime, reference, fuel), outcome(wasmjit, ours, fuel)
             assert got[0] == expected[0], (name, fuel)
             if got[0] is None:

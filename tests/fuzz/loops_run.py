@@ -9,6 +9,7 @@ stand alone (tame) may differ in the bits of a NaN that an overflow has led to.
 from __future__ import annotations
 
 import ctypes
+import math
 import struct
 import time
 import zlib
@@ -257,15 +258,12 @@ class _Ours:
 
 def equal_but_for_nans(ours: bytes, theirs: bytes, tame: str) -> bool:
     """Whether two memories of floats differ only where both have a NaN."""
-    letter, width = ("f", 4) if tame == "f32" else ("d", 8)
-    count = len(ours) // width
-    pairs = zip(struct.unpack(f"<{count}{letter}", ours), struct.unpack(f"<{count}{letter}", theirs), strict=True)
-    bits = zip(
-        (ours[i : i + width] for i in range(0, len(ours), width)),
-        (theirs[i : i + width] for i in range(0, len(ours), width)),
-        strict=True,
-    )
-    return all(x == y or (one != one and two != two) for (one, two), (x, y) in zip(pairs, bits, strict=True))
+    bits, letter = ("I", "f") if tame == "f32" else ("Q", "d")
+    one, two = memoryview(ours), memoryview(theirs)
+    pairs = zip(one.cast(bits), two.cast(bits), strict=True)
+    different = [place for place, (x, y) in enumerate(pairs) if x != y]
+    floats = one.cast(letter), two.cast(letter)
+    return all(math.isnan(each[place]) for each in floats for place in different)
 
 
 def _difference(ours: bytes, theirs: bytes) -> tuple[str, str]:

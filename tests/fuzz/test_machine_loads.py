@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import pytest
 
+from tests.fuzz.machine_loads import CPUS, GENERATORS
 from wasmjit.target import host_machine
 
 pytestmark = pytest.mark.skipif(host_machine() != "x86_64", reason="reads machine instructions of x86-64")
@@ -20,10 +22,14 @@ def lines_of(*arguments: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-@pytest.mark.parametrize("cpu", [pytest.param("haswell", marks=pytest.mark.slow), "skylake-avx512"])
-def test_no_load_of_random_functions_is_left_out(cpu: str) -> None:
-    lines = lines_of("--cpu", cpu, "--seed", "12", "--count", "1")
-    assert lines == ["0 loads missing in 3 modules for 1 processors"]
+@pytest.mark.parametrize(
+    ("cpu", "generators"),
+    [("skylake-avx512", ["loops"]), *(pytest.param(cpu, GENERATORS, marks=pytest.mark.slow) for cpu in CPUS)],
+)
+def test_no_load_of_random_functions_is_left_out(cpu: str, generators: Sequence[str]) -> None:
+    options = [word for generator in generators for word in ("--generator", generator)]
+    lines = lines_of("--cpu", cpu, "--seed", "12", "--count", "1", *options)
+    assert lines == [f"0 loads missing in {len(generators)} modules for 1 processors"]
 
 
 def test_it_finds_products_that_became_equal() -> None:

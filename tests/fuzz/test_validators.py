@@ -32,15 +32,15 @@ def bases() -> list[Base]:
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
 def test_mutants_are_taken_by_both_or_by_none(bases: list[Base], seed: int) -> None:
     total = Tally()
-    for tally in itertools.islice(fuzz(bases, seed), 25):
+    for tally in itertools.islice(fuzz(bases, seed), 10):
         assert tally.disagreements == []
         total.accepted += tally.accepted
         total.refused += tally.refused
         total.missed += tally.missed
         total.reasons += tally.reasons
-    assert total.accepted > 600  # not all of them are damaged beyond doubt,
-    assert total.refused > 2_000
-    assert len(total.reasons) > 100  # nor all alike
+    assert total.accepted > 200  # not all of them are damaged beyond doubt,
+    assert total.refused > 800
+    assert len(total.reasons) > 60  # nor all alike
     assert total.missed == 0
 
 

@@ -103,7 +103,7 @@ def test_a_fork_waits_for_who_writes_code() -> None:
         threads = [threading.Thread(target=work) for _ in range(2)]
         for thread in threads:
             thread.start()
-        for _ in range(30):
+        for _ in range(12):
             pid = os.fork()
             if pid == 0:
                 signal.alarm(30)

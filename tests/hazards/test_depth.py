@@ -278,7 +278,7 @@ _CALLS_BACK = """(module (import "" "" (func $host (param i32) (result i32)))
         (i32x4.splat (call $v (i32.sub (local.get 0) (i32.const 1))))))))))"""
 
 
-@pytest.mark.part(3)
+@pytest.mark.part(5)
 @pytest.mark.parametrize("tier", TIERS)
 @pytest.mark.parametrize(("stack_kib", "parentheses"), [(64, 0), (128, 10), (1024, 60), (0, 150)])
 def test_python_finds_room_below_the_deepest_wasm(stack_kib: int, parentheses: int, tier: str) -> None:

@@ -471,7 +471,7 @@ def test_every_trap_many_times(config: Config, times: int) -> None:
         program("fine")
 
 
-@pytest.mark.parametrize("times", [150, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [50, pytest.param(1000, marks=pytest.mark.slow)])
 def test_every_trap_from_four_threads(times: int) -> None:
     engine = Engine()
     module = Module(engine, TRAPS)

@@ -403,7 +403,7 @@ def test_of_modules_with_tail_calls_all_is_compiled() -> None:
 
 def test_an_invalid_end_of_a_long_function_is_found() -> None:
     """Text is given up long before the end of this one."""
-    code = b"".join([shapes.get(0), shapes.get(1), b"\x6d", shapes.put(1)]) * 120_000
+    code = b"".join([shapes.get(0), shapes.get(1), b"\x6d", shapes.put(1)]) * 40_000
     with pytest.raises(Exception, match="type mismatch"):
         Module(Engine(Config(tier="optimized", cache=False)), shapes.one(code + b"\x42\x00"))
 

@@ -132,7 +132,7 @@ def engine_of(tier: str) -> Engine:
     return Engine(Config(tier="optimized", signals_based_traps=False) if tier == "checked" else Config(tier=tier))
 
 
-@pytest.mark.part(3)
+@pytest.mark.part(6)
 @pytest.mark.parametrize("tier", TIERS)
 @pytest.mark.parametrize("name", INDICES)
 def test_masked_indices(name: str, tier: str) -> None:

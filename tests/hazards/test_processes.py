@@ -280,7 +280,7 @@ def test_tiers_that_need_a_compiler_say_that_there_is_none(what: str, monkeypatc
 
 def test_forks_beside_threads_that_run_wasm_do_not_hang(environment: dict[str, str]) -> None:
     """Three of a thousand did: the child waited for a module that a thread of its parent was importing."""
-    count = int(os.environ.get("WASMJIT_TEST_FORKS", "60"))
+    count = int(os.environ.get("WASMJIT_TEST_FORKS", "30"))
     program = (
         HEAD
         + AUTO

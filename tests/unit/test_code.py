@@ -213,8 +213,8 @@ def test_loading_leaks_nothing(objects: Any, loader: str) -> None:
 
     loops(40)
     live, maps, before = len(code_module._live), len(memory_maps()), resident_bytes()
-    loops(400)
-    assert resident_bytes() - before < 2 << 20
+    loops(200)
+    assert resident_bytes() - before < 1 << 20
     assert len(code_module._live) == live
     assert len(memory_maps()) <= maps + 3
 

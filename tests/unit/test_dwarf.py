@@ -78,14 +78,14 @@ def test_damaged_tables_never_raise_anything_else(objects: Any, version: int) ->
     start = original.index(bytes(section.data))
     generator = random.Random(version)
     refused = 0
-    for _ in range(2000):
+    for _ in range(800):
         data = bytearray(original)
         data[start + generator.randrange(section.size_bytes)] ^= 1 << generator.randrange(8)
         try:
             rows_of(bytes(data))
         except ArtifactError:
             refused += 1
-    assert refused > 100
+    assert refused > 40
 
 
 def test_a_line_table_of_another_version_is_refused(objects: Any) -> None:

@@ -83,7 +83,7 @@ def test_every_row_computes_as_wasmtime(first_tier: bool, deterministic: bool, c
     ("deterministic", "cpu"),
     [
         (True, None),
-        (False, "x86-64-v2" if IS_X86 else None),
+        pytest.param(False, "x86-64-v2" if IS_X86 else None, marks=pytest.mark.slow),
         pytest.param(True, "x86-64-v2" if IS_X86 else None, marks=pytest.mark.slow),
         pytest.param(False, None, marks=pytest.mark.slow),
     ],

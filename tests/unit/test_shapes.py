@@ -46,7 +46,7 @@ def cost(wasm: bytes, replaceable: bool) -> tuple[int, float]:
 @pytest.mark.parametrize("name", TANGLED)
 def test_text_is_generated_in_proportion(name: str) -> None:
     make = shapes.SHAPES[name]
-    sizes = (3_000, 18_000) if name == "functions_locals" else (10_000, 60_000)  # 45,000 locals in 25 bytes
+    sizes = (1_500, 9_000) if name == "functions_locals" else (5_000, 30_000)  # 45,000 locals in 25 bytes
     small, large = (make(shapes.count_for(make, size)) for size in sizes)
     (small_bytes, small_seconds), (large_bytes, large_seconds) = cost(small, False), cost(large, False)
     growth = len(large) / len(small)

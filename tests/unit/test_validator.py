@@ -175,13 +175,14 @@ def test_bodies_of_compilers() -> None:
     assert tally.accepted > 300
 
 
-def test_bodies_of_random_modules() -> None:
+@pytest.mark.parametrize("count", [3, pytest.param(8, marks=pytest.mark.slow)])
+def test_bodies_of_random_modules(count: int) -> None:
     accepted = 0
-    for wasm in [*random_modules(8, 7), *smith_modules(40, 5)]:
+    for wasm in [*random_modules(count, 7), *smith_modules(5 * count, 5)]:
         one = compared(wasm)
         assert (one.missed, one.disagreements) == (0, [])
         accepted += one.accepted
-    assert accepted > 300
+    assert accepted > 37 * count
 
 
 @pytest.mark.skipif(not SUITE.is_dir(), reason=f"no conformance suite at {SUITE}")
@@ -446,7 +447,7 @@ area = mmap.mmap(-1, size + page)
 begin = ctypes.addressof(ctypes.c_char.from_buffer(area))
 assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(begin + size), page, 0) == 0
 whole = [b"\\0" + dead(op, depth=11) for op in interpreted_rows()]
-bodies = [body[:length] for body in whole for length in range(max(0, len(body) - 40), len(body))]
+bodies = [body[:length] for body in whole for length in range(max(0, len(body) - 12), len(body))]
 bodies += [body for body in HOSTILE.values() if len(body) < 200]
 live = b"\\0\\x41\\0\\x28\\2\\0\\x1a\\x41\\0\\x41\\0\\x36\\2\\0\\x41\\0\\x1a"
 bodies += [live[:length] for length in range(len(live))]
@@ -469,7 +470,7 @@ def test_nothing_behind_the_module_is_read() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     count, taken = map(int, done.stdout.split())
-    assert count > 10_000
+    assert count > 5_000
     assert taken < 30
 
 
@@ -570,10 +571,10 @@ print(len(body), peak() - before, found[0] is not None)
 @pytest.mark.parametrize(
     ("code", "is_taken"),
     [
-        ('b"\\x10\\0" * 1_000_000', True),
+        ('b"\\x10\\0" * 500_000', True),
         ('b"\\x02\\x01" * 500_000', False),  # that are left open
-        ('b"\\0" + b"\\x02\\1\\0\\x0b" * 700_000', False),  # results by the thousand
-        ('b"\\x41\\0" * 1_000_000', False),  # that are left on the stack
+        ('b"\\0" + b"\\x02\\1\\0\\x0b" * 300_000', False),  # results by the thousand
+        ('b"\\x41\\0" * 500_000', False),  # that are left on the stack
         ('b"\\x41\\0" * 500_000 + b"\\x1a" * 500_000', True),
     ],
 )

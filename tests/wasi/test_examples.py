@@ -80,7 +80,7 @@ def both(programs: Programs, run_program: Run, examples: Path, tmp_path: Path) -
     return run
 
 
-@pytest.mark.part(2)
+@pytest.mark.part(3)
 @pytest.mark.parametrize("size", [0, 1, 55, 56, 57, 63, 64, 65, 119, 120, 128, 10_000, 65_536, 200_001])
 def test_sha256_of_standard_input(both: Both, size: int) -> None:
     data = (BINARY * (size // len(BINARY) + 1))[:size]
@@ -105,7 +105,7 @@ DOCUMENTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.part(2)
+@pytest.mark.part(4)
 @pytest.mark.parametrize("document", DOCUMENTS, ids=range(len(DOCUMENTS)))
 @pytest.mark.parametrize("options", [[], ["-c"], ["-i", "0"]], ids=["pretty", "compact", "zero"])
 def test_json(both: Both, document: bytes, options: list[str]) -> None:

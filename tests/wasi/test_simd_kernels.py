@@ -14,7 +14,7 @@ pytest.importorskip("ziglang")
 FEW_ITERATIONS = 20
 
 
-@pytest.mark.part(2)
+@pytest.mark.part(4)
 @pytest.mark.parametrize("name", simd.ITERATIONS)
 def test_a_kernel_prints_the_same_everywhere(name: str, tmp_path: Path) -> None:
     runs = simd.contenders(name, tmp_path)
