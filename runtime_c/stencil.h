@@ -63,6 +63,9 @@ typedef struct {
     uint8_t vectors;   /* a bit for each operand: whether it is a v128 */
 } wj_stencil_operation;
 
+/* What an operation of the interpreter that is a row has as its result: an i32, above which there are zeros, or another. */
+enum { WJ_RESULT_UNKNOWN = 0, WJ_RESULT_NONE, WJ_RESULT_NARROW, WJ_RESULT_WIDE };
+
 /* The limit of code from stencils, which is called from `here`: where its frames are beyond, it goes on in the interpreter.
  * Compiled code cannot: it finds as much of the stack again. */
 static inline uint64_t wj_stencil_limit(uint64_t here, uint64_t stack_limit)

@@ -33,7 +33,7 @@ static bool is_narrow(const narrowness *n, uint32_t slot)
     return *local != 0;
 }
 
-static void note(narrowness *n, uint32_t slot, bool narrow)
+static inline void note(narrowness *n, uint32_t slot, bool narrow)
 {
     if (wj_is_operand(n->e, slot)) {
         n->blocks[slot] = narrow ? n->block : 0;
@@ -43,18 +43,8 @@ static void note(narrowness *n, uint32_t slot, bool narrow)
     }
 }
 
-static void look_at(narrowness *n, const stencil_instruction *found, const uint32_t *word)
+static void look_at_other(narrowness *n, const uint32_t *word)
 {
-    if (found->stencil != 0 && found->loose == 0 && (found->flags & METERS) == 0) { /* most of them */
-        const wj_stencil_operation *operation = &wj_stencil_operations[found->stencil - 1];
-        if (operation->has_result) {
-            note(n, found->slots[0], operation->is_narrow != 0);
-        }
-        return;
-    }
-    if ((found->flags & METERS) != 0) {
-        return;
-    }
     switch (*word) {
     case WJ_OP_COPY:
         note(n, word[1], is_narrow(n, word[2]));
@@ -95,6 +85,20 @@ static void look_at(narrowness *n, const stencil_instruction *found, const uint3
     }
 }
 
+/* Returns how many words it has. */
+static inline uint32_t look_at(narrowness *n, const uint32_t *word)
+{
+    stencil_form of = wj_forms[*word];
+    if (LIKELY(of.slot_count != 0 && of.loose == 0 && wj_results_of[*word] != WJ_RESULT_UNKNOWN)) { /* a row */
+        if (wj_results_of[*word] != WJ_RESULT_NONE) {
+            note(n, word[1], wj_results_of[*word] == WJ_RESULT_NARROW);
+        }
+    } else if ((of.flags & METERS) == 0) {
+        look_at_other(n, word);
+    }
+    return of.words + (*word == WJ_OP_BRANCH_TABLE ? word[2] : 0);
+}
+
 void wj_find_narrow(stencil_emitter *e)
 {
     if (!e->has_accesses) {
@@ -110,10 +114,8 @@ void wj_find_narrow(stencil_emitter *e)
     for (uint32_t round = 0; n.changed && round < MOST_ROUNDS; round++) {
         n.changed = false;
         for (uint32_t at = 0; at < f->word_count;) {
-            stencil_instruction found = wj_decode(f->words + at);
             n.block += (e->marks[at] & TARGET_MARK) != 0;
-            look_at(&n, &found, f->words + at);
-            at += found.length;
+            at += look_at(&n, f->words + at);
         }
         n.block++;
     }

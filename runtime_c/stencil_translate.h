@@ -22,6 +22,7 @@ typedef struct {
 } stencil_form;
 extern WJ_INTERNAL const stencil_form wj_forms[WJ_OPERATION_COUNT];
 extern WJ_INTERNAL const uint16_t wj_stencils_of[WJ_OPERATION_COUNT]; /* the number of the stencils, and 1; 0: none */
+extern WJ_INTERNAL const uint8_t wj_results_of[WJ_OPERATION_COUNT]; /* WJ_RESULT_... */
 extern WJ_INTERNAL const wj_stencil_operation *const wj_stencil_operations;
 
 /* The operation at a word. */
