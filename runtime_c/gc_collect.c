@@ -276,6 +276,9 @@ static void mark_payload(void *of, const uint64_t *words, uint64_t count)
 static void mark_words(void *of, const uint64_t *words, uint64_t count)
 {
     for (uint64_t i = 0; i < count; i++) {
+        if (words[i] == 0) {
+            continue; /* most of a large table */
+        }
         if ((words[i] & WJ_WORD_KIND_MASK) == 0) {
             mark_candidate(of, words[i], MOST_OF_LARGE);
         } else {
