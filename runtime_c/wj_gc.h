@@ -1,5 +1,6 @@
 /* The heap of garbage collected objects that a store has: gc_heap.c makes it and gives out room, gc_collect.c finds what is
- * free. Offsets in it are references of wasm; the contract is in wasmjit/abi.py ("garbage collected objects").
+ * free, with gc_mark.c and gc_candidates.c. Offsets in it are references of wasm; the contract is in wasmjit/abi.py
+ * ("garbage collected objects").
  *
  * Objects never move. They lie in blocks, which are divided into lines: room is given out as holes, which are lines in a row
  * that nothing lives in, all zeros, and are filled from their start on by generated code. What is larger than
@@ -78,7 +79,7 @@ typedef struct {
 
 typedef struct wj_gc_heap {
     uint8_t *base; /* of what offsets count from */
-    uint64_t used_blocks, block_end; /* how many are in use; the first that never was */
+    uint64_t used_blocks, block_end; /* how many are in use; behind the last that may have something */
     uint64_t first_free;     /* no block before it is free */
     uint64_t next_hole;      /* where to look for holes, in blocks; and for those that are longer than a line */
     uint64_t next_medium;
@@ -190,6 +191,11 @@ WJ_INTERNAL void wj_gc_put_back(wj_store *store, wj_gc_hole hole);
 /* The descriptor of a type, always the same for one; 0: there is no memory. */
 WJ_INTERNAL uint32_t wj_gc_describe(wj_store *store, const wj_gc_type *type);
 
+/* ---- gc_candidates.c ---- */
+
+/* Enters all objects into `starts`. */
+WJ_INTERNAL void wj_gc_index(wj_gc_heap *heap);
+
 /* ---- gc_collect.c ---- */
 
 /* Calls `visit` with `into` and the word of each reference to something of the host that is in a live object. */
@@ -198,8 +204,6 @@ typedef struct {
     void *into;
 } wj_gc_visitor;
 
-/* Enters all objects into `starts`. */
-WJ_INTERNAL void wj_gc_index(wj_gc_heap *heap);
 /* Finds the bounds of this thread's stack, which are known of threads that have run wasm; false: no memory. */
 WJ_INTERNAL bool wj_gc_knows_thread(void);
 /* Frees what nothing refers to. Does nothing, and returns false, where what this thread has on its stack cannot be known. */
