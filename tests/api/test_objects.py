@@ -324,3 +324,36 @@ def test_arrays_of_constant_expressions_are_filled(length: int) -> None:
         for at in {0, 1, length // 3, length - 2, length - 1}:
             if 0 <= at < length:
                 assert found.get(store, at) == expected
+
+
+@pytest.mark.parametrize("fuel", [False, True])
+def test_operands_that_are_never_computed(fuel: bool) -> None:
+    """The length of an array was, and the module refused with a ValueError."""
+    never = "(block (result i32) (loop (br 0)) (unreachable))"
+    never_array = "(block (result (ref $a)) (loop (br 0)) (unreachable))"
+    instructions = (
+        f"(array.new_default $a {never})", f"(array.new $a (i32.const 1) {never})", f"(array.new $a {never} {never})",
+        f"(array.new_fixed $a 2 {never} {never})", f"(array.new_data $a $d {never} {never})", f"(ref.i31 {never})",
+        f"(struct.new $s {never} {never})", f"(array.new $v (v128.const i64x2 1 2) {never})",
+        f"(array.get_s $a {never_array} {never})", f"(array.set $a {never_array} {never} {never})",
+        f"(array.fill $a {never_array} {never} {never} {never})",
+        f"(array.fill $a (ref.null $a) {never} {never} {never})",
+        f"(array.copy $a $a {never_array} {never} {never_array} {never} {never})",
+        f"(array.init_data $a $d {never_array} {never} {never} {never})", f"(array.len {never_array})",
+        f"(ref.test (ref $a) {never_array})", f"(ref.cast (ref $a) (ref.cast anyref {never_array}))",
+        f"(ref.eq {never_array} {never_array})",
+        f"(extern.convert_any {never_array})", f"(i31.get_s (ref.i31 {never}))",
+    )  # fmt: skip
+    has_no_result = ("array.set", "array.fill", "array.copy", "array.init")
+    for tier in ("baseline", "optimized", "auto"):
+        engine = Engine(Config(tier=tier, consume_fuel=fuel))
+        for way in ("{}", "(if (local.get 0) (then {}))"):
+            functions = [
+                f"(func (param i32) {way.format(text if text.startswith(has_no_result, 1) else f'(drop {text})')})"
+                for text in instructions
+            ]
+            Module(
+                engine,
+                f"""(module (type $a (array (mut i8))) (type $v (array v128)) (type $s (struct (field i8 i32)))
+              (data $d "") {" ".join(functions)})""",
+            )

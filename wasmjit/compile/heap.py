@@ -227,6 +227,8 @@ def array_bytes(lowering: CallingEmitter, length: str, storage: int) -> str:
     size_bytes = abi.storage_bytes(storage)
     head_bytes = abi.GC_OBJECT["sizeof"]
     rounding = 0 if size_bytes % abi.GC_OBJECT_ALIGNMENT == 0 else abi.GC_OBJECT_ALIGNMENT - 1
+    if length == "poison":  # of code that is never reached
+        return length
     if length[0] != "%":
         return str((int(length) * size_bytes + head_bytes + rounding) & -abi.GC_OBJECT_ALIGNMENT)
     name = lowering.fresh()
