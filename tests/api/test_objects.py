@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+from array import array
 from typing import Any
 
 import pytest
@@ -18,8 +19,6 @@ from wasmjit import (
     LinkError,
     Module,
     Store,
-    StructRef,
-    StructType,
     Trap,
     TrapCode,
     ValType,
@@ -273,14 +272,13 @@ def test_python_makes_objects_where_garbage_was() -> None:
     """Nothing was freed before as much as 4 MiB was given out, whatever the limit."""
     store = Store()
     store.set_limits(gc_heap_size=1 << 18)
-    wide = StructType([FieldType(ValType.i64())] * 1000)
     for _ in range(40):
-        last = StructRef(store, wide, range(1000))
+        last = ArrayRef(store, BYTES, bytes(8000))
     kept = []
     with pytest.raises(MemoryError):
         for _ in range(40):
-            kept.append(StructRef(store, wide, range(1000)))
-    assert len(kept) > 20 and last.field(store, 999) == 999
+            kept.append(ArrayRef(store, BYTES, bytes(8000)))
+    assert len(kept) > 20 and last.len(store) == 8000
 
 
 def test_constant_expressions_make_objects_where_garbage_was() -> None:
@@ -357,3 +355,61 @@ def test_operands_that_are_never_computed(fuel: bool) -> None:
                 f"""(module (type $a (array (mut i8))) (type $v (array v128)) (type $s (struct (field i8 i32)))
               (data $d "") {" ".join(functions)})""",
             )
+
+
+def numbers_of(storage: Any, mutable: bool = True) -> ArrayType:
+    return ArrayType(FieldType(storage, mutable=mutable))
+
+
+@pytest.mark.parametrize(
+    ("storage", "format", "values"),
+    [
+        ("i8", "B", [0, 1, 255]), ("i16", "H", [0, 1, 65535]), (ValType.i32(), "i", [0, -1, 1 << 30]),
+        (ValType.i64(), "q", [0, -1, 1 << 62]), (ValType.f32(), "f", [0.0, -1.5, 3.0]), (ValType.f64(), "d", [0.1, 2.0, 3.0]),
+    ],
+)  # fmt: skip
+def test_elements_are_viewed_and_copied_at_once(storage: Any, format: str, values: list[Any]) -> None:
+    store = Store()
+    buffer = array(format, values)
+    made = ArrayRef(store, numbers_of(storage), buffer)
+    view = made.view(store)
+    assert list(made) == view.tolist() == values and view.format == format and not view.readonly
+    assert list(ArrayRef(store, numbers_of(storage), iter(values))) == values
+    view[1] = values[2]
+    assert made.get(store, 1) == values[2]
+    assert made.read(store) == bytes(view) and made.read(store, 1, -1) == bytes(view[1:-1])
+    assert made.read(store, 2, 1) == b""
+    made.write(store, buffer[:2], 1)
+    assert list(made) == [values[0], *values[:2]]
+    for wrong in (-1, 2, 4):
+        with pytest.raises(IndexError):
+            made.write(store, buffer[:2], wrong)
+    empty = ArrayRef(store, numbers_of(storage), ())
+    empty.write(store, b"")
+    assert empty.view(store).tolist() == [] and empty.read(store) == b""
+
+
+def test_what_cannot_be_viewed_or_written(store: Store, module: Module) -> None:
+    fixed = ArrayRef(store, numbers_of("i16", mutable=False), [1, 2])
+    with pytest.raises(TypeError):
+        fixed.view(store)[0] = 1
+    with pytest.raises(WasmError, match="immutable"):
+        fixed.write(store, b"ab")
+    with pytest.raises(ValueError, match="3 bytes are no whole number of elements of 2"):
+        ArrayRef(store, numbers_of("i16"), [1, 2]).write(store, b"abc")
+    with pytest.raises(TypeError):
+        ArrayRef(store, numbers_of(ValType.externref()), [None]).view(store)
+    with pytest.raises(WasmError, match="another Store"):
+        fixed.view(Store(module.engine))
+
+
+def test_a_view_keeps_its_array(store: Store) -> None:
+    view = ArrayRef(store, BYTES, b"kept").view(store)
+    for _ in range(3):
+        gc.collect()
+        store.gc()
+        ArrayRef(store, BYTES, b"other")
+    assert bytes(view) == b"kept"
+    store.close()
+    view[0] = ord("w")
+    assert bytes(view) == b"wept"

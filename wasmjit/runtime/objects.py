@@ -20,6 +20,9 @@ from .type_ids import defined_type_of_id, signature_of
 from .value_types import ArrayType, StructType
 
 _ELEMENTS = abi.GC_OBJECT["sizeof"]
+# How memoryviews have the elements of an array, a packed one without sign; and in what else the same bytes may come.
+_FORMATS = {wt.I8: "B", wt.I16: "H", wt.I32: "i", wt.I64: "q", wt.F32: "f", wt.F64: "d", wt.V128: "B"}
+_TAKEN_FORMATS = {wt.I8: "Bb", wt.I16: "Hh", wt.I32: "iI", wt.I64: "qQlL", wt.F32: "f", wt.F64: "d"}
 _Type = wt.StructType | wt.ArrayType
 
 
@@ -36,23 +39,41 @@ class _ObjectRef(AnyRef):
     def _address(self, _native: NativeStore) -> int:
         return _native.read_word(abi.STORE["gc_heap"]) + self._word
 
-    def _fill(self, store: Storelike, type: _Type, places: Sequence[tuple[int, int]], values: Sequence[Any]) -> None:
-        """Makes the object with values at places, each an offset and a storage type; the last one ends it."""
+    def _make_object(
+        self,
+        store: Storelike,
+        type: _Type,
+        size_bytes: int,
+        fields: Sequence[tuple[int, int]],
+        values: Sequence[Any],
+        contents: memoryview | None = None,
+    ) -> None:
+        """Makes the object with values at `fields`, each an offset and a storage type; or with the `contents` of all
+        elements of an array."""
         record = record_of(store)
         native = record.open()
         lib.wj_gc_run(native.pointer, 1)  # it is not done while references are held
-        if not self._fit(record, type, places, values):
+        if not self._fit(record, type, size_bytes, fields, values, contents):
             lib.wj_gc_run(native.pointer, 0)
-            if not self._fit(record, type, places, values):
+            if not self._fit(record, type, size_bytes, fields, values, contents):
                 raise _refusal(record)
 
-    def _fit(self, record: StoreRecord, type: _Type, places: Sequence[tuple[int, int]], values: Sequence[Any]) -> bool:
-        """As `_fill`; false if there is no room for it."""
+    def _fit(
+        self,
+        record: StoreRecord,
+        type: _Type,
+        size_bytes: int,
+        fields: Sequence[tuple[int, int]],
+        values: Sequence[Any],
+        contents: memoryview | None,
+    ) -> bool:
+        """As `_make_object`; false if there is no room for it."""
         native = record.open()
-        *fields, (size_bytes, _) = places
         with native:  # keeps what the values are to until the object has it, and the object until the place has that
             bits = [python_to_bits(record, wt.unpacked(s), v) for (_, s), v in zip(fields, values, strict=True)]
-            length = len(values) if isinstance(type, wt.ArrayType) else 0
+            length = 0
+            if isinstance(type, wt.ArrayType):
+                length = len(values) if contents is None else len(contents)
             word = lib.wj_gc_new(native.pointer, _descriptor(record, type), length, size_bytes)
             if not word:
                 return False
@@ -60,6 +81,8 @@ class _ObjectRef(AnyRef):
             address = self._address(native)
             for (offset, storage), value in zip(fields, bits, strict=True):
                 _write(native, address + offset, storage, value)
+            if contents is not None:
+                ffi.memmove(ffi.cast("void *", address + _ELEMENTS), contents, contents.nbytes)
         return True
 
     def _read(self, offset: int, storage: int) -> Any:
@@ -114,6 +137,16 @@ def _descriptor(record: StoreRecord, type: _Type) -> int:
     return descriptor
 
 
+def _contents(storage: int, elements: object) -> memoryview | None:
+    """Of a buffer with the bytes of elements as an array has them; None of anything else."""
+    try:
+        contents = memoryview(elements)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+    fits = contents.format in _TAKEN_FORMATS.get(storage, "") and contents.itemsize == abi.storage_bytes(storage)
+    return contents if fits and contents.ndim == 1 and contents.c_contiguous else None
+
+
 def _checked(index: Any, count: int, what: str) -> int:
     if not isinstance(index, int):
         raise TypeError("expected an int for the index")
@@ -146,7 +179,7 @@ class StructRef(_ObjectRef):
             raise TypeError(f"expected {len(types)} fields, given {len(values)}")
         offsets, size_bytes = abi.struct_layout(ty._type)
         places = [(at, field.storage) for at, field in zip(offsets, types, strict=True)]
-        self._fill(store, ty._type, [*places, (size_bytes, 0)], values)
+        self._make_object(store, ty._type, size_bytes, places, values)
 
     @property
     def type(self) -> StructType:
@@ -182,14 +215,19 @@ class ArrayRef(_ObjectRef):
     __slots__ = ()
 
     def __init__(self, store: Storelike, ty: ArrayType, elements: Iterable[Any]) -> None:
-        """Makes an array of these elements. Raises TypeError and OverflowError for what does not fit, MemoryError."""
+        """Makes an array of these elements; a buffer of the same numbers (bytes for i8, an `array.array`) is copied at
+        once. Raises TypeError and OverflowError for what does not fit, MemoryError."""
         if not isinstance(ty, ArrayType):
             raise TypeError("expected an ArrayType")
-        values = tuple(elements)
         storage = ty._type.element.storage
-        size_bytes = abi.storage_bytes(storage)
-        places = [(_ELEMENTS + size_bytes * at, storage) for at in range(len(values) + 1)]
-        self._fill(store, ty._type, places, values)
+        element_bytes = abi.storage_bytes(storage)
+        contents = _contents(storage, elements)
+        if contents is not None:
+            self._make_object(store, ty._type, _ELEMENTS + contents.nbytes, (), (), contents)
+            return
+        values = tuple(elements)
+        places = [(_ELEMENTS + element_bytes * at, storage) for at in range(len(values))]
+        self._make_object(store, ty._type, _ELEMENTS + element_bytes * len(values), places, values)
 
     @property
     def type(self) -> ArrayType:
@@ -222,6 +260,60 @@ class ArrayRef(_ObjectRef):
         element = self._defined().element
         offset = _ELEMENTS + _checked(index, len(self), "element") * abi.storage_bytes(element.storage)
         self._store(offset, element, value, "an element of this array")
+
+    def view(self, store: Storelike) -> memoryview:
+        """The elements, not copied: of an array of numbers. It can be written to if they are mutable.
+
+        Packed elements are without sign, a v128 is 16 bytes. The view keeps the array, and the memory of all objects
+        of its Store, even when that is closed. Raises TypeError for references.
+
+        >>> from array import array
+        >>> from wasmjit import FieldType, Store, ValType
+        >>> store = Store()
+        >>> numbers = ArrayRef(store, ArrayType(FieldType(ValType.i32(), mutable=True)), array("i", [1, 2, 3]))
+        >>> view = numbers.view(store)
+        >>> view[1] += 5
+        >>> numbers.get(store, 1), sum(view)
+        (7, 11)
+        """
+        check_store(store, self._owner, "reference")
+        element = self._defined().element
+        format = _FORMATS.get(element.storage)
+        if format is None:
+            raise TypeError("elements that are references cannot be viewed")
+        native = self._owner.open()
+        size_bytes = len(self) * abi.storage_bytes(element.storage)
+        contents: Any = (ctypes.c_uint8 * size_bytes).from_address(self._address(native) + _ELEMENTS)
+        contents.kept = self
+        whole: Any = memoryview(contents).cast("B")
+        view: memoryview = whole.cast(format)
+        return view if element.mutable else view.toreadonly()
+
+    def read(self, store: Storelike, start: int = 0, stop: int | None = None) -> bytearray:
+        """The bytes of elements that are numbers, from `start` up to `stop`, as slices have them."""
+        view = self.view(store).cast("B")
+        first, end, _ = slice(start, stop).indices(len(self))
+        element_bytes = abi.storage_bytes(self._defined().element.storage)
+        return bytearray(view[first * element_bytes : end * element_bytes])
+
+    def write(self, store: Storelike, value: Any, start: int = 0) -> None:
+        """Writes bytes, or another buffer, to elements that are numbers, from `start` on.
+
+        Raises ValueError if they are no whole number of elements, IndexError if there are not so many, WasmError if they
+        are immutable.
+        """
+        view = self.view(store)
+        if view.readonly:
+            raise WasmError("elements of this array are immutable")
+        element_bytes = abi.storage_bytes(self._defined().element.storage)
+        contents = memoryview(value).cast("B")
+        begin = _checked(start, len(self) + 1, "element") * element_bytes
+        if contents.nbytes % element_bytes != 0:
+            raise ValueError(f"{contents.nbytes} bytes are no whole number of elements of {element_bytes}")
+        if contents.nbytes > view.nbytes - begin:
+            count = contents.nbytes // element_bytes
+            raise IndexError(f"{count} elements do not fit from {start} on: there are {len(self)}")
+        view.cast("B")[begin : begin + contents.nbytes] = contents
 
 
 classes[abi.GC_STRUCT] = StructRef
