@@ -141,7 +141,7 @@ static void look_through_chain(wj_gc_collection *of)
 {
     wj_gc_heap *heap = of->heap;
     uint32_t descriptor = 0;
-    const wj_gc_descriptor *type = NULL;
+    const wj_gc_descriptor *type = (const wj_gc_descriptor *)(const void *)heap->base; /* zeros, as null has */
     while (heap->grey_count == 1) {
         heap->grey_count = 0;
         uint32_t offset = heap->grey[0];
