@@ -25,8 +25,8 @@
 static inline void mark_unknown(wj_gc_collection *of, uint64_t word)
 {
     uint64_t distance = word - (uint64_t)(uintptr_t)of->heap->base;
-    if (distance < WJ_GC_HEAP_BYTES) {
-        wj_gc_mark_candidate(of, distance, WJ_GC_HEAP_BYTES);
+    if (distance < of->heap->size_bytes) {
+        wj_gc_mark_candidate(of, distance, UINT64_MAX);
         return;
     }
     wj_gc_mark_candidate(of, word & UINT32_MAX, MOST_OF_LARGE);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define GUARD_BYTES (UINT64_C(1) << 16) /* behind the heap: what is read at an offset that is none stays within */
+#define NO_BLOCK UINT64_MAX
 #define SMALL_BYTES (UINT64_C(2) << 20) /* heaps up to here take ordinary pages; what comes behind, huge ones */
 
 /* For tests: every allocation collects, in heaps that are made from then on. */
@@ -14,9 +15,9 @@ static bool stresses_heaps;
 
 /* ---- the heap ---- */
 
-static uint64_t starts_bytes(void)
+static uint64_t starts_bytes(const wj_gc_heap *heap)
 {
-    return WJ_GC_MOST_BLOCKS * WJ_GC_BLOCK_WORDS * sizeof(uint64_t);
+    return heap->most_blocks * WJ_GC_BLOCK_WORDS * sizeof(uint64_t);
 }
 
 static void *map_zeros(uint64_t size_bytes)
@@ -25,42 +26,33 @@ static void *map_zeros(uint64_t size_bytes)
     return mapping == MAP_FAILED ? NULL : mapping;
 }
 
-/* At a multiple of its size; NULL with errno. */
-static uint8_t *map_heap(void)
+/* NULL with errno. */
+static uint8_t *map_heap(uint64_t size_bytes)
 {
-    uint64_t wanted = 2 * WJ_GC_HEAP_BYTES + GUARD_BYTES;
-    uint8_t *mapping = reserve(wanted);
-    if (mapping == NULL) {
+    uint8_t *base = reserve(size_bytes + GUARD_BYTES);
+    if (base == NULL) {
         return NULL;
     }
-    uint8_t *base = (uint8_t *)(uintptr_t)round_up((uintptr_t)mapping, WJ_GC_HEAP_BYTES);
-    uint8_t *end = base + WJ_GC_HEAP_BYTES + GUARD_BYTES;
-    if (base != mapping) {
-        (void)munmap(mapping, (size_t)(base - mapping));
-    }
-    if (end != mapping + wanted) {
-        (void)munmap(end, (size_t)(mapping + wanted - end));
-    }
     uint8_t *writable = base + WJ_GC_NULL_BYTES;
-    if (mprotect(base, WJ_GC_HEAP_BYTES + GUARD_BYTES, PROT_READ) != 0 ||
-        mprotect(writable, WJ_GC_OBJECTS_END - WJ_GC_NULL_BYTES, PROT_READ | PROT_WRITE) != 0) {
+    if (mprotect(base, size_bytes + GUARD_BYTES, PROT_READ) != 0 ||
+        mprotect(writable, size_bytes - WJ_GC_NULL_BYTES, PROT_READ | PROT_WRITE) != 0) {
         int number = errno;
-        (void)munmap(base, WJ_GC_HEAP_BYTES + GUARD_BYTES);
+        (void)munmap(base, size_bytes + GUARD_BYTES);
         errno = number;
         return NULL;
     }
     uint64_t start = WJ_GC_OBJECTS_START + SMALL_BYTES;
-    (void)madvise(base + start, WJ_GC_OBJECTS_END - start, MADV_HUGEPAGE);
+    (void)madvise(base + start, size_bytes - start, MADV_HUGEPAGE);
     return base;
 }
 
 static void free_heap(wj_gc_heap *heap)
 {
     if (heap->base != NULL) {
-        (void)munmap(heap->base, WJ_GC_HEAP_BYTES + GUARD_BYTES);
+        (void)munmap(heap->base, heap->size_bytes + GUARD_BYTES);
     }
     void *const maps[] = {heap->blocks, heap->starts, heap->marks, heap->grey};
-    const uint64_t sizes[] = {WJ_GC_MOST_BLOCKS * sizeof *heap->blocks, starts_bytes(), starts_bytes(),
+    const uint64_t sizes[] = {heap->most_blocks * sizeof *heap->blocks, starts_bytes(heap), starts_bytes(heap),
                               heap->grey_length * sizeof *heap->grey};
     for (size_t i = 0; i < sizeof maps / sizeof maps[0]; i++) {
         if (maps[i] != NULL) {
@@ -71,7 +63,7 @@ static void free_heap(wj_gc_heap *heap)
     free(heap);
 }
 
-int wj_gc_heap_make(wj_store *store)
+int wj_gc_heap_make(wj_store *store, uint64_t reserved_bytes)
 {
     if (store->gc != NULL) {
         return 0;
@@ -80,11 +72,14 @@ int wj_gc_heap_make(wj_store *store)
     if (heap == NULL) {
         return ENOMEM;
     }
+    uint64_t fitting = reserved_bytes < WJ_GC_MOST_BYTES ? reserved_bytes : WJ_GC_MOST_BYTES;
+    heap->size_bytes = (fitting > WJ_GC_LEAST_BYTES ? fitting : WJ_GC_LEAST_BYTES) & ~(uint64_t)(WJ_GC_BLOCK_BYTES - 1);
+    heap->most_blocks = (heap->size_bytes - WJ_GC_OBJECTS_START) / WJ_GC_BLOCK_BYTES;
     heap->types = calloc(WJ_GC_FIRST_TYPES, sizeof *heap->types);
-    heap->base = map_heap();
-    heap->blocks = map_zeros(WJ_GC_MOST_BLOCKS * sizeof *heap->blocks);
-    heap->starts = map_zeros(starts_bytes());
-    heap->marks = map_zeros(starts_bytes());
+    heap->base = map_heap(heap->size_bytes);
+    heap->blocks = map_zeros(heap->most_blocks * sizeof *heap->blocks);
+    heap->starts = map_zeros(starts_bytes(heap));
+    heap->marks = map_zeros(starts_bytes(heap));
     if (heap->types == NULL || heap->base == NULL || heap->blocks == NULL || heap->starts == NULL || heap->marks == NULL) {
         free_heap(heap);
         return ENOMEM;
@@ -134,7 +129,7 @@ static void take_block(wj_gc_heap *heap, uint64_t block, uint8_t use)
     }
 }
 
-/* The first of `count` free blocks in a row, which count for the store's limits from then on; or WJ_GC_MOST_BLOCKS. */
+/* The first of `count` free blocks in a row, which count for the store's limits from then on; or NO_BLOCK. */
 static uint64_t find_free(wj_store *store, uint64_t count)
 {
     wj_gc_heap *heap = store->gc;
@@ -155,8 +150,8 @@ static uint64_t find_free(wj_store *store, uint64_t count)
     if (is_first) {
         heap->first_free = at - count;
     }
-    bool fits = at <= WJ_GC_MOST_BLOCKS && (heap->used_blocks + count) * WJ_GC_BLOCK_BYTES <= store->gc_most_bytes;
-    return fits && take_new(store, 0, &store->gc_most_bytes, count * WJ_GC_BLOCK_BYTES) ? at - count : WJ_GC_MOST_BLOCKS;
+    bool fits = at <= heap->most_blocks && (heap->used_blocks + count) * WJ_GC_BLOCK_BYTES <= store->gc_most_bytes;
+    return fits && take_new(store, 0, &store->gc_most_bytes, count * WJ_GC_BLOCK_BYTES) ? at - count : NO_BLOCK;
 }
 
 /* The next hole of a block from `line` on; false if there is none. */
@@ -188,7 +183,7 @@ static wj_gc_hole whole_block(wj_store *store)
 {
     wj_gc_heap *heap = store->gc;
     uint64_t block = find_free(store, 1);
-    if (block == WJ_GC_MOST_BLOCKS) {
+    if (block == NO_BLOCK) {
         return (wj_gc_hole){0, 0};
     }
     take_block(heap, block, WJ_GC_SMALL);
@@ -219,8 +214,8 @@ static uint32_t allocate_large(wj_store *store, uint64_t size_bytes)
 {
     wj_gc_heap *heap = store->gc;
     uint64_t count = (size_bytes + WJ_GC_BLOCK_BYTES - 1) / WJ_GC_BLOCK_BYTES;
-    uint64_t first = count > WJ_GC_MOST_BLOCKS ? WJ_GC_MOST_BLOCKS : find_free(store, count);
-    if (first == WJ_GC_MOST_BLOCKS) {
+    uint64_t first = count > heap->most_blocks ? NO_BLOCK : find_free(store, count);
+    if (first == NO_BLOCK) {
         return 0;
     }
     for (uint64_t i = 0; i < count; i++) {
@@ -273,7 +268,7 @@ static uint32_t find_room(wj_store *store, uint64_t size_bytes)
 uint64_t wj_gc_allocate(wj_store *store, uint32_t descriptor, uint64_t length, uint64_t size_bytes)
 {
     wj_gc_heap *heap = store->gc;
-    if (size_bytes > WJ_GC_OBJECTS_END - WJ_GC_OBJECTS_START) {
+    if (size_bytes > heap->most_blocks * WJ_GC_BLOCK_BYTES) {
         return 0;
     }
     uint64_t wanted = round_up(size_bytes, WJ_GC_OBJECT_ALIGNMENT);

@@ -34,10 +34,10 @@ bool wj_gc_knows_thread(void)
     return wj_this_thread.stack_high != 0 || wj_thread_prepare(&wj_this_thread);
 }
 
-int wj_gc_make_heap(wj_store *store)
+int wj_gc_make_heap(wj_store *store, uint64_t reserved_bytes)
 {
     PyGILState_STATE state = PyGILState_Ensure();
-    int number = store->closed ? 0 : wj_gc_heap_make(store);
+    int number = store->closed ? 0 : wj_gc_heap_make(store, reserved_bytes);
     PyGILState_Release(state);
     return number;
 }

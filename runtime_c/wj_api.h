@@ -363,8 +363,8 @@ typedef struct {
 uint32_t wj_gc_type_of(const wj_store *store, uint64_t word, uint32_t *type_id);
 /* Whether the type with an id is the other one, or was declared to be below it. */
 int wj_type_matches_id(uint32_t found, uint32_t wanted);
-/* Makes the heap of a store, if it has none. 0 or an errno value. */
-int wj_gc_make_heap(wj_store *store);
+/* Makes the heap of a store, if it has none, in so much address space: at least 129 MiB, at most 4 GiB. 0 or an errno value. */
+int wj_gc_make_heap(wj_store *store, uint64_t reserved_bytes);
 /* Gives an instance the descriptors of its types, in a store that has a heap. 0 or an errno value. */
 int wj_gc_describe_types(wj_store *store, void *context, const wj_gc_types *types);
 /* For objects that Python makes: the descriptor of a type that the store's keepalive holds (there is a heap), and a new object of zeros, with

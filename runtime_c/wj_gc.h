@@ -14,16 +14,15 @@
 
 /* Offsets in the heap. Where null would be there are zeros to read, so that a type test of null fails by itself; then
  * descriptors; then objects, which begin so far behind that small integers are not taken for references. */
-#define WJ_GC_HEAP_BYTES (UINT64_C(1) << 32)
 #define WJ_GC_NULL_BYTES UINT32_C(0x10000)
 #define WJ_GC_OBJECTS_START UINT32_C(0x08000000)
-#define WJ_GC_OBJECTS_END UINT64_C(0xFFFF0000)
+#define WJ_GC_MOST_BYTES UINT64_C(0xFFFF0000) /* of a heap, from null on */
+#define WJ_GC_LEAST_BYTES (WJ_GC_OBJECTS_START + (UINT64_C(1) << 20))
 
 #define WJ_GC_BLOCK_BYTES UINT32_C(0x8000)
 #define WJ_GC_LINE_BYTES UINT32_C(128)
 #define WJ_GC_BLOCK_LINES (WJ_GC_BLOCK_BYTES / WJ_GC_LINE_BYTES)
 #define WJ_GC_BLOCK_WORDS (WJ_GC_BLOCK_BYTES / WJ_GC_OBJECT_ALIGNMENT / 64) /* of a bit for each place of an object */
-#define WJ_GC_MOST_BLOCKS ((WJ_GC_OBJECTS_END - WJ_GC_OBJECTS_START) / WJ_GC_BLOCK_BYTES)
 #define WJ_GC_LARGE_BYTES UINT32_C(0x2000)
 #define WJ_GC_FIRST_TYPES 64u /* that there is room for at first */
 #define WJ_GC_LEAST_GIVEN_BYTES (UINT64_C(4) << 20) /* between collections */
@@ -79,6 +78,7 @@ typedef struct {
 
 typedef struct wj_gc_heap {
     uint8_t *base; /* of what offsets count from */
+    uint64_t size_bytes, most_blocks; /* of its address space, with null; how many blocks there can be */
     uint64_t used_blocks, block_end; /* how many are in use; behind the last that may have something */
     uint64_t first_free;     /* no block before it is free */
     uint64_t next_hole;      /* where to look for holes, in blocks; and for those that are longer than a line */
@@ -173,8 +173,8 @@ extern WJ_INTERNAL _Thread_local wj_gc_holder *wj_gc_holders __attribute__((tls_
 
 /* ---- gc_heap.c ---- */
 
-/* Makes the heap, if there is none. 0 or an errno value. */
-WJ_INTERNAL int wj_gc_heap_make(wj_store *store);
+/* Makes the heap, if there is none, in so much address space, or as much as one may have. 0 or an errno value. */
+WJ_INTERNAL int wj_gc_heap_make(wj_store *store, uint64_t reserved_bytes);
 WJ_INTERNAL void wj_gc_heap_free(wj_store *store);
 /* An object of zeros with its head; 0 if there is no room for it. Not on a thread that has references where no collection
  * looks: see wj_gc_collect. */

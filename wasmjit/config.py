@@ -281,6 +281,14 @@ class Config:
     shared_memory = Option(False, _bool, "Whether shared memories can be created.", changes_code=False)
     gc_support = Option(True, _bool, "Whether the garbage-collected heap is available at all.", changes_code=False)
 
+    gc_heap_reservation = Option(
+        4 * GIB,
+        _size_bytes,
+        "Address space in bytes reserved for the objects of garbage collection of each Store that has some: 129 MiB"
+        " to 4 GiB. They cannot take more than that less 128 MiB.",
+        changes_code=False,
+    )
+
     # ---- code generation ----
     opt_level = Option(
         "speed",

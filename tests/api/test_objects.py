@@ -365,7 +365,8 @@ def numbers_of(storage: Any, mutable: bool = True) -> ArrayType:
     ("storage", "format", "values"),
     [
         ("i8", "B", [0, 1, 255]), ("i16", "H", [0, 1, 65535]), (ValType.i32(), "i", [0, -1, 1 << 30]),
-        (ValType.i64(), "q", [0, -1, 1 << 62]), (ValType.f32(), "f", [0.0, -1.5, 3.0]), (ValType.f64(), "d", [0.1, 2.0, 3.0]),
+        (ValType.i64(), "q", [0, -1, 1 << 62]), (ValType.f32(), "f", [0.0, -1.5, 3.0]),
+        (ValType.f64(), "d", [0.1, 2.0, 3.0]),
     ],
 )  # fmt: skip
 def test_elements_are_viewed_and_copied_at_once(storage: Any, format: str, values: list[Any]) -> None:
@@ -413,3 +414,18 @@ def test_a_view_keeps_its_array(store: Store) -> None:
     store.close()
     view[0] = ord("w")
     assert bytes(view) == b"wept"
+
+
+@pytest.mark.parametrize(
+    ("reserved_bytes", "fits_bytes"), [(0, 1 << 20), (256 << 20, 128 << 20), (1 << 60, 4_160_684_032)]
+)
+def test_how_much_address_space_a_heap_takes(reserved_bytes: int, fits_bytes: int) -> None:
+    store = Store(Engine(Config(gc_heap_reservation=reserved_bytes)))
+    text = """(module (type $a (array (mut i8))) (func (export "f") (param i32)
+      (array.set $a (array.new_default $a (local.get 0)) (i32.sub (local.get 0) (i32.const 1)) (i32.const 1))))"""
+    make = Instance(store, Module(store.engine, text), []).exports(store)["f"]
+    length = fits_bytes - 8  # without the header
+    make(store, length - (length >> 31 << 32))
+    with pytest.raises(Trap) as raised:
+        make(store, length + 1 - (length >> 31 << 32))
+    assert raised.value.trap_code == TrapCode.ALLOCATION_TOO_LARGE

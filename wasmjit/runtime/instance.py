@@ -233,7 +233,7 @@ def prepare(record: StoreRecord, loaded: LoadedModule, imports: Sequence[Item]) 
         instance.tables.append(new_table_item(record, table_type, 0))
     context = _new_context(native, record, instance)
     if plan.objects is not None:
-        make_heap(native)
+        make_heap(native, record)
         plan.objects.describe(native, context)
         lib.wj_gc_run(native.pointer, 1)  # it is not done while references are held
     if loaded.module.tags:

@@ -16,6 +16,7 @@ from ..wasm import types as wt
 from ..wasm.module import Module
 from .native import ffi, lib
 from .native_store import NativeStore
+from .store import StoreRecord
 
 _NO_TYPE = 0xFFFFFFFF
 if os.environ.get("WASMJIT_GC_STRESS") == "1":  # for tests: every allocation collects
@@ -27,9 +28,9 @@ def has_objects(module: Module) -> bool:
     return any(not isinstance(type, wt.FuncType) for type in module.types)
 
 
-def make_heap(native: NativeStore) -> None:
+def make_heap(native: NativeStore, record: StoreRecord) -> None:
     """Makes the heap of a store, if it has none. Raises WasmError if there can be none."""
-    number = lib.wj_gc_make_heap(native.pointer)
+    number = lib.wj_gc_make_heap(native.pointer, record.engine._config.gc_heap_reservation)
     if number:
         raise WasmError(f"cannot make a heap for garbage collection: {os.strerror(number)}")
 

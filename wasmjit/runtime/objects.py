@@ -119,7 +119,7 @@ def _refusal(record: StoreRecord) -> Exception:
 def _descriptor(record: StoreRecord, type: _Type) -> int:
     """The descriptor of a type in a store, whose heap is made if need be. Raises MemoryError, WasmError."""
     native = record.open()
-    make_heap(native)
+    make_heap(native, record)
     assert type.definition is not None
     above = type.definition.supertype
     supertype = 0 if above is None else _descriptor(record, above)  # type: ignore[arg-type]
@@ -299,8 +299,8 @@ class ArrayRef(_ObjectRef):
     def write(self, store: Storelike, value: Any, start: int = 0) -> None:
         """Writes bytes, or another buffer, to elements that are numbers, from `start` on.
 
-        Raises ValueError if they are no whole number of elements, IndexError if there are not so many, WasmError if they
-        are immutable.
+        Raises ValueError if they are no whole number of elements, IndexError if there are not so many, and WasmError if
+        they are immutable.
         """
         view = self.view(store)
         if view.readonly:
