@@ -4,6 +4,7 @@
 #define WJ_ARCH_H
 
 #include <stdint.h>
+#include <string.h>
 #include <ucontext.h>
 
 #include "wj_abi.h"
@@ -74,6 +75,26 @@ static inline int wj_trap_instruction_code(const uint8_t *pc)
     return -1;
 }
 
+#define WJ_MARK_BYTES 7
+
+/* How far behind `at` the landing is that the mark there tells of (compile/invoke.py); 0: there is no mark. */
+static inline intptr_t wj_mark_distance(const uint8_t *at)
+{
+    static const uint8_t mark[] = {0x0f, 0x1f, 0x83}; /* nopl disp32(%rbx) */
+    int32_t distance;
+    if (memcmp(at, mark, sizeof mark) != 0) {
+        return 0;
+    }
+    memcpy(&distance, at + sizeof mark, sizeof distance);
+    return (intptr_t)sizeof mark + distance;
+}
+
+/* The stack and the frame of code that called, with a mark behind the call, what has its frame record at fp. */
+static inline wj_registers wj_marked_caller(uintptr_t fp)
+{
+    return (wj_registers){0, fp + 2 * sizeof(uintptr_t), *(const uintptr_t *)fp};
+}
+
 #else /* aarch64 */
 
 #define WJ_TRAP_SIGNAL SIGTRAP
@@ -113,6 +134,28 @@ static inline int wj_trap_instruction_code(const uint8_t *pc)
         return (int)(immediate & 0xff);
     }
     return -1;
+}
+
+#define WJ_MARK_BYTES 8
+#define WJ_MARK_RECORD_BYTES 32
+
+/* How far behind `at` the landing is that the mark there tells of (compile/invoke.py); 0: there is no mark. */
+static inline intptr_t wj_mark_distance(const uint8_t *at)
+{
+    uint32_t mark[2]; /* movn xzr, #low half; movz xzr, #high half, lsl #48 */
+    memcpy(mark, at, sizeof mark);
+    if ((mark[0] & 0xffe0001fu) != 0x9280001fu || (mark[1] & 0xffe0001fu) != 0xd2e0001fu) {
+        return 0;
+    }
+    return (int32_t)((mark[0] >> 5 & 0xffff) | (mark[1] >> 5 & 0xffff) << 16);
+}
+
+/* The stack and the frame of code that called, with a mark behind the call, what has its frame record at fp. What that one
+ * leads to is a record that was made for the call, right below the frame. */
+static inline wj_registers wj_marked_caller(uintptr_t fp)
+{
+    const uintptr_t *made = (const uintptr_t *)*(const uintptr_t *)fp;
+    return (wj_registers){0, (uintptr_t)made + WJ_MARK_RECORD_BYTES, made[0]};
 }
 
 #endif

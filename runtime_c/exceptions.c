@@ -143,30 +143,19 @@ typedef struct {
     const wj_activation *outermost_left; /* of those that are left, or NULL */
 } landing;
 
-#define MARK_BYTES 3
-#define MARK_AND_DISTANCE_BYTES (MARK_BYTES + (int)sizeof(int32_t))
-
 /* The landing of a call that returns to `at`, or 0. What is registered is code that we have made, and `at` begins one of its
  * instructions. `range`: where the frame before was, whose code is kept while it is active. */
 static uintptr_t landing_of(uintptr_t at, wj_code_range *range)
 {
-#ifdef __x86_64__
-    static const uint8_t mark[MARK_BYTES] = {0x0f, 0x1f, 0x83}; /* nopl disp32(%rbx) */
     if (at - 1 < range->start || at - 1 >= range->end) {
         *range = wj_code_range_of(at - 1);
     }
-    if (range->end < at + MARK_AND_DISTANCE_BYTES || memcmp((const void *)at, mark, sizeof mark) != 0) {
+    if (range->end < at + WJ_MARK_BYTES) {
         return 0;
     }
-    int32_t distance;
-    memcpy(&distance, (const void *)(at + MARK_BYTES), sizeof distance);
-    uintptr_t found = at + MARK_BYTES + (uintptr_t)(intptr_t)distance;
-    return found >= range->start && found < range->end ? found : 0;
-#else
-    (void)at;
-    (void)range;
-    return 0;
-#endif
+    intptr_t distance = wj_mark_distance((const uint8_t *)at);
+    uintptr_t found = at + (uintptr_t)distance;
+    return distance != 0 && found >= range->start && found < range->end ? found : 0;
 }
 
 /* Follows frame records from fp on, as walk_frames of trap.c does. */
@@ -191,8 +180,9 @@ static bool find_landing(const wj_thread *thread, const wj_entry *entry, uintptr
             found->pc = landing_of(at, &range);
         }
         if (found->pc != 0) {
-            found->sp = fp + 2 * sizeof(uintptr_t);
-            found->fp = record[0];
+            wj_registers caller = wj_marked_caller(fp);
+            found->sp = caller.sp;
+            found->fp = caller.fp;
             return true;
         }
         if (record[0] <= fp) {

@@ -30,6 +30,7 @@ from wasmjit import (
     wat2wasm,
 )
 from wasmjit.runtime.native import lib
+from wasmjit.target import host_machine
 
 I32 = ValType.i32()
 TIERS = ("none", "speed", "auto")
@@ -255,6 +256,56 @@ def test_calls_with_many_operands(store: Store) -> None:
     for first in (0, 1):
         values = [first, *(n if kind[0] == "i" else n / 2 for n, kind in enumerate(kinds[1:], 1))]
         assert made["f"](store, *values) == values
+
+
+def test_nothing_is_in_a_register_at_a_landing(store: Store) -> None:
+    """Whatever is used behind a call lies in the frame: few values, for which there are registers; and many."""
+    for count in (1, 60):
+        numbers = range(count)
+        set_all = [
+            f"(local.set {2 * n + 3} (i64.mul (local.get 1) (i64.const {n + 2})))"
+            f"(local.set {2 * n + 4} (f64.mul (local.get 2) (f64.const {n + 3})))"
+            for n in numbers
+        ]
+        add_all = [
+            f"(i64.add (local.get {2 * n + 3})) (i64.add (i64.trunc_f64_s (local.get {2 * n + 4})))" for n in numbers
+        ]
+        text = f"""(module (tag $t)
+            (func $f (param i32) (if (local.get 0) (then (throw $t))))
+            (func (export "f") (param i32 i64 f64) (result i64)
+                {"(local i64 f64)" * count}
+                {" ".join(set_all)}
+                (block $caught (try_table (catch $t $caught) (call $f (local.get 0))))
+                (i64.const 0) {" ".join(add_all)}))"""
+        expected = sum(5 * (n + 2) + 7 * (n + 3) for n in numbers)
+        made = exports(store, text)
+        assert [made["f"](store, thrown, 5, 7.0) for thrown in (0, 1)] == [expected] * 2
+
+
+def test_a_landing_far_away(store: Store) -> None:
+    """Further than half of a mark on AArch64 tells."""
+    between = "(i32.store8 (i32.const 0) (local.get 0))" * 5000
+    text = f"""(module (memory 1) (tag $t)
+        (func $f (param i32) (if (i32.eq (local.get 0) (i32.const 1)) (then (throw $t))))
+        (func (export "f") (param i32) (result i32)
+            (block $caught
+                (try_table (catch $t $caught)
+                    (call $f (local.get 0)) {between} (call $f (i32.sub (local.get 0) (i32.const 1))))
+                (return (i32.const 5)))
+            (i32.load8_u (i32.const 0))))"""
+    made = exports(store, text)
+    assert [made["f"](store, given) for given in (1, 0, 2)] == [0, 5, 2]
+
+
+def test_for_another_architecture() -> None:
+    """LLVM would need to read the other one's assembly, which it ends the process for."""
+    other = "aarch64" if host_machine() == "x86_64" else "x86_64"
+    text = """(module (func $f)
+        (func (export "f") (block $caught (try_table (catch_all $caught) (call $f)))))"""
+    with Engine(Config(target=f"{other}-unknown-linux-gnu")) as engine:
+        assert engine.precompile_module(wat2wasm(text.replace("(catch_all $caught)", "")))
+        with pytest.raises(UnsupportedError, match="cannot be compiled for another architecture"):
+            engine.precompile_module(wat2wasm(text))
 
 
 WITHOUT_TAGS = """(module (import "m" "table" (table 2 2 funcref)) (type $s (func (param i32) (result i32)))

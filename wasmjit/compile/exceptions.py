@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from .. import abi
 from ..errors import UnsupportedError
+from ..target import host_machine
 from ..wasm.lowering import Catch, Frame
 from ..wasm.types import llvm_type
 from . import metering
@@ -22,8 +23,8 @@ from .liveness import Block
 
 def begin(lowering: CallingEmitter, frame: Frame) -> None:
     """At a try_table with clauses, whose frame has its labels."""
-    if lowering.unit.policy.machine != "x86_64":
-        raise UnsupportedError("try_table is not supported on this architecture yet", offset=lowering.body_start)
+    if lowering.unit.policy.machine != host_machine():  # LLVM would have to read the other one's assembly
+        raise UnsupportedError("try_table cannot be compiled for another architecture", offset=lowering.body_start)
     lowering.unit.catching.add(lowering.function_index)
     if not lowering.tangled:
         raise TangledError

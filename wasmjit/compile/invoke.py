@@ -6,6 +6,9 @@ code tells the unwinder (runtime_c/exceptions.c) all that it asks, there are no 
 no-operation is all that it costs. To LLVM the assembly overwrites all registers but the frame's own: whatever the
 landing uses lies in the frame, and the frames between need not be looked into.
 
+On AArch64 a frame record is at the bottom of its frame, and does not tell where the caller's stack pointer was. So the
+assembly makes a frame record of its own right below the frame, and calls from there.
+
 Results come back in memory: a register that `callbr` defines is taken for one of the landing's by LLVM's allocator for
 unoptimised code.
 """
@@ -13,31 +16,58 @@ unoptimised code.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from ..wasm.lowering import Frame
-from ..wasm.types import F32, F64, V128, llvm_type
+from ..wasm.types import F32, F64, I32, V128, llvm_type
 from .landings import BranchingEmitter
 from .unit_state import UnitState
 
-_INT_ARGUMENTS = ("di", "si", "dx", "cx", "r8", "r9")
-_FLOAT_ARGUMENTS = tuple(f"xmm{number}" for number in range(8))
-_INT_RESULTS, _FLOAT_RESULTS = ("%rax", "%rdx"), ("%xmm0", "%xmm1")
-_CLOBBERS = ",".join(
-    f"~{{{name}}}"
-    for name in (
-        *("ax", "bx", "cx", "dx", "si", "di"),
-        *(f"r{number}" for number in range(8, 16)),
-        *(f"xmm{number}" for number in range(32)),
-        *(f"k{number}" for number in range(8)),
-        *("dirflag", "fpsr", "flags", "memory"),
-    )
-)
-# nopl disp32(%rbx), as runtime_c/exceptions.c knows it. LLVM and our stencils pad with the form of %rax.
-_MARK = ".byte 0x0f, 0x1f, 0x83"
 _FLOATS = frozenset((llvm_type(F32), llvm_type(F64), llvm_type(V128)))
 _RESULT_BYTES = _OPERAND_BYTES = 16
 
 Operand = tuple[str, str]  # LLVM type, value
+
+
+@dataclass(frozen=True, slots=True)
+class _Convention:
+    """The registers of a call, and those that the assembly overwrites."""
+
+    int_arguments: tuple[str, ...]
+    float_arguments: tuple[str, ...]
+    callee: str
+    clobbers: str
+
+
+def _clobbers(*names: str) -> str:
+    return ",".join(f"~{{{name}}}" for name in (*names, "memory"))
+
+
+def _numbered(letter: str, count: int, first: int = 0) -> tuple[str, ...]:
+    return tuple(f"{letter}{number}" for number in range(first, first + count))
+
+
+_X86_64 = _Convention(
+    ("di", "si", "dx", "cx", "r8", "r9"),
+    _numbered("xmm", 8),
+    "ax",
+    _clobbers(
+        *("ax", "bx", "cx", "dx", "si", "di", *_numbered("r", 8, first=8)),
+        *(*_numbered("xmm", 32), *_numbered("k", 8)),
+        *("dirflag", "fpsr", "flags"),
+    ),
+)
+_AARCH64 = _Convention(
+    _numbered("x", 8),
+    _numbered("q", 8),
+    "x16",
+    _clobbers(*_numbered("x", 29), "lr", *_numbered("v", 32), *_numbered("p", 16), "cc"),
+)
+_CONVENTIONS = {"x86_64": _X86_64, "aarch64": _AARCH64}
+# AArch64 has a name for each size of a register.
+_SIZES = {llvm_type(I32): "w", llvm_type(F32): "s", llvm_type(F64): "d"}
+_LANDED_POINTERS = ("x9", "x10")
+_RECORD_BYTES = 32  # as runtime_c/arch.h knows it: the frame record, and where results go
 
 
 class InvokingEmitter(BranchingEmitter):
@@ -68,29 +98,31 @@ def emit(
     lowering: InvokingEmitter, returns: str, results: Sequence[int], callee: str, operands: Sequence[Operand], at: int
 ) -> list[str]:
     """Calls, and returns what comes back in registers, of the types `results`, in LLVM the type `returns`."""
-    constraints: list[str] = []
-    arguments: list[str] = []
-    landed = _taken(results)
-    lowering.num_landed = max(lowering.num_landed, len(landed))
-    for number in range(len(landed)):
-        constraints.append("=*m")
-        arguments.append(f"ptr elementtype(i128) %landed{number}")
-    placed = _places(operands)
+    lowering.num_landed = max(lowering.num_landed, len(results))
+    convention = _CONVENTIONS[lowering.unit.policy.machine]
+    placed = _places(convention, operands)
     if placed is None:
         callee, operands = _spread(lowering, returns, callee, operands)
-        placed = _places(operands)
+        placed = _places(convention, operands)
         assert placed is not None
-    for name, (llvm, value) in (("ax", ("ptr", callee)), *zip(placed, operands, strict=True)):
+    inputs = [(convention.callee, ("ptr", callee)), *zip(placed, operands, strict=True)]
+    if convention is _X86_64:
+        constraints = ["=*m"] * len(results)
+        arguments = [f"ptr elementtype(i128) %landed{number}" for number in range(len(results))]
+        text = _call_x86_64(results, len(results) + len(inputs))
+    else:
+        constraints, arguments = [], []
+        inputs += [(_LANDED_POINTERS[number], ("ptr", f"%landed{number}")) for number in range(len(results))]
+        text = _call_aarch64(results, len(inputs))
+    for name, (llvm, value) in inputs:
         constraints.append(f"{{{name}}}")
         arguments.append(f"{llvm} {value}")
-    text = ["callq *%rax", _MARK, f".long ${{{len(constraints)}:l}} - ."]
-    text += [f"{move} {register}, ${number}" for number, (move, register) in enumerate(landed)]
     landing = lowering.landing()
     lowering.counter += 1
     label = f"k{lowering.counter}"
-    assembly, registers = "\\0A".join(text), ",".join(constraints)
+    assembly, registers = "\\0A".join(text), ",".join((*constraints, "!i", convention.clobbers))
     lowering.lines.append(
-        f'  callbr void asm sideeffect alignstack "{assembly}", "{registers},!i,{_CLOBBERS}"({", ".join(arguments)}) '
+        f'  callbr void asm sideeffect alignstack "{assembly}", "{registers}"({", ".join(arguments)}) '
         f"to label %{label} [label %{landing}]{lowering.debug(at)}\n{label}:"
     )
     lowering.current = label
@@ -103,27 +135,47 @@ def emit(
     return names
 
 
-def _taken(results: Sequence[int]) -> list[tuple[str, str]]:
-    """How to store each result: instruction and register."""
-    used = {True: 0, False: 0}
-    found = []
-    for valtype in results:
+def _call_x86_64(results: Sequence[int], label: int) -> list[str]:
+    """Calls, and stores each result to an operand; where to land is operand `label`."""
+    # nopl disp32(%rbx), as runtime_c/arch.h knows it. LLVM and our stencils pad with the form of %rax.
+    text = ["callq *%rax", ".byte 0x0f, 0x1f, 0x83", f".long ${{{label}:l}} - ."]
+    free = {True: ["%xmm0", "%xmm1"], False: ["%rax", "%rdx"]}
+    for number, valtype in enumerate(results):
         is_float = llvm_type(valtype) in _FLOATS
-        registers = _FLOAT_RESULTS if is_float else _INT_RESULTS
-        found.append(("movups" if is_float else "movq", registers[used[is_float]]))
-        used[is_float] += 1
-    return found
+        text.append(f"{'movups' if is_float else 'movq'} {free[is_float].pop(0)}, ${number}")
+    return text
 
 
-def _places(operands: Sequence[Operand]) -> list[str] | None:
+def _call_aarch64(results: Sequence[int], label: int) -> list[str]:
+    """Calls, and stores each result to where a register points; where to land is operand `label`."""
+    text = [f"stp x29, xzr, [sp, #-{_RECORD_BYTES}]!", "mov x29, sp"]
+    if results:
+        text.append(f"stp {', '.join(_LANDED_POINTERS)}, [sp, #16]")
+    # movn xzr, #low half; movz xzr, #high half, lsl #48: as runtime_c/arch.h knows it.
+    text += [
+        "blr x16",
+        f".long 0x9280001f | (((${{{label}:l}} - .) & 0xffff) << 5)",
+        f".long 0xd2e0001f | ((((${{{label}:l}} - . + 4) >> 16) & 0xffff) << 5)",
+    ]
+    if results:
+        text.append(f"ldp {', '.join(_LANDED_POINTERS)}, [sp, #16]")
+    text.append(f"ldr x29, [sp], #{_RECORD_BYTES}")
+    free = {True: ["q0", "q1"], False: ["x0", "x1"]}
+    for pointer, valtype in zip(_LANDED_POINTERS, results, strict=False):
+        text.append(f"str {free[llvm_type(valtype) in _FLOATS].pop(0)}, [{pointer}]")
+    return text
+
+
+def _places(convention: _Convention, operands: Sequence[Operand]) -> list[str] | None:
     """The register of each operand; None if there are not enough."""
-    free = {True: list(_FLOAT_ARGUMENTS), False: list(_INT_ARGUMENTS)}
+    free = {True: list(convention.float_arguments), False: list(convention.int_arguments)}
     found = []
     for llvm, _ in operands:
         registers = free[llvm in _FLOATS]
         if not registers:
             return None
-        found.append(registers.pop(0))
+        name = registers.pop(0)
+        found.append(_SIZES[llvm] + name[1:] if convention is _AARCH64 and llvm in _SIZES else name)
     return found
 
 
