@@ -447,6 +447,8 @@ class Program:
 _FIXED_NOREPLACE, _NORESERVE = 0x100000, 0x4000
 _PATTERN = struct.pack("<Q", 0x59524E41435F5957) * 8
 _PIECE_BYTES = 1 << 24
+# Of what a process can map on x86-64, where what Linux lists last, [vsyscall], is beyond.
+END_OF_USER_SPACE = (1 << 47) - (1 << 12)
 
 
 class Canary:
@@ -469,7 +471,7 @@ class Canary:
         mapped = self._mode == "mapped"
         protection = mmap.PROT_READ | mmap.PROT_WRITE if mapped else 0
         flags = _FIXED_NOREPLACE | (mmap.MAP_SHARED if mapped else mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE)
-        for low, high in _gaps(bases):
+        for low, high in gaps(bases):
             piece_bytes = _PIECE_BYTES if mapped else high - low
             for start in range(low, high, piece_bytes):
                 size_bytes = min(high - start, piece_bytes)
@@ -485,7 +487,7 @@ class Canary:
         return not self._libc.memcmp(found, self._wanted, ctypes.c_size_t(_PIECE_BYTES))
 
 
-def _gaps(bases: Sequence[int]) -> list[tuple[int, int]]:
+def gaps(bases: Sequence[int]) -> list[tuple[int, int]]:
     """Gaps of the address space in reach, but for what the stack grows into."""
     end, stack = 0, 0
     free = []
@@ -494,6 +496,8 @@ def _gaps(bases: Sequence[int]) -> list[tuple[int, int]]:
             low, high = (int(number, 16) for number in line.split()[0].split("-"))
             if line.rstrip().endswith("[stack]"):
                 stack = low
+            if line.rstrip().endswith("[vsyscall]"):
+                low = END_OF_USER_SPACE
             if low > end:
                 free.append((max(end, 1 << 20), low))
             end = max(end, high)

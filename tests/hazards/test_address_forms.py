@@ -33,6 +33,12 @@ def test_every_load_and_store_is_tried() -> None:
     assert {access.name: access.access_bytes for access in INSTRUCTIONS} == rows
 
 
+def test_the_canary_ends_with_the_address_space() -> None:
+    """Memories are that near to its end now and then, as the system places them."""
+    end = address_forms.END_OF_USER_SPACE
+    assert all(high <= end for _, high in address_forms.gaps([end - (1 << 32)]))
+
+
 def test_the_canary_sees_what_leaves_the_memory(root: Path) -> None:
     """A program that looks and writes behind a memory by itself is found out."""
     program = """
