@@ -168,7 +168,7 @@ def with_globals(*expressions: bytes) -> bytes:
     return module(section(GLOBAL, vector(*entries)), section(EXPORT, exported))
 
 
-MANY = 30_000
+MANY = 12_000
 
 
 def with_many(count: int) -> tuple[Engine, Module]:

@@ -32,6 +32,7 @@ def test_no_load_of_random_functions_is_left_out(cpu: str, generators: Sequence[
     assert lines == [f"0 loads missing in {len(generators)} modules for 1 processors"]
 
 
+@pytest.mark.slow
 def test_it_finds_products_that_became_equal() -> None:
     """A comparison of them is nothing then, and loads of eight copies of a loop had gone with it."""
     lines = lines_of("--cpu", "haswell", "--seed", "12", "--count", "1", "--generator", "vanishing", "--plain")

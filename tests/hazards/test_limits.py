@@ -50,7 +50,7 @@ def judged(request: pytest.FixtureRequest) -> dict[str, list[str]]:
         return dict(zip([cell.name for cell in possible], threads.map(limits.run_cell, possible), strict=True))
 
 
-@pytest.mark.part(2)
+@pytest.mark.part(4)
 @pytest.mark.parametrize("name", [cell.name for cell in CELLS])
 def test_under_a_limit(name: str, judged: dict[str, list[str]]) -> None:
     if name not in judged:

@@ -178,9 +178,8 @@ CASES = {
 CPUS = ["x86-64-v2", "haswell", "skylake-avx512", None] if host_machine() == "x86_64" else ["generic", None]
 # Two settings of two each: both of each run, all pairs of them where there is time.
 DIAGONAL = [
-    (CPUS[0], "speed"),
     (CPUS[-1], "speed_and_size"),
-    pytest.param(CPUS[0], "speed_and_size", marks=pytest.mark.slow),
+    *(pytest.param(CPUS[0], level, marks=pytest.mark.slow) for level in ("speed", "speed_and_size")),
     pytest.param(CPUS[-1], "speed", marks=pytest.mark.slow),
 ]
 CONFIGS = {
@@ -482,9 +481,8 @@ CONDITIONS_OF_NOTHING = {
 @pytest.mark.parametrize(
     ("copies", "opt_level"),
     [
-        (1, "speed_and_size"),
         (4, "speed"),
-        pytest.param(1, "speed", marks=pytest.mark.slow),
+        *(pytest.param(1, level, marks=pytest.mark.slow) for level in ("speed", "speed_and_size")),
         pytest.param(4, "speed_and_size", marks=pytest.mark.slow),
     ],
 )

@@ -103,9 +103,9 @@ def wait_until_gone(environment: dict[str, str], besides: int = 0) -> list[int]:
 @pytest.mark.parametrize(
     ("tier", "by"),
     [
-        ("optimized", signal.SIGTERM),
+        pytest.param("optimized", signal.SIGTERM, marks=pytest.mark.slow),
         ("optimized", signal.SIGKILL),
-        ("auto", signal.SIGHUP),
+        pytest.param("auto", signal.SIGHUP, marks=pytest.mark.slow),
         ("auto", signal.SIGKILL),
         ("auto", signal.SIGINT),
     ],
@@ -196,7 +196,7 @@ def test_what_goes_on_ends_with_its_budget(environment: dict[str, str], tmp_path
     assert not list(tmp_path.glob("cache/*.cwasm"))
 
 
-@pytest.mark.part(2)
+@pytest.mark.part(3)
 @pytest.mark.parametrize("how", ["fds", "executable", "frozen", "recursion", "chroot", "nproc", "memory", "errors"])
 def test_failing_to_get_better_code_fails_no_program(how: str, environment: dict[str, str]) -> None:
     if how in ("chroot", "nproc") and os.geteuid() != 0:
