@@ -45,6 +45,7 @@ TESTS = (
     "tests/api/test_call*.py",
     "tests/api/test_func.py",
     "tests/api/test_mem*.py",
+    "tests/api/test_objects.py",
     "tests/api/test_shared_memory.py",
     "tests/api/test_store.py",
     "tests/hazards/*.py",
