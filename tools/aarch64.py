@@ -114,6 +114,7 @@ LEFT_OUT = {
     "every_address_form or canary_sees": "what lies around a memory is not free to be mapped",
     "a_program_ends_with or a_child_that or a_child_uses": "they start Python, which takes longer than they wait",
     "leads_nowhere and optimized": "objdump is this machine's",
+    "array_of_most_of_the_heap": "a word that is left on the stack there keeps the array longer, which may be",
     "million": "takes minutes",
     "100000000": "takes minutes",
 }
