@@ -15,7 +15,6 @@ from wasmjit import ClosedError, Func, FuncType, Global, GlobalType, Store, Val,
     [
         (ValType.i32(), 1 << 31, -(1 << 31)),
         (ValType.i32(), -1, -1),
-        (ValType.i32(), (1 << 40) + 5, 5),
         (ValType.i32(), True, 1),
         (ValType.i64(), (1 << 64) - 1, -1),
         (ValType.f32(), 0.1, 0.10000000149011612),
@@ -61,6 +60,20 @@ def test_immutable(store: Store) -> None:
     with pytest.raises(WasmError, match="immutable global cannot be set"):
         constant.set_value(store, 5)
     assert constant.value(store) == 4
+
+
+@pytest.mark.parametrize(
+    ("valtype", "value"),
+    [(ValType.i32(), 1 << 32), (ValType.i32(), -(1 << 31) - 1), (ValType.i64(), 1 << 64), (ValType.i64(), -1 << 64)],
+)
+def test_an_integer_that_does_not_fit_is_refused(store: Store, valtype: ValType, value: int) -> None:
+    """It became what is left of it modulo the width: 2**64 a zero."""
+    with pytest.raises(OverflowError, match=f"{value} does not fit {valtype}"):
+        Global(store, GlobalType(valtype, True), value)
+    variable = Global(store, GlobalType(valtype, True), 4)
+    with pytest.raises(OverflowError, match=f"{value} does not fit {valtype}"):
+        variable.set_value(store, value)
+    assert variable.value(store) == 4
 
 
 def test_wrong_values(store: Store) -> None:

@@ -429,3 +429,13 @@ def test_how_much_address_space_a_heap_takes(reserved_bytes: int, fits_bytes: in
     with pytest.raises(Trap) as raised:
         make(store, length + 1 - (length >> 31 << 32))
     assert raised.value.trap_code == TrapCode.ALLOCATION_TOO_LARGE
+
+
+def test_integers_that_do_not_fit_are_refused(store: Store) -> None:
+    longs = ArrayType(FieldType(ValType.i64(), True))
+    with pytest.raises(OverflowError, match="18446744073709551616 does not fit i64"):
+        ArrayRef(store, longs, [1, 1 << 64])
+    made = ArrayRef(store, longs, [1])
+    with pytest.raises(OverflowError, match="does not fit i64"):
+        made.set(store, 0, -1 << 64)
+    assert made.get(store, 0) == 1

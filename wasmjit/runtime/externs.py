@@ -244,7 +244,8 @@ class Global:
     __slots__ = ("__weakref__", "_item", "_owner")
 
     def __init__(self, store: Storelike, ty: GlobalType, val: Any) -> None:
-        """Makes a global with this value. Raises TypeError if `val` does not fit the type."""
+        """Makes a global with this value. Raises TypeError if `val` does not fit the type, OverflowError for an integer
+        that does not."""
         record = record_of(store)
         if not isinstance(ty, GlobalType):
             raise TypeError("expected a GlobalType")
@@ -285,7 +286,8 @@ class Global:
         return read_bits(native, self._item.address, self._item.type.content)
 
     def set_value(self, store: Storelike, val: Any) -> None:
-        """Sets the value. Raises WasmError if the global is immutable, TypeError if `val` does not fit the type."""
+        """Sets the value. Raises WasmError if the global is immutable, TypeError if `val` does not fit the type,
+        OverflowError for an integer that does not."""
         check_store(store, self._owner, "global")
         native, item = self._owner.open(), self._item
         with native:  # converting runs Python code

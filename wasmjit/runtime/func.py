@@ -57,9 +57,9 @@ def new_func_item(record: StoreRecord, address: int, type: wt.FuncType) -> FuncI
 def python_to_bits(record: StoreRecord, valtype: int, value: Any) -> int:
     """The raw slot for a Python value (or Val) given as `valtype`.
 
-    Integers wrap to the type's width, floats round to it. Raises TypeError for a value of another kind (as is a
-    reference that is null, or to a function of another type, where `valtype` does not allow it), OverflowError for a
-    v128 out of range, WasmError for a function of another Store.
+    Integers may be signed or unsigned, floats are rounded. Raises TypeError for a value of another kind (as is a
+    reference that is null, or to a function of another type, where `valtype` does not allow it), OverflowError for an
+    integer that does not fit, WasmError for a function of another Store.
     """
     if isinstance(value, Val):
         if wt.basic(value._code) != wt.basic(valtype):
@@ -85,6 +85,8 @@ def python_to_bits(record: StoreRecord, valtype: int, value: Any) -> int:
                 raise TypeError(f"a function of type {value._item.type} is no {wt.valtype_name(valtype)}")
             return value._item.address
     elif valtype == wt.V128 or isinstance(value, _PYTHON_TYPES.get(valtype, ())):
+        if (bits := _INT_BITS.get(valtype)) is not None and not -(1 << bits - 1) <= value < 1 << bits:
+            raise OverflowError(f"{value!r} does not fit {wt.valtype_name(valtype)}")
         return number_to_bits(valtype, value)
     expected = _EXPECTED.get(wt.basic(valtype), "a value")
     raise TypeError(f"don't know how to convert {value!r} to {wt.valtype_name(valtype)}: expected {expected}")
@@ -109,16 +111,12 @@ def bits_to_python(record: StoreRecord, valtype: int, bits: int) -> Any:
 def _bits_for_c(record: StoreRecord, letter: str, value: Any, where: str) -> int:
     """The bits of a Val, of a reference, or of a number that another library's type makes an int or float of."""
     valtype = _VALTYPES[letter]
-    bits = _INT_BITS.get(valtype)
     try:
-        if bits is not None and hasattr(type(value), "__index__"):
-            number = operator.index(value)
-            if not -(1 << bits - 1) <= number < 1 << bits:
-                raise OverflowError(f"{where}: {value!r} does not fit {wt.valtype_name(valtype)}")
-            return number & (1 << bits) - 1
+        if valtype in _INT_BITS and hasattr(type(value), "__index__"):
+            value = operator.index(value)
         return python_to_bits(record, valtype, value)
-    except TypeError as error:
-        raise TypeError(f"{where}: {error}") from None
+    except (TypeError, OverflowError) as error:
+        raise type(error)(f"{where}: {error}") from None
 
 
 def _value_for_python(record: StoreRecord, letter: str, bits: int) -> Any:

@@ -194,7 +194,8 @@ class StructRef(_ObjectRef):
         return self._read(abi.struct_layout(type)[0][index], type.fields[index].storage)
 
     def set_field(self, store: Storelike, index: int, value: Any) -> None:
-        """Writes a field. Raises IndexError, TypeError for what does not fit, WasmError if it is immutable."""
+        """Writes a field. Raises IndexError, TypeError and OverflowError for what does not fit, WasmError if
+        it is immutable."""
         check_store(store, self._owner, "reference")
         type = self._defined()
         index = _checked(index, len(type.fields), "field")
@@ -255,7 +256,8 @@ class ArrayRef(_ObjectRef):
         return self._read(_ELEMENTS + _checked(index, len(self), "element") * abi.storage_bytes(storage), storage)
 
     def set(self, store: Storelike, index: int, value: Any) -> None:
-        """Writes an element. Raises IndexError, TypeError for what does not fit, WasmError if it is immutable."""
+        """Writes an element. Raises IndexError, TypeError and OverflowError for what does not fit, WasmError if
+        it is immutable."""
         check_store(store, self._owner, "reference")
         element = self._defined().element
         offset = _ELEMENTS + _checked(index, len(self), "element") * abi.storage_bytes(element.storage)
