@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import errno
 import mmap
 import os
 import random
@@ -467,18 +468,26 @@ class Canary:
         self._bytes[:] = self._wanted
 
     def fill(self, bases: Sequence[int]) -> None:
-        """All gaps in reach of these addresses."""
+        """All gaps in reach of these addresses: again where a thread mapped something since they were listed."""
+        while not all(self._fill_gap(low, high) for low, high in gaps(bases)):
+            pass
+
+    def _fill_gap(self, low: int, high: int) -> bool:
+        """Whether it was one yet."""
         mapped = self._mode == "mapped"
         protection = mmap.PROT_READ | mmap.PROT_WRITE if mapped else 0
         flags = _FIXED_NOREPLACE | (mmap.MAP_SHARED if mapped else mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE)
-        for low, high in gaps(bases):
-            piece_bytes = _PIECE_BYTES if mapped else high - low
-            for start in range(low, high, piece_bytes):
-                size_bytes = min(high - start, piece_bytes)
-                made = self._libc.mmap(start, size_bytes, protection, flags, self._file if mapped else -1, 0)
-                if made != start:
-                    raise OSError(ctypes.get_errno(), f"cannot map {start:#x}")
-            self.filled.append((low, high))
+        piece_bytes = _PIECE_BYTES if mapped else high - low
+        for start in range(low, high, piece_bytes):
+            size_bytes = min(high - start, piece_bytes)
+            made = self._libc.mmap(start, size_bytes, protection, flags, self._file if mapped else -1, 0)
+            if made != start:
+                if ctypes.get_errno() == errno.EEXIST:
+                    return False
+                raise OSError(ctypes.get_errno(), f"cannot map {start:#x}")
+            begin = self.filled.pop()[0] if self.filled and self.filled[-1][1] == start else start
+            self.filled.append((begin, start + size_bytes))
+        return True
 
     def is_intact(self) -> bool:
         """Whether nobody wrote there."""

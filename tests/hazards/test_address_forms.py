@@ -40,13 +40,25 @@ def test_the_canary_ends_with_the_address_space() -> None:
 
 
 def test_the_canary_sees_what_leaves_the_memory(root: Path) -> None:
-    """A program that looks and writes behind a memory by itself is found out."""
+    """A program that looks and writes behind a memory by itself is found out. And a mapping that another thread makes
+    where the canary was to be is left alone: it was an error."""
     program = """
-import ctypes
+import ctypes, mmap
+from tests.fuzz import address_forms
 from tests.fuzz.address_forms import LAYOUTS, Canary, Program
+gaps, listed, taken = address_forms.gaps, [], []
+def gaps_and_another_mapping(bases):
+    listed.append(gaps(bases))
+    if not taken:
+        taken.append(mmap.mmap(-1, 1 << 20))
+        taken.append(ctypes.addressof(ctypes.c_char.from_buffer(taken[0])))
+    return listed[-1]
+address_forms.gaps = gaps_and_another_mapping
 program = Program(LAYOUTS["checked"], "baseline", [])
 canary = Canary("mapped")
 canary.fill([program.base()])
+assert any(low <= taken[1] < high for low, high in listed[0]) and len(listed) > 1
+assert not any(low <= taken[1] < high for low, high in canary.filled) and taken[0][0] == 0
 assert sum(high - low for low, high in canary.filled) > 1 << 34
 start = next(high - 8 for low, high in canary.filled if high > program.base() - (8 << 30))
 behind = ctypes.c_uint64.from_address(start)
