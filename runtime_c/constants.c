@@ -2,6 +2,7 @@
  *
  * The collector does not run meanwhile: who makes an instance has references in hands (wj_store.held). */
 #include "builtins.h"
+#include "leb128.h"
 #include "wj_gc.h"
 
 #include <string.h>
@@ -15,22 +16,6 @@ typedef struct {
     const uint8_t *at;
     uint64_t (*top)[2]; /* behind the topmost operand */
 } evaluation;
-
-static uint64_t read_leb(evaluation *e, bool is_signed)
-{
-    uint64_t value = 0;
-    uint32_t shift = 0;
-    uint8_t byte;
-    do {
-        byte = *e->at++;
-        value |= (uint64_t)(byte & 0x7f) << shift;
-        shift += 7;
-    } while ((byte & 0x80) != 0);
-    if (is_signed && shift < 64 && (byte & 0x40) != 0) {
-        value |= ~UINT64_C(0) << shift;
-    }
-    return value;
-}
 
 static void push(evaluation *e, uint64_t value)
 {
@@ -59,7 +44,7 @@ static uint64_t allocate(const evaluation *e, uint32_t type, uint64_t length, ui
 
 static void new_struct(evaluation *e, bool is_default)
 {
-    uint32_t type = (uint32_t)read_leb(e, false);
+    uint32_t type = (uint32_t)wj_read_unsigned(&e->at);
     const wj_gc_layout *layout = &e->code->types->layouts[type];
     uint64_t made = allocate(e, type, 0, layout->size_bytes);
     if (!is_default) {
@@ -102,7 +87,7 @@ static void fill(const evaluation *e, uint64_t array, uint32_t type, uint64_t le
 
 static void new_filled_array(evaluation *e, bool is_default)
 {
-    uint32_t type = (uint32_t)read_leb(e, false);
+    uint32_t type = (uint32_t)wj_read_unsigned(&e->at);
     uint64_t length = (uint32_t)(*--e->top)[0];
     uint64_t made = new_array(e, type, length);
     if (!is_default) {
@@ -114,8 +99,8 @@ static void new_filled_array(evaluation *e, bool is_default)
 
 static void new_fixed_array(evaluation *e)
 {
-    uint32_t type = (uint32_t)read_leb(e, false);
-    uint64_t length = read_leb(e, false);
+    uint32_t type = (uint32_t)wj_read_unsigned(&e->at);
+    uint64_t length = wj_read_unsigned(&e->at);
     uint64_t made = new_array(e, type, length);
     e->top -= length;
     for (uint64_t i = 0; i < length; i++) {
@@ -126,7 +111,7 @@ static void new_fixed_array(evaluation *e)
 
 static void object_instruction(evaluation *e)
 {
-    switch (read_leb(e, false)) {
+    switch (wj_read_unsigned(&e->at)) {
     case 0x00:
         new_struct(e, false);
         return;
@@ -167,7 +152,7 @@ static void arithmetic(evaluation *e, uint8_t opcode)
 
 static void get_global(evaluation *e)
 {
-    uint32_t index = (uint32_t)read_leb(e, false);
+    uint32_t index = (uint32_t)wj_read_unsigned(&e->at);
     const wj_constant_code *code = e->code;
     const uint8_t *context = e->vmctx;
     const void *from = context + code->globals_offset + WJ_GLOBAL_BYTES * (uint64_t)(index - code->imported_global_count);
@@ -180,7 +165,7 @@ static void get_global(evaluation *e)
 
 static void push_function(evaluation *e)
 {
-    uint32_t index = (uint32_t)read_leb(e, false);
+    uint32_t index = (uint32_t)wj_read_unsigned(&e->at);
     const uint8_t *place = (const uint8_t *)e->vmctx + e->code->func_ref_offsets[index];
     uint64_t reference = (uintptr_t)place;
     if (index < e->code->imported_function_count) {
@@ -204,10 +189,10 @@ static void ABANDONED evaluate(const wj_constants *of, uint32_t position, uint64
             get_global(&e);
             break;
         case 0x41:
-            push(&e, (uint32_t)read_leb(&e, true));
+            push(&e, (uint32_t)wj_read_signed(&e.at));
             break;
         case 0x42:
-            push(&e, read_leb(&e, true));
+            push(&e, (uint64_t)wj_read_signed(&e.at));
             break;
         case 0x43:
             push_bytes(&e, sizeof(uint32_t));
@@ -216,7 +201,7 @@ static void ABANDONED evaluate(const wj_constants *of, uint32_t position, uint64
             push_bytes(&e, sizeof(uint64_t));
             break;
         case 0xd0:
-            (void)read_leb(&e, true);
+            (void)wj_read_signed(&e.at);
             push(&e, 0);
             break;
         case 0xd2:
@@ -226,7 +211,7 @@ static void ABANDONED evaluate(const wj_constants *of, uint32_t position, uint64
             object_instruction(&e);
             break;
         case 0xfd: /* v128.const */
-            (void)read_leb(&e, false);
+            (void)wj_read_unsigned(&e.at);
             push_bytes(&e, 2 * sizeof(uint64_t));
             break;
         default: /* validation has seen that it is one */

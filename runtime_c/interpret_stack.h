@@ -7,6 +7,7 @@
 #define WJ_INTERPRET_STACK_H
 
 #include "interpret.h"
+#include "leb128.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -74,14 +75,7 @@ typedef struct {
 
 static inline uint64_t read_unsigned(translator *t)
 {
-    uint64_t value = 0;
-    for (uint32_t shift = 0;; shift += 7) {
-        uint8_t byte = *t->at++;
-        value |= (uint64_t)(byte & 0x7f) << shift;
-        if (byte < 0x80) {
-            return value;
-        }
-    }
+    return wj_read_unsigned(&t->at);
 }
 
 static inline uint32_t read_index(translator *t)
@@ -91,18 +85,7 @@ static inline uint32_t read_index(translator *t)
 
 static inline int64_t read_signed(translator *t)
 {
-    uint64_t value = 0;
-    uint32_t shift = 0;
-    uint8_t byte;
-    do {
-        byte = *t->at++;
-        value |= (uint64_t)(byte & 0x7f) << shift;
-        shift += 7;
-    } while (byte >= 0x80);
-    if ((byte & 0x40) != 0 && shift < 64) {
-        value |= ~UINT64_C(0) << shift;
-    }
-    return (int64_t)value;
+    return wj_read_signed(&t->at);
 }
 
 /* A value type. What is not known is compiled only. */

@@ -1,6 +1,7 @@
 /* Memory for the stencil tier's code. Wherever the system refuses some, functions are interpreted. */
 #include "stencil.h"
 
+#include "leb128.h"
 #include "wj_thread.h"
 #include "wj_thresholds.h"
 
@@ -214,18 +215,6 @@ void wj_natives_free(wj_interpreter *interpreter)
     }
 }
 
-static uint32_t read_number(const uint8_t **at)
-{
-    uint32_t value = 0;
-    for (uint32_t shift = 0;; shift += 7) {
-        uint8_t byte = *(*at)++;
-        value |= (uint32_t)(byte & 0x7f) << shift;
-        if (byte < 0x80) {
-            return value;
-        }
-    }
-}
-
 /* The offset in the module of the last site up to a place in the code; 0 if there is none. */
 static uint32_t offset_at(const wj_native *native, uint32_t place)
 {
@@ -233,12 +222,12 @@ static uint32_t offset_at(const wj_native *native, uint32_t place)
     uint32_t found = 0;
     const uint8_t *end = native->sites + native->sites_bytes;
     for (const uint8_t *at = native->sites; at < end;) {
-        uint32_t step = read_number(&at);
+        uint32_t step = (uint32_t)wj_read_unsigned(&at);
         if (step > place) {
             break;
         }
         place -= step;
-        uint32_t change = read_number(&at);
+        uint32_t change = (uint32_t)wj_read_unsigned(&at);
         offset += change >> 1 ^ -(change & 1);
         found = offset;
     }
