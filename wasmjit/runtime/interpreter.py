@@ -91,12 +91,30 @@ class Interpreter:
         offsets = [layout.imported_functions + abi.POINTER_BYTES * function for function in range(imported)]
         offsets += [func_ref_offsets.get(imported + position, 0) for position in range(len(module.bodies))]
         self._func_ref_offsets = array("I", offsets)
-        self._start(
-            layout,
+        self._start(layout, stubs, config)
+
+    def _start(self, layout: abi.VMContextLayout, stubs: tuple[int, int], config: Config) -> None:
+        """Gives C the plan. Raises MemoryError."""
+        module = self.module
+        plan = ffi.new(
+            "wj_interpreter_plan *",
             {
-                "function_count": len(module.bodies),
+                "wasm": ffi.cast("const uint8_t *", self._wasm),
+                "bodies": _pointer("const uint64_t *", self._bodies),
+                "function_types": _pointer("const uint32_t *", self._function_types),
+                "types": _pointer("const wj_signature *const *", self._types),
+                "global_types": _pointer("const uint8_t *", self._global_types),
+                "func_ref_offsets": _pointer("const uint32_t *", self._func_ref_offsets),
                 "memory_kinds": _pointer("const uint8_t *", self._memory_kinds),
                 "table_kinds": _pointer("const uint8_t *", self._table_kinds),
+                "function_count": len(module.bodies),
+                "imported_function_count": module.num_imported_functions,
+                "imported_global_count": module.num_imported_globals,
+                "imported_functions_offset": layout.imported_functions,
+                "imported_globals_offset": layout.imported_globals,
+                "globals_offset": layout.globals,
+                "memories_offset": layout.memories,
+                "tables_offset": layout.tables,
                 "has_memory": bool(module.memories),
                 "guard_bytes": MIN_GUARD_BYTES,
                 "budget": thresholds.INTERPRETER_BUDGET,
@@ -109,28 +127,6 @@ class Interpreter:
                 "looks_at_epochs": config.epoch_interruption,
                 "has_stencils": thresholds.STENCILS,
                 "register_seed": thresholds.REGISTER_SEED,
-            },
-        )
-
-    def _start(self, layout: abi.VMContextLayout, fields: Mapping[str, object]) -> None:
-        """`fields`: of the plan, beside what C is pointed to. Raises MemoryError."""
-        plan = ffi.new(
-            "wj_interpreter_plan *",
-            {
-                "wasm": ffi.cast("const uint8_t *", self._wasm),
-                "bodies": _pointer("const uint64_t *", self._bodies),
-                "function_types": _pointer("const uint32_t *", self._function_types),
-                "types": _pointer("const wj_signature *const *", self._types),
-                "global_types": _pointer("const uint8_t *", self._global_types),
-                "func_ref_offsets": _pointer("const uint32_t *", self._func_ref_offsets),
-                "imported_function_count": self.module.num_imported_functions,
-                "imported_global_count": self.module.num_imported_globals,
-                "imported_functions_offset": layout.imported_functions,
-                "imported_globals_offset": layout.imported_globals,
-                "globals_offset": layout.globals,
-                "memories_offset": layout.memories,
-                "tables_offset": layout.tables,
-                **fields,
             },
         )
         native = lib.wj_interpreter_new(plan)
