@@ -52,6 +52,7 @@ class _ObjectRef(AnyRef):
         elements of an array."""
         record = record_of(store)
         native = record.open()
+        make_heap(native, record)
         lib.wj_gc_run(native.pointer, 1)  # it is not done while references are held
         if not self._fit(record, type, size_bytes, fields, values, contents):
             lib.wj_gc_run(native.pointer, 0)
@@ -117,9 +118,8 @@ def _refusal(record: StoreRecord) -> Exception:
 
 
 def _descriptor(record: StoreRecord, type: _Type) -> int:
-    """The descriptor of a type in a store, whose heap is made if need be. Raises MemoryError, WasmError."""
+    """The descriptor of a type in a store that has a heap. Raises MemoryError, WasmError."""
     native = record.open()
-    make_heap(native, record)
     assert type.definition is not None
     above = type.definition.supertype
     supertype = 0 if above is None else _descriptor(record, above)  # type: ignore[arg-type]
