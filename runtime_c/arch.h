@@ -137,7 +137,6 @@ static inline int wj_trap_instruction_code(const uint8_t *pc)
 }
 
 #define WJ_MARK_BYTES 8
-#define WJ_MARK_RECORD_BYTES 32
 
 /* How far behind `at` the landing is that the mark there tells of (compile/invoke.py); 0: there is no mark. */
 static inline intptr_t wj_mark_distance(const uint8_t *at)

@@ -131,6 +131,8 @@ TAG = _fields(("payload_bytes", 8))
 # An exception, before what it carries: a slot for each value, two for a v128.
 EXCEPTION = _fields(("tag", 8), ("flags", 4), ("holds", 4), ("next", 8), ("previous", 8))
 EXCEPTION_REFERENCED = 1  # a flag: wasm has a reference to it
+# On AArch64, of what a call in a try_table makes below its frame: a frame record, and where results go.
+MARK_RECORD_BYTES = 32
 
 
 def payload_offsets(types: Iterable[int]) -> list[int]:
@@ -458,6 +460,7 @@ def _numbers() -> dict[str, int | str]:
         "SPARE_ARGUMENTS": SPARE_ARGUMENTS,
         "THUNK_BYTES": THUNK_BYTES,
         "EXCEPTION_REFERENCED": EXCEPTION_REFERENCED,
+        "MARK_RECORD_BYTES": MARK_RECORD_BYTES,
         "CODES": CODES,
         "REGISTER_ENTRIES": REGISTER_ENTRIES,
         "REGISTER_ENTRY_STUB": REGISTER_ENTRY_STUB,

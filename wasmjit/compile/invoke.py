@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ..abi import MARK_RECORD_BYTES
 from ..wasm.lowering import Frame
 from ..wasm.types import F32, F64, I32, V128, llvm_type
 from .landings import BranchingEmitter
@@ -67,7 +68,6 @@ _CONVENTIONS = {"x86_64": _X86_64, "aarch64": _AARCH64}
 # AArch64 has a name for each size of a register.
 _SIZES = {llvm_type(I32): "w", llvm_type(F32): "s", llvm_type(F64): "d"}
 _LANDED_POINTERS = ("x9", "x10")
-_RECORD_BYTES = 32  # as runtime_c/arch.h knows it: the frame record, and where results go
 
 
 class InvokingEmitter(BranchingEmitter):
@@ -148,7 +148,7 @@ def _call_x86_64(results: Sequence[int], label: int) -> list[str]:
 
 def _call_aarch64(results: Sequence[int], label: int) -> list[str]:
     """Calls, and stores each result to where a register points; where to land is operand `label`."""
-    text = [f"stp x29, xzr, [sp, #-{_RECORD_BYTES}]!", "mov x29, sp"]
+    text = [f"stp x29, xzr, [sp, #-{MARK_RECORD_BYTES}]!", "mov x29, sp"]
     if results:
         text.append(f"stp {', '.join(_LANDED_POINTERS)}, [sp, #16]")
     # movn xzr, #low half; movz xzr, #high half, lsl #48: as runtime_c/arch.h knows it.
@@ -159,7 +159,7 @@ def _call_aarch64(results: Sequence[int], label: int) -> list[str]:
     ]
     if results:
         text.append(f"ldp {', '.join(_LANDED_POINTERS)}, [sp, #16]")
-    text.append(f"ldr x29, [sp], #{_RECORD_BYTES}")
+    text.append(f"ldr x29, [sp], #{MARK_RECORD_BYTES}")
     free = {True: ["q0", "q1"], False: ["x0", "x1"]}
     for pointer, valtype in zip(_LANDED_POINTERS, results, strict=False):
         text.append(f"str {free[llvm_type(valtype) in _FLOATS].pop(0)}, [{pointer}]")
